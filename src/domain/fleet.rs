@@ -1,0 +1,118 @@
+//! What the configuration describes: providers, models and keys, validated and indexed.
+//! Secrets are not here; they stay with the endpoints that send them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ids::ProviderId, money::Price};
+
+/// A wire API. Everything OpenAI-compatible is `OpenAi`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    Gemini,
+    OpenAi,
+    Anthropic,
+}
+
+impl Api {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gemini => "gemini",
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Provider {
+    pub name: String,
+    pub api: Api,
+    /// Without a trailing slash.
+    pub base_url: String,
+    /// Extra headers sent with every request.
+    pub headers: Vec<(String, String)>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Model {
+    /// The id as the provider spells it.
+    pub name: String,
+    pub provider: ProviderId,
+    pub limits: Limits,
+    pub vision: bool,
+    /// Context window in tokens.
+    pub context: Option<u64>,
+    /// Most output tokens one answer may have; what the worst case is reckoned with.
+    pub max_output: Option<u32>,
+    pub weight: u32,
+    /// Models that share a counter name the same pool.
+    pub pool: Option<String>,
+    pub price: Option<Price>,
+}
+
+/// Limits of one quota pool. `None` is unlimited or unknown.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Requests per sliding minute.
+    pub rpm: Option<u32>,
+    /// Tokens per sliding minute, counted as `counted` says.
+    pub tpm: Option<u64>,
+    pub counted: Counted,
+    /// Input tokens per sliding minute.
+    pub itpm: Option<u64>,
+    /// Output tokens per sliding minute.
+    pub otpm: Option<u64>,
+    /// Requests per provider day.
+    pub rpd: Option<u32>,
+    /// Tokens per provider day, counted as `counted` says.
+    pub tpd: Option<u64>,
+    pub day: Day,
+    /// How many of a minute's requests may go at once; the rest is paced. `None`: all.
+    pub burst: Option<u32>,
+    /// Most requests in flight at once.
+    pub concurrency: Option<u32>,
+}
+
+/// Which tokens a `tpm` or `tpd` limit counts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Counted {
+    /// Input only, as Gemini counts.
+    Input,
+    /// Input and output together, as most OpenAI-compatible providers count.
+    #[default]
+    Total,
+}
+
+/// When a provider's day ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Day {
+    /// Midnight in Los Angeles, daylight saving included (Gemini).
+    Pacific,
+    /// 00:00 UTC (OpenRouter).
+    #[default]
+    Utc,
+    /// 24 hours from each request (OpenAI, Groq).
+    Rolling,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// The alias shown everywhere.
+    pub name: String,
+    pub provider: ProviderId,
+    /// Keys of one project at one provider share every quota.
+    pub project: String,
+    pub weight: u32,
+    pub role: Role,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    #[default]
+    Primary,
+    Backup,
+}

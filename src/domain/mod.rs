@@ -1,0 +1,36 @@
+//! The words of the program as plain data: no I/O, no clock, no runtime.
+//!
+//! Everything above (`scheduler`, `provider`, `store`, `engine`, `tui`) speaks in these types.
+//! This module imports nothing of theirs, and no tokio, reqwest, ratatui or database.
+
+pub mod answer;
+pub mod command;
+pub mod event;
+pub mod fleet;
+pub mod ids;
+pub mod item;
+pub mod money;
+pub mod outcome;
+pub mod policy;
+pub mod query;
+pub mod request;
+pub mod result;
+pub mod snapshot;
+pub mod summary;
+pub mod time;
+
+pub use answer::{Answer, Hint, Usage, Verdict};
+pub use command::{Command, ReplayFilter};
+pub use event::{Event, EventKind, Level};
+pub use fleet::{Api, Counted, Day, Key, Limits, Model, Provider, Role};
+pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProviderId, RouteId, Seq};
+pub use item::{ItemSpec, ItemState, Traits};
+pub use money::{Money, Price};
+pub use outcome::{Action, Outcome};
+pub use policy::{CascadeOrder, OnExhausted, Policy, SpillTo, Strategy, WhenLimited};
+pub use query::{AttemptRow, ItemDetail, ItemFilter, ItemRow, Page, Query};
+pub use request::{Image, JsonMode, Message, Params, Part, Request, Speaker, Thinking};
+pub use result::{FinalState, ResultError, ResultLine};
+pub use snapshot::Snapshot;
+pub use summary::Summary;
+pub use time::{Mono, Now, Wall};

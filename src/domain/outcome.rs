@@ -1,0 +1,141 @@
+//! The class of what came back from one attempt, and what the program does about it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What came back. Only `provider::classify` turns status codes and bodies into one of these.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    RateLimitedMinute,
+    TokensLimitedMinute,
+    QuotaExhaustedDay,
+    QuotaExhaustedBilling,
+    InvalidKey,
+    KeyForbidden,
+    ModelNotFound,
+    ServerError,
+    Overloaded,
+    Timeout,
+    MalformedResponse,
+    EmptyOutput,
+    Truncated,
+    ContentBlocked,
+    BadRequest,
+    /// A picture or row that can't be read here; nothing was sent.
+    UnreadableInput,
+    /// The item's worst case is over its money limit; nothing was sent.
+    OverBudget,
+    /// No route of the cascade may ever serve this item; nothing was sent.
+    NoRoute,
+    /// The request never left this machine: DNS, refused connection, no file handles, no network.
+    ClientTrouble,
+    /// The process died, or was told to stop at once, while this attempt was in flight: it may have been billed.
+    Lost,
+}
+
+/// What is done by default; the words of `cascadeck explain`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Complete,
+    CoolPool,
+    NextRoute,
+    NextModel,
+    DisableKey,
+    DisableProject,
+    DisableRoute,
+    Retry,
+    FailItem,
+}
+
+impl Outcome {
+    pub const ALL: [Self; 21] = [
+        Self::Ok,
+        Self::RateLimitedMinute,
+        Self::TokensLimitedMinute,
+        Self::QuotaExhaustedDay,
+        Self::QuotaExhaustedBilling,
+        Self::InvalidKey,
+        Self::KeyForbidden,
+        Self::ModelNotFound,
+        Self::ServerError,
+        Self::Overloaded,
+        Self::Timeout,
+        Self::MalformedResponse,
+        Self::EmptyOutput,
+        Self::Truncated,
+        Self::ContentBlocked,
+        Self::BadRequest,
+        Self::UnreadableInput,
+        Self::OverBudget,
+        Self::NoRoute,
+        Self::ClientTrouble,
+        Self::Lost,
+    ];
+
+    /// The name used in files, on the command line and on the screen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::RateLimitedMinute => "rate_limited_minute",
+            Self::TokensLimitedMinute => "tokens_limited_minute",
+            Self::QuotaExhaustedDay => "quota_exhausted_day",
+            Self::QuotaExhaustedBilling => "quota_exhausted_billing",
+            Self::InvalidKey => "invalid_key",
+            Self::KeyForbidden => "key_forbidden",
+            Self::ModelNotFound => "model_not_found",
+            Self::ServerError => "server_error",
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::MalformedResponse => "malformed_response",
+            Self::EmptyOutput => "empty_output",
+            Self::Truncated => "truncated",
+            Self::ContentBlocked => "content_blocked",
+            Self::BadRequest => "bad_request",
+            Self::UnreadableInput => "unreadable_input",
+            Self::OverBudget => "over_budget",
+            Self::NoRoute => "no_route",
+            Self::ClientTrouble => "client_trouble",
+            Self::Lost => "lost",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+
+    /// A refusal for quota: never the item's fault.
+    pub const fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimitedMinute | Self::TokensLimitedMinute | Self::QuotaExhaustedDay | Self::QuotaExhaustedBilling
+        )
+    }
+
+    /// The provider's own failure: counts for breakers, and for the item only on testimony.
+    pub const fn is_provider_fault(self) -> bool {
+        matches!(self, Self::ServerError | Self::Overloaded | Self::Timeout | Self::MalformedResponse)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_serde_names() {
+        for outcome in Outcome::ALL {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
+            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! How the run is conducted. Every number of the design is a field here, with the design's default.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::money::Money;
+
+/// Which of the ready routes an item takes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Priority order.
+    #[default]
+    Cascade,
+}
+
+impl Strategy {
+    pub const ALL: [Self; 1] = [Self::Cascade];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cascade => "cascade",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.name() == name)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CascadeOrder {
+    /// Every model of the first key, then of the second.
+    #[default]
+    KeyFirst,
+    /// The best model on every key, then the next model.
+    ModelFirst,
+}
+
+/// What a full or cooling route means for the item in hand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenLimited {
+    /// Take the next ready route, and come back.
+    #[default]
+    Spill,
+    /// The strict pipeline: one cursor, which waits a minute limit out and moves on only after the ladder or a spent day.
+    Wait,
+}
+
+/// Where a spilled item may go.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpillTo {
+    #[default]
+    Any,
+    /// Only to other keys of the model it prefers.
+    SameModel,
+}
+
+/// What happens when every candidate of every waiting item is out for the day, out of credit or dead.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExhausted {
+    /// Stop cleanly, resumable, exit status 4.
+    #[default]
+    Stop,
+    /// Sleep to the reset and go on.
+    Wait,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Policy {
+    pub strategy: Strategy,
+    pub order: CascadeOrder,
+    pub when_limited: WhenLimited,
+    pub spill: SpillTo,
+    /// How long an item holds out for its preferred route before it spills.
+    pub spill_after: Duration,
+    pub on_exhausted: OnExhausted,
+    /// Most attempts in flight over the whole run.
+    pub in_flight: u32,
+    /// Hard cap on the run's spend, by worst-case reservation.
+    pub max_usd: Option<Money>,
+    /// Cooldowns after per-minute refusals without a usable hint; one step per episode.
+    pub ladder: Vec<Duration>,
+    /// The pool's rest after the ladder.
+    pub ladder_rest: Duration,
+    /// Stated waits are clamped to this.
+    pub max_hint: Duration,
+    /// Delays between tries after a provider's fault; the last one repeats.
+    pub retry_delays: Vec<Duration>,
+    /// Tries after provider faults per model, before the next model.
+    pub retries_per_model: u32,
+    /// Quick tries after empty answers, before the next model.
+    pub empty_retries: u32,
+    /// After `truncated` without text, one more try with the output limit times this. `None`: the item fails.
+    pub retry_truncated_factor: Option<u32>,
+    /// A blocked item goes on to the next model instead of failing.
+    pub blocked_next_model: bool,
+    /// Items refused alike, with none accepted, before the route holds and asks the operator.
+    pub refused_alike: u32,
+    /// A breaker opens after this many provider faults in a row.
+    pub breaker_after: u32,
+    /// First open time; doubles up to `breaker_max`.
+    pub breaker_open: Duration,
+    pub breaker_max: Duration,
+    /// How often a project without credit is tried again, with one real item.
+    pub billing_retry: Duration,
+    /// Deadline of a TCP and TLS connection.
+    pub connect_timeout: Duration,
+    /// Longest silence on an open response.
+    pub idle_timeout: Duration,
+    /// Deadline of a whole attempt; half as long again after each timeout of the item.
+    pub total_timeout: Duration,
+    /// How long a stop waits for what is in flight.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            strategy: Strategy::Cascade,
+            order: CascadeOrder::KeyFirst,
+            when_limited: WhenLimited::Spill,
+            spill: SpillTo::Any,
+            spill_after: Duration::ZERO,
+            on_exhausted: OnExhausted::Stop,
+            in_flight: 16,
+            max_usd: None,
+            ladder: [5, 10, 20, 40, 80].map(seconds).to_vec(),
+            ladder_rest: seconds(600),
+            max_hint: seconds(3_600),
+            retry_delays: vec![seconds(2)],
+            retries_per_model: 5,
+            empty_retries: 2,
+            retry_truncated_factor: None,
+            blocked_next_model: false,
+            refused_alike: 5,
+            breaker_after: 5,
+            breaker_open: seconds(30),
+            breaker_max: seconds(600),
+            billing_retry: seconds(3_600),
+            connect_timeout: seconds(10),
+            idle_timeout: seconds(120),
+            total_timeout: seconds(600),
+            drain_timeout: seconds(60),
+        }
+    }
+}

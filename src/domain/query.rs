@@ -1,0 +1,87 @@
+//! What a screen may ask beyond the snapshot: rows of items, and one item whole.
+//! Answered from a read-only connection, so that no question ever waits on, or delays, the engine.
+
+use serde::{Deserialize, Serialize};
+
+use super::{answer::Usage, item::ItemState, money::Money, outcome::Outcome, time::Wall};
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "query", rename_all = "snake_case")]
+pub enum Query {
+    /// A window of items in input order.
+    Items { filter: ItemFilter, offset: u64, limit: u32 },
+    /// One item with its attempts and answer.
+    Item { seq: u64 },
+}
+
+/// `None` and empty match everything. In-flight items count as waiting in the store's item table; the
+/// reader tells them apart by their open intent.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ItemFilter {
+    pub state: Option<ItemState>,
+    /// Case-insensitive substring of the id or of the last error.
+    pub text: String,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "page", rename_all = "snake_case")]
+pub enum Page {
+    Items {
+        rows: Vec<ItemRow>,
+        /// Rows that match, over all pages.
+        matching: u64,
+        offset: u64,
+    },
+    Item(Box<ItemDetail>),
+    /// No such item.
+    Nothing,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ItemRow {
+    pub seq: u64,
+    pub id: String,
+    pub state: ItemState,
+    pub attempts: u32,
+    /// Of the last attempt; `None` before the first.
+    pub outcome: Option<Outcome>,
+    /// `model@key` of the last attempt.
+    pub route: Option<String>,
+    /// The error of a failed item, or the beginning of a done item's answer: at most 200 characters.
+    pub words: String,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ItemDetail {
+    pub row: ItemRow,
+    pub line: u64,
+    pub system: Option<String>,
+    /// The whole prompt as text; pictures stand as `[picture PATH]`.
+    pub prompt: String,
+    pub pictures: Vec<String>,
+    pub output: Option<String>,
+    pub finish_reason: Option<String>,
+    pub model_version: Option<String>,
+    pub usage: Usage,
+    pub cost: Money,
+    /// In order, earlier replays included.
+    pub attempts: Vec<AttemptRow>,
+    /// Which routing rule applied and why.
+    pub rule: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct AttemptRow {
+    pub number: u32,
+    pub key: String,
+    pub model: String,
+    pub sent_at: Wall,
+    pub latency_ms: u64,
+    pub outcome: Outcome,
+    pub status: Option<u16>,
+    /// The provider's own words, redacted.
+    pub message: String,
+    pub usage: Usage,
+    pub cost: Money,
+}

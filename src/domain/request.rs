@@ -1,0 +1,130 @@
+//! A request in no provider's dialect: what an item asks, and how.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What is sent for one item. Pictures are references until the attempt that sends them.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Request {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    pub messages: Vec<Message>,
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    pub params: Params,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub speaker: Speaker,
+    pub parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Speaker {
+    User,
+    Assistant,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    Text(String),
+    Image(Image),
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Image {
+    /// Read when the attempt is made; an unreadable file is `unreadable_input`.
+    File(PathBuf),
+    /// Base64 as it stood in the row.
+    Inline { mime: String, data: String },
+    /// Left to the provider to fetch.
+    Url(String),
+}
+
+/// Sampling and shape of the answer. `None` leaves the provider's default.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Params {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json: Option<JsonMode>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Thinking {
+    /// `minimal`, `low`, `medium`, `high`: Gemini's thinkingLevel, OpenAI's reasoning_effort.
+    Level(String),
+    /// Tokens: Anthropic's budget_tokens, Gemini's thinkingBudget.
+    Budget(u32),
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JsonMode {
+    /// Any JSON object.
+    Object,
+    /// JSON that satisfies this schema.
+    Schema(Value),
+}
+
+impl Params {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Request {
+    /// One user turn of plain text.
+    pub fn text(prompt: impl Into<String>) -> Self {
+        Self {
+            messages: vec![Message { speaker: Speaker::User, parts: vec![Part::Text(prompt.into())] }],
+            ..Self::default()
+        }
+    }
+
+    pub fn images(&self) -> impl Iterator<Item = &Image> {
+        self.messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
+            Part::Image(image) => Some(image),
+            Part::Text(_) => None,
+        })
+    }
+
+    pub fn needs_vision(&self) -> bool {
+        self.images().next().is_some()
+    }
+
+    /// Every text the model will read, in order.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.system.as_deref().into_iter().chain(self.messages.iter().flat_map(|message| &message.parts).filter_map(
+            |part| match part {
+                Part::Text(text) => Some(text.as_str()),
+                Part::Image(_) => None,
+            },
+        ))
+    }
+
+    /// A generous guess at input tokens, for reserving room before the provider has counted: bytes / 3 for
+    /// text (English runs at about 4 bytes a token, CJK at about 3), 1,200 per picture (Gemini 3's default is
+    /// 1,120), 8 per message.
+    pub fn estimated_input_tokens(&self) -> u64 {
+        let text: usize = self.texts().map(|text| text.len().div_ceil(3)).sum();
+        (text + 1_200 * self.images().count() + 8 * self.messages.len()) as u64
+    }
+}

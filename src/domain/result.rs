@@ -1,0 +1,53 @@
+//! One line of `results.jsonl`. Field names and order are a contract: scripts read them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{answer::Usage, item::ItemState, outcome::Outcome};
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ResultLine {
+    pub id: String,
+    /// `done` or `failed`: only final states are written.
+    pub status: FinalState,
+    pub output: Option<String>,
+    pub error: Option<ResultError>,
+    pub finish_reason: Option<String>,
+    /// The alias, never the secret.
+    pub key: Option<String>,
+    pub provider: Option<String>,
+    pub model: Option<String>,
+    pub model_version: Option<String>,
+    pub usage: Usage,
+    pub cost_usd: f64,
+    /// Of the last attempt.
+    pub latency_ms: u64,
+    pub attempts: u32,
+    /// RFC 3339, UTC: the first attempt was sent.
+    pub started_at: Option<String>,
+    pub finished_at: String,
+    pub request_hash: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ResultError {
+    pub outcome: Outcome,
+    pub status: Option<u16>,
+    /// The provider's own words, redacted.
+    pub message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinalState {
+    Done,
+    Failed,
+}
+
+impl From<FinalState> for ItemState {
+    fn from(state: FinalState) -> Self {
+        match state {
+            FinalState::Done => Self::Done,
+            FinalState::Failed => Self::Failed,
+        }
+    }
+}

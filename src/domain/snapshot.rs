@@ -1,0 +1,301 @@
+//! The engine's state as an operator sees it: aggregates only, bounded in size however long the run is.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    answer::Usage,
+    event::Event,
+    fleet::{Api, Day, Role},
+    money::Money,
+    outcome::Outcome,
+    policy::{CascadeOrder, OnExhausted, Strategy, WhenLimited},
+    time::Wall,
+};
+
+/// Published by the engine when something changed, at most 30 times a second.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub run: String,
+    pub state: RunState,
+    /// Engine time: on a sped-up clock this is the simulated time.
+    pub at: Wall,
+    pub elapsed: Duration,
+    /// 1 except on a sped-up clock.
+    pub speed: f64,
+    pub strategy: Strategy,
+    pub order: CascadeOrder,
+    pub when_limited: WhenLimited,
+    pub on_exhausted: OnExhausted,
+    pub totals: Totals,
+    pub in_flight_cap: u32,
+    pub spend: Spend,
+    pub pace: Pace,
+    /// Where the work goes right now: the route of the last dispatch.
+    pub place: Option<Place>,
+    pub keys: Vec<KeyView>,
+    pub models: Vec<ModelView>,
+    pub routes: Vec<RouteView>,
+    pub cooldowns: Vec<CooldownView>,
+    /// The newest events, oldest first; at most 256.
+    pub events: Vec<Arc<Event>>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RunState {
+    /// Work is going out, or could.
+    Running,
+    /// Nothing can go out before an instant; `until` is `None` where only an operator or an answer can help.
+    Waiting {
+        why: String,
+        until: Option<Wall>,
+    },
+    /// The operator paused; in-flight work finishes.
+    Pausing,
+    Paused,
+    /// The run itself holds (disk, network, budget, five items refused alike).
+    Held {
+        why: String,
+    },
+    /// Finishing what is in flight before stopping.
+    Draining,
+    /// Stopped with work left.
+    Stopped {
+        why: String,
+    },
+    Finished,
+}
+
+impl RunState {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting { .. } => "waiting",
+            Self::Pausing => "pausing",
+            Self::Paused => "paused",
+            Self::Held { .. } => "held",
+            Self::Draining => "draining",
+            Self::Stopped { .. } => "stopped",
+            Self::Finished => "finished",
+        }
+    }
+
+    pub const fn is_over(&self) -> bool {
+        matches!(self, Self::Stopped { .. } | Self::Finished)
+    }
+}
+
+/// Items by state. `total` still grows while `ingesting`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Totals {
+    pub total: u64,
+    pub waiting: u64,
+    pub in_flight: u64,
+    pub done: u64,
+    pub failed: u64,
+    /// Of `done`: answers cut off at a token limit.
+    pub truncated: u64,
+    pub ingesting: bool,
+    /// HTTP requests sent over the whole run.
+    pub attempts: u64,
+    /// Of those: answered with a per-minute or per-day refusal.
+    pub rate_limited: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Spend {
+    pub usage: Usage,
+    pub cost: Money,
+    /// Worst case of what is in flight now.
+    pub reserved: Money,
+    /// Worst case of attempts that ended without an answer and may have been billed.
+    pub at_risk: Money,
+    pub budget: Option<Money>,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Pace {
+    /// Items ended per second over the last minute of engine time.
+    pub items_per_second: f64,
+    /// At the present pace; `None` where nothing moves.
+    pub finish_at: Option<Wall>,
+}
+
+/// "key 1/3, model 2/4, retry 2/5", counted from 1.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Place {
+    pub key: String,
+    pub key_number: u32,
+    pub keys: u32,
+    pub model: String,
+    pub model_number: u32,
+    pub models: u32,
+    pub retry: u32,
+    pub retries: u32,
+}
+
+/// What a key, model or route is doing, in one word and why.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "condition", rename_all = "snake_case")]
+pub enum Condition {
+    Ready,
+    /// Room again at `until` (`None`: when something in flight answers); our own counters say so.
+    Full {
+        what: String,
+        until: Option<Wall>,
+    },
+    Cooling {
+        until: Wall,
+        cause: Cause,
+    },
+    /// The day's quota is spent.
+    Exhausted {
+        until: Wall,
+        cause: Cause,
+    },
+    /// A breaker is open; one probe at `until`.
+    Broken {
+        until: Wall,
+        cause: Cause,
+    },
+    /// Dead until the secret changes, or off until the operator says otherwise.
+    Disabled {
+        since: Wall,
+        cause: Cause,
+    },
+    /// Switched off by the operator.
+    Off {
+        since: Wall,
+    },
+}
+
+impl Condition {
+    /// The word shown beside the glyph.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Full { .. } => "full",
+            Self::Cooling { .. } => "cooling",
+            Self::Exhausted { .. } => "exhausted",
+            Self::Broken { .. } => "broken",
+            Self::Disabled { .. } => "disabled",
+            Self::Off { .. } => "off",
+        }
+    }
+
+    pub const fn until(&self) -> Option<Wall> {
+        match self {
+            Self::Full { until, .. } => *until,
+            Self::Cooling { until, .. } | Self::Exhausted { until, .. } | Self::Broken { until, .. } => Some(*until),
+            Self::Ready | Self::Disabled { .. } | Self::Off { .. } => None,
+        }
+    }
+}
+
+/// Why something is out: the outcome, on whose word, and the provider's own words.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cause {
+    pub outcome: Outcome,
+    pub source: Source,
+    /// Redacted; may be empty.
+    pub words: String,
+    pub since: Wall,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The provider said so.
+    Stated,
+    /// Our own counters say so.
+    Measured,
+    /// A ladder or backoff: nobody said how long.
+    Guessed,
+}
+
+impl Source {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stated => "stated",
+            Self::Measured => "measured",
+            Self::Guessed => "guessed",
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct KeyView {
+    pub name: String,
+    pub provider: String,
+    pub project: String,
+    pub role: Role,
+    /// 0 to 100.
+    pub health: u8,
+    pub ok: u64,
+    /// Attempts that did not end ok, refusals included.
+    pub failed: u64,
+    pub in_flight: u32,
+    /// The best condition among its routes, or its own where the key itself is out.
+    pub condition: Condition,
+    pub usage: Usage,
+    pub cost: Money,
+    /// The last failure in the provider's words.
+    pub last_error: Option<String>,
+}
+
+/// A counter against its limit. `limit` is `None` where unlimited or unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Gauge {
+    pub used: u64,
+    pub limit: Option<u64>,
+}
+
+/// One model over all its keys. Gauges add up the pools of distinct projects.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ModelView {
+    pub name: String,
+    pub provider: String,
+    pub api: Api,
+    pub vision: bool,
+    /// Switched on by the operator (the default).
+    pub on: bool,
+    pub rpm: Gauge,
+    pub tpm: Gauge,
+    pub rpd: Gauge,
+    pub day: Day,
+    /// When the day's counter starts anew, for calendar days with a daily limit.
+    pub day_resets_at: Option<Wall>,
+    pub in_flight: u32,
+    pub ok: u64,
+    pub failed: u64,
+    pub mean_ms: Option<u64>,
+    pub p50_ms: Option<u64>,
+    pub p95_ms: Option<u64>,
+    pub usage: Usage,
+    pub cost: Money,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RouteView {
+    pub key: String,
+    pub model: String,
+    pub on: bool,
+    pub condition: Condition,
+    pub rpm: Gauge,
+    pub rpd: Gauge,
+    pub in_flight: u32,
+    pub ok: u64,
+    pub failed: u64,
+}
+
+/// One timer of the cooldown pane.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CooldownView {
+    /// `model@key`, `model@project` or a key's alias.
+    pub what: String,
+    pub from: Wall,
+    pub until: Wall,
+    pub cause: Cause,
+}

@@ -1,0 +1,97 @@
+//! What `run --json` and `status --json` print. Field names are a contract: scripts read them.
+
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::Snapshot;
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Summary {
+    pub run: String,
+    /// One of `RunState`'s names.
+    pub state: String,
+    pub total: u64,
+    pub waiting: u64,
+    pub in_flight: u64,
+    pub done: u64,
+    pub failed: u64,
+    pub attempts: u64,
+    pub rate_limited: u64,
+    pub input_tokens: u64,
+    /// Thinking included: it is billed as output.
+    pub output_tokens: u64,
+    pub cost_usd: f64,
+    pub elapsed_s: f64,
+    pub keys: Vec<KeySummary>,
+    pub models: Vec<ModelSummary>,
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct KeySummary {
+    pub name: String,
+    pub state: String,
+    pub health: u8,
+    pub ok: u64,
+    pub failed: u64,
+    pub cost_usd: f64,
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct ModelSummary {
+    pub name: String,
+    pub ok: u64,
+    pub failed: u64,
+    pub mean_ms: Option<u64>,
+    pub p50_ms: Option<u64>,
+    pub p95_ms: Option<u64>,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cost_usd: f64,
+}
+
+impl From<&Snapshot> for Summary {
+    fn from(snapshot: &Snapshot) -> Self {
+        let (totals, spend) = (snapshot.totals, snapshot.spend);
+        Self {
+            run: snapshot.run.clone(),
+            state: snapshot.state.name().to_owned(),
+            total: totals.total,
+            waiting: totals.waiting,
+            in_flight: totals.in_flight,
+            done: totals.done,
+            failed: totals.failed,
+            attempts: totals.attempts,
+            rate_limited: totals.rate_limited,
+            input_tokens: spend.usage.input_tokens,
+            output_tokens: spend.usage.billed_output(),
+            cost_usd: spend.cost.usd(),
+            elapsed_s: snapshot.elapsed.as_secs_f64(),
+            keys: snapshot
+                .keys
+                .iter()
+                .map(|key| KeySummary {
+                    name: key.name.clone(),
+                    state: key.condition.word().to_owned(),
+                    health: key.health,
+                    ok: key.ok,
+                    failed: key.failed,
+                    cost_usd: key.cost.usd(),
+                })
+                .collect(),
+            models: snapshot
+                .models
+                .iter()
+                .map(|model| ModelSummary {
+                    name: model.name.clone(),
+                    ok: model.ok,
+                    failed: model.failed,
+                    mean_ms: model.mean_ms,
+                    p50_ms: model.p50_ms,
+                    p95_ms: model.p95_ms,
+                    input_tokens: model.usage.input_tokens,
+                    output_tokens: model.usage.billed_output(),
+                    cost_usd: model.cost.usd(),
+                })
+                .collect(),
+        }
+    }
+}
