@@ -107,6 +107,8 @@ pub struct Key {
     pub project: String,
     pub weight: u32,
     pub role: Role,
+    /// Only these of its provider's models; `None` is all.
+    pub models: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]

@@ -1,1 +1,250 @@
-//! (laid out next)
+//! The scheduler: decides, for every item at every instant, where to send it, whether to wait and until when.
+//!
+//! A pure machine. It is handed `Now` and never reads a clock, does no I/O and knows no runtime:
+//! [`Scheduler::offer`] brings tickets, [`Scheduler::poll`] says what to send, [`Scheduler::settle`] takes
+//! the verdict, [`Scheduler::next_wake`] says when to ask again.
+//!
+//! ```text
+//! queue      tickets by class                  pool      counters that routes share
+//! dispatch   poll: which ticket, which route   window    sliding minutes, pacing      day   provider days
+//! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
+//! switches   the operator's hand               standing  why a route can't go now
+//! view       gauges and conditions for screens memory    what outlives the process
+//! ```
+
+mod bits;
+mod breaker;
+mod cooldown;
+mod day;
+mod dispatch;
+mod health;
+mod memory;
+mod pool;
+mod queue;
+mod settle;
+mod setup;
+mod standing;
+mod switches;
+mod view;
+mod window;
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+    time::Duration,
+};
+
+pub use dispatch::{Dispatch, Refusal, Step};
+pub use memory::{Memory, PastAttempt};
+pub use queue::Ticket;
+pub use settle::{Fate, Settlement};
+pub use standing::Holdup;
+pub use switches::Unknown;
+pub use view::{KeyFacts, ModelFacts, RouteFacts};
+
+use crate::domain::{AttemptId, Key, Model, Money, Mono, Now, Policy, RouteId, Seq, Wall, snapshot::Cause};
+
+use breaker::Breaker;
+use cooldown::Cooldown;
+use health::Health;
+use pool::Pool;
+use queue::{Class, Flight};
+
+/// Everything that a dispatch decision may depend on.
+#[derive(Debug)]
+pub struct Scheduler {
+    policy: Policy,
+    providers: Vec<ProviderState>,
+    projects: Vec<ProjectState>,
+    keys: Vec<KeyState>,
+    models: Vec<ModelState>,
+    pools: Vec<Pool>,
+    routes: Vec<Route>,
+    /// All routes in the cascade's order.
+    ranking: Vec<RouteId>,
+    classes: Vec<Class>,
+    flights: HashMap<AttemptId, Flight>,
+    /// Items that wait out a retry delay.
+    backing_off: HashMap<Seq, (usize, Ticket)>,
+    backoff: BinaryHeap<Reverse<(Mono, Seq)>>,
+    /// When a parked route is worth another look.
+    alarms: BinaryHeap<Reverse<(Mono, RouteId)>>,
+    /// Tickets that no route may ever serve, found when they were offered.
+    refused: Vec<Refusal>,
+    /// Items that have failed often enough to be at fault, if anybody else succeeded.
+    suspects: HashSet<Seq>,
+    next_attempt: u64,
+    /// No new dispatches while set.
+    paused: bool,
+    money: Ledger,
+    /// `when_limited = "wait"`: where in `ranking` the run stands.
+    cursor: usize,
+    /// Changes whenever a route may have become ready.
+    version: u64,
+    last_poll: Option<Now>,
+    random: fastrand::Rng,
+}
+
+/// The run's money: what is certain, what is promised, what is feared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ledger {
+    pub spent: Money,
+    pub reserved: Money,
+    pub at_risk: Money,
+}
+
+#[derive(Debug)]
+struct ProviderState {
+    name: String,
+    api: crate::domain::Api,
+    /// Can't be reached from here.
+    hold: Option<Cooldown>,
+    hold_step: u32,
+}
+
+#[derive(Debug)]
+struct ProjectState {
+    /// `provider/project`.
+    name: String,
+    /// Out of credit; ends with a trial.
+    billing: Option<Cooldown>,
+}
+
+#[derive(Debug)]
+struct KeyState {
+    key: Key,
+    project: usize,
+    /// Switched off by the operator.
+    off: Option<Wall>,
+    dead: Option<Cause>,
+    health: Health,
+    in_flight: u32,
+    routes: Vec<RouteId>,
+}
+
+#[derive(Debug)]
+struct ModelState {
+    model: Model,
+    off: Option<Wall>,
+    /// The last two items that it answered, and when: witnesses when another item fails.
+    witnesses: [Option<(Seq, Mono)>; 2],
+    /// Running mean of billed output tokens, for token estimates.
+    mean_output: Option<f64>,
+}
+
+#[derive(Debug)]
+struct Route {
+    key: usize,
+    model: usize,
+    pool: usize,
+    provider: usize,
+    /// Switched off by the operator.
+    off: Option<Wall>,
+    /// The provider says that this project can't use this model.
+    gone: Option<Cause>,
+    /// Items were refused alike; the operator is asked.
+    held: Option<Cause>,
+    breaker: Breaker,
+    /// After a breaker closed: how many may be in flight until a success doubles it.
+    ramp: Option<u32>,
+    in_flight: u32,
+    refused_alike: (u32, u64),
+    ever_accepted: bool,
+    last_ok: Option<Mono>,
+    /// The earliest alarm set for this route.
+    alarm: Option<Mono>,
+}
+
+/// How recent a witness must be.
+const TESTIMONY: Duration = Duration::from_secs(60);
+
+impl Scheduler {
+    /// Tickets of `class` that were not offered yet; they count as waiting.
+    pub fn set_backlog(&mut self, class: usize, items: u64) {
+        self.classes[class].backlog = items;
+    }
+
+    /// Brings a loaded item. One that no route may ever serve comes back from `poll` as a refusal.
+    pub fn offer(&mut self, class: usize, ticket: Ticket) {
+        if let Some(refusal) = self.never(class, &ticket) {
+            self.refused.push(refusal);
+            return;
+        }
+        let queue = &mut self.classes[class];
+        queue.fresh.push_back(ticket);
+        queue.stuck_at = None;
+    }
+
+    /// How many loaded tickets of `class` wait to be sent.
+    pub fn loaded(&self, class: usize) -> usize {
+        self.classes[class].loaded()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub const fn money(&self) -> Ledger {
+        self.money
+    }
+
+    /// Brings back what earlier processes spent, and where attempt numbers go on.
+    pub fn resume_from(&mut self, next_attempt: u64, spent: Money, at_risk: Money) {
+        self.next_attempt = next_attempt;
+        self.money = Ledger { spent, reserved: Money::ZERO, at_risk };
+    }
+
+    /// Items that are neither done nor failed, as far as the scheduler has been told of them.
+    pub fn live(&self) -> u64 {
+        let queued: u64 = self.classes.iter().map(|class| class.backlog + class.loaded() as u64).sum();
+        queued + (self.backing_off.len() + self.flights.len() + self.refused.len()) as u64
+    }
+
+    /// When to poll again though nothing settles: `None` where only an answer or the operator helps.
+    pub fn next_wake(&self) -> Option<Mono> {
+        let alarm = self.alarms.peek().map(|Reverse((at, _))| *at);
+        let backoff = self.backoff.peek().map(|Reverse((at, _))| *at);
+        alarm.into_iter().chain(backoff).min()
+    }
+
+    /// Makes every route worth another look.
+    fn look_again(&mut self) {
+        for index in 0..self.routes.len() {
+            self.unpark(RouteId(index as u32));
+        }
+    }
+
+    fn unpark(&mut self, route: RouteId) {
+        for class in &mut self.classes {
+            class.unpark(route);
+        }
+        self.version += 1;
+    }
+
+    fn park(&mut self, now: Now, route: RouteId, wake: cooldown::Wake) {
+        for class in &mut self.classes {
+            class.park(route);
+        }
+        self.set_alarm(now, route, wake);
+    }
+
+    fn set_alarm(&mut self, now: Now, route: RouteId, wake: cooldown::Wake) {
+        let Some(at) = wake.mono(now) else { return };
+        let alarm = &mut self.routes[route.index()].alarm;
+        if alarm.is_none_or(|earlier| earlier > at || earlier <= now.mono) {
+            *alarm = Some(at);
+            self.alarms.push(Reverse((at, route)));
+        }
+    }
+
+    fn unpark_pool(&mut self, pool: usize) {
+        for index in 0..self.pools[pool].routes.len() {
+            let route = self.pools[pool].routes[index];
+            self.unpark(route);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A circuit breaker per route: after a row of provider faults it opens, then lets one real item try.
+
+use std::time::Duration;
+
+use crate::domain::{Now, snapshot::Cause};
+
+#[derive(Clone, Debug)]
+pub enum Breaker {
+    Closed {
+        /// Provider faults in a row.
+        faults: u32,
+    },
+    Open {
+        since: Now,
+        until: Now,
+        span: Duration,
+        cause: Cause,
+    },
+    /// One probe is out or awaited; `span` doubles if it fails.
+    HalfOpen {
+        span: Duration,
+    },
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::Closed { faults: 0 }
+    }
+}
+
+impl Breaker {
+    /// Counts a provider fault. True where this opened (or reopened) the breaker.
+    pub fn fault(&mut self, now: Now, after: u32, first: Duration, longest: Duration, cause: Cause) -> bool {
+        let span = match self {
+            Self::Closed { faults } => {
+                *faults += 1;
+                if *faults < after {
+                    return false;
+                }
+                first
+            }
+            // Answers to what was sent before it opened say nothing new.
+            Self::Open { .. } => return false,
+            Self::HalfOpen { span } => (*span * 2).min(longest),
+        };
+        *self = Self::Open { since: now, until: now + span, span, cause };
+        true
+    }
+
+    /// The provider answered, whatever it said. True where this closed an open breaker.
+    pub fn answered(&mut self) -> bool {
+        let was_open = !matches!(self, Self::Closed { .. });
+        *self = Self::Closed { faults: 0 };
+        was_open
+    }
+
+    /// Lets the probe through once the open time is over.
+    pub fn tick(&mut self, now: Now) {
+        if let Self::Open { until, span, .. } = self
+            && until.mono <= now.mono
+        {
+            *self = Self::HalfOpen { span: *span };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Mono, Outcome, Wall, snapshot::Source};
+
+    fn now(seconds: u64) -> Now {
+        Now { mono: Mono(seconds * 1_000_000), wall: Wall(seconds as i64 * 1_000_000) }
+    }
+
+    fn fault(breaker: &mut Breaker, at: u64) -> bool {
+        let cause =
+            Cause { outcome: Outcome::ServerError, source: Source::Guessed, words: String::new(), since: now(at).wall };
+        let (first, longest) = (Duration::from_secs(30), Duration::from_secs(100));
+        breaker.fault(now(at), 3, first, longest, cause)
+    }
+
+    #[test]
+    fn it_opens_after_faults_in_a_row_and_twice_as_long_each_time() {
+        let mut breaker = Breaker::default();
+        assert!(!fault(&mut breaker, 0));
+        breaker.answered();
+        assert!(!fault(&mut breaker, 1));
+        assert!(!fault(&mut breaker, 2));
+        assert!(fault(&mut breaker, 3));
+        for (open_at, span) in [(3, 30), (40, 60), (110, 100), (220, 100)] {
+            if !matches!(breaker, Breaker::Open { .. }) {
+                assert!(fault(&mut breaker, open_at));
+            }
+            breaker.tick(now(open_at + span - 1));
+            assert!(!breaker.probes(), "closed too early after {span}");
+            breaker.tick(now(open_at + span));
+            assert!(breaker.probes());
+        }
+        assert!(breaker.answered());
+        assert!(!breaker.probes());
+    }
+
+    #[test]
+    fn late_answers_do_not_open_it_further() {
+        let mut breaker = Breaker::default();
+        for at in 0..3 {
+            fault(&mut breaker, at);
+        }
+        assert!(!fault(&mut breaker, 4));
+    }
+}

@@ -1,0 +1,384 @@
+//! `poll`: which ticket goes where, now.
+
+use std::{cmp::Reverse, time::Duration};
+
+use smallvec::SmallVec;
+
+use crate::domain::{AttemptId, KeyId, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited};
+
+use super::{
+    Flight, Scheduler, Ticket,
+    breaker::Breaker,
+    cooldown::Wake,
+    pool::{Block, Need},
+    standing::Standing,
+};
+
+/// How many tickets behind a blocked one are looked at for one that fits.
+const LOOKAHEAD: usize = 32;
+
+/// A ticket that has waited this long for token room is not overtaken any more.
+const AGED: Duration = Duration::from_secs(60);
+
+/// The output limit reckoned with where neither item nor model states one.
+const UNSTATED_OUTPUT: u32 = 8_192;
+
+/// The output tokens reckoned with for token windows before a model has answered.
+const TYPICAL_OUTPUT: f64 = 256.0;
+
+/// Send this item there; everything it may use is already reserved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dispatch {
+    pub attempt: AttemptId,
+    pub seq: Seq,
+    /// Requests for this item so far, this one included.
+    pub number: u32,
+    pub route: RouteId,
+    pub key: KeyId,
+    pub model: ModelId,
+    /// Tries on this model after provider faults, this one included; 0 for the first.
+    pub retry: u32,
+    /// Worst case of this attempt.
+    pub reserved: Money,
+    pub estimated_input: u64,
+    pub timeout: Duration,
+    /// Multiplies the output limit, after an answer that thinking ate.
+    pub enlarge: Option<u32>,
+}
+
+/// An item that ends without being sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    pub seq: Seq,
+    pub outcome: Outcome,
+    pub words: String,
+    pub attempts: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    Send(Dispatch),
+    Refuse(Refusal),
+}
+
+enum Choice {
+    Route(RouteId),
+    /// No route now; `tokens` where only the ticket's size keeps it from one.
+    Blocked {
+        tokens: bool,
+    },
+}
+
+impl Scheduler {
+    /// The next thing to do at `now`; `None` until something settles, is offered, or [`Scheduler::next_wake`].
+    pub fn poll(&mut self, now: Now) -> Option<Step> {
+        self.wake(now);
+        if let Some(refusal) = self.refused.pop() {
+            return Some(Step::Refuse(refusal));
+        }
+        if self.paused || self.flights.len() >= self.policy.in_flight as usize {
+            return None;
+        }
+        let mut order: SmallVec<[(Seq, usize); 8]> = self
+            .classes
+            .iter()
+            .enumerate()
+            .filter(|(_, class)| class.stuck_at != Some(self.version))
+            .filter_map(|(index, class)| {
+                let head = class.retries.front().or(class.fresh.front())?;
+                Some((head.seq, index))
+            })
+            .collect();
+        order.sort_unstable();
+        for (_, index) in order {
+            if let Some(dispatch) = self.poll_class(now, index) {
+                return Some(Step::Send(dispatch));
+            }
+            self.classes[index].stuck_at = Some(self.version);
+        }
+        None
+    }
+
+    /// Time has passed: open breakers, end delays, look again at what was parked until now.
+    fn wake(&mut self, now: Now) {
+        // A wall that jumped (suspend, correction) moves every calendar deadline against the monotonic alarms.
+        if let Some(last) = self.last_poll.replace(now) {
+            let (walked, elapsed) = (now.wall.0 - last.wall.0, now.mono.since(last.mono).as_micros() as i64);
+            if (walked - elapsed).abs() > 1_000_000 {
+                self.look_again();
+            }
+        }
+        while let Some(Reverse((at, route))) = self.alarms.peek().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.alarms.pop();
+            let state = &mut self.routes[route.index()];
+            state.alarm = state.alarm.filter(|alarm| *alarm > at);
+            state.breaker.tick(now);
+            self.unpark(route);
+        }
+        while let Some(Reverse((at, seq))) = self.backoff.peek().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.backoff.pop();
+            if let Some((class, ticket)) = self.backing_off.remove(&seq) {
+                self.classes[class].retries.push_back(ticket);
+                self.classes[class].stuck_at = None;
+            }
+        }
+    }
+
+    fn poll_class(&mut self, now: Now, class: usize) -> Option<Dispatch> {
+        for _ in 0..self.classes[class].retries.len().min(LOOKAHEAD) {
+            let ticket = self.classes[class].retries.pop_front()?;
+            match self.choose(now, class, &ticket) {
+                Choice::Route(route) => return Some(self.reserve(now, class, ticket, route)),
+                // To the back, so that each gets its look.
+                Choice::Blocked { .. } => self.classes[class].retries.push_back(ticket),
+            }
+        }
+        let mut position = 0;
+        while position < self.classes[class].fresh.len().min(LOOKAHEAD) {
+            let ticket = self.classes[class].fresh.remove(position)?;
+            match self.choose(now, class, &ticket) {
+                Choice::Route(route) => return Some(self.reserve(now, class, ticket, route)),
+                Choice::Blocked { tokens } => {
+                    let overtake = tokens && now.mono.since(ticket.since) < AGED;
+                    self.classes[class].fresh.insert(position, ticket);
+                    if !overtake {
+                        return None;
+                    }
+                }
+            }
+            position += 1;
+        }
+        None
+    }
+
+    /// The ready route that the strategy prefers for this ticket. Routes found not ready are parked on the way.
+    fn choose(&mut self, now: Now, class: usize, ticket: &Ticket) -> Choice {
+        let limits = self.spill_limits(now, class, ticket);
+        let (mut from, mut tokens) = (0, false);
+        while let Some(rank) = self.classes[class].ready.first_from(from) {
+            from = rank + 1;
+            let id = self.classes[class].candidates[rank];
+            if !limits.allow(id, self.routes[id.index()].model) || self.unfit(id, ticket).is_some() {
+                continue;
+            }
+            match self.standing(now, id).wake() {
+                Some(wake) => {
+                    self.park(now, id, wake);
+                    continue;
+                }
+                None if self.over_budget_on(id, ticket) => continue,
+                None => {}
+            }
+            // A probe is for an item that has not been in trouble itself, where there is one.
+            let route = &self.routes[id.index()];
+            let probes = matches!(route.breaker, Breaker::Open { .. } | Breaker::HalfOpen { .. });
+            if probes && ticket.is_suspect() && !self.classes[class].fresh.is_empty() {
+                continue;
+            }
+            let need = self.need(id, ticket);
+            match self.pools[route.pool].token_block(now, need) {
+                None => return Choice::Route(id),
+                Some(Block::Full { wake, .. }) => {
+                    tokens = true;
+                    self.set_alarm(now, id, wake);
+                }
+                Some(Block::DayFull { until, .. }) => {
+                    tokens = true;
+                    self.set_alarm(now, id, Wake::Wall(until));
+                }
+                Some(Block::TooLarge { .. } | Block::Cooling(_) | Block::Spent(_)) => {}
+            }
+        }
+        Choice::Blocked { tokens }
+    }
+
+    /// Which routes the ticket may take by `when_limited` and `spill`.
+    fn spill_limits(&mut self, now: Now, class: usize, ticket: &Ticket) -> SpillLimits {
+        if self.policy.when_limited == WhenLimited::Wait {
+            return SpillLimits::Only(self.at_cursor(now, class, ticket));
+        }
+        let holds_out = now.mono.since(ticket.since) < self.policy.spill_after;
+        if self.policy.spill == SpillTo::Any && !holds_out {
+            return SpillLimits::Any;
+        }
+        let candidates = &self.classes[class].candidates;
+        let preferred = candidates
+            .iter()
+            .copied()
+            .find(|&route| self.unfit(route, ticket).is_none() && !self.standing(now, route).is_exhausted());
+        match preferred {
+            None => SpillLimits::Any,
+            Some(route) if holds_out => {
+                let ends = ticket.since + self.policy.spill_after;
+                self.set_alarm(now, route, Wake::Mono(ends));
+                SpillLimits::Only(Some(route))
+            }
+            Some(route) => SpillLimits::Model(self.routes[route.index()].model),
+        }
+    }
+
+    /// The strict pipeline's one route: the cursor's, or the next one after it that this ticket can use.
+    fn at_cursor(&mut self, now: Now, class: usize, ticket: &Ticket) -> Option<RouteId> {
+        self.advance_cursor(now);
+        let routes = self.ranking.len();
+        (0..routes).map(|step| self.ranking[(self.cursor + step) % routes]).find(|&route| {
+            self.classes[class].rank(route).is_some()
+                && self.unfit(route, ticket).is_none()
+                && !self.standing(now, route).is_exhausted()
+        })
+    }
+
+    /// Moves the cursor off a route that is spent, dead or switched off; stays where all are.
+    pub(super) fn advance_cursor(&mut self, now: Now) {
+        let routes = self.ranking.len();
+        let usable = |route: RouteId| {
+            let standing = self.standing(now, route);
+            !standing.is_exhausted() && !matches!(standing, Standing::Off { .. })
+        };
+        if let Some(steps) = (0..routes).find(|step| usable(self.ranking[(self.cursor + step) % routes])) {
+            self.cursor = (self.cursor + steps) % routes;
+        }
+    }
+
+    /// Why this route may never serve this ticket, whatever its counters say.
+    pub(super) fn unfit(&self, id: RouteId, ticket: &Ticket) -> Option<(Outcome, &'static str)> {
+        let route = &self.routes[id.index()];
+        let model = &self.models[route.model].model;
+        if ticket.has_given_up(ModelId(route.model as u32)) {
+            return Some((Outcome::NoRoute, "given up on this model"));
+        }
+        if ticket.inexpressible.contains(&self.providers[route.provider].api) {
+            return Some((Outcome::NoRoute, "the provider's API can't express the request"));
+        }
+        if model.context.is_some_and(|context| ticket.input / 2 > context) {
+            return Some((Outcome::NoRoute, "longer than the model's context"));
+        }
+        if self.pools[route.pool].too_large(Need { input: ticket.input, output: 0 }).is_some() {
+            return Some((Outcome::NoRoute, "larger than the token limit"));
+        }
+        if ticket.max_usd.is_some_and(|most| self.worst_case(id, ticket) > most) {
+            return Some((Outcome::OverBudget, "its worst case is over the item's max_usd"));
+        }
+        None
+    }
+
+    /// The refusal of a ticket that no candidate may ever serve.
+    pub(super) fn never(&self, class: usize, ticket: &Ticket) -> Option<Refusal> {
+        let mut reason = (Outcome::NoRoute, "no model of the cascade has the ability it needs");
+        for &route in &self.classes[class].candidates {
+            reason = self.unfit(route, ticket)?;
+        }
+        let (outcome, why) = reason;
+        let words = match outcome {
+            Outcome::OverBudget => format!("{why}; raise it, or add a cheaper model"),
+            _ => format!("no route may serve it: {why}"),
+        };
+        Some(Refusal { seq: ticket.seq, outcome, words, attempts: ticket.attempts() })
+    }
+
+    fn need(&self, id: RouteId, ticket: &Ticket) -> Need {
+        let model = &self.models[self.routes[id.index()].model];
+        let mean = model.mean_output.unwrap_or(TYPICAL_OUTPUT);
+        let stated = ticket.max_output.map_or(f64::MAX, f64::from);
+        Need { input: ticket.input, output: (mean * 1.5).min(stated).ceil() as u64 }
+    }
+
+    /// The most that one attempt can cost: estimated input, and all the output it is allowed.
+    fn worst_case(&self, id: RouteId, ticket: &Ticket) -> Money {
+        let model = &self.models[self.routes[id.index()].model].model;
+        let output = ticket.max_output.or(model.max_output).unwrap_or(UNSTATED_OUTPUT);
+        let enlarged = match &ticket.course {
+            Some(course) if course.enlarged => self.policy.retry_truncated_factor.unwrap_or(1),
+            _ => 1,
+        };
+        model.price.map_or(Money::ZERO, |price| price.cost(ticket.input, u64::from(output) * u64::from(enlarged)))
+    }
+
+    fn over_budget_on(&self, id: RouteId, ticket: &Ticket) -> bool {
+        let money = self.money;
+        let committed = money.spent + money.reserved + money.at_risk;
+        self.policy.max_usd.is_some_and(|most| committed + self.worst_case(id, ticket) > most)
+    }
+
+    /// Whether the next ticket in line fits nowhere within the run's budget.
+    pub(super) fn over_budget(&self) -> bool {
+        self.policy.max_usd.is_some()
+            && self.classes.iter().any(|class| {
+                let head = class.retries.front().or(class.fresh.front());
+                head.is_some_and(|ticket| class.candidates.iter().all(|route| self.over_budget_on(*route, ticket)))
+            })
+    }
+
+    fn reserve(&mut self, now: Now, class: usize, mut ticket: Ticket, id: RouteId) -> Dispatch {
+        let (need, reserved) = (self.need(id, &ticket), self.worst_case(id, &ticket));
+        let attempt = AttemptId(self.next_attempt);
+        self.next_attempt += 1;
+        let route = &mut self.routes[id.index()];
+        route.in_flight += 1;
+        route.breaker.tick(now);
+        self.keys[route.key].in_flight += 1;
+        let taken = self.pools[route.pool].reserve(now, need);
+        self.money.reserved += reserved;
+        let model = ModelId(route.model as u32);
+        if let Some(course) = &mut ticket.course {
+            course.on_model(model);
+        }
+        let retry = ticket.course.as_ref().map_or(0, |course| course.charged + course.uncharged);
+        let enlarged = ticket.course.as_ref().is_some_and(|course| course.enlarged);
+        let dispatch = Dispatch {
+            attempt,
+            seq: ticket.seq,
+            number: ticket.attempts() + 1,
+            route: id,
+            key: KeyId(route.key as u32),
+            model,
+            retry,
+            reserved,
+            estimated_input: need.input,
+            timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(ticket.timeouts().min(4) as i32)),
+            enlarge: if enlarged { self.policy.retry_truncated_factor } else { None },
+        };
+        self.flights.insert(attempt, Flight { class, ticket, route: id, reserved_at: now, taken, cost: reserved });
+        dispatch
+    }
+
+    /// The route that would take `ticket` at this instant, without taking anything: for the event log.
+    pub(super) fn preview(&self, now: Now, class: usize, ticket: &Ticket) -> Option<RouteId> {
+        let ready = |route: &RouteId| {
+            self.unfit(*route, ticket).is_none()
+                && matches!(self.standing(now, *route), Standing::Ready)
+                && self.pools[self.routes[route.index()].pool].token_block(now, self.need(*route, ticket)).is_none()
+        };
+        self.classes[class].candidates.iter().copied().find(ready)
+    }
+
+    /// The request of `attempt` leaves the process now.
+    pub fn sent(&mut self, now: Now, attempt: AttemptId) {
+        if let Some(flight) = self.flights.get(&attempt) {
+            let pool = self.routes[flight.route.index()].pool;
+            self.pools[pool].sent(now);
+        }
+    }
+}
+
+enum SpillLimits {
+    Any,
+    Model(usize),
+    Only(Option<RouteId>),
+}
+
+impl SpillLimits {
+    fn allow(&self, route: RouteId, model: usize) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Model(only) => model == *only,
+            Self::Only(only) => *only == Some(route),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! A key's score: what an operator reads as "healthy", and what weighted strategies weigh with.
+
+/// 0 to 100. A success earns 5, a failure of the key's own costs 20.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Health(u8);
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl Health {
+    pub const fn from_score(score: u8) -> Self {
+        Self(if score > 100 { 100 } else { score })
+    }
+
+    pub const fn score(self) -> u8 {
+        self.0
+    }
+
+    pub fn success(&mut self) {
+        self.0 = (self.0 + 5).min(100);
+    }
+
+    pub fn own_fault(&mut self) {
+        self.0 = self.0.saturating_sub(20);
+    }
+
+    pub fn dead(&mut self) {
+        self.0 = 0;
+    }
+}

@@ -1,0 +1,201 @@
+//! What outlives the process: cooldowns, health, switches and the cursor, in names and on the wall clock.
+//! Counters are not here: they are recounted from the record of attempts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Now, Outcome, Usage, Wall, snapshot::Cause};
+
+use super::{Scheduler, cooldown::Cooldown, health::Health, pool::Need};
+
+/// Names rather than indices, so that a changed configuration finds what it still has.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    pools: Vec<PoolMemory>,
+    projects: Vec<(String, CooldownMemory)>,
+    keys: Vec<KeyMemory>,
+    models_off: Vec<(String, Wall)>,
+    routes: Vec<RouteMemory>,
+    cursor: Option<(String, String)>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct PoolMemory {
+    name: String,
+    cooldown: Option<CooldownMemory>,
+    spent: Option<CooldownMemory>,
+    ladder_step: usize,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct CooldownMemory {
+    since: Wall,
+    until: Wall,
+    calendar: bool,
+    cause: Cause,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct KeyMemory {
+    name: String,
+    health: u8,
+    off: Option<Wall>,
+    dead: Option<Cause>,
+    /// Tells a changed secret, which revives a dead key.
+    fingerprint: u64,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct RouteMemory {
+    key: String,
+    model: String,
+    off: Option<Wall>,
+    gone: Option<Cause>,
+    held: Option<Cause>,
+}
+
+/// One attempt of an earlier process, from the record.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PastAttempt {
+    pub key: String,
+    pub model: String,
+    /// When it settled; when it was sent, where it never did.
+    pub at: Wall,
+    pub outcome: Outcome,
+    pub usage: Usage,
+}
+
+impl CooldownMemory {
+    fn of(cooldown: &Cooldown, now: Now) -> Option<Self> {
+        let until =
+            if cooldown.calendar { cooldown.until.wall } else { now.wall + cooldown.until.mono.since(now.mono) };
+        (!cooldown.over(now)).then(|| Self {
+            since: cooldown.since.wall,
+            until,
+            calendar: cooldown.calendar,
+            cause: cooldown.cause.clone(),
+        })
+    }
+
+    fn restore(self, now: Now) -> Option<Cooldown> {
+        let left = self.until.since(now.wall);
+        (!left.is_zero()).then(|| Cooldown {
+            since: Now { mono: now.mono, wall: self.since },
+            until: Now { mono: now.mono + left, wall: self.until },
+            calendar: self.calendar,
+            cause: self.cause,
+        })
+    }
+}
+
+impl Scheduler {
+    /// `fingerprints` of the keys' secrets, by key.
+    pub fn memory(&self, now: Now, fingerprints: &[u64]) -> Memory {
+        let cool = |cooldown: &Option<Cooldown>| cooldown.as_ref().and_then(|it| CooldownMemory::of(it, now));
+        let names =
+            |route: &super::Route| (self.keys[route.key].key.name.clone(), self.models[route.model].model.name.clone());
+        Memory {
+            pools: self
+                .pools
+                .iter()
+                .map(|pool| PoolMemory {
+                    name: pool.name.clone(),
+                    cooldown: cool(&pool.cooldown),
+                    spent: cool(&pool.spent),
+                    ladder_step: pool.ladder_step,
+                })
+                .filter(|pool| pool.cooldown.is_some() || pool.spent.is_some() || pool.ladder_step > 0)
+                .collect(),
+            projects: self
+                .projects
+                .iter()
+                .filter_map(|project| Some((project.name.clone(), cool(&project.billing)?)))
+                .collect(),
+            keys: self
+                .keys
+                .iter()
+                .zip(fingerprints)
+                .map(|(state, fingerprint)| KeyMemory {
+                    name: state.key.name.clone(),
+                    health: state.health.score(),
+                    off: state.off,
+                    dead: state.dead.clone(),
+                    fingerprint: *fingerprint,
+                })
+                .collect(),
+            models_off: self.models.iter().filter_map(|state| Some((state.model.name.clone(), state.off?))).collect(),
+            routes: self
+                .routes
+                .iter()
+                .filter(|route| route.off.is_some() || route.gone.is_some() || route.held.is_some())
+                .map(|route| {
+                    let (key, model) = names(route);
+                    RouteMemory { key, model, off: route.off, gone: route.gone.clone(), held: route.held.clone() }
+                })
+                .collect(),
+            cursor: self.ranking.get(self.cursor).map(|route| names(&self.routes[route.index()])),
+        }
+    }
+
+    /// Puts back what an earlier process knew, as far as the configuration still has it.
+    pub fn restore(&mut self, now: Now, memory: Memory, fingerprints: &[u64]) {
+        for saved in memory.pools {
+            if let Some(pool) = self.pools.iter_mut().find(|pool| pool.name == saved.name) {
+                pool.cooldown = saved.cooldown.and_then(|cooldown| cooldown.restore(now));
+                pool.spent = saved.spent.and_then(|cooldown| cooldown.restore(now));
+                pool.ladder_step = saved.ladder_step;
+            }
+        }
+        for (name, saved) in memory.projects {
+            if let Some(project) = self.projects.iter_mut().find(|project| project.name == name) {
+                project.billing = saved.restore(now);
+            }
+        }
+        for saved in memory.keys {
+            let Some((state, fingerprint)) =
+                self.keys.iter_mut().zip(fingerprints).find(|(state, _)| state.key.name == saved.name)
+            else {
+                continue;
+            };
+            state.off = saved.off;
+            if saved.fingerprint == *fingerprint {
+                state.dead = saved.dead;
+                state.health = Health::from_score(saved.health);
+            }
+        }
+        for (name, since) in memory.models_off {
+            self.models.iter_mut().filter(|state| state.model.name == name).for_each(|state| state.off = Some(since));
+        }
+        for saved in memory.routes {
+            let (keys, models) = (&self.keys, &self.models);
+            let found = self
+                .routes
+                .iter_mut()
+                .find(|route| keys[route.key].key.name == saved.key && models[route.model].model.name == saved.model);
+            if let Some(route) = found {
+                (route.off, route.gone, route.held) = (saved.off, saved.gone, saved.held);
+            }
+        }
+        if let Some((key, model)) = memory.cursor {
+            let stands = |route: &crate::domain::RouteId| {
+                let route = &self.routes[route.index()];
+                self.keys[route.key].key.name == key && self.models[route.model].model.name == model
+            };
+            self.cursor = self.ranking.iter().position(stands).unwrap_or(0);
+        }
+        self.look_again();
+    }
+
+    /// Counts what an earlier process sent, in time order: minutes and days go on where they stood.
+    pub fn recall(&mut self, now: Now, past: &PastAttempt) {
+        let route = self.routes.iter().find(|route| {
+            self.keys[route.key].key.name == past.key && self.models[route.model].model.name == past.model
+        });
+        let Some(pool) = route.map(|route| route.pool) else { return };
+        if matches!(past.outcome, Outcome::ClientTrouble | Outcome::UnreadableInput | Outcome::NoRoute) {
+            return;
+        }
+        let used = Need { input: past.usage.input_tokens, output: past.usage.billed_output() };
+        self.pools[pool].recall(now, past.at, used, past.outcome.is_limit());
+    }
+}

@@ -1,0 +1,209 @@
+//! Why a route can or can't be used at an instant: one answer, from which dispatch, screens and
+//! "why is nothing going out?" are all derived.
+
+use crate::domain::{Now, RouteId, Wall, snapshot::Cause};
+
+use super::{
+    Scheduler,
+    breaker::Breaker,
+    cooldown::{Cooldown, Wake},
+    pool::Block,
+};
+
+#[derive(Debug)]
+pub(super) enum Standing<'a> {
+    Ready,
+    /// Switched off by the operator: the route, its key or its model.
+    Off {
+        since: Wall,
+    },
+    /// Out until the secret changes or the operator says otherwise.
+    Dead(&'a Cause),
+    Cooling(&'a Cooldown),
+    /// The provider said that the day, or the credit, is used up.
+    Spent(&'a Cooldown),
+    /// Our own count says that the day is used up.
+    DayFull {
+        until: Wall,
+        used: u64,
+        limit: u64,
+    },
+    Broken {
+        until: Now,
+        cause: &'a Cause,
+    },
+    Full {
+        what: &'static str,
+        wake: Wake,
+    },
+}
+
+impl Standing<'_> {
+    /// When to look again; `None` where the route is ready.
+    pub fn wake(&self) -> Option<Wake> {
+        match self {
+            Self::Ready => None,
+            Self::Off { .. } | Self::Dead(_) => Some(Wake::Operator),
+            Self::Cooling(cooldown) | Self::Spent(cooldown) => Some(cooldown.wake()),
+            Self::DayFull { until, .. } => Some(Wake::Wall(*until)),
+            Self::Broken { until, .. } => Some(Wake::Mono(until.mono)),
+            Self::Full { wake, .. } => Some(*wake),
+        }
+    }
+
+    /// Out for the day, out of credit or dead: what `on_exhausted` is about.
+    pub const fn is_exhausted(&self) -> bool {
+        matches!(self, Self::Dead(_) | Self::Spent(_) | Self::DayFull { .. })
+    }
+}
+
+/// Why nothing is going out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Holdup {
+    /// Something can go, or is in flight.
+    Working,
+    /// No item waits.
+    NothingToDo,
+    /// Out until then; `why` names what frees first.
+    Until { at: Wall, why: String },
+    /// Only the operator can help: everything that could go is switched off.
+    SwitchedOff,
+    /// The worst case of whatever comes next is over the run's budget.
+    Budget,
+    /// Every candidate of every waiting item is out for the day, out of credit or dead. `returns` is the first
+    /// reset; `None` where every one is dead.
+    Exhausted { returns: Option<Wall>, why: String },
+}
+
+impl Scheduler {
+    pub(super) fn standing(&self, now: Now, id: RouteId) -> Standing<'_> {
+        let route = &self.routes[id.index()];
+        let (key, model) = (&self.keys[route.key], &self.models[route.model]);
+        if let Some(since) = route.off.or(key.off).or(model.off) {
+            return Standing::Off { since };
+        }
+        if let Some(cause) = key.dead.as_ref().or(route.gone.as_ref()).or(route.held.as_ref()) {
+            return Standing::Dead(cause);
+        }
+        let project = &self.projects[key.project];
+        if let Some(billing) = &project.billing {
+            if !billing.over(now) {
+                return Standing::Spent(billing);
+            }
+            if key.routes.iter().any(|route| self.routes[route.index()].in_flight > 0) {
+                return Standing::Full { what: "trying the project's credit", wake: Wake::Settle };
+            }
+        }
+        let provider = &self.providers[route.provider];
+        if let Some(hold) = &provider.hold {
+            if !hold.over(now) {
+                return Standing::Cooling(hold);
+            }
+            if self.flights.values().any(|flight| self.routes[flight.route.index()].provider == route.provider) {
+                return Standing::Full { what: "trying the connection", wake: Wake::Settle };
+            }
+        }
+        match self.pools[route.pool].block(now) {
+            None => {}
+            Some(Block::Full { what, wake }) => return Standing::Full { what, wake },
+            Some(Block::DayFull { until, used, limit }) => return Standing::DayFull { until, used, limit },
+            Some(Block::Cooling(cooldown)) => return Standing::Cooling(cooldown),
+            Some(Block::Spent(cooldown)) => return Standing::Spent(cooldown),
+            Some(Block::TooLarge { what }) => return Standing::Full { what, wake: Wake::Operator },
+        }
+        match &route.breaker {
+            Breaker::Open { until, cause, .. } if until.mono > now.mono => {
+                return Standing::Broken { until: *until, cause };
+            }
+            Breaker::Open { .. } | Breaker::HalfOpen { .. } if route.in_flight > 0 => {
+                return Standing::Full { what: "probing", wake: Wake::Settle };
+            }
+            _ => {}
+        }
+        if route.ramp.is_some_and(|most| route.in_flight >= most) {
+            return Standing::Full { what: "ramping up", wake: Wake::Settle };
+        }
+        Standing::Ready
+    }
+
+    /// What keeps waiting items from going out. Looks at every candidate: for when nothing moves.
+    pub fn holdup(&self, now: Now) -> Holdup {
+        if !self.flights.is_empty() {
+            return Holdup::Working;
+        }
+        if self.live() == 0 {
+            return Holdup::NothingToDo;
+        }
+        let waiting = self.classes.iter().filter(|class| class.backlog > 0 || class.loaded() > 0);
+        let backing = self.backing_off.values().map(|(class, _)| &self.classes[*class]);
+        let (mut soonest, mut returns): (Option<(Wall, String)>, Option<Wall>) = (None, None);
+        let (mut all_exhausted, mut any_off, mut any_ready) = (true, false, false);
+        let mut why_out = String::new();
+        for &route in waiting.chain(backing).flat_map(|class| &class.candidates) {
+            let standing = self.standing(now, route);
+            match &standing {
+                Standing::Off { .. } => any_off = true,
+                Standing::Ready => any_ready = true,
+                Standing::Dead(cause) => why_out = self.out_words(route, cause.outcome.name()),
+                _ => {}
+            }
+            let at = match standing.wake() {
+                Some(Wake::Wall(at)) => Some(at),
+                Some(Wake::Mono(at)) => Some(now.wall + at.since(now.mono)),
+                _ => None,
+            };
+            if standing.is_exhausted() {
+                returns = returns.into_iter().chain(at).min();
+            } else {
+                all_exhausted = false;
+                if let Some(at) = at
+                    && soonest.as_ref().is_none_or(|(earlier, _)| at < *earlier)
+                {
+                    soonest = Some((at, self.out_words(route, word(&standing))));
+                }
+            }
+        }
+        if any_ready {
+            let next = self.next_wake().map(|at| now.wall + at.since(now.mono));
+            return match next {
+                _ if self.over_budget() => Holdup::Budget,
+                Some(at) if at > now.wall => Holdup::Until { at, why: "a retry delay or token window".to_owned() },
+                _ => Holdup::Working,
+            };
+        }
+        if all_exhausted {
+            let why = match returns {
+                Some(_) => "every route is out for the day, out of credit or dead".to_owned(),
+                None => format!("no route is left: {why_out}"),
+            };
+            return Holdup::Exhausted { returns, why };
+        }
+        match soonest {
+            Some((at, why)) => Holdup::Until { at, why },
+            None if any_off => Holdup::SwitchedOff,
+            None => Holdup::Working,
+        }
+    }
+
+    fn out_words(&self, route: RouteId, word: &str) -> String {
+        format!("{} {word}", self.route_name(route))
+    }
+
+    /// `model@key`.
+    pub fn route_name(&self, route: RouteId) -> String {
+        let route = &self.routes[route.index()];
+        format!("{}@{}", self.models[route.model].model.name, self.keys[route.key].key.name)
+    }
+}
+
+const fn word(standing: &Standing<'_>) -> &'static str {
+    match standing {
+        Standing::Ready => "is ready",
+        Standing::Off { .. } => "is switched off",
+        Standing::Dead(_) => "is dead",
+        Standing::Cooling(_) => "cools down",
+        Standing::Spent(_) | Standing::DayFull { .. } => "is out for the day",
+        Standing::Broken { .. } => "is broken",
+        Standing::Full { .. } => "has a full minute",
+    }
+}

@@ -1,0 +1,123 @@
+//! The operator's hand on the machine: switches, strategy, caps, cooldowns ended by hand.
+
+use crate::domain::{CascadeOrder, Money, OnExhausted, SpillTo, Strategy, Wall, WhenLimited};
+
+use super::{Scheduler, breaker::Breaker};
+
+/// No key, model or route of that name.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no {kind} called {name}")]
+pub struct Unknown {
+    pub kind: &'static str,
+    pub name: String,
+}
+
+impl Scheduler {
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        self.version += 1;
+    }
+
+    /// A key switched on again is also given another chance where it was dead.
+    pub fn switch_key(&mut self, now: Wall, name: &str, on: bool) -> Result<(), Unknown> {
+        let key = self.keys.iter_mut().find(|state| state.key.name == name);
+        let key = key.ok_or_else(|| Unknown { kind: "key", name: name.to_owned() })?;
+        key.off = (!on).then_some(now);
+        if on && key.dead.take().is_some() {
+            key.health = super::Health::from_score(50);
+        }
+        let project = key.project;
+        if on {
+            self.projects[project].billing = None;
+        }
+        self.look_again();
+        Ok(())
+    }
+
+    pub fn switch_model(&mut self, now: Wall, name: &str, on: bool) -> Result<(), Unknown> {
+        let mut found = false;
+        for model in self.models.iter_mut().filter(|state| state.model.name == name) {
+            model.off = (!on).then_some(now);
+            found = true;
+        }
+        self.look_again();
+        if found { Ok(()) } else { Err(Unknown { kind: "model", name: name.to_owned() }) }
+    }
+
+    /// A route switched on is also given another chance where it was gone or held.
+    pub fn switch_route(&mut self, now: Wall, key: &str, model: &str, on: bool) -> Result<(), Unknown> {
+        let (keys, models) = (&self.keys, &self.models);
+        let route = self
+            .routes
+            .iter_mut()
+            .find(|route| keys[route.key].key.name == key && models[route.model].model.name == model)
+            .ok_or_else(|| Unknown { kind: "route", name: format!("{model}@{key}") })?;
+        route.off = (!on).then_some(now);
+        if on {
+            route.gone = None;
+            route.held = None;
+            route.refused_alike = (0, 0);
+        }
+        self.look_again();
+        Ok(())
+    }
+
+    /// Ends every cooldown, spent day and open breaker of a key's routes. True where there was any.
+    pub fn clear_cooldowns(&mut self, name: &str) -> Result<bool, Unknown> {
+        let key = self.keys.iter().position(|state| state.key.name == name);
+        let key = key.ok_or_else(|| Unknown { kind: "key", name: name.to_owned() })?;
+        let mut any = self.projects[self.keys[key].project].billing.take().is_some();
+        for index in 0..self.keys[key].routes.len() {
+            let route = &mut self.routes[self.keys[key].routes[index].index()];
+            any |= matches!(route.breaker, Breaker::Open { .. });
+            route.breaker = Breaker::default();
+            route.ramp = None;
+            let provider = route.provider;
+            any |= self.pools[route.pool].clear().is_some();
+            any |= self.providers[provider].hold.take().is_some();
+        }
+        self.look_again();
+        Ok(any)
+    }
+
+    pub fn set_strategy(&mut self, strategy: Strategy) {
+        self.policy.strategy = strategy;
+        self.rank();
+    }
+
+    pub fn set_order(&mut self, order: CascadeOrder) {
+        let standing_on = self.ranking.get(self.cursor).copied();
+        self.policy.order = order;
+        self.rank();
+        // The cursor stays on its route, wherever that ranks now.
+        self.cursor = self.ranking.iter().position(|route| Some(*route) == standing_on).unwrap_or(0);
+    }
+
+    pub fn set_when_limited(&mut self, when_limited: WhenLimited) {
+        self.policy.when_limited = when_limited;
+        self.look_again();
+    }
+
+    pub fn set_spill(&mut self, spill: SpillTo) {
+        self.policy.spill = spill;
+        self.look_again();
+    }
+
+    pub const fn set_on_exhausted(&mut self, on_exhausted: OnExhausted) {
+        self.policy.on_exhausted = on_exhausted;
+    }
+
+    pub fn set_in_flight(&mut self, in_flight: u32) {
+        self.policy.in_flight = in_flight.max(1);
+    }
+
+    pub fn set_budget(&mut self, max_usd: Option<Money>) {
+        self.policy.max_usd = max_usd;
+        self.look_again();
+    }
+
+    /// A model without a price, which a budget can't cover.
+    pub fn unpriced_model(&self) -> Option<&str> {
+        self.models.iter().find(|state| state.model.price.is_none()).map(|state| state.model.name.as_str())
+    }
+}

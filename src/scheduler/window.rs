@@ -1,0 +1,203 @@
+//! Sliding minute windows and pacing: the counters of a quota pool that forget after sixty seconds.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::domain::Mono;
+
+/// What every provider means by "per minute".
+pub const MINUTE: Duration = Duration::from_secs(60);
+
+/// Room in a window for a given amount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    Now,
+    /// Enough will have been released then.
+    At(Mono),
+    /// Not before something in flight settles.
+    WhenSettled,
+    /// More than the whole window: waiting can't help.
+    Never,
+}
+
+/// An amount (requests or tokens) within any sixty seconds.
+///
+/// What is in flight occupies the window without an end, since the server may count it as late as the instant
+/// before its answer; it is released sixty seconds after it settled. Releases are therefore in time order.
+#[derive(Clone, Debug)]
+pub struct Window {
+    limit: Option<u64>,
+    used: u64,
+    releases: VecDeque<(Mono, u64)>,
+}
+
+impl Window {
+    pub const fn new(limit: Option<u64>) -> Self {
+        Self { limit, used: 0, releases: VecDeque::new() }
+    }
+
+    pub const fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// Occupied at `now`: in flight, and settled within the last minute.
+    pub fn used(&self, now: Mono) -> u64 {
+        let expired: u64 = self.releases.iter().take_while(|(at, _)| *at <= now).map(|(_, amount)| amount).sum();
+        self.used - expired
+    }
+
+    fn forget_expired(&mut self, now: Mono) {
+        while let Some((at, amount)) = self.releases.front().copied() {
+            if at > now {
+                break;
+            }
+            self.used -= amount;
+            self.releases.pop_front();
+        }
+    }
+
+    /// Whether `amount` fits at `now`, or when it will.
+    pub fn room(&self, now: Mono, amount: u64) -> Room {
+        let Some(limit) = self.limit else { return Room::Now };
+        if amount > limit {
+            return Room::Never;
+        }
+        let mut used = self.used;
+        if used + amount <= limit {
+            return Room::Now;
+        }
+        for (at, released) in &self.releases {
+            used -= released;
+            if used + amount <= limit {
+                return if *at <= now { Room::Now } else { Room::At(*at) };
+            }
+        }
+        Room::WhenSettled
+    }
+
+    /// Takes room. The caller has asked [`Window::room`] at this very instant.
+    pub fn reserve(&mut self, now: Mono, amount: u64) {
+        self.forget_expired(now);
+        self.used += amount;
+    }
+
+    /// Turns a reservation of `reserved` into `actual`, released a minute from `now`. More than was reserved may
+    /// overshoot the limit; the overshoot blocks what comes after, as it does at the provider.
+    pub fn settle(&mut self, now: Mono, reserved: u64, actual: u64) {
+        self.used = self.used - reserved + actual;
+        if actual > 0 {
+            // Unlimited windows are counted too, for the screen and for limits learned later; entries of the same
+            // tenth of a second share one, so that a fast unlimited route costs at most 600 entries.
+            let release = now + MINUTE;
+            match self.releases.back_mut() {
+                Some((at, amount)) if self.limit.is_none() && release.since(*at) < Duration::from_millis(100) => {
+                    *amount += actual;
+                }
+                _ => self.releases.push_back((release, actual)),
+            }
+        }
+    }
+
+    /// Counts what happened before this process began: released at `release`, or with what was recalled before.
+    pub fn recall(&mut self, release: Mono, amount: u64) {
+        self.used += amount;
+        let release = self.releases.back().map_or(release, |(at, _)| release.max(*at));
+        self.releases.push_back((release, amount));
+    }
+}
+
+/// Pacing within the minute (the generic cell rate algorithm): at most `burst` at once, the rest evenly spaced.
+///
+/// Servers that enforce a minute in slices (nginx's `limit_req`, OpenAI's "60 per minute may mean one a second")
+/// refuse what a sliding window lets through.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Time that one request stands for.
+    interval: Duration,
+    /// How far ahead of the even spacing a request may go.
+    tolerance: Duration,
+    /// When the bucket would be empty if nothing more came.
+    empties_at: Mono,
+}
+
+impl Pace {
+    /// `burst` of at least 1; 0 is taken as 1.
+    pub fn new(per_minute: u32, burst: u32) -> Self {
+        let interval = MINUTE / per_minute.max(1);
+        Self { interval, tolerance: interval * (burst.max(1) - 1), empties_at: Mono::default() }
+    }
+
+    pub fn room(&self, now: Mono) -> Room {
+        let ahead = self.empties_at.since(now);
+        if ahead <= self.tolerance { Room::Now } else { Room::At(now + (ahead - self.tolerance)) }
+    }
+
+    pub fn reserve(&mut self, now: Mono) {
+        self.empties_at = self.empties_at.max(now) + self.interval;
+    }
+
+    /// The request left as late as `now`: the server's bucket can't be emptier than a bucket that it entered then.
+    pub fn sent(&mut self, now: Mono) {
+        self.empties_at = self.empties_at.max(now + self.interval);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Mono {
+        Mono(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_full_window_opens_a_minute_after_the_first_answer() {
+        let mut window = Window::new(Some(2));
+        window.reserve(at(0), 1);
+        window.reserve(at(0), 1);
+        assert_eq!(window.room(at(0), 1), Room::WhenSettled);
+        window.settle(at(3), 1, 1);
+        assert_eq!(window.room(at(3), 1), Room::At(at(63)));
+        assert_eq!(window.room(at(63), 1), Room::Now);
+        assert_eq!(window.room(at(63), 2), Room::WhenSettled);
+    }
+
+    #[test]
+    fn what_never_fits_is_told_from_what_fits_later() {
+        let mut window = Window::new(Some(100));
+        assert_eq!(window.room(at(0), 101), Room::Never);
+        window.reserve(at(0), 80);
+        window.settle(at(1), 80, 95);
+        assert_eq!(window.room(at(1), 6), Room::At(at(61)));
+    }
+
+    #[test]
+    fn returned_room_is_free_at_once() {
+        let mut window = Window::new(Some(1));
+        window.reserve(at(1), 1);
+        window.settle(at(1), 1, 0);
+        assert_eq!(window.room(at(1), 1), Room::Now);
+    }
+
+    #[test]
+    fn an_unlimited_window_still_counts_in_bounded_space() {
+        let mut window = Window::new(None);
+        for millisecond in 0..10_000 {
+            window.reserve(Mono(millisecond * 1_000), 1);
+            window.settle(Mono(millisecond * 1_000), 1, 1);
+        }
+        assert_eq!(window.used(at(10)), 10_000);
+        assert!(window.releases.len() <= 101, "{} entries", window.releases.len());
+        assert_eq!(window.used(at(71)), 0);
+    }
+
+    #[test]
+    fn pacing_lets_a_burst_go_and_spaces_the_rest() {
+        let mut pace = Pace::new(60, 3);
+        for _ in 0..3 {
+            assert_eq!(pace.room(at(10)), Room::Now);
+            pace.reserve(at(10));
+        }
+        assert_eq!(pace.room(at(10)), Room::At(at(11)));
+        assert_eq!(pace.room(at(11)), Room::Now);
+    }
+}
