@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{ids::ProviderId, money::Price};
 
 /// A wire API. Everything OpenAI-compatible is `OpenAi`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
     Gemini,

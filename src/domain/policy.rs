@@ -39,6 +39,17 @@ pub enum CascadeOrder {
     ModelFirst,
 }
 
+impl CascadeOrder {
+    pub const ALL: [Self; 2] = [Self::KeyFirst, Self::ModelFirst];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::KeyFirst => "key_first",
+            Self::ModelFirst => "model_first",
+        }
+    }
+}
+
 /// What a full or cooling route means for the item in hand.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,6 +59,17 @@ pub enum WhenLimited {
     Spill,
     /// The strict pipeline: one cursor, which waits a minute limit out and moves on only after the ladder or a spent day.
     Wait,
+}
+
+impl WhenLimited {
+    pub const ALL: [Self; 2] = [Self::Spill, Self::Wait];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Spill => "spill",
+            Self::Wait => "wait",
+        }
+    }
 }
 
 /// Where a spilled item may go.
@@ -60,6 +82,17 @@ pub enum SpillTo {
     SameModel,
 }
 
+impl SpillTo {
+    pub const ALL: [Self; 2] = [Self::Any, Self::SameModel];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::SameModel => "same_model",
+        }
+    }
+}
+
 /// What happens when every candidate of every waiting item is out for the day, out of credit or dead.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,6 +102,17 @@ pub enum OnExhausted {
     Stop,
     /// Sleep to the reset and go on.
     Wait,
+}
+
+impl OnExhausted {
+    pub const ALL: [Self; 2] = [Self::Stop, Self::Wait];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Wait => "wait",
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]

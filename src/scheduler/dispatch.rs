@@ -227,23 +227,35 @@ impl Scheduler {
     fn at_cursor(&mut self, now: Now, class: usize, ticket: &Ticket) -> Option<RouteId> {
         self.advance_cursor(now);
         let routes = self.ranking.len();
-        (0..routes).map(|step| self.ranking[(self.cursor + step) % routes]).find(|&route| {
+        let found = (0..routes).map(|step| self.ranking[(self.cursor + step) % routes]).find(|&route| {
             self.classes[class].rank(route).is_some()
                 && self.unfit(route, ticket).is_none()
-                && !self.standing(now, route).is_exhausted()
-        })
+                && self.is_usable(now, route)
+        });
+        if found.is_none() {
+            // Nothing to stand on before one of them returns.
+            for index in 0..self.classes[class].candidates.len() {
+                let route = self.classes[class].candidates[index];
+                if let Some(wake) = self.standing(now, route).wake() {
+                    self.set_alarm(now, route, wake);
+                }
+            }
+        }
+        found
     }
 
     /// Moves the cursor off a route that is spent, dead or switched off; stays where all are.
-    pub(super) fn advance_cursor(&mut self, now: Now) {
+    fn advance_cursor(&mut self, now: Now) {
         let routes = self.ranking.len();
-        let usable = |route: RouteId| {
-            let standing = self.standing(now, route);
-            !standing.is_exhausted() && !matches!(standing, Standing::Off { .. })
-        };
-        if let Some(steps) = (0..routes).find(|step| usable(self.ranking[(self.cursor + step) % routes])) {
+        if let Some(steps) = (0..routes).find(|step| self.is_usable(now, self.ranking[(self.cursor + step) % routes])) {
             self.cursor = (self.cursor + steps) % routes;
         }
+    }
+
+    /// Worth waiting on: neither out for the day, nor dead, nor switched off.
+    fn is_usable(&self, now: Now, route: RouteId) -> bool {
+        let standing = self.standing(now, route);
+        !standing.is_exhausted() && !matches!(standing, Standing::Off { .. })
     }
 
     /// Why this route may never serve this ticket, whatever its counters say.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Now, Outcome, Usage, Wall, snapshot::Cause};
+use crate::domain::{Now, Outcome, RouteId, Usage, Wall, snapshot::Cause};
 
 use super::{Scheduler, cooldown::Cooldown, health::Health, pool::Need};
 
@@ -57,8 +57,6 @@ struct RouteMemory {
 /// One attempt of an earlier process, from the record.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PastAttempt {
-    pub key: String,
-    pub model: String,
     /// When it settled; when it was sent, where it never did.
     pub at: Wall,
     pub outcome: Outcome,
@@ -187,11 +185,8 @@ impl Scheduler {
     }
 
     /// Counts what an earlier process sent, in time order: minutes and days go on where they stood.
-    pub fn recall(&mut self, now: Now, past: &PastAttempt) {
-        let route = self.routes.iter().find(|route| {
-            self.keys[route.key].key.name == past.key && self.models[route.model].model.name == past.model
-        });
-        let Some(pool) = route.map(|route| route.pool) else { return };
+    pub fn recall(&mut self, now: Now, route: RouteId, past: &PastAttempt) {
+        let pool = self.routes[route.index()].pool;
         if matches!(past.outcome, Outcome::ClientTrouble | Outcome::UnreadableInput | Outcome::NoRoute) {
             return;
         }

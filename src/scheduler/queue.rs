@@ -56,6 +56,11 @@ impl Ticket {
         self.course.as_ref().map_or(0, |course| course.attempts)
     }
 
+    /// Earlier processes have sent it this many times already.
+    pub fn recall_attempts(&mut self, attempts: u32) {
+        self.course().attempts = attempts;
+    }
+
     pub fn has_given_up(&self, model: ModelId) -> bool {
         self.course.as_ref().is_some_and(|course| course.given_up.contains(&model))
     }

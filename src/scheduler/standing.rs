@@ -185,6 +185,11 @@ impl Scheduler {
         }
     }
 
+    /// A route holds because items were refused alike: somebody should look.
+    pub fn asks_operator(&self) -> bool {
+        self.routes.iter().any(|route| route.held.is_some())
+    }
+
     fn out_words(&self, route: RouteId, word: &str) -> String {
         format!("{} {word}", self.route_name(route))
     }

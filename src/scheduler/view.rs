@@ -53,6 +53,12 @@ impl Scheduler {
         (route.key, route.model)
     }
 
+    /// The names of a route's key and model.
+    pub fn route_names(&self, id: RouteId) -> (String, String) {
+        let route = &self.routes[id.index()];
+        (self.keys[route.key].key.name.clone(), self.models[route.model].model.name.clone())
+    }
+
     pub fn key_facts(&self, now: Now) -> Vec<KeyFacts> {
         self.keys
             .iter()

@@ -122,7 +122,8 @@ pub struct Pace {
 impl Pace {
     /// `burst` of at least 1; 0 is taken as 1.
     pub fn new(per_minute: u32, burst: u32) -> Self {
-        let interval = MINUTE / per_minute.max(1);
+        // Whole microseconds, as instants are: a remainder would ask to be woken at this very instant, for ever.
+        let interval = Duration::from_micros(60_000_000_u64.div_ceil(u64::from(per_minute.max(1))));
         Self { interval, tolerance: interval * (burst.max(1) - 1), empties_at: Mono::default() }
     }
 
@@ -188,6 +189,21 @@ mod tests {
         assert_eq!(window.used(at(10)), 10_000);
         assert!(window.releases.len() <= 101, "{} entries", window.releases.len());
         assert_eq!(window.used(at(71)), 0);
+    }
+
+    #[test]
+    fn pacing_never_asks_to_be_woken_at_once() {
+        for per_minute in 1..=700 {
+            let mut pace = Pace::new(per_minute, 2);
+            let mut now = Mono(1);
+            for _ in 0..50 {
+                pace.reserve(now);
+                if let Room::At(at) = pace.room(now) {
+                    assert!(at > now, "{per_minute} a minute");
+                    now = at;
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,514 @@
+//! The loop: what can happen, in which order it is looked at, and what every turn ends with.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{
+    flight::{Errand, Landed},
+    handle::Order,
+    intake::Intake,
+    journal::Journal,
+    landing::Account,
+    start::{Ending, Rows},
+    stats::{Tally, Throughput},
+};
+use crate::{
+    clock::Clock,
+    domain::{
+        AttemptId, Event, EventKind, ItemSpec, Key, Level, Model, Now, Provider, Seq, Snapshot, Wall,
+        plain_text::neutralise,
+        snapshot::{RunState, Spend, Totals},
+    },
+    output::Existing,
+    provider::{Client, Endpoint},
+    scheduler::{Dispatch, Holdup, Scheduler, Step},
+    store::{Ack, Answer, Intent, Loader, Op},
+};
+
+/// Longest sleep: machines suspend and clocks jump, so nothing is trusted for longer.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// Between two snapshots.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// Between two saves of what the scheduler remembers, while it changes.
+const REMEMBER_EVERY: Duration = Duration::from_secs(1);
+/// Events kept for the screen.
+const EVENTS_SHOWN: usize = 256;
+/// A stop that can't be recorded is given up after this.
+const LAST_RECORD: Duration = Duration::from_secs(10);
+
+/// What follows once a group of transitions is on disk.
+#[derive(Debug)]
+pub(super) enum Then {
+    Send(Dispatch),
+    Account(Box<Account>),
+    Reply(tokio::sync::oneshot::Sender<Result<String, String>>, String),
+    /// A replay's answer says how many items wait again.
+    ReplyRequeued(tokio::sync::oneshot::Sender<Result<String, String>>),
+}
+
+#[derive(Debug)]
+pub(super) struct Flying {
+    pub dispatch: Dispatch,
+    pub sent_at: Wall,
+    abort: AbortHandle,
+}
+
+/// Where the run is on its way to the end.
+#[derive(Debug)]
+pub(super) enum Phase {
+    Going,
+    /// Nothing new goes out; ends when the last flight lands, or at the deadline.
+    Draining {
+        why: String,
+        deadline: Instant,
+    },
+    /// The last words are recorded; ends when they are on disk.
+    Ending {
+        ending: Ending,
+        since: Instant,
+    },
+}
+
+/// Answers of a load, on their way back to the engine.
+pub(super) type LoadedBatch = (usize, Result<Vec<(Seq, ItemSpec, u32)>, Vec<Seq>>);
+
+pub(super) struct Channels {
+    pub orders: mpsc::Receiver<Order>,
+    pub acks: mpsc::Receiver<Ack>,
+    pub loaded: mpsc::Receiver<LoadedBatch>,
+    pub rows: mpsc::Receiver<Rows>,
+    pub trouble: mpsc::Receiver<String>,
+}
+
+pub(super) struct Engine {
+    pub clock: Clock,
+    pub began: Now,
+    pub run: String,
+    pub providers: Vec<Provider>,
+    pub models: Vec<Model>,
+    pub keys: Vec<Key>,
+    /// Of the keys' secrets, to tell a changed one.
+    pub fingerprints: Vec<u64>,
+    pub scheduler: Scheduler,
+    pub journal: Journal<Then>,
+    pub intake: Intake,
+    pub loader: Loader,
+    pub loaded: mpsc::Sender<LoadedBatch>,
+    pub client: Client,
+    pub endpoints: Vec<Arc<Endpoint>>,
+    pub model_names: Vec<Arc<str>>,
+    pub existing: Existing,
+    pub complaints: mpsc::Sender<String>,
+    pub tasks: JoinSet<Landed>,
+    pub flights: HashMap<AttemptId, Flying>,
+    /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
+    pub settling: u64,
+    /// When items that were sent more than once were first sent.
+    pub first_sent: HashMap<Seq, Wall>,
+    pub totals: Totals,
+    pub spend: Spend,
+    pub key_tallies: Vec<Tally>,
+    pub model_tallies: Vec<Tally>,
+    pub route_counts: Vec<(u64, u64)>,
+    pub throughput: Throughput,
+    pub last_dispatch: Option<Dispatch>,
+    pub events: VecDeque<Arc<Event>>,
+    pub next_event: u64,
+    pub phase: Phase,
+    pub paused: bool,
+    /// A caption that can't be written, and when that was last said.
+    pub trouble: Option<(String, Instant)>,
+    /// Nobody is there to lift a hold: stop instead.
+    pub unattended: bool,
+    /// An ingest batch is in the journal; the next waits for it.
+    pub ingesting: bool,
+    pub snapshots: watch::Sender<Arc<Snapshot>>,
+    pub dirty: bool,
+    pub published: Instant,
+    pub forgetful: bool,
+    pub remembered: Instant,
+}
+
+impl Engine {
+    pub async fn run(mut self, mut channels: Channels) -> Ending {
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                Some(order) = channels.orders.recv() => self.order(order),
+                Some(ack) = channels.acks.recv() => self.acknowledged(ack),
+                Some(landed) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    self.join(landed);
+                    while let Some(landed) = self.tasks.try_join_next() {
+                        self.join(landed);
+                    }
+                }
+                Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
+                rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
+                Some(complaint) = channels.trouble.recv() => self.complain(complaint),
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+            if let Some(ending) = self.turn() {
+                return self.close(ending).await;
+            }
+        }
+    }
+
+    /// What every turn of the loop ends with. The ending, once it is on disk.
+    fn turn(&mut self) -> Option<Ending> {
+        let now = self.clock.now();
+        self.dispatch(now);
+        self.load();
+        self.conclude(now);
+        self.remember(now, false);
+        self.journal.flush();
+        self.publish_if_due(now);
+        match &self.phase {
+            Phase::Ending { since, ending } if self.journal.is_clean() || since.elapsed() > LAST_RECORD => {
+                Some(if self.journal.is_clean() {
+                    ending.clone()
+                } else {
+                    Ending::Broken { why: self.journal.stuck().unwrap_or("the record lags").to_owned() }
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn wake(&self) -> Instant {
+        let now = Instant::now();
+        let mut wake = now + LONGEST_SLEEP;
+        if let Some(at) = self.scheduler.next_wake() {
+            wake = wake.min(self.clock.instant_of(at));
+        }
+        if self.dirty {
+            wake = wake.min(self.published + PUBLISH_EVERY);
+        }
+        if self.journal.stuck().is_some() || self.trouble.is_some() {
+            wake = wake.min(now + Duration::from_secs(1));
+        }
+        match &self.phase {
+            Phase::Draining { deadline, .. } => wake = wake.min(*deadline),
+            Phase::Ending { .. } => wake = wake.min(now + Duration::from_millis(200)),
+            Phase::Going => {}
+        }
+        wake
+    }
+
+    fn dispatch(&mut self, now: Now) {
+        if !matches!(self.phase, Phase::Going) || self.journal.stuck().is_some() || self.trouble.is_some() {
+            return;
+        }
+        while let Some(step) = self.scheduler.poll(now) {
+            self.dirty = true;
+            match step {
+                Step::Send(dispatch) => {
+                    self.journal.record(Op::Intent(Intent {
+                        attempt: dispatch.attempt,
+                        seq: dispatch.seq,
+                        route: dispatch.route,
+                        sent_at: now.wall,
+                        reserved: dispatch.reserved,
+                        est_tokens: dispatch.estimated_input,
+                    }));
+                    self.journal.then(Then::Send(dispatch));
+                }
+                Step::Refuse(refusal) => self.refuse(now, refusal),
+            }
+        }
+    }
+
+    /// The intent is on disk: the request goes out.
+    fn send(&mut self, dispatch: Dispatch) {
+        let now = self.clock.now();
+        let spec = self.intake.spec(dispatch.seq).cloned();
+        let (Some(spec), Phase::Going) = (spec, &self.phase) else {
+            self.journal.record(Op::Unsend { attempt: dispatch.attempt });
+            self.scheduler.unsend(now, dispatch.attempt);
+            return;
+        };
+        self.scheduler.sent(now, dispatch.attempt);
+        self.totals.attempts += 1;
+        let model = &self.models[dispatch.model.index()];
+        let errand = Errand {
+            attempt: dispatch.attempt,
+            client: self.client.clone(),
+            endpoint: Arc::clone(&self.endpoints[dispatch.key.index()]),
+            model: Arc::clone(&self.model_names[dispatch.model.index()]),
+            max_output: model.max_output,
+            spec,
+            enlarge: dispatch.enlarge,
+            timeout: dispatch.timeout,
+            existing: self.existing,
+            clock: self.clock,
+            trouble: self.complaints.clone(),
+        };
+        let abort = self.tasks.spawn(errand.run());
+        self.last_dispatch = Some(dispatch.clone());
+        self.flights.insert(dispatch.attempt, Flying { dispatch, sent_at: now.wall, abort });
+    }
+
+    fn acknowledged(&mut self, ack: Ack) {
+        self.dirty = true;
+        let (answers, then) = self.journal.acknowledged(ack);
+        let mut requeued = 0;
+        for answer in answers {
+            match answer {
+                Answer::Ingested(ingested) => {
+                    self.ingesting = false;
+                    for (id, traits) in &ingested.traits {
+                        self.intake.learn(&mut self.scheduler, *id, traits);
+                    }
+                    self.totals.total += ingested.added.len() as u64;
+                    for item in ingested.added {
+                        self.intake.queue(&mut self.scheduler, item);
+                    }
+                    self.intake.count_backlog(&mut self.scheduler);
+                }
+                Answer::Requeued(items) => {
+                    requeued = items.len();
+                    self.totals.failed -= items.len() as u64;
+                    for item in items {
+                        self.intake.queue(&mut self.scheduler, item);
+                    }
+                    self.intake.count_backlog(&mut self.scheduler);
+                }
+            }
+        }
+        for then in then {
+            match then {
+                Then::Send(dispatch) => self.send(dispatch),
+                Then::Account(account) => self.account(&account),
+                // A front end that has gone needs no answer.
+                Then::Reply(reply, words) => drop(reply.send(Ok(words))),
+                Then::ReplyRequeued(reply) => drop(reply.send(Ok(format!("{requeued} failed items wait again")))),
+            }
+        }
+    }
+
+    fn load(&mut self) {
+        while let Some((class, batch)) = self.intake.wanted(&self.scheduler) {
+            self.intake.count_backlog(&mut self.scheduler);
+            let (loader, back) = (self.loader.clone(), self.loaded.clone());
+            tokio::spawn(async move {
+                let loaded = match loader.load(batch.clone()).await {
+                    Ok(items) => Ok(items.into_iter().map(|item| (item.seq, item.spec, item.attempts)).collect()),
+                    Err(error) => {
+                        tracing::error!("waiting items can't be read from the run's database: {error}");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        Err(batch)
+                    }
+                };
+                // The engine being gone means that nobody waits for them.
+                let _ = back.send((class, loaded)).await;
+            });
+        }
+    }
+
+    fn take_loaded(&mut self, class: usize, batch: Result<Vec<(Seq, ItemSpec, u32)>, Vec<Seq>>) {
+        let now = self.clock.now();
+        match batch {
+            Ok(items) => self.intake.loaded(&mut self.scheduler, now.mono, class, items),
+            Err(batch) => self.intake.not_loaded(class, batch),
+        }
+    }
+
+    fn take_rows(&mut self, rows: Option<Rows>) {
+        match rows {
+            Some(Rows::Batch(items)) => {
+                self.ingesting = true;
+                self.journal.record(Op::Items(items));
+            }
+            Some(Rows::End { rows }) => {
+                self.intake.reading = false;
+                self.journal.record(Op::IngestDone { rows });
+            }
+            Some(Rows::Broken(why)) => {
+                self.intake.reading = false;
+                self.say(Level::Alarm, format!("the input can't be read on: {why}"));
+                self.end(Ending::Broken { why });
+            }
+            None => self.intake.reading = false,
+        }
+        self.dirty = true;
+    }
+
+    fn complain(&mut self, complaint: String) {
+        if self.trouble.is_none() {
+            self.say(Level::Alarm, complaint.clone());
+        }
+        self.trouble = Some((complaint, Instant::now()));
+        self.dirty = true;
+    }
+
+    /// Whether the run is over, for one reason or another.
+    fn conclude(&mut self, now: Now) {
+        if self.trouble.as_ref().is_some_and(|(_, said)| said.elapsed() > Duration::from_secs(5)) {
+            self.trouble = None;
+            self.dirty = true;
+        }
+        let at_rest = self.flights.is_empty() && self.settling == 0 && self.scheduler.in_flight() == 0;
+        match &self.phase {
+            Phase::Ending { .. } => {}
+            Phase::Draining { why, deadline } => {
+                let (why, late) = (why.clone(), Instant::now() >= *deadline);
+                if at_rest {
+                    self.end(Ending::Stopped { why });
+                } else if late {
+                    self.abandon_flights(now);
+                    self.end(Ending::Stopped { why: format!("{why}; the last requests did not answer in time") });
+                }
+            }
+            Phase::Going if !at_rest || self.paused || !self.intake_is_settled() => {}
+            Phase::Going => match self.scheduler.holdup(now) {
+                Holdup::NothingToDo if !self.intake.reading => self.end(Ending::Finished),
+                Holdup::Exhausted { returns, why } => self.exhausted(returns, why),
+                Holdup::Budget if self.unattended => {
+                    let spent = self.spend.cost;
+                    self.end(Ending::Stopped { why: format!("the budget is used up ({spent} spent)") });
+                }
+                _ => {}
+            },
+        }
+    }
+
+    /// Nothing is on its way from the disk that would change the picture.
+    fn intake_is_settled(&self) -> bool {
+        !self.ingesting && self.journal.is_clean()
+    }
+
+    fn exhausted(&mut self, returns: Option<Wall>, why: String) {
+        let asks = self.scheduler.asks_operator();
+        if asks && !self.unattended {
+            return;
+        }
+        let waits = self.scheduler.policy().on_exhausted == crate::domain::OnExhausted::Wait;
+        match returns {
+            Some(_) if waits => {}
+            Some(returns) => self.end(Ending::Stopped { why: format!("{why}; quota returns at {returns}") }),
+            None => self.end(Ending::Stopped { why }),
+        }
+    }
+
+    /// Records the last words; the loop ends once they are on disk.
+    pub(super) fn end(&mut self, ending: Ending) {
+        if matches!(self.phase, Phase::Ending { .. }) {
+            return;
+        }
+        let now = self.clock.now();
+        match &ending {
+            Ending::Finished => {
+                let failed = self.totals.failed;
+                let words = format!("finished: {} done, {failed} failed", self.totals.done);
+                self.say(if failed > 0 { Level::Warn } else { Level::Info }, words);
+            }
+            Ending::Stopped { why } => self.say(Level::Alarm, format!("stopped with work left: {why}")),
+            Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
+        }
+        self.remember(now, true);
+        self.journal.record(Op::RunState(ending.state()));
+        self.phase = Phase::Ending { ending, since: Instant::now() };
+        self.dirty = true;
+    }
+
+    /// Aborts what is in flight: each call may have been billed.
+    pub(super) fn abandon_flights(&mut self, now: Now) {
+        let attempts: Vec<AttemptId> = self.flights.keys().copied().collect();
+        for attempt in attempts {
+            if let Some(flying) = self.flights.get(&attempt) {
+                flying.abort.abort();
+            }
+            self.lost(now, attempt);
+        }
+    }
+
+    fn join(&mut self, landed: Result<Landed, tokio::task::JoinError>) {
+        self.dirty = true;
+        match landed {
+            Ok(landed) => self.landed(landed),
+            Err(error) if error.is_panic() => {
+                // A bug, and the state of that one item is unknown: end in order, and say so.
+                self.end(Ending::Broken { why: "a worker panicked; the log has the details".to_owned() });
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Keeps what the scheduler knows for the next start.
+    fn remember(&mut self, now: Now, at_once: bool) {
+        if self.forgetful && (at_once || self.remembered.elapsed() > REMEMBER_EVERY) {
+            let memory = self.scheduler.memory(now, &self.fingerprints);
+            match serde_json::to_string(&memory) {
+                Ok(json) => self.journal.record(Op::State { name: super::start::MEMORY.to_owned(), json }),
+                Err(error) => tracing::error!("the scheduler's memory can't be written: {error}"),
+            }
+            self.forgetful = false;
+            self.remembered = Instant::now();
+        }
+    }
+
+    pub(super) fn say(&mut self, level: Level, words: String) {
+        self.event(EventKind::Run { level, words });
+    }
+
+    /// Numbers an event, records it and shows it.
+    pub(super) fn event(&mut self, kind: EventKind) {
+        let event = Arc::new(Event { number: self.next_event, at: self.clock.now().wall, kind });
+        self.next_event += 1;
+        let words = event.kind.to_string();
+        let words = neutralise(&words);
+        match event.level() {
+            Level::Info | Level::You => tracing::info!(target: "cascadeck::events", "{words}"),
+            Level::Warn => tracing::warn!(target: "cascadeck::events", "{words}"),
+            Level::Alarm => tracing::error!(target: "cascadeck::events", "{words}"),
+        }
+        self.journal.record(Op::Event(Arc::clone(&event)));
+        if self.events.len() == EVENTS_SHOWN {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+        self.dirty = true;
+    }
+
+    fn publish_if_due(&mut self, now: Now) {
+        if self.dirty && self.published.elapsed() >= PUBLISH_EVERY {
+            self.publish(now);
+        }
+    }
+
+    /// The last snapshot, and the end of the writer.
+    async fn close(mut self, ending: Ending) -> Ending {
+        self.tasks.shutdown().await;
+        let now = self.clock.now();
+        self.publish(now);
+        let Self { journal, snapshots, .. } = self;
+        let closed = tokio::task::spawn_blocking(move || {
+            let mut store = journal.into_writer().close()?;
+            store.compact_results()
+        })
+        .await;
+        drop(snapshots);
+        match (closed, ending) {
+            (Ok(Ok(_)), ending) => ending,
+            (Ok(Err(error)), _) => Ending::Broken { why: format!("the run's database could not be closed: {error}") },
+            (Err(_), _) => Ending::Broken { why: "the writer of the run's database panicked".to_owned() },
+        }
+    }
+}
+
+impl Ending {
+    pub(super) fn state(&self) -> RunState {
+        match self {
+            Self::Finished => RunState::Finished,
+            Self::Stopped { why } | Self::Broken { why } => RunState::Stopped { why: why.clone() },
+        }
+    }
+}

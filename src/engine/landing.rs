@@ -1,0 +1,270 @@
+//! A verdict's consequences: for the item, for the record, for the counts and for the log.
+
+use std::time::Duration;
+
+use super::{
+    core::{Engine, Flying, Then},
+    flight::Landed,
+};
+use crate::{
+    domain::{
+        Action, Answer, AttemptId, EventKind, FinalState, ItemSpec, Money, Now, Outcome, ResultError, ResultLine,
+        RouteId, Seq, Usage, Verdict, Wall,
+    },
+    scheduler::{Fate, Refusal, Settlement},
+    store::{LocalVerdict, Op, Settled},
+};
+
+/// What is counted once an outcome is on disk.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// `None` for items that ended without a request.
+    pub attempt: Option<Counted>,
+    pub ended: Option<Ended>,
+}
+
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub route: RouteId,
+    pub outcome: Outcome,
+    pub usage: Usage,
+    pub cost: Money,
+    pub at_risk: Money,
+    pub latency: Duration,
+    pub words: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub state: FinalState,
+    pub truncated: bool,
+}
+
+impl Engine {
+    pub(super) fn landed(&mut self, landed: Landed) {
+        let now = self.clock.now();
+        if let Some(flying) = self.flights.remove(&landed.attempt) {
+            self.settle(now, &flying, landed.verdict, landed.latency);
+        }
+    }
+
+    /// The attempt was broken off by us: it may have been billed.
+    pub(super) fn lost(&mut self, now: Now, attempt: AttemptId) {
+        let Some(flying) = self.flights.remove(&attempt) else { return };
+        let verdict = Verdict {
+            outcome: Outcome::Lost,
+            action: Action::Retry,
+            status: None,
+            hint: None,
+            message: "broken off before it answered".to_owned(),
+            because: "stopped".to_owned(),
+            answer: None,
+            usage: Usage::default(),
+            stated_limit: None,
+            limit_zero: false,
+        };
+        let latency = now.wall.since(flying.sent_at);
+        self.settle(now, &flying, verdict, latency);
+    }
+
+    fn settle(&mut self, now: Now, flying: &Flying, verdict: Verdict, latency: Duration) {
+        let attempt = flying.dispatch.attempt;
+        let Some(settlement) = self.scheduler.settle(now, attempt, &verdict) else { return };
+        let ended = match settlement.fate {
+            Fate::Done { truncated } => Some(Ended { state: FinalState::Done, truncated }),
+            Fate::Failed => Some(Ended { state: FinalState::Failed, truncated: false }),
+            Fate::Waits { .. } => None,
+        };
+        self.tell(flying, &settlement, &verdict);
+        let last = match ended {
+            Some(ended) => self.result_line(now, flying, &settlement, &verdict, ended, latency),
+            None => {
+                self.first_sent.entry(settlement.seq).or_insert(flying.sent_at);
+                None
+            }
+        };
+        self.journal.record(Op::Settle(Box::new(Settled {
+            attempt,
+            settled_at: now.wall,
+            outcome: verdict.outcome,
+            status: verdict.status,
+            latency_ms: latency.as_millis() as u64,
+            message: if ended.is_some_and(|ended| ended.state == FinalState::Done) {
+                String::new()
+            } else {
+                verdict.message.clone()
+            },
+            usage: verdict.usage,
+            cost: settlement.cost,
+            at_risk: settlement.at_risk,
+            last,
+        })));
+        self.settling += 1;
+        self.journal.then(Then::Account(Box::new(Account {
+            attempt: Some(Counted {
+                route: settlement.route,
+                outcome: verdict.outcome,
+                usage: verdict.usage,
+                cost: settlement.cost,
+                at_risk: settlement.at_risk,
+                latency,
+                words: verdict.message,
+            }),
+            ended,
+        })));
+        if !settlement.events.is_empty() {
+            self.forgetful = true;
+        }
+        for event in settlement.events {
+            self.event(event);
+        }
+    }
+
+    /// The item's own line in the log: where it goes now, or that it failed.
+    fn tell(&mut self, flying: &Flying, settlement: &Settlement, verdict: &Verdict) {
+        let item = |engine: &Self| engine.intake.spec(settlement.seq).map_or_else(String::new, |spec| spec.id.clone());
+        let kind = match &settlement.fate {
+            Fate::Done { .. } => return,
+            Fate::Failed => EventKind::ItemFailed {
+                seq: settlement.seq.0,
+                item: item(self),
+                route: Some(self.scheduler.route_name(settlement.route)),
+                outcome: verdict.outcome,
+                words: verdict.message.clone(),
+            },
+            Fate::Waits { wait, to } => EventKind::Fallback {
+                seq: settlement.seq.0,
+                item: item(self),
+                from: self.scheduler.route_name(flying.dispatch.route),
+                to: to.map(|route| self.scheduler.route_name(route)),
+                outcome: verdict.outcome,
+                status: verdict.status,
+                wait: *wait,
+                words: verdict.message.clone(),
+            },
+        };
+        self.event(kind);
+    }
+
+    fn result_line(
+        &mut self,
+        now: Now,
+        flying: &Flying,
+        settlement: &Settlement,
+        verdict: &Verdict,
+        ended: Ended,
+        latency: Duration,
+    ) -> Option<ResultLine> {
+        let spec = self.intake.forget(settlement.seq)?;
+        let started = self.first_sent.remove(&settlement.seq).unwrap_or(flying.sent_at);
+        let (key, model) = self.scheduler.route_parts(settlement.route);
+        let provider = &self.providers[self.models[model].provider.index()];
+        let answer = verdict.answer.clone().filter(|_| ended.state == FinalState::Done);
+        let Answer { text, finish_reason, model_version } = answer.unwrap_or_default();
+        let done = ended.state == FinalState::Done;
+        Some(ResultLine {
+            id: spec.id.clone(),
+            status: ended.state,
+            output: done.then_some(text),
+            error: (!done).then(|| ResultError {
+                outcome: verdict.outcome,
+                status: verdict.status,
+                message: verdict.message.clone(),
+            }),
+            finish_reason,
+            key: Some(self.keys[key].name.clone()),
+            provider: Some(provider.name.clone()),
+            model: Some(self.models[model].name.clone()),
+            model_version,
+            usage: verdict.usage,
+            cost_usd: settlement.cost.usd(),
+            latency_ms: latency.as_millis() as u64,
+            attempts: settlement.attempts,
+            started_at: Some(started.rfc3339()),
+            finished_at: now.wall.rfc3339(),
+            request_hash: spec.hash.clone(),
+        })
+    }
+
+    /// An item that ends without being sent.
+    pub(super) fn refuse(&mut self, now: Now, refusal: Refusal) {
+        let Some(spec) = self.intake.forget(refusal.seq) else { return };
+        self.event(EventKind::ItemFailed {
+            seq: refusal.seq.0,
+            item: spec.id.clone(),
+            route: None,
+            outcome: refusal.outcome,
+            words: refusal.words.clone(),
+        });
+        let line = refused_line(&spec, &refusal, now.wall, self.first_sent.remove(&refusal.seq));
+        self.journal.record(Op::Verdict(Box::new(LocalVerdict {
+            seq: Seq(refusal.seq.0),
+            outcome: refusal.outcome,
+            line,
+        })));
+        self.settling += 1;
+        self.journal.then(Then::Account(Box::new(Account {
+            attempt: None,
+            ended: Some(Ended { state: FinalState::Failed, truncated: false }),
+        })));
+    }
+
+    /// The outcome is on disk: now it counts.
+    pub(super) fn account(&mut self, account: &Account) {
+        self.settling -= 1;
+        if let Some(counted) = &account.attempt {
+            let (key, model) = self.scheduler.route_parts(counted.route);
+            let (outcome, latency) = (counted.outcome, counted.latency);
+            for tally in [&mut self.key_tallies[key], &mut self.model_tallies[model]] {
+                tally.count(outcome, counted.usage, counted.cost, latency);
+            }
+            let (ok, failed) = &mut self.route_counts[counted.route.index()];
+            if matches!(outcome, Outcome::Ok | Outcome::Truncated) {
+                *ok += 1;
+            } else {
+                *failed += 1;
+                self.key_tallies[key].last_error = Some(format!("{outcome}: {}", counted.words));
+            }
+            let usage = &mut self.spend.usage;
+            usage.input_tokens += counted.usage.input_tokens;
+            usage.output_tokens += counted.usage.output_tokens;
+            usage.thinking_tokens += counted.usage.thinking_tokens;
+            self.spend.cost += counted.cost;
+            self.spend.at_risk += counted.at_risk;
+            let refused = matches!(
+                outcome,
+                Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute | Outcome::QuotaExhaustedDay
+            );
+            self.totals.rate_limited += u64::from(refused);
+        }
+        if let Some(ended) = account.ended {
+            self.throughput.ended(self.clock.now().mono);
+            match ended.state {
+                FinalState::Done => self.totals.done += 1,
+                FinalState::Failed => self.totals.failed += 1,
+            }
+            self.totals.truncated += u64::from(ended.truncated);
+        }
+    }
+}
+
+fn refused_line(spec: &ItemSpec, refusal: &Refusal, now: Wall, started: Option<Wall>) -> ResultLine {
+    ResultLine {
+        id: spec.id.clone(),
+        status: FinalState::Failed,
+        output: None,
+        error: Some(ResultError { outcome: refusal.outcome, status: None, message: refusal.words.clone() }),
+        finish_reason: None,
+        key: None,
+        provider: None,
+        model: None,
+        model_version: None,
+        usage: Usage::default(),
+        cost_usd: 0.0,
+        latency_ms: 0,
+        attempts: refusal.attempts,
+        started_at: started.map(Wall::rfc3339),
+        finished_at: now.rfc3339(),
+        request_hash: spec.hash.clone(),
+    }
+}

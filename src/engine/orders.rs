@@ -1,0 +1,169 @@
+//! The operator's commands: done, logged as "you", recorded, answered.
+
+use std::time::Instant;
+
+use super::{
+    core::{Engine, Phase, Then},
+    handle::Order,
+    start::Ending,
+};
+use crate::{
+    domain::{Command, EventKind, Level},
+    store::{Decision, Op},
+};
+
+impl Engine {
+    pub(super) fn order(&mut self, order: Order) {
+        self.dirty = true;
+        let Order { command, reply } = order;
+        if matches!(self.phase, Phase::Ending { .. }) {
+            // A front end that has gone needs no answer.
+            let _ = reply.send(Err("the run is over".to_owned()));
+            return;
+        }
+        match self.obey(&command) {
+            Ok(words) => {
+                self.event(EventKind::Operator { words: words.clone() });
+                if let Some(target) = target(&command) {
+                    self.forgetful = true;
+                    self.journal.record(Op::Decision(Box::new(Decision {
+                        target,
+                        command: command.clone(),
+                        at: self.clock.now().wall,
+                        reason: "operator".to_owned(),
+                    })));
+                }
+                if let Command::Replay { filter } = command {
+                    self.journal.record(Op::Requeue(filter));
+                    self.journal.then(Then::ReplyRequeued(reply));
+                } else {
+                    self.journal.then(Then::Reply(reply, words));
+                }
+            }
+            Err(why) => drop(reply.send(Err(why))),
+        }
+        let now = self.clock.now();
+        self.publish(now);
+    }
+
+    /// Does it; in words what was done, or why not.
+    pub(super) fn obey(&mut self, command: &Command) -> Result<String, String> {
+        let now = self.clock.now();
+        let on_off = |on: bool| if on { "on" } else { "off" };
+        let unknown = |error: crate::scheduler::Unknown| error.to_string();
+        match command {
+            Command::Pause => {
+                self.pause(true);
+                Ok("paused; what is in flight finishes".to_owned())
+            }
+            Command::HardPause => {
+                self.pause(true);
+                let broken = self.flights.len();
+                self.abandon_flights(now);
+                Ok(format!("paused at once; {broken} requests broken off, which may have been billed"))
+            }
+            Command::Resume => {
+                self.pause(false);
+                Ok("resumed".to_owned())
+            }
+            Command::Drain => {
+                self.drain("drained by the operator");
+                Ok(format!("draining: {} requests in flight", self.flights.len()))
+            }
+            Command::Stop => {
+                let broken = self.flights.len();
+                self.abandon_flights(now);
+                self.end(Ending::Stopped { why: "stopped by the operator".to_owned() });
+                Ok(format!("stopped; {broken} requests broken off, which may have been billed"))
+            }
+            Command::SetKey { key, on } => {
+                self.scheduler.switch_key(now.wall, key, *on).map_err(unknown)?;
+                Ok(format!("key {key} switched {}", on_off(*on)))
+            }
+            Command::SetModel { model, on } => {
+                self.scheduler.switch_model(now.wall, model, *on).map_err(unknown)?;
+                Ok(format!("model {model} switched {}", on_off(*on)))
+            }
+            Command::SetRoute { key, model, on } => {
+                self.scheduler.switch_route(now.wall, key, model, *on).map_err(unknown)?;
+                Ok(format!("route {model}@{key} switched {}", on_off(*on)))
+            }
+            Command::SetStrategy { strategy } => {
+                self.scheduler.set_strategy(*strategy);
+                Ok(format!("strategy {}", strategy.name()))
+            }
+            Command::SetOrder { order } => {
+                self.scheduler.set_order(*order);
+                Ok(format!("cascade order {}", order.name()))
+            }
+            Command::SetWhenLimited { when_limited } => {
+                self.scheduler.set_when_limited(*when_limited);
+                Ok(format!("when limited: {}", when_limited.name()))
+            }
+            Command::SetOnExhausted { on_exhausted } => {
+                self.scheduler.set_on_exhausted(*on_exhausted);
+                Ok(format!("when exhausted: {}", on_exhausted.name()))
+            }
+            Command::SetInFlight { in_flight: 0 } => Err("at least 1 must be in flight; pause instead".to_owned()),
+            Command::SetInFlight { in_flight } => {
+                self.scheduler.set_in_flight(*in_flight);
+                Ok(format!("at most {in_flight} in flight"))
+            }
+            Command::SetBudget { max_usd: Some(max_usd) } => {
+                if let Some(model) = self.scheduler.unpriced_model() {
+                    return Err(format!("model {model} has no price: a budget can't cover it"));
+                }
+                self.scheduler.set_budget(Some(*max_usd));
+                Ok(format!("budget {max_usd}"))
+            }
+            Command::SetBudget { max_usd: None } => {
+                self.scheduler.set_budget(None);
+                Ok("no budget".to_owned())
+            }
+            Command::Replay { filter } if filter.ids.is_empty() && filter.outcomes.is_empty() => {
+                Ok("replaying every failed item".to_owned())
+            }
+            Command::Replay { filter } => {
+                let outcomes = filter.outcomes.iter().map(|outcome| outcome.name().to_owned());
+                let ids = filter.ids.iter().map(|id| format!("#{id}"));
+                let named: Vec<String> = ids.chain(outcomes).take(4).collect();
+                Ok(format!("replaying failed items: {}", named.join(", ")))
+            }
+            Command::ClearCooldowns { key } => match self.scheduler.clear_cooldowns(key).map_err(unknown)? {
+                true => Ok(format!("cooldowns of {key} ended")),
+                false => Err(format!("nothing of {key} cools down")),
+            },
+        }
+    }
+
+    pub(super) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.scheduler.set_paused(paused);
+    }
+
+    /// Nothing new goes out; the run ends when what is in flight has landed.
+    pub(super) fn drain(&mut self, why: &str) {
+        if matches!(self.phase, Phase::Going) {
+            let deadline = Instant::now() + self.scheduler.policy().drain_timeout;
+            self.phase = Phase::Draining { why: why.to_owned(), deadline };
+            self.say(Level::Info, format!("draining: {} requests in flight", self.flights.len()));
+        }
+    }
+}
+
+/// What a decision is about, if it outlives this process: a later one about the same takes its place.
+fn target(command: &Command) -> Option<String> {
+    Some(match command {
+        Command::Pause | Command::HardPause | Command::Resume => "pause".to_owned(),
+        Command::SetKey { key, .. } => format!("key {key}"),
+        Command::SetModel { model, .. } => format!("model {model}"),
+        Command::SetRoute { key, model, .. } => format!("route {model}@{key}"),
+        Command::SetStrategy { .. } => "strategy".to_owned(),
+        Command::SetOrder { .. } => "order".to_owned(),
+        Command::SetWhenLimited { .. } => "when_limited".to_owned(),
+        Command::SetOnExhausted { .. } => "on_exhausted".to_owned(),
+        Command::SetInFlight { .. } => "in_flight".to_owned(),
+        Command::SetBudget { .. } => "max_usd".to_owned(),
+        Command::Drain | Command::Stop | Command::Replay { .. } | Command::ClearCooldowns { .. } => return None,
+    })
+}

@@ -1,0 +1,191 @@
+//! Snapshots: the engine's state and the scheduler's, put together for whoever watches.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::core::{Engine, Phase};
+use crate::{
+    domain::{
+        Now, Snapshot,
+        snapshot::{KeyView, ModelView, Pace, Place, RouteView, RunState, Spend, Totals},
+    },
+    scheduler::Holdup,
+};
+
+impl Engine {
+    pub(super) fn publish(&mut self, now: Now) {
+        let snapshot = Arc::new(self.snapshot(now));
+        // Nobody watching is no reason not to work.
+        let _ = self.snapshots.send(snapshot);
+        self.dirty = false;
+        self.published = Instant::now();
+    }
+
+    fn snapshot(&mut self, now: Now) -> Snapshot {
+        let policy = self.scheduler.policy();
+        let (strategy, order, when_limited) = (policy.strategy, policy.order, policy.when_limited);
+        let (on_exhausted, in_flight_cap, budget) = (policy.on_exhausted, policy.in_flight, policy.max_usd);
+        let money = self.scheduler.money();
+        Snapshot {
+            run: self.run.clone(),
+            state: self.state(now),
+            at: now.wall,
+            elapsed: now.mono.since(self.began.mono),
+            speed: self.clock.speed(),
+            strategy,
+            order,
+            when_limited,
+            on_exhausted,
+            totals: self.shown_totals(),
+            in_flight_cap,
+            spend: Spend { reserved: money.reserved, budget, ..self.spend },
+            pace: self.pace(now),
+            place: self.place(),
+            keys: self.key_views(now),
+            models: self.model_views(now),
+            routes: self.route_views(now),
+            cooldowns: self.scheduler.cooldowns(now),
+            events: self.events.iter().cloned().collect(),
+        }
+    }
+
+    /// Items whose end is not on disk yet still count as in flight.
+    fn shown_totals(&self) -> Totals {
+        let ended = self.totals.done + self.totals.failed;
+        let open = self.totals.total.saturating_sub(ended);
+        let in_flight = (self.flights.len() as u64 + self.settling).min(open);
+        Totals { waiting: open - in_flight, in_flight, ingesting: self.intake.reading, ..self.totals }
+    }
+
+    fn state(&self, now: Now) -> RunState {
+        match &self.phase {
+            Phase::Ending { ending, .. } => return ending.state(),
+            Phase::Draining { .. } => return RunState::Draining,
+            Phase::Going => {}
+        }
+        if let Some(why) = self.journal.stuck() {
+            return RunState::Held { why: why.to_owned() };
+        }
+        if let Some((why, _)) = &self.trouble {
+            return RunState::Held { why: why.clone() };
+        }
+        if self.paused {
+            return if self.flights.is_empty() { RunState::Paused } else { RunState::Pausing };
+        }
+        match self.scheduler.holdup(now) {
+            Holdup::Working | Holdup::NothingToDo => RunState::Running,
+            Holdup::Until { at, why } => RunState::Waiting { why, until: Some(at) },
+            Holdup::SwitchedOff => {
+                RunState::Waiting { why: "everything that could take work is switched off".to_owned(), until: None }
+            }
+            Holdup::Budget => RunState::Held { why: "the budget is used up; raise it to go on".to_owned() },
+            Holdup::Exhausted { why, .. } if self.scheduler.asks_operator() => RunState::Held { why },
+            Holdup::Exhausted { returns, why } => RunState::Waiting { why, until: returns },
+        }
+    }
+
+    fn pace(&mut self, now: Now) -> Pace {
+        let items_per_second = self.throughput.per_second(now.mono, self.began.mono);
+        let totals = self.shown_totals();
+        let left = totals.waiting + totals.in_flight;
+        let finish_at = (items_per_second > 0.0 && left > 0)
+            .then(|| now.wall + Duration::from_secs_f64((left as f64 / items_per_second).min(1e9)));
+        Pace { items_per_second, finish_at }
+    }
+
+    /// Counted as people count: key 1 of 3, model 2 of 4.
+    fn place(&self) -> Option<Place> {
+        let dispatch = self.last_dispatch.as_ref()?;
+        let (key, model) = (dispatch.key.index(), dispatch.model.index());
+        let provider = self.keys[key].provider;
+        let models: Vec<usize> =
+            (0..self.models.len()).filter(|index| self.models[*index].provider == provider).collect();
+        let position = models.iter().position(|index| *index == model)?;
+        Some(Place {
+            key: self.keys[key].name.clone(),
+            key_number: key as u32 + 1,
+            keys: self.keys.len() as u32,
+            model: self.models[model].name.clone(),
+            model_number: position as u32 + 1,
+            models: models.len() as u32,
+            retry: dispatch.retry,
+            retries: self.scheduler.policy().retries_per_model,
+        })
+    }
+
+    fn key_views(&self, now: Now) -> Vec<KeyView> {
+        let facts = self.scheduler.key_facts(now);
+        self.keys
+            .iter()
+            .zip(facts)
+            .zip(&self.key_tallies)
+            .map(|((key, facts), tally)| KeyView {
+                name: key.name.clone(),
+                provider: self.providers[key.provider.index()].name.clone(),
+                project: key.project.clone(),
+                role: key.role,
+                health: facts.health,
+                ok: tally.ok,
+                failed: tally.failed,
+                in_flight: facts.in_flight,
+                condition: facts.condition,
+                usage: tally.usage,
+                cost: tally.cost,
+                last_error: tally.last_error.clone(),
+            })
+            .collect()
+    }
+
+    fn model_views(&self, now: Now) -> Vec<ModelView> {
+        let facts = self.scheduler.model_facts(now);
+        self.models
+            .iter()
+            .zip(facts)
+            .zip(&self.model_tallies)
+            .map(|((model, facts), tally)| {
+                let provider = &self.providers[model.provider.index()];
+                ModelView {
+                    name: model.name.clone(),
+                    provider: provider.name.clone(),
+                    api: provider.api,
+                    vision: model.vision,
+                    on: facts.on,
+                    rpm: facts.rpm,
+                    tpm: facts.tpm,
+                    rpd: facts.rpd,
+                    day: facts.day,
+                    day_resets_at: facts.day_resets_at,
+                    in_flight: facts.in_flight,
+                    ok: tally.ok,
+                    failed: tally.failed,
+                    mean_ms: tally.latencies.mean_ms(),
+                    p50_ms: tally.latencies.percentile_ms(0.5),
+                    p95_ms: tally.latencies.percentile_ms(0.95),
+                    usage: tally.usage,
+                    cost: tally.cost,
+                }
+            })
+            .collect()
+    }
+
+    fn route_views(&self, now: Now) -> Vec<RouteView> {
+        let facts = self.scheduler.route_facts(now);
+        facts
+            .into_iter()
+            .zip(&self.route_counts)
+            .map(|(facts, (ok, failed))| RouteView {
+                key: self.keys[facts.key].name.clone(),
+                model: self.models[facts.model].name.clone(),
+                on: facts.on,
+                condition: facts.condition,
+                rpm: facts.rpm,
+                rpd: facts.rpd,
+                in_flight: facts.in_flight,
+                ok: *ok,
+                failed: *failed,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,324 @@
+//! A run is opened or resumed: the record is read back into the scheduler, and the engine's task begins.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use smallvec::SmallVec;
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+};
+
+use super::{
+    core::{Channels, Engine, Phase},
+    handle::Handle,
+    intake::Intake,
+    journal::Journal,
+    stats::{Tally, Throughput},
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    domain::{
+        Api, Command, ItemSpec, Level, Now, Outcome, RouteId, Snapshot, Wall,
+        snapshot::{Pace, RunState, Spend, Totals},
+    },
+    output::Existing,
+    provider::{Client, Endpoint},
+    scheduler::{PastAttempt, Scheduler},
+    store::{Decision, Loader, Op, Opened, RouteName, RunDir, Store, spawn_reader},
+};
+
+/// The name under which the scheduler's memory is kept in the run.
+pub(super) const MEMORY: &str = "scheduler";
+
+/// Daily windows look back no further.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// What the engine is started with, beside the run itself.
+pub struct Setup {
+    pub run: String,
+    pub config: Config,
+    pub clock: Clock,
+    pub existing: Existing,
+    /// Nobody is there to lift a hold: stop instead.
+    pub unattended: bool,
+    /// Decides every jitter.
+    pub seed: u64,
+    /// Decisions that a changed flag has overruled, by target.
+    pub overruled: Vec<String>,
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+/// Rows on their way in.
+#[derive(Debug)]
+pub enum Rows {
+    Batch(Vec<ItemSpec>),
+    /// The input has been read to its end.
+    End {
+        rows: u64,
+    },
+    Broken(String),
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Running {
+    pub handle: Handle,
+    pub engine: JoinHandle<Ending>,
+}
+
+/// How a run's process ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// Every item is done or failed.
+    Finished,
+    /// Work is left; the same command resumes it.
+    Stopped { why: String },
+    /// Something here failed; what is recorded is recorded, and the same command resumes it.
+    Broken { why: String },
+}
+
+/// Starts the engine over an opened run. `rows` brings what is still to be read of the input; a closed channel
+/// means that there is nothing.
+///
+/// # Errors
+/// Where the record can't be read, or the HTTP client can't be made.
+pub fn start(
+    setup: Setup,
+    dir: &RunDir,
+    store: Store,
+    opened: Opened,
+    rows: Option<mpsc::Receiver<Rows>>,
+) -> anyhow::Result<Running> {
+    let Setup { run, config, clock, existing, unattended, seed, overruled } = setup;
+    let now = clock.now();
+    let Config { providers, models, keys, secrets, policy, .. } = config;
+    let fingerprints: Vec<u64> = secrets.iter().map(fingerprint).collect();
+    let mut scheduler = Scheduler::new(&providers, &models, &keys, policy, seed);
+    scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
+    if let Some(memory) = opened.states.get(MEMORY) {
+        match serde_json::from_str(memory) {
+            Ok(memory) => scheduler.restore(now, memory, &fingerprints),
+            Err(error) => tracing::warn!("what the last process knew of cooldowns can't be read: {error}"),
+        }
+    }
+
+    let mut apis: SmallVec<[Api; 3]> = providers.iter().map(|provider| provider.api).collect();
+    apis.sort_unstable();
+    apis.dedup();
+    let mut intake = Intake::new(apis);
+    for (id, traits) in store.traits() {
+        intake.learn(&mut scheduler, id, &traits);
+    }
+    store.waiting(|item| intake.queue(&mut scheduler, item))?;
+    intake.count_backlog(&mut scheduler);
+    intake.reading = rows.is_some();
+
+    let mut key_tallies = vec![Tally::default(); keys.len()];
+    let mut model_tallies = vec![Tally::default(); models.len()];
+    let mut route_counts = vec![(0, 0); scheduler.route_count()];
+    recount(&store, &mut scheduler, now, &mut key_tallies, &mut model_tallies, &mut route_counts)?;
+
+    let client =
+        Client::new(clock.to_real(scheduler.policy().connect_timeout), clock.to_real(scheduler.policy().idle_timeout))?;
+    let endpoints = keys
+        .iter()
+        .zip(secrets)
+        .map(|(key, secret)| Ok(Arc::new(Endpoint::new(providers[key.provider.index()].clone(), secret)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let routes: Vec<RouteName> = (0..scheduler.route_count() as u32)
+        .map(|index| {
+            let (key, model) = scheduler.route_parts(RouteId(index));
+            RouteName {
+                key: keys[key].name.clone(),
+                model: models[model].name.clone(),
+                provider: providers[keys[key].provider.index()].name.clone(),
+            }
+        })
+        .collect();
+    let (writer, acks) = store.into_writer(&routes)?;
+
+    let (orders, order_inbox) = mpsc::channel(64);
+    let (asks, ask_inbox) = mpsc::channel(16);
+    let (loaded, loaded_inbox) = mpsc::channel(16);
+    let (complaints, trouble) = mpsc::channel(16);
+    spawn_reader(dir, ask_inbox)?;
+    let (snapshots, watcher) = watch::channel(Arc::new(blank(&run, now, clock)));
+    let mut engine = Engine {
+        clock,
+        began: now,
+        run,
+        model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
+        providers,
+        models,
+        keys,
+        fingerprints,
+        scheduler,
+        journal: Journal::new(writer),
+        intake,
+        loader: Loader::open(dir)?,
+        loaded,
+        client,
+        endpoints,
+        existing,
+        complaints,
+        tasks: JoinSet::new(),
+        flights: HashMap::new(),
+        settling: 0,
+        first_sent: HashMap::new(),
+        totals: opened.totals,
+        spend: opened.spend,
+        key_tallies,
+        model_tallies,
+        route_counts,
+        throughput: Throughput::default(),
+        last_dispatch: None,
+        events: VecDeque::from(opened.events.clone()),
+        next_event: opened.next_event,
+        phase: Phase::Going,
+        paused: false,
+        trouble: None,
+        unattended,
+        ingesting: false,
+        snapshots,
+        dirty: true,
+        published: Instant::now(),
+        forgetful: false,
+        remembered: Instant::now(),
+    };
+    engine.greet(&opened);
+    engine.reinstate(opened.decisions, &overruled);
+    engine.journal.record(Op::RunState(RunState::Running));
+    engine.publish(now);
+    // A closed channel reads as the end of the input.
+    let rows = rows.unwrap_or_else(|| mpsc::channel(1).1);
+    let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble };
+    let handle = Handle { snapshots: watcher, orders, asks };
+    Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
+}
+
+impl Engine {
+    /// Says what kind of start this is, and what the last process left behind.
+    fn greet(&mut self, opened: &Opened) {
+        if opened.fresh {
+            self.say(Level::Info, "a new run begins".to_owned());
+            return;
+        }
+        let totals = opened.totals;
+        self.say(
+            Level::Info,
+            format!("resumed: {} done, {} failed, {} waiting", totals.done, totals.failed, totals.waiting),
+        );
+        if !opened.lost.is_empty() {
+            let at_risk: crate::domain::Money = opened.lost.iter().map(|call| call.at_risk).sum();
+            let words = format!(
+                "{} requests were in flight when the last process ended; they are sent again and may have been billed ({at_risk} at most)",
+                opened.lost.len()
+            );
+            self.say(Level::Warn, words);
+        }
+    }
+
+    /// The operator's decisions of earlier processes hold, unless a changed flag overrules them. Switches are in
+    /// the scheduler's memory, with their time.
+    fn reinstate(&mut self, decisions: Vec<Decision>, overruled: &[String]) {
+        for decision in decisions {
+            let target = decision.target.clone();
+            if overruled.contains(&target) {
+                self.journal.record(Op::Forget { target });
+                continue;
+            }
+            let words = match &decision.command {
+                Command::SetKey { .. } | Command::SetModel { .. } | Command::SetRoute { .. } | Command::Resume => {
+                    continue;
+                }
+                Command::Pause | Command::HardPause if self.unattended => {
+                    "paused when it was last stopped; goes on, since nobody is here to resume it".to_owned()
+                }
+                Command::HardPause => match self.obey(&Command::Pause) {
+                    Ok(words) => words,
+                    Err(_) => continue,
+                },
+                command => match self.obey(command) {
+                    Ok(words) => words,
+                    Err(error) => format!("an earlier decision no longer applies: {error}"),
+                },
+            };
+            self.say(Level::Info, format!("as decided {}: {words}", decision.at));
+        }
+    }
+}
+
+/// Tells a changed secret from the same one, within this run; not a way back to the secret.
+fn fingerprint(secret: &Option<SecretString>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    secret.as_ref().map(ExposeSecret::expose_secret).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Brings back the counts of earlier processes from the record of attempts.
+fn recount(
+    store: &Store,
+    scheduler: &mut Scheduler,
+    now: Now,
+    keys: &mut [Tally],
+    models: &mut [Tally],
+    routes: &mut [(u64, u64)],
+) -> anyhow::Result<()> {
+    let names: HashMap<(String, String), RouteId> = (0..scheduler.route_count() as u32)
+        .map(|index| (scheduler.route_names(RouteId(index)), RouteId(index)))
+        .collect();
+    store.attempts_since(Wall(i64::MIN), |past| {
+        let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
+        let (key, model) = scheduler.route_parts(route);
+        if past.outcome != Outcome::Lost {
+            let latency = Duration::from_millis(past.latency_ms);
+            keys[key].count(past.outcome, past.usage, past.cost, latency);
+            models[model].count(past.outcome, past.usage, past.cost, latency);
+            let (ok, failed) = &mut routes[route.index()];
+            if matches!(past.outcome, Outcome::Ok | Outcome::Truncated) { *ok += 1 } else { *failed += 1 }
+        }
+        let at = past.settled_at.unwrap_or(past.sent_at);
+        if now.wall.since(at) < DAY {
+            scheduler.recall(now, route, &PastAttempt { at, outcome: past.outcome, usage: past.usage });
+        }
+    })?;
+    Ok(())
+}
+
+/// What a front end sees before the first turn of the loop.
+fn blank(run: &str, now: Now, clock: Clock) -> Snapshot {
+    Snapshot {
+        run: run.to_owned(),
+        state: RunState::Running,
+        at: now.wall,
+        elapsed: Duration::ZERO,
+        speed: clock.speed(),
+        strategy: crate::domain::Strategy::default(),
+        order: crate::domain::CascadeOrder::default(),
+        when_limited: crate::domain::WhenLimited::default(),
+        on_exhausted: crate::domain::OnExhausted::default(),
+        totals: Totals::default(),
+        in_flight_cap: 0,
+        spend: Spend::default(),
+        pace: Pace::default(),
+        place: None,
+        keys: Vec::new(),
+        models: Vec::new(),
+        routes: Vec::new(),
+        cooldowns: Vec::new(),
+        events: Vec::new(),
+    }
+}

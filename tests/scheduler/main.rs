@@ -1,0 +1,426 @@
+//! The scheduler as a machine, in a simulated world with a virtual clock.
+
+mod world;
+
+use std::time::Duration;
+
+use cascadeck::{
+    domain::{CascadeOrder, Hint, Limits, Money, OnExhausted, Outcome, Policy, SpillTo, Traits, Verdict, WhenLimited},
+    scheduler::{Holdup, Step},
+};
+use world::{World, key, limits, model, ticket, verdict, wall};
+
+const MORNING: &str = "2026-11-21T17:00:00Z";
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn policy(in_flight: u32) -> Policy {
+    Policy { in_flight, ..Policy::default() }
+}
+
+fn classic_fleet(keys: usize) -> (Vec<cascadeck::domain::Model>, Vec<cascadeck::domain::Key>) {
+    let models = vec![
+        model("pro", limits(10, Some(250))),
+        model("flash", limits(15, Some(1_000))),
+        model("lite", limits(15, Some(200))),
+        model("mini", limits(30, Some(200))),
+    ];
+    let keys = (0..keys).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect();
+    (models, keys)
+}
+
+/// The least time in which sliding windows of these sizes let so many requests through.
+fn lower_bound(rpm_total: u64, items: u64) -> Duration {
+    Duration::from_secs(60 * ((items - 1) / rpm_total))
+}
+
+#[test]
+fn known_limits_are_used_to_the_full_and_never_exceeded() {
+    let (models, keys) = classic_fleet(3);
+    let mut world = World::new(models, keys, policy(64), wall(MORNING), 1);
+    world.offer(1_000);
+    world.run(HOUR);
+    assert_eq!(world.done, 1_000);
+    assert_eq!(world.refusals, 0);
+    // Each turn of a window costs a minute and the latency of the answer that opens it.
+    let bound = lower_bound(3 * 70, 1_000);
+    let turns = bound.as_secs() as u32 / 60;
+    assert!(world.elapsed() <= bound + Duration::from_millis(1_000) * (turns + 1), "{:?}", world.elapsed());
+}
+
+#[test]
+fn keys_of_one_project_share_every_quota() {
+    let mut world = World::new(
+        vec![model("m", limits(10, None))],
+        vec![key("a", "shared"), key("b", "shared")],
+        policy(64),
+        wall(MORNING),
+        2,
+    );
+    world.offer(25);
+    world.run(HOUR);
+    assert_eq!((world.done, world.refusals), (25, 0));
+    assert!(world.elapsed() > Duration::from_secs(120), "two windows had to pass: {:?}", world.elapsed());
+}
+
+#[test]
+fn the_cascade_prefers_in_order_by_key_or_by_model() {
+    for (order, want) in [
+        (CascadeOrder::KeyFirst, ["big@a", "small@a", "big@b"]),
+        (CascadeOrder::ModelFirst, ["big@a", "big@b", "small@a"]),
+    ] {
+        let mut world = World::new(
+            vec![model("big", limits(1, None)), model("small", limits(1, None))],
+            vec![key("a", "a"), key("b", "b")],
+            Policy { order, ..policy(8) },
+            wall(MORNING),
+            3,
+        );
+        world.offer(4);
+        let mut sent = Vec::new();
+        while let Some(Step::Send(dispatch)) = world.scheduler.poll(world.now) {
+            sent.push(world.scheduler.route_name(dispatch.route));
+        }
+        assert_eq!(sent[..3], want);
+    }
+}
+
+#[test]
+fn a_spent_day_moves_on_at_once_and_returns_after_pacific_midnight() {
+    // Half an hour before midnight in Los Angeles (08:00 UTC in winter).
+    let mut world = World::new(
+        vec![model("m", limits(60, Some(40)))],
+        vec![key("a", "a")],
+        Policy { on_exhausted: OnExhausted::Wait, ..policy(8) },
+        wall("2026-11-22T07:30:00Z"),
+        4,
+    );
+    world.offer(60);
+    world.run(HOUR * 3);
+    assert_eq!((world.done, world.refusals), (60, 0));
+    let after_reset = world.arrivals.iter().filter(|(at, _, _)| at.wall >= wall("2026-11-22T08:00:00Z")).count();
+    assert_eq!(after_reset, 20);
+}
+
+#[test]
+fn a_stated_day_refusal_is_believed_over_our_own_count() {
+    let mut world = World::new(
+        vec![model("m", limits(60, Some(1_000)))],
+        vec![key("a", "a"), key("b", "b")],
+        policy(1),
+        wall(MORNING),
+        5,
+    );
+    // The key was used elsewhere: only 3 of its 1,000 are left.
+    world.enforced[0].rpd = Some(3);
+    world.offer(10);
+    world.run(HOUR);
+    assert_eq!((world.done, world.refusals), (6, 2));
+    assert!(
+        matches!(world.scheduler.holdup(world.now), Holdup::Exhausted { returns: Some(at), .. } if at == wall("2026-11-22T08:00:00Z"))
+    );
+}
+
+#[test]
+fn the_strict_pipeline_walks_the_ladder_and_then_moves_on_for_good() {
+    let mut world = World::new(
+        vec![model("first", Limits::default()), model("second", Limits::default())],
+        vec![key("a", "a"), key("b", "b")],
+        Policy { when_limited: WhenLimited::Wait, ..policy(1) },
+        wall(MORNING),
+        6,
+    );
+    world.latency = (Duration::from_millis(2), Duration::from_millis(2));
+    world.weather = Box::new(|_, dispatch| {
+        (dispatch.model.index() == 0 && dispatch.key.index() == 0)
+            .then(|| Verdict { status: Some(429), ..verdict(Outcome::RateLimitedMinute) })
+    });
+    world.offer(3);
+    world.run(HOUR);
+    assert_eq!(world.done, 3);
+    let first: Vec<u64> = world
+        .arrivals
+        .iter()
+        .filter(|(_, model, _)| *model == 0)
+        .map(|(at, _, _)| at.mono.since(world.arrivals[0].0.mono).as_secs())
+        .collect();
+    assert_eq!(first, [0, 5, 15, 35, 75, 155], "5, 10, 20, 40, 80 seconds, and the sixth refusal ends it");
+    assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 3);
+}
+
+#[test]
+fn the_strict_pipeline_goes_from_the_last_model_to_the_next_keys_first() {
+    let mut world = World::new(
+        vec![model("first", limits(60, Some(2))), model("second", limits(60, Some(2)))],
+        vec![key("a", "a"), key("b", "b")],
+        Policy { when_limited: WhenLimited::Wait, ..policy(1) },
+        wall(MORNING),
+        7,
+    );
+    world.offer(8);
+    world.run(HOUR);
+    let path: Vec<(usize, usize)> = world.arrivals.iter().map(|(_, model, key)| (*key, *model)).collect();
+    assert_eq!(path, [(0, 0), (0, 0), (0, 1), (0, 1), (1, 0), (1, 0), (1, 1), (1, 1)]);
+}
+
+#[test]
+fn a_refusal_for_the_minute_spills_to_the_next_route_and_comes_back() {
+    let mut world = World::new(
+        vec![model("m", Limits::default())],
+        vec![key("a", "a"), key("b", "b")],
+        policy(1),
+        wall(MORNING),
+        8,
+    );
+    let mut first = true;
+    world.weather = Box::new(move |_, dispatch| {
+        (dispatch.key.index() == 0 && std::mem::take(&mut first)).then(|| Verdict {
+            status: Some(429),
+            hint: Some(Hint { after: Duration::from_secs(10) }),
+            ..verdict(Outcome::RateLimitedMinute)
+        })
+    });
+    world.offer(60);
+    world.run(HOUR);
+    assert_eq!(world.done, 60);
+    let keys: Vec<usize> = world.arrivals.iter().map(|(_, _, key)| *key).collect();
+    assert_eq!(keys[..2], [0, 1]);
+    assert_eq!(keys.last(), Some(&0), "back on the first key once it has cooled down");
+    assert_eq!(keys.iter().filter(|key| **key == 0).count() + keys.iter().filter(|key| **key == 1).count(), 61);
+}
+
+#[test]
+fn same_model_spill_never_leaves_the_model() {
+    let mut world = World::new(
+        vec![model("best", limits(5, None)), model("other", limits(100, None))],
+        vec![key("a", "a"), key("b", "b")],
+        Policy { spill: SpillTo::SameModel, ..policy(16) },
+        wall(MORNING),
+        9,
+    );
+    world.offer(20);
+    world.run(HOUR);
+    assert_eq!(world.done, 20);
+    assert!(world.arrivals.iter().all(|(_, model, _)| *model == 0));
+}
+
+#[test]
+fn a_dead_key_is_never_used_again_and_all_dead_is_exhausted() {
+    let mut world = World::new(
+        vec![model("m", Limits::default())],
+        vec![key("a", "a"), key("b", "b")],
+        policy(1),
+        wall(MORNING),
+        10,
+    );
+    world.weather = Box::new(|_, _| Some(Verdict { status: Some(400), ..verdict(Outcome::InvalidKey) }));
+    world.offer(5);
+    world.run(HOUR);
+    assert_eq!(world.arrivals.len(), 2);
+    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Exhausted { returns: None, .. }));
+}
+
+#[test]
+fn a_key_switched_off_gets_nothing_more_and_is_waited_for() {
+    let mut world = World::new(vec![model("m", limits(10, None))], vec![key("a", "a")], policy(4), wall(MORNING), 11);
+    world.offer(100);
+    world.run(Duration::from_secs(90));
+    let before = world.arrivals.len();
+    world.scheduler.switch_key(world.now.wall, "a", false).unwrap();
+    world.run(HOUR);
+    assert!(world.arrivals.len() <= before + 4, "only what was in flight");
+    assert_eq!(world.scheduler.holdup(world.now), Holdup::SwitchedOff);
+    world.scheduler.switch_key(world.now.wall, "a", true).unwrap();
+    world.run(HOUR);
+    assert_eq!(world.done, 100);
+}
+
+#[test]
+fn an_outage_charges_no_item() {
+    let mut world = World::new(vec![model("m", limits(600, None))], vec![key("a", "a")], policy(8), wall(MORNING), 12);
+    let back = world.now.mono + Duration::from_secs(1_800);
+    world.weather = Box::new(move |now, _| {
+        (now.mono < back).then(|| Verdict { status: Some(503), ..verdict(Outcome::Overloaded) })
+    });
+    world.offer(500);
+    world.run(HOUR * 2);
+    assert_eq!(world.done, 500, "every item outlived the outage");
+    let during = world.arrivals.iter().filter(|(at, _, _)| at.mono < back).count();
+    assert!(during < 40, "the breaker kept {during} requests from a provider that was down");
+}
+
+#[test]
+fn an_item_that_fails_where_others_succeed_goes_on_and_fails_in_the_end() {
+    let mut world = World::new(
+        vec![model("one", limits(600, None)), model("two", limits(600, None))],
+        vec![key("a", "a")],
+        policy(4),
+        wall(MORNING),
+        13,
+    );
+    world.weather = Box::new(|_, dispatch| {
+        (dispatch.seq.0 == 3).then(|| Verdict { status: Some(500), ..verdict(Outcome::ServerError) })
+    });
+    world.offer(2_000);
+    world.run(HOUR * 2);
+    assert_eq!(world.done, 1_999);
+    assert_eq!(world.ended.len(), 2_000);
+    let on_first = world.arrivals.iter().filter(|(_, model, _)| *model == 0).count();
+    assert!(on_first > 0);
+}
+
+#[test]
+fn poisonous_items_end_even_when_nobody_is_left_to_testify() {
+    let mut world = World::new(vec![model("m", limits(600, None))], vec![key("a", "a")], policy(4), wall(MORNING), 14);
+    world.weather = Box::new(|_, _| Some(Verdict { status: Some(500), ..verdict(Outcome::ServerError) }));
+    world.offer(3);
+    world.run(HOUR * 48);
+    assert_eq!((world.ended.len(), world.done), (3, 0));
+}
+
+#[test]
+fn a_budget_is_never_overspent() {
+    let mut world = World::new(
+        vec![model("m", Limits::default())],
+        vec![key("a", "a")],
+        Policy { max_usd: Money::from_usd(0.05), ..policy(32) },
+        wall(MORNING),
+        15,
+    );
+    world.offer(10_000);
+    world.run(HOUR);
+    let money = world.scheduler.money();
+    assert!(money.spent + money.at_risk <= Money::from_usd(0.05).unwrap());
+    // The worst case of one more (100 tokens in, 1,000 out) is $0.0021: less than that may be left over.
+    assert!(money.spent > Money::from_usd(0.0478).unwrap(), "{}", money.spent.usd());
+    assert_eq!(world.scheduler.holdup(world.now), Holdup::Budget);
+}
+
+#[test]
+fn token_windows_hold_large_items_back_but_not_for_ever() {
+    let tight = Limits { tpm: Some(1_000), ..Limits::default() };
+    let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 16);
+    let class = world.scheduler.class(&Traits::default());
+    let mut large = ticket(1_000_000);
+    (large.input, large.max_output) = (700, Some(100));
+    world.offer(3);
+    world.scheduler.offer(class, large);
+    world.offered += 1;
+    world.offer(200);
+    world.run(HOUR * 3);
+    assert_eq!(world.done, 204);
+}
+
+#[test]
+fn an_item_larger_than_the_window_is_refused_at_once() {
+    let tight = Limits { tpm: Some(1_000), ..Limits::default() };
+    let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 17);
+    let class = world.scheduler.class(&Traits::default());
+    let mut huge = ticket(1);
+    huge.input = 5_000;
+    world.scheduler.offer(class, huge);
+    match world.scheduler.poll(world.now) {
+        Some(Step::Refuse(refusal)) => assert_eq!(refusal.outcome, Outcome::NoRoute),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn five_items_refused_alike_hold_the_route_before_five_thousand_fail() {
+    let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
+    world.weather = Box::new(|_, dispatch| {
+        let message = format!("Invalid value at generation_config.top_k ({})", dispatch.seq.0);
+        Some(Verdict { status: Some(400), message, ..verdict(Outcome::BadRequest) })
+    });
+    world.offer(5_000);
+    world.run(HOUR);
+    assert_eq!(world.ended.len(), 5);
+    assert!(world.scheduler.asks_operator());
+}
+
+/// Random fleets, weather and operators: whatever happens, no item is lost or ends twice, no known limit is
+/// exceeded, and everything that can end does.
+#[test]
+fn random_worlds_keep_every_promise() {
+    let seeds: u64 = std::env::var("CASCADECK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    for seed in 0..seeds {
+        random_world(seed);
+    }
+}
+
+fn random_world(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let models: Vec<_> = (0..random.usize(1..4))
+        .map(|index| {
+            let rpd = random.bool().then(|| random.u32(5..200));
+            model(
+                &format!("m{index}"),
+                Limits { burst: random.bool().then(|| random.u32(1..5)), ..limits(random.u32(1..40), rpd) },
+            )
+        })
+        .collect();
+    let projects = random.usize(1..4);
+    let keys: Vec<_> =
+        (0..random.usize(1..5)).map(|index| key(&format!("k{index}"), &format!("p{}", index % projects))).collect();
+    let policy = Policy {
+        in_flight: random.u32(1..40),
+        order: if random.bool() { CascadeOrder::KeyFirst } else { CascadeOrder::ModelFirst },
+        when_limited: if random.u8(0..4) == 0 { WhenLimited::Wait } else { WhenLimited::Spill },
+        on_exhausted: OnExhausted::Wait,
+        max_usd: (random.u8(0..6) == 0).then(|| Money::from_usd(0.2).expect("an amount")),
+        ..Policy::default()
+    };
+    // Around a change to daylight-saving time, at a random hour.
+    let start = wall("2026-10-30T00:00:00Z") + Duration::from_secs(random.u64(0..3 * 86_400));
+    let budget = policy.max_usd;
+    let mut world = World::new(models, keys, policy, start, seed);
+    let fault_rate = random.f64() * 0.3;
+    let mut dice = fastrand::Rng::with_seed(seed ^ 0xfa_417);
+    let faulty = random.bool();
+    world.weather = Box::new(move |_, dispatch| {
+        if !faulty || dice.f64() > fault_rate {
+            return None;
+        }
+        let outcome = [
+            Outcome::ServerError,
+            Outcome::Overloaded,
+            Outcome::Timeout,
+            Outcome::MalformedResponse,
+            Outcome::EmptyOutput,
+            Outcome::ClientTrouble,
+            Outcome::RateLimitedMinute,
+            Outcome::ContentBlocked,
+        ][dice.usize(0..8)];
+        let _ = dispatch;
+        Some(verdict(outcome))
+    });
+    world.offer(random.u64(1..300));
+    for _ in 0..4 {
+        world.run(Duration::from_secs(random.u64(1..4_000)));
+        let name = format!("k{}", random.usize(0..world.keys.len()));
+        match random.u8(0..5) {
+            0 => drop(world.scheduler.switch_key(world.now.wall, &name, false)),
+            1 => drop(world.scheduler.clear_cooldowns(&name)),
+            2 => world.scheduler.set_in_flight(random.u32(1..50)),
+            3 => world.scheduler.set_order(CascadeOrder::ModelFirst),
+            _ => {}
+        }
+    }
+    for index in 0..world.keys.len() {
+        world.scheduler.switch_key(world.now.wall, &format!("k{index}"), true).expect("known");
+    }
+    world.run(Duration::from_secs(400 * 86_400));
+    let money = world.scheduler.money();
+    if let Some(budget) = budget {
+        assert!(money.spent + money.at_risk <= budget, "seed {seed}: {money:?} of {budget:?}");
+    }
+    let held_by_budget = budget.is_some() && world.scheduler.holdup(world.now) == Holdup::Budget;
+    assert!(
+        world.ended.len() as u64 == world.offered || held_by_budget,
+        "seed {seed}: {} of {} ended, {:?}, stuck: {}",
+        world.ended.len(),
+        world.offered,
+        world.scheduler.holdup(world.now),
+        world.stuck,
+    );
+    assert_eq!(world.refusals, 0, "seed {seed}: a known limit was exceeded");
+}

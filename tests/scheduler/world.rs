@@ -1,0 +1,262 @@
+//! A simulated world around the pure scheduler: providers that keep their own books, and a virtual clock.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
+    time::Duration,
+};
+
+use cascadeck::{
+    domain::{
+        Action, Api, AttemptId, Day, Hint, Key, Limits, Model, Mono, Now, Outcome, Policy, Price, Provider, ProviderId,
+        Role, Seq, Traits, Usage, Verdict, Wall,
+    },
+    scheduler::{Dispatch, Fate, Scheduler, Step, Ticket},
+};
+
+pub fn wall(text: &str) -> Wall {
+    text.parse::<jiff::Timestamp>().expect("test").into()
+}
+
+pub fn provider() -> Provider {
+    Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: "http://127.0.0.1:1".to_owned(), headers: vec![] }
+}
+
+pub fn model(name: &str, limits: Limits) -> Model {
+    Model {
+        name: name.to_owned(),
+        provider: ProviderId(0),
+        limits,
+        vision: true,
+        context: None,
+        max_output: Some(1_000),
+        weight: 1,
+        pool: None,
+        price: Price::per_mtok(1.0, 2.0),
+    }
+}
+
+pub fn key(name: &str, project: &str) -> Key {
+    Key {
+        name: name.to_owned(),
+        provider: ProviderId(0),
+        project: project.to_owned(),
+        weight: 1,
+        role: Role::Primary,
+        models: None,
+    }
+}
+
+pub fn limits(rpm: u32, rpd: Option<u32>) -> Limits {
+    Limits { rpm: Some(rpm), rpd, day: Day::Pacific, ..Limits::default() }
+}
+
+pub fn ticket(seq: u64) -> Ticket {
+    Ticket {
+        seq: Seq(seq),
+        input: 100,
+        max_output: None,
+        max_usd: None,
+        caption: false,
+        inexpressible: smallvec::SmallVec::new(),
+        since: Mono::default(),
+        course: None,
+    }
+}
+
+pub fn verdict(outcome: Outcome) -> Verdict {
+    let answered = !matches!(outcome, Outcome::Timeout | Outcome::ClientTrouble | Outcome::Lost);
+    Verdict {
+        outcome,
+        action: Action::Retry,
+        status: answered.then_some(200),
+        hint: None,
+        message: String::new(),
+        because: String::new(),
+        answer: (outcome == Outcome::Ok)
+            .then(|| cascadeck::domain::Answer { text: "yes".to_owned(), ..Default::default() }),
+        usage: if outcome == Outcome::Ok {
+            Usage { input_tokens: 80, output_tokens: 40, thinking_tokens: 0 }
+        } else {
+            Usage::default()
+        },
+        stated_limit: None,
+        limit_zero: false,
+    }
+}
+
+/// What one (project, model) of the real provider counts, at arrival.
+#[derive(Default)]
+struct ServerPool {
+    minute: VecDeque<Mono>,
+    day: BTreeMap<i64, u32>,
+}
+
+/// One refusal or fault, decided by the test.
+pub type Weather = Box<dyn FnMut(&Now, &Dispatch) -> Option<Verdict>>;
+
+enum Happens {
+    Arrives(Dispatch),
+    Answers(AttemptId, Verdict),
+}
+
+pub struct World {
+    pub scheduler: Scheduler,
+    pub keys: Vec<Key>,
+    pub now: Now,
+    start: Now,
+    /// Limits that the server enforces; by default those configured.
+    pub enforced: Vec<Limits>,
+    pools: HashMap<(String, usize), ServerPool>,
+    agenda: BinaryHeap<Reverse<(Mono, u64)>>,
+    happenings: HashMap<u64, Happens>,
+    counter: u64,
+    pub weather: Weather,
+    pub random: fastrand::Rng,
+    pub latency: (Duration, Duration),
+    pub ended: HashMap<u64, Fate>,
+    /// (when, model index, key index) of every request that arrived.
+    pub arrivals: Vec<(Now, usize, usize)>,
+    pub refusals: u64,
+    pub done: u64,
+    pub offered: u64,
+    class: usize,
+    pub stuck: bool,
+}
+
+impl World {
+    pub fn new(models: Vec<Model>, keys: Vec<Key>, policy: Policy, start: Wall, seed: u64) -> Self {
+        let mut scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
+        let class = scheduler.class(&Traits::default());
+        let now = Now { mono: Mono(1_000_000), wall: start };
+        Self {
+            enforced: models.iter().map(|model| model.limits.clone()).collect(),
+            scheduler,
+            keys,
+            now,
+            start: now,
+            pools: HashMap::new(),
+            agenda: BinaryHeap::new(),
+            happenings: HashMap::new(),
+            counter: 0,
+            weather: Box::new(|_, _| None),
+            random: fastrand::Rng::with_seed(seed),
+            latency: (Duration::from_millis(300), Duration::from_millis(900)),
+            ended: HashMap::new(),
+            arrivals: Vec::new(),
+            refusals: 0,
+            done: 0,
+            offered: 0,
+            class,
+            stuck: false,
+        }
+    }
+
+    pub fn offer(&mut self, items: u64) {
+        for _ in 0..items {
+            self.offered += 1;
+            let ticket = Ticket { since: self.now.mono, ..ticket(self.offered) };
+            self.scheduler.offer(self.class, ticket);
+        }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.now.mono.since(self.start.mono)
+    }
+
+    fn plan(&mut self, after: Duration, what: Happens) {
+        self.counter += 1;
+        self.agenda.push(Reverse((self.now.mono + after, self.counter)));
+        self.happenings.insert(self.counter, what);
+    }
+
+    /// Runs until every item has ended, nothing can ever happen, or `limit` has passed.
+    pub fn run(&mut self, limit: Duration) {
+        let end = self.now.mono + limit;
+        while self.step(end) {}
+    }
+
+    fn step(&mut self, end: Mono) -> bool {
+        while let Some(step) = self.scheduler.poll(self.now) {
+            match step {
+                Step::Send(dispatch) => {
+                    let (least, most) = self.latency;
+                    let half = least / 2 + (most - least).mul_f64(self.random.f64() / 2.0);
+                    self.plan(half, Happens::Arrives(dispatch));
+                }
+                Step::Refuse(refusal) => self.end(refusal.seq.0, Fate::Failed),
+            }
+        }
+        if self.ended.len() as u64 == self.offered {
+            return false;
+        }
+        let next = self.agenda.peek().map(|Reverse((at, _))| *at);
+        let Some(next) = next.into_iter().chain(self.scheduler.next_wake()).min() else {
+            self.stuck = true;
+            return false;
+        };
+        if next > end {
+            let left = end.since(self.now.mono);
+            self.now = self.now + left;
+            return false;
+        }
+        let step = next.since(self.now.mono);
+        self.now = self.now + step;
+        while let Some(Reverse((at, id))) = self.agenda.peek().copied() {
+            if at > self.now.mono {
+                break;
+            }
+            self.agenda.pop();
+            match self.happenings.remove(&id).expect("test") {
+                Happens::Arrives(dispatch) => self.arrive(&dispatch),
+                Happens::Answers(attempt, verdict) => self.settle(attempt, &verdict),
+            }
+        }
+        true
+    }
+
+    fn arrive(&mut self, dispatch: &Dispatch) {
+        let (key, model) = (dispatch.key.index(), dispatch.model.index());
+        self.arrivals.push((self.now, model, key));
+        let verdict = (self.weather)(&self.now, dispatch).unwrap_or_else(|| self.serve(key, model));
+        let half = self.latency.0 / 2 + (self.latency.1 - self.latency.0).mul_f64(self.random.f64() / 2.0);
+        self.plan(half, Happens::Answers(dispatch.attempt, verdict));
+    }
+
+    fn serve(&mut self, key: usize, model: usize) -> Verdict {
+        let limits = self.enforced[model].clone();
+        let pool = self.pools.entry((self.keys[key].project.clone(), model)).or_default();
+        while pool.minute.front().is_some_and(|at| self.now.mono.since(*at) >= Duration::from_secs(60)) {
+            pool.minute.pop_front();
+        }
+        let zoned = self.now.wall.timestamp().to_zoned(jiff::tz::TimeZone::get("America/Los_Angeles").expect("test"));
+        let day = i64::from(zoned.year()) * 1_000 + i64::from(zoned.day_of_year());
+        let today = pool.day.entry(day).or_default();
+        if limits.rpd.is_some_and(|rpd| *today >= rpd) {
+            self.refusals += 1;
+            return Verdict { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) };
+        }
+        if limits.rpm.is_some_and(|rpm| pool.minute.len() >= rpm as usize) {
+            self.refusals += 1;
+            let free = *pool.minute.front().expect("test") + Duration::from_secs(60);
+            let after = free.since(self.now.mono);
+            return Verdict { status: Some(429), hint: Some(Hint { after }), ..verdict(Outcome::RateLimitedMinute) };
+        }
+        pool.minute.push_back(self.now.mono);
+        *today += 1;
+        verdict(Outcome::Ok)
+    }
+
+    fn settle(&mut self, attempt: AttemptId, verdict: &Verdict) {
+        let settlement = self.scheduler.settle(self.now, attempt, verdict).expect("settled once");
+        if !matches!(settlement.fate, Fate::Waits { .. }) {
+            self.end(settlement.seq.0, settlement.fate);
+        }
+    }
+
+    fn end(&mut self, seq: u64, fate: Fate) {
+        self.done += u64::from(matches!(fate, Fate::Done { .. }));
+        let before = self.ended.insert(seq, fate);
+        assert!(before.is_none(), "item {seq} ended twice");
+    }
+}
