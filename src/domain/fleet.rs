@@ -107,6 +107,8 @@ pub struct Key {
     pub project: String,
     pub weight: u32,
     pub role: Role,
+    /// The models this key may be used with; `None`: every model of its provider.
+    pub models: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
