@@ -53,7 +53,15 @@ fn from_variable(name: &str, variables: &Variables<'_>) -> Result<Found, String>
         return Err(format!("env: must be followed by the name of a variable, as in \"env:GEMINI_KEY\", not {label}"));
     }
     let (value, from) = variables.get(name).ok_or_else(|| {
-        format!("the variable {label} is not set, neither in the environment nor in a .env file; export {name}=… first")
+        // A line of the .env that could not be read may be the very one.
+        let notes = match variables.complaints() {
+            [] => String::new(),
+            complaints => format!(" ({})", complaints.join("; ")),
+        };
+        format!(
+            "the variable {label} is not set, neither in the environment nor in a .env file; \
+             export {name}=… first{notes}"
+        )
     })?;
     let secret = checked(&value).map_err(|why| format!("the variable {label} {why}"))?;
     Ok(Found { secret, held_by: (from == Source::Dotenv).then(|| variables.dotenv_path().to_owned()) })

@@ -175,10 +175,16 @@ fn a_secret_from_elsewhere_must_be_one_too() {
             keys("file:k").file("k/inner", "x"),
             "the secret file `k` (relative to this file) cannot be read: is a directory",
         ),
+        (
+            keys("env:K").file(".env", "# keys\nK=a b\n"),
+            "the variable `K` is not set, neither in the environment nor in a .env file; export K=… first \
+             ({desk}/.env:2: not a line of the form NAME=value; it is ignored)",
+        ),
         (keys("file:"), "file: must be followed by a path, as in \"file:keys/alice\""),
         (keys("env:K").variable("K", "a b"), "the variable `K` has white space in it; a key is a single word"),
     ];
     for (desk, want) in cases {
+        let want = want.replace("{desk}", &desk.path().display().to_string());
         assert_faults(&desk, &[&format!("keys.toml:12:10: {want}")]);
     }
 }
