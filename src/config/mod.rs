@@ -1,1 +1,109 @@
-//! (laid out next)
+//! keys.toml, or the environment, turned into validated domain types.
+//!
+//! This module owns the file format: what may stand in it ([`schema`]), what well-known providers need not say,
+//! where secrets come from, and how mistakes are reported: all at once, each with its line, none showing a secret.
+//! After [`load`] every value is known to be good. It knows nothing of the command line, the engine or HTTP.
+
+mod address;
+mod defaults;
+mod fault;
+mod fleet;
+mod keys;
+mod models;
+mod policy;
+mod preset;
+mod providers;
+mod retired;
+pub mod schema;
+mod secret;
+mod sheet;
+mod span;
+mod start;
+mod variables;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+
+pub use self::{
+    defaults::Defaults,
+    fault::{Fault, Faults, Position},
+    span::parse_span,
+    variables::{Environment, process_environment},
+};
+use crate::domain::{Key, Model, Policy, Provider};
+
+const FILE_NAME: &str = "keys.toml";
+
+/// Everything a run is configured with. Ids are indices into the vectors.
+#[derive(Debug)]
+pub struct Config {
+    pub providers: Vec<Provider>,
+    /// In cascade order, best first.
+    pub models: Vec<Model>,
+    pub keys: Vec<Key>,
+    /// By `KeyId`; `None` for servers that need no key.
+    pub secrets: Vec<Option<SecretString>>,
+    /// By `KeyId`: whether the key's project was named. Where not, the project is the key's own and carries its
+    /// alias, which says nothing outside this file: identities that outlive the run must not be built on it.
+    pub project_stated: Vec<bool>,
+    pub policy: Policy,
+    pub defaults: Defaults,
+    /// Things to know that stop nothing, one sentence each.
+    pub warnings: Vec<String>,
+    pub origin: Origin,
+}
+
+/// Where a configuration came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    File(PathBuf),
+    /// The variables that were used.
+    Environment(Vec<String>),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(variables) => write!(f, "the environment ({})", variables.join(", ")),
+        }
+    }
+}
+
+impl Config {
+    /// The models for which a hard money cap can't be kept, and why: no price, or no bound on the answer. A cap
+    /// from the command line must be refused while there are any; one in the file already is.
+    pub fn uncapped_models(&self) -> Vec<(&str, &'static str)> {
+        self.models.iter().filter_map(|model| Some((model.name.as_str(), policy::uncapped(model)?))).collect()
+    }
+}
+
+/// Finds and reads the configuration: `explicit`, or else `keys.toml` in `cwd`, or else
+/// `$XDG_CONFIG_HOME/cascadeck/keys.toml` (by default under `~/.config`), or else keys in the environment.
+/// Variables that the environment lacks may stand in a `.env` in `cwd`.
+///
+/// # Errors
+/// Everything that is wrong, at once. A file that is there but faulty is never passed over for the next place.
+pub fn load(explicit: Option<&Path>, environment: &Environment<'_>, cwd: &Path) -> Result<Config, Faults> {
+    let variables = variables::Variables::new(environment, cwd.join(".env"));
+    let directory = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = directory("HOME");
+    let read =
+        |shown: &Path| fleet::read(&fleet::Source { shown, real: cwd.join(shown), home: home.clone() }, &variables);
+    if let Some(explicit) = explicit {
+        return read(explicit);
+    }
+    let personal = directory("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+    let mut places = vec![PathBuf::from(FILE_NAME)];
+    places.extend(personal.map(|base| base.join("cascadeck").join(FILE_NAME)));
+    // A broken link counts as present: reading it says what is wrong.
+    if let Some(place) = places.iter().find(|place| cwd.join(place).symlink_metadata().is_ok()) {
+        return read(place);
+    }
+    let looked_for: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    start::from_environment(&variables, &looked_for)
+}

@@ -107,7 +107,7 @@ pub struct Key {
     pub project: String,
     pub weight: u32,
     pub role: Role,
-    /// Only these of its provider's models; `None` is all.
+    /// The models this key may be used with; `None`: every model of its provider.
     pub models: Option<Vec<String>>,
 }
 

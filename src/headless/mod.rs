@@ -1,1 +1,32 @@
-//! (laid out next)
+//! The plain front end: progress lines for pipes, cron and CI, the summary table, and the exit status.
+//!
+//! It sees what the dashboard sees, snapshots, and nothing else. [`reporter`] decides what is worth a line and
+//! when, [`progress`] and [`summary`] put it into words, [`watch`] alone touches time and the output.
+
+pub mod progress;
+pub mod reporter;
+pub mod summary;
+mod watch;
+mod words;
+
+pub use self::{
+    reporter::Reporter,
+    summary::{report, summary_table},
+    watch::{Plain, watch},
+};
+use crate::domain::Snapshot;
+
+/// What the process ends with, once [`watch`] has returned: 0 all done, 3 some items failed, 4 stopped with work
+/// left, 1 where the engine went away without ending the run.
+pub const fn exit_status(snapshot: &Snapshot) -> u8 {
+    let totals = &snapshot.totals;
+    if !snapshot.state.is_over() {
+        1
+    } else if totals.waiting > 0 || totals.in_flight > 0 || totals.ingesting {
+        4
+    } else if totals.failed > 0 {
+        3
+    } else {
+        0
+    }
+}

@@ -1,0 +1,180 @@
+//! Base URLs: where keys may be sent at all.
+//!
+//! Keys go over https. Plain http is for this machine, or, where `insecure = true` says so, for an address that
+//! only a private network has.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use reqwest::Url;
+
+use super::fault::shown;
+use crate::domain::Api;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Address {
+    /// Without a trailing slash.
+    pub url: String,
+    /// On this machine or in a private network: a server of one's own, which may need no key.
+    pub near: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reach {
+    Loopback,
+    Private,
+    Public,
+}
+
+pub(super) fn check(text: &str, api: Option<Api>, insecure: bool) -> Result<Address, String> {
+    let example = "https://api.example.com/v1";
+    let url =
+        Url::parse(text).map_err(|_| format!("base_url must be an address like {example}, not {}", shown(text)))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        // Not echoed: whatever stands there is likely a credential.
+        return Err("base_url must be a plain address: keys belong under [[key]], and ?… or #… nowhere".to_owned());
+    }
+    let host = url.host_str().unwrap_or_default();
+    let reach = reach(host);
+    match url.scheme() {
+        "https" => {}
+        "http" if is_unspecified(host) => {
+            return Err(format!("base_url: {host} is where a server listens; to reach it write http://127.0.0.1"));
+        }
+        "http" if reach == Reach::Loopback || (insecure && reach == Reach::Private) => {}
+        "http" if reach == Reach::Private => {
+            return Err(format!(
+                "base_url: plain http would send keys readable to {host}; use https, or set insecure = true \
+                 if that network is your own"
+            ));
+        }
+        "http" => {
+            return Err(format!(
+                "base_url: plain http would send keys readable over the internet to {host}; use https"
+            ));
+        }
+        other => return Err(format!("base_url must begin with https://, not {}", shown(&format!("{other}:")))),
+    }
+    let plain = url.as_str().trim_end_matches('/').to_owned();
+    if let Some(surplus) = api.and_then(|api| surplus(api, &plain)) {
+        return Err(format!("base_url: leave out {surplus}; it is added to every request"));
+    }
+    Ok(Address { url: plain, near: reach != Reach::Public })
+}
+
+/// The end of an address that the adapters append themselves.
+fn surplus(api: Api, url: &str) -> Option<&'static str> {
+    let ends: &[&str] = match api {
+        Api::Gemini => &["/v1beta", "/v1", "/v1beta/models"],
+        Api::OpenAi => &["/chat/completions", "/completions", "/responses"],
+        Api::Anthropic => &["/v1", "/v1/messages"],
+    };
+    ends.iter().copied().find(|end| url.ends_with(end))
+}
+
+fn reach(host: &str) -> Reach {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => reach_v4(address),
+        Ok(IpAddr::V6(address)) => reach_v6(address),
+        Err(_) => reach_name(bare),
+    }
+}
+
+fn reach_v4(address: Ipv4Addr) -> Reach {
+    let [a, b, ..] = address.octets();
+    // 100.64.0.0/10 is what carriers and overlay networks hand out.
+    let shared = a == 100 && (64..128).contains(&b);
+    if address.is_loopback() {
+        Reach::Loopback
+    } else if address.is_private() || address.is_link_local() || shared {
+        Reach::Private
+    } else {
+        Reach::Public
+    }
+}
+
+fn reach_v6(address: Ipv6Addr) -> Reach {
+    if let Some(inner) = address.to_ipv4_mapped() {
+        return reach_v4(inner);
+    }
+    if address.is_loopback() {
+        Reach::Loopback
+    } else if address.is_unique_local() || address.is_unicast_link_local() {
+        Reach::Private
+    } else {
+        Reach::Public
+    }
+}
+
+/// Names are judged by what can't exist on the public internet; they are not looked up.
+fn reach_name(name: &str) -> Reach {
+    const PRIVATE: [&str; 5] = [".local", ".lan", ".internal", ".home.arpa", ".test"];
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    if name == "localhost" || name.ends_with(".localhost") {
+        Reach::Loopback
+    } else if !name.contains('.') || PRIVATE.iter().any(|end| name.ends_with(end)) {
+        Reach::Private
+    } else {
+        Reach::Public
+    }
+}
+
+fn is_unspecified(host: &str) -> bool {
+    host == "0.0.0.0" || host == "[::]"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_travel_over_https_or_stay_near() {
+        // (address, allowed, allowed with insecure = true)
+        let cases = [
+            ("https://api.openai.com/v1", true, true),
+            ("http://api.openai.com/v1", false, false),
+            ("http://127.0.0.1:11434/v1", true, true),
+            ("http://localhost:8000", true, true),
+            ("http://[::1]:8000", true, true),
+            ("http://127.1:8000", true, true),
+            ("http://192.168.1.20:8000/v1", false, true),
+            ("http://10.0.0.4", false, true),
+            ("http://172.16.9.1", false, true),
+            ("http://172.32.9.1", false, false),
+            ("http://100.100.1.1", false, true),
+            ("http://[fd00::1]", false, true),
+            ("http://[::ffff:8.8.8.8]", false, false),
+            ("http://8.8.8.8", false, false),
+            ("http://gpu-box:8000/v1", false, true),
+            ("http://gpu.lan", false, true),
+            ("http://localhost.example.com", false, false),
+            ("http://0.0.0.0:8000", false, false),
+            ("ftp://127.0.0.1", false, false),
+            ("api.openai.com/v1", false, false),
+            ("https://user:pass@api.openai.com", false, false),
+            ("https://api.openai.com/v1?key=abc", false, false),
+        ];
+        for (text, plain, insecure) in cases {
+            assert_eq!(check(text, None, false).is_ok(), plain, "{text}");
+            assert_eq!(check(text, None, true).is_ok(), insecure, "{text} with insecure");
+        }
+    }
+
+    #[test]
+    fn what_is_appended_anyway_is_left_out() {
+        for (api, text) in [
+            (Api::OpenAi, "https://api.openai.com/v1/chat/completions"),
+            (Api::Gemini, "https://generativelanguage.googleapis.com/v1beta/"),
+            (Api::Anthropic, "https://api.anthropic.com/v1"),
+        ] {
+            assert!(check(text, Some(api), false).unwrap_err().contains("leave out"), "{text}");
+        }
+        assert_eq!(check("https://x.example/v1/", Some(Api::OpenAi), false).unwrap().url, "https://x.example/v1");
+    }
+
+    #[test]
+    fn credentials_in_an_address_are_not_echoed() {
+        let message = check("https://u:hunter2@x.example/?key=hunter3", None, false).unwrap_err();
+        assert!(!message.contains("hunter"), "{message}");
+    }
+}

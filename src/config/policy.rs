@@ -1,0 +1,93 @@
+//! `[policy]`: how the run is conducted, over the defaults of the domain.
+
+use std::time::Duration;
+
+use super::{models::Placed, schema, sheet::Table};
+use crate::domain::{CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, WhenLimited};
+
+const ORDERS: [(&str, CascadeOrder); 2] =
+    [("key_first", CascadeOrder::KeyFirst), ("model_first", CascadeOrder::ModelFirst)];
+const WHEN_LIMITED: [(&str, WhenLimited); 2] = [("spill", WhenLimited::Spill), ("wait", WhenLimited::Wait)];
+const SPILL: [(&str, SpillTo); 2] = [("any", SpillTo::Any), ("same_model", SpillTo::SameModel)];
+const ON_EXHAUSTED: [(&str, OnExhausted); 2] = [("stop", OnExhausted::Stop), ("wait", OnExhausted::Wait)];
+
+pub(super) fn read(root: &Table<'_>, models: &[Placed]) -> Policy {
+    let normal = Policy::default();
+    let Some(table) = root.table("policy", &schema::POLICY) else { return normal };
+    let strategies = Strategy::ALL.map(|strategy| (strategy.name(), strategy));
+    let tries = |name| table.count(name, 0..=1_000);
+    let policy = Policy {
+        strategy: table.word("strategy", &strategies).unwrap_or(normal.strategy),
+        order: table.word("order", &ORDERS).unwrap_or(normal.order),
+        when_limited: table.word("when_limited", &WHEN_LIMITED).unwrap_or(normal.when_limited),
+        spill: table.word("spill", &SPILL).unwrap_or(normal.spill),
+        spill_after: table.span("spill_after").unwrap_or(normal.spill_after),
+        on_exhausted: table.word("on_exhausted", &ON_EXHAUSTED).unwrap_or(normal.on_exhausted),
+        in_flight: table.count("in_flight", 1..=10_000).unwrap_or(normal.in_flight),
+        max_usd: budget(&table, models),
+        ladder: spans(&table, "ladder", true).unwrap_or(normal.ladder),
+        ladder_rest: table.positive_span("ladder_rest").unwrap_or(normal.ladder_rest),
+        max_hint: table.positive_span("max_hint").unwrap_or(normal.max_hint),
+        retry_delays: spans(&table, "retry_delays", false).unwrap_or(normal.retry_delays),
+        retries_per_model: tries("retries_per_model").unwrap_or(normal.retries_per_model),
+        empty_retries: tries("empty_retries").unwrap_or(normal.empty_retries),
+        retry_truncated_factor: table.count("retry_truncated_factor", 2..=64).or(normal.retry_truncated_factor),
+        blocked_next_model: table.flag("blocked_next_model").unwrap_or(normal.blocked_next_model),
+        refused_alike: table.count("refused_alike", 1..=1_000_000).unwrap_or(normal.refused_alike),
+        breaker_after: table.count("breaker_after", 1..=1_000_000).unwrap_or(normal.breaker_after),
+        breaker_open: table.positive_span("breaker_open").unwrap_or(normal.breaker_open),
+        breaker_max: table.positive_span("breaker_max").unwrap_or(normal.breaker_max),
+        billing_retry: table.positive_span("billing_retry").unwrap_or(normal.billing_retry),
+        connect_timeout: table.positive_span("connect_timeout").unwrap_or(normal.connect_timeout),
+        idle_timeout: table.positive_span("idle_timeout").unwrap_or(normal.idle_timeout),
+        total_timeout: table.positive_span("total_timeout").unwrap_or(normal.total_timeout),
+        drain_timeout: table.span("drain_timeout").unwrap_or(normal.drain_timeout),
+    };
+    if policy.breaker_open > policy.breaker_max {
+        let at = table.field("breaker_open").or(table.field("breaker_max")).map_or(table.at, |field| field.at);
+        table.sheet.fault(at, "breaker_open is longer than breaker_max, which it doubles up to");
+    }
+    policy
+}
+
+fn spans(table: &Table<'_>, name: &'static str, positive: bool) -> Option<Vec<Duration>> {
+    let entries = table.field(name)?.list("durations")?;
+    let mut spans = Vec::new();
+    for entry in entries {
+        let Some(span) = entry.span() else { continue };
+        if positive && span.is_zero() {
+            table.sheet.fault(entry.at, format!("every step of {name} must be longer than \"0s\""));
+        }
+        spans.push(span);
+    }
+    Some(spans)
+}
+
+/// A hard cap needs a finite worst case of every model.
+fn budget(table: &Table<'_>, models: &[Placed]) -> Option<Money> {
+    let field = table.field("max_usd")?;
+    let usd = field.number(0.0..=10_000_000.0)?;
+    if usd <= 0.0 {
+        table.sheet.fault(field.at, "max_usd must be more than 0; leave it out for no cap");
+        return None;
+    }
+    for placed in models {
+        if let Some(why) = uncapped(&placed.model) {
+            let line = table.sheet.line(placed.at);
+            let message = format!("max_usd is a hard cap, but model {} (line {line}) {why}", placed.model.name);
+            table.sheet.fault(field.at, message);
+        }
+    }
+    Money::from_usd(usd)
+}
+
+/// Why the worst case of a request to this model has no upper bound, if it has none.
+pub(super) fn uncapped(model: &crate::domain::Model) -> Option<&'static str> {
+    match model.price {
+        None => Some("has no price: give it usd_per_mtok"),
+        Some(price) if price.output > 0 && model.max_output.is_none() => {
+            Some("has no max_output, so its dearest answer is unknown")
+        }
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,82 @@
+//! The fields of keys.toml, by table: what unknown fields are told apart by, and what `keys.example.toml` must
+//! document.
+
+/// One kind of table and the fields it may have.
+#[derive(Debug)]
+pub struct Schema {
+    /// As it is written in the file.
+    pub table: &'static str,
+    pub fields: &'static [&'static str],
+}
+
+pub const FILE: Schema = Schema { table: "the file", fields: &["provider", "model", "key", "policy", "defaults"] };
+
+pub const PROVIDER: Schema =
+    Schema { table: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted"] };
+
+pub const MODEL: Schema = Schema {
+    table: "[[model]]",
+    fields: &[
+        "name",
+        "provider",
+        "rpm",
+        "tpm",
+        "itpm",
+        "otpm",
+        "rpd",
+        "tpd",
+        "counted",
+        "day",
+        "burst",
+        "concurrency",
+        "vision",
+        "context",
+        "max_output",
+        "weight",
+        "pool",
+        "usd_per_mtok",
+    ],
+};
+
+pub const PRICE: Schema = Schema { table: "usd_per_mtok", fields: &["input", "output"] };
+
+pub const KEY: Schema =
+    Schema { table: "[[key]]", fields: &["name", "provider", "secret", "project", "weight", "role", "models"] };
+
+pub const POLICY: Schema = Schema {
+    table: "[policy]",
+    fields: &[
+        "strategy",
+        "order",
+        "when_limited",
+        "spill",
+        "spill_after",
+        "on_exhausted",
+        "in_flight",
+        "max_usd",
+        "ladder",
+        "ladder_rest",
+        "max_hint",
+        "retry_delays",
+        "retries_per_model",
+        "empty_retries",
+        "retry_truncated_factor",
+        "blocked_next_model",
+        "refused_alike",
+        "breaker_after",
+        "breaker_open",
+        "breaker_max",
+        "billing_retry",
+        "connect_timeout",
+        "idle_timeout",
+        "total_timeout",
+        "drain_timeout",
+    ],
+};
+
+pub const DEFAULTS: Schema = Schema {
+    table: "[defaults]",
+    fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
+};
+
+pub const ALL: [Schema; 7] = [FILE, PROVIDER, MODEL, PRICE, KEY, POLICY, DEFAULTS];

@@ -1,0 +1,160 @@
+//! Where a key's secret comes from: a variable, a file, or the configuration itself; and what a secret may look
+//! like. Nothing here ever puts a secret into a message.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{
+    fault::shown,
+    variables::{Source, Variables},
+};
+
+/// No key is longer; a larger file is the wrong file.
+const SMALL_FILE: u64 = 64 * 1024;
+
+pub(super) struct Found {
+    pub secret: SecretString,
+    /// The file that holds the secret, whose permissions matter; `None` for the environment.
+    pub held_by: Option<PathBuf>,
+}
+
+/// Where relative and `~` paths start.
+pub(super) struct Places<'p> {
+    /// The file being read; literal secrets stand in it.
+    pub file: &'p Path,
+    pub home: Option<&'p Path>,
+}
+
+/// Resolves `env:NAME`, `file:PATH` or a literal.
+pub(super) fn resolve(reference: &str, places: &Places<'_>, variables: &Variables<'_>) -> Result<Found, String> {
+    if let Some(name) = reference.strip_prefix("env:") {
+        from_variable(name.trim(), variables)
+    } else if let Some(path) = reference.strip_prefix("file:") {
+        from_file(path.trim(), places)
+    } else {
+        let secret = checked(reference).map_err(|why| format!("the secret {why}"))?;
+        Ok(Found { secret, held_by: Some(places.file.to_owned()) })
+    }
+}
+
+fn from_variable(name: &str, variables: &Variables<'_>) -> Result<Found, String> {
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let label = shown(name);
+    if !is_name(name) {
+        return Err(format!("env: must be followed by the name of a variable, as in \"env:GEMINI_KEY\", not {label}"));
+    }
+    let (value, from) = variables.get(name).ok_or_else(|| {
+        // A line of the .env that could not be read may be the very one.
+        let notes = match variables.complaints() {
+            [] => String::new(),
+            complaints => format!(" ({})", complaints.join("; ")),
+        };
+        format!(
+            "the variable {label} is not set, neither in the environment nor in a .env file; \
+             export {name}=… first{notes}"
+        )
+    })?;
+    let secret = checked(&value).map_err(|why| format!("the variable {label} {why}"))?;
+    Ok(Found { secret, held_by: (from == Source::Dotenv).then(|| variables.dotenv_path().to_owned()) })
+}
+
+fn from_file(path: &str, places: &Places<'_>) -> Result<Found, String> {
+    if path.is_empty() {
+        return Err("file: must be followed by a path, as in \"file:keys/alice\"".to_owned());
+    }
+    let full = match (path.strip_prefix("~/"), places.home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => places.file.parent().unwrap_or(Path::new("")).join(path),
+    };
+    let label = shown(path);
+    let text = read_small(&full).map_err(|why| {
+        let anchor = if Path::new(path).is_relative() { " (relative to this file)" } else { "" };
+        format!("the secret file {label}{anchor} {why}")
+    })?;
+    let secret = checked(text.trim()).map_err(|why| format!("the secret file {label} {why}"))?;
+    Ok(Found { secret, held_by: Some(full) })
+}
+
+/// Secrets travel in HTTP headers, so they are one word of visible ASCII.
+pub(super) fn checked(text: &str) -> Result<SecretString, &'static str> {
+    if text.is_empty() {
+        return Err("is empty");
+    }
+    if text.contains(['\n', '\r']) {
+        return Err("has a line break in it; a key is a single word");
+    }
+    if text.contains(char::is_whitespace) {
+        return Err("has white space in it; a key is a single word");
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("has characters in it that no key has; copy it again");
+    }
+    Ok(SecretString::from(text))
+}
+
+pub(super) fn same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
+}
+
+/// A text file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
+pub(super) fn read_small(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    file.take(SMALL_FILE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > SMALL_FILE {
+        return Err("is larger than any key".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|_| "is not a text file".to_owned())
+}
+
+/// `cannot be read: no such file or directory`.
+pub(super) fn unreadable(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or(&text);
+    format!("cannot be read: {}", words.to_lowercase())
+}
+
+/// A warning where others on this machine may read `path`.
+#[cfg(unix)]
+pub(super) fn exposure(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = std::fs::metadata(path).ok()?;
+    let mode = metadata.permissions().mode() & 0o777;
+    (metadata.is_file() && mode & 0o077 != 0).then(|| {
+        let name = path.display();
+        format!("{name} holds secrets and others on this machine may read it (mode {mode:03o}): chmod 600 {name}")
+    })
+}
+
+#[cfg(not(unix))]
+pub(super) fn exposure(_path: &Path) -> Option<String> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_one_visible_word() {
+        assert!(checked("AQ.Ab8-_~=+/").is_ok());
+        for (text, why) in [
+            ("", "is empty"),
+            ("a b", "has white space in it; a key is a single word"),
+            ("ab\n", "has a line break in it; a key is a single word"),
+            ("ab\u{200b}", "has characters in it that no key has; copy it again"),
+            ("schlüssel", "has characters in it that no key has; copy it again"),
+        ] {
+            assert_eq!(checked(text).err(), Some(why), "{text:?}");
+        }
+    }
+}

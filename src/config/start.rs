@@ -1,0 +1,170 @@
+//! Starting without a file: keys from the environment or a `.env`, with models that serve for most work.
+
+use secrecy::SecretString;
+
+use super::{
+    Config, Defaults, Origin,
+    fault::{Fault, Faults},
+    keys::{Keys, own_key},
+    preset,
+    providers::Providers,
+    retired, secret,
+    variables::{Source, Variables},
+};
+use crate::domain::{Counted, Day, Limits, Model, Policy, Price, ProviderId};
+
+/// A provider that can be started from the environment.
+struct Starter {
+    provider: &'static str,
+    /// All are read; each may hold several keys, separated by commas.
+    variables: [&'static str; 2],
+    /// Best first.
+    models: &'static [Starting],
+}
+
+struct Starting {
+    name: &'static str,
+    /// Free-tier limits; paid tiers differ by account and are learned.
+    rpm: Option<u32>,
+    tpm: Option<u64>,
+    rpd: Option<u32>,
+    /// Dollars per million tokens, input and output.
+    usd: (f64, f64),
+}
+
+const fn free_tier(name: &'static str, rpm: u32, rpd: u32, usd: (f64, f64)) -> Starting {
+    Starting { name, rpm: Some(rpm), tpm: Some(250_000), rpd: Some(rpd), usd }
+}
+
+const fn paid(name: &'static str, usd: (f64, f64)) -> Starting {
+    Starting { name, rpm: None, tpm: None, rpd: None, usd }
+}
+
+const STARTERS: [Starter; 3] = [
+    Starter {
+        provider: "gemini",
+        variables: ["GEMINI_API_KEYS", "GEMINI_API_KEY"],
+        models: &[
+            free_tier("gemini-3.8-flash", 5, 20, (0.75, 3.75)),
+            free_tier("gemini-3.6-flash", 5, 20, (0.75, 3.75)),
+            free_tier("gemini-3.5-flash-lite", 15, 500, (0.30, 2.50)),
+            free_tier("gemini-3.1-flash-lite", 15, 500, (0.25, 1.50)),
+        ],
+    },
+    Starter {
+        provider: "openai",
+        variables: ["OPENAI_API_KEYS", "OPENAI_API_KEY"],
+        models: &[paid("gpt-5.4-mini", (0.75, 4.50)), paid("gpt-5.4-nano", (0.20, 1.25))],
+    },
+    Starter {
+        provider: "anthropic",
+        variables: ["ANTHROPIC_API_KEYS", "ANTHROPIC_API_KEY"],
+        models: &[paid("claude-haiku-4-5", (1.0, 5.0))],
+    },
+];
+
+/// What every starting model can give at least; makes the worst case of a request finite.
+const MAX_OUTPUT: u32 = 8_192;
+
+/// The configuration the environment amounts to; `looked_for` names the files that were not there.
+pub(super) fn from_environment(variables: &Variables<'_>, looked_for: &[String]) -> Result<Config, Faults> {
+    let mut providers = Providers::default();
+    let (mut keys, mut models) = (Keys::default(), Vec::new());
+    let (mut faults, mut used) = (Vec::new(), Vec::new());
+    for starter in &STARTERS {
+        let found = secrets(starter, variables, &mut keys, &mut used, &mut faults);
+        let Some(preset) = preset::preset(starter.provider).filter(|_| !found.is_empty()) else { continue };
+        let provider = providers.add(preset);
+        for (index, secret) in found.into_iter().enumerate() {
+            keys.push(own_key(format!("{}-{}", starter.provider, index + 1), provider), Some(secret), false, 0);
+        }
+        models.extend(starter.models.iter().map(|model| model.at(provider, preset.counted, preset.day)));
+    }
+    if !faults.is_empty() {
+        return Err(Faults(faults));
+    }
+    if keys.list.is_empty() {
+        return Err(nothing_found(variables, looked_for));
+    }
+    let exposed = keys.held_by.first().and_then(|path| secret::exposure(path));
+    Ok(Config {
+        warnings: exposed.into_iter().chain(variables.complaints().iter().cloned()).collect(),
+        providers: providers.into_providers(),
+        models,
+        keys: keys.list,
+        secrets: keys.secrets,
+        project_stated: keys.project_stated,
+        policy: Policy::default(),
+        defaults: Defaults::default(),
+        origin: Origin::Environment(used),
+    })
+}
+
+/// The distinct keys of a provider, in the order they are listed.
+fn secrets(
+    starter: &Starter,
+    variables: &Variables<'_>,
+    keys: &mut Keys,
+    used: &mut Vec<String>,
+    faults: &mut Vec<Fault>,
+) -> Vec<SecretString> {
+    let mut found: Vec<SecretString> = Vec::new();
+    for name in starter.variables {
+        let Some((list, source)) = variables.get(name) else { continue };
+        let from_dotenv = source == Source::Dotenv;
+        used.push(if from_dotenv { format!("{name} in .env") } else { name.to_owned() });
+        if from_dotenv {
+            keys.held_by.push(variables.dotenv_path().to_owned());
+        }
+        let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        for (index, entry) in entries.enumerate() {
+            match secret::checked(entry) {
+                Ok(secret) if found.iter().any(|other| secret::same(other, &secret)) => {}
+                Ok(secret) => found.push(secret),
+                Err(why) => faults.push(Fault {
+                    file: from_dotenv.then(|| ".env".into()),
+                    position: None,
+                    message: format!("{name}: key number {} {why}; separate keys by commas", index + 1),
+                }),
+            }
+        }
+    }
+    found
+}
+
+fn nothing_found(variables: &Variables<'_>, looked_for: &[String]) -> Faults {
+    let names: Vec<&str> = STARTERS.iter().flat_map(|starter| starter.variables).collect();
+    let mut message = format!(
+        "no keys found: there is no {}, and none of {} is set.\n\
+         Give keys in one of three ways:\n\
+         \x20 1. in the environment:  export GEMINI_API_KEYS=\"key1,key2\"\n\
+         \x20 2. in a file .env here: GEMINI_API_KEYS=key1,key2\n\
+         \x20 3. in ./keys.toml (or --keys FILE), which also sets models, limits and budget: start from keys.example.toml\n\
+         Without any key, `cascadeck demo` shows the program at work.",
+        looked_for.join(" or "),
+        names.join(", "),
+    );
+    for complaint in variables.complaints() {
+        message.push_str("\nNote: ");
+        message.push_str(complaint);
+    }
+    Faults::one(None, message)
+}
+
+impl Starting {
+    fn at(&self, provider: ProviderId, counted: Counted, day: Day) -> Model {
+        let (input, output) = self.usd;
+        debug_assert_eq!(retired::notice(self.name), None, "only current models are started with");
+        Model {
+            name: self.name.to_owned(),
+            provider,
+            limits: Limits { rpm: self.rpm, tpm: self.tpm, rpd: self.rpd, counted, day, ..Limits::default() },
+            vision: true,
+            context: None,
+            max_output: Some(MAX_OUTPUT),
+            weight: 1,
+            pool: None,
+            price: Price::per_mtok(input, output),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Environment variables, with a `.env` beside the work standing in for those that are not set.
+
+use std::{
+    cell::OnceCell,
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use dotenvy::Error as DotenvError;
+
+use super::secret::read_small;
+
+/// Looks a variable up; `None` where it is not set. [`process_environment`] is the real one.
+pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
+
+/// The variables of this process.
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+pub(super) struct Variables<'e> {
+    environment: &'e Environment<'e>,
+    dotenv_path: PathBuf,
+    /// Read only when a variable is missing from the environment: a `.env` is often another program's.
+    dotenv: OnceCell<Dotenv>,
+}
+
+#[derive(Default)]
+struct Dotenv {
+    values: HashMap<String, String>,
+    /// Why lines, or the file, could not be read.
+    complaints: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    Environment,
+    Dotenv,
+}
+
+impl<'e> Variables<'e> {
+    pub fn new(environment: &'e Environment<'e>, dotenv_path: PathBuf) -> Self {
+        Self { environment, dotenv_path, dotenv: OnceCell::new() }
+    }
+
+    /// A variable that is not blank: the environment's, or else the `.env`'s.
+    pub fn get(&self, name: &str) -> Option<(String, Source)> {
+        let filled = |value: &String| !value.trim().is_empty();
+        if let Some(value) = (self.environment)(name).filter(filled) {
+            return Some((value, Source::Environment));
+        }
+        let dotenv = self.dotenv.get_or_init(|| Dotenv::read(&self.dotenv_path));
+        dotenv.values.get(name).filter(|value| filled(value)).map(|value| (value.clone(), Source::Dotenv))
+    }
+
+    pub fn dotenv_path(&self) -> &Path {
+        &self.dotenv_path
+    }
+
+    /// What was wrong with the `.env`, if it had to be read.
+    pub fn complaints(&self) -> &[String] {
+        self.dotenv.get().map_or(&[], |dotenv| &dotenv.complaints)
+    }
+}
+
+impl fmt::Debug for Variables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variables").field("dotenv_path", &self.dotenv_path).finish_non_exhaustive()
+    }
+}
+
+impl Dotenv {
+    fn read(path: &Path) -> Self {
+        let name = path.display();
+        // Some keep a virtual environment of that name.
+        if !path.exists() || path.is_dir() {
+            return Self::default();
+        }
+        match read_small(path) {
+            Ok(text) => Self::parse(&text, &name.to_string()),
+            Err(why) => Self { complaints: vec![format!("{name} is ignored: it {why}")], ..Self::default() },
+        }
+    }
+
+    /// The first setting of a name counts, as it does for every reader of such files.
+    fn parse(text: &str, name: &str) -> Self {
+        let mut dotenv = Self::default();
+        for entry in dotenvy::Iter::new(text.trim_start_matches('\u{feff}').as_bytes()) {
+            match entry {
+                Ok((variable, value)) => {
+                    dotenv.values.entry(variable).or_insert(value);
+                }
+                // The error holds the rest of the line, which may be a secret: only the line's number is told.
+                Err(DotenvError::LineParse(rest, _)) => {
+                    let start = rest.lines().next().unwrap_or_default();
+                    let index = text.lines().position(|line| line.contains(start)).unwrap_or_default();
+                    let place = format!("{name}:{}", index + 1);
+                    dotenv.complaints.push(format!("{place}: not a line of the form NAME=value; it is ignored"));
+                }
+                Err(_) => dotenv.complaints.push(format!("{name} could not be read to its end")),
+            }
+        }
+        dotenv
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dotenv_is_read_with_quotes_comments_and_export() {
+        let dotenv = Dotenv::parse("\u{feff}# keys\nA=1\nexport B=\"x y\"\nA=2\nC='z' # why\n", ".env");
+        let get = |name: &str| dotenv.values.get(name).map(String::as_str);
+        assert_eq!((get("A"), get("B"), get("C")), (Some("1"), Some("x y"), Some("z")));
+        assert!(dotenv.complaints.is_empty());
+    }
+
+    #[test]
+    fn a_faulty_line_is_named_by_its_number_and_never_quoted() {
+        let dotenv = Dotenv::parse("A=1\nKEY=hunter2 hunter3\nB=2\n", ".env");
+        assert_eq!(dotenv.complaints, [".env:2: not a line of the form NAME=value; it is ignored"]);
+        assert_eq!(dotenv.values.get("B").map(String::as_str), Some("2"));
+    }
+}

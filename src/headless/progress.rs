@@ -1,0 +1,89 @@
+//! A snapshot as one line, and an event as one line.
+
+use jiff::tz::TimeZone;
+
+use super::words::{ahead, grouped, time_of_day};
+use crate::domain::{
+    Event, Level, Money, Snapshot, neutralise,
+    snapshot::{Place, RunState, Spend, Totals},
+};
+
+/// Where the run stands: `14:08:51  3,214/5,000 done 64%  1.2/s  ETA 14:32 (in 23:10)  7 failed  10 in flight
+/// $0.84  key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what it waits for where it does.
+pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
+    let mut parts = vec![time_of_day(snapshot.at, zone), counts(&snapshot.totals)];
+    let moving = !snapshot.state.is_over();
+    if moving && snapshot.pace.items_per_second > 0.0 {
+        parts.push(rate(snapshot.pace.items_per_second));
+    }
+    if moving && let Some(finish) = snapshot.pace.finish_at {
+        parts.push(format!("ETA {}", ahead(finish, snapshot.at, zone)));
+    }
+    parts.push(format!("{} failed", grouped(snapshot.totals.failed)));
+    if moving {
+        parts.push(format!("{} in flight", grouped(snapshot.totals.in_flight)));
+    }
+    parts.push(money(&snapshot.spend));
+    if moving && let Some(place) = &snapshot.place {
+        parts.push(place_words(place));
+    }
+    if let Some(state) = state_words(snapshot, zone) {
+        parts.push(state);
+    }
+    neutralise(&parts.join("  ")).into_owned()
+}
+
+/// `14:08:40  ALARM  dave is off, invalid_key: API key not valid`
+pub fn event_line(event: &Event, zone: &TimeZone) -> String {
+    let level = match event.level() {
+        Level::Info => "info ",
+        Level::You => "you  ",
+        Level::Warn => "warn ",
+        Level::Alarm => "ALARM",
+    };
+    neutralise(&format!("{}  {level}  {}", time_of_day(event.at, zone), event.kind)).into_owned()
+}
+
+/// The percentage counts what has ended, well or not, and reads 100 only when nothing is left.
+fn counts(totals: &Totals) -> String {
+    let ended = u128::from(totals.done) + u128::from(totals.failed);
+    let percent = (ended * 100).checked_div(u128::from(totals.total)).unwrap_or_default();
+    let (done, total) = (grouped(totals.done), grouped(totals.total));
+    if totals.ingesting {
+        // Of how many is not known yet.
+        return format!("{done}/{total}+ done");
+    }
+    format!("{done}/{total} done {percent}%")
+}
+
+fn rate(per_second: f64) -> String {
+    if per_second >= 0.1 { format!("{per_second:.1}/s") } else { format!("{:.1}/min", per_second * 60.0) }
+}
+
+fn money(spend: &Spend) -> String {
+    let cap = spend.budget.map(|budget| format!(" of {budget}")).unwrap_or_default();
+    let at_risk = if spend.at_risk > Money::ZERO { format!(" (+{} at risk)", spend.at_risk) } else { String::new() };
+    format!("{}{cap}{at_risk}", spend.cost)
+}
+
+fn place_words(place: &Place) -> String {
+    let Place { key, key_number, keys, model, model_number, models, retry, retries } = place;
+    format!("key {key_number}/{keys} {key}, model {model_number}/{models} {model}, retry {retry}/{retries}")
+}
+
+/// `None` while work goes out as it should.
+fn state_words(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
+    let words = match &snapshot.state {
+        RunState::Running => return None,
+        RunState::Waiting { why, until: Some(until) } => {
+            format!("waiting until {}: {why}", ahead(*until, snapshot.at, zone))
+        }
+        RunState::Waiting { why, until: None } => format!("waiting: {why}"),
+        RunState::Held { why } => format!("held: {why}"),
+        RunState::Stopped { why } => format!("stopped: {why}"),
+        plain @ (RunState::Pausing | RunState::Paused | RunState::Draining | RunState::Finished) => {
+            plain.name().to_owned()
+        }
+    };
+    Some(words)
+}

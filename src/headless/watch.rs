@@ -1,0 +1,86 @@
+//! Follows a run to its end, writing lines.
+
+use std::{
+    io::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::tz::TimeZone;
+
+use super::Reporter;
+use crate::{
+    domain::{Command, Snapshot, event::short_span, neutralise},
+    engine::Handle,
+};
+
+/// How progress is told. Spans are real time, whatever the engine's clock does.
+#[derive(Clone, Debug)]
+pub struct Plain {
+    /// Least time between two progress lines while things change.
+    pub every: Duration,
+    /// Time after which a line is written although nothing changed, so that silence means trouble.
+    pub heartbeat: Duration,
+    /// How long a run that only an operator could help (held, paused) may stand still before it is told to stop,
+    /// resumable: nobody can type at a log.
+    pub patience: Duration,
+    /// Events up to this number have been shown elsewhere.
+    pub after_event: u64,
+    /// Whose time of day is shown.
+    pub zone: TimeZone,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(5),
+            heartbeat: Duration::from_mins(5),
+            patience: Duration::from_hours(1),
+            after_event: 0,
+            zone: TimeZone::system(),
+        }
+    }
+}
+
+/// Writes progress, warnings and alarms to `err` until the run is over, and returns its last snapshot.
+///
+/// Where nobody reads `err` any more the run goes on unseen. Where the engine goes away without ending the run,
+/// the snapshot's state tells: it is not over.
+pub async fn watch(mut handle: Handle, options: Plain, mut err: impl Write) -> Arc<Snapshot> {
+    let patience = options.patience;
+    let mut reporter = Reporter::new(options);
+    let mut told_to_stop = false;
+    loop {
+        let snapshot = Arc::clone(&handle.snapshots.borrow_and_update());
+        let now = Instant::now();
+        write_lines(&mut err, &reporter.lines(now, &snapshot));
+        if snapshot.state.is_over() {
+            return snapshot;
+        }
+        let gives_up_at = reporter.gives_up_at().filter(|_| !told_to_stop);
+        if gives_up_at.is_some_and(|at| at <= now) {
+            told_to_stop = true;
+            let answer = handle.command(Command::Drain).await.unwrap_or_else(|why| why);
+            let span = short_span(patience);
+            let line = format!("nobody came to help for {span}; stopping, to be resumed: {answer}");
+            write_lines(&mut err, &[neutralise(&line).into_owned()]);
+            continue;
+        }
+        let wake = [reporter.due(), gives_up_at].into_iter().flatten().min().unwrap_or(now);
+        tokio::select! {
+            changed = handle.snapshots.changed() => if changed.is_err() {
+                write_lines(&mut err, &["the run ended unexpectedly; run the same command again to go on".to_owned()]);
+                return handle.snapshot();
+            },
+            () = tokio::time::sleep_until(wake.into()) => {}
+        }
+    }
+}
+
+/// A closed pipe or a full disk must not end the run.
+fn write_lines(err: &mut impl Write, lines: &[String]) {
+    for line in lines {
+        let _ = writeln!(err, "{line}");
+    }
+    let _ = err.flush();
+}

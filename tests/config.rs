@@ -1,0 +1,84 @@
+//! What keys.toml may say, what is refused and in which words, and how a run starts without a file.
+
+#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
+
+#[path = "config/start.rs"]
+mod start;
+
+#[path = "config/example.rs"]
+mod example;
+
+#[path = "config/faults.rs"]
+mod faults;
+
+#[path = "config/fleet.rs"]
+mod fleet;
+
+#[path = "config/secrets.rs"]
+mod secrets;
+
+/// A directory with files in it, and an environment.
+struct Desk {
+    directory: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Desk {
+    fn empty() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), variables: Vec::new() }
+    }
+
+    /// A desk with this keys.toml, readable by its owner alone.
+    fn with_keys(text: &str) -> Self {
+        Self::empty().file("keys.toml", text)
+    }
+
+    fn file(self, name: &str, text: impl AsRef<[u8]>) -> Self {
+        let path = self.directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        self.mode(name, 0o600)
+    }
+
+    fn mode(self, name: &str, mode: u32) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(self.directory.path().join(name), permissions).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn path(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    fn try_load_file(&self, file: Option<&str>) -> Result<cascadeck::config::Config, cascadeck::config::Faults> {
+        let environment =
+            |name: &str| self.variables.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone());
+        cascadeck::config::load(file.map(std::path::Path::new), &environment, self.path())
+    }
+
+    fn try_load(&self) -> Result<cascadeck::config::Config, cascadeck::config::Faults> {
+        self.try_load_file(None)
+    }
+
+    #[track_caller]
+    fn load(&self) -> cascadeck::config::Config {
+        self.try_load().unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    #[track_caller]
+    fn faults(&self) -> cascadeck::config::Faults {
+        self.try_load().expect_err("this configuration is faulty")
+    }
+}
+
+/// The secret of an API key, by alias.
+fn exposed<'c>(config: &'c cascadeck::config::Config, alias: &str) -> Option<&'c str> {
+    let index = config.keys.iter().position(|key| key.name == alias).unwrap();
+    config.secrets[index].as_ref().map(secrecy::ExposeSecret::expose_secret)
+}

@@ -1,0 +1,97 @@
+//! keys.example.toml is the documentation of the format, so it is held to it.
+
+use cascadeck::{
+    config::{Defaults, schema},
+    domain::{Policy, Strategy},
+};
+
+use crate::Desk;
+
+const EXAMPLE: &str = include_str!("../../keys.example.toml");
+
+fn with_variables(text: &str) -> Desk {
+    Desk::with_keys(text).variable("GEMINI_KEY_ALICE", "AQ.alice").variable("OPENAI_API_KEY", "sk-team")
+}
+
+/// The example with every commented-out setting and table switched on.
+fn with_everything_on() -> String {
+    let is_setting = |line: &str| {
+        let name = line.split(" = ").next().unwrap_or_default();
+        line.starts_with("[[") || (line.contains(" = ") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    };
+    EXAMPLE
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn the_example_is_valid_as_it_stands() {
+    let config = with_variables(EXAMPLE).load();
+    assert_eq!(config.warnings, [""; 0]);
+    let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
+    assert_eq!(models, ["gemini-3.8-flash", "gemini-3.5-flash-lite", "gpt-5.4-nano"]);
+    assert!(config.uncapped_models().is_empty());
+}
+
+#[test]
+fn the_example_states_the_true_defaults() {
+    let config = with_variables(EXAMPLE).load();
+    assert_eq!(config.policy, Policy::default());
+    assert_eq!(config.defaults, Defaults::default());
+}
+
+#[test]
+fn every_commented_setting_of_the_example_is_valid_too() {
+    let text = with_everything_on();
+    let config = with_variables(&text).load();
+    assert!(config.policy.max_usd.is_some());
+    assert!(config.defaults.params.json.is_some());
+    assert_eq!(config.models[1].limits.burst, Some(5));
+    assert!(config.providers.iter().any(|provider| provider.name == "gpu-box"));
+}
+
+#[test]
+fn the_example_names_every_setting() {
+    let text = with_everything_on();
+    for schema in schema::ALL {
+        for field in schema.fields {
+            let found = text.lines().any(|line| {
+                line.starts_with(&format!("{field} = "))
+                    || line.contains(&format!(" {field} = "))
+                    || [format!("[{field}]"), format!("[[{field}]]")].contains(&line.to_owned())
+            });
+            assert!(found, "{field} of {} is not in keys.example.toml", schema.table);
+        }
+    }
+}
+
+#[test]
+fn the_example_names_every_word_a_setting_may_have() {
+    let others = [
+        "gemini",
+        "openai",
+        "anthropic",
+        "pacific",
+        "utc",
+        "rolling",
+        "input",
+        "total",
+        "primary",
+        "backup",
+        "key_first",
+        "model_first",
+        "spill",
+        "wait",
+        "any",
+        "same_model",
+        "stop",
+        "minimal",
+        "low",
+        "medium",
+        "high",
+    ];
+    for word in Strategy::ALL.map(Strategy::name).into_iter().chain(others) {
+        assert!(EXAMPLE.contains(&format!("\"{word}\"")), "\"{word}\" is not in keys.example.toml");
+    }
+}

@@ -1,0 +1,488 @@
+//! The plain front end over hand-made snapshots.
+
+#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cascadeck::{
+    domain::{
+        Api, CascadeOrder, Command, Day, Event, EventKind, Level, Money, OnExhausted, Outcome, Role, Snapshot,
+        Strategy, Summary, Usage, Wall, WhenLimited,
+        snapshot::{Condition, Gauge, KeyView, ModelView, Pace, Place, RunState, Spend, Totals},
+    },
+    engine::{Handle, Order},
+    headless::{
+        Plain, Reporter, exit_status,
+        progress::{event_line, progress_line},
+        report, summary_table, watch,
+    },
+};
+use jiff::tz::TimeZone;
+use tokio::sync::{mpsc, watch as channel};
+
+/// 2026-11-21T14:08:51Z
+const NOW: Wall = Wall::from_unix_seconds(1_795_270_131);
+
+fn snapshot() -> Snapshot {
+    Snapshot {
+        run: "captions-spring".to_owned(),
+        state: RunState::Running,
+        at: NOW,
+        elapsed: Duration::from_secs(2_537),
+        speed: 1.0,
+        strategy: Strategy::Cascade,
+        order: CascadeOrder::KeyFirst,
+        when_limited: WhenLimited::Spill,
+        on_exhausted: OnExhausted::Stop,
+        totals: Totals { total: 5_000, waiting: 1_769, in_flight: 10, done: 3_214, failed: 7, ..Totals::default() },
+        in_flight_cap: 16,
+        spend: Spend { cost: Money::from_usd(0.84).unwrap(), ..Spend::default() },
+        pace: Pace { items_per_second: 1.21, finish_at: Some(NOW + Duration::from_secs(1_390)) },
+        place: Some(Place {
+            key: "alice".to_owned(),
+            key_number: 1,
+            keys: 3,
+            model: "gemini-3.5-flash-lite".to_owned(),
+            model_number: 2,
+            models: 4,
+            retry: 2,
+            retries: 5,
+        }),
+        keys: Vec::new(),
+        models: Vec::new(),
+        routes: Vec::new(),
+        cooldowns: Vec::new(),
+        events: Vec::new(),
+    }
+}
+
+fn in_state(state: RunState) -> Snapshot {
+    Snapshot { state, ..snapshot() }
+}
+
+fn over(waiting: u64, failed: u64, state: RunState) -> Snapshot {
+    let totals = Totals { total: 100, waiting, failed, done: 100 - waiting - failed, ..Totals::default() };
+    Snapshot { totals, ..in_state(state) }
+}
+
+fn event(number: u64, level: Level) -> Arc<Event> {
+    let kind = EventKind::Run { level, words: format!("event {number}") };
+    Arc::new(Event { number, at: NOW, kind })
+}
+
+fn options() -> Plain {
+    Plain { zone: TimeZone::UTC, ..Plain::default() }
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+mod progress {
+    use super::*;
+
+    fn line(snapshot: &Snapshot) -> String {
+        progress_line(snapshot, &TimeZone::UTC)
+    }
+
+    #[test]
+    fn the_line_names_the_place_in_the_cascade() {
+        assert_eq!(
+            line(&snapshot()),
+            "14:08:51  3,214/5,000 done 64%  1.2/s  ETA 14:32:01 (in 23:10)  7 failed  10 in flight  $0.84  \
+             key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5"
+        );
+    }
+
+    #[test]
+    fn a_wait_says_for_what_and_until_when() {
+        let midnight = Some(NOW + Duration::from_mins(6 * 60 + 12));
+        let cases = [
+            (
+                RunState::Waiting { why: "every key is out for the day".to_owned(), until: midnight },
+                "waiting until 20:20 (in 6h12m): every key is out for the day",
+            ),
+            (RunState::Waiting { why: "a route asks".to_owned(), until: None }, "waiting: a route asks"),
+            (RunState::Held { why: "the disk is full".to_owned() }, "held: the disk is full"),
+            (RunState::Pausing, "pausing"),
+            (RunState::Draining, "draining"),
+        ];
+        for (state, want) in cases {
+            let line = line(&in_state(state));
+            assert!(line.ends_with(&format!("retry 2/5  {want}")), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_about_what_was_done() {
+        let stopped = RunState::Stopped { why: "the budget is spent".to_owned() };
+        assert_eq!(
+            line(&in_state(stopped)),
+            "14:08:51  3,214/5,000 done 64%  7 failed  $0.84  stopped: the budget is spent"
+        );
+    }
+
+    #[test]
+    fn counts_never_claim_too_much() {
+        let with = |totals: Totals| line(&Snapshot { totals, ..snapshot() });
+        let nearly = Totals { total: 1_000, done: 999, waiting: 1, ..Totals::default() };
+        assert!(with(nearly).contains("999/1,000 done 99%"));
+        let failed = Totals { total: 4, done: 3, failed: 1, ..Totals::default() };
+        assert!(with(failed).contains("3/4 done 100%"));
+        let reading = Totals { total: 1_000, done: 999, ingesting: true, ..Totals::default() };
+        assert!(with(reading).contains("999/1,000+ done  "), "of how many is not known yet");
+        assert!(with(Totals::default()).contains("0/0 done 0%"));
+    }
+
+    #[test]
+    fn money_shows_its_cap_and_what_may_have_been_billed() {
+        let usd = |usd: f64| Money::from_usd(usd).unwrap();
+        let spend = Spend { cost: usd(0.84), at_risk: usd(0.02), budget: Some(usd(5.0)), ..Spend::default() };
+        let line = line(&Snapshot { spend, ..snapshot() });
+        assert!(line.contains("  $0.84 of $5.00 (+$0.02 at risk)  "), "{line}");
+    }
+
+    #[test]
+    fn a_slow_pace_is_told_by_the_minute_and_none_not_at_all() {
+        let with =
+            |items_per_second| line(&Snapshot { pace: Pace { items_per_second, finish_at: None }, ..snapshot() });
+        assert!(with(0.02).contains("  1.2/min  "));
+        assert!(!with(0.0).contains("/min") && !with(0.0).contains("ETA"));
+    }
+
+    #[test]
+    fn text_from_outside_can_not_act_on_the_terminal() {
+        let hostile = "\x1b]0;owned\x07\u{202e}\nrun: finished";
+        let mut snapshot = in_state(RunState::Held { why: hostile.to_owned() });
+        snapshot.place.as_mut().unwrap().model = hostile.to_owned();
+        let event = Event {
+            number: 1,
+            at: NOW,
+            kind: EventKind::ItemFailed {
+                seq: 1,
+                item: hostile.to_owned(),
+                route: Some(hostile.to_owned()),
+                outcome: Outcome::ServerError,
+                words: hostile.to_owned(),
+            },
+        };
+        for line in [line(&snapshot), event_line(&event, &TimeZone::UTC)] {
+            assert!(!line.contains(['\x1b', '\x07', '\u{202e}', '\n']), "{line:?}");
+            assert!(line.contains("␛]0;owned␇<U+202E> run: finished"), "{line:?}");
+        }
+    }
+}
+
+mod reporter {
+    use super::*;
+
+    fn done(done: u64) -> Snapshot {
+        Snapshot { totals: Totals { done, ..snapshot().totals }, ..snapshot() }
+    }
+
+    fn with_events(events: Vec<Arc<Event>>) -> Snapshot {
+        Snapshot { events, ..snapshot() }
+    }
+
+    #[test]
+    fn progress_is_told_when_it_changed_and_not_too_often() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut reporter = Reporter::new(options());
+        assert_eq!(reporter.lines(at(0), &done(1)).len(), 1, "the first line comes at once");
+        assert_eq!(reporter.lines(at(1), &done(2)).len(), 0);
+        assert_eq!(reporter.due(), Some(at(5)), "news is told when the pause is over, without a further change");
+        assert_eq!(reporter.lines(at(5), &done(2)).len(), 1);
+        assert_eq!(reporter.lines(at(100), &done(2)).len(), 0, "nothing new");
+        assert_eq!(reporter.due(), Some(at(305)), "but a sign of life");
+        assert_eq!(reporter.lines(at(305), &done(2)).len(), 1);
+    }
+
+    #[test]
+    fn a_change_of_state_or_route_is_news_and_traffic_is_not() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(5);
+        let mut other_key = snapshot();
+        other_key.place.as_mut().unwrap().key = "bob".to_owned();
+        let mut traffic = snapshot();
+        traffic.totals.in_flight = 3;
+        traffic.at = NOW + Duration::from_secs(5);
+        let cases = [
+            ("another state", in_state(RunState::Pausing), 1),
+            ("another key", other_key, 1),
+            ("other requests in flight", traffic, 0),
+        ];
+        for (what, next, lines) in cases {
+            let mut reporter = Reporter::new(options());
+            reporter.lines(start, &snapshot());
+            assert_eq!(reporter.lines(later, &next).len(), lines, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_end_is_told_at_once() {
+        let start = Instant::now();
+        let mut reporter = Reporter::new(options());
+        reporter.lines(start, &snapshot());
+        let lines = reporter.lines(start, &in_state(RunState::Finished));
+        assert!(lines.len() == 1 && lines[0].ends_with("finished"), "{lines:?}");
+    }
+
+    #[test]
+    fn warnings_and_alarms_are_told_once_each_and_the_rest_is_left_to_the_log() {
+        let start = Instant::now();
+        let mut reporter = Reporter::new(options());
+        reporter.lines(start, &snapshot());
+        let first = vec![event(1, Level::Info), event(2, Level::Warn), event(3, Level::You)];
+        assert_eq!(reporter.lines(start, &with_events(first.clone())), ["14:08:51  warn   event 2"]);
+        let then = [first, vec![event(4, Level::Alarm)]].concat();
+        assert_eq!(reporter.lines(start, &with_events(then.clone())), ["14:08:51  ALARM  event 4"]);
+        assert_eq!(reporter.lines(start, &with_events(then)), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_shown_elsewhere_is_not_shown_again() {
+        let mut reporter = Reporter::new(Plain { after_event: 2, ..options() });
+        let events = (1..=3).map(|number| event(number, Level::Warn)).collect();
+        let lines = reporter.lines(Instant::now(), &with_events(events));
+        assert_eq!(lines[0], "14:08:51  warn   event 3");
+    }
+
+    #[test]
+    fn a_flood_of_warnings_is_counted_and_no_alarm_drowns_in_it() {
+        let start = Instant::now();
+        let mut reporter = Reporter::new(options());
+        reporter.lines(start, &snapshot());
+        let mut events: Vec<_> = (1..=100).map(|number| event(number, Level::Warn)).collect();
+        events.push(event(101, Level::Alarm));
+        let lines = reporter.lines(start, &with_events(events.clone()));
+        assert_eq!((lines.len(), lines[10].as_str()), (11, "14:08:51  ALARM  event 101"));
+        let lines = reporter.lines(start + Duration::from_secs(5), &with_events(events));
+        assert_eq!(lines[0], "… and 90 more warnings, all in the run's log");
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn patience_runs_only_while_nobody_but_an_operator_can_help() {
+        let start = Instant::now();
+        let later = start + Duration::from_mins(1);
+        let standing =
+            |state, in_flight| Snapshot { totals: Totals { in_flight, ..snapshot().totals }, ..in_state(state) };
+        let held = || RunState::Held { why: String::new() };
+        let waiting = |until| RunState::Waiting { why: String::new(), until };
+        let cases = [
+            (held(), 0, true),
+            (held(), 1, false),
+            (RunState::Paused, 0, true),
+            (waiting(None), 0, true),
+            (waiting(Some(NOW)), 0, false),
+            (RunState::Running, 0, false),
+        ];
+        for (state, in_flight, stuck) in cases {
+            let mut reporter = Reporter::new(options());
+            let snapshot = standing(state.clone(), in_flight);
+            reporter.lines(start, &snapshot);
+            reporter.lines(later, &snapshot);
+            assert_eq!(reporter.gives_up_at(), stuck.then_some(start + HOUR), "{state:?} with {in_flight} in flight");
+            reporter.lines(later, &super::snapshot());
+            assert_eq!(reporter.gives_up_at(), None, "moving again");
+        }
+    }
+}
+
+mod following {
+    use super::*;
+
+    struct Engine {
+        snapshots: channel::Sender<Arc<Snapshot>>,
+        orders: mpsc::Receiver<Order>,
+    }
+
+    fn engine(first: Snapshot) -> (Engine, Handle) {
+        let (sender, snapshots) = channel::channel(Arc::new(first));
+        let (orders, received) = mpsc::channel(1);
+        let (asks, _) = mpsc::channel(1);
+        (Engine { snapshots: sender, orders: received }, Handle { snapshots, orders, asks })
+    }
+
+    #[derive(Debug)]
+    struct ClosedPipe;
+
+    impl io::Write for ClosedPipe {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_run_is_followed_to_its_end() {
+        let (engine, handle) = engine(snapshot());
+        let follow = async {
+            let mut err = Vec::new();
+            let last = watch(handle, options(), &mut err).await;
+            (last, String::from_utf8(err).unwrap())
+        };
+        let run = async {
+            tokio::task::yield_now().await;
+            engine.snapshots.send(Arc::new(over(0, 0, RunState::Finished))).unwrap();
+        };
+        let ((last, text), ()) = tokio::join!(follow, run);
+        assert_eq!(last.state, RunState::Finished);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].contains("key 1/3 alice") && lines[1].ends_with("finished"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_closed_pipe_does_not_end_the_run() {
+        let (engine, handle) = engine(snapshot());
+        let run = async {
+            tokio::task::yield_now().await;
+            engine.snapshots.send(Arc::new(over(0, 0, RunState::Finished))).unwrap();
+        };
+        let (last, ()) = tokio::join!(watch(handle, options(), ClosedPipe), run);
+        assert_eq!(exit_status(&last), 0);
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_goes_away_is_told_and_shows_in_the_exit_status() {
+        let (engine, handle) = engine(snapshot());
+        drop(engine);
+        let mut err = Vec::new();
+        let last = watch(handle, options(), &mut err).await;
+        assert_eq!(exit_status(&last), 1);
+        let text = String::from_utf8(err).unwrap();
+        assert!(text.ends_with("the run ended unexpectedly; run the same command again to go on\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_waits_for_nobody_is_told_to_stop_once() {
+        let held = Snapshot {
+            totals: Totals { in_flight: 0, ..snapshot().totals },
+            ..in_state(RunState::Held { why: "five items were refused alike".to_owned() })
+        };
+        let (mut engine, handle) = engine(held);
+        let mut err = Vec::new();
+        let impatient = Plain { patience: Duration::ZERO, ..options() };
+        let run = async {
+            let order = engine.orders.recv().await.unwrap();
+            assert_eq!(order.command, Command::Drain);
+            order.reply.send(Ok("draining".to_owned())).unwrap();
+            engine.snapshots.send(Arc::new(over(5, 0, RunState::Stopped { why: "drained".to_owned() }))).unwrap();
+        };
+        let (last, ()) = tokio::join!(watch(handle, impatient, &mut err), run);
+        assert_eq!(exit_status(&last), 4);
+        let text = String::from_utf8(err).unwrap();
+        assert!(text.contains("\nnobody came to help for 0s; stopping, to be resumed: draining\n"), "{text}");
+        assert!(engine.orders.try_recv().is_err());
+    }
+}
+
+mod ending {
+    use super::*;
+
+    #[test]
+    fn the_exit_status_says_how_it_went() {
+        let stopped = || RunState::Stopped { why: "quota".to_owned() };
+        let cases = [
+            ("all done", over(0, 0, RunState::Finished), 0),
+            ("some failed", over(0, 2, RunState::Finished), 3),
+            ("work left", over(5, 0, stopped()), 4),
+            ("work left and some failed", over(5, 2, stopped()), 4),
+            ("stopped when nothing was left", over(0, 0, stopped()), 0),
+            ("not over", snapshot(), 1),
+        ];
+        for (what, snapshot, want) in cases {
+            assert_eq!(exit_status(&snapshot), want, "{what}");
+        }
+        let mut ingesting = over(0, 0, stopped());
+        ingesting.totals.ingesting = true;
+        assert_eq!(exit_status(&ingesting), 4, "rows were still to come");
+    }
+
+    fn reported() -> Snapshot {
+        let usage = Usage { input_tokens: 1_210_000, output_tokens: 300_000, thinking_tokens: 100_000 };
+        let key = |name: &str, condition: Condition, health| KeyView {
+            name: name.to_owned(),
+            provider: "gemini".to_owned(),
+            project: name.to_owned(),
+            role: Role::Primary,
+            health,
+            ok: 812,
+            failed: 3,
+            in_flight: 0,
+            condition,
+            usage,
+            cost: Money::from_usd(0.41).unwrap(),
+            last_error: None,
+        };
+        let model = |name: &str, ok, failed, p95_ms| ModelView {
+            name: name.to_owned(),
+            provider: "gemini".to_owned(),
+            api: Api::Gemini,
+            vision: true,
+            on: true,
+            rpm: Gauge::default(),
+            tpm: Gauge::default(),
+            rpd: Gauge::default(),
+            day: Day::Pacific,
+            day_resets_at: None,
+            in_flight: 0,
+            ok,
+            failed,
+            mean_ms: p95_ms,
+            p50_ms: p95_ms.map(|ms: u64| ms / 2),
+            p95_ms,
+            usage: if ok > 0 { usage } else { Usage::default() },
+            cost: if ok > 0 { Money::from_usd(0.41).unwrap() } else { Money::ZERO },
+        };
+        Snapshot {
+            keys: vec![key("alice", Condition::Ready, 100), key("アリス", Condition::Off { since: NOW }, 65)],
+            models: vec![model("gemini-3.8-flash", 1_598, 6, Some(2_100)), model("evil\x1b[2J", 0, 0, None)],
+            spend: Spend { usage, cost: Money::from_usd(0.82).unwrap(), ..Spend::default() },
+            totals: Totals { attempts: 3_301, rate_limited: 41, ..snapshot().totals },
+            ..in_state(RunState::Stopped { why: "quota".to_owned() })
+        }
+    }
+
+    #[test]
+    fn the_summary_is_a_table_that_lines_up() {
+        let table = summary_table(&Summary::from(&reported()));
+        insta::assert_snapshot!(table, @"
+        captions-spring: stopped
+        items     3,214 of 5,000 done, 7 failed, 1,779 left
+        requests  3,301, 41 refused for quota
+        tokens    1,210,000 in, 400,000 out
+        cost      $0.82
+        time      42:17, 1.27 items/s
+
+        model                ok  failed   ok%  mean   p50   p95  tokens in  tokens out   cost
+        gemini-3.8-flash  1,598       6  99.6  2.1s  1.1s  2.1s  1,210,000     400,000  $0.41
+        evil␛[2J              0       0     -     -     -     -          0           0     $0
+
+        key     state  health   ok  failed   cost
+        alice   ready     100  812       3  $0.41
+        アリス    off      65  812       3  $0.41
+        ");
+    }
+
+    #[test]
+    fn an_empty_run_has_a_summary_too() {
+        let table = summary_table(&Summary::default());
+        assert!(table.contains("0 of 0 done, 0 failed") && !table.contains("NaN"), "{table}");
+    }
+
+    #[test]
+    fn the_report_for_scripts_is_one_json_object_on_one_line() {
+        let text = report(&reported(), true);
+        assert!(text.ends_with('\n') && text.lines().count() == 1, "{text}");
+        let summary: Summary = serde_json::from_str(&text).unwrap();
+        assert_eq!((summary.done, summary.keys.len(), summary.models[0].p95_ms), (3_214, 2, Some(2_100)));
+        assert_eq!(report(&reported(), false), summary_table(&summary));
+    }
+}
