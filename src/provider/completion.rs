@@ -1,4 +1,4 @@
-//! An answer under 2xx, in no provider's shape, and what it is worth: rules 15 to 19 of the classification.
+//! An answer under 2xx, in no provider's shape, and what it is worth: ok, cut off, empty, blocked, broken.
 
 use crate::domain::{Action, Answer, Outcome, Usage, Verdict};
 

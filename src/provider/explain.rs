@@ -57,7 +57,7 @@ fn headers(value: Option<&Value>) -> Result<HeaderMap, String> {
         };
         for value in values {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let value = HeaderValue::try_from(text.trim())
+            let value = HeaderValue::from_bytes(text.trim().as_bytes())
                 .map_err(|_| format!("the header {name} holds characters that HTTP does not allow"))?;
             headers.append(name.clone(), value);
         }

@@ -38,7 +38,7 @@ pub fn classify(api: Api, reply: &Reply<'_>) -> Verdict {
     }
 }
 
-/// Rules 1 and 2, and what never left this machine.
+/// A broken connection is the provider's failure, silence is a timeout; what was never sent is neither.
 fn failed(failure: &TransportFailure) -> Verdict {
     let (outcome, because) = match failure {
         TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "no connection: nothing was sent"),
