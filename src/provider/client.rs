@@ -24,7 +24,7 @@ pub struct Call<'a> {
     pub request: &'a Request,
     /// The model's own cap on an answer's tokens: sent where the request sets no limit, and never exceeded.
     pub max_output: Option<u32>,
-    /// Deadline of the attempt from here to the last byte of the answer.
+    /// Deadline from the connection to the last byte of the answer; reading pictures comes before it.
     pub total_timeout: Duration,
 }
 
