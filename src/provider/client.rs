@@ -1,0 +1,239 @@
+//! Brings requests to providers and replies back. Every ending of an attempt is a verdict, never an error.
+
+use std::{error::Error, time::Duration};
+
+use jiff::Timestamp;
+use reqwest::{Body, Method, Request as HttpRequest, Url};
+use serde_json::Value;
+
+use crate::domain::{Action, Api, Outcome, Request, Verdict};
+
+use super::{Endpoint, Reply, Response, TransportFailure, classify, encode, outcome, pictures, redact::redact};
+
+/// Most bytes of a body that are read. An endless one is judged by its beginning.
+const MAX_BODY: usize = 32 * 1024 * 1024;
+
+/// Most pages of a model list that are asked for.
+const MAX_PAGES: usize = 20;
+
+/// One attempt's content.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The id as the provider spells it.
+    pub model: &'a str,
+    pub request: &'a Request,
+    /// The model's own cap on an answer's tokens: sent where the request sets no limit, and never exceeded.
+    pub max_output: Option<u32>,
+    /// Deadline from the connection to the last byte of the answer; reading pictures comes before it.
+    pub total_timeout: Duration,
+}
+
+/// Cheap to clone; all clones share their connections.
+///
+/// Two clients in one: what is on this machine is reached without the proxies that the environment names.
+#[derive(Clone, Debug)]
+pub struct Client {
+    remote: reqwest::Client,
+    local: reqwest::Client,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up: {0}; check the proxy settings in the environment")]
+pub struct ClientError(String);
+
+impl Client {
+    /// `connect` bounds DNS, TCP and TLS together; `idle` the longest silence, before the first byte as well.
+    pub fn new(connect: Duration, idle: Duration) -> Result<Self, ClientError> {
+        // One provider for the process; a second attempt to install it finds it there.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(connect)
+                .read_timeout(idle)
+        };
+        let build = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| ClientError(in_words(&error)));
+        Ok(Self { remote: build(builder())?, local: build(builder().no_proxy())? })
+    }
+
+    /// One request for one item on one route.
+    pub async fn attempt(&self, endpoint: &Endpoint, call: Call<'_>) -> Verdict {
+        let pictures = match pictures::load(endpoint.api(), call.request).await {
+            Ok(pictures) => pictures,
+            Err(unreadable) => {
+                return local(Outcome::UnreadableInput, Action::FailItem, &unreadable.0, "a picture cannot be sent");
+            }
+        };
+        let outgoing = match encode(endpoint.dialect(), &call, &pictures) {
+            Ok(outgoing) => outgoing,
+            Err(unsendable) => {
+                let because = "this API has no words for the request";
+                return local(Outcome::NoRoute, Action::NextModel, &unsendable.0, because);
+            }
+        };
+        drop(pictures);
+        let mut request = HttpRequest::new(Method::POST, endpoint.url(&outgoing.path, None));
+        *request.body_mut() = Some(Body::from(outgoing.body));
+        let verdict = match self.exchange(endpoint, request, call.total_timeout).await {
+            Ok(received) => received.judged(endpoint),
+            Err(failure) => classify(endpoint.api(), &Reply::Failed(failure)),
+        };
+        if verdict.outcome == Outcome::Ok && verdict.answer.is_none() {
+            // A health answer is fine in itself, but not in place of a completion.
+            let because = "the server answered with its state of health, not with a completion";
+            return Verdict {
+                outcome: Outcome::MalformedResponse,
+                action: Action::Retry,
+                because: because.to_owned(),
+                ..verdict
+            };
+        }
+        verdict
+    }
+
+    /// The ids of the models that this key can see. Being listed is no promise: Gemini lists models that it
+    /// answers with 404.
+    pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, Verdict> {
+        let mut models = Vec::new();
+        let mut url = Some(first_page(endpoint));
+        for _ in 0..MAX_PAGES {
+            let Some(page) = url.take() else { break };
+            let request = HttpRequest::new(Method::GET, page);
+            let received = self
+                .exchange(endpoint, request, timeout)
+                .await
+                .map_err(|failure| classify(endpoint.api(), &Reply::Failed(failure)))?;
+            let list: Option<Value> =
+                if (200..300).contains(&received.status) { serde_json::from_slice(&received.body).ok() } else { None };
+            let Some((names, next)) = list.as_ref().and_then(|list| listed(endpoint.api(), list)) else {
+                let verdict = received.judged(endpoint);
+                if verdict.action != Action::Complete {
+                    return Err(verdict);
+                }
+                let because = "the answer is not a list of models";
+                return Err(Verdict {
+                    outcome: Outcome::MalformedResponse,
+                    action: Action::Retry,
+                    because: because.to_owned(),
+                    answer: None,
+                    ..verdict
+                });
+            };
+            models.extend(names);
+            url = next.map(|next| next_page(endpoint, &next));
+        }
+        Ok(models)
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        mut request: HttpRequest,
+        total: Duration,
+    ) -> Result<Received, TransportFailure> {
+        *request.headers_mut() = endpoint.headers();
+        *request.timeout_mut() = Some(total);
+        let client = if endpoint.is_local() { &self.local } else { &self.remote };
+        let mut response = client.execute(request).await.map_err(|error| failure(endpoint, &error))?;
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = MAX_BODY - body.len();
+                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                    if chunk.len() >= room {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                // A refusal's status says enough, even where its body breaks off.
+                Err(_) if !(200..300).contains(&status) => break,
+                Err(error) => return Err(failure(endpoint, &error)),
+            }
+        }
+        Ok(Received { status, headers, body })
+    }
+}
+
+struct Received {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Received {
+    fn judged(&self, endpoint: &Endpoint) -> Verdict {
+        let response = Response {
+            status: self.status,
+            headers: &self.headers,
+            body: &self.body,
+            received: Timestamp::now().into(),
+            secrets: endpoint.secrets(),
+        };
+        let mut verdict = classify(endpoint.api(), &Reply::Response(response));
+        if self.body.len() >= MAX_BODY {
+            verdict.because = format!("{}; the body was cut off after {} MiB", verdict.because, MAX_BODY >> 20);
+        }
+        verdict
+    }
+}
+
+/// A verdict on an item that was reached here: nothing was sent.
+fn local(outcome: Outcome, action: Action, words: &str, because: &str) -> Verdict {
+    outcome::verdict(outcome, action, None, redact(words, &[]), format!("{because}: nothing was sent"))
+}
+
+/// What a connection's failure means for whether the request was sent. A connection that timed out was never there.
+fn failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
+    let (host, words) = (endpoint.host(), in_words(error));
+    if error.is_connect() || error.is_builder() {
+        TransportFailure::Unreachable(format!("no connection to {host}: {words}"))
+    } else if error.is_timeout() {
+        TransportFailure::TimedOut(format!("{host} fell silent, or took longer than the deadline: {words}"))
+    } else {
+        TransportFailure::Broken(format!("the connection to {host} broke: {words}"))
+    }
+}
+
+/// The innermost cause: the outer ones only say where it passed. URLs are in none of them.
+fn in_words(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    if std::ptr::addr_eq(cause, error) { "the request failed".to_owned() } else { cause.to_string() }
+}
+
+fn first_page(endpoint: &Endpoint) -> Url {
+    match endpoint.api() {
+        Api::Gemini => endpoint.url("/v1beta/models", Some("pageSize=1000")),
+        Api::OpenAi => endpoint.url("/models", None),
+        Api::Anthropic => endpoint.url("/v1/models", Some("limit=1000")),
+    }
+}
+
+fn next_page(endpoint: &Endpoint, token: &str) -> Url {
+    let mut url = first_page(endpoint);
+    let name = if endpoint.api() == Api::Gemini { "pageToken" } else { "after_id" };
+    url.query_pairs_mut().append_pair(name, token);
+    url
+}
+
+/// The names on a page, and the next page's token. `None` where this is no list of models.
+fn listed(api: Api, page: &Value) -> Option<(Vec<String>, Option<String>)> {
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    if api == Api::Gemini {
+        let models = page.get("models")?.as_array()?;
+        let name = |model: &Value| text(model, "name").map(|name| name.trim_start_matches("models/").to_owned());
+        let next = text(page, "nextPageToken").filter(|token| !token.is_empty());
+        return Some((models.iter().filter_map(name).collect(), next));
+    }
+    // Most wrap the list in `data`, some (together.ai) don't.
+    let models = page.get("data").unwrap_or(page).as_array()?;
+    let more = api == Api::Anthropic && page.get("has_more").and_then(Value::as_bool) == Some(true);
+    let next = if more { text(page, "last_id") } else { None };
+    Some((models.iter().filter_map(|model| text(model, "id")).collect(), next))
+}

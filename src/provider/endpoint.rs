@@ -1,0 +1,303 @@
+//! One key at one provider: everything about a request that is the same for every call, prepared once.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use reqwest::{
+    Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::domain::{Api, Provider};
+
+use super::Dialect;
+
+/// Where and as whom requests are sent. Cheap to clone; Debug shows no secret.
+#[derive(Clone)]
+pub struct Endpoint {
+    prepared: Arc<Prepared>,
+}
+
+struct Prepared {
+    provider: Provider,
+    dialect: Dialect,
+    base: Url,
+    headers: HeaderMap,
+    /// What a provider must not be quoted with: the key, and credentials in configured headers.
+    secrets: Vec<SecretString>,
+    is_local: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    #[error(
+        "provider {provider}: base_url {url:?} is not a URL ({why}); write it like https://host or https://host/v1"
+    )]
+    BaseUrl { provider: String, url: String, why: String },
+    #[error("provider {provider}: {name:?} is not a header that can be sent; check its name and value under headers")]
+    Header { provider: String, name: String },
+    #[error(
+        "provider {provider}: the key's secret has characters that no header can carry; copy it again, without line ends"
+    )]
+    Secret { provider: String },
+}
+
+/// Headers that carry credentials. Where the configuration sets one of them, the key is not sent a second way:
+/// Gemini answers two credentials with 400.
+const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization"];
+
+impl Endpoint {
+    /// Checks and prepares. `{key}` in a configured header's value stands for the secret, so that Anthropic's newer
+    /// form is `authorization = "Bearer {key}"` with `anthropic-version = "2026-10-21"`.
+    pub fn new(provider: Provider, secret: Option<SecretString>) -> Result<Self, EndpointError> {
+        let base = base_url(&provider)?;
+        let host = base.host_str().unwrap_or_default();
+        let dialect = match provider.api {
+            Api::OpenAi if host == "api.openai.com" || host.ends_with(".openai.azure.com") => Dialect::OpenAi,
+            Api::OpenAi => Dialect::OpenAiCompatible,
+            api => api.into(),
+        };
+        let is_local = is_loopback(host);
+        let secret = secret.filter(|secret| !secret.expose_secret().trim().is_empty());
+        let (headers, mut secrets) = headers(&provider, secret.as_ref())?;
+        secrets.extend(secret);
+        let prepared = Prepared { provider, dialect, base, headers, secrets, is_local };
+        Ok(Self { prepared: Arc::new(prepared) })
+    }
+
+    pub fn provider(&self) -> &Provider {
+        &self.prepared.provider
+    }
+
+    pub fn api(&self) -> Api {
+        self.prepared.provider.api
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.prepared.dialect
+    }
+
+    pub(super) fn headers(&self) -> HeaderMap {
+        self.prepared.headers.clone()
+    }
+
+    pub(super) fn secrets(&self) -> &[SecretString] {
+        &self.prepared.secrets
+    }
+
+    /// On this machine: no proxy has any business there.
+    pub(super) fn is_local(&self) -> bool {
+        self.prepared.is_local
+    }
+
+    /// `host:port`, for messages.
+    pub(super) fn host(&self) -> String {
+        let base = &self.prepared.base;
+        let host = base.host_str().unwrap_or_default();
+        base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// The address of an API path such as `/v1/messages` or `/chat/completions`.
+    ///
+    /// A version stands in it once: a base URL may end with it or leave it out. A base URL of an OpenAI-compatible
+    /// server with any path at all is taken to be complete (`https://host/api/paas/v4`); without one, `/v1` is added.
+    pub(super) fn url(&self, path: &str, query: Option<&str>) -> Url {
+        let base = self.prepared.base.path().trim_end_matches('/');
+        let last = base.rsplit('/').next().unwrap_or_default();
+        let versioned = last.starts_with('v') && last[1..].starts_with(|c: char| c.is_ascii_digit());
+        let full = match self.api() {
+            Api::OpenAi if base.is_empty() => format!("/v1{path}"),
+            Api::Gemini | Api::Anthropic if versioned => {
+                let rest = path[1..].find('/').map_or(path, |slash| &path[slash + 1..]);
+                format!("{base}{rest}")
+            }
+            _ => format!("{base}{path}"),
+        };
+        let mut url = self.prepared.base.clone();
+        url.set_path(&full);
+        url.set_query(query);
+        url
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("provider", &self.prepared.provider.name)
+            .field("api", &self.prepared.provider.api)
+            .field("base", &self.prepared.base.as_str())
+            .field("has_secret", &!self.prepared.secrets.is_empty())
+            .finish()
+    }
+}
+
+fn base_url(provider: &Provider) -> Result<Url, EndpointError> {
+    let text = provider.base_url.trim();
+    // What may hold a credential is not repeated.
+    let shown = if text.contains(['@', '?', '#']) { "…" } else { text };
+    let refuse = |why: &str| EndpointError::BaseUrl {
+        provider: provider.name.clone(),
+        url: shown.to_owned(),
+        why: why.to_owned(),
+    };
+    let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("it holds more than scheme, host and path; a key belongs under [[key]]"));
+    }
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(refuse("only http and https are spoken"));
+    }
+    Ok(url)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn headers(
+    provider: &Provider,
+    secret: Option<&SecretString>,
+) -> Result<(HeaderMap, Vec<SecretString>), EndpointError> {
+    let mut headers = HeaderMap::new();
+    let mut secrets = Vec::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if provider.api == Api::Anthropic {
+        headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+    }
+    let key = secret.map(|secret| secret.expose_secret().trim());
+    let configured = |name: &str| provider.headers.iter().any(|(given, _)| given.trim().eq_ignore_ascii_case(name));
+    if let Some(key) = key
+        && !CREDENTIALS.into_iter().any(configured)
+    {
+        let (name, value) = match provider.api {
+            Api::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+            Api::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
+            Api::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+        };
+        let mut value =
+            HeaderValue::try_from(value).map_err(|_| EndpointError::Secret { provider: provider.name.clone() })?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    for (name, value) in &provider.headers {
+        let refuse = || EndpointError::Header { provider: provider.name.clone(), name: name.clone() };
+        let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| refuse())?;
+        let filled = value.replace("{key}", key.unwrap_or_default());
+        let is_secret = CREDENTIALS.contains(&header.as_str()) || filled != *value || header.as_str() == "cookie";
+        let mut given = HeaderValue::try_from(filled.trim()).map_err(|_| refuse())?;
+        given.set_sensitive(is_secret);
+        if is_secret {
+            let bare = filled.split_whitespace().next_back().unwrap_or_default();
+            secrets.push(SecretString::from(bare));
+        }
+        headers.insert(header, given);
+    }
+    Ok((headers, secrets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provider(api: Api, base_url: &str, headers: &[(&str, &str)]) -> Provider {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Provider { name: "p".to_owned(), api, base_url: base_url.to_owned(), headers }
+    }
+
+    fn endpoint(api: Api, base_url: &str) -> Endpoint {
+        Endpoint::new(provider(api, base_url, &[]), Some(SecretString::from("sesame-123"))).unwrap()
+    }
+
+    #[test]
+    fn a_version_stands_in_an_address_once() {
+        let cases = [
+            (
+                Api::Gemini,
+                "https://g.dev",
+                "/v1beta/models/m:generateContent",
+                "https://g.dev/v1beta/models/m:generateContent",
+            ),
+            (Api::Gemini, "https://g.dev/v1beta/", "/v1beta/models/m:x", "https://g.dev/v1beta/models/m:x"),
+            (Api::Gemini, "https://g.dev/proxy/v1", "/v1beta/models", "https://g.dev/proxy/v1/models"),
+            (Api::OpenAi, "https://o.dev/v1", "/chat/completions", "https://o.dev/v1/chat/completions"),
+            (Api::OpenAi, "http://localhost:11434", "/chat/completions", "http://localhost:11434/v1/chat/completions"),
+            (Api::OpenAi, "https://o.dev/api/paas/v4/", "/models", "https://o.dev/api/paas/v4/models"),
+            (Api::Anthropic, "https://a.dev", "/v1/messages", "https://a.dev/v1/messages"),
+            (Api::Anthropic, "https://a.dev/v1", "/v1/messages", "https://a.dev/v1/messages"),
+            (Api::Anthropic, "https://a.dev/anthropic", "/v1/messages", "https://a.dev/anthropic/v1/messages"),
+        ];
+        for (api, base, path, want) in cases {
+            assert_eq!(endpoint(api, base).url(path, None).as_str(), want);
+        }
+    }
+
+    #[test]
+    fn each_api_carries_the_key_in_its_own_header() {
+        let cases = [
+            (Api::Gemini, "x-goog-api-key", "sesame-123"),
+            (Api::OpenAi, "authorization", "Bearer sesame-123"),
+            (Api::Anthropic, "x-api-key", "sesame-123"),
+        ];
+        for (api, name, value) in cases {
+            let headers = endpoint(api, "https://h.dev").headers();
+            assert_eq!(headers[name], value);
+            assert!(headers[name].is_sensitive());
+            let credentials = CREDENTIALS.iter().filter(|name| headers.contains_key(**name)).count();
+            assert_eq!(credentials, 1);
+        }
+    }
+
+    #[test]
+    fn configured_headers_replace_ours_and_may_name_the_key() {
+        let given = [("Authorization", "Bearer {key}"), ("anthropic-version", "2026-10-21"), ("x-extra", "1")];
+        let endpoint =
+            Endpoint::new(provider(Api::Anthropic, "https://a.dev", &given), Some(SecretString::from("sesame-123")))
+                .unwrap();
+        let headers = endpoint.headers();
+        assert_eq!(headers["authorization"], "Bearer sesame-123");
+        assert!(headers["authorization"].is_sensitive());
+        assert_eq!(headers["anthropic-version"], "2026-10-21");
+        assert_eq!(headers["x-extra"], "1");
+        assert!(!headers.contains_key("x-api-key"));
+    }
+
+    #[test]
+    fn what_is_shown_has_no_secret_in_it() {
+        let shown = format!(
+            "{:?} {:?}",
+            endpoint(Api::Gemini, "https://g.dev"),
+            endpoint(Api::OpenAi, "https://o.dev").headers()
+        );
+        assert!(!shown.contains("sesame"), "{shown}");
+        let broken =
+            Endpoint::new(provider(Api::OpenAi, "https://o.dev", &[]), Some(SecretString::from("sesame\n123")));
+        assert!(!broken.unwrap_err().to_string().contains("sesame"));
+        for url in
+            ["https://user:sesame@o.dev", "https://o.dev/?key=sesame", "user:sesame@o.dev", "ftp:sesame@o.dev?sesame"]
+        {
+            let error = Endpoint::new(provider(Api::OpenAi, url, &[]), None).unwrap_err().to_string();
+            assert!(!error.contains("sesame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_local() {
+        let cases = [
+            ("http://localhost:1", true),
+            ("http://127.0.0.9", true),
+            ("http://[::1]:8080/v1", true),
+            ("http://10.0.0.1", false),
+            ("https://localhost.example.com", false),
+        ];
+        for (base, want) in cases {
+            assert_eq!(endpoint(Api::OpenAi, base).is_local(), want, "{base}");
+        }
+    }
+
+    #[test]
+    fn only_openai_itself_is_told_max_completion_tokens() {
+        assert_eq!(endpoint(Api::OpenAi, "https://api.openai.com/v1").dialect(), Dialect::OpenAi);
+        assert_eq!(endpoint(Api::OpenAi, "https://openrouter.ai/api/v1").dialect(), Dialect::OpenAiCompatible);
+    }
+}

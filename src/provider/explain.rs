@@ -1,0 +1,171 @@
+//! `cascadeck explain`: the same judgement, shown to a person.
+
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use crate::domain::{Api, Outcome, Policy, Verdict};
+
+use super::{Reply, Response, TransportFailure, classify};
+
+/// Judges `{"status", "headers", "body"}`: `body` is JSON or a string, `status` null where the transport failed; how it
+/// failed may stand in `transport`, `error` or `body`. The error is a sentence about the example's shape.
+pub fn explain(api: Api, example: &Value) -> Result<Value, String> {
+    let Value::Object(fields) = example else {
+        return Err("the example must be one JSON object with \"status\", \"headers\" and \"body\"".to_owned());
+    };
+    let Some(status) = status(fields.get("status"))? else {
+        return Ok(told(&classify(api, &Reply::Failed(transport(fields)))));
+    };
+    let headers = headers(fields.get("headers"))?;
+    let body = match fields.get("body") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => text.clone().into_bytes(),
+        Some(body) => body.to_string().into_bytes(),
+    };
+    let response = Response { status, headers: &headers, body: &body, received: Timestamp::now().into(), secrets: &[] };
+    Ok(told(&classify(api, &Reply::Response(response))))
+}
+
+fn status(value: Option<&Value>) -> Result<Option<u16>, String> {
+    let number = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number.as_u64(),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(_) => None,
+    };
+    number
+        .and_then(|number| u16::try_from(number).ok())
+        .filter(|status| (100..1_000).contains(status))
+        .map(Some)
+        .ok_or_else(|| "\"status\" must be an HTTP status such as 429, or null where the transport failed".to_owned())
+}
+
+fn headers(value: Option<&Value>) -> Result<HeaderMap, String> {
+    let fields = match value {
+        None | Some(Value::Null) => return Ok(HeaderMap::new()),
+        Some(Value::Object(fields)) => fields,
+        Some(_) => return Err("\"headers\" must be an object of names and values".to_owned()),
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.trim().as_bytes())
+            .map_err(|_| "\"headers\" holds a name that HTTP does not allow".to_owned())?;
+        let values = match value {
+            Value::Array(values) => values.iter().collect(),
+            value => vec![value],
+        };
+        for value in values {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let value = HeaderValue::from_bytes(text.trim().as_bytes())
+                .map_err(|_| format!("the header {name} holds characters that HTTP does not allow"))?;
+            headers.append(name.clone(), value);
+        }
+    }
+    Ok(headers)
+}
+
+/// What kind of transport failure the example speaks of; with nothing else said, a broken connection.
+fn transport(fields: &Map<String, Value>) -> TransportFailure {
+    const SILENCE: [&str; 6] = ["timeout", "timed out", "time out", "stall", "deadline", "idle"];
+    const NO_CONNECTION: [&str; 9] = [
+        "refused",
+        "dns",
+        "resolve",
+        "lookup",
+        "unreachable",
+        "certificate",
+        "handshake",
+        "no route to host",
+        "too many open files",
+    ];
+    let said: Vec<&str> =
+        ["transport", "error", "body"].iter().filter_map(|name| fields.get(*name)?.as_str()).collect();
+    let words = said.join("; ");
+    let lower = words.to_lowercase();
+    let mentions = |terms: &[&str]| terms.iter().any(|term| lower.contains(term));
+    if mentions(&SILENCE) {
+        TransportFailure::TimedOut(words)
+    } else if mentions(&NO_CONNECTION) {
+        TransportFailure::Unreachable(words)
+    } else {
+        TransportFailure::Broken(words)
+    }
+}
+
+fn told(verdict: &Verdict) -> Value {
+    let because = if verdict.message.is_empty() {
+        verdict.because.clone()
+    } else {
+        format!("{}: {}", verdict.because, verdict.message)
+    };
+    json!({
+        "outcome": verdict.outcome,
+        "action": verdict.action,
+        "cooldown_s": cooldown(verdict),
+        "because": because,
+    })
+}
+
+/// Whole seconds, rounded up, clamped as the default policy does. A day's hint is worth a day at most.
+fn cooldown(verdict: &Verdict) -> Option<u64> {
+    let stated = verdict.hint?.after;
+    let most = match verdict.outcome {
+        Outcome::QuotaExhaustedDay => std::time::Duration::from_hours(24),
+        _ => Policy::default().max_hint,
+    };
+    let wait = stated.min(most);
+    Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_example_that_is_none_is_told_why() {
+        for (example, words) in [
+            (json!([]), "one JSON object"),
+            (json!({"status": 42}), "HTTP status"),
+            (json!({"status": "teapot"}), "HTTP status"),
+            (json!({"status": 429, "headers": []}), "object of names"),
+            (json!({"status": 429, "headers": {"a b": "c"}}), "does not allow"),
+        ] {
+            assert!(explain(Api::Gemini, &example).unwrap_err().contains(words), "{example}");
+        }
+    }
+
+    #[test]
+    fn a_transport_failure_is_told_from_its_words() {
+        for (example, outcome) in [
+            (json!({"status": null}), "server_error"),
+            (json!({}), "server_error"),
+            (json!({"status": null, "error": "connection reset by peer"}), "server_error"),
+            (json!({"status": null, "body": "read timed out"}), "timeout"),
+            (json!({"status": null, "transport": "idle-read stall"}), "timeout"),
+            (json!({"status": null, "error": "Connection refused (os error 111)"}), "client_trouble"),
+        ] {
+            let told = explain(Api::OpenAi, &example).unwrap();
+            assert_eq!((told["outcome"].as_str(), told["action"].as_str()), (Some(outcome), Some("retry")));
+            assert_eq!(told["cooldown_s"], Value::Null);
+        }
+    }
+
+    #[test]
+    fn waits_are_whole_seconds_within_reason() {
+        let cases = [("12.2", Some(13)), ("60", Some(60)), ("1555200", Some(3_600)), ("never", None)];
+        for (after, want) in cases {
+            let example = json!({"status": "429", "headers": {"Retry-After": after}, "body": null});
+            assert_eq!(explain(Api::OpenAi, &example).unwrap()["cooldown_s"].as_u64(), want, "{after}");
+        }
+        let example = json!({"status": 429, "headers": {"RETRY-AFTER": [7]}});
+        assert_eq!(explain(Api::OpenAi, &example).unwrap()["cooldown_s"], 7);
+    }
+
+    #[test]
+    fn what_is_told_holds_no_key() {
+        let body = json!({"error": {"code": 403, "message": "Consumer 'api_key:AIzaSyA-0123456789abcdef' suspended"}});
+        let told = explain(Api::Gemini, &json!({"status": 403, "body": body})).unwrap().to_string();
+        assert!(!told.contains("AIza") && told.contains("[redacted]"), "{told}");
+    }
+}

@@ -1,0 +1,344 @@
+//! A request in no dialect, said in one of the providers' dialects, or why it cannot be.
+
+use std::{borrow::Cow, fmt};
+
+use crate::domain::{Api, Image, Request};
+
+use super::{Call, Picture, anthropic, gemini, openai, pictures};
+
+/// A wire API with its variants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    Gemini,
+    /// OpenAI itself, which wants `max_completion_tokens`: its reasoning models refuse `max_tokens`.
+    OpenAi,
+    /// Everyone else on that API, who mostly know `max_tokens` only.
+    OpenAiCompatible,
+    Anthropic,
+}
+
+impl Dialect {
+    pub const fn api(self) -> Api {
+        match self {
+            Self::Gemini => Api::Gemini,
+            Self::OpenAi | Self::OpenAiCompatible => Api::OpenAi,
+            Self::Anthropic => Api::Anthropic,
+        }
+    }
+}
+
+impl From<Api> for Dialect {
+    fn from(api: Api) -> Self {
+        match api {
+            Api::Gemini => Self::Gemini,
+            Api::OpenAi => Self::OpenAi,
+            Api::Anthropic => Self::Anthropic,
+        }
+    }
+}
+
+/// What goes out: the path under the provider's base URL, and JSON.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outgoing {
+    pub path: Cow<'static, str>,
+    pub body: Vec<u8>,
+}
+
+/// What this API has no way to say, in a sentence.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsendable(pub String);
+
+impl Unsendable {
+    pub(super) fn because(words: impl fmt::Display) -> Self {
+        Self(words.to_string())
+    }
+}
+
+/// Whether a route that speaks `api` is a candidate for this request; if not, why. Looks at nothing but the request: a
+/// picture's file is opened when the attempt is made.
+pub fn can_express(api: Api, request: &Request) -> Result<(), String> {
+    let whole = |request: &Request| {
+        let empty = request.messages.iter().all(|message| message.parts.is_empty());
+        if empty { Err("the request has no message to send".to_owned()) } else { Ok(()) }
+    };
+    whole(request)?;
+    for image in request.images() {
+        can_take(api, image)?;
+    }
+    match api {
+        Api::Gemini => gemini::can_express(request),
+        Api::OpenAi => openai::can_express(request),
+        Api::Anthropic => anthropic::can_express(request),
+    }
+}
+
+fn can_take(api: Api, image: &Image) -> Result<(), String> {
+    match image {
+        Image::File(path) => match pictures::Format::by_extension(path) {
+            Some(format) if !format.taken_by(api) => {
+                Err(format!("{} does not take {} pictures", api.name(), format.name()))
+            }
+            _ => Ok(()),
+        },
+        Image::Url(url) if api == Api::Gemini && !url.starts_with("data:") && !gemini::is_own_file(url) => {
+            Err("gemini fetches no pictures by URL; give the file or its data".to_owned())
+        }
+        Image::Url(_) | Image::Inline { .. } => Ok(()),
+    }
+}
+
+/// Puts a call into words. `pictures` are those of the request, read, in its order.
+pub fn encode(dialect: impl Into<Dialect>, call: &Call<'_>, pictures: &[Picture<'_>]) -> Result<Outgoing, Unsendable> {
+    let dialect = dialect.into();
+    can_express(dialect.api(), call.request).map_err(Unsendable)?;
+    if call.request.images().count() != pictures.len() {
+        return Err(Unsendable::because("the request's pictures have not been read"));
+    }
+    match dialect {
+        Dialect::Gemini => gemini::encode(call, pictures),
+        Dialect::OpenAi | Dialect::OpenAiCompatible => openai::encode(dialect, call, pictures),
+        Dialect::Anthropic => anthropic::encode(call, pictures),
+    }
+}
+
+/// What the answer may cost at most: the request's own limit under the model's cap, or the cap.
+pub(super) fn max_output(call: &Call<'_>) -> Option<u32> {
+    match (call.request.params.max_output_tokens, call.max_output) {
+        (Some(asked), Some(cap)) => Some(asked.min(cap)),
+        (asked, cap) => asked.or(cap),
+    }
+}
+
+/// JSON bytes of a body that is known to serialise.
+pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<Vec<u8>, Unsendable> {
+    let mut bytes = Vec::with_capacity(size_hint);
+    serde_json::to_writer(&mut bytes, body)
+        .map_err(|error| Unsendable::because(format_args!("the request cannot be written as JSON: {error}")))?;
+    Ok(bytes)
+}
+
+/// Room for the texts and pictures, and for what stands around them.
+pub(super) fn size_hint(request: &Request, pictures: &[Picture<'_>]) -> usize {
+    let texts: usize = request.texts().map(|text| text.len() + text.len() / 8).sum();
+    let pictures: usize = pictures.iter().map(Picture::len).sum();
+    texts + pictures + 256
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use crate::domain::{JsonMode, Message, Params, Part, Speaker, Thinking};
+
+    use super::*;
+
+    const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
+
+    fn said(dialect: impl Into<Dialect>, request: &Request, max_output: Option<u32>) -> (String, Value) {
+        let call = Call { model: "m-1", request, max_output, total_timeout: Duration::from_secs(1) };
+        let picture = Picture::Data { mime: "image/png", base64: "QUJD".into() };
+        let pictures = vec![picture; request.images().count()];
+        let outgoing = encode(dialect, &call, &pictures).unwrap();
+        (outgoing.path.into_owned(), serde_json::from_slice(&outgoing.body).unwrap())
+    }
+
+    fn everything() -> Request {
+        Request {
+            system: Some("be brief".to_owned()),
+            messages: vec![
+                Message {
+                    speaker: Speaker::User,
+                    parts: vec![Part::Text("what is \"this\"?".to_owned()), Part::Image(Image::File("a.png".into()))],
+                },
+                Message { speaker: Speaker::Assistant, parts: vec![Part::Text("a cat".to_owned())] },
+                Message { speaker: Speaker::User, parts: vec![Part::Text("sure?".to_owned())] },
+            ],
+            params: Params {
+                temperature: Some(0.5),
+                top_p: Some(0.9),
+                max_output_tokens: Some(2_000),
+                stop: vec!["END".to_owned()],
+                json: Some(JsonMode::Schema(json!({"type": "object"}))),
+                ..Params::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_bare_prompt_is_a_small_body() {
+        let request = Request::text("hi");
+        let cases = [
+            (
+                Dialect::Gemini,
+                "/v1beta/models/m-1:generateContent",
+                json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}),
+            ),
+            (
+                Dialect::OpenAi,
+                "/chat/completions",
+                json!({"model": "m-1", "messages": [{"role": "user", "content": "hi"}]}),
+            ),
+            (
+                Dialect::Anthropic,
+                "/v1/messages",
+                json!({"model": "m-1", "max_tokens": 4096, "messages": [{"role": "user", "content": "hi"}]}),
+            ),
+        ];
+        for (dialect, path, body) in cases {
+            assert_eq!(said(dialect, &request, None), (path.to_owned(), body));
+        }
+    }
+
+    #[test]
+    fn gemini_says_everything() {
+        let mut request = everything();
+        request.params.seed = Some(7);
+        request.params.thinking = Some(Thinking::Level("low".to_owned()));
+        let want = json!({
+            "systemInstruction": {"parts": [{"text": "be brief"}]},
+            "contents": [
+                {"role": "user", "parts": [
+                    {"text": "what is \"this\"?"},
+                    {"inlineData": {"mimeType": "image/png", "data": "QUJD"}}
+                ]},
+                {"role": "model", "parts": [{"text": "a cat"}]},
+                {"role": "user", "parts": [{"text": "sure?"}]}
+            ],
+            "generationConfig": {
+                "temperature": 0.5, "topP": 0.9, "maxOutputTokens": 2000, "stopSequences": ["END"], "seed": 7,
+                "responseMimeType": "application/json", "responseJsonSchema": {"type": "object"},
+                "thinkingConfig": {"thinkingLevel": "LOW"}
+            }
+        });
+        assert_eq!(said(Api::Gemini, &request, None).1, want);
+    }
+
+    #[test]
+    fn openai_says_everything_and_the_compatible_ones_say_max_tokens() {
+        let mut request = everything();
+        request.params.seed = Some(7);
+        request.params.thinking = Some(Thinking::Level("low".to_owned()));
+        let mut want = json!({
+            "model": "m-1",
+            "messages": [
+                {"role": "system", "content": "be brief"},
+                {"role": "user", "content": [
+                    {"type": "text", "text": "what is \"this\"?"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}}
+                ]},
+                {"role": "assistant", "content": "a cat"},
+                {"role": "user", "content": "sure?"}
+            ],
+            "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 2000, "stop": ["END"], "seed": 7,
+            "reasoning_effort": "low",
+            "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
+        });
+        assert_eq!(said(Dialect::OpenAi, &request, None).1, want);
+        let fields = want.as_object_mut().unwrap();
+        let limit = fields.remove("max_completion_tokens").unwrap();
+        fields.insert("max_tokens".to_owned(), limit);
+        assert_eq!(said(Dialect::OpenAiCompatible, &request, None).1, want);
+    }
+
+    #[test]
+    fn anthropic_says_what_it_can() {
+        let mut request = everything();
+        request.params.thinking = Some(Thinking::Budget(1_024));
+        let want = json!({
+            "model": "m-1", "max_tokens": 2000, "system": "be brief",
+            "messages": [
+                {"role": "user", "content": [
+                    {"type": "text", "text": "what is \"this\"?"},
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QUJD"}}
+                ]},
+                {"role": "assistant", "content": "a cat"},
+                {"role": "user", "content": "sure?"}
+            ],
+            "temperature": 0.5, "top_p": 0.9, "stop_sequences": ["END"],
+            "thinking": {"type": "enabled", "budget_tokens": 1024},
+            "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}
+        });
+        assert_eq!(said(Api::Anthropic, &request, None).1, want);
+    }
+
+    #[test]
+    fn the_models_cap_stands_in_for_a_limit_and_bounds_one() {
+        let mut request = Request::text("hi");
+        for (asked, cap, want) in [(None, Some(500), 500), (Some(100), Some(500), 100), (Some(900), Some(500), 500)] {
+            request.params.max_output_tokens = asked;
+            assert_eq!(said(Dialect::Anthropic, &request, cap).1["max_tokens"], want);
+            assert_eq!(said(Dialect::OpenAi, &request, cap).1["max_completion_tokens"], want);
+            assert_eq!(said(Dialect::Gemini, &request, cap).1["generationConfig"]["maxOutputTokens"], want);
+        }
+    }
+
+    #[test]
+    fn thinking_is_translated_where_there_are_words_for_it() {
+        let mut request = Request::text("hi");
+        let mut with = |thinking| {
+            request.params.thinking = Some(thinking);
+            APIS.map(|api| can_express(api, &request).is_ok().then(|| said(api, &request, Some(9_000)).1))
+        };
+        let level = |name: &str| Thinking::Level(name.to_owned());
+        let [gemini, openai, anthropic] = with(level("high"));
+        assert_eq!(gemini.unwrap()["generationConfig"]["thinkingConfig"], json!({"thinkingLevel": "HIGH"}));
+        assert_eq!(openai.unwrap()["reasoning_effort"], "high");
+        assert_eq!(anthropic.unwrap()["output_config"], json!({"effort": "high"}));
+        let [gemini, openai, anthropic] = with(level("none"));
+        assert_eq!(gemini.unwrap()["generationConfig"]["thinkingConfig"], json!({"thinkingBudget": 0}));
+        assert_eq!(openai.unwrap()["reasoning_effort"], "none");
+        assert_eq!(anthropic.unwrap()["thinking"], json!({"type": "disabled"}));
+        let [gemini, openai, anthropic] = with(Thinking::Budget(2_000));
+        assert_eq!(gemini.unwrap()["generationConfig"]["thinkingConfig"], json!({"thinkingBudget": 2000}));
+        assert!(openai.is_none());
+        assert_eq!(anthropic.unwrap()["thinking"], json!({"type": "enabled", "budget_tokens": 2000}));
+        assert!(with(level("a lot")).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn what_an_api_has_no_words_for_is_said_in_ours() {
+        fn with(change: impl FnOnce(&mut Request)) -> Request {
+            let mut request = Request::text("hi");
+            change(&mut request);
+            request
+        }
+        fn picture(image: Image) -> Request {
+            with(|request| request.messages[0].parts.push(Part::Image(image)))
+        }
+        let cases = [
+            (with(|request| request.params.seed = Some(7)), [None, None, Some("no seed")]),
+            (with(|request| request.params.seed = Some(1 << 40)), [Some("32 bits"), None, Some("no seed")]),
+            (with(|request| request.params.temperature = Some(1.5)), [None, None, Some("ends at 1")]),
+            (with(|request| request.params.json = Some(JsonMode::Object)), [None, None, Some("without a schema")]),
+            (with(|request| request.messages.clear()), [Some("no message"), Some("no message"), Some("no message")]),
+            (picture(Image::File("a.GIF".into())), [Some("GIF"), None, None]),
+            (picture(Image::File("a.heic".into())), [None, Some("HEIC"), Some("HEIC")]),
+            (picture(Image::Url("https://h.dev/a.png".to_owned())), [Some("by URL"), None, None]),
+            (
+                with(|request| {
+                    request.messages[0].speaker = Speaker::Assistant;
+                    request.messages[0].parts = vec![Part::Image(Image::File("a.png".into()))];
+                }),
+                [None, Some("from the user only"), Some("from the user only")],
+            ),
+        ];
+        for (request, expected) in cases {
+            for (api, want) in APIS.into_iter().zip(expected) {
+                let refusal = can_express(api, &request).err();
+                assert_eq!(refusal.is_some(), want.is_some(), "{api:?} {request:?}: {refusal:?}");
+                assert!(refusal.unwrap_or_default().contains(want.unwrap_or_default()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_thinking_budget_must_fit_under_anthropics_limit() {
+        let mut request = Request::text("hi");
+        request.params.thinking = Some(Thinking::Budget(5_000));
+        let call = Call { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        assert!(encode(Api::Anthropic, &call, &[]).unwrap_err().0.contains("5000"));
+    }
+}

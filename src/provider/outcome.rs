@@ -1,0 +1,191 @@
+//! The one classification: (status, headers, body) or a transport failure becomes a verdict.
+//!
+//! An ordinary answer is read straight into its API's types. Everything else takes the long way: a body under 2xx may be
+//! wrapped, empty, or an error in disguise; a refusal is normalised and judged by the table in `rules`. Text is searched
+//! in refusals only, never in answers.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::{Action, Api, Hint, Outcome, Usage, Verdict};
+
+use super::{
+    anthropic, completion, gemini, hint, openai, quota,
+    redact::redact,
+    refusal::{self, Refusal},
+    reply::{Reply, Response, TransportFailure},
+    rules,
+};
+
+/// Judges what came back. Pure and total: any bytes get a verdict.
+pub fn classify(api: Api, reply: &Reply<'_>) -> Verdict {
+    match reply {
+        Reply::Failed(failure) => failed(failure),
+        Reply::Response(response) => {
+            let body = trimmed(response.body);
+            if response.is_success() {
+                succeeded(api, response, body)
+            } else {
+                let refusal = match serde_json::from_slice::<Value>(body) {
+                    Ok(value) => Refusal::from_value(&value),
+                    Err(_) => Refusal::from_text(&String::from_utf8_lossy(body)),
+                };
+                refused(api, response, refusal)
+            }
+        }
+    }
+}
+
+/// A broken connection is the provider's failure, silence is a timeout; what was never sent is neither.
+fn failed(failure: &TransportFailure) -> Verdict {
+    let (outcome, because) = match failure {
+        TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "no connection: nothing was sent"),
+        TransportFailure::Broken(_) => (Outcome::ServerError, "the connection broke after the request was sent"),
+        TransportFailure::TimedOut(_) => (Outcome::Timeout, "no answer in time"),
+    };
+    verdict(outcome, Action::Retry, None, redact(&failure.to_string(), &[]), because.to_owned())
+}
+
+pub(super) fn verdict(
+    outcome: Outcome,
+    action: Action,
+    status: Option<u16>,
+    message: String,
+    because: String,
+) -> Verdict {
+    Verdict {
+        outcome,
+        action,
+        status,
+        hint: None,
+        message,
+        because,
+        answer: None,
+        usage: Usage::default(),
+        stated_limit: None,
+        limit_zero: false,
+    }
+}
+
+/// Without a byte order mark, the blank lines that DeepSeek sends while a request waits, and the comment lines
+/// that others send for the same purpose.
+fn trimmed(mut body: &[u8]) -> &[u8] {
+    body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    while body.first() == Some(&b':') {
+        let end = memchr::memchr(b'\n', body).unwrap_or(body.len());
+        body = body[end..].trim_ascii_start();
+    }
+    body
+}
+
+fn succeeded(api: Api, response: &Response<'_>, body: &[u8]) -> Verdict {
+    let usual = match api {
+        Api::Gemini => read::<gemini::Reply>(body).and_then(gemini::Reply::completion),
+        Api::OpenAi => read::<openai::Reply>(body).and_then(openai::Reply::completion),
+        Api::Anthropic => read::<anthropic::Reply>(body).and_then(anthropic::Reply::completion),
+    };
+    match usual {
+        Some(completion) => completion::judge(completion, response),
+        None => unusual(api, response, body),
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    serde_json::from_slice(body).ok()
+}
+
+/// A 2xx body that is not plainly an answer: wrapped, an error in disguise, empty, or nothing of the kind.
+fn unusual(api: Api, response: &Response<'_>, body: &[u8]) -> Verdict {
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
+        let words = Refusal::from_text(&String::from_utf8_lossy(body)).message;
+        return malformed(response, &words, "a body that is not JSON, or is cut off");
+    };
+    // Gemini's streaming endpoint without alt=sse, and its OpenAI-compatible surface, answer in an array.
+    if let Value::Array(elements) = &mut value
+        && elements.len() == 1
+    {
+        value = elements.remove(0);
+    }
+    if refusal::is_error(&value) {
+        return refused(api, response, Refusal::from_value(&value));
+    }
+    let completion = match api {
+        Api::Gemini => gemini::Reply::deserialize(&value).ok().and_then(gemini::Reply::completion_or_nothing),
+        Api::OpenAi => openai::Reply::deserialize(&value).ok().and_then(openai::Reply::completion_or_nothing),
+        Api::Anthropic => anthropic::Reply::deserialize(&value).ok().and_then(anthropic::Reply::completion),
+    };
+    if let Some(completion) = completion {
+        return completion::judge(completion, response);
+    }
+    if value.get("status").and_then(Value::as_str) == Some("ok") {
+        let because = "the server says that it is well; this is no answer to a prompt".to_owned();
+        return verdict(Outcome::Ok, Action::Complete, Some(response.status), String::new(), because);
+    }
+    refused(api, response, Refusal::from_value(&value))
+}
+
+fn malformed(response: &Response<'_>, words: &str, because: &str) -> Verdict {
+    verdict(
+        Outcome::MalformedResponse,
+        Action::Retry,
+        Some(response.status),
+        redact(words, response.secrets),
+        format!("HTTP {} with {because}", response.status),
+    )
+}
+
+fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
+    let case = rules::Case::new(response.status, refusal);
+    let rule = rules::first_match(&case);
+    let inside = if case.status == response.status {
+        String::new()
+    } else {
+        format!(" with an error of {} inside", case.status)
+    };
+    let redirected = (300..400).contains(&response.status).then(|| redirect(response));
+    let message = redirected.as_deref().unwrap_or(&case.refusal.message);
+    Verdict {
+        hint: hint_for(api, rule.outcome, response, &case.refusal).map(|after| Hint { after }),
+        stated_limit: quota::stated_limit(&case.refusal, rule.outcome),
+        limit_zero: rule.limit_zero,
+        ..verdict(
+            rule.outcome,
+            rule.action,
+            Some(response.status),
+            redact(message, response.secrets),
+            format!("HTTP {}{inside}: {}", response.status, rule.because),
+        )
+    }
+}
+
+fn redirect(response: &Response<'_>) -> String {
+    let to = response.headers.get(reqwest::header::LOCATION).and_then(|location| location.to_str().ok());
+    to.map_or_else(|| "a redirect to nowhere".to_owned(), |to| format!("redirected to {to}"))
+}
+
+/// The wait that the refusal asks for, where it can be believed: Gemini puts a `retryDelay` of seconds on a quota that
+/// comes back at midnight. Providers with rolling days (Groq, OpenAI) mean what they say.
+fn hint_for(api: Api, outcome: Outcome, response: &Response<'_>, refusal: &Refusal) -> Option<Duration> {
+    let waits = matches!(
+        outcome,
+        Outcome::RateLimitedMinute
+            | Outcome::TokensLimitedMinute
+            | Outcome::QuotaExhaustedDay
+            | Outcome::Overloaded
+            | Outcome::ServerError
+            | Outcome::Timeout
+    );
+    if !waits || (outcome == Outcome::QuotaExhaustedDay && (api == Api::Gemini || refusal.google)) {
+        return None;
+    }
+    hint::wait(&hint::Sources {
+        headers: response.headers,
+        quoted: &refusal.quoted_headers,
+        stated: refusal.stated_wait,
+        text: &refusal.lower,
+        about_tokens: outcome == Outcome::TokensLimitedMinute,
+        received: response.received,
+    })
+}

@@ -1,0 +1,99 @@
+//! Numbers in a refusal: limits that are stated, limits of nothing, and requests larger than any limit.
+
+use crate::domain::Outcome;
+
+use super::refusal::{Refusal, Violation};
+
+/// "Limit 30000, Requested 31538": more than the limit was asked for at once. Comes as 429 (OpenAI) and as 413 (Groq).
+pub(super) fn never_fits(refusal: &Refusal) -> bool {
+    let text = &refusal.lower;
+    text.match_indices("requested").any(|(at, word)| {
+        let requested = leading_number(&text[at + word.len()..]);
+        let limit = text[..at].rfind("limit").and_then(|at| leading_number(&text[at + "limit".len()..]));
+        matches!((limit, requested), (Some(limit), Some(requested)) if limit > 0 && requested > limit)
+    })
+}
+
+/// "limit: 0, model: …", or a quota whose value is 0. An absent value proves nothing.
+pub(super) fn limit_is_zero(refusal: &Refusal) -> bool {
+    let text = &refusal.lower;
+    refusal.violations.iter().any(|violation| violation.value == Some(0))
+        || text.match_indices("limit").any(|(at, word)| is_zero(&text[at + word.len()..]))
+}
+
+/// The limit behind this outcome, where the refusal states it: the smallest of its kind.
+pub(super) fn stated_limit(refusal: &Refusal, outcome: Outcome) -> Option<u64> {
+    let of_kind = |violation: &&Violation| {
+        let daily = violation.id.contains("perday");
+        match outcome {
+            Outcome::QuotaExhaustedDay => daily,
+            Outcome::TokensLimitedMinute => !daily && violation.id.contains("token"),
+            Outcome::RateLimitedMinute => !daily && violation.id.contains("request"),
+            _ => false,
+        }
+    };
+    refusal.violations.iter().filter(of_kind).filter_map(|violation| violation.value).min()
+}
+
+fn number_at(text: &str) -> &str {
+    text.trim_start_matches([':', '=', ' ', '"'])
+}
+
+/// The number right behind a word: ": 30,000", " 6000", "=20".
+fn leading_number(text: &str) -> Option<u64> {
+    let digits = number_at(text).chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(char::is_ascii_digit);
+    digits.take(19).collect::<String>().parse().ok()
+}
+
+/// Whether the number right behind a word is 0, and not the beginning of 0.5.
+fn is_zero(text: &str) -> bool {
+    let number = number_at(text);
+    let rest = number.trim_start_matches('0');
+    let goes_on = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    rest.len() < number.len() && !goes_on(rest) && !rest.strip_prefix('.').is_some_and(goes_on)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn words(text: &str) -> Refusal {
+        Refusal::from_value(&json!({"error": {"message": text}}))
+    }
+
+    #[test]
+    fn a_request_larger_than_the_whole_limit_never_fits() {
+        let cases = [
+            ("on tokens per min (TPM): \nLimit 30000, Requested 31538. \nThe input", true),
+            ("on tokens per minute (TPM): Limit 6,000, Requested 12,328, please", true),
+            ("(TPM): Limit 30000, Used 18928, Requested 11159. Please", false),
+            ("(TPM): Limit 30000, Used 18928, Requested 30000. Please", false),
+            ("(RPM): Limit 0, Used 0, Requested 1", false),
+            ("you requested 4120 tokens", false),
+            ("requested", false),
+        ];
+        for (text, want) in cases {
+            assert_eq!(never_fits(&words(text)), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_not_a_small_limit() {
+        let cases = [
+            ("free_tier_requests, limit: 0, model: gemini-2.0-flash", true),
+            ("Limit 0, Used 0, Requested 1", true),
+            ("limit: 0", true),
+            ("limit: 0.", true),
+            ("limit: 0.5", false),
+            ("limit: 05", false),
+            ("limit: 20, model", false),
+            ("limit: 100", false),
+            ("rate limit reached", false),
+        ];
+        for (text, want) in cases {
+            assert_eq!(limit_is_zero(&words(text)), want, "{text}");
+        }
+    }
+}

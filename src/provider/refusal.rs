@@ -1,0 +1,420 @@
+//! An error body, normalised: whatever its shape, its codes, words and quotas end up in the same fields.
+//!
+//! Shapes read: an `error` object or string (xAI, Ollama, LM Studio), a one-element array around it (Gemini's
+//! OpenAI-compatible surface), a flat `{object:"error", message, type, code}` (Mistral, old vLLM), `{message}`,
+//! `{detail}`, `base_resp` (MiniMax), and an upstream's error inside `error.metadata.raw` (OpenRouter). Codes may be
+//! numbers, strings, numeric strings or null.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::{hint, html};
+
+/// How deep wrappers may be nested; real ones are two deep.
+const MAX_DEPTH: u8 = 4;
+
+/// Most bytes of words that are looked at and kept before redaction.
+const MAX_WORDS: usize = 8 * 1024;
+
+/// A refusal's content, in no provider's shape.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Refusal {
+    /// The provider's words, raw: not yet redacted.
+    pub message: String,
+    /// Codes, types, statuses and reasons, each in plain form; for exact matches.
+    pub words: Vec<String>,
+    /// An HTTP status that the body itself claims.
+    pub inner_status: Option<u16>,
+    pub violations: Vec<Violation>,
+    /// A wait stated in a field of its own.
+    pub stated_wait: Option<Duration>,
+    /// Headers quoted inside the body.
+    pub quoted_headers: Vec<(String, String)>,
+    /// OpenRouter's moderation says what it flagged.
+    pub moderated: bool,
+    /// The shape is Google's: a status in capitals or `google.rpc` details.
+    pub google: bool,
+    /// Words and message in plain form, and in lower case as they stood; filled by `finish`.
+    pub plain: String,
+    pub lower: String,
+}
+
+/// One limit that a Google refusal names. `id` and `metric` are in lower case.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Violation {
+    pub id: String,
+    pub metric: String,
+    pub value: Option<u64>,
+}
+
+/// Lower case, `_`, `-` and white space folded to single spaces: "Insufficient-Quota" and "insufficient_quota" agree.
+pub(super) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '_' | '-') || c.is_whitespace() {
+            if !out.is_empty() && !out.ends_with(' ') {
+                out.push(' ');
+            }
+        } else {
+            out.extend(c.to_lowercase());
+        }
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+impl Refusal {
+    pub(super) fn from_value(value: &Value) -> Self {
+        let mut refusal = Self::default();
+        refusal.body(value, 0);
+        refusal.finish()
+    }
+
+    /// A body that is no JSON: a page, or plain words.
+    pub(super) fn from_text(body: &str) -> Self {
+        let mut refusal = Self::default();
+        let page = if html::is_page(body) { html::words(body, 64 * 1024) } else { String::new() };
+        refusal.say(if page.is_empty() { body } else { &page });
+        refusal.finish()
+    }
+
+    fn finish(mut self) -> Self {
+        let joined = format!("{} {}", self.words.join(" "), self.message);
+        self.plain = plain(&joined);
+        self.lower = self.message.to_lowercase();
+        self
+    }
+
+    pub(super) fn says(&self, any_of: &[&str]) -> bool {
+        any_of.iter().any(|term| self.plain.contains(term))
+    }
+
+    /// Whether a code, type, status or reason is exactly one of these, in plain form.
+    pub(super) fn is_called(&self, any_of: &[&str]) -> bool {
+        self.words.iter().any(|word| any_of.contains(&word.as_str()))
+    }
+
+    /// The top of a body, or what stands where one could stand.
+    fn body(&mut self, value: &Value, depth: u8) {
+        if depth > MAX_DEPTH {
+            return;
+        }
+        match value {
+            Value::Array(elements) => {
+                let error = elements.iter().find(|element| element.get("error").is_some()).or(elements.first());
+                if let Some(element) = error {
+                    self.body(element, depth + 1);
+                }
+            }
+            Value::String(text) => self.text(text, depth),
+            Value::Object(fields) => self.object(fields, depth),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Words, or JSON that was put into a string.
+    fn text(&mut self, text: &str, depth: u8) {
+        let inner = text.trim_start();
+        match inner.starts_with(['{', '[']).then(|| serde_json::from_str::<Value>(inner)) {
+            Some(Ok(value)) if depth < MAX_DEPTH => self.body(&value, depth + 1),
+            _ if html::is_page(text) => self.say(&html::words(text, 64 * 1024)),
+            _ => self.say(text),
+        }
+    }
+
+    fn object(&mut self, fields: &Map<String, Value>, depth: u8) {
+        self.own_fields(fields, depth);
+        for name in ["error", "errors", "base_resp", "innererror", "inner_error"] {
+            if let Some(inner) = fields.get(name) {
+                self.body(inner, depth + 1);
+            }
+        }
+        match fields.get("detail") {
+            Some(Value::String(text)) => self.text(text, depth),
+            // FastAPI's list of complaints.
+            Some(detail @ (Value::Array(_) | Value::Object(_))) => {
+                if detail.get("error").is_some() || detail.get("message").is_some() {
+                    self.body(detail, depth + 1);
+                } else {
+                    self.say(&detail.to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn own_fields(&mut self, fields: &Map<String, Value>, depth: u8) {
+        for name in ["code", "type", "status", "reason", "error_code", "http_code", "status_code", "raw_status_code"] {
+            match fields.get(name) {
+                Some(Value::String(word)) => self.code(word),
+                Some(Value::Number(number)) => self.number(number.as_i64()),
+                _ => {}
+            }
+        }
+        if fields.get("status").and_then(Value::as_str).is_some_and(is_google_status) {
+            self.google = true;
+        }
+        if let Some(code) = fields.get("status_code").filter(|_| fields.contains_key("status_msg")) {
+            self.minimax(code.as_i64().or_else(|| code.as_str()?.parse().ok()));
+        }
+        for name in ["message", "msg", "status_msg", "error_description"] {
+            if let Some(Value::String(text)) = fields.get(name) {
+                self.text(text, depth);
+            }
+        }
+        for name in ["retry_after", "retry_after_seconds", "retryAfter"] {
+            if let Some(wait) = fields.get(name).and_then(Value::as_f64) {
+                self.wait(Duration::try_from_secs_f64(wait).ok());
+            }
+        }
+        match fields.get("details") {
+            Some(Value::Array(details)) => details.iter().for_each(|detail| self.detail(detail, depth)),
+            Some(detail @ Value::Object(_)) => self.detail(detail, depth),
+            Some(Value::String(text)) => self.text(text, depth),
+            _ => {}
+        }
+        if let Some(Value::Object(metadata)) = fields.get("metadata") {
+            self.metadata(metadata, depth);
+        }
+    }
+
+    /// Google's `details[]` (order varies, any may be missing), or Anthropic's `details` object.
+    fn detail(&mut self, detail: &Value, depth: u8) {
+        let Value::Object(fields) = detail else { return };
+        if fields.get("@type").and_then(Value::as_str).is_some_and(|kind| kind.contains("google.rpc")) {
+            self.google = true;
+        }
+        for name in ["reason", "error_code", "code"] {
+            if let Some(Value::String(word)) = fields.get(name) {
+                self.code(word);
+            }
+        }
+        for violation in fields.get("violations").and_then(Value::as_array).into_iter().flatten() {
+            self.violations.push(Violation {
+                id: lower(violation.get("quotaId")),
+                metric: lower(violation.get("quotaMetric")),
+                value: violation.get("quotaValue").and_then(number),
+            });
+        }
+        match fields.get("retryDelay") {
+            Some(Value::String(text)) => self.wait(hint::retry_delay(text)),
+            Some(Value::Object(delay)) => {
+                let part = |name| delay.get(name).and_then(number).unwrap_or(0);
+                let nanos = u32::try_from(part("nanos")).unwrap_or(0).min(999_999_999);
+                self.wait(Some(Duration::new(part("seconds"), nanos)));
+            }
+            _ => {}
+        }
+        if let Some(Value::Object(metadata)) = fields.get("metadata") {
+            self.metadata(metadata, depth);
+        }
+    }
+
+    /// OpenRouter's `metadata`, and that of Google's ErrorInfo.
+    fn metadata(&mut self, metadata: &Map<String, Value>, depth: u8) {
+        if let Some(raw) = metadata.get("raw") {
+            self.body(raw, depth + 1);
+        }
+        if let Some(Value::Object(headers)) = metadata.get("headers") {
+            for (name, value) in headers {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                self.quoted_headers.push((name.clone(), value));
+            }
+        }
+        if let Some(Value::String(source)) = metadata.get("limit_source") {
+            self.code(source);
+        }
+        let flagged = |name| metadata.get(name).is_some_and(|value| !value.is_null());
+        self.moderated |= flagged("reasons") || flagged("flagged_input") || flagged("moderation");
+        if metadata.contains_key("quota_limit") || metadata.contains_key("quota_limit_value") {
+            self.violations.push(Violation {
+                id: lower(metadata.get("quota_limit")),
+                metric: lower(metadata.get("quota_metric")),
+                value: metadata.get("quota_limit_value").and_then(number),
+            });
+        }
+    }
+
+    fn code(&mut self, word: &str) {
+        let word = word.trim();
+        if word.is_empty() || word.len() > 200 {
+            return;
+        }
+        self.number(word.parse().ok());
+        let word = plain(word);
+        if !self.words.contains(&word) {
+            self.words.push(word);
+        }
+    }
+
+    /// A numeric code: an HTTP status where it can be one.
+    fn number(&mut self, code: Option<i64>) {
+        let status = code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
+        self.inner_status = self.inner_status.or(status);
+    }
+
+    /// MiniMax's own codes (platform.minimax.io, errorcode.md), as the HTTP status that says the same.
+    fn minimax(&mut self, code: Option<i64>) {
+        let (status, word) = match code {
+            Some(1000 | 1013 | 1024 | 1033) => (500, ""),
+            Some(1001) => (504, ""),
+            Some(1002 | 1041 | 2045 | 2056) => (429, ""),
+            Some(1004 | 2049) => (401, ""),
+            Some(1008) => (402, ""),
+            Some(1026 | 1027) => (400, "content filter"),
+            Some(1039) => (429, "tokens"),
+            Some(2013 | 2048) => (400, ""),
+            _ => return,
+        };
+        self.inner_status = Some(status);
+        self.code(word);
+    }
+
+    fn wait(&mut self, wait: Option<Duration>) {
+        self.stated_wait = self.stated_wait.max(wait);
+    }
+
+    /// Adds to the message what it doesn't say already.
+    fn say(&mut self, text: &str) {
+        let text = text.trim();
+        let room = MAX_WORDS.saturating_sub(self.message.len());
+        if text.is_empty() || room < 16 || self.message.contains(text) {
+            return;
+        }
+        if !self.message.is_empty() {
+            self.message.push_str(": ");
+        }
+        let mut end = text.len().min(room);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.message.push_str(&text[..end]);
+        // Surfaces of MiniMax that speak another API keep its code at the end of the words: "… (1008)".
+        if let Some(code) = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map(|(_, code)| code)
+            && code.len() == 4
+        {
+            self.minimax(code.parse().ok());
+        }
+    }
+}
+
+fn is_google_status(word: &str) -> bool {
+    const STATUSES: [&str; 11] = [
+        "INVALID_ARGUMENT",
+        "FAILED_PRECONDITION",
+        "PERMISSION_DENIED",
+        "NOT_FOUND",
+        "RESOURCE_EXHAUSTED",
+        "UNAUTHENTICATED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+        "CANCELLED",
+        "UNKNOWN",
+    ];
+    STATUSES.contains(&word)
+}
+
+fn lower(value: Option<&Value>) -> String {
+    value.and_then(Value::as_str).map(str::to_ascii_lowercase).unwrap_or_default()
+}
+
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// Whether a 2xx body is an error in disguise: it says so, and holds no answer.
+pub(super) fn is_error(body: &Value) -> bool {
+    let has = |name: &str| match body.get(name) {
+        None | Some(Value::Null) => false,
+        Some(Value::Array(elements)) => !elements.is_empty(),
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(_) => true,
+    };
+    let is_typed = |name: &str| body.get(name).and_then(Value::as_str) == Some("error");
+    let minimax = body.get("base_resp").and_then(|base| base.get("status_code")).and_then(number_or_text);
+    if has("choices") || has("candidates") || has("content") {
+        return false;
+    }
+    has("error") || has("errors") || is_typed("object") || is_typed("type") || minimax.is_some_and(|code| code != 0)
+}
+
+fn number_or_text(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_shape_yields_the_same_message_and_code() {
+        let bodies = [
+            json!({"error": {"message": "m", "code": "c_d"}}),
+            json!([{"error": {"message": "m", "code": "c_d"}}]),
+            json!({"error": "m", "code": "c_d"}),
+            json!({"object": "error", "message": "m", "code": "c_d"}),
+            json!({"message": "m", "code": "c_d"}),
+            json!({"detail": "m", "code": "c_d"}),
+            json!({"errors": [{"message": "m", "code": "c_d"}]}),
+            json!({"error": {"error": {"message": "m", "code": "C-D"}}}),
+            json!({"error": {"metadata": {"raw": "{\"error\":{\"message\":\"m\",\"code\":\"c_d\"}}"}}}),
+            json!({"error": {"metadata": {"raw": {"error": {"message": "m", "type": "c_d"}}}}}),
+            json!("{\"error\":{\"message\":\"m\",\"code\":\"c_d\"}}"),
+        ];
+        for body in bodies {
+            let refusal = Refusal::from_value(&body);
+            assert_eq!(refusal.message, "m", "{body}");
+            assert!(refusal.is_called(&["c d"]), "{body}");
+        }
+    }
+
+    #[test]
+    fn codes_may_be_numbers_strings_or_null() {
+        for code in [json!(429), json!("429"), json!(" 429 ")] {
+            assert_eq!(Refusal::from_value(&json!({"error": {"code": code}})).inner_status, Some(429));
+        }
+        for code in [json!(null), json!("1300"), json!(200), json!({}), json!(-1)] {
+            assert_eq!(Refusal::from_value(&json!({"error": {"code": code}})).inner_status, None);
+        }
+    }
+
+    #[test]
+    fn an_upstreams_words_follow_the_relays() {
+        let body = json!({"error": {"message": "Provider returned error", "metadata": {"raw": "out of luck"}}});
+        assert_eq!(Refusal::from_value(&body).message, "Provider returned error: out of luck");
+    }
+
+    #[test]
+    fn nesting_without_end_is_not_followed() {
+        let mut body = json!({"message": "deep"});
+        for _ in 0..100 {
+            body = json!({"error": body});
+        }
+        assert_eq!(Refusal::from_value(&body).message, "");
+    }
+
+    #[test]
+    fn errors_under_2xx_are_told_from_answers() {
+        let errors = [
+            json!({"error": {"message": "x"}}),
+            json!({"error": "x", "choices": []}),
+            json!({"choices": null, "base_resp": {"status_code": 1002}}),
+            json!({"choices": null, "base_resp": {"status_code": "1002"}}),
+            json!({"object": "error", "message": "x"}),
+        ];
+        let answers = [
+            json!({"error": null, "choices": [{}]}),
+            json!({"error": {"message": "late"}, "choices": [{}]}),
+            json!({"choices": [{}], "base_resp": {"status_code": 0}}),
+            json!({"candidates": []}),
+            json!({}),
+            json!([1]),
+        ];
+        assert!(errors.iter().all(is_error));
+        assert!(!answers.iter().any(is_error));
+    }
+}

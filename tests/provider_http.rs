@@ -1,0 +1,286 @@
+//! The client over real sockets: what is sent, and what becomes of connections that misbehave.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+use std::{net::SocketAddr, time::Duration};
+
+use cascadeck::{
+    domain::{Action, Api, Image, Outcome, Part, Provider, Request, Verdict},
+    provider::{Call, Client, Endpoint},
+};
+use secrecy::SecretString;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// A deadline that no test reaches.
+const LONG: Duration = Duration::from_mins(1);
+
+const SECRET: &str = "sesame-0123456789";
+
+const GEMINI_OK: &str = r#"{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}"#;
+
+/// What a server does with one connection, once it has read the request.
+enum Turn {
+    Answer(String),
+    /// Sends this, then closes at once.
+    BreakAfter(String),
+    /// Sends this, then keeps the connection open and says nothing more.
+    StallAfter(String),
+    /// Sends this, then this for ever.
+    Flood(String, Vec<u8>),
+}
+
+fn http(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+}
+
+/// Reads one HTTP request, body included, as text.
+async fn request_of(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4_096];
+    loop {
+        let read = stream.read(&mut buffer).await.unwrap();
+        bytes.extend_from_slice(&buffer[..read]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return text;
+            }
+        }
+        assert!(read > 0, "the client closed in the middle of its request");
+    }
+}
+
+/// A server that takes one connection per turn, and gives back the requests it read.
+async fn serve(turns: Vec<Turn>) -> (SocketAddr, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut requests = Vec::new();
+        for turn in turns {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            requests.push(request_of(&mut stream).await);
+            match turn {
+                Turn::Answer(text) => {
+                    stream.write_all(text.as_bytes()).await.unwrap();
+                    stream.shutdown().await.unwrap();
+                }
+                Turn::BreakAfter(text) => {
+                    stream.write_all(text.as_bytes()).await.unwrap();
+                }
+                Turn::StallAfter(text) => {
+                    stream.write_all(text.as_bytes()).await.unwrap();
+                    // Until the client gives up.
+                    let _ = stream.read(&mut [0; 16]).await;
+                }
+                Turn::Flood(text, chunk) => {
+                    stream.write_all(text.as_bytes()).await.unwrap();
+                    while stream.write_all(&chunk).await.is_ok() {}
+                }
+            }
+        }
+        requests
+    });
+    (address, task)
+}
+
+fn client() -> Client {
+    Client::new(Duration::from_secs(5), LONG).unwrap()
+}
+
+fn endpoint(api: Api, address: SocketAddr) -> Endpoint {
+    let provider = Provider { name: "p".to_owned(), api, base_url: format!("http://{address}"), headers: Vec::new() };
+    Endpoint::new(provider, Some(SecretString::from(SECRET))).unwrap()
+}
+
+async fn ask_with(client: &Client, api: Api, address: SocketAddr, request: &Request, total: Duration) -> Verdict {
+    let call = Call { model: "m-1", request, max_output: Some(64), total_timeout: total };
+    client.attempt(&endpoint(api, address), call).await
+}
+
+async fn ask(api: Api, address: SocketAddr) -> Verdict {
+    // In a task of its own, as the engine runs it.
+    let attempt = async move { ask_with(&client(), api, address, &Request::text("hello"), LONG).await };
+    tokio::spawn(attempt).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_api_is_spoken_with_the_key_in_a_header_and_never_in_the_url() {
+    let openai_ok = r#"{"model":"m-1b","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
+    let anthropic_ok = r#"{"content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn"}"#;
+    let cases = [
+        (
+            Api::Gemini,
+            GEMINI_OK,
+            "POST /v1beta/models/m-1:generateContent HTTP/1.1",
+            "x-goog-api-key: sesame-0123456789",
+        ),
+        (Api::OpenAi, openai_ok, "POST /v1/chat/completions HTTP/1.1", "authorization: Bearer sesame-0123456789"),
+        (Api::Anthropic, anthropic_ok, "POST /v1/messages HTTP/1.1", "x-api-key: sesame-0123456789"),
+    ];
+    for (api, body, line, header) in cases {
+        let (address, server) = serve(vec![Turn::Answer(http("200 OK", "", body))]).await;
+        let verdict = ask(api, address).await;
+        assert_eq!(verdict.outcome, Outcome::Ok, "{verdict:?}");
+        assert_eq!(verdict.answer.unwrap().text, "hi");
+        let request = server.await.unwrap().remove(0);
+        let (head, sent) = request.split_once("\r\n\r\n").unwrap();
+        assert_eq!(head.lines().next(), Some(line));
+        assert!(head.lines().any(|found| found == header), "{head}");
+        assert!(head.contains("content-type: application/json"));
+        assert_eq!(head.contains("anthropic-version: 2023-06-01"), api == Api::Anthropic);
+        assert_eq!(request.matches(SECRET).count(), 1);
+        assert!(serde_json::from_str::<serde_json::Value>(sent).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let location = format!("location: http://{}/v1?key={SECRET}\r\n", elsewhere.local_addr().unwrap());
+    for status in ["301 Moved Permanently", "307 Temporary Redirect"] {
+        let (address, _server) = serve(vec![Turn::Answer(http(status, &location, ""))]).await;
+        let verdict = ask(Api::OpenAi, address).await;
+        assert_eq!((verdict.outcome, verdict.action), (Outcome::MalformedResponse, Action::Retry));
+        assert!(verdict.because.contains("redirect") && !verdict.message.contains(SECRET), "{verdict:?}");
+    }
+    assert!(elsewhere.accept().is_err(), "somebody followed the redirect");
+}
+
+#[tokio::test]
+async fn a_refusal_is_read_and_its_echo_of_the_key_is_not_kept() {
+    let body = format!(r#"{{"error":{{"code":403,"message":"Consumer '{SECRET}' has been suspended."}}}}"#);
+    let (address, _server) = serve(vec![Turn::Answer(http("403 Forbidden", "", &body))]).await;
+    let verdict = ask(Api::Gemini, address).await;
+    assert_eq!((verdict.outcome, verdict.status), (Outcome::KeyForbidden, Some(403)));
+    assert_eq!(verdict.message, "Consumer '[redacted]' has been suspended.");
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout_before_and_within_an_answer() {
+    for begun in ["", "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"cand"] {
+        let (address, _server) = serve(vec![Turn::StallAfter(begun.to_owned())]).await;
+        let impatient = Client::new(Duration::from_secs(5), Duration::from_millis(100)).unwrap();
+        let verdict = ask_with(&impatient, Api::Gemini, address, &Request::text("hello"), LONG).await;
+        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, Action::Retry), "{verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_whole_attempt_has_a_deadline() {
+    let (address, _server) = serve(vec![Turn::StallAfter(String::new())]).await;
+    let verdict = ask_with(&client(), Api::Gemini, address, &Request::text("hello"), Duration::from_millis(100)).await;
+    assert_eq!(verdict.outcome, Outcome::Timeout, "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_the_servers_failure() {
+    for begun in ["", "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"candidates\":["] {
+        let (address, _server) = serve(vec![Turn::BreakAfter(begun.to_owned())]).await;
+        let verdict = ask(Api::Gemini, address).await;
+        assert_eq!((verdict.outcome, verdict.status), (Outcome::ServerError, None), "{verdict:?}");
+        assert!(!verdict.message.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_counts_even_where_its_body_breaks_off() {
+    let begun = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 9\r\ncontent-length: 500\r\n\r\n{\"err";
+    let (address, _server) = serve(vec![Turn::BreakAfter(begun.to_owned())]).await;
+    let verdict = ask(Api::Gemini, address).await;
+    assert_eq!(verdict.outcome, Outcome::RateLimitedMinute);
+    assert_eq!(verdict.hint.unwrap().after, Duration::from_secs(9));
+}
+
+#[tokio::test]
+async fn an_endless_body_is_not_read_to_the_end() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[".to_owned();
+    let (address, _server) = serve(vec![Turn::Flood(head, vec![b' '; 1 << 20])]).await;
+    let verdict = ask(Api::Gemini, address).await;
+    assert_eq!(verdict.outcome, Outcome::MalformedResponse, "{verdict:?}");
+    assert!(verdict.because.contains("32 MiB"), "{}", verdict.because);
+}
+
+#[tokio::test]
+async fn where_nobody_listens_nothing_was_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let verdict = ask(Api::OpenAi, address).await;
+    assert_eq!((verdict.outcome, verdict.action, verdict.status), (Outcome::ClientTrouble, Action::Retry, None));
+    assert!(verdict.message.contains(&address.to_string()), "{}", verdict.message);
+    assert!(verdict.message.contains("refused"), "{}", verdict.message);
+}
+
+#[tokio::test]
+async fn health_in_place_of_an_answer_is_no_answer() {
+    let (address, _server) = serve(vec![Turn::Answer(http("200 OK", "", r#"{"status":"ok"}"#))]).await;
+    assert_eq!(ask(Api::OpenAi, address).await.outcome, Outcome::MalformedResponse);
+}
+
+#[tokio::test]
+async fn pictures_are_read_when_they_are_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dot.jpg");
+    // A PNG by its bytes, whatever its name says.
+    let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde";
+    std::fs::write(&path, png).unwrap();
+    let mut request = Request::text("caption");
+    request.messages[0].parts.push(Part::Image(Image::File(path.clone())));
+    let (address, server) = serve(vec![Turn::Answer(http("200 OK", "", GEMINI_OK))]).await;
+    let verdict = ask_with(&client(), Api::Gemini, address, &request, LONG).await;
+    assert_eq!(verdict.outcome, Outcome::Ok);
+    assert!(server.await.unwrap()[0].contains(r#"{"inlineData":{"mimeType":"image/png","data":"iVBORw0KGgo"#));
+
+    std::fs::remove_file(&path).unwrap();
+    let verdict = ask_with(&client(), Api::Gemini, address, &request, LONG).await;
+    assert_eq!((verdict.outcome, verdict.action, verdict.status), (Outcome::UnreadableInput, Action::FailItem, None));
+    assert!(verdict.message.contains("dot.jpg"), "{}", verdict.message);
+}
+
+#[tokio::test]
+async fn what_an_api_cannot_say_is_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut request = Request::text("hello");
+    request.params.seed = Some(1);
+    let address = listener.local_addr().unwrap();
+    let verdict = ask_with(&client(), Api::Anthropic, address, &request, LONG).await;
+    assert_eq!((verdict.outcome, verdict.action), (Outcome::NoRoute, Action::NextModel));
+    assert!(verdict.message.contains("seed"));
+}
+
+#[tokio::test]
+async fn models_are_listed_page_by_page() {
+    let first = r#"{"models":[{"name":"models/a"},{"name":"models/b"}],"nextPageToken":"t&2"}"#;
+    let second = r#"{"models":[{"name":"models/c"}]}"#;
+    let close = "connection: close\r\n";
+    let (address, server) =
+        serve(vec![Turn::Answer(http("200 OK", close, first)), Turn::Answer(http("200 OK", close, second))]).await;
+    let models = client().list_models(&endpoint(Api::Gemini, address), LONG).await;
+    assert_eq!(models.unwrap(), ["a", "b", "c"]);
+    let requests = server.await.unwrap();
+    assert!(requests[0].starts_with("GET /v1beta/models?pageSize=1000 HTTP/1.1"));
+    assert!(requests[1].starts_with("GET /v1beta/models?pageSize=1000&pageToken=t%262 HTTP/1.1"));
+
+    let list = r#"{"object":"list","data":[{"id":"x"},{"id":"y"}]}"#;
+    let (address, _server) = serve(vec![Turn::Answer(http("200 OK", "", list))]).await;
+    let models = client().list_models(&endpoint(Api::OpenAi, address), LONG).await;
+    assert_eq!(models.unwrap(), ["x", "y"]);
+
+    for (status, body, outcome) in [
+        ("401 Unauthorized", r#"{"error":{"message":"no"}}"#, Outcome::InvalidKey),
+        ("200 OK", r#"{"status":"ok"}"#, Outcome::MalformedResponse),
+        ("200 OK", "<html></html>", Outcome::MalformedResponse),
+    ] {
+        let (address, _server) = serve(vec![Turn::Answer(http(status, "", body))]).await;
+        let verdict = client().list_models(&endpoint(Api::OpenAi, address), LONG).await;
+        assert_eq!(verdict.unwrap_err().outcome, outcome);
+    }
+}
