@@ -5,19 +5,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::{Command, Page, Query, Snapshot};
+pub use crate::store::Ask;
 
 /// A command and where its answer goes: what was done, or why not, in words for the operator.
 #[derive(Debug)]
 pub struct Order {
     pub command: Command,
     pub reply: oneshot::Sender<Result<String, String>>,
-}
-
-/// A query and where its page goes.
-#[derive(Debug)]
-pub struct Ask {
-    pub query: Query,
-    pub reply: oneshot::Sender<Result<Page, String>>,
 }
 
 /// Cheap to clone; every front end, also several at once, holds its own.

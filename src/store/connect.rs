@@ -1,0 +1,65 @@
+//! Connections to `run.db`: one that writes, any number that only read, all with bounded memory.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{error::StoreError, run_dir, run_dir::RunDir, schema};
+
+/// Another process can hold the database only for moments (a reader that recovers the log, a checkpoint).
+pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// Pages of log (4 KiB each) after which a commit moves them into the database.
+const CHECKPOINT_PAGES: i64 = 4_000;
+/// The log is cut back to this many bytes when it starts over.
+const LOG_KEPT: i64 = 64 << 20;
+const WRITER_CACHE_KIB: i64 = 8 << 10;
+const READER_CACHE_KIB: i64 = 2 << 10;
+const STATEMENTS: usize = 64;
+
+/// The one connection that writes. Creates an empty database, for its owner alone, where there is none.
+pub(super) fn writer(dir: &RunDir) -> Result<Connection, StoreError> {
+    let path = dir.database();
+    // SQLite would create the file readable by everyone; its log and shared memory take after this file.
+    // No descriptor of the database may be closed later: that would drop SQLite's own locks on it.
+    if !path.exists() {
+        run_dir::private().open(&path).map_err(|error| StoreError::file("create", &path, error))?;
+    }
+    let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB)?;
+    let in_file = |error: rusqlite::Error| StoreError::from(error).in_file(&path);
+    // Before anything is changed: it may be somebody else's.
+    schema::version(&conn, dir).map_err(|error| error.in_file(&path))?;
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(in_file)?;
+    if mode != "wal" {
+        let error = std::io::Error::other("the file system has no shared memory, a run needs a local one");
+        return Err(StoreError::file("use the run's database", &path, error));
+    }
+    let configure = || -> rusqlite::Result<()> {
+        // Commits write the log, `Durability` decides when it is synced.
+        conn.pragma_update(None, "synchronous", "NORMAL")?;
+        conn.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
+        conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))
+    };
+    configure().map_err(in_file)?;
+    Ok(conn)
+}
+
+/// A connection that can't write, for this process or another, also while the run goes on.
+pub(super) fn reader(dir: &RunDir) -> Result<Connection, StoreError> {
+    if !dir.holds_a_run() {
+        return Err(StoreError::NotARun { dir: dir.path().to_owned() });
+    }
+    let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB)?;
+    schema::check(&conn, dir).map_err(|error| error.in_file(dir.database()))?;
+    Ok(conn)
+}
+
+fn open(dir: &RunDir, access: OpenFlags, cache_kib: i64) -> Result<Connection, StoreError> {
+    let configured = || -> rusqlite::Result<Connection> {
+        let conn = Connection::open_with_flags(dir.database(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        conn.busy_timeout(BUSY)?;
+        conn.pragma_update(None, "cache_size", -cache_kib)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(conn)
+    };
+    configured().map_err(|error| StoreError::from(error).in_file(dir.database()))
+}

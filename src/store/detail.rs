@@ -1,0 +1,134 @@
+//! One item whole: its prompt, its answer, and every attempt at it.
+
+use rusqlite::{OptionalExtension as _, Row};
+
+use super::{
+    error::StoreError,
+    items::{ItemWindows, in_flight},
+    open::parse,
+    resume::outcome_named,
+};
+use crate::domain::{AttemptRow, Image, ItemDetail, ItemSpec, Money, Part, Request, ResultLine, Speaker, Usage, Wall};
+
+pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
+    let sent = in_flight(windows.conn())?.contains(&seq);
+    let Some(row) = windows.row(seq, sent)? else { return Ok(None) };
+    let conn = windows.conn();
+    let (line, body, result): (i64, String, Option<String>) = conn
+        .prepare_cached(
+            "SELECT items.line, payload.body, results.line
+             FROM items JOIN payload USING (seq) JOIN progress USING (seq)
+                  LEFT JOIN results ON results.n = progress.result
+             WHERE items.seq = ?1",
+        )?
+        .query_row([seq as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?
+        .ok_or_else(|| StoreError::Contradiction(format!("item {seq} has no body")))?;
+    let spec: ItemSpec = parse(&body, "an item")?;
+    let result: Option<ResultLine> = result.map(|line| parse(&line, "a result")).transpose()?;
+    let attempts = attempts(conn, seq)?;
+    let (output, finish_reason, model_version) =
+        result.map_or((None, None, None), |line| (line.output, line.finish_reason, line.model_version));
+    Ok(Some(ItemDetail {
+        row,
+        line: line as u64,
+        system: spec.request.system.clone(),
+        prompt: prompt(&spec.request),
+        pictures: spec.request.images().map(picture).collect(),
+        output,
+        finish_reason,
+        model_version,
+        usage: attempts.iter().fold(Usage::default(), |sum, attempt| Usage {
+            input_tokens: sum.input_tokens + attempt.usage.input_tokens,
+            output_tokens: sum.output_tokens + attempt.usage.output_tokens,
+            thinking_tokens: sum.thinking_tokens + attempt.usage.thinking_tokens,
+        }),
+        cost: attempts.iter().map(|attempt| attempt.cost).sum(),
+        attempts,
+        rule: None,
+    }))
+}
+
+fn attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT key, model, sent_at, latency_ms, outcome, status, message, input_tokens, output_tokens,
+                thinking_tokens, cost
+         FROM attempts JOIN routes ON routes.id = attempts.route WHERE seq = ?1 ORDER BY attempt",
+    )?;
+    let mut rows = statement.query([seq as i64])?;
+    let mut attempts = Vec::new();
+    while let Some(row) = rows.next()? {
+        attempts.push(attempt(row, attempts.len() as u32 + 1)?);
+    }
+    Ok(attempts)
+}
+
+fn attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
+    let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
+    Ok(AttemptRow {
+        number,
+        key: row.get(0)?,
+        model: row.get(1)?,
+        sent_at: Wall(row.get(2)?),
+        latency_ms: count(3)?,
+        outcome: outcome_named(&row.get::<_, String>(4)?)?,
+        status: row.get(5)?,
+        message: row.get(6)?,
+        usage: Usage { input_tokens: count(7)?, output_tokens: count(8)?, thinking_tokens: count(9)? },
+        cost: Money(count(10)?),
+    })
+}
+
+/// A single question as it is; a conversation with its speakers.
+fn prompt(request: &Request) -> String {
+    let alone = request.messages.len() == 1;
+    let turns = request.messages.iter().map(|message| {
+        let parts: Vec<_> = message
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::Text(text) => text.clone(),
+                Part::Image(image) => format!("[picture {}]", picture(image)),
+            })
+            .collect();
+        let text = parts.join("\n");
+        match message.speaker {
+            _ if alone => text,
+            Speaker::User => format!("user: {text}"),
+            Speaker::Assistant => format!("assistant: {text}"),
+        }
+    });
+    turns.collect::<Vec<_>>().join("\n\n")
+}
+
+fn picture(image: &Image) -> String {
+    match image {
+        Image::File(path) => path.display().to_string(),
+        Image::Inline { mime, .. } => format!("{mime}, inline"),
+        Image::Url(url) => url.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Message;
+
+    #[test]
+    fn a_conversation_names_its_speakers_and_a_question_does_not() {
+        let message = |speaker, text: &str| Message { speaker, parts: vec![Part::Text(text.into())] };
+        assert_eq!(prompt(&Request::text("Why?")), "Why?");
+        let talk = Request {
+            messages: vec![message(Speaker::User, "Why?"), message(Speaker::Assistant, "Because.")],
+            ..Request::default()
+        };
+        assert_eq!(prompt(&talk), "user: Why?\n\nassistant: Because.");
+    }
+
+    #[test]
+    fn pictures_stand_in_their_place() {
+        let parts = vec![Part::Text("Describe:".into()), Part::Image(Image::File("cat.png".into()))];
+        let request = Request { messages: vec![Message { speaker: Speaker::User, parts }], ..Request::default() };
+        assert_eq!(prompt(&request), "Describe:\n[picture cat.png]");
+    }
+}

@@ -1,0 +1,165 @@
+//! What can go wrong with a run's record, as sentences an operator can act on.
+
+use std::{fmt, io, path::PathBuf};
+
+use super::pins::PinChange;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(
+        "{} is in use by {}: one process owns a run at a time. Watch it with `cascadeck status {}`, stop that process, or choose another --run-dir",
+        dir.display(), holder_words(*holder), dir.display()
+    )]
+    InUse { dir: PathBuf, holder: Option<u32> },
+
+    #[error("{} holds no run (there is no run.db in it): check the path, or start one with `cascadeck run INPUT --run-dir`", dir.display())]
+    NotARun { dir: PathBuf },
+
+    #[error("{} is not a cascadeck run's database: move it away, or choose another --run-dir", path.display())]
+    Foreign { path: PathBuf },
+
+    #[error(
+        "{} was written by a newer cascadeck (its schema is version {found}, this program knows up to {known}): update cascadeck to go on with this run",
+        path.display()
+    )]
+    NewerSchema { path: PathBuf, found: u32, known: u32 },
+
+    #[error(
+        "{} was written by an older cascadeck (its schema is version {found}, this program reads {known}): `cascadeck run` on it brings it forward",
+        path.display()
+    )]
+    OlderSchema { path: PathBuf, found: u32, known: u32 },
+
+    #[error(
+        "{} has results in it, but there is no run.db beside it to say where they are from: move the file away, or choose another --run-dir",
+        results.display()
+    )]
+    Orphaned { results: PathBuf },
+
+    #[error(
+        "{} was begun with other settings, and its answers would not be comparable:{}\nGo on with the old settings, or choose another --run-dir",
+        dir.display(), changes_words(changes)
+    )]
+    Pinned { dir: PathBuf, changes: Vec<PinChange> },
+
+    #[error("can't {doing} {}: {source}{}", path.display(), io_advice(source))]
+    File { doing: &'static str, path: PathBuf, source: io::Error },
+
+    #[error("the run's database {} refused: {source}{}", path.display(), database_advice(source))]
+    Database { path: PathBuf, source: rusqlite::Error },
+
+    #[error(
+        "{what} in the run's database can't be read back: {source}. The file may be damaged; restore it from a copy, or start anew in another --run-dir"
+    )]
+    Record { what: String, source: serde_json::Error },
+
+    /// A group that contradicts the record (an item ended twice, an answer to nothing): a fault of the
+    /// program. The group is refused whole, so that the record stays right.
+    #[error("the run's record refused a contradiction: {0}. This is a fault in cascadeck; nothing wrong was written")]
+    Contradiction(String),
+
+    #[error("the run's database is closed")]
+    Closed,
+}
+
+impl StoreError {
+    pub(super) fn file(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::File { doing, path: path.into(), source }
+    }
+
+    pub(super) fn record(what: impl Into<String>, source: serde_json::Error) -> Self {
+        Self::Record { what: what.into(), source }
+    }
+
+    /// Names the database's full path where an inner function only knew that it was `run.db`.
+    #[must_use]
+    pub(super) fn in_file(self, path: impl Into<PathBuf>) -> Self {
+        match self {
+            Self::Database { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
+                Self::Foreign { path: path.into() }
+            }
+            Self::Database { source, .. } => Self::Database { path: path.into(), source },
+            other => other,
+        }
+    }
+
+    /// The disk or the file system is in the way, and the same may well work later: the run holds.
+    pub const fn is_disk_trouble(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Database { .. })
+    }
+
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::File { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Database { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(source: rusqlite::Error) -> Self {
+        Self::Database { path: PathBuf::from("run.db"), source }
+    }
+}
+
+const FREE_SPACE: &str = ". Free some space: nothing is lost, the run goes on from where it stands";
+
+fn io_advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FREE_SPACE,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ". Give yourself permission to write there, or choose another --run-dir"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => ". Choose another --run-dir",
+        _ => "",
+    }
+}
+
+fn database_advice(source: &rusqlite::Error) -> &'static str {
+    use rusqlite::ErrorCode;
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => FREE_SPACE,
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            ". Its directory and the files run.db-wal and run.db-shm beside it must be writable, on a local disk"
+        }
+        Some(ErrorCode::SystemIoFailure) => ". Look at the disk and its file system (a full quota, a file size limit)",
+        Some(ErrorCode::DatabaseCorrupt) => {
+            ". Restore the run's directory from a copy, or start anew in another --run-dir"
+        }
+        _ => "",
+    }
+}
+
+fn holder_words(holder: Option<u32>) -> impl fmt::Display {
+    holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+fn changes_words(changes: &[PinChange]) -> String {
+    let lines: Vec<_> = changes.iter().map(|change| format!("\n  {change}")).collect();
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_refuses_comes_with_what_to_do() {
+        let io = |kind: io::ErrorKind| StoreError::file("append to", "/runs/a/results.jsonl", kind.into());
+        let sql = |code| StoreError::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
+        let cases = [
+            (io(io::ErrorKind::StorageFull), "/runs/a/results.jsonl", "Free some space"),
+            (io(io::ErrorKind::PermissionDenied), "can't append to", "another --run-dir"),
+            (sql(rusqlite::ffi::SQLITE_FULL).in_file("/runs/a/run.db"), "/runs/a/run.db", "Free some space"),
+            (sql(rusqlite::ffi::SQLITE_READONLY), "run.db", "must be writable"),
+            (sql(rusqlite::ffi::SQLITE_IOERR), "run.db", "Look at the disk"),
+            (sql(rusqlite::ffi::SQLITE_CORRUPT), "run.db", "Restore"),
+        ];
+        for (error, what, advice) in cases {
+            assert!(error.is_disk_trouble());
+            let words = error.to_string();
+            assert!(words.contains(what) && words.contains(advice), "{words}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Rows of the input become items: new ones are added, known ones recognised, changed ones named.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{
+    error::StoreError,
+    group::Group,
+    op::Queued,
+    schema::{DONE, WAITING},
+};
+use crate::domain::{ItemSpec, Seq, Traits};
+
+/// What happens to a row whose id is known but whose request is another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnChanged {
+    /// Nothing is written; the row is named in the answer.
+    Report,
+    /// The new request takes the old one's place and waits, whatever became of the old one.
+    Replace,
+}
+
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Ingested {
+    /// New items, and replaced ones, in the order of the rows.
+    pub added: Vec<Queued>,
+    /// Rows that were there already, unchanged.
+    pub skipped: u64,
+    pub changed: Vec<ChangedItem>,
+    /// Traits seen for the first time.
+    pub traits: Vec<(u32, Traits)>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChangedItem {
+    pub seq: Seq,
+    pub id: String,
+    /// Where the row stands now.
+    pub line: u64,
+}
+
+pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnChanged) -> Result<Ingested, StoreError> {
+    let mut ingested = Ingested::default();
+    let traits_before = group.new_traits.len();
+    for spec in specs {
+        let hash = hash_bytes(spec)?;
+        let seq = group.tallies.items + 1;
+        let is_new = group.run(
+            "INSERT INTO items(seq, id, line, hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT(id) DO NOTHING",
+            params![seq as i64, spec.id, spec.line as i64, hash],
+        )? == 1;
+        if is_new {
+            ingested.added.push(add(group, seq, spec)?);
+            continue;
+        }
+        let (seq, known) = group
+            .conn
+            .prepare_cached("SELECT seq, hash FROM items WHERE id = ?1")?
+            .query_row([&spec.id], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, [u8; 16]>(1)?)))?;
+        if known == hash {
+            ingested.skipped += 1;
+            continue;
+        }
+        if on_changed == OnChanged::Replace {
+            ingested.added.push(replace(group, seq, spec, hash)?);
+        }
+        ingested.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line });
+    }
+    if group.new_traits.len() > traits_before {
+        let mut traits: Vec<_> = group.new_traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();
+        traits.sort_unstable_by_key(|(id, _)| *id);
+        ingested.traits = traits.split_off(traits_before);
+    }
+    Ok(ingested)
+}
+
+fn add(group: &mut Group<'_>, seq: u64, spec: &ItemSpec) -> Result<Queued, StoreError> {
+    let traits = group.traits_id(spec.traits())?;
+    group.run("INSERT INTO payload(seq, body) VALUES (?1, ?2)", params![seq as i64, body(spec)?])?;
+    group
+        .run("INSERT INTO progress(seq, state, traits, attempts) VALUES (?1, 0, ?2, 0)", params![seq as i64, traits])?;
+    group.blocks.enters(seq, WAITING);
+    group.tallies.items = seq;
+    Ok(Queued { seq: Seq(seq), traits })
+}
+
+fn replace(group: &mut Group<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) -> Result<Queued, StoreError> {
+    let traits = group.traits_id(spec.traits())?;
+    let row = seq as i64;
+    let was = group
+        .conn
+        .prepare_cached(
+            "SELECT state FROM progress
+             WHERE seq = ?1 AND NOT EXISTS (SELECT 1 FROM in_flight WHERE in_flight.seq = ?1)",
+        )?
+        .query_row([row], |row| row.get::<_, i64>(0))
+        .optional()?;
+    let Some(was) = was else {
+        return Err(StoreError::Contradiction(format!("item {} was to be replaced while in flight", spec.id)));
+    };
+    if was == DONE {
+        let cut_off =
+            group.run("UPDATE progress SET outcome = NULL WHERE seq = ?1 AND outcome = 'truncated'", [row])?;
+        group.tallies.truncated -= cut_off as u64;
+    }
+    group.run("UPDATE items SET line = ?2, hash = ?3 WHERE seq = ?1", params![row, spec.line as i64, hash])?;
+    group.run("UPDATE payload SET body = ?2 WHERE seq = ?1", params![row, body(spec)?])?;
+    group.run("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![row, traits])?;
+    reopen(group, seq, was)?;
+    Ok(Queued { seq: Seq(seq), traits })
+}
+
+/// An ended item waits again. Its line stays in results.jsonl until the end of the run, or until a later
+/// line for the same id overrules it.
+pub(super) fn reopen(group: &mut Group<'_>, seq: u64, was: i64) -> Result<(), StoreError> {
+    let row = seq as i64;
+    group.run("INSERT INTO superseded(n) SELECT result FROM progress WHERE seq = ?1 AND result IS NOT NULL", [row])?;
+    group.run("UPDATE progress SET state = 0, result = NULL WHERE seq = ?1", [row])?;
+    group.blocks.moves(seq, was, WAITING);
+    Ok(())
+}
+
+fn body(spec: &ItemSpec) -> Result<String, StoreError> {
+    serde_json::to_string(spec).map_err(|error| StoreError::record(format!("item {}", spec.id), error))
+}
+
+/// The 32 hex digits as 16 bytes: half the size, and a form that can't be misspelt.
+fn hash_bytes(spec: &ItemSpec) -> Result<[u8; 16], StoreError> {
+    let digits = &spec.hash;
+    let is_hash = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match u128::from_str_radix(digits, 16) {
+        Ok(hash) if is_hash => Ok(hash.to_be_bytes()),
+        _ => Err(StoreError::Contradiction(format!(
+            "item {} has the hash {digits:?}, which is not 32 hex digits",
+            spec.id
+        ))),
+    }
+}

@@ -1,0 +1,273 @@
+//! Windows of items for a screen: any window of a million rows for about the price of one of ten.
+//!
+//! Unfiltered, a window is a range of seqs. By state, the counters of blocks say in which block it begins.
+//! By text, all rows are looked at once, and the list of matches serves the windows after that.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OptionalExtension as _, Row};
+use serde::Deserialize;
+
+use super::{
+    error::StoreError,
+    group::beginning,
+    op::RouteName,
+    open::parse,
+    resume::{outcome_named, routes},
+    schema::{BLOCK, DONE, FAILED, WAITING},
+    tallies::Tallies,
+};
+use crate::domain::{ItemFilter, ItemRow, ItemState, Page};
+
+/// Most rows of one window, whatever was asked for.
+const LARGEST_WINDOW: u32 = 1_000;
+/// A list of matches that the run has outdated is used again for this many times what it took to make:
+/// a filter never costs more than a tenth of one core.
+const SCAN_REST: u32 = 10;
+
+pub(super) struct ItemWindows {
+    conn: Connection,
+    routes: HashMap<i64, RouteName>,
+    matches: Option<Matches>,
+}
+
+struct Matches {
+    filter: ItemFilter,
+    seqs: Vec<u64>,
+    /// SQLite's mark that changes when another connection commits.
+    version: i64,
+    made: Instant,
+    took: Duration,
+}
+
+impl Matches {
+    fn find(
+        conn: &Connection,
+        filter: &ItemFilter,
+        in_flight: &BTreeSet<u64>,
+        version: i64,
+    ) -> Result<Self, StoreError> {
+        let began = Instant::now();
+        let seqs = scan(conn, filter, in_flight)?;
+        Ok(Self { filter: filter.clone(), seqs, version, made: Instant::now(), took: began.elapsed() })
+    }
+}
+
+impl ItemWindows {
+    pub fn new(conn: Connection) -> Self {
+        Self { conn, routes: HashMap::new(), matches: None }
+    }
+
+    pub fn conn(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub fn page(&mut self, filter: &ItemFilter, offset: u64, limit: u32) -> Result<Page, StoreError> {
+        let limit = limit.min(LARGEST_WINDOW) as usize;
+        // One state of the database for the count and the rows.
+        self.conn.execute_batch("BEGIN")?;
+        let page = self.window(filter, offset, limit);
+        self.conn.execute_batch("COMMIT")?;
+        page
+    }
+
+    fn window(&mut self, filter: &ItemFilter, offset: u64, limit: usize) -> Result<Page, StoreError> {
+        let in_flight = in_flight(&self.conn)?;
+        let (seqs, matching) = match filter.state {
+            _ if !filter.text.is_empty() => {
+                let seqs = self.matches(filter, &in_flight)?;
+                (slice(seqs, offset, limit), seqs.len() as u64)
+            }
+            None => {
+                let total = Tallies::load(&self.conn)?.items;
+                ((offset.saturating_add(1)..=total).take(limit).collect(), total)
+            }
+            Some(ItemState::InFlight) => {
+                let seqs: Vec<_> = in_flight.iter().copied().collect();
+                (slice(&seqs, offset, limit), seqs.len() as u64)
+            }
+            Some(ItemState::Waiting) => in_state(&self.conn, WAITING, &in_flight, offset, limit)?,
+            Some(ItemState::Done) => in_state(&self.conn, DONE, &BTreeSet::new(), offset, limit)?,
+            Some(ItemState::Failed) => in_state(&self.conn, FAILED, &BTreeSet::new(), offset, limit)?,
+        };
+        let mut rows = Vec::with_capacity(seqs.len());
+        for seq in seqs {
+            rows.extend(self.row(seq, in_flight.contains(&seq))?);
+        }
+        Ok(Page::Items { rows, matching, offset })
+    }
+
+    /// One item as a row; `None` where there is none.
+    pub fn row(&mut self, seq: u64, in_flight: bool) -> Result<Option<ItemRow>, StoreError> {
+        let found = self
+            .conn
+            .prepare_cached(
+                "SELECT items.id, state, attempts, outcome, route, words, results.line
+                 FROM items JOIN progress USING (seq) LEFT JOIN results ON results.n = progress.result
+                 WHERE items.seq = ?1",
+            )?
+            .query_row([seq as i64], Recorded::read)
+            .optional()?;
+        let Some(found) = found else { return Ok(None) };
+        if found.route.is_some_and(|route| !self.routes.contains_key(&route)) {
+            self.routes = routes(&self.conn)?;
+        }
+        found.into_row(seq, in_flight, &self.routes).map(Some)
+    }
+
+    fn matches(&mut self, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<&[u64], StoreError> {
+        let version = self.conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        let serves = |matches: &Matches| {
+            matches.filter == *filter
+                && (matches.version == version || matches.made.elapsed() < matches.took * SCAN_REST)
+        };
+        let kept = self.matches.take().filter(serves);
+        let matches = kept.map_or_else(|| Matches::find(&self.conn, filter, in_flight, version), Ok)?;
+        Ok(&self.matches.insert(matches).seqs)
+    }
+}
+
+/// Items with an open intent.
+pub(super) fn in_flight(conn: &Connection) -> Result<BTreeSet<u64>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT seq FROM in_flight")?;
+    let seqs = statement.query_map([], |row| row.get::<_, i64>(0).map(|seq| seq as u64))?;
+    Ok(seqs.collect::<Result<_, _>>()?)
+}
+
+fn slice(seqs: &[u64], offset: u64, limit: usize) -> Vec<u64> {
+    let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+    seqs.iter().copied().skip(skipped).take(limit).collect()
+}
+
+/// The window of items in one state, without those in `but`, and how many there are in all.
+fn in_state(
+    conn: &Connection,
+    state: i64,
+    but: &BTreeSet<u64>,
+    offset: u64,
+    limit: usize,
+) -> Result<(Vec<u64>, u64), StoreError> {
+    let mut counted = conn.prepare_cached("SELECT block, waiting, done, failed FROM blocks ORDER BY block")?;
+    let mut blocks = counted.query([])?;
+    let mut of_block = conn.prepare_cached("SELECT seq FROM progress WHERE seq BETWEEN ?1 AND ?2 AND state = ?3")?;
+    let mut seqs = Vec::with_capacity(limit);
+    let mut matching = 0;
+    while let Some(row) = blocks.next()? {
+        let block = row.get::<_, i64>(0)? as u64;
+        let (first, last) = (block * BLOCK, block * BLOCK + BLOCK - 1);
+        let count = row.get::<_, i64>(1 + state as usize)? as u64;
+        let count = count.saturating_sub(but.range(first..=last).count() as u64);
+        let before = matching;
+        matching += count;
+        if count == 0 || matching <= offset || seqs.len() == limit {
+            continue;
+        }
+        let mut skip = offset.saturating_sub(before);
+        let mut rows = of_block.query([first as i64, last as i64, state])?;
+        while let Some(row) = rows.next()? {
+            let seq = row.get::<_, i64>(0)? as u64;
+            if but.contains(&seq) {
+                continue;
+            }
+            if skip > 0 {
+                skip -= 1;
+                continue;
+            }
+            seqs.push(seq);
+            if seqs.len() == limit {
+                break;
+            }
+        }
+    }
+    Ok((seqs, matching))
+}
+
+/// Every item that matches, by looking at all of them.
+fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<Vec<u64>, StoreError> {
+    let wanted = filter.text.to_lowercase();
+    let holds = |text: &str| text.to_lowercase().contains(&wanted);
+    let mut statement = conn.prepare_cached(
+        "SELECT progress.seq, progress.state, items.id, progress.words
+         FROM progress JOIN items USING (seq) ORDER BY progress.seq",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut seqs = Vec::new();
+    while let Some(row) = rows.next()? {
+        let seq = row.get::<_, i64>(0)? as u64;
+        let state = state_of(row.get(1)?, in_flight.contains(&seq));
+        if filter.state.is_some_and(|wanted| wanted != state) {
+            continue;
+        }
+        let text = |column| row.get_ref(column).map(|value| value.as_str().ok());
+        if text(2)?.is_some_and(holds) || text(3)?.is_some_and(holds) {
+            seqs.push(seq);
+        }
+    }
+    Ok(seqs)
+}
+
+const fn state_of(state: i64, in_flight: bool) -> ItemState {
+    match state {
+        DONE => ItemState::Done,
+        FAILED => ItemState::Failed,
+        _ if in_flight => ItemState::InFlight,
+        _ => ItemState::Waiting,
+    }
+}
+
+/// An item's row as it stands in the tables.
+struct Recorded {
+    id: String,
+    state: i64,
+    attempts: u32,
+    outcome: Option<String>,
+    route: Option<i64>,
+    words: Option<String>,
+    line: Option<String>,
+}
+
+impl Recorded {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            state: row.get(1)?,
+            attempts: row.get(2)?,
+            outcome: row.get(3)?,
+            route: row.get(4)?,
+            words: row.get(5)?,
+            line: row.get(6)?,
+        })
+    }
+
+    fn into_row(self, seq: u64, in_flight: bool, routes: &HashMap<i64, RouteName>) -> Result<ItemRow, StoreError> {
+        let state = state_of(self.state, in_flight);
+        let words = match (self.words, self.line) {
+            (None, Some(line)) if state == ItemState::Done => answer_beginning(&line)?,
+            (words, _) => words.unwrap_or_default(),
+        };
+        Ok(ItemRow {
+            seq,
+            id: self.id,
+            state,
+            attempts: self.attempts,
+            outcome: self.outcome.as_deref().map(outcome_named).transpose()?,
+            route: self
+                .route
+                .and_then(|route| routes.get(&route))
+                .map(|route| format!("{}@{}", route.model, route.key)),
+            words,
+        })
+    }
+}
+
+fn answer_beginning(line: &str) -> Result<String, StoreError> {
+    #[derive(Deserialize)]
+    struct Answered {
+        output: Option<String>,
+    }
+    let answered: Answered = parse(line, "a result")?;
+    Ok(answered.output.as_deref().map(beginning).unwrap_or_default().to_owned())
+}

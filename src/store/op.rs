@@ -1,0 +1,135 @@
+//! What the engine asks to be recorded, and what it is answered: the words of the writer.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{error::StoreError, ingest::Ingested, report::KeyStanding};
+use crate::domain::{
+    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, Seq, Usage, Wall,
+    snapshot::RunState,
+};
+
+/// One transition. A group of them is committed whole or not at all, in order.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Rows read from the input: answered with [`Answer::Ingested`]. Rows that are there already are skipped.
+    Items(Vec<ItemSpec>),
+    /// The input was read to its end.
+    IngestDone {
+        rows: u64,
+    },
+    /// A request is about to be sent. Must be acknowledged before it is.
+    Intent(Intent),
+    /// The request of this intent never left the machine: as if it had not been meant.
+    Unsend {
+        attempt: AttemptId,
+    },
+    Settle(Box<Settled>),
+    /// An item ends without a request.
+    Verdict(Box<LocalVerdict>),
+    Event(Arc<Event>),
+    Decision(Box<Decision>),
+    /// Something stronger than the operator's decision came (a changed flag): it no longer counts.
+    Forget {
+        target: String,
+    },
+    /// The run's state, for `status` in another process.
+    RunState(RunState),
+    /// The keys as they stand, for the same.
+    Keys(Vec<KeyStanding>),
+    /// Anything the engine wants back at the next start, under a name of its own.
+    State {
+        name: String,
+        json: String,
+    },
+    /// Failed items wait again: answered with [`Answer::Requeued`].
+    Requeue(ReplayFilter),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Intent {
+    pub attempt: AttemptId,
+    pub seq: Seq,
+    /// An index into the routes that were handed to [`super::Store::into_writer`].
+    pub route: RouteId,
+    pub sent_at: Wall,
+    /// Worst case in money; what is at risk should the process die.
+    pub reserved: Money,
+    pub est_tokens: u64,
+}
+
+/// How an attempt ended.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settled {
+    pub attempt: AttemptId,
+    pub settled_at: Wall,
+    pub outcome: Outcome,
+    pub status: Option<u16>,
+    pub latency_ms: u64,
+    /// The provider's own words, redacted; empty where all is well.
+    pub message: String,
+    pub usage: Usage,
+    pub cost: Money,
+    pub at_risk: Money,
+    /// The item's line, where this attempt ended it.
+    pub last: Option<ResultLine>,
+}
+
+/// `unreadable_input`, `over_budget`, `no_route`: nothing was sent.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LocalVerdict {
+    pub seq: Seq,
+    pub outcome: Outcome,
+    pub line: ResultLine,
+}
+
+/// What the operator decided about one thing; the latest counts, across restarts.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Decision {
+    /// What it is about (`key alice`, `strategy`): a later decision about the same replaces it.
+    pub target: String,
+    pub command: Command,
+    pub at: Wall,
+    pub reason: String,
+}
+
+/// A route by name, which outlives the configuration's indices.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct RouteName {
+    pub key: String,
+    pub model: String,
+    pub provider: String,
+}
+
+/// An item that waits, and the id of what it can be routed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Queued {
+    pub seq: Seq,
+    pub traits: u32,
+}
+
+/// A group is on disk, or is not.
+#[derive(Debug)]
+pub struct Ack {
+    /// The group's, as submitted.
+    pub number: u64,
+    /// Answers of the ops that have one, in order; or the group, untouched, to be submitted again.
+    pub outcome: Result<Vec<Answer>, Box<Rejected>>,
+    /// The group is committed, but the results file or the disk's cache lags behind. Hold the run: the next
+    /// group (an empty one will do) tries again before anything else, and is rejected if that fails.
+    pub behind: Option<StoreError>,
+}
+
+#[derive(Debug)]
+pub enum Answer {
+    Ingested(Ingested),
+    /// In input order.
+    Requeued(Vec<Queued>),
+}
+
+#[derive(Debug)]
+pub struct Rejected {
+    pub error: StoreError,
+    pub ops: Vec<Op>,
+}

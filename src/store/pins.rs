@@ -1,0 +1,110 @@
+//! What makes the answers of one run comparable: kept with the run, compared at every resume.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The settings a run was begun with and is held to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pins {
+    /// The input as it was named on the command line.
+    pub input: String,
+    /// What the input was recognised as (`jsonl`, `csv`, `pictures`).
+    pub kind: String,
+    /// Changes with the input's contents. A changed one is no refusal: rows may have been added.
+    pub fingerprint: String,
+    pub prompt: Option<String>,
+    pub system: Option<String>,
+    /// The sampling parameters that rows inherit, as JSON text, so that no number is rounded on the way.
+    pub params: String,
+    /// The caption settings, in words; `None` where answers are not written as captions.
+    pub captions: Option<String>,
+}
+
+/// One setting that is not what it was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PinChange {
+    pub what: &'static str,
+    pub was: String,
+    pub now: String,
+}
+
+impl Pins {
+    /// Everything that differs and may not. The fingerprint is left out: the caller reconciles the input.
+    pub fn changes(&self, now: &Self) -> Vec<PinChange> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        [
+            ("the input", self.input.clone(), now.input.clone()),
+            ("the input's format", self.kind.clone(), now.kind.clone()),
+            ("--prompt", text(&self.prompt), text(&now.prompt)),
+            ("--system", text(&self.system), text(&now.system)),
+            ("the set of sampling parameters", self.params.clone(), now.params.clone()),
+            ("the caption setting", text(&self.captions), text(&now.captions)),
+        ]
+        .into_iter()
+        .filter(|(_, was, now)| was != now)
+        .map(|(what, was, now)| {
+            let shared = was.chars().zip(now.chars()).take_while(|(was, now)| was == now).count();
+            PinChange { what, was: shortened(&was, shared), now: shortened(&now, shared) }
+        })
+        .collect()
+    }
+}
+
+impl fmt::Display for PinChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was {}, now is {}", self.what, self.was, self.now)
+    }
+}
+
+/// At most 60 characters in quotes, from a little before the first difference: two long prompts that
+/// begin alike must not look alike.
+fn shortened(text: &str, shared: usize) -> String {
+    const SHOWN: usize = 60;
+    const LEAD: usize = 20;
+    if text.is_empty() {
+        return "not set".to_owned();
+    }
+    let length = text.chars().count();
+    let from = if length <= SHOWN { 0 } else { shared.saturating_sub(LEAD) };
+    let part: String = text.chars().skip(from).take(SHOWN).collect();
+    let before = if from > 0 { "…" } else { "" };
+    let after = if from + SHOWN < length { "…" } else { "" };
+    format!("{:?}", format!("{before}{part}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_fingerprint_is_not_a_changed_setting() {
+        let was = Pins { fingerprint: "a".into(), ..Pins::default() };
+        assert_eq!(was.changes(&Pins { fingerprint: "b".into(), ..Pins::default() }), []);
+    }
+
+    #[test]
+    fn every_changed_setting_is_named_old_and_new() {
+        let was = Pins { params: r#"{"temperature":0.7}"#.into(), ..Pins::default() };
+        let now = Pins { system: Some("Be brief.".into()), params: r#"{"temperature":0.2}"#.into(), ..Pins::default() };
+        let words: Vec<_> = was.changes(&now).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            [
+                r#"--system was not set, now is "Be brief.""#,
+                r#"the set of sampling parameters was "{\"temperature\":0.7}", now is "{\"temperature\":0.2}""#,
+            ]
+        );
+    }
+
+    #[test]
+    fn long_texts_that_begin_alike_are_shown_where_they_differ() {
+        let same = "x".repeat(500);
+        let was = Pins { prompt: Some(format!("{same} in German")), ..Pins::default() };
+        let now = Pins { prompt: Some(format!("{same} in French")), ..Pins::default() };
+        let change = &was.changes(&now)[0];
+        assert!(change.was.contains("German") && change.now.contains("French"), "{change}");
+        assert!(change.was.chars().count() < 70, "{change}");
+    }
+}

@@ -1,0 +1,228 @@
+//! `results.jsonl`: the table of results, line by line, as a file that other programs read.
+//!
+//! The table is the truth. The file is appended to after each commit and may lag behind it (the process
+//! died, the disk was full), never run ahead of it. Nothing about the file is remembered: at every start it
+//! is compared with the table from its first byte, cut back where they part, and completed.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read as _, Write as _},
+    path::PathBuf,
+};
+
+use rusqlite::Connection;
+
+use super::{error::StoreError, run_dir, run_dir::RunDir};
+
+/// Lines are gathered to this many bytes before they are written.
+const CHUNK: usize = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct Projection {
+    path: PathBuf,
+    file: File,
+    /// Bytes that are known to be right.
+    length: u64,
+    /// The table's row behind the last of them.
+    last: i64,
+    /// A write failed: the file ends at `length`, or in rubbish, and the table knows more.
+    behind: bool,
+}
+
+/// What the start had to put right.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Repair {
+    /// Bytes that were not in the record, or only half a line.
+    pub cut_bytes: u64,
+    /// Lines of the record that the file lacked.
+    pub added_lines: u64,
+}
+
+impl Projection {
+    /// Opens the file, or makes it, and brings it to what the table says.
+    pub fn open(dir: &RunDir, conn: &Connection) -> Result<(Self, Repair), StoreError> {
+        let path = dir.results();
+        let file = run_dir::private()
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(|error| StoreError::file("open the results file", &path, error))?;
+        let (length, last) = agreement(&file, conn).map_err(|error| name(error, &path))?;
+        let found = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
+        let mut projection = Self { path, file, length, last, behind: true };
+        let added_lines = projection.catch_up(conn)?;
+        Ok((projection, Repair { cut_bytes: found.saturating_sub(length), added_lines }))
+    }
+
+    /// Appends what a group added; `last` is the table's row behind its last line.
+    pub fn append(&mut self, lines: &[u8], last: u64) -> Result<(), StoreError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.file.write_all(lines) {
+            self.behind = true;
+            // Nobody should read half a line. Where even this fails, the next attempt cuts first.
+            let _ = self.file.set_len(self.length);
+            return Err(StoreError::file("append to", &self.path, error));
+        }
+        self.length += lines.len() as u64;
+        self.last = last as i64;
+        Ok(())
+    }
+
+    /// Completes a file that lags. Returns how many lines it lacked.
+    pub fn catch_up(&mut self, conn: &Connection) -> Result<u64, StoreError> {
+        if !self.behind {
+            return Ok(0);
+        }
+        self.file.set_len(self.length).map_err(|error| StoreError::file("cut back", &self.path, error))?;
+        let mut added = 0;
+        let mut lines = Vec::with_capacity(CHUNK);
+        let mut statement = conn.prepare_cached("SELECT n, line FROM results WHERE n > ?1 ORDER BY n")?;
+        let mut rows = statement.query([self.last])?;
+        let mut last = self.last;
+        while let Some(row) = rows.next()? {
+            last = row.get(0)?;
+            lines.extend_from_slice(row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?);
+            lines.push(b'\n');
+            added += 1;
+            if lines.len() >= CHUNK {
+                self.append(&lines, last as u64)?;
+                lines.clear();
+            }
+        }
+        self.append(&lines, last as u64)?;
+        self.behind = false;
+        Ok(added)
+    }
+
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|error| StoreError::file("sync", &self.path, error))
+    }
+
+    /// Writes the file anew beside the old one and puts it in its place: a reader sees one or the other, whole.
+    pub fn rebuild(dir: &RunDir, conn: &Connection) -> Result<Self, StoreError> {
+        let (path, fresh) = (dir.results(), dir.path().join("results.jsonl.new"));
+        let file =
+            run_dir::private().append(true).open(&fresh).map_err(|error| StoreError::file("create", &fresh, error))?;
+        let mut projection = Self { path: fresh, file, length: 0, last: 0, behind: true };
+        projection.catch_up(conn)?;
+        projection.sync()?;
+        std::fs::rename(&projection.path, &path).map_err(|error| StoreError::file("replace", &path, error))?;
+        run_dir::sync_directory(dir.path())?;
+        Ok(Self { path, ..projection })
+    }
+}
+
+/// How far file and table are the same: bytes, and the table's row behind the last of them. Whole lines only.
+fn agreement(file: &File, conn: &Connection) -> Result<(u64, i64), Disagreement> {
+    let mut reader = BufReader::with_capacity(CHUNK, file);
+    let mut statement = conn.prepare_cached("SELECT n, line FROM results ORDER BY n")?;
+    let mut rows = statement.query([])?;
+    let (mut length, mut last) = (0, 0);
+    let mut held = Vec::new();
+    while let Some(row) = rows.next()? {
+        let line = row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?;
+        held.resize(line.len() + 1, 0);
+        match reader.read_exact(&mut held) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            other => other?,
+        }
+        if held.split_last() != Some((&b'\n', line)) {
+            break;
+        }
+        length += held.len() as u64;
+        last = row.get(0)?;
+    }
+    Ok((length, last))
+}
+
+/// Either side of the comparison can fail to be read.
+enum Disagreement {
+    File(io::Error),
+    Database(rusqlite::Error),
+}
+
+impl From<io::Error> for Disagreement {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<rusqlite::Error> for Disagreement {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+fn name(error: Disagreement, path: &std::path::Path) -> StoreError {
+    match error {
+        Disagreement::File(error) => StoreError::file("read", path, error),
+        Disagreement::Database(error) => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(lines: &[&str]) -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE results(n INTEGER PRIMARY KEY, seq INTEGER, line TEXT)").unwrap();
+        for (index, line) in lines.iter().enumerate() {
+            conn.execute("INSERT INTO results VALUES (?1, ?1, ?2)", (index as i64 + 1, line)).unwrap();
+        }
+        conn
+    }
+
+    #[test]
+    fn the_file_is_cut_back_to_what_the_record_holds_and_completed() {
+        let whole = "{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"c\"}\n";
+        let zeros = format!("{}{}", &whole[..22], "\0".repeat(11));
+        let cases: [(&str, Option<&str>, u64, u64); 11] = [
+            ("missing", None, 0, 3),
+            ("empty", Some(""), 0, 3),
+            ("whole", Some(whole), 0, 0),
+            ("a line short", Some(&whole[..22]), 0, 1),
+            ("half a last line", Some(&whole[..28]), 6, 1),
+            ("all but the last newline", Some(&whole[..32]), 10, 1),
+            ("an uncommitted line too many", Some(&format!("{whole}{{\"id\":\"d\"}}\n")), 11, 0),
+            ("rubbish behind the end", Some(&format!("{whole}\u{0}\u{0}rubbish")), 9, 0),
+            ("zeros in place of the last line, as a power cut leaves them", Some(&zeros), 11, 1),
+            ("another line in the middle", Some("{\"id\":\"a\"}\n{\"id\":\"X\"}\n{\"id\":\"c\"}\n"), 22, 2),
+            ("another file altogether", Some("nothing of ours\n"), 16, 3),
+        ];
+        let conn = table(&["{\"id\":\"a\"}", "{\"id\":\"b\"}", "{\"id\":\"c\"}"]);
+        for (what, before, cut_bytes, added_lines) in cases {
+            let home = tempfile::tempdir().unwrap();
+            let dir = RunDir::new(home.path());
+            if let Some(before) = before {
+                std::fs::write(dir.results(), before).unwrap();
+            }
+            let (mut projection, repair) = Projection::open(&dir, &conn).unwrap();
+            assert_eq!(repair, Repair { cut_bytes, added_lines }, "{what}");
+            assert_eq!(std::fs::read_to_string(dir.results()).unwrap(), whole, "{what}");
+            projection.append(b"{\"id\":\"d\"}\n", 4).unwrap();
+            assert_eq!(std::fs::read_to_string(dir.results()).unwrap(), format!("{whole}{{\"id\":\"d\"}}\n"), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_file_behind_and_it_catches_up_later() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(home.path());
+        let conn = table(&["one"]);
+        let (mut projection, _) = Projection::open(&dir, &conn).unwrap();
+
+        conn.execute("INSERT INTO results VALUES (2, 2, 'two')", ()).unwrap();
+        let good = std::mem::replace(&mut projection.file, File::options().append(true).open("/dev/full").unwrap());
+        let error = projection.append(b"two\n", 2).unwrap_err();
+        assert!(error.is_disk_full(), "{error}");
+        assert!(projection.catch_up(&conn).is_err(), "still full");
+
+        projection.file = good;
+        assert_eq!(projection.catch_up(&conn).unwrap(), 1);
+        assert_eq!(projection.catch_up(&conn).unwrap(), 0);
+        assert_eq!(std::fs::read_to_string(dir.results()).unwrap(), "one\ntwo\n");
+    }
+}

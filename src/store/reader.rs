@@ -1,0 +1,42 @@
+//! Answers a screen's queries from a connection of its own, on a thread of its own: no question waits on
+//! the engine, and none delays it.
+
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{connect, detail::detail, error::StoreError, items::ItemWindows, run_dir::RunDir};
+use crate::domain::{Page, Query};
+
+/// A query and where its page goes.
+#[derive(Debug)]
+pub struct Ask {
+    pub query: Query,
+    pub reply: oneshot::Sender<Result<Page, String>>,
+}
+
+/// Answers until every sender of `asks` is gone.
+pub fn spawn_reader(dir: &RunDir, mut asks: mpsc::Receiver<Ask>) -> Result<JoinHandle<()>, StoreError> {
+    let mut windows = ItemWindows::new(connect::reader(dir)?);
+    thread::Builder::new()
+        .name("store-reader".to_owned())
+        .spawn(move || {
+            while let Some(Ask { query, reply }) = asks.blocking_recv() {
+                // A screen that scrolled on has given up on this one.
+                if !reply.is_closed() {
+                    let _ = reply.send(answer(&mut windows, &query).map_err(|error| error.to_string()));
+                }
+            }
+        })
+        .map_err(|error| StoreError::file("start the thread that reads from", dir.path(), error))
+}
+
+fn answer(windows: &mut ItemWindows, query: &Query) -> Result<Page, StoreError> {
+    match query {
+        Query::Items { filter, offset, limit } => windows.page(filter, *offset, *limit),
+        Query::Item { seq } => {
+            let found = detail(windows, *seq)?;
+            Ok(found.map_or(Page::Nothing, |detail| Page::Item(Box::new(detail))))
+        }
+    }
+}

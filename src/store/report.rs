@@ -1,0 +1,305 @@
+//! What other commands, in other processes, read of a run: its summary, its results in input order, and
+//! what a replay would queue. Read-only, also while the run goes on.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
+
+use rusqlite::{Connection, OptionalExtension as _};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    connect,
+    error::StoreError,
+    items::ItemWindows,
+    op::RouteName,
+    open::parse,
+    requeue,
+    resume::{outcome_named, routes},
+    run_dir::RunDir,
+    tallies::Tallies,
+};
+use crate::domain::{
+    ItemRow, Outcome, ReplayFilter, ResultLine, Seq, Summary,
+    snapshot::RunState,
+    summary::{KeySummary, ModelSummary},
+};
+
+/// Names in the table of states that this module reads.
+pub(super) const RUN_STATE: &str = "run";
+pub(super) const KEYS: &str = "keys";
+
+/// Rows of one read: a long export must not pin the log of a run that goes on.
+const CHUNK: i64 = 1_000;
+
+/// A key as the engine last saw it, for reports of other processes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyStanding {
+    pub name: String,
+    /// The word of its condition.
+    pub state: String,
+    /// 0 to 100.
+    pub health: u8,
+}
+
+/// A final line, with the item's place in the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded<'a> {
+    pub seq: Seq,
+    /// As it stands in results.jsonl, without the newline.
+    pub line: &'a str,
+}
+
+impl Recorded<'_> {
+    pub fn parse(&self) -> Result<ResultLine, StoreError> {
+        parse(self.line, "a result")
+    }
+}
+
+pub fn summary(dir: &Path) -> Result<Summary, StoreError> {
+    let dir = RunDir::new(dir);
+    let conn = connect::reader(&dir)?;
+    read_summary(&dir, &conn).map_err(|error| error.in_file(dir.database()))
+}
+
+fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> {
+    // One state of the database for all the figures.
+    let snapshot = conn.unchecked_transaction()?;
+    let conn = &*snapshot;
+    let tallies = Tallies::load(conn)?;
+    let totals = tallies.totals(conn)?;
+    let figures = Figures::load(conn)?;
+    let elapsed = match (tallies.first_sent, tallies.last_settled) {
+        (Some(first), Some(last)) => last.since(first).as_secs_f64(),
+        _ => 0.0,
+    };
+    Ok(Summary {
+        run: dir.name(),
+        state: state_word(dir, conn)?,
+        total: totals.total,
+        waiting: totals.waiting,
+        in_flight: totals.in_flight,
+        done: totals.done,
+        failed: totals.failed,
+        attempts: totals.attempts,
+        rate_limited: totals.rate_limited,
+        input_tokens: tallies.usage.input_tokens,
+        output_tokens: tallies.usage.billed_output(),
+        cost_usd: tallies.cost.usd(),
+        elapsed_s: elapsed,
+        keys: figures.keys(&state::<Vec<KeyStanding>>(conn, KEYS)?.unwrap_or_default()),
+        models: figures.models(),
+    })
+}
+
+/// What a run that nobody owns calls itself is only true if it says that it is over: otherwise it was killed.
+fn state_word(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
+    let said: Option<RunState> = state(conn, RUN_STATE)?;
+    let word = match said {
+        Some(RunState::Finished) => RunState::Finished.name(),
+        Some(said) if dir.is_owned() && !said.is_over() => said.name(),
+        _ if dir.is_owned() => RunState::Running.name(),
+        _ => "stopped",
+    };
+    Ok(word.to_owned())
+}
+
+fn state<T: serde::de::DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<T>, StoreError> {
+    conn.query_row("SELECT json FROM states WHERE name = ?1", [name], |row| row.get::<_, String>(0))
+        .optional()?
+        .map(|json| parse(&json, name))
+        .transpose()
+}
+
+/// Attempts added up by route.
+struct Figures {
+    routes: Vec<(RouteName, Sums)>,
+}
+
+#[derive(Clone, Default)]
+struct Sums {
+    ok: u64,
+    failed: u64,
+    input_tokens: u64,
+    /// Thinking included.
+    output_tokens: u64,
+    /// Pico-dollars.
+    cost: u64,
+    /// How often each latency was seen among good answers: as many entries as there are different
+    /// milliseconds under the deadline of an attempt, however long the run.
+    latencies: BTreeMap<u64, u64>,
+}
+
+impl Figures {
+    fn load(conn: &Connection) -> Result<Self, StoreError> {
+        let mut sums: HashMap<i64, Sums> = HashMap::new();
+        let mut statement = conn.prepare(
+            "SELECT route, outcome, latency_ms, input_tokens, output_tokens + thinking_tokens, cost FROM attempts",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
+            let route = sums.entry(row.get(0)?).or_default();
+            let outcome = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+            if matches!(outcome_named(outcome)?, Outcome::Ok | Outcome::Truncated) {
+                route.ok += 1;
+                *route.latencies.entry(count(2)?).or_default() += 1;
+            } else {
+                route.failed += 1;
+            }
+            route.input_tokens += count(3)?;
+            route.output_tokens += count(4)?;
+            route.cost += count(5)?;
+        }
+        let mut routes: Vec<_> = routes(conn)?.into_iter().collect();
+        routes.sort_unstable_by_key(|(id, _)| *id);
+        let routes = routes.into_iter().map(|(id, name)| (name, sums.remove(&id).unwrap_or_default())).collect();
+        Ok(Self { routes })
+    }
+
+    /// Adds routes up by a name of theirs, in the order in which the names were first recorded.
+    fn by(&self, name: impl Fn(&RouteName) -> &str) -> Vec<(String, Sums)> {
+        let mut groups: Vec<(String, Sums)> = Vec::new();
+        for (route, sums) in &self.routes {
+            let name = name(route);
+            let at = groups.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+                groups.push((name.to_owned(), Sums::default()));
+                groups.len() - 1
+            });
+            groups[at].1.add(sums);
+        }
+        groups
+    }
+
+    fn keys(&self, standings: &[KeyStanding]) -> Vec<KeySummary> {
+        let summarised = self.by(|route| &route.key).into_iter().map(|(name, sums)| {
+            let standing = standings.iter().find(|standing| standing.name == name);
+            KeySummary {
+                state: standing.map_or_else(|| "ready".to_owned(), |standing| standing.state.clone()),
+                health: standing.map_or(100, |standing| standing.health),
+                ok: sums.ok,
+                failed: sums.failed,
+                cost_usd: sums.cost as f64 / 1e12,
+                name,
+            }
+        });
+        summarised.collect()
+    }
+
+    fn models(&self) -> Vec<ModelSummary> {
+        let summarised = self.by(|route| &route.model).into_iter().map(|(name, sums)| ModelSummary {
+            name,
+            ok: sums.ok,
+            failed: sums.failed,
+            mean_ms: sums.mean(),
+            p50_ms: sums.percentile(50),
+            p95_ms: sums.percentile(95),
+            input_tokens: sums.input_tokens,
+            output_tokens: sums.output_tokens,
+            cost_usd: sums.cost as f64 / 1e12,
+        });
+        summarised.collect()
+    }
+}
+
+impl Sums {
+    fn add(&mut self, other: &Self) {
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cost += other.cost;
+        for (latency, times) in &other.latencies {
+            *self.latencies.entry(*latency).or_default() += times;
+        }
+    }
+
+    fn mean(&self) -> Option<u64> {
+        let total: u64 = self.latencies.iter().map(|(latency, times)| latency * times).sum();
+        total.checked_div(self.ok)
+    }
+
+    /// The smallest latency that `percent` of the good answers did not exceed (nearest rank).
+    fn percentile(&self, percent: u64) -> Option<u64> {
+        let rank = (self.ok * percent).div_ceil(100).max(1);
+        let mut seen = 0;
+        self.latencies
+            .iter()
+            .find(|(_, times)| {
+                seen += **times;
+                seen >= rank
+            })
+            .map(|(latency, _)| *latency)
+    }
+}
+
+/// Hands over the final line of every item that has one, in input order.
+pub fn results_in_input_order<E: From<StoreError>>(
+    dir: &Path,
+    mut each: impl FnMut(Recorded<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let dir = RunDir::new(dir);
+    let conn = connect::reader(&dir)?;
+    let failed = |error: rusqlite::Error| StoreError::from(error).in_file(dir.database());
+    let mut statement = conn
+        .prepare(
+            "SELECT progress.seq, results.line FROM progress JOIN results ON results.n = progress.result
+             WHERE progress.seq > ?1 ORDER BY progress.seq LIMIT ?2",
+        )
+        .map_err(failed)?;
+    let mut last = 0;
+    loop {
+        let mut rows = statement.query([last, CHUNK]).map_err(failed)?;
+        let mut read = 0;
+        while let Some(row) = rows.next().map_err(failed)? {
+            last = row.get(0).map_err(failed)?;
+            let line = row.get_ref(1).map_err(failed)?.as_str().map_err(|error| failed(error.into()))?;
+            each(Recorded { seq: Seq(last as u64), line })?;
+            read += 1;
+        }
+        if read < CHUNK {
+            return Ok(());
+        }
+    }
+}
+
+/// The first `limit` of the failed items that a filter means, in input order, and how many it means in all.
+pub fn failed(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<(Vec<ItemRow>, u64), StoreError> {
+    let dir = RunDir::new(dir);
+    let mut windows = ItemWindows::new(connect::reader(&dir)?);
+    let mut read = || {
+        let matching = requeue::matching(windows.conn(), filter)?;
+        let mut rows = Vec::new();
+        for item in matching.iter().take(limit) {
+            rows.extend(windows.row(item.seq.0, false)?);
+        }
+        Ok((rows, matching.len() as u64))
+    };
+    read().map_err(|error: StoreError| error.in_file(dir.database()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_the_nearest_rank() {
+        let sums = |latencies: &[(u64, u64)]| Sums {
+            ok: latencies.iter().map(|(_, times)| times).sum(),
+            latencies: latencies.iter().copied().collect(),
+            ..Sums::default()
+        };
+        // (latency, times), then mean, p50, p95.
+        let cases = [
+            (vec![], [None, None, None]),
+            (vec![(700, 1)], [Some(700), Some(700), Some(700)]),
+            (vec![(100, 19), (2_000, 1)], [Some(195), Some(100), Some(100)]),
+            (vec![(100, 18), (2_000, 2)], [Some(290), Some(100), Some(2_000)]),
+        ];
+        for (latencies, want) in cases {
+            let sums = sums(&latencies);
+            assert_eq!([sums.mean(), sums.percentile(50), sums.percentile(95)], want, "{latencies:?}");
+        }
+    }
+}

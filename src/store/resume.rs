@@ -1,0 +1,149 @@
+//! What a start asks of the record before the engine runs, and may still change without it.
+
+use rusqlite::{Connection, params};
+
+use super::{
+    connect,
+    error::StoreError,
+    ingest::{Ingested, OnChanged, ingest},
+    op::{Queued, RouteName},
+    open::{Store, parse, save_pins, stored_pins},
+    pins::Pins,
+    requeue::requeue,
+    run_dir::RunDir,
+};
+use crate::domain::{ItemSpec, Outcome, ReplayFilter, Seq, Traits, Usage, Wall};
+
+/// One attempt as a quota window has to know it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PastAttempt {
+    pub key: String,
+    pub model: String,
+    pub sent_at: Wall,
+    /// `None` where the process died before the answer.
+    pub settled_at: Option<Wall>,
+    pub outcome: Outcome,
+    pub usage: Usage,
+    /// What stays spent where no usage was ever heard.
+    pub est_tokens: u64,
+}
+
+impl Store {
+    pub fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    /// The settings a run was begun with: commands that name only its directory resume it with these.
+    pub fn pins_of(dir: &RunDir) -> Result<Pins, StoreError> {
+        let pins = connect::reader(dir).and_then(|conn| stored_pins(&conn));
+        pins.map_err(|error| error.in_file(dir.database()))?
+            .ok_or_else(|| StoreError::NotARun { dir: dir.path().to_owned() })
+    }
+
+    /// Every waiting item in input order.
+    pub fn waiting(&self, mut each: impl FnMut(Queued)) -> Result<(), StoreError> {
+        let mut statement = self.conn.prepare("SELECT seq, traits FROM progress WHERE state = 0 ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            each(Queued { seq: Seq(row.get::<_, i64>(0)? as u64), traits: row.get(1)? });
+        }
+        Ok(())
+    }
+
+    /// All traits seen in the run so far, by id.
+    pub fn traits(&self) -> Vec<(u32, Traits)> {
+        let mut traits: Vec<_> = self.traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();
+        traits.sort_unstable_by_key(|(id, _)| *id);
+        traits
+    }
+
+    /// Attempts sent at `since` or later, lost ones included, in order: quota windows are rebuilt from them.
+    /// All are looked at: after a jump of the wall clock their order is not their times'.
+    pub fn attempts_since(&self, since: Wall, mut each: impl FnMut(PastAttempt)) -> Result<(), StoreError> {
+        let mut statement = self.conn.prepare(
+            "SELECT key, model, sent_at, settled_at, outcome, input_tokens, output_tokens, thinking_tokens, est_tokens
+             FROM attempts JOIN routes ON routes.id = attempts.route
+             WHERE sent_at >= ?1 ORDER BY attempt",
+        )?;
+        let mut rows = statement.query([since.0])?;
+        while let Some(row) = rows.next()? {
+            each(PastAttempt {
+                key: row.get(0)?,
+                model: row.get(1)?,
+                sent_at: Wall(row.get(2)?),
+                settled_at: row.get::<_, Option<i64>>(3)?.map(Wall),
+                outcome: outcome_named(&row.get::<_, String>(4)?)?,
+                usage: Usage {
+                    input_tokens: row.get::<_, i64>(5)? as u64,
+                    output_tokens: row.get::<_, i64>(6)? as u64,
+                    thinking_tokens: row.get::<_, i64>(7)? as u64,
+                },
+                est_tokens: row.get::<_, i64>(8)? as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes rows of the input in before the engine starts: to reconcile a changed input.
+    pub fn ingest(&mut self, specs: &[ItemSpec], on_changed: OnChanged) -> Result<Ingested, StoreError> {
+        let mut ingested = Ingested::default();
+        self.transact(|group| {
+            ingested = ingest(group, specs, on_changed)?;
+            Ok(())
+        })?;
+        Ok(ingested)
+    }
+
+    /// The input as it is now is the run's: its changes were reconciled, all `rows` of it were read.
+    pub fn accept_input(&mut self, fingerprint: &str, rows: u64) -> Result<(), StoreError> {
+        let pins = stored_pins(&self.conn)?.unwrap_or_default();
+        let pins = Pins { fingerprint: fingerprint.to_owned(), ..pins };
+        self.transact(|group| {
+            group.tallies.input_rows = Some(rows);
+            save_pins(group.conn, &pins)
+        })?;
+        self.sync()
+    }
+
+    /// Failed items wait again, before the engine starts: `replay`.
+    pub fn requeue(&mut self, filter: &ReplayFilter) -> Result<Vec<Queued>, StoreError> {
+        let mut queued = Vec::new();
+        self.transact(|group| {
+            queued = requeue(group, filter)?;
+            Ok(())
+        })?;
+        self.sync()?;
+        Ok(queued)
+    }
+
+    /// The rows of these routes, in their order; new ones are added.
+    pub(super) fn route_rows(&mut self, routes: &[RouteName]) -> Result<Vec<i64>, StoreError> {
+        let mut rows = Vec::with_capacity(routes.len());
+        self.transact(|group| {
+            for RouteName { key, model, provider } in routes {
+                let names = params![key, model, provider];
+                group.run(
+                    "INSERT INTO routes(key, model, provider) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                    names,
+                )?;
+                let find = "SELECT id FROM routes WHERE key = ?1 AND model = ?2 AND provider = ?3";
+                rows.push(group.conn.prepare_cached(find)?.query_row(names, |row| row.get(0))?);
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+}
+
+pub(super) fn outcome_named(name: &str) -> Result<Outcome, StoreError> {
+    Outcome::from_name(name).map_or_else(|| parse(&format!("{name:?}"), "an outcome"), Ok)
+}
+
+/// All routes that attempts may name: key, model and provider by row.
+pub(super) fn routes(conn: &Connection) -> Result<std::collections::HashMap<i64, RouteName>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT id, key, model, provider FROM routes")?;
+    let routes = statement.query_map([], |row| {
+        Ok((row.get(0)?, RouteName { key: row.get(1)?, model: row.get(2)?, provider: row.get(3)? }))
+    })?;
+    Ok(routes.collect::<Result<_, _>>()?)
+}

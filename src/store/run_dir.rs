@@ -1,0 +1,124 @@
+//! The run's directory: where its files are, who may read them, and which process owns it.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io::{Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use super::error::StoreError;
+
+/// Prompts and answers are nobody else's business.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory's own name, which is the run's.
+    pub fn name(&self) -> String {
+        let name = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        name.file_name().map_or_else(|| self.path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.path.join("run.db")
+    }
+
+    pub fn results(&self) -> PathBuf {
+        self.path.join("results.jsonl")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.path.join("cascadeck.log")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.path.join("run.lock")
+    }
+
+    /// SQLite's write-ahead log, beside the database for as long as that is open.
+    pub(super) fn wal(&self) -> PathBuf {
+        self.path.join("run.db-wal")
+    }
+
+    /// Whether a run was ever begun here.
+    pub fn holds_a_run(&self) -> bool {
+        self.database().metadata().is_ok_and(|file| file.len() > 0)
+    }
+
+    /// Makes the directory (0700) where there is none.
+    pub(super) fn create(&self) -> Result<(), StoreError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(&self.path)
+            .map_err(|error| StoreError::file("make the run's directory", &self.path, error))
+    }
+
+    /// Takes the directory for this process, or says who has it.
+    pub fn lock(&self) -> Result<RunLock, StoreError> {
+        // A `status` that looks whether the run is alive holds the lock for an instant; it is no owner.
+        const TRIES: u32 = 10;
+        const PAUSE: Duration = Duration::from_millis(20);
+
+        let path = self.lock_file();
+        let failed = |error| StoreError::file("lock", &path, error);
+        let mut file = private().read(true).open(&path).map_err(failed)?;
+        for tries_left in (0..TRIES).rev() {
+            match file.try_lock() {
+                Ok(()) => {
+                    file.set_len(0).map_err(failed)?;
+                    write!(file, "{}", std::process::id()).map_err(failed)?;
+                    return Ok(RunLock { _file: file });
+                }
+                Err(TryLockError::WouldBlock) if tries_left > 0 => thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => break,
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+        let mut pid = String::new();
+        file.read_to_string(&mut pid).map_err(failed)?;
+        Err(StoreError::InUse { dir: self.path.clone(), holder: pid.trim().parse().ok() })
+    }
+
+    /// Whether a living process owns the directory now.
+    pub fn is_owned(&self) -> bool {
+        File::open(self.lock_file()).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+}
+
+/// The directory is this process's until this is dropped; the system lets go even of a killed process's.
+/// The file stays behind: removing it would let two processes lock two files of one name.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+/// Options for a file that is created for its owner alone.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(FILE_MODE);
+    options
+}
+
+/// Makes what was created or renamed in `directory` survive a power cut.
+pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| StoreError::file("sync", directory, error))
+}

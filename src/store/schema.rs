@@ -1,0 +1,104 @@
+//! The shape of `run.db`, its version, and the way forward from older ones.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::{error::StoreError, run_dir::RunDir};
+
+/// "casc", so that no other program's database is taken for a run.
+const APPLICATION_ID: i32 = 0x6361_7363;
+
+/// `progress.state`. In flight is not a state here: it is an open intent.
+pub(super) const WAITING: i64 = 0;
+pub(super) const DONE: i64 = 1;
+pub(super) const FAILED: i64 = 2;
+
+/// Items are counted by state in blocks of this many, so that a window anywhere in a million rows is found
+/// by reading a few hundred counters. Fixed for good: the counters on disk depend on it.
+pub(super) const BLOCK: u64 = 4_096;
+
+pub(super) const fn block_of(seq: u64) -> u64 {
+    seq / BLOCK
+}
+
+/// Each step brings a database from the version of its index to the next. Steps are never edited once
+/// released, only added.
+const STEPS: [&str; 1] = [
+    // Rows that change often are small and apart from those that never do: `progress` is updated at every
+    // answer and must not drag ids and bodies through the log. Times are microseconds of wall clock, money
+    // is whole pico-dollars, outcomes are the names of the results file.
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+     CREATE TABLE traits(id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
+     -- Routes by name: the configuration, and with it every index into it, may change between starts.
+     CREATE TABLE routes(id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
+                         UNIQUE(key, model, provider));
+     -- seq runs from 1 without gaps.
+     CREATE TABLE items(seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, line INTEGER NOT NULL, hash BLOB NOT NULL);
+     CREATE TABLE payload(seq INTEGER PRIMARY KEY, body TEXT NOT NULL);
+     -- state: 0 waiting, 1 done, 2 failed. outcome, route and words are the last attempt's; result is the
+     -- row of its final line, while it has one.
+     CREATE TABLE progress(seq INTEGER PRIMARY KEY, state INTEGER NOT NULL, traits INTEGER NOT NULL,
+                           attempts INTEGER NOT NULL, outcome TEXT, route INTEGER, result INTEGER, words TEXT);
+     CREATE TABLE blocks(block INTEGER PRIMARY KEY, waiting INTEGER NOT NULL, done INTEGER NOT NULL,
+                         failed INTEGER NOT NULL);
+     -- Recorded intents: calls that were, or were about to be, sent and have no outcome yet.
+     CREATE TABLE in_flight(attempt INTEGER PRIMARY KEY, seq INTEGER NOT NULL, route INTEGER NOT NULL,
+                            sent_at INTEGER NOT NULL, reserved INTEGER NOT NULL, est_tokens INTEGER NOT NULL);
+     -- Only ever added to. settled_at is NULL where the process died before the answer.
+     CREATE TABLE attempts(attempt INTEGER PRIMARY KEY, seq INTEGER NOT NULL, route INTEGER NOT NULL,
+                           sent_at INTEGER NOT NULL, est_tokens INTEGER NOT NULL, settled_at INTEGER,
+                           outcome TEXT NOT NULL, status INTEGER, latency_ms INTEGER NOT NULL,
+                           input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+                           thinking_tokens INTEGER NOT NULL, cost INTEGER NOT NULL, at_risk INTEGER NOT NULL,
+                           message TEXT NOT NULL);
+     CREATE INDEX attempts_of_item ON attempts(seq);
+     -- What results.jsonl holds, line by line in order of n.
+     CREATE TABLE results(n INTEGER PRIMARY KEY, seq INTEGER NOT NULL, line TEXT NOT NULL);
+     -- Lines of items that were queued again; the end of the run takes them out of results.
+     CREATE TABLE superseded(n INTEGER PRIMARY KEY);
+     CREATE TABLE events(number INTEGER PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL);
+     CREATE TABLE decisions(target TEXT PRIMARY KEY, at INTEGER NOT NULL, reason TEXT NOT NULL,
+                            command TEXT NOT NULL) WITHOUT ROWID;
+     CREATE TABLE states(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;",
+];
+
+pub(super) const VERSION: u32 = STEPS.len() as u32;
+
+/// Brings the database to [`VERSION`], from an empty one on.
+pub(super) fn migrate(conn: &mut Connection, dir: &RunDir) -> Result<(), StoreError> {
+    let found = version(conn, dir)?;
+    if found == VERSION {
+        return Ok(());
+    }
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for step in &STEPS[found as usize..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Refuses what a reader can't read: it must not migrate.
+pub(super) fn check(conn: &Connection, dir: &RunDir) -> Result<(), StoreError> {
+    match version(conn, dir)? {
+        0 => Err(StoreError::NotARun { dir: dir.path().to_owned() }),
+        VERSION => Ok(()),
+        found => Err(StoreError::OlderSchema { path: dir.database(), found, known: VERSION }),
+    }
+}
+
+/// The version on disk, 0 for an empty file. Refuses databases of other programs and of newer ones.
+pub(super) fn version(conn: &Connection, dir: &RunDir) -> Result<u32, StoreError> {
+    let foreign = || StoreError::Foreign { path: dir.database() };
+    let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if pragma("application_id")? != i64::from(APPLICATION_ID) {
+        let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        return if tables == 0 { Ok(0) } else { Err(foreign()) };
+    }
+    let found = u32::try_from(pragma("user_version")?).map_err(|_| foreign())?;
+    if found > VERSION {
+        return Err(StoreError::NewerSchema { path: dir.database(), found, known: VERSION });
+    }
+    Ok(found)
+}

@@ -1,0 +1,263 @@
+//! A run in a temporary directory, and an engine of a few lines that drives it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use cascadeck::{
+    domain::{
+        AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq, Usage, Wall,
+    },
+    store::{
+        Ack, Answer, Intent, LocalVerdict, Op, Opened, Pins, Queued, Rejected, RouteName, RunDir, Settled, Store,
+        Writer,
+    },
+};
+use tokio::sync::mpsc;
+
+pub const SECOND: i64 = 1_000_000;
+pub const BEGAN: Wall = Wall(1_795_251_600 * SECOND);
+
+pub fn routes() -> Vec<RouteName> {
+    let route = |key: &str, model: &str| RouteName { key: key.into(), model: model.into(), provider: "gemini".into() };
+    vec![route("alice", "pro"), route("alice", "flash"), route("bob", "pro")]
+}
+
+pub fn pins() -> Pins {
+    Pins { input: "batch.jsonl".into(), kind: "jsonl".into(), fingerprint: "f1".into(), ..Pins::default() }
+}
+
+pub fn spec(number: u64) -> ItemSpec {
+    worded(number, &format!("What is {number} squared?"))
+}
+
+/// Item `number` with a prompt of its own: the hash follows the prompt.
+pub fn worded(number: u64, prompt: &str) -> ItemSpec {
+    ItemSpec {
+        id: format!("item-{number}"),
+        request: Request::text(prompt),
+        hash: format!("{:032x}", xxhash_rust::xxh3::xxh3_128(prompt.as_bytes())),
+        line: number,
+        model: None,
+        tier: None,
+        max_usd: None,
+        caption: None,
+    }
+}
+
+pub fn intent(attempt: u64, seq: u64, route: u32) -> Op {
+    Op::Intent(Intent {
+        attempt: AttemptId(attempt),
+        seq: Seq(seq),
+        route: RouteId(route),
+        sent_at: sent_at(attempt),
+        reserved: Money(5_000_000),
+        est_tokens: 120,
+    })
+}
+
+pub fn sent_at(attempt: u64) -> Wall {
+    Wall(BEGAN.0 + attempt as i64 * SECOND)
+}
+
+pub fn answered(attempt: u64, id: u64) -> Op {
+    let output = format!("The answer to item-{id}.");
+    settle(attempt, Outcome::Ok, Some(line(id, FinalState::Done, Outcome::Ok, &output)))
+}
+
+pub fn refused(attempt: u64, outcome: Outcome) -> Op {
+    settle(attempt, outcome, None)
+}
+
+pub fn failed(attempt: u64, id: u64, outcome: Outcome) -> Op {
+    settle(attempt, outcome, Some(line(id, FinalState::Failed, outcome, "blockReason: SAFETY")))
+}
+
+pub fn settle(attempt: u64, outcome: Outcome, last: Option<ResultLine>) -> Op {
+    let ok = outcome == Outcome::Ok;
+    Op::Settle(Box::new(Settled {
+        attempt: AttemptId(attempt),
+        settled_at: Wall(sent_at(attempt).0 + SECOND / 2),
+        outcome,
+        status: Some(if ok { 200 } else { 429 }),
+        latency_ms: 500,
+        message: if ok { String::new() } else { "blockReason: SAFETY".into() },
+        usage: if ok { Usage { input_tokens: 100, output_tokens: 20, thinking_tokens: 3 } } else { Usage::default() },
+        cost: if ok { Money(2_000_000) } else { Money::ZERO },
+        at_risk: Money::ZERO,
+        last,
+    }))
+}
+
+pub fn unreadable(seq: u64, id: u64) -> Op {
+    let line = line(id, FinalState::Failed, Outcome::UnreadableInput, "cat.png: no such file");
+    Op::Verdict(Box::new(LocalVerdict { seq: Seq(seq), outcome: Outcome::UnreadableInput, line }))
+}
+
+/// `words` are the answer of a done item and the error of a failed one.
+pub fn line(id: u64, status: FinalState, outcome: Outcome, words: &str) -> ResultLine {
+    let done = status == FinalState::Done;
+    ResultLine {
+        id: format!("item-{id}"),
+        status,
+        output: done.then(|| words.to_owned()),
+        error: (!done).then(|| ResultError { outcome, status: None, message: words.to_owned() }),
+        finish_reason: done.then(|| "stop".to_owned()),
+        key: Some("alice".into()),
+        provider: Some("gemini".into()),
+        model: Some("pro".into()),
+        model_version: Some("pro-001".into()),
+        usage: Usage::default(),
+        cost_usd: 0.000_002,
+        latency_ms: 500,
+        attempts: 1,
+        started_at: Some(BEGAN.rfc3339()),
+        finished_at: BEGAN.rfc3339(),
+        request_hash: "0".repeat(32),
+    }
+}
+
+/// A run's directory that goes away with the test.
+pub struct Home {
+    _root: tempfile::TempDir,
+    pub dir: RunDir,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(root.path().join("runs").join("batch"));
+        Self { _root: root, dir }
+    }
+
+    pub fn open(&self) -> (Store, Opened) {
+        Store::open(&self.dir, &pins()).unwrap()
+    }
+
+    /// Opens the run and hands it to the writing thread.
+    pub fn engine(&self) -> Engine {
+        Engine::new(self.open().0)
+    }
+
+    /// A run of `items` waiting items.
+    pub fn with_items(items: u64) -> (Self, Engine) {
+        let home = Self::new();
+        let mut engine = home.engine();
+        engine.commit(vec![Op::Items((1..=items).map(spec).collect()), Op::IngestDone { rows: items }]);
+        (home, engine)
+    }
+
+    pub fn results(&self) -> Vec<ResultLine> {
+        results(&self.dir.results())
+    }
+
+    /// The database, for looking behind the store's back.
+    pub fn sql(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.dir.database()).unwrap()
+    }
+}
+
+pub fn results(path: &Path) -> Vec<ResultLine> {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line is whole");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Ids of the file's lines, in order.
+pub fn ids(results: &[ResultLine]) -> Vec<&str> {
+    results.iter().map(|line| line.id.as_str()).collect()
+}
+
+/// Submits groups one at a time and waits for each.
+pub struct Engine {
+    pub writer: Writer,
+    pub acks: mpsc::Receiver<Ack>,
+    number: u64,
+}
+
+impl Engine {
+    pub fn new(store: Store) -> Self {
+        let (writer, acks) = store.into_writer(&routes()).unwrap();
+        Self { writer, acks, number: 0 }
+    }
+
+    pub fn submit(&mut self, ops: Vec<Op>) -> u64 {
+        self.number += 1;
+        self.writer.submit(self.number, ops).unwrap();
+        self.number
+    }
+
+    pub fn ack(&mut self) -> Ack {
+        self.acks.blocking_recv().expect("the writer lives")
+    }
+
+    /// Commits a group that must succeed.
+    pub fn commit(&mut self, ops: Vec<Op>) -> Vec<Answer> {
+        let number = self.submit(ops);
+        let ack = self.ack();
+        assert_eq!(ack.number, number);
+        assert!(ack.behind.is_none(), "{:?}", ack.behind);
+        ack.outcome.unwrap()
+    }
+
+    /// Submits a group that must be refused.
+    pub fn rejected(&mut self, ops: Vec<Op>) -> Rejected {
+        self.submit(ops);
+        *self.ack().outcome.unwrap_err()
+    }
+
+    pub fn close(self) -> Store {
+        self.writer.close().unwrap()
+    }
+}
+
+pub fn waiting(store: &Store) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    store.waiting(|Queued { seq, .. }| seqs.push(seq.0)).unwrap();
+    seqs
+}
+
+/// Proves from the record alone that it agrees with itself and with the results file, and returns each
+/// item's state by id.
+pub fn prove(dir: &RunDir) -> BTreeMap<String, i64> {
+    let sql = rusqlite::Connection::open(dir.database()).unwrap();
+    let number = |query: &str| sql.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(sql.query_row("PRAGMA quick_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+
+    let none = |what: &str, query: &str| assert_eq!(number(query), 0, "{what}");
+    none("gaps in the items", "SELECT coalesce(max(seq), 0) - count(*) FROM items");
+    none("items without a body", "SELECT count(*) FROM items LEFT JOIN payload USING (seq) WHERE body IS NULL");
+    none("items without a state", "SELECT count(*) FROM items LEFT JOIN progress USING (seq) WHERE state IS NULL");
+    none(
+        "ended items without their line, or waiting ones with one",
+        "
+        SELECT count(*) FROM progress LEFT JOIN results ON results.n = progress.result AND results.seq = progress.seq
+        WHERE (state = 0) <> (results.n IS NULL)",
+    );
+    none(
+        "lines of nobody",
+        "
+        SELECT count(*) FROM results LEFT JOIN progress ON progress.result = results.n
+        WHERE progress.seq IS NULL AND results.n NOT IN (SELECT n FROM superseded)",
+    );
+    none("attempts miscounted", "
+        SELECT count(*) FROM progress WHERE attempts <> (SELECT count(*) FROM attempts WHERE attempts.seq = progress.seq)");
+    for (column, state) in [("waiting", 0), ("done", 1), ("failed", 2)] {
+        let counted = number(&format!("SELECT coalesce(sum({column}), 0) FROM blocks"));
+        assert_eq!(counted, number(&format!("SELECT count(*) FROM progress WHERE state = {state}")), "{column}");
+    }
+    let mut statement = sql.prepare("SELECT line FROM results ORDER BY n").unwrap();
+    let recorded: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let shown = fs::read_to_string(dir.results()).unwrap();
+    assert_eq!(shown.lines().collect::<Vec<_>>(), recorded, "results.jsonl is what the table says");
+
+    let mut statement = sql.prepare("SELECT id, state FROM items JOIN progress USING (seq)").unwrap();
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+}
+
+pub fn mode(path: impl Into<PathBuf>) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path.into()).unwrap().permissions().mode() & 0o777
+}

@@ -1,0 +1,11 @@
+//! The durable run, from outside: what is committed stays, whatever happens to the process, the disk or the
+//! results file.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod crash;
+mod harness;
+mod record;
+mod resume;
+mod screens;
+mod throughput;

@@ -1,0 +1,193 @@
+//! What the writer takes, what it refuses, and what it leaves when a run ends.
+
+use cascadeck::{
+    domain::{AttemptId, Outcome, ReplayFilter},
+    store::{Answer, OUTSTANDING, Op, StoreError},
+};
+
+use crate::harness::{
+    Engine, Home, answered, failed, ids, intent, line, prove, refused, settle, spec, unreadable, waiting, worded,
+};
+
+#[test]
+fn a_group_that_contradicts_the_record_leaves_no_trace() {
+    let again = || settle(9, Outcome::Ok, Some(line(1, cascadeck::domain::FinalState::Done, Outcome::Ok, "again")));
+    let mut bad_hash = spec(9);
+    bad_hash.hash = "not a hash".into();
+    let cases: Vec<(&str, Vec<Op>, &str)> = vec![
+        ("an intent for a finished item", vec![intent(9, 1, 0)], "item item-1 is done"),
+        ("an intent for no item", vec![intent(9, 77, 0)], "there is no item 77"),
+        ("an intent on no route", vec![intent(9, 2, 44)], "no known route"),
+        ("an outcome of nothing", vec![refused(9, Outcome::Timeout)], "is not in flight"),
+        ("taking back nothing", vec![Op::Unsend { attempt: AttemptId(9) }], "is not in flight"),
+        ("a verdict on a finished item", vec![unreadable(1, 1)], "item item-1 is done"),
+        ("an item that ends twice", vec![intent(9, 2, 0), again(), unreadable(2, 2)], "item item-2 is done"),
+        ("a misspelt hash", vec![Op::Items(vec![bad_hash])], "32 hex digits"),
+    ];
+    let (home, mut engine) = Home::with_items(3);
+    engine.commit(vec![intent(1, 1, 0)]);
+    engine.commit(vec![answered(1, 1)]);
+    let before = prove(&home.dir);
+    for (what, bad, words) in cases {
+        // Good ops before the bad one go the same way.
+        let mut ops = vec![intent(8, 3, 0), Op::Items(vec![spec(50)])];
+        let submitted = ops.len() + bad.len();
+        ops.extend(bad);
+        let rejected = engine.rejected(ops);
+        assert!(matches!(rejected.error, StoreError::Contradiction(_)), "{what}: {:?}", rejected.error);
+        assert!(rejected.error.to_string().contains(words), "{what}: {}", rejected.error);
+        assert_eq!(rejected.ops.len(), submitted, "{what}: the group comes back whole");
+        assert_eq!(prove(&home.dir), before, "{what}");
+    }
+    engine.commit(vec![intent(2, 2, 0)]);
+    engine.commit(vec![answered(2, 2)]);
+    drop(engine.close());
+    assert_eq!(ids(&home.results()), ["item-1", "item-2"]);
+}
+
+#[test]
+fn groups_are_bounded_and_answered_in_order() {
+    let (_home, mut engine) = Home::with_items(1);
+    // However fast the thread is, it can't take more than is acknowledged plus what may be outstanding.
+    let mut taken = 0;
+    let refused = loop {
+        match engine.writer.submit(taken + 1, vec![intent(taken + 1, 1, 0)]) {
+            Ok(()) => taken += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(!refused.closed && refused.ops.len() == 1, "the group comes back");
+    assert!(taken >= OUTSTANDING as u64);
+    for number in 1..=taken {
+        assert_eq!(engine.ack().number, number);
+    }
+    drop(engine.close());
+}
+
+#[test]
+fn the_results_file_shows_what_is_acknowledged() {
+    let (home, mut engine) = Home::with_items(4);
+    for number in 1..=4 {
+        engine.commit(vec![intent(number, number, 0)]);
+        engine.commit(vec![answered(number, number)]);
+        assert_eq!(home.results().len() as u64, number);
+    }
+    assert_eq!(home.results()[2].output.as_deref(), Some("The answer to item-3."));
+}
+
+#[test]
+fn failed_items_are_queued_again_by_outcome_and_by_id() {
+    let cases: [(&str, ReplayFilter, &[u64]); 6] = [
+        ("all", ReplayFilter::default(), &[1, 2, 4]),
+        ("by outcome", ReplayFilter { outcomes: vec![Outcome::ContentBlocked], ..ReplayFilter::default() }, &[1, 4]),
+        ("by id", ReplayFilter { ids: vec!["item-2".into()], ..ReplayFilter::default() }, &[2]),
+        ("twice by id", ReplayFilter { ids: vec!["item-2".into(); 2], ..ReplayFilter::default() }, &[2]),
+        (
+            "ids that didn't fail",
+            ReplayFilter { ids: vec!["item-3".into(), "item-99".into()], ..ReplayFilter::default() },
+            &[],
+        ),
+        (
+            "by both",
+            ReplayFilter { ids: vec!["item-1".into(), "item-2".into()], outcomes: vec![Outcome::UnreadableInput] },
+            &[2],
+        ),
+    ];
+    for (what, filter, want) in cases {
+        let (home, mut engine) = Home::with_items(5);
+        engine.commit(vec![intent(1, 1, 0), intent(3, 3, 0), intent(4, 4, 0)]);
+        engine.commit(vec![
+            failed(1, 1, Outcome::ContentBlocked),
+            unreadable(2, 2),
+            answered(3, 3),
+            failed(4, 4, Outcome::ContentBlocked),
+        ]);
+        let (preview, matching) = cascadeck::store::report::failed(home.dir.path(), &filter, 1).unwrap();
+        assert_eq!(matching, want.len() as u64, "{what}");
+        assert_eq!(preview.iter().map(|row| row.seq).collect::<Vec<_>>(), want[..want.len().min(1)], "{what}");
+
+        let answers = engine.commit(vec![Op::Requeue(filter.clone())]);
+        let [Answer::Requeued(queued)] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!(queued.iter().map(|item| item.seq.0).collect::<Vec<_>>(), want, "{what}");
+        let mut store = engine.close();
+        let mut still = vec![5];
+        still.extend(want);
+        still.sort_unstable();
+        assert_eq!(waiting(&store), still, "{what}");
+        assert_eq!(store.requeue(&filter).unwrap(), [], "{what}: they wait, they have not failed");
+        drop(store);
+        prove(&home.dir);
+    }
+}
+
+#[test]
+fn a_replayed_item_appends_a_line_and_the_end_leaves_one_per_id() {
+    let (home, mut engine) = Home::with_items(3);
+    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 0), intent(3, 3, 0)]);
+    engine.commit(vec![failed(1, 1, Outcome::ContentBlocked), answered(2, 2), failed(3, 3, Outcome::BadRequest)]);
+    engine.commit(vec![Op::Requeue(ReplayFilter::default())]);
+    engine.commit(vec![intent(4, 1, 1)]);
+    engine.commit(vec![answered(4, 1)]);
+    assert_eq!(ids(&home.results()), ["item-1", "item-2", "item-3", "item-1"], "the last line counts");
+    prove(&home.dir);
+
+    let mut store = engine.close();
+    assert_eq!(store.compact_results().unwrap(), 2, "the old line of item 1, and item 3's, which waits");
+    assert_eq!(ids(&home.results()), ["item-2", "item-1"]);
+    assert_eq!(store.compact_results().unwrap(), 0);
+
+    // The rebuilt file is the one that is appended to.
+    let mut engine = Engine::new(store);
+    engine.commit(vec![intent(5, 3, 0)]);
+    engine.commit(vec![answered(5, 3)]);
+    drop(engine.close());
+    assert_eq!(ids(&home.results()), ["item-2", "item-1", "item-3"]);
+    prove(&home.dir);
+    assert_eq!(home.open().1.repair, cascadeck::store::Repair::default());
+}
+
+#[test]
+fn a_compaction_cut_short_anywhere_is_finished_by_the_next_start() {
+    // Between the commit and the rename: the table is compacted, the file is the old one, the new one half written.
+    let (home, mut engine) = Home::with_items(2);
+    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 0)]);
+    engine.commit(vec![failed(1, 1, Outcome::ContentBlocked), answered(2, 2)]);
+    engine.commit(vec![Op::Requeue(ReplayFilter::default())]);
+    engine.commit(vec![intent(3, 1, 0)]);
+    engine.commit(vec![answered(3, 1)]);
+    let mut store = engine.close();
+    let old = std::fs::read(home.dir.results()).unwrap();
+    assert_eq!(store.compact_results().unwrap(), 1);
+    drop(store);
+    let compacted = std::fs::read(home.dir.results()).unwrap();
+    let unfinished = home.dir.path().join("results.jsonl.new");
+    std::fs::write(home.dir.results(), &old).unwrap();
+    std::fs::write(&unfinished, &compacted[..10]).unwrap();
+
+    let (_, opened) = home.open();
+    assert_ne!(opened.repair, cascadeck::store::Repair::default());
+    assert_eq!(std::fs::read(home.dir.results()).unwrap(), compacted);
+    assert!(!unfinished.exists());
+    prove(&home.dir);
+}
+
+#[test]
+fn the_log_stays_bounded_while_a_reader_looks_on() {
+    let home = Home::new();
+    let mut engine = home.engine();
+    let long = "A rather long question. ".repeat(300);
+    let reader = home.sql();
+    for batch in 0..60_u64 {
+        // A reader that comes and goes, as a screen does.
+        reader.query_row("SELECT count(*) FROM progress", [], |row| row.get::<_, i64>(0)).unwrap();
+        let rows = (1..=100).map(|row| batch * 100 + row).map(|number| worded(number, &format!("{number} {long}")));
+        engine.commit(vec![Op::Items(rows.collect())]);
+    }
+    let length = |path| std::fs::metadata(path).unwrap().len();
+    let log = length(home.dir.path().join("run.db-wal"));
+    let written = length(home.dir.database());
+    assert!(written > 30 << 20, "enough was written to tell: {written}");
+    assert!(log <= 24 << 20, "the log has {log} bytes beside a database of {written}");
+    drop(engine.close());
+    assert_eq!(home.dir.path().join("run.db-wal").metadata().map_or(0, |log| log.len()), 0, "and is empty at the end");
+}

@@ -1,0 +1,221 @@
+//! What is read beside the run: windows of items, one item whole, bodies for the engine, reports.
+
+use cascadeck::{
+    domain::{
+        FinalState, Image, ItemFilter, ItemRow, ItemState, Message, Money, Outcome, Page, Part, Query, Seq, Speaker,
+    },
+    store::{Ask, Loader, Op, report, spawn_reader},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::harness::{Engine, Home, answered, failed, intent, line, refused, sent_at, settle, spec, unreadable};
+
+/// The screen's side of the reader's thread.
+struct Screen(mpsc::Sender<Ask>);
+
+impl Screen {
+    fn of(home: &Home) -> Self {
+        let (asks, asked) = mpsc::channel(4);
+        spawn_reader(&home.dir, asked).unwrap();
+        Self(asks)
+    }
+
+    fn ask(&self, query: Query) -> Page {
+        let (reply, page) = oneshot::channel();
+        self.0.blocking_send(Ask { query, reply }).unwrap();
+        page.blocking_recv().unwrap().unwrap()
+    }
+
+    fn items(&self, state: Option<ItemState>, text: &str, offset: u64, limit: u32) -> (Vec<ItemRow>, u64) {
+        let filter = ItemFilter { state, text: text.into() };
+        match self.ask(Query::Items { filter, offset, limit }) {
+            Page::Items { rows, matching, .. } => (rows, matching),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn seqs(rows: &[ItemRow]) -> Vec<u64> {
+    rows.iter().map(|row| row.seq).collect()
+}
+
+/// 10,000 items over three blocks: every tenth failed, every other tenth done, two in flight.
+fn mixed() -> (Home, Engine) {
+    let (home, mut engine) = Home::with_items(10_000);
+    let every_tenth = |first: u64| (first..=10_000).step_by(10);
+    engine.commit(every_tenth(1).chain(every_tenth(2)).map(|seq| intent(seq, seq, 0)).collect());
+    engine.commit(every_tenth(1).map(|seq| failed(seq, seq, Outcome::ContentBlocked)).collect());
+    engine.commit(every_tenth(2).map(|seq| answered(seq, seq)).collect());
+    engine.commit(vec![intent(20_000, 5, 1), intent(20_001, 4_500, 2)]);
+    (home, engine)
+}
+
+#[test]
+fn windows_are_exact_anywhere_in_any_state() {
+    let (home, _engine) = mixed();
+    let screen = Screen::of(&home);
+    let all: Vec<u64> = (1..=10_000).collect();
+    let of = |keep: fn(u64) -> bool| all.iter().copied().filter(|seq| keep(*seq)).collect::<Vec<_>>();
+    let cases = [
+        (None, all.clone()),
+        (Some(ItemState::Failed), of(|seq| seq % 10 == 1)),
+        (Some(ItemState::Done), of(|seq| seq % 10 == 2)),
+        (Some(ItemState::InFlight), vec![5, 4_500]),
+        (Some(ItemState::Waiting), of(|seq| !matches!(seq % 10, 1 | 2) && seq != 5 && seq != 4_500)),
+    ];
+    for (state, want) in cases {
+        for offset in [0, 1, 399, 409, 410, 3_275, 5_000, 9_990, 20_000] {
+            let (rows, matching) = screen.items(state, "", offset, 7);
+            let window: Vec<_> = want.iter().copied().skip(offset as usize).take(7).collect();
+            assert_eq!(seqs(&rows), window, "{state:?} from {offset}");
+            assert_eq!(matching, want.len() as u64, "{state:?}");
+            if let Some(state) = state {
+                assert!(rows.iter().all(|row| row.state == state), "{rows:?}");
+            }
+        }
+    }
+    assert_eq!(screen.items(None, "", 0, u32::MAX).0.len(), 1_000, "a window is bounded, whatever is asked for");
+}
+
+#[test]
+fn text_finds_ids_and_errors_in_any_case() {
+    let (home, mut engine) = mixed();
+    let screen = Screen::of(&home);
+    let cases: [(Option<ItemState>, &str, u64, u64); 6] = [
+        (None, "ITEM-77", 111, 77),
+        (Some(ItemState::Done), "item-77", 11, 772),
+        (None, "safety", 1_000, 1),
+        (Some(ItemState::Failed), "Safety", 1_000, 1),
+        (Some(ItemState::Done), "safety", 0, 0),
+        (Some(ItemState::InFlight), "4500", 1, 4_500),
+    ];
+    for (state, text, count, first) in cases {
+        let (rows, matching) = screen.items(state, text, 0, 5);
+        assert_eq!(matching, count, "{state:?} {text}");
+        assert_eq!(rows.first().map_or(0, |row| row.seq), first, "{state:?} {text}");
+    }
+    assert_eq!(seqs(&screen.items(None, "item-77", 2, 2).0), [771, 772]);
+
+    engine.commit(vec![settle(20_001, Outcome::Ok, Some(line(4_500, FinalState::Done, Outcome::Ok, "late")))]);
+    assert_eq!(screen.items(Some(ItemState::Done), "4500", 0, 5).1, 1, "another question sees the run as it is");
+}
+
+#[test]
+fn a_row_says_what_became_of_the_item() {
+    let (home, mut engine) = Home::with_items(5);
+    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 1), intent(3, 3, 2), intent(4, 4, 0)]);
+    let long = "ä".repeat(500);
+    engine.commit(vec![
+        settle(1, Outcome::Ok, Some(line(1, FinalState::Done, Outcome::Ok, &long))),
+        failed(2, 2, Outcome::ContentBlocked),
+        refused(3, Outcome::ServerError),
+        unreadable(5, 5),
+    ]);
+    let rows = Screen::of(&home).items(None, "", 0, 10).0;
+    let brief: Vec<_> = rows.iter().map(|row| (row.state, row.attempts, row.outcome, row.route.as_deref())).collect();
+    assert_eq!(
+        brief,
+        [
+            (ItemState::Done, 1, Some(Outcome::Ok), Some("pro@alice")),
+            (ItemState::Failed, 1, Some(Outcome::ContentBlocked), Some("flash@alice")),
+            (ItemState::Waiting, 1, Some(Outcome::ServerError), Some("pro@bob")),
+            (ItemState::InFlight, 0, None, None),
+            (ItemState::Failed, 0, Some(Outcome::UnreadableInput), None),
+        ]
+    );
+    let words: Vec<_> = rows.iter().map(|row| row.words.as_str()).collect();
+    let shortened = "ä".repeat(200);
+    assert_eq!(words, [shortened.as_str(), "blockReason: SAFETY", "blockReason: SAFETY", "", "cat.png: no such file"]);
+}
+
+#[test]
+fn an_item_is_shown_whole_with_every_attempt() {
+    let home = Home::new();
+    let mut engine = home.engine();
+    let mut with_picture = spec(1);
+    let parts = vec![Part::Text("What is this?".into()), Part::Image(Image::File("cat.png".into()))];
+    with_picture.request.messages = vec![Message { speaker: Speaker::User, parts }];
+    with_picture.request.system = Some("Be brief.".into());
+    engine.commit(vec![Op::Items(vec![with_picture])]);
+    engine.commit(vec![intent(1, 1, 0)]);
+    engine.commit(vec![refused(1, Outcome::RateLimitedMinute), intent(2, 1, 2)]);
+    engine.commit(vec![answered(2, 1)]);
+
+    let screen = Screen::of(&home);
+    let Page::Item(item) = screen.ask(Query::Item { seq: 1 }) else { panic!("item 1 is there") };
+    assert_eq!((item.row.id.as_str(), item.row.state, item.line), ("item-1", ItemState::Done, 1));
+    assert_eq!(item.system.as_deref(), Some("Be brief."));
+    assert_eq!(item.prompt, "What is this?\n[picture cat.png]");
+    assert_eq!(item.pictures, ["cat.png"]);
+    assert_eq!(item.output.as_deref(), Some("The answer to item-1."));
+    assert_eq!((item.finish_reason.as_deref(), item.model_version.as_deref()), (Some("stop"), Some("pro-001")));
+    assert_eq!((item.usage.input_tokens, item.cost), (100, Money(2_000_000)));
+    let attempts: Vec<_> = item.attempts.iter().map(|row| (row.number, row.key.as_str(), row.outcome)).collect();
+    assert_eq!(attempts, [(1, "alice", Outcome::RateLimitedMinute), (2, "bob", Outcome::Ok)]);
+    assert_eq!((item.attempts[0].status, item.attempts[0].sent_at), (Some(429), sent_at(1)));
+    assert_eq!(item.attempts[0].message, "blockReason: SAFETY");
+    assert_eq!(screen.ask(Query::Item { seq: 2 }), Page::Nothing);
+}
+
+#[tokio::test]
+async fn bodies_come_back_as_they_went_in_with_what_was_tried_before() {
+    let (home, engine) = tokio::task::spawn_blocking(|| {
+        let (home, mut engine) = Home::with_items(3);
+        engine.commit(vec![intent(1, 2, 0)]);
+        engine.commit(vec![refused(1, Outcome::Timeout), intent(2, 2, 0)]);
+        engine.commit(vec![refused(2, Outcome::Timeout)]);
+        (home, engine)
+    })
+    .await
+    .unwrap();
+    let loader = Loader::start(&home.dir).unwrap();
+    let loaded = loader.load(vec![Seq(3), Seq(2)]).await.unwrap();
+    assert_eq!(loaded.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&spec(3), &spec(2)]);
+    assert_eq!((loaded[0].attempts, loaded[0].started_at), (0, None));
+    assert_eq!((loaded[1].attempts, loaded[1].started_at), (2, Some(sent_at(1))));
+    assert!(loader.load(vec![Seq(9)]).await.unwrap_err().to_string().contains("no item 9"));
+    tokio::task::spawn_blocking(|| drop(engine.close())).await.unwrap();
+}
+
+#[test]
+fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
+    let (home, mut engine) = Home::with_items(5);
+    engine.commit((1..=4).map(|seq| intent(seq, seq, [0, 0, 1, 2][seq as usize - 1])).collect());
+    engine.commit(vec![answered(1, 1), answered(2, 2), refused(3, Outcome::QuotaExhaustedDay)]);
+    engine.commit(vec![Op::Keys(vec![report::KeyStanding {
+        name: "bob".into(),
+        state: "cooling".into(),
+        health: 80,
+    }])]);
+
+    let summary = report::summary(home.dir.path()).unwrap();
+    assert_eq!((summary.run.as_str(), summary.state.as_str()), ("batch", "running"));
+    assert_eq!((summary.total, summary.waiting, summary.in_flight, summary.done, summary.failed), (5, 2, 1, 2, 0));
+    assert_eq!((summary.attempts, summary.rate_limited), (4, 1));
+    assert_eq!((summary.input_tokens, summary.output_tokens), (200, 46), "thinking is output");
+    assert!((summary.cost_usd - 4e-6).abs() < 1e-12 && (summary.elapsed_s - 2.5).abs() < 1e-9, "{summary:?}");
+    let keys: Vec<_> = summary
+        .keys
+        .iter()
+        .map(|key| (key.name.as_str(), key.state.as_str(), key.health, key.ok, key.failed))
+        .collect();
+    assert_eq!(keys, [("alice", "ready", 100, 2, 1), ("bob", "cooling", 80, 0, 0)]);
+    let models: Vec<_> =
+        summary.models.iter().map(|model| (model.name.as_str(), model.ok, model.failed, model.p95_ms)).collect();
+    assert_eq!(models, [("pro", 2, 0, Some(500)), ("flash", 0, 1, None)]);
+}
+
+#[test]
+fn results_are_exported_in_input_order_the_last_line_of_each() {
+    let (home, mut engine) = Home::with_items(2_500);
+    engine.commit((1..=2_500).rev().map(|seq| intent(seq, seq, 0)).collect());
+    engine.commit((2..=2_500).rev().map(|seq| answered(seq, seq)).collect());
+    let mut exported = Vec::new();
+    report::results_in_input_order(home.dir.path(), |recorded| -> Result<(), cascadeck::store::StoreError> {
+        exported.push((recorded.seq.0, recorded.parse()?.id));
+        Ok(())
+    })
+    .unwrap();
+    let want: Vec<_> = (2..=2_500).map(|seq| (seq, format!("item-{seq}"))).collect();
+    assert_eq!(exported, want);
+}

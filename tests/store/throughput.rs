@@ -1,0 +1,101 @@
+//! How fast the record is: `cargo test --release --test store -- --ignored --nocapture throughput`.
+
+use std::time::Instant;
+
+use cascadeck::{
+    domain::{ItemFilter, Page, Query},
+    store::{Ack, Answer, Ask, OUTSTANDING, Op, report, spawn_reader},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::harness::{Engine, Home, answered, intent, spec};
+
+const ITEMS: u64 = 1_000_000;
+/// Attempts in flight; what settles in one group goes out again in the next.
+const IN_FLIGHT: u64 = 512;
+
+/// Keeps as many groups on their way as the engine would.
+struct Pipeline {
+    engine: Engine,
+    outstanding: usize,
+}
+
+impl Pipeline {
+    fn push(&mut self, group: Vec<Op>) {
+        if self.outstanding == OUTSTANDING {
+            self.settle();
+        }
+        self.engine.submit(group);
+        self.outstanding += 1;
+    }
+
+    fn settle(&mut self) {
+        let Ack { outcome, behind, .. } = self.engine.ack();
+        let answers = outcome.unwrap();
+        assert!(behind.is_none() && answers.iter().all(|answer| matches!(answer, Answer::Ingested(_))));
+        self.outstanding -= 1;
+    }
+}
+
+#[test]
+#[ignore = "a measurement: takes a minute and a gigabyte of disk"]
+fn throughput() {
+    let home = Home::new();
+    let mut pipeline = Pipeline { engine: home.engine(), outstanding: 0 };
+    let took = |what: &str, items: u64, began: Instant| {
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{what}: {seconds:.2} s, {:.0}/s, {} MiB resident", items as f64 / seconds, resident_mib());
+    };
+
+    let began = Instant::now();
+    for first in (1..=ITEMS).step_by(1_000) {
+        pipeline.push(vec![Op::Items((first..=ITEMS.min(first + 999)).map(spec).collect())]);
+    }
+    pipeline.push(vec![Op::IngestDone { rows: ITEMS }]);
+    took("ingested", ITEMS, began);
+
+    let began = Instant::now();
+    for first in (1..=ITEMS + IN_FLIGHT).step_by(IN_FLIGHT as usize) {
+        let settled = (first.saturating_sub(IN_FLIGHT).max(1)..first.min(ITEMS + 1)).map(|seq| answered(seq, seq));
+        let sent = (first..(first + IN_FLIGHT).min(ITEMS + 1)).map(|seq| intent(seq, seq, 0));
+        pipeline.push(settled.chain(sent).collect());
+    }
+    while pipeline.outstanding > 0 {
+        pipeline.settle();
+    }
+    took("sent and settled", ITEMS, began);
+
+    let began = Instant::now();
+    drop(pipeline.engine.close());
+    took("closed", ITEMS, began);
+    let began = Instant::now();
+    let (store, opened) = home.open();
+    assert_eq!(opened.totals.done, ITEMS);
+    took("opened again, every line compared", ITEMS, began);
+    let began = Instant::now();
+    store.waiting(|_| ()).unwrap();
+    took("looked for waiting items", ITEMS, began);
+    let began = Instant::now();
+    report::summary(home.dir.path()).unwrap();
+    took("summarised", ITEMS, began);
+
+    let (asks, asked) = mpsc::channel(1);
+    spawn_reader(&home.dir, asked).unwrap();
+    for (what, text, offset) in
+        [("the last window", "", ITEMS - 50), ("a text searched", "999999", 0), ("again", "999999", 0)]
+    {
+        let began = Instant::now();
+        let (reply, page) = oneshot::channel();
+        let filter = ItemFilter { state: Some(cascadeck::domain::ItemState::Done), text: text.into() };
+        asks.blocking_send(Ask { query: Query::Items { filter, offset, limit: 50 }, reply }).unwrap();
+        assert!(matches!(page.blocking_recv().unwrap().unwrap(), Page::Items { rows, .. } if !rows.is_empty()));
+        took(what, ITEMS, began);
+    }
+}
+
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default() / 1_024
+}
