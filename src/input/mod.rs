@@ -1,1 +1,168 @@
-//! (laid out next)
+//! Inputs: what stands in files, folders and pipes, turned into items.
+//!
+//! An input is recognised by itself, checked in one pass before anything is sent, and then streamed: no format is
+//! ever held whole. This module owns the readers, the templates, the ids and the hashes; it must not know of keys,
+//! providers or the run's database, and it reads no picture further than its header.
+//!
+//! Reading goes in layers: `lines` (bytes to lines) → `json` / `csv` (lines to fields) → one file per format (fields
+//! to a [`draft`]) → `items` (a draft gets its id, hash and absolute paths).
+
+mod album;
+mod anthropic_batch;
+mod chat;
+mod csv;
+mod draft;
+mod fault;
+mod gemini_batch;
+mod ids;
+mod image;
+mod items;
+mod json;
+mod lines;
+mod natural;
+mod open;
+mod openai_batch;
+mod params;
+mod pictures;
+mod recognise;
+mod row;
+mod sidecar;
+mod spool;
+mod template;
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use crate::domain::Params;
+
+pub use self::{
+    fault::{FAULTS_KEPT, InputError, InputFaults, Reported, RowFault},
+    items::{Checked, Items},
+    pictures::DEFAULT_CAPTION_PROMPT,
+};
+pub use crate::output::captions::Existing;
+
+use self::{album::Album, draft::Recipe, items::Rows, lines::Lines, pictures::Pictures};
+
+/// What is asked of every row besides what it says itself.
+#[derive(Clone, Debug, Default)]
+pub struct InputOptions {
+    /// Template over a row's fields, or a picture's `name`, `stem`, `extension`, `directory`, `path`, `width`, `height`.
+    pub prompt: Option<String>,
+    /// System prompt for rows without their own; may be a template too.
+    pub system: Option<String>,
+    /// Takes only the first so many rows or pictures, captioned ones included.
+    pub limit: Option<u64>,
+    /// A row's own values win.
+    pub defaults: Params,
+    /// Writes answers beside pictures. `None`: answers go to the results only.
+    pub captions: Option<CaptionOptions>,
+    /// The prompt for pictures where `prompt` is not set; [`DEFAULT_CAPTION_PROMPT`] if this isn't either.
+    pub default_caption_prompt: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CaptionOptions {
+    /// Captions go here, in the sub-folders of their pictures; `None` puts them beside the pictures.
+    pub dir: Option<PathBuf>,
+    pub existing: Existing,
+    /// `a.jpg.txt` instead of `a.txt`, so that `a.jpg` and `a.png` may share a folder.
+    pub full_name: bool,
+}
+
+/// The format of an input.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kind {
+    Jsonl,
+    OpenAiBatch,
+    AnthropicBatch,
+    GeminiBatch,
+    Csv,
+    Text,
+    Pictures,
+}
+
+impl Kind {
+    /// As it is said to people: "1,319 JSONL rows".
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Jsonl => "JSONL rows",
+            Self::OpenAiBatch => "OpenAI batch lines",
+            Self::AnthropicBatch => "Anthropic batch lines",
+            Self::GeminiBatch => "Gemini batch lines",
+            Self::Csv => "CSV rows",
+            Self::Text => "lines of text",
+            Self::Pictures => "pictures",
+        }
+    }
+
+    /// Are its lines whole requests, so that a prompt template has no say?
+    const fn is_batch(self) -> bool {
+        matches!(self, Self::OpenAiBatch | Self::AnthropicBatch | Self::GeminiBatch)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An input that was found and recognised, with its templates compiled.
+pub struct Input {
+    kind: Kind,
+    /// As messages call it.
+    label: Arc<str>,
+    /// As its run directory is called.
+    name: String,
+    source: Source,
+    recipe: Arc<Recipe>,
+}
+
+enum Source {
+    Lines(PathBuf),
+    Csv { path: PathBuf, delimiter: u8 },
+    Pictures(Album),
+}
+
+impl Input {
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// For `runs/<name>`: never empty, and safe as a folder's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads everything once, before anything is sent, and reports all bad rows together.
+    pub fn validate(&self) -> Result<Checked, InputFaults> {
+        self.items().check()
+    }
+
+    /// Streams the items: the same ids and hashes in the same order, each time.
+    pub fn items(&self) -> Items {
+        let rows = match &self.source {
+            Source::Lines(path) => Lines::open(path).map(|lines| Rows::Lines(self.kind, lines)),
+            Source::Csv { path, delimiter } => {
+                csv::Csv::open(path, *delimiter).map(|records| Rows::Csv(Box::new(records)))
+            }
+            Source::Pictures(album) => Ok(Rows::Pictures(Box::new(Pictures::open(album)))),
+        };
+        Items::new(Arc::clone(&self.label), Arc::clone(&self.recipe), rows.unwrap_or_else(Rows::Broken))
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("kind", &self.kind).field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// An input can be streamed on a thread of its own while others look at it.
+const _: () = {
+    const fn is_send<T: Send + 'static>() {}
+    const fn is_sync<T: Sync>() {}
+    is_send::<Items>();
+    is_send::<Input>();
+    is_sync::<Input>();
+};

@@ -1,1 +1,9 @@
-//! (laid out next)
+//! What leaves the program as files: captions beside pictures, and exports of a run's results.
+//!
+//! Knows result lines and where they go; knows nothing of the run that made them.
+
+pub mod captions;
+pub mod export;
+
+pub use captions::{Existing, write_caption};
+pub use export::{ExportFormat, ExportOptions, Exporter, export};

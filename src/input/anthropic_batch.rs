@@ -1,0 +1,87 @@
+//! Anthropic batch lines: `{"custom_id":…,"params":{…}}`, the params being a Messages request.
+
+use crate::domain::JsonMode;
+
+use super::{
+    chat,
+    draft::{Draft, Recipe},
+    fault::Wrong,
+    json::{Fields, Json},
+    params, row,
+};
+
+pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
+    let row = Json::parse(line)?;
+    let mut draft = Draft::default();
+    let mut message = None;
+    for (name, value) in row.object("")? {
+        match name.as_ref() {
+            _ if value.is_null() => {}
+            "custom_id" => draft.id = Some(row::id(value, "custom_id")?),
+            "params" => message = Some(value.object("params")?),
+            _ => {}
+        }
+    }
+    let message = message.ok_or_else(|| Wrong::new("params", "is missing"))?;
+    read_params(message, &mut draft, recipe).map_err(|wrong| wrong.within("params"))?;
+    Ok(draft)
+}
+
+fn read_params(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {
+    let request = &mut draft.request;
+    request.params = recipe.defaults.clone();
+    let (mut messages, mut system) = (None, None);
+    for (name, value) in fields {
+        match name.as_ref() {
+            _ if value.is_null() => {}
+            "messages" => messages = Some(value),
+            "system" => {
+                let text = chat::parts(value).and_then(chat::text_of).map_err(|wrong| wrong.within("system"))?;
+                system = Some(text);
+            }
+            "model" => draft.model = Some(row::word(value, "model")?),
+            "temperature" => request.params.temperature = Some(params::temperature(value, "temperature")?),
+            "top_p" => request.params.top_p = Some(params::top_p(value, "top_p")?),
+            "max_tokens" => {
+                request.params.max_output_tokens = Some(params::max_output_tokens(value, "max_tokens")?);
+            }
+            "stop_sequences" => request.params.stop = params::stop(value, "stop_sequences")?,
+            "thinking" => request.params.thinking = params::thinking(value, "thinking")?,
+            "output_config" => {
+                if let Some(effort) = value.get("effort") {
+                    request.params.thinking = Some(params::level(effort, "output_config.effort")?);
+                }
+                if let Some(format) = value.get("format") {
+                    request.params.json = Some(schema(format).map_err(|wrong| wrong.within("output_config.format"))?);
+                }
+            }
+            "output_format" => {
+                request.params.json = Some(schema(value).map_err(|wrong| wrong.within("output_format"))?);
+            }
+            // These say how to deliver or bill an answer; without tools a choice among them is idle.
+            "stream" | "metadata" | "service_tier" | "inference_geo" | "tool_choice" => {}
+            name => params::unsupported(name, value)?,
+        }
+    }
+    let chat = chat::read(messages.ok_or_else(|| Wrong::new("messages", "is missing"))?)?;
+    if system.is_some() && chat.system.is_some() {
+        return Err(Wrong::new("", "has both `system` and a system message; keep one of them"));
+    }
+    request.messages = chat.messages;
+    request.system = match system.or(chat.system) {
+        Some(system) => Some(system),
+        None => recipe.templates.system(&Fields::new())?,
+    };
+    Ok(())
+}
+
+/// `{"type":"json_schema","schema":{…}}`.
+fn schema(format: &Json<'_>) -> Result<JsonMode, Wrong> {
+    let kind = format.get("type").ok_or_else(|| Wrong::new("type", "is missing"))?.text("type")?;
+    if kind != "json_schema" {
+        return Err(Wrong::new("type", format!("is `{kind}`; only json_schema is known")));
+    }
+    let schema = format.get("schema").ok_or_else(|| Wrong::new("schema", "is missing"))?;
+    schema.object("schema")?;
+    Ok(JsonMode::Schema(schema.to_value()))
+}

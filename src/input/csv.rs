@@ -1,0 +1,269 @@
+//! CSV with a header, as spreadsheets write it (RFC 4180): a record a row, a column a field.
+//!
+//! Records are put together from lines here rather than by a library, because a fault must name the line a person
+//! sees in an editor (also after CRLF, blank lines and cells with line ends), and because a quote that is never
+//! closed must end in a fault rather than in reading the rest of the file into memory.
+
+use std::{borrow::Cow, io, path::Path};
+
+use super::{
+    draft::{Draft, Recipe},
+    fault::Wrong,
+    json::{Fields, Json},
+    lines::{Lines, MAX_LINE, utf8},
+    row,
+};
+
+pub(super) struct Csv {
+    lines: Lines,
+    delimiter: u8,
+    header: Option<Vec<String>>,
+    record: Vec<u8>,
+    /// A fault after which nothing more can be told apart.
+    ended: bool,
+}
+
+impl Csv {
+    pub(super) fn open(path: &Path, delimiter: u8) -> io::Result<Self> {
+        let lines = Lines::open(path)?;
+        Ok(Self { lines, delimiter, header: None, record: Vec::new(), ended: false })
+    }
+
+    /// The next record's first line and what it asks.
+    pub(super) fn next(&mut self, recipe: &Recipe) -> Option<(u64, Result<Draft, Wrong>)> {
+        if self.ended {
+            return None;
+        }
+        if self.header.is_none() {
+            let (line, header) = self.gather()?;
+            match header.and_then(|()| header_of(&self.record, self.delimiter)) {
+                Ok(names) => self.header = Some(names),
+                Err(wrong) => {
+                    self.ended = true;
+                    return Some((line, Err(wrong)));
+                }
+            }
+        }
+        let (line, gathered) = self.gather()?;
+        let names = self.header.as_deref().unwrap_or_default();
+        Some((line, gathered.and_then(|()| draft(&self.record, self.delimiter, names, recipe))))
+    }
+
+    pub(super) fn fingerprint(self) -> io::Result<u128> {
+        self.lines.fingerprint()
+    }
+
+    /// Puts the next record into `self.record`: its first line's number, or `None` at the end.
+    fn gather(&mut self) -> Option<(u64, Result<(), Wrong>)> {
+        self.record.clear();
+        let mut quotes = Quotes::FieldStart;
+        let mut first = None;
+        loop {
+            let more = self.lines.advance();
+            let line = *first.get_or_insert(self.lines.number());
+            match more {
+                Err(wrong) => {
+                    self.ended = quotes == Quotes::Inside;
+                    return Some((self.lines.number(), Err(wrong)));
+                }
+                Ok(false) if quotes == Quotes::Inside => {
+                    self.ended = true;
+                    return Some((line, Err(Wrong::new("", "opens a quote (\") that is never closed"))));
+                }
+                Ok(false) => return None,
+                Ok(true) if quotes == Quotes::FieldStart && self.record.is_empty() && self.lines.is_blank() => {
+                    first = None;
+                }
+                Ok(true) => {
+                    if quotes == Quotes::Inside {
+                        self.record.push(b'\n');
+                    }
+                    self.record.extend_from_slice(self.lines.bytes());
+                    quotes = quotes.after(self.lines.bytes(), self.delimiter);
+                    if quotes != Quotes::Inside {
+                        return Some((line, Ok(())));
+                    }
+                    if self.record.len() > MAX_LINE {
+                        self.ended = true;
+                        let words =
+                            format!("is a record of more than {} MiB: is a quote (\") not closed?", MAX_LINE >> 20);
+                        return Some((line, Err(Wrong::new("", words))));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where in a record a scan stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    FieldStart,
+    /// In an unquoted cell, where quotes are characters like any other.
+    Outside,
+    Inside,
+    /// After a quote in a quoted cell: its end, or the first of two.
+    Closing,
+}
+
+impl Quotes {
+    fn after(self, bytes: &[u8], delimiter: u8) -> Self {
+        bytes.iter().fold(self, |quotes, &byte| match (quotes, byte) {
+            (Self::Inside, b'"') => Self::Closing,
+            (Self::Inside, _) | (Self::FieldStart | Self::Closing, b'"') => Self::Inside,
+            (_, byte) if byte == delimiter => Self::FieldStart,
+            _ => Self::Outside,
+        })
+    }
+}
+
+/// The cells of one whole record. Cells without doubled quotes are slices of it.
+fn cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
+    let delimiter = char::from(delimiter);
+    let mut cells = Vec::new();
+    let mut rest = record;
+    loop {
+        let (cell, after) = match rest.strip_prefix('"') {
+            None => {
+                let end = rest.find(delimiter).unwrap_or(rest.len());
+                (Cow::Borrowed(&rest[..end]), &rest[end..])
+            }
+            Some(quoted) => {
+                let end = closing_quote(quoted);
+                let inside = &quoted[..end];
+                let after = quoted.get(end + 1..).unwrap_or_default();
+                // Text after the closing quote belongs to the cell, as spreadsheets read it.
+                let tail = after.find(delimiter).unwrap_or(after.len());
+                let cell = match (inside.contains("\"\""), &after[..tail]) {
+                    (false, "") => Cow::Borrowed(inside),
+                    (_, tail) => Cow::Owned(inside.replace("\"\"", "\"") + tail),
+                };
+                (cell, &after[tail..])
+            }
+        };
+        cells.push(cell);
+        match after.strip_prefix(delimiter) {
+            Some(next) => rest = next,
+            None => return cells,
+        }
+    }
+}
+
+/// Where the quote stands that isn't one of two.
+fn closing_quote(quoted: &str) -> usize {
+    let bytes = quoted.as_bytes();
+    let mut at = 0;
+    while let Some(found) = memchr::memchr(b'"', &bytes[at..]) {
+        at += found;
+        if bytes.get(at + 1) != Some(&b'"') {
+            return at;
+        }
+        at += 2;
+    }
+    quoted.len()
+}
+
+fn header_of(record: &[u8], delimiter: u8) -> Result<Vec<String>, Wrong> {
+    let names: Vec<_> = cells(utf8(record)?, delimiter).iter().map(|name| name.trim().to_owned()).collect();
+    for (index, name) in names.iter().enumerate() {
+        if !name.is_empty() && names[..index].contains(name) {
+            return Err(Wrong::new("", format!("has two columns named `{name}`; rename one of them")));
+        }
+    }
+    Ok(names)
+}
+
+fn draft(record: &[u8], delimiter: u8, names: &[String], recipe: &Recipe) -> Result<Draft, Wrong> {
+    let cells = cells(utf8(record)?, delimiter);
+    if cells.len() != names.len() {
+        let words =
+            format!("has {} cells where the header has {}: is a quote or comma missing?", cells.len(), names.len());
+        return Err(Wrong::new("", words));
+    }
+    let named = || names.iter().zip(&cells).filter(|(name, _)| !name.is_empty());
+    let context: Fields<'_> = named().map(|(name, cell)| (name.into(), Json::Text(cell.as_ref().into()))).collect();
+    let fields: Fields<'_> = named().filter_map(|(name, cell)| typed(name, cell)).collect();
+    row::draft(&fields, &context, recipe)
+}
+
+/// A cell as the field of a row that its column names; `None` for columns that only templates read.
+fn typed<'a>(name: &'a str, cell: &'a str) -> Option<(Cow<'a, str>, Json<'a>)> {
+    let blank = cell.trim().is_empty();
+    let text = || Json::Text(cell.into());
+    let value = match name {
+        "prompt" => text(),
+        _ if blank => return None,
+        "id" | "system" | "model" | "tier" | "reasoning_effort" => text(),
+        "temperature" | "top_p" | "max_usd" | "max_tokens" | "max_output_tokens" | "max_completion_tokens" | "seed" => {
+            number(cell)
+        }
+        "thinking" | "json" => match cell.trim().to_ascii_lowercase().as_str() {
+            "true" => Json::Bool(true),
+            "false" => Json::Bool(false),
+            _ => structured(cell).unwrap_or_else(|| number(cell)),
+        },
+        "messages" | "images" | "image" | "stop" | "response_format" => structured(cell).unwrap_or_else(text),
+        _ => return None,
+    };
+    Some((Cow::Borrowed(if name == "image" { "images" } else { name }), value))
+}
+
+/// A number where it reads as one; what it says otherwise, so that the fault can show it.
+fn number(cell: &str) -> Json<'_> {
+    let cell = cell.trim();
+    if let Ok(whole) = cell.parse() {
+        return Json::Int(whole);
+    }
+    match cell.parse::<f64>() {
+        Ok(number) if number.is_finite() => Json::Float(number),
+        _ => Json::Text(cell.into()),
+    }
+}
+
+/// A list or an object written as JSON in the cell.
+fn structured(cell: &str) -> Option<Json<'_>> {
+    let looks_so = cell.trim_start().starts_with(['[', '{']);
+    looks_so.then(|| Json::parse(cell).ok()).flatten()
+}
+
+/// The delimiter of a header: a comma, unless there is none and semicolons or tabs are.
+pub(super) fn delimiter_of(header: &str) -> u8 {
+    if header.contains(',') {
+        return b',';
+    }
+    if header.contains('\t') {
+        return b'\t';
+    }
+    if header.contains(';') { b';' } else { b',' }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_split_as_spreadsheets_write_them() {
+        for (record, want) in [
+            ("a,b,c", vec!["a", "b", "c"]),
+            ("", vec![""]),
+            (",", vec!["", ""]),
+            (r#""a,b",c"#, vec!["a,b", "c"]),
+            (r#""say ""hi""",c"#, vec![r#"say "hi""#, "c"]),
+            (r#""","""#, vec!["", ""]),
+            (r#""""""#, vec![r#"""#]),
+            (r#"5" pipe,6" pipe"#, vec![r#"5" pipe"#, r#"6" pipe"#]),
+            (r#""a"b,c"#, vec!["ab", "c"]),
+            ("\"two\nlines\",c", vec!["two\nlines", "c"]),
+            ("ä,\"ö,\",ü", vec!["ä", "ö,", "ü"]),
+        ] {
+            assert_eq!(cells(record, b','), want, "{record}");
+        }
+    }
+
+    #[test]
+    fn the_delimiter_is_the_headers() {
+        for (header, want) in [("a,b;c", b','), ("a;b", b';'), ("a\tb", b'\t'), ("prompt", b',')] {
+            assert_eq!(delimiter_of(header), want, "{header}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Gemini batch lines: `{"key":…,"request":{…}}`, the request being a `GenerateContentRequest`.
+//!
+//! Google reads both `camelCase` and `snake_case` here, and so does this.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::domain::{Image, JsonMode, Message, Params, Part, Speaker};
+
+use super::{
+    chat::{self, must_have_a_question},
+    draft::{Draft, Recipe},
+    fault::Wrong,
+    image,
+    json::{Fields, Json},
+    params, row,
+};
+
+pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
+    let row = Json::parse(line)?;
+    let mut draft = Draft::default();
+    let mut request = None;
+    for (name, value) in row.object("")? {
+        match name.as_ref() {
+            _ if value.is_null() => {}
+            "key" => draft.id = Some(row::id(value, "key")?),
+            "request" => request = Some(value.object("request")?),
+            _ => {}
+        }
+    }
+    let request = request.ok_or_else(|| Wrong::new("request", "is missing"))?;
+    read_request(request, &mut draft, recipe).map_err(|wrong| wrong.within("request"))?;
+    Ok(draft)
+}
+
+fn read_request(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {
+    let request = &mut draft.request;
+    request.params = recipe.defaults.clone();
+    for (name, value) in fields {
+        match camel(name).as_ref() {
+            _ if value.is_null() => {}
+            "contents" => request.messages = contents(value)?,
+            "systemInstruction" => {
+                let text = content_parts(value).and_then(chat::text_of).map_err(|wrong| wrong.within(name))?;
+                request.system = Some(text);
+            }
+            "generationConfig" => {
+                let config = value.object(name)?;
+                if config.iter().any(|(name, value)| name.starts_with("response") && !value.is_null()) {
+                    request.params.json = None;
+                }
+                for (name, value) in config {
+                    if !value.is_null() {
+                        configure(&mut request.params, name, value)
+                            .map_err(|wrong| wrong.within("generationConfig"))?;
+                    }
+                }
+            }
+            "model" => {
+                let model = row::word(value, "model")?;
+                draft.model = Some(model.strip_prefix("models/").unwrap_or(&model).to_owned());
+            }
+            // How Google files a request, not what it asks; without tools their settings are idle.
+            "store" | "labels" | "toolConfig" => {}
+            _ => params::unsupported(name, value)?,
+        }
+    }
+    if request.messages.is_empty() {
+        return Err(Wrong::new("contents", "is missing or empty"));
+    }
+    must_have_a_question(&request.messages)?;
+    if request.system.is_none() {
+        request.system = recipe.templates.system(&Fields::new())?;
+    }
+    Ok(())
+}
+
+fn configure(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), Wrong> {
+    match camel(name).as_ref() {
+        "temperature" => params.temperature = Some(params::temperature(value, name)?),
+        "topP" => params.top_p = Some(params::top_p(value, name)?),
+        "maxOutputTokens" => params.max_output_tokens = Some(params::max_output_tokens(value, name)?),
+        "stopSequences" => params.stop = params::stop(value, name)?,
+        "seed" => params.seed = Some(value.whole(name)?),
+        "candidateCount" if *value == Json::Int(1) => {}
+        "responseMimeType" => match value.text(name)? {
+            "text/plain" => {}
+            // A schema beside it says more, whichever comes first.
+            "application/json" => params.json = params.json.take().or(Some(JsonMode::Object)),
+            other => return Err(Wrong::new(name, format!("is `{other}`; read are text/plain and application/json"))),
+        },
+        "responseJsonSchema" => {
+            value.object(name)?;
+            params.json = Some(JsonMode::Schema(value.to_value()));
+        }
+        "responseSchema" => {
+            value.object(name)?;
+            let mut schema = value.to_value();
+            to_json_schema(&mut schema);
+            params.json = Some(JsonMode::Schema(schema));
+        }
+        "thinkingConfig" => {
+            for (name, value) in value.object(name)? {
+                if !value.is_null() {
+                    think(params, name, value).map_err(|wrong| wrong.within("thinkingConfig"))?;
+                }
+            }
+        }
+        _ => params::unsupported(name, value)?,
+    }
+    Ok(())
+}
+
+fn think(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), Wrong> {
+    match camel(name).as_ref() {
+        // -1 leaves the amount to the model, as saying nothing does.
+        "thinkingBudget" if *value == Json::Int(-1) => params.thinking = None,
+        "thinkingBudget" => params.thinking = Some(params::budget(value, name)?),
+        "thinkingLevel" => params.thinking = Some(params::level(value, name)?),
+        _ => params::unsupported(name, value)?,
+    }
+    Ok(())
+}
+
+fn contents(value: &Json<'_>) -> Result<Vec<Message>, Wrong> {
+    if value.as_text().is_some() {
+        return Ok(vec![Message { speaker: Speaker::User, parts: chat::parts(value)? }]);
+    }
+    let mut messages = Vec::new();
+    for (index, content) in value.list("contents")?.iter().enumerate() {
+        let within = |wrong: Wrong| wrong.within(format_args!("contents[{index}]"));
+        content.object("").map_err(within)?;
+        let role = content.get("role").map(|role| role.text("role")).transpose().map_err(within)?;
+        let speaker = match role {
+            None | Some("" | "user") => Speaker::User,
+            Some("model" | "assistant") => Speaker::Assistant,
+            Some(other) => return Err(within(Wrong::new("role", format!("is `{other}`; read are user and model")))),
+        };
+        messages.push(Message { speaker, parts: content_parts(content).map_err(within)? });
+    }
+    Ok(messages)
+}
+
+/// A content's parts; a bare string is one text part. Never empty.
+fn content_parts(content: &Json<'_>) -> Result<Vec<Part>, Wrong> {
+    if content.as_text().is_some() {
+        return chat::parts(content);
+    }
+    let listed = content.get("parts").ok_or_else(|| Wrong::new("parts", "is missing"))?;
+    // One part may stand without its list.
+    let listed = if let Json::List(items) = listed { items.as_slice() } else { std::slice::from_ref(listed) };
+    let mut parts = Vec::with_capacity(listed.len());
+    for (index, item) in listed.iter().enumerate() {
+        parts.extend(part(item).map_err(|wrong| wrong.within(format_args!("parts[{index}]")))?);
+    }
+    if parts.is_empty() { Err(Wrong::new("parts", "is empty")) } else { Ok(parts) }
+}
+
+fn part(part: &Json<'_>) -> Result<Option<Part>, Wrong> {
+    let mut read = None;
+    for (name, value) in part.object("")? {
+        match camel(name).as_ref() {
+            _ if value.is_null() => {}
+            "text" => {
+                let text = value.text(name)?;
+                read = (!text.trim().is_empty()).then(|| Part::Text(text.to_owned()));
+            }
+            "inlineData" => {
+                let need = |camel: &str, snake: &str| {
+                    let field = value.get(camel).or_else(|| value.get(snake));
+                    field.ok_or_else(|| Wrong::new(camel, "is missing"))?.text(camel)
+                };
+                let image = need("mimeType", "mime_type")
+                    .and_then(|mime| Ok((mime, need("data", "data")?)))
+                    .and_then(|(mime, data)| image::inline(mime, data).map_err(|words| Wrong::new("data", words)));
+                read = Some(Part::Image(image.map_err(|wrong| wrong.within(name))?));
+            }
+            "fileData" => read = Some(Part::Image(file(value).map_err(|wrong| wrong.within(name))?)),
+            _ => params::unsupported(name, value)?,
+        }
+    }
+    Ok(read)
+}
+
+/// A picture by address. Google's own file store is per project: another key could not read it.
+fn file(value: &Json<'_>) -> Result<Image, Wrong> {
+    let uri = value.get("fileUri").or_else(|| value.get("file_uri"));
+    let uri = uri.ok_or_else(|| Wrong::new("fileUri", "is missing"))?.text("fileUri")?;
+    match image::reference(uri) {
+        Ok(Image::Url(url)) if !url.contains("generativelanguage.googleapis.com") => Ok(Image::Url(url)),
+        _ => Err(Wrong::new(
+            "fileUri",
+            format!("is `{uri}`, a file of one project, which other keys can't read; send the picture itself"),
+        )),
+    }
+}
+
+/// `response_mime_type` as `responseMimeType`.
+fn camel(name: &str) -> Cow<'_, str> {
+    if !name.contains('_') {
+        return Cow::Borrowed(name);
+    }
+    let mut camel = String::with_capacity(name.len());
+    let mut upper = false;
+    for letter in name.chars() {
+        match letter {
+            '_' => upper = true,
+            _ if upper => {
+                camel.push(letter.to_ascii_uppercase());
+                upper = false;
+            }
+            _ => camel.push(letter),
+        }
+    }
+    Cow::Owned(camel)
+}
+
+/// Google's schema dialect to JSON Schema: types in lower case, `nullable` as a second type.
+fn to_json_schema(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(to_json_schema),
+        Value::Object(fields) => {
+            let nullable = fields.get("nullable").and_then(Value::as_bool);
+            if let Some(Value::String(kind)) = fields.get_mut("type") {
+                *kind = kind.to_ascii_lowercase();
+                if nullable == Some(true) {
+                    let kind = Value::String(std::mem::take(kind));
+                    fields.insert("type".to_owned(), Value::Array(vec![kind, "null".into()]));
+                }
+                if nullable.is_some() {
+                    fields.shift_remove("nullable");
+                }
+            }
+            for (name, value) in fields {
+                match (name.as_str(), value) {
+                    // The names in here are the data's, whatever they look like.
+                    ("properties" | "$defs", Value::Object(named)) => named.values_mut().for_each(to_json_schema),
+                    ("enum" | "default" | "example", _) => {}
+                    (_, value) => to_json_schema(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn googles_schemas_become_json_schemas() {
+        let mut schema = json!({
+            "type": "OBJECT",
+            "properties": {
+                "type": {"type": "STRING", "enum": ["A", "B"], "nullable": true},
+                "nullable": {"type": "BOOLEAN", "nullable": false},
+            },
+        });
+        to_json_schema(&mut schema);
+        assert_eq!(
+            schema,
+            json!({
+                "type": "object",
+                "properties": {
+                    "type": {"type": ["string", "null"], "enum": ["A", "B"]},
+                    "nullable": {"type": "boolean"},
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn both_spellings_are_one_name() {
+        for (name, want) in
+            [("topP", "topP"), ("top_p", "topP"), ("response_mime_type", "responseMimeType"), ("seed", "seed")]
+        {
+            assert_eq!(camel(name), want);
+        }
+    }
+}

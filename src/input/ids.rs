@@ -1,0 +1,159 @@
+//! Names for items: the row's own id, or a hash of what it asks; and the proof that no two are alike.
+//!
+//! A million rows must fit: what is kept per row is 16 bytes of hash and a line number, never a string.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::domain::Request;
+
+/// Hex digits of a made-up id: 64 bits, the beginning of the request's hash.
+const ID_DIGITS: usize = 16;
+
+/// Everything that makes two answers comparable, serialised in this order and hashed.
+///
+/// Changing this changes every hash in every run directory: a resumed run would take all its rows for changed.
+#[derive(Serialize)]
+pub(super) struct Canonical<'a> {
+    pub request: &'a Request,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<&'a str>,
+    /// The sidecar as named from the input, so that a folder may move as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption: Option<&'a str>,
+    /// Of a captioned picture: another picture under the same name is another job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+impl Canonical<'_> {
+    /// 32 hex digits. `scratch` is reused between rows.
+    pub(super) fn hash(&self, scratch: &mut Vec<u8>) -> Result<String, serde_json::Error> {
+        scratch.clear();
+        serde_json::to_writer(&mut *scratch, self)?;
+        Ok(hex(xxh3_128(scratch)))
+    }
+}
+
+pub(super) fn hex(digest: u128) -> String {
+    format!("{digest:032x}")
+}
+
+/// The ids given out so far in one pass over an input.
+#[derive(Default)]
+pub(super) struct Ids {
+    lines: HashMap<Digest, u32, BuildHasherDefault<Already>>,
+    /// How often a made-up id came up; only for those that came up twice.
+    alike: HashMap<Digest, u32, BuildHasherDefault<Already>>,
+}
+
+impl Ids {
+    /// Takes a row's own id. `Err` is the line that has it already.
+    pub(super) fn take(&mut self, id: &str, line: u64) -> Result<(), u64> {
+        match self.lines.entry(Digest::of(id)) {
+            Entry::Occupied(first) => Err(u64::from(*first.get())),
+            Entry::Vacant(free) => {
+                free.insert(u32::try_from(line).unwrap_or(u32::MAX));
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes an id from a request's hash; the second of its like ends in `-2`, the third in `-3`.
+    pub(super) fn make(&mut self, hash: &str, line: u64) -> String {
+        let base = &hash[..ID_DIGITS.min(hash.len())];
+        if self.take(base, line).is_ok() {
+            return base.to_owned();
+        }
+        let mut count = self.alike.get(&Digest::of(base)).copied().unwrap_or(1);
+        loop {
+            count = count.saturating_add(1);
+            let id = format!("{base}-{count}");
+            if self.take(&id, line).is_ok() {
+                self.alike.insert(Digest::of(base), count);
+                return id;
+            }
+        }
+    }
+}
+
+/// 128 bits in words of 32, so that an entry with its line takes 20 bytes rather than 32.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest([u32; 4]);
+
+impl Digest {
+    pub(super) fn of(text: &str) -> Self {
+        let digest = xxh3_128(text.as_bytes());
+        Self([0, 32, 64, 96].map(|shift| (digest >> shift) as u32))
+    }
+}
+
+impl std::hash::Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(self.0[0]) << 32 | u64::from(self.0[1]));
+    }
+}
+
+/// A hasher for what is a hash already.
+#[derive(Default)]
+pub(super) struct Already(u64);
+
+impl Hasher for Already {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_alike_are_told_apart_by_a_count() {
+        let mut ids = Ids::default();
+        let hash = "0123456789abcdef0123456789abcdef";
+        let made: Vec<_> = (1..=3).map(|line| ids.make(hash, line)).collect();
+        assert_eq!(made, ["0123456789abcdef", "0123456789abcdef-2", "0123456789abcdef-3"]);
+    }
+
+    #[test]
+    fn a_made_up_id_gives_way_to_one_that_is_taken() {
+        let mut ids = Ids::default();
+        ids.take("0123456789abcdef", 1).unwrap();
+        ids.take("0123456789abcdef-2", 2).unwrap();
+        assert_eq!(ids.make("0123456789abcdef", 3), "0123456789abcdef-3");
+    }
+
+    #[test]
+    fn a_second_taker_learns_the_line_of_the_first() {
+        let mut ids = Ids::default();
+        ids.take("a", 7).unwrap();
+        assert_eq!(ids.take("a", 9), Err(7));
+    }
+
+    #[test]
+    fn an_entry_stays_small() {
+        assert_eq!(size_of::<(Digest, u32)>(), 20);
+    }
+
+    /// A changed hash would make every resumed run refuse its rows as changed.
+    #[test]
+    fn hashes_are_pinned() {
+        let request = Request::text("Why is the sky blue?");
+        let canonical = Canonical { request: &request, model: Some("m"), caption: None, bytes: None };
+        assert_eq!(canonical.hash(&mut Vec::new()).unwrap(), "5dcc04456c16c97de10b8e6e09cd19d1");
+    }
+}

@@ -1,0 +1,198 @@
+//! One pass over an input: rows are read, named and hashed one at a time.
+//!
+//! Every pass makes the same ids, since each names its rows anew in the same order. Validation is such a pass whose
+//! items are thrown away.
+
+use std::{io, mem, sync::Arc};
+
+use crate::domain::ItemSpec;
+
+use super::{
+    Kind, anthropic_batch,
+    csv::Csv,
+    draft::{Draft, Recipe},
+    fault::{InputFaults, RowFault, Wrong},
+    gemini_batch,
+    ids::{Canonical, Ids, hex},
+    image,
+    lines::Lines,
+    openai_batch,
+    pictures::Pictures,
+    row,
+};
+
+/// What a pass over the whole input has shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checked {
+    /// Items, without those that are skipped.
+    pub rows: u64,
+    /// Pictures that have their caption already.
+    pub skipped: u64,
+    /// Does any item send a picture?
+    pub pictures: bool,
+    /// Over all items, by the estimate that room is reserved with.
+    pub estimated_input_tokens: u64,
+    /// 32 hex digits over the input's bytes; of pictures over paths, sizes and times of change. Covers the whole input,
+    /// also where only its first rows are taken.
+    pub fingerprint: String,
+}
+
+/// The items of an input, streamed. After a [`RowFault`] the rows behind it still come, unless the file itself
+/// can't be read on.
+pub struct Items {
+    input: Arc<str>,
+    recipe: Arc<Recipe>,
+    rows: Rows,
+    ids: Ids,
+    scratch: Vec<u8>,
+    taken: u64,
+    skipped: u64,
+}
+
+pub(super) enum Rows {
+    Lines(Kind, Lines),
+    Csv(Box<Csv>),
+    Pictures(Box<Pictures>),
+    /// Could not be opened.
+    Broken(io::Error),
+    Ended,
+}
+
+impl Items {
+    pub(super) fn new(input: Arc<str>, recipe: Arc<Recipe>, rows: Rows) -> Self {
+        Self { input, recipe, rows, ids: Ids::default(), scratch: Vec::new(), taken: 0, skipped: 0 }
+    }
+
+    /// Reads everything, and reports all that is wrong at once.
+    pub(super) fn check(mut self) -> Result<Checked, InputFaults> {
+        let mut faults = InputFaults::none(&self.input);
+        let (mut rows, mut pictures, mut tokens) = (0, false, 0_u64);
+        for item in &mut self {
+            match item {
+                Ok(item) => {
+                    rows += 1;
+                    pictures |= item.request.needs_vision();
+                    tokens = tokens.saturating_add(item.request.estimated_input_tokens());
+                }
+                Err(fault) => faults.add(fault),
+            }
+        }
+        if faults.is_empty() && self.taken == 0 && self.recipe.limit != Some(0) {
+            faults.add(self.fault(1, &Wrong::new("", "there are no rows")));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let skipped = self.skipped;
+        let (input, line) = (Arc::clone(&self.input), self.taken);
+        let fingerprint = self.fingerprint().map_err(|error| {
+            let wrong = Wrong::new("", format!("can't be read on: {error}"));
+            faults.add(RowFault::new(&input, line, &wrong));
+            faults
+        })?;
+        Ok(Checked { rows, skipped, pictures, estimated_input_tokens: tokens, fingerprint: hex(fingerprint) })
+    }
+
+    fn fingerprint(self) -> io::Result<u128> {
+        match self.rows {
+            Rows::Lines(_, lines) => lines.fingerprint(),
+            Rows::Csv(csv) => csv.fingerprint(),
+            Rows::Pictures(pictures) => Ok(pictures.fingerprint(&self.recipe)),
+            Rows::Broken(error) => Err(error),
+            Rows::Ended => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Captioned already, of the pictures passed so far.
+    pub const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// The next row as drafted: its line, and `Ok(None)` for a picture that is skipped.
+    fn draft(&mut self) -> Option<(u64, Result<Option<Draft>, Wrong>)> {
+        match &mut self.rows {
+            Rows::Lines(kind, lines) => {
+                next_line(*kind, lines, &self.recipe).map(|(line, draft)| (line, draft.map(Some)))
+            }
+            Rows::Csv(csv) => csv.next(&self.recipe).map(|(line, draft)| (line, draft.map(Some))),
+            Rows::Pictures(pictures) => pictures.next(&self.recipe),
+            Rows::Broken(_) => match mem::replace(&mut self.rows, Rows::Ended) {
+                Rows::Broken(error) => Some((1, Err(Wrong::new("", format!("can't be opened: {error}"))))),
+                _ => None,
+            },
+            Rows::Ended => None,
+        }
+    }
+
+    fn finish(&mut self, line: u64, draft: Draft) -> Result<ItemSpec, Wrong> {
+        let Draft { id, mut request, model, tier, max_usd, caption, bytes } = draft;
+        let canonical = Canonical {
+            request: &request,
+            model: model.as_deref(),
+            caption: caption.as_ref().map(|sidecar| sidecar.name.as_str()),
+            bytes,
+        };
+        let hash = canonical
+            .hash(&mut self.scratch)
+            .map_err(|error| Wrong::new("", format!("can't be kept as JSON: {error}")))?;
+        let id = match id {
+            None => self.ids.make(&hash, line),
+            Some(id) => {
+                self.ids.take(&id, line).map_err(|first| {
+                    Wrong::new("", format!("the id `{id}` stands already in line {first}; ids must differ"))
+                })?;
+                id
+            }
+        };
+        image::resolve(&mut request, &self.recipe.base);
+        Ok(ItemSpec { id, request, hash, line, model, tier, max_usd, caption: caption.map(|sidecar| sidecar.target) })
+    }
+
+    fn fault(&self, line: u64, wrong: &Wrong) -> RowFault {
+        RowFault::new(&self.input, line, wrong)
+    }
+}
+
+impl Iterator for Items {
+    type Item = Result<ItemSpec, RowFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.recipe.limit.is_some_and(|limit| self.taken >= limit) {
+                return None;
+            }
+            let (line, draft) = self.draft()?;
+            self.taken += 1;
+            match draft {
+                Ok(None) => self.skipped += 1,
+                Ok(Some(draft)) => {
+                    let item = self.finish(line, draft);
+                    return Some(item.map_err(|wrong| self.fault(line, &wrong)));
+                }
+                Err(wrong) => return Some(Err(self.fault(line, &wrong))),
+            }
+        }
+    }
+}
+
+/// The next line that isn't blank.
+fn next_line(kind: Kind, lines: &mut Lines, recipe: &Recipe) -> Option<(u64, Result<Draft, Wrong>)> {
+    loop {
+        match lines.advance() {
+            Ok(false) => return None,
+            Ok(true) if lines.is_blank() => {}
+            Ok(true) => {
+                let draft = lines.text().and_then(|text| match kind {
+                    Kind::OpenAiBatch => openai_batch::read(text, recipe),
+                    Kind::AnthropicBatch => anthropic_batch::read(text, recipe),
+                    Kind::GeminiBatch => gemini_batch::read(text, recipe),
+                    Kind::Text => row::text(text, recipe),
+                    // The other kinds are not read by lines.
+                    Kind::Jsonl | Kind::Csv | Kind::Pictures => row::jsonl(text, recipe),
+                });
+                return Some((lines.number(), draft));
+            }
+            Err(wrong) => return Some((lines.number(), Err(wrong))),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A row as parsed: JSON that borrows its strings from the line.
+//!
+//! `serde_json::Value` copies every string and builds a map per object; a million short rows feel that. Here an
+//! object is a list of pairs in the order of the line, and a string without escapes is a slice of it. Every
+//! format's reader walks this one type, so that they report a wrong field in the same words.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
+
+use super::fault::Wrong;
+
+/// An object's fields, in order. Where a name stands twice, the last one counts, as in every JSON reader.
+pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Json<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    /// Whole numbers beyond `i64`.
+    Big(u64),
+    Float(f64),
+    Text(Cow<'a, str>),
+    List(Vec<Json<'a>>),
+    Object(Fields<'a>),
+}
+
+impl<'a> Json<'a> {
+    /// One line as one JSON value. The error says what is wrong and at which column.
+    pub(super) fn parse(line: &'a str) -> Result<Self, Wrong> {
+        serde_json::from_str(line).map_err(|error| {
+            let words = error.to_string();
+            let reason = words.rfind(" at line ").map_or(words.as_str(), |end| &words[..end]);
+            Wrong::new("", format!("is not valid JSON: {reason} (column {})", error.column()))
+        })
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// What it is, for "must be a string, not …".
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "true or false",
+            Self::Int(_) | Self::Big(_) | Self::Float(_) => "a number",
+            Self::Text(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+        }
+    }
+
+    /// Nothing asked for: null, false, zero, or empty. A field that isn't supported may say this much.
+    pub(super) fn is_neutral(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Bool(on) => !on,
+            Self::Int(number) => *number == 0,
+            Self::Big(_) => false,
+            Self::Float(number) => *number == 0.0,
+            Self::Text(text) => text.is_empty(),
+            Self::List(items) => items.is_empty(),
+            Self::Object(fields) => fields.is_empty(),
+        }
+    }
+
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A field of an object.
+    pub(super) fn get(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Object(fields) => field(fields, name),
+            _ => None,
+        }
+    }
+
+    pub(super) fn text(&self, at: &str) -> Result<&str, Wrong> {
+        self.as_text().ok_or_else(|| self.must_be(at, "a string"))
+    }
+
+    pub(super) fn list(&self, at: &str) -> Result<&[Self], Wrong> {
+        match self {
+            Self::List(items) => Ok(items),
+            _ => Err(self.must_be(at, "a list")),
+        }
+    }
+
+    pub(super) fn object(&self, at: &str) -> Result<&Fields<'a>, Wrong> {
+        match self {
+            Self::Object(fields) => Ok(fields),
+            _ => Err(self.must_be(at, "an object")),
+        }
+    }
+
+    pub(super) fn number(&self, at: &str) -> Result<f64, Wrong> {
+        match self {
+            Self::Int(number) => Ok(*number as f64),
+            Self::Big(number) => Ok(*number as f64),
+            Self::Float(number) => Ok(*number),
+            _ => Err(self.must_be(at, "a number")),
+        }
+    }
+
+    /// A whole number; `4096.0` is one too, as some exporters write it.
+    pub(super) fn whole(&self, at: &str) -> Result<i64, Wrong> {
+        match self {
+            Self::Int(number) => Ok(*number),
+            Self::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => Ok(*number as i64),
+            _ => Err(self.must_be(at, "a whole number")),
+        }
+    }
+
+    pub(super) fn must_be(&self, at: &str, what: &str) -> Wrong {
+        Wrong::new(at, format!("must be {what}, not {}", self.kind()))
+    }
+
+    /// As an owned value, for what is passed on whole: a JSON schema.
+    pub(super) fn to_value(&self) -> serde_json::Value {
+        match self {
+            Self::Null => serde_json::Value::Null,
+            Self::Bool(on) => (*on).into(),
+            Self::Int(number) => (*number).into(),
+            Self::Big(number) => (*number).into(),
+            Self::Float(number) => (*number).into(),
+            Self::Text(text) => text.as_ref().into(),
+            Self::List(items) => items.iter().map(Self::to_value).collect(),
+            Self::Object(fields) => fields.iter().map(|(name, value)| (name.as_ref(), value.to_value())).collect(),
+        }
+    }
+}
+
+/// The value that counts under `name`.
+pub(super) fn field<'f, 'a>(fields: &'f Fields<'a>, name: &str) -> Option<&'f Json<'a>> {
+    fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Json<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, on: bool) -> Result<Self::Value, E> {
+        Ok(Json::Bool(on))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Json::Int(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(i64::try_from(number).map_or(Json::Big(number), Json::Int))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Json::Float(number))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Json::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::with_capacity(4);
+        while let Some((Name(name), value)) = map.next_entry()? {
+            fields.push((name, value));
+        }
+        Ok(Json::Object(fields))
+    }
+}
+
+/// A field's name; borrowed where it has no escapes (serde's own `Cow` never borrows inside a tuple).
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a field name")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// For templates, which take their context through serde.
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(on) => serializer.serialize_bool(*on),
+            Self::Int(number) => serializer.serialize_i64(*number),
+            Self::Big(number) => serializer.serialize_u64(*number),
+            Self::Float(number) => serializer.serialize_f64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(items) => serializer.collect_seq(items),
+            Self::Object(fields) => serializer.collect_map(fields.iter().map(|(name, value)| (name, value))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_without_escapes_are_borrowed_from_the_line() {
+        let Json::Object(fields) = Json::parse(r#"{"plain":"abc","escaped":"a\nb"}"#).unwrap() else { panic!() };
+        assert!(matches!(fields[0], (Cow::Borrowed("plain"), Json::Text(Cow::Borrowed("abc")))));
+        assert!(matches!(&fields[1].1, Json::Text(Cow::Owned(text)) if text == "a\nb"));
+    }
+
+    #[test]
+    fn the_last_of_two_fields_with_one_name_counts() {
+        let row = Json::parse(r#"{"a":1,"a":2}"#).unwrap();
+        assert_eq!(row.get("a"), Some(&Json::Int(2)));
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_column() {
+        let wrong = Json::parse(r#"{"a": tru}"#).unwrap_err();
+        assert_eq!(wrong.to_string(), "is not valid JSON: expected ident (column 10)");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_rather_than_overflowing_the_stack() {
+        assert!(Json::parse(&"[".repeat(100_000)).is_err());
+    }
+}

@@ -1,0 +1,199 @@
+//! From an argument to an input: find it, recognise it, and refuse options that don't go with it.
+
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    path::{Component, Path, PathBuf, absolute},
+    sync::Arc,
+};
+
+use super::{
+    Input, InputOptions, Kind, Source,
+    album::Album,
+    draft::Recipe,
+    fault::InputError,
+    pictures::DEFAULT_CAPTION_PROMPT,
+    recognise::{Recognised, first_entry, list_base, recognise},
+    sidecar::Captioning,
+    spool,
+    template::Templates,
+};
+
+const WILDCARDS: [char; 3] = ['*', '?', '['];
+
+/// What an argument turned out to be.
+struct Found {
+    kind: Kind,
+    source: Source,
+    base: PathBuf,
+    name: String,
+    label: String,
+}
+
+impl Input {
+    /// Opens a file, folder, glob, list of pictures, or `-`.
+    ///
+    /// Pipes are copied to `spool` first, so that they can be read again; on a terminal, or where nothing is piped
+    /// in, an earlier copy is used.
+    pub fn open(argument: &str, options: InputOptions, spool: &Path) -> Result<Self, InputError> {
+        let found = find(argument, spool)?;
+        let kind = found.kind;
+        refuse_contradictions(&found, &options)?;
+        if found.base.to_str().is_none() {
+            let words = format!("{} lies in a folder whose name is not UTF-8; rename it", found.label);
+            return Err(InputError::Options(words));
+        }
+        let captioning = match options.captions {
+            Some(captions) if kind == Kind::Pictures => Some(Captioning {
+                dir: captions
+                    .dir
+                    .map(|dir| absolute(&dir).map_err(|error| InputError::unreadable(&dir, error)))
+                    .transpose()?,
+                existing: captions.existing,
+                full_name: captions.full_name,
+            }),
+            _ => None,
+        };
+        let for_pictures = options.default_caption_prompt.as_deref().unwrap_or(DEFAULT_CAPTION_PROMPT);
+        let prompt = options.prompt.as_deref().or((kind == Kind::Pictures).then_some(for_pictures));
+        let recipe = Recipe {
+            templates: Templates::compile(prompt, options.system.as_deref())?,
+            defaults: options.defaults,
+            base: found.base,
+            captioning,
+            limit: options.limit,
+        };
+        Ok(Self { kind, label: found.label.into(), name: found.name, source: found.source, recipe: Arc::new(recipe) })
+    }
+}
+
+fn refuse_contradictions(found: &Found, options: &InputOptions) -> Result<(), InputError> {
+    let refused = |words: String| Err(InputError::Options(words));
+    if found.kind.is_batch() && options.prompt.is_some() {
+        return refused(format!("{} holds {}, which are whole requests: leave out --prompt", found.label, found.kind));
+    }
+    let dir = options.captions.as_ref().and_then(|captions| captions.dir.as_ref());
+    match dir {
+        Some(_) if found.kind != Kind::Pictures => {
+            refused(format!("{} holds {}, not pictures: leave out --captions", found.label, found.kind))
+        }
+        Some(dir) if dir.to_str().is_none() => refused(format!("--captions {} is not UTF-8", dir.display())),
+        Some(dir) if dir.exists() && !dir.is_dir() => refused(format!("--captions {} is no folder", dir.display())),
+        _ => Ok(()),
+    }
+}
+
+fn find(argument: &str, spool: &Path) -> Result<Found, InputError> {
+    if argument == "-" {
+        spool::stdin(spool)?;
+        return rows(spool, Path::new("standard input"), &current_dir()?, "stdin".to_owned());
+    }
+    let path = Path::new(argument);
+    let whole = absolute(path).map_err(|error| InputError::unreadable(path, error))?;
+    let meta = match fs::metadata(&whole) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && argument.contains(WILDCARDS) => {
+            return globbed(argument);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(InputError::Missing(argument.to_owned())),
+        Err(error) => return Err(InputError::unreadable(path, error)),
+    };
+    let name = run_name(&whole, meta.is_dir());
+    if meta.is_dir() {
+        return pictures(Album::Folder(whole), argument, name);
+    }
+    let base = whole.parent().unwrap_or(&whole).to_owned();
+    if meta.is_file() {
+        return rows(&whole, path, &base, name);
+    }
+    // A named pipe, `<(command)`, /dev/stdin: what comes out comes out once.
+    let stream = File::open(&whole).map_err(|error| InputError::unreadable(path, error))?;
+    spool::copy(stream, spool, argument)?;
+    rows(spool, path, &current_dir()?, name)
+}
+
+fn current_dir() -> Result<PathBuf, InputError> {
+    env::current_dir().map_err(|error| InputError::unreadable(Path::new("."), error))
+}
+
+/// A file: rows of some kind, a picture, or a list of pictures. `shown` is what people call it.
+fn rows(path: &Path, shown: &Path, base: &Path, name: String) -> Result<Found, InputError> {
+    let label = shown.display().to_string();
+    let (kind, source) = match recognise(path, shown)? {
+        Recognised::Rows(kind) => (kind, Source::Lines(path.to_owned())),
+        Recognised::Csv { delimiter } => (Kind::Csv, Source::Csv { path: path.to_owned(), delimiter }),
+        Recognised::List => {
+            let first = first_entry(path).map_err(|error| InputError::unreadable(shown, error))?;
+            let base = list_base(&first, &base.join("list")).unwrap_or_else(|| base.to_owned());
+            return pictures(Album::List { file: path.to_owned(), base }, &label, name);
+        }
+        Recognised::Picture => {
+            let file = path.file_name().and_then(|file| file.to_str());
+            let file =
+                file.ok_or_else(|| InputError::unrecognised(shown, "has a name that is not UTF-8; rename it"))?;
+            let base = path.parent().unwrap_or(base).to_owned();
+            let album = Album::Single { base, name: file.to_owned() };
+            return pictures(album, &label, name);
+        }
+    };
+    Ok(Found { kind, source, base: base.to_owned(), name, label })
+}
+
+fn globbed(pattern: &str) -> Result<Found, InputError> {
+    let refused = |error: String| InputError::unrecognised(Path::new(pattern), format!("is no pattern: {error}"));
+    let whole = absolute(Path::new(pattern)).map_err(|error| refused(error.to_string()))?;
+    let text = whole.to_str().unwrap_or(pattern).to_owned();
+    glob::Pattern::new(&text).map_err(|error| refused(error.to_string()))?;
+    let is_wild = |component: &Component<'_>| component.as_os_str().to_string_lossy().contains(WILDCARDS);
+    let base: PathBuf = whole.components().take_while(|component| !is_wild(component)).collect();
+    let name = run_name(Path::new(pattern), true);
+    pictures(Album::Glob { pattern: text, base }, pattern, name)
+}
+
+fn pictures(album: Album, label: &str, name: String) -> Result<Found, InputError> {
+    // Faults count as something: validation reports them.
+    if album.shelves().next().is_none() {
+        let hint = match &album {
+            Album::Glob { .. } => "; only pictures can be given by a glob, rows are given as one file",
+            _ => "",
+        };
+        return Err(InputError::NoPictures { place: label.to_owned(), hint });
+    }
+    let base = album.base().to_owned();
+    Ok(Found { kind: Kind::Pictures, source: Source::Pictures(album), base, name, label: label.to_owned() })
+}
+
+/// A folder name for the run: the input's own, without what is awkward in a path.
+fn run_name(path: &Path, whole: bool) -> String {
+    let real = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
+    let path = real.as_deref().unwrap_or(path);
+    let name = if whole { path.file_name() } else { path.file_stem() };
+    let name = name.unwrap_or_default().to_string_lossy();
+    let safe: String = name
+        .chars()
+        .map(|letter| if letter.is_alphanumeric() || "._-".contains(letter) { letter } else { '-' })
+        .collect();
+    let safe = safe.trim_matches(['-', '.']);
+    let safe: String = safe.chars().take(80).collect();
+    if safe.is_empty() { "input".to_owned() } else { safe }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_names_are_safe_as_folders() {
+        for (path, whole, want) in [
+            ("data/gsm8k_test.jsonl", false, "gsm8k_test"),
+            ("photos/summer 2026", true, "summer-2026"),
+            ("photos/*.jpg", true, "jpg"),
+            ("*", true, "input"),
+            ("...", true, "input"),
+            ("größe.csv", false, "größe"),
+        ] {
+            assert_eq!(run_name(Path::new(path), whole), want, "{path}");
+        }
+    }
+}

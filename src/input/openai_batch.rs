@@ -1,0 +1,76 @@
+//! OpenAI batch lines: `{"custom_id":…,"method":"POST","url":"/v1/chat/completions","body":{…}}`.
+
+use super::{
+    chat,
+    draft::{Draft, Recipe},
+    fault::Wrong,
+    json::{Fields, Json},
+    params, row,
+};
+
+pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
+    let row = Json::parse(line)?;
+    let mut draft = Draft::default();
+    let mut body = None;
+    for (name, value) in row.object("")? {
+        match name.as_ref() {
+            _ if value.is_null() => {}
+            "custom_id" => draft.id = Some(row::id(value, "custom_id")?),
+            "url" => endpoint(value)?,
+            "body" => body = Some(value.object("body")?),
+            // `method` is always POST; what else stands beside the body is the uploader's business.
+            _ => {}
+        }
+    }
+    let body = body.ok_or_else(|| Wrong::new("body", "is missing"))?;
+    read_body(body, &mut draft, recipe).map_err(|wrong| wrong.within("body"))?;
+    Ok(draft)
+}
+
+fn endpoint(value: &Json<'_>) -> Result<(), Wrong> {
+    let url = value.text("url")?;
+    if url.trim_end_matches('/').ends_with("/chat/completions") {
+        return Ok(());
+    }
+    Err(Wrong::new("url", format!("is `{url}`; only lines for /v1/chat/completions can be run")))
+}
+
+fn read_body(body: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {
+    let request = &mut draft.request;
+    request.params = recipe.defaults.clone();
+    let mut messages = None;
+    for (name, value) in body {
+        match name.as_ref() {
+            _ if value.is_null() => {}
+            "messages" => messages = Some(value),
+            "model" => draft.model = Some(row::word(value, "model")?),
+            "n" if *value == Json::Int(1) => {}
+            "n" => return Err(Wrong::new("n", "asks for several answers; an item has one: repeat the line instead")),
+            // These say how to deliver, bill or file an answer, not what to answer; the last two are idle without
+            // tools, and `tools` itself is refused below.
+            "stream"
+            | "stream_options"
+            | "user"
+            | "metadata"
+            | "store"
+            | "safety_identifier"
+            | "prompt_cache_key"
+            | "prompt_cache_retention"
+            | "service_tier"
+            | "parallel_tool_calls"
+            | "tool_choice" => {}
+            name => {
+                if !params::set(&mut request.params, name, value)? {
+                    params::unsupported(name, value)?;
+                }
+            }
+        }
+    }
+    let chat = chat::read(messages.ok_or_else(|| Wrong::new("messages", "is missing"))?)?;
+    request.messages = chat.messages;
+    request.system = match chat.system {
+        Some(system) => Some(system),
+        None => recipe.templates.system(&Fields::new())?,
+    };
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Caption jobs: a picture an item, asked with a prompt that may speak of its name, place and size.
+
+use std::{collections::HashMap, fs, io, path::Path, time::UNIX_EPOCH, vec};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::domain::{Image, Message, Part, Request, Speaker};
+
+use super::{
+    album::{Album, Shelf, Shelves},
+    draft::{Draft, Recipe},
+    fault::Wrong,
+    json::{Fields, Json},
+};
+
+/// What a picture is asked where nobody says otherwise.
+pub const DEFAULT_CAPTION_PROMPT: &str = "Describe this picture for a training caption: its subject, what happens, \
+    the setting, colours, light and style, in one paragraph of plain text. Write only the description.";
+
+/// One pass over an album.
+pub(super) struct Pictures {
+    shelves: Shelves,
+    faults: vec::IntoIter<(u64, Wrong)>,
+    shelf: vec::IntoIter<(u32, Box<str>)>,
+    /// Line of a picture whose caption an earlier picture has, and which.
+    clashes: HashMap<u32, Box<str>>,
+    /// Over every path, size and time of change.
+    hash: Box<Xxh3>,
+    /// The last picture's.
+    bytes: u64,
+}
+
+impl Pictures {
+    pub(super) fn open(album: &Album) -> Self {
+        Self {
+            shelves: album.shelves(),
+            faults: Vec::new().into_iter(),
+            shelf: Vec::new().into_iter(),
+            clashes: HashMap::new(),
+            hash: Box::new(Xxh3::new()),
+            bytes: 0,
+        }
+    }
+
+    /// The next picture: `Ok(None)` where it has its caption already.
+    pub(super) fn next(&mut self, recipe: &Recipe) -> Option<(u64, Result<Option<Draft>, Wrong>)> {
+        if let Some((line, wrong)) = self.faults.next() {
+            return Some((line, Err(wrong)));
+        }
+        let Some((line, path)) = self.shelf.next() else {
+            let shelf = self.shelves.next()?;
+            self.put_up(shelf, recipe);
+            return self.next(recipe);
+        };
+        self.look_at(&path, recipe);
+        let clash = self.clashes.remove(&line);
+        Some((u64::from(line), self.draft(&path, clash.as_deref(), recipe)))
+    }
+
+    /// The hash of the whole album: looks at what has not been looked at yet.
+    pub(super) fn fingerprint(mut self, recipe: &Recipe) -> u128 {
+        loop {
+            while let Some((_, path)) = self.shelf.next() {
+                self.look_at(&path, recipe);
+            }
+            match self.shelves.next() {
+                Some(shelf) => self.shelf = shelf.pictures.into_iter(),
+                None => return self.hash.digest128(),
+            }
+        }
+    }
+
+    fn put_up(&mut self, shelf: Shelf, recipe: &Recipe) {
+        let captioning = recipe.captioning.as_ref();
+        self.clashes =
+            captioning.map(|captioning| captioning.clashes(&recipe.base, &shelf.pictures)).unwrap_or_default();
+        self.faults = shelf.faults.into_iter();
+        self.shelf = shelf.pictures.into_iter();
+    }
+
+    fn look_at(&mut self, path: &str, recipe: &Recipe) {
+        let meta = fs::metadata(recipe.base.join(path));
+        self.bytes = meta.as_ref().map_or(0, fs::Metadata::len);
+        let changed = meta.and_then(|meta| meta.modified()).ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        self.hash.update(path.as_bytes());
+        self.hash.update(&[0]);
+        self.hash.update(&self.bytes.to_le_bytes());
+        self.hash.update(&changed.map_or(0, |at| at.as_nanos()).to_le_bytes());
+    }
+
+    fn draft(&self, path: &str, clash: Option<&str>, recipe: &Recipe) -> Result<Option<Draft>, Wrong> {
+        let mut caption = None;
+        if let Some(captioning) = &recipe.captioning {
+            let sidecar = captioning.sidecar(&recipe.base, path)?;
+            if let Some(earlier) = clash {
+                return Err(Wrong::new(
+                    "",
+                    format!(
+                        "{path} and {earlier} would share the caption {}; rename one, or ask for full names \
+                         ({}.txt)",
+                        sidecar.name,
+                        Path::new(path).file_name().unwrap_or_default().display()
+                    ),
+                ));
+            }
+            captioning.keeps_inside(&sidecar)?;
+            if captioning.skips(&sidecar)? {
+                return Ok(None);
+            }
+            caption = Some(sidecar);
+        }
+        let fields = fields(path, recipe);
+        let prompt = recipe.templates.prompt(&fields)?.unwrap_or_else(|| DEFAULT_CAPTION_PROMPT.to_owned());
+        if prompt.trim().is_empty() {
+            return Err(Wrong::new("", "the prompt template gives an empty prompt"));
+        }
+        let parts = vec![Part::Image(Image::File(path.into())), Part::Text(prompt)];
+        let request = Request {
+            system: recipe.templates.system(&fields)?,
+            messages: vec![Message { speaker: Speaker::User, parts }],
+            params: recipe.defaults.clone(),
+        };
+        let id = Some(path.to_owned());
+        Ok(Some(Draft { id, request, caption, bytes: Some(self.bytes), ..Draft::default() }))
+    }
+}
+
+/// What templates may say of a picture. A size that can't be read is 0: such a picture fails when it is sent.
+fn fields<'p>(picture: &'p str, recipe: &Recipe) -> Fields<'p> {
+    let path = Path::new(picture);
+    let part = |part: Option<&std::ffi::OsStr>| part.and_then(|part| part.to_str()).unwrap_or_default().to_owned();
+    let whole = recipe.base.join(path);
+    let mut fields: Fields<'p> = vec![
+        ("path".into(), Json::Text(picture.into())),
+        ("name".into(), Json::Text(part(path.file_name()).into())),
+        ("stem".into(), Json::Text(part(path.file_stem()).into())),
+        ("extension".into(), Json::Text(part(path.extension()).to_lowercase().into())),
+        ("directory".into(), Json::Text(part(whole.parent().and_then(Path::file_name)).into())),
+    ];
+    if recipe.templates.needs("width") || recipe.templates.needs("height") {
+        let (width, height) = dimensions(&whole).unwrap_or_default();
+        fields.push(("width".into(), Json::Int(width)));
+        fields.push(("height".into(), Json::Int(height)));
+    }
+    fields
+}
+
+fn dimensions(path: &Path) -> io::Result<(i64, i64)> {
+    let size = imagesize::size(path).map_err(io::Error::other)?;
+    let pixels = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    Ok((pixels(size.width), pixels(size.height)))
+}

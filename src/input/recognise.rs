@@ -1,0 +1,173 @@
+//! Which format a file is in: from its first bytes, its extension, and the fields of its first row.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use super::{
+    Kind,
+    album::{has_picture_magic, is_picture, tidy},
+    csv::delimiter_of,
+    fault::InputError,
+    json::Json,
+    lines::Lines,
+};
+
+/// Rows looked at before giving up on finding one that parses.
+const LOOKED_AT: usize = 20;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Recognised {
+    Rows(Kind),
+    Csv {
+        delimiter: u8,
+    },
+    /// A file that names pictures.
+    List,
+    Picture,
+}
+
+/// `shown` is the name people know the file by: its extension counts, and messages use it.
+pub(super) fn recognise(path: &Path, shown: &Path) -> Result<Recognised, InputError> {
+    let unreadable = |error: io::Error| InputError::unreadable(shown, error);
+    let mut head = Vec::with_capacity(1_024);
+    File::open(path).and_then(|file| file.take(1_024).read_to_end(&mut head)).map_err(unreadable)?;
+    let extension = shown.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if has_picture_magic(&head) {
+        return Ok(Recognised::Picture);
+    }
+    refuse_binary(&head, shown)?;
+
+    let mut lines = Lines::open(path).map_err(unreadable)?;
+    let Some(first) = first_line(&mut lines) else { return Err(InputError::Empty(shown.display().to_string())) };
+    let recognised = match extension.as_str() {
+        "csv" => Recognised::Csv { delimiter: delimiter_of(&first) },
+        "tsv" => Recognised::Csv { delimiter: b'\t' },
+        "jsonl" | "ndjson" | "json" => Recognised::Rows(json_kind(&first, &mut lines, shown)?),
+        _ if first.starts_with('{') && (extension != "txt" || Json::parse(&first).is_ok()) => {
+            Recognised::Rows(json_kind(&first, &mut lines, shown)?)
+        }
+        _ if looks_like_an_array(&first) && extension != "txt" => return Err(array(shown)),
+        _ if lists_pictures(&first, shown) => Recognised::List,
+        "" if is_csv_header(&first) => Recognised::Csv { delimiter: delimiter_of(&first) },
+        _ => Recognised::Rows(Kind::Text),
+    };
+    Ok(recognised)
+}
+
+/// Formats that people do try, and what to do with them.
+fn refuse_binary(head: &[u8], shown: &Path) -> Result<(), InputError> {
+    let name = shown.display();
+    let words = match head {
+        [0x1F, 0x8B, ..] => format!("is compressed; unpack it first, as in `zcat {name} | cascadeck run -`"),
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => {
+            format!("is compressed; unpack it first, as in `zstdcat {name} | cascadeck run -`")
+        }
+        [b'P', b'K', 3, 4, ..] => "is a ZIP archive (or a spreadsheet); unpack it, or save the sheet as CSV".to_owned(),
+        [b'P', b'A', b'R', b'1', ..] => {
+            format!("is Parquet; convert it, as in `duckdb -c \"copy '{name}' to 'rows.jsonl' (format json)\"`")
+        }
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
+            format!("is UTF-16; convert it, as in `iconv -f utf-16 -t utf-8 {name} > rows.jsonl`")
+        }
+        _ if head.contains(&0) => "is no text: it holds zero bytes".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(InputError::unrecognised(shown, words))
+}
+
+/// The first line that isn't blank, as far as it is text. Faults in it are for validation to report.
+fn first_line(lines: &mut Lines) -> Option<String> {
+    loop {
+        match lines.advance() {
+            Ok(false) => return None,
+            Ok(true) if lines.is_blank() => {}
+            Ok(true) => return Some(String::from_utf8_lossy(lines.bytes().trim_ascii()).into_owned()),
+            Err(_) => return Some(String::new()),
+        }
+    }
+}
+
+/// By the fields of the first row that parses.
+fn json_kind(first: &str, lines: &mut Lines, shown: &Path) -> Result<Kind, InputError> {
+    if first.starts_with('[') {
+        return Err(array(shown));
+    }
+    let mut line = first.to_owned();
+    for looked_at in 0..LOOKED_AT {
+        match Json::parse(&line) {
+            Ok(row) => return Ok(kind_of(&row)),
+            Err(_) if looked_at == 0 && matches!(line.as_str(), "{" | "{}") => {
+                let words = format!(
+                    "is one JSON document over many lines; rows stand one a line: `jq -c . {} > rows.jsonl`",
+                    shown.display()
+                );
+                return Err(InputError::unrecognised(shown, words));
+            }
+            Err(_) => {}
+        }
+        match first_line(lines) {
+            Some(next) => line = next,
+            None => break,
+        }
+    }
+    Ok(Kind::Jsonl)
+}
+
+fn kind_of(row: &Json<'_>) -> Kind {
+    let is_object = |name: &str| matches!(row.get(name), Some(Json::Object(_)));
+    let has = |name: &str| row.get(name).is_some();
+    if has("custom_id") && is_object("body") {
+        Kind::OpenAiBatch
+    } else if has("custom_id") && is_object("params") {
+        Kind::AnthropicBatch
+    } else if is_object("request") && (has("key") || row.get("request").is_some_and(|it| it.get("contents").is_some()))
+    {
+        Kind::GeminiBatch
+    } else {
+        Kind::Jsonl
+    }
+}
+
+fn looks_like_an_array(first: &str) -> bool {
+    first.strip_prefix('[').is_some_and(|rest| {
+        let rest = rest.trim_start();
+        rest.is_empty() || rest.starts_with(['{', '"', '['])
+    })
+}
+
+fn array(shown: &Path) -> InputError {
+    let words = format!("is one JSON array; rows stand one a line: `jq -c '.[]' {} > rows.jsonl`", shown.display());
+    InputError::unrecognised(shown, words)
+}
+
+/// Does the first line name a picture that is there?
+fn lists_pictures(first: &str, list: &Path) -> bool {
+    list_base(first, list).is_some()
+}
+
+/// What a list's paths are relative to, judged by its first: the list's own folder, or the working directory
+/// (as `find photos -name '*.jpg' > /tmp/list.txt` leaves it).
+pub(super) fn list_base(first: &str, list: &Path) -> Option<std::path::PathBuf> {
+    if first.len() > 4_096 || first.contains('\0') {
+        return None;
+    }
+    let own = list.parent().map(Path::to_owned);
+    [own, std::env::current_dir().ok()].into_iter().flatten().find(|base| {
+        let path = base.join(tidy(first));
+        path.is_file() && is_picture(&path)
+    })
+}
+
+/// The first entry of a list.
+pub(super) fn first_entry(path: &Path) -> io::Result<String> {
+    Ok(first_line(&mut Lines::open(path)?).unwrap_or_default())
+}
+
+/// Rows from a pipe have no extension: a header with a `prompt` among other columns is taken for one.
+fn is_csv_header(first: &str) -> bool {
+    let delimiter = char::from(delimiter_of(first));
+    first.contains(delimiter) && first.split(delimiter).any(|name| name.trim().trim_matches('"').eq("prompt"))
+}

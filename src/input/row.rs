@@ -1,0 +1,154 @@
+//! A row of one's own: `prompt` or `messages`, what to ask with them, and any other field for templates.
+//!
+//! JSONL rows, CSV records and lines of plain text all come here as fields.
+
+use crate::domain::{Message, Money, Part, Request, Speaker};
+
+use super::{
+    chat::{self, Chat},
+    draft::{Draft, Recipe},
+    fault::Wrong,
+    image,
+    json::{Fields, Json},
+    params,
+    template::listed,
+};
+
+/// Longest id a row may have, in bytes: ids stand in every line of the log and the screen.
+const MAX_ID: usize = 512;
+
+/// Reads a JSONL row.
+pub(super) fn jsonl(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
+    let row = Json::parse(line)?;
+    let fields = match &row {
+        Json::Object(fields) => fields,
+        other => return Err(Wrong::new("", format!("is {}; a row is a JSON object {{…}}", other.kind()))),
+    };
+    draft(fields, fields, recipe)
+}
+
+/// Reads a line of plain text: a prompt, or the field `prompt` of a template.
+pub(super) fn text(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
+    let fields = vec![("prompt".into(), Json::Text(line.into()))];
+    draft(&fields, &fields, recipe)
+}
+
+/// `fields` say what the row asks; `context` is what templates see of it.
+pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) -> Result<Draft, Wrong> {
+    let mut draft = Draft::default();
+    let mut request = Request { params: recipe.defaults.clone(), ..Request::default() };
+    let (mut prompt, mut messages, mut images) = (None, None, None);
+    for (name, value) in fields {
+        if value.is_null() {
+            continue;
+        }
+        match name.as_ref() {
+            "prompt" => prompt = Some(value),
+            "messages" => messages = Some(value),
+            "images" => images = Some(value),
+            "id" => draft.id = Some(id(value, "id")?),
+            "system" => request.system = Some(value.text("system")?.to_owned()),
+            "model" => draft.model = Some(word(value, "model")?),
+            "tier" => draft.tier = Some(word(value, "tier")?),
+            "max_usd" => draft.max_usd = Some(money(value, "max_usd")?),
+            "thinking" => request.params.thinking = params::thinking(value, "thinking")?,
+            "json" => request.params.json = params::json(value, "json")?,
+            name => {
+                params::set(&mut request.params, name, value)?;
+            }
+        }
+    }
+    match (recipe.templates.prompt(context)?, prompt, messages) {
+        (Some(rendered), ..) => request.messages = vec![user(rendered, "the prompt template gives an empty prompt")?],
+        (None, Some(prompt), None) => {
+            request.messages = vec![user(prompt.text("prompt")?.to_owned(), "`prompt` is empty")?];
+        }
+        (None, None, Some(messages)) => {
+            let chat = chat::read(messages)?;
+            converse(&mut request, chat)?;
+        }
+        (None, Some(_), Some(_)) => {
+            return Err(Wrong::new("", "has both `prompt` and `messages`; keep one of them"));
+        }
+        (None, None, None) => {
+            let fields = listed(context);
+            let words = format!(
+                "has neither `prompt` nor `messages` ({fields}); give a template over its fields, \
+                 as in --prompt \"{{{{ {} }}}}\"",
+                context.first().map_or("field", |(name, _)| name)
+            );
+            return Err(Wrong::new("", words).said_once("no prompt"));
+        }
+    }
+    if let Some(images) = images {
+        attach(&mut request.messages, pictures(images)?);
+    }
+    if request.system.is_none() {
+        request.system = recipe.templates.system(context)?;
+    }
+    draft.request = request;
+    Ok(draft)
+}
+
+fn converse(request: &mut Request, chat: Chat) -> Result<(), Wrong> {
+    if request.system.is_some() && chat.system.is_some() {
+        return Err(Wrong::new("", "has both `system` and a system message; keep one of them"));
+    }
+    request.system = request.system.take().or(chat.system);
+    request.messages = chat.messages;
+    Ok(())
+}
+
+fn user(prompt: String, if_empty: &str) -> Result<Message, Wrong> {
+    if prompt.trim().is_empty() {
+        return Err(Wrong::new("", if_empty));
+    }
+    Ok(Message { speaker: Speaker::User, parts: vec![Part::Text(prompt)] })
+}
+
+/// Pictures go before the text of the last user message: models answer better about what they have seen.
+fn attach(messages: &mut [Message], pictures: Vec<Part>) {
+    if let Some(last) = messages.iter_mut().rev().find(|message| message.speaker == Speaker::User) {
+        last.parts.splice(0..0, pictures);
+    }
+}
+
+/// One reference or a list of them.
+fn pictures(value: &Json<'_>) -> Result<Vec<Part>, Wrong> {
+    let one = |value: &Json<'_>, at: &str| {
+        image::reference(value.text(at)?).map(Part::Image).map_err(|words| Wrong::new(at, words))
+    };
+    match value {
+        Json::Text(_) => Ok(vec![one(value, "images")?]),
+        Json::List(items) => {
+            items.iter().enumerate().map(|(index, item)| one(item, &format!("images[{index}]"))).collect()
+        }
+        _ => Err(value.must_be("images", "a list of paths, URLs or data: URLs")),
+    }
+}
+
+/// An id: a string, or a whole number, which becomes one.
+pub(super) fn id(value: &Json<'_>, at: &str) -> Result<String, Wrong> {
+    let id = match value {
+        Json::Text(text) => text.to_string(),
+        Json::Int(number) => number.to_string(),
+        Json::Big(number) => number.to_string(),
+        _ => return Err(value.must_be(at, "a string or a whole number")),
+    };
+    match id.len() {
+        0 => Err(Wrong::new(at, "is empty; leave it out to have one made")),
+        1..=MAX_ID => Ok(id),
+        length => Err(Wrong::new(at, format!("is {length} bytes long; at most {MAX_ID} are allowed"))),
+    }
+}
+
+pub(super) fn word(value: &Json<'_>, at: &str) -> Result<String, Wrong> {
+    match value.text(at)?.trim() {
+        "" => Err(Wrong::new(at, "is empty")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn money(value: &Json<'_>, at: &str) -> Result<Money, Wrong> {
+    Money::from_usd(value.number(at)?).ok_or_else(|| Wrong::new(at, "must be an amount of dollars, 0 or more"))
+}

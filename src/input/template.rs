@@ -1,0 +1,250 @@
+//! `--prompt` and `--system`: minijinja templates over a row's fields or a picture's names.
+//!
+//! The templates are the operator's, the fields are anybody's: a template can't include files, a field it names
+//! must exist, and neither its running time nor its output is unbounded. A `null` is refused rather than sent to
+//! a model as the word "none".
+
+use std::{collections::BTreeMap, io};
+
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter, value::Serde};
+
+use super::{
+    fault::{InputError, Wrong},
+    json::{Fields, field},
+};
+
+/// Instructions one rendering may take: a loop over a hundred thousand values fits.
+const FUEL: u64 = 10_000_000;
+/// Bytes one rendering may write; the largest context windows are about this.
+const MAX_OUTPUT: usize = 16 << 20;
+const IS_NULL: &str = "a field is null";
+
+/// Compiled once, rendered for every row.
+pub(super) struct Templates {
+    env: Environment<'static>,
+    prompt: Option<Filling>,
+    system: Option<Filling>,
+}
+
+enum Filling {
+    /// No template syntax in it.
+    Fixed(String),
+    Template {
+        which: &'static str,
+        /// The top-level names it looks up: all a row has to hand over.
+        needs: Vec<String>,
+    },
+}
+
+impl Templates {
+    pub(super) fn compile(prompt: Option<&str>, system: Option<&str>) -> Result<Self, InputError> {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_auto_escape_callback(|_| AutoEscape::None);
+        env.set_fuel(Some(FUEL));
+        env.set_debug(false);
+        env.set_formatter(|out, state, value| {
+            if value.is_none() {
+                return Err(Error::new(ErrorKind::InvalidOperation, IS_NULL));
+            }
+            escape_formatter(out, state, value)
+        });
+        let prompt = prompt.map(|source| Filling::compile(&mut env, "prompt", source)).transpose()?;
+        let system = system.map(|source| Filling::compile(&mut env, "system", source)).transpose()?;
+        Ok(Self { env, prompt, system })
+    }
+
+    /// The prompt for these fields; `None` where no template was given.
+    pub(super) fn prompt(&self, fields: &Fields<'_>) -> Result<Option<String>, Wrong> {
+        self.prompt.as_ref().map(|filling| filling.render(&self.env, fields)).transpose()
+    }
+
+    pub(super) fn system(&self, fields: &Fields<'_>) -> Result<Option<String>, Wrong> {
+        self.system.as_ref().map(|filling| filling.render(&self.env, fields)).transpose()
+    }
+
+    /// Does either template look this field up?
+    pub(super) fn needs(&self, name: &str) -> bool {
+        [&self.prompt, &self.system].into_iter().flatten().any(|filling| match filling {
+            Filling::Fixed(_) => false,
+            Filling::Template { needs, .. } => needs.iter().any(|need| need == name),
+        })
+    }
+}
+
+impl Filling {
+    fn compile(env: &mut Environment<'static>, which: &'static str, source: &str) -> Result<Self, InputError> {
+        if !["{{", "{%", "{#"].iter().any(|opening| source.contains(opening)) {
+            return Ok(Self::Fixed(source.trim_end_matches(['\r', '\n']).to_owned()));
+        }
+        let refused = |error: &Error| InputError::Template { which, words: explain(error) };
+        env.add_template_owned(which, source.to_owned()).map_err(|error| refused(&error))?;
+        let template = env.get_template(which).map_err(|error| refused(&error))?;
+        let mut needs: Vec<_> = template.undeclared_variables(false).into_iter().collect();
+        needs.sort_unstable();
+        Ok(Self::Template { which, needs })
+    }
+
+    fn render(&self, env: &Environment<'static>, fields: &Fields<'_>) -> Result<String, Wrong> {
+        let (which, needs) = match self {
+            Self::Fixed(text) => return Ok(text.clone()),
+            Self::Template { which, needs } => (*which, needs),
+        };
+        let context: BTreeMap<&str, Value> =
+            needs.iter().filter_map(|need| Some((need.as_str(), Value::from(Serde(field(fields, need)?))))).collect();
+        let template = env.get_template(which).map_err(|error| wrong(which, explain(&error)))?;
+        let mut output = Bounded(Vec::with_capacity(256));
+        match template.render_captured_to(context, &mut output) {
+            Ok(_) => String::from_utf8(output.0).map_err(|error| wrong(which, error.to_string())),
+            Err(error) if error.kind() == ErrorKind::UndefinedError => {
+                let absent = template.undeclared_variables(true);
+                Err(wrong(which, undefined(env, absent.into_iter().collect(), fields, &error)))
+            }
+            Err(error) => Err(wrong(which, explain(&error))),
+        }
+    }
+}
+
+fn wrong(which: &str, words: impl std::fmt::Display) -> Wrong {
+    Wrong::new("", format!("the {which} template {words}"))
+}
+
+fn explain(error: &Error) -> String {
+    let line = error.line().map_or_else(String::new, |line| format!(" (line {line} of the template)"));
+    match error.kind() {
+        ErrorKind::OutOfFuel => format!("runs for too long{line}: does it loop over something endless?"),
+        ErrorKind::WriteFailure => format!("gives more than {} MiB of text{line}", MAX_OUTPUT >> 20),
+        ErrorKind::InvalidOperation if error.detail() == Some(IS_NULL) => {
+            format!("prints a field that is null in this row{line}: write {{{{ field or \"\" }}}} to allow it")
+        }
+        ErrorKind::UndefinedError => format!("uses something undefined{line}"),
+        kind => format!("fails: {}{line}", error.detail().map_or_else(|| kind.to_string(), str::to_owned)),
+    }
+}
+
+/// Names what a template asked for in vain: minijinja's own error doesn't.
+fn undefined(env: &Environment<'_>, mut names: Vec<String>, fields: &Fields<'_>, error: &Error) -> String {
+    let globals: Vec<_> = env.globals().map(|(name, _)| name.to_owned()).collect();
+    names.retain(|name| !globals.iter().any(|global| global == name) && !exists(name, fields));
+    names.sort_unstable();
+    if names.is_empty() {
+        return explain(error);
+    }
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("uses {}, which this row does not have; {}", names.join(" and "), listed(fields))
+}
+
+/// Is there such a field, or such a field in a field (`meta.title`)?
+fn exists(path: &str, fields: &Fields<'_>) -> bool {
+    let mut names = path.split('.');
+    let top = names.next().and_then(|name| field(fields, name));
+    names.try_fold(top, |value, name| value.map(|value| value.get(name))).flatten().is_some()
+}
+
+/// "it has answer, question": what a row offers to templates.
+pub(super) fn listed(fields: &Fields<'_>) -> String {
+    const SHOWN: usize = 20;
+    if fields.is_empty() {
+        return "it has no fields".to_owned();
+    }
+    let names: Vec<_> = fields.iter().map(|(name, _)| name.as_ref()).take(SHOWN).collect();
+    let more = fields.len().saturating_sub(SHOWN);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("it has {}{tail}", names.join(", "))
+}
+
+/// A buffer that refuses to grow past [`MAX_OUTPUT`].
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_OUTPUT {
+            return Err(io::Error::other("too much output"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::json::Json, *};
+
+    fn render(template: &str, row: &str) -> Result<String, String> {
+        let templates = Templates::compile(Some(template), None).map_err(|error| error.to_string())?;
+        let Json::Object(fields) = Json::parse(row).unwrap() else { panic!("{row} is no object") };
+        templates.prompt(&fields).map(Option::unwrap).map_err(|wrong| wrong.to_string())
+    }
+
+    #[test]
+    fn templates_see_the_fields_of_a_row() {
+        let row = r#"{"question":"Why?","n":3,"x":0.5,"tags":["a","b"],"meta":{"title":"T"},"<":"&","none":null}"#;
+        for (template, want) in [
+            ("no syntax at all\n", "no syntax at all"),
+            ("Q: {{ question }}", "Q: Why?"),
+            ("{{ n }} {{ x }}", "3 0.5"),
+            ("{% for tag in tags %}[{{ tag }}]{% endfor %}", "[a][b]"),
+            ("{{ meta.title }}", "T"),
+            ("{{ tags | tojson }}", r#"["a", "b"]"#),
+            ("{{ '<b>' }}{{ question }}", "<b>Why?"),
+            ("{% if other is defined %}{{ other }}{% else %}-{% endif %}", "-"),
+            ("{{ other | default('none given') }}", "none given"),
+            ("{{ absent.deep or '' }}", "!"),
+            ("{{ none or 'nothing' }}", "nothing"),
+        ] {
+            match render(template, row) {
+                Ok(got) => assert_eq!(got, want, "{template}"),
+                Err(words) => assert_eq!(want, "!", "{template}: {words}"),
+            }
+        }
+    }
+
+    #[test]
+    fn faults_name_the_field_and_what_there_is() {
+        let row = r#"{"question":"Why?","meta":{"title":"T"},"gone":null}"#;
+        for (template, want) in [
+            (
+                "{{ qestion }}",
+                "the prompt template uses `qestion`, which this row does not have; it has question, meta, gone",
+            ),
+            (
+                "{{ question }}{{ meta.author }}",
+                "the prompt template uses `meta.author`, which this row does not have; it has question, meta, gone",
+            ),
+            (
+                "a\n{{ gone }}",
+                "the prompt template prints a field that is null in this row (line 2 of the template): \
+                 write {{ field or \"\" }} to allow it",
+            ),
+        ] {
+            assert_eq!(render(template, row).unwrap_err(), want, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_does_not_parse_is_refused_before_any_row() {
+        let error = render("{% for x in %}", "{}").unwrap_err();
+        assert!(error.starts_with("the prompt template can't be used: fails: "), "{error}");
+        assert!(error.ends_with("(line 1 of the template)"), "{error}");
+    }
+
+    #[test]
+    fn other_files_are_out_of_reach() {
+        for template in ["{% include '/etc/passwd' %}", "{% import '/etc/passwd' as x %}", "{% extends 'x' %}"] {
+            render(template, "{}").unwrap_err();
+        }
+    }
+
+    #[test]
+    fn neither_time_nor_output_is_unbounded() {
+        let hundred_million = "{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}";
+        assert!(render(hundred_million, "{}").unwrap_err().contains("runs for too long"));
+        let gigabyte = "{% for a in range(100000) %}{{ text }}{% endfor %}";
+        let row = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
+        assert!(render(gigabyte, &row).unwrap_err().contains("gives more than 16 MiB"));
+    }
+}

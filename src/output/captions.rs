@@ -1,0 +1,169 @@
+//! Captions beside pictures, written so that neither a crash nor a repetition spoils one.
+//!
+//! A caption appears whole or not at all: it is written to a temporary file in the same folder, synced, and renamed.
+//! Writing the same caption again changes nothing, so that whoever isn't sure may simply repeat it. For that the text
+//! must be the same, which is why an answer is recorded first and written as a caption after.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What becomes of a caption that is there already.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Existing {
+    /// Keep it and leave the picture out.
+    #[default]
+    Skip,
+    /// Replace it.
+    Overwrite,
+    /// Add the new caption below it.
+    Append,
+    /// Add the new caption above it.
+    Prepend,
+}
+
+/// Files up to this size are looked into, to see whether there is more than blanks.
+const PEEKED: u64 = 4_096;
+
+/// Is there a caption? A file that is empty, or blank, is none.
+pub fn has_caption(target: &Path) -> io::Result<bool> {
+    let meta = match fs::metadata(target) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if meta.len() > PEEKED {
+        return Ok(true);
+    }
+    let mut head = Vec::new();
+    File::open(target)?.take(PEEKED).read_to_end(&mut head)?;
+    Ok(!head.trim_ascii().is_empty())
+}
+
+/// Writes a caption, ending in one line end; folders that are missing are made.
+///
+/// With [`Existing::Skip`] a caption that has appeared in the meantime stays. With [`Existing::Append`] and
+/// [`Existing::Prepend`], text that stands at that end already is not added again.
+///
+/// # Errors
+/// A text without any letters is refused (`InvalidInput`), as is adding to a file that is not UTF-8 (`InvalidData`)
+/// or to a link (`InvalidInput`): the file it leads to is somebody else's.
+pub fn write_caption(target: &Path, text: &str, existing: Existing) -> io::Result<()> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(fault(ErrorKind::InvalidInput, target, "an empty text is no caption"));
+    }
+    let content = match existing {
+        Existing::Skip if has_caption(target)? => return Ok(()),
+        Existing::Skip | Existing::Overwrite => format!("{text}\n"),
+        Existing::Append | Existing::Prepend => match added(&caption_at(target)?, text, existing) {
+            Some(content) => content,
+            None => return Ok(()),
+        },
+    };
+    replace(target, content.as_bytes())
+}
+
+/// The old caption with the new one on its side of it; `None` where the new one's lines stand there already.
+fn added(old: &str, new: &str, side: Existing) -> Option<String> {
+    if old.is_empty() {
+        return Some(format!("{new}\n"));
+    }
+    let (lines, new_lines) = (old.replace("\r\n", "\n"), new.replace("\r\n", "\n"));
+    let (rest, joined) = if side == Existing::Prepend {
+        let rest = lines.strip_prefix(&new_lines).map(|rest| rest.is_empty() || rest.starts_with('\n'));
+        (rest, format!("{new}\n{old}\n"))
+    } else {
+        let rest = lines.strip_suffix(&new_lines).map(|rest| rest.is_empty() || rest.ends_with('\n'));
+        (rest, format!("{old}\n{new}\n"))
+    };
+    (rest != Some(true)).then_some(joined)
+}
+
+/// The present caption without byte order mark and outer blanks; empty where there is none.
+fn caption_at(target: &Path) -> io::Result<String> {
+    match fs::symlink_metadata(target) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(error),
+        Ok(meta) if meta.is_symlink() => {
+            return Err(fault(ErrorKind::InvalidInput, target, "is a link to another file; replace it by a copy"));
+        }
+        Ok(_) => {}
+    }
+    let old = String::from_utf8(fs::read(target)?)
+        .map_err(|_| fault(ErrorKind::InvalidData, target, "is not UTF-8, so nothing can be added to it"))?;
+    Ok(old.trim_start_matches('\u{feff}').trim().to_owned())
+}
+
+fn fault(kind: ErrorKind, target: &Path, words: &str) -> io::Error {
+    io::Error::new(kind, format!("{}: {words}", target.display()))
+}
+
+/// Puts a whole file in the place of another, or of none.
+fn replace(target: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = match target.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    make_folder(folder)?;
+    let temporary = temporary(folder, target);
+    let written = write_new(&temporary, content, target).and_then(|()| fs::rename(&temporary, target));
+    if written.is_err() {
+        // Best effort: the error that counts is the first one.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    sync_folder(folder)
+}
+
+fn write_new(temporary: &Path, content: &[u8], target: &Path) -> io::Result<()> {
+    let create = || OpenOptions::new().write(true).create_new(true).open(temporary);
+    let mut file = match create() {
+        // Left by a crash: nobody else uses this name.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(temporary)?;
+            create()?
+        }
+        created => created?,
+    };
+    file.write_all(content)?;
+    if let Ok(meta) = fs::metadata(target) {
+        file.set_permissions(meta.permissions())?;
+    }
+    file.sync_all()
+}
+
+/// The same name for the same target every time, so that crashes don't litter the folder; short, whatever the
+/// target's length; hidden, so that nobody takes it for a caption.
+fn temporary(folder: &Path, target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().as_encoded_bytes();
+    folder.join(format!(".cascadeck-{:016x}.tmp", xxh3_64(name)))
+}
+
+/// Like `create_dir_all`, and the new folders survive a power cut too.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let made: Vec<_> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(folder)?;
+    for parent in made.iter().filter_map(|folder| folder.parent()) {
+        sync_folder(if parent == Path::new("") { Path::new(".") } else { parent })?;
+    }
+    Ok(())
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some network file systems can't; the rename itself has happened.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
+    }
+}

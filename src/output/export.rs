@@ -1,0 +1,223 @@
+//! A run's results for other programs: JSONL, CSV, or what OpenAI's batch API would have returned.
+//!
+//! Streams: a line is written as soon as it is handed over, and none is kept.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::domain::{FinalState, ResultLine};
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, ValueEnum)]
+pub enum ExportFormat {
+    /// The lines of results.jsonl.
+    #[default]
+    Jsonl,
+    /// One row a result, with a header.
+    Csv,
+    /// The output file of OpenAI's batch API.
+    OpenaiBatch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ExportOptions {
+    /// CSV: puts a `'` before cells that a spreadsheet would run as a formula. Off by default, since it changes texts.
+    pub neutralise_formulas: bool,
+}
+
+/// Writes results one by one.
+pub struct Exporter<W: Write> {
+    sink: Sink<W>,
+    options: ExportOptions,
+}
+
+enum Sink<W: Write> {
+    Jsonl(W),
+    Csv(Box<csv::Writer<W>>),
+    OpenAiBatch(W),
+}
+
+const COLUMNS: [&str; 20] = [
+    "id",
+    "status",
+    "output",
+    "error_outcome",
+    "error_status",
+    "error_message",
+    "finish_reason",
+    "key",
+    "provider",
+    "model",
+    "model_version",
+    "input_tokens",
+    "output_tokens",
+    "thinking_tokens",
+    "cost_usd",
+    "latency_ms",
+    "attempts",
+    "started_at",
+    "finished_at",
+    "request_hash",
+];
+
+/// Writes all lines, in the order they come: how many there were.
+pub fn export<W: Write>(
+    format: ExportFormat,
+    options: ExportOptions,
+    lines: impl IntoIterator<Item = ResultLine>,
+    out: W,
+) -> io::Result<u64> {
+    let mut exporter = Exporter::new(format, options, out)?;
+    let mut count = 0;
+    for line in lines {
+        exporter.write(&line)?;
+        count += 1;
+    }
+    exporter.finish()?;
+    Ok(count)
+}
+
+impl<W: Write> Exporter<W> {
+    /// A CSV gets its header at once, so that an export of nothing is a table too.
+    pub fn new(format: ExportFormat, options: ExportOptions, out: W) -> io::Result<Self> {
+        let sink = match format {
+            ExportFormat::Jsonl => Sink::Jsonl(out),
+            ExportFormat::OpenaiBatch => Sink::OpenAiBatch(out),
+            ExportFormat::Csv => {
+                let mut writer = csv::Writer::from_writer(out);
+                writer.write_record(COLUMNS)?;
+                Sink::Csv(Box::new(writer))
+            }
+        };
+        Ok(Self { sink, options })
+    }
+
+    pub fn write(&mut self, line: &ResultLine) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Jsonl(out) => write_json(out, line),
+            Sink::OpenAiBatch(out) => write_json(out, &batch_line(line)),
+            Sink::Csv(writer) => {
+                for cell in record(line) {
+                    let risky = self.options.neutralise_formulas && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+                    if risky { writer.write_field(format!("'{cell}"))? } else { writer.write_field(cell)? }
+                }
+                writer.write_record(None::<&[u8]>)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands everything on to the writer below.
+    pub fn finish(self) -> io::Result<()> {
+        match self.sink {
+            Sink::Jsonl(mut out) | Sink::OpenAiBatch(mut out) => out.flush(),
+            Sink::Csv(mut writer) => writer.flush(),
+        }
+    }
+}
+
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+/// The cells of a row, in the order of [`COLUMNS`].
+fn record(line: &ResultLine) -> [String; COLUMNS.len()] {
+    let error = line.error.as_ref();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    [
+        line.id.clone(),
+        match line.status {
+            FinalState::Done => "done".to_owned(),
+            FinalState::Failed => "failed".to_owned(),
+        },
+        text(&line.output),
+        error.map(|error| error.outcome.name().to_owned()).unwrap_or_default(),
+        error.and_then(|error| error.status).map(|status| status.to_string()).unwrap_or_default(),
+        error.map(|error| error.message.clone()).unwrap_or_default(),
+        text(&line.finish_reason),
+        text(&line.key),
+        text(&line.provider),
+        text(&line.model),
+        text(&line.model_version),
+        line.usage.input_tokens.to_string(),
+        line.usage.output_tokens.to_string(),
+        line.usage.thinking_tokens.to_string(),
+        line.cost_usd.to_string(),
+        line.latency_ms.to_string(),
+        line.attempts.to_string(),
+        text(&line.started_at),
+        line.finished_at.clone(),
+        line.request_hash.clone(),
+    ]
+}
+
+/// A line of OpenAI's batch output. What HTTP refused stands under `response` with its status, as there; what
+/// failed otherwise (a blocked answer, nothing sent) stands under `error`.
+fn batch_line(line: &ResultLine) -> Value {
+    let refused = line.error.as_ref().and_then(|error| Some((error, error.status.filter(|status| *status >= 400)?)));
+    let (status, body) = match (line.status, refused) {
+        (FinalState::Done, _) => (200, completion(line)),
+        (FinalState::Failed, Some((error, status))) => {
+            let body = json!({"error": {
+                "message": error.message, "type": error.outcome.name(), "param": null, "code": error.outcome.name(),
+            }});
+            (status, body)
+        }
+        (FinalState::Failed, None) => {
+            let (code, message) = match &line.error {
+                Some(error) => (error.outcome.name(), error.message.as_str()),
+                None => ("failed", ""),
+            };
+            return json!({
+                "id": format!("batch_req_{}", line.request_hash),
+                "custom_id": line.id,
+                "response": null,
+                "error": {"code": code, "message": message},
+            });
+        }
+    };
+    json!({
+        "id": format!("batch_req_{}", line.request_hash),
+        "custom_id": line.id,
+        "response": {"status_code": status, "request_id": line.request_hash, "body": body},
+        "error": null,
+    })
+}
+
+/// A chat completion as OpenAI shapes it. Thinking counts as completion tokens there.
+fn completion(line: &ResultLine) -> Value {
+    let usage = line.usage;
+    let created = line.finished_at.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
+    json!({
+        "id": format!("chatcmpl-{}", line.request_hash),
+        "object": "chat.completion",
+        "created": created,
+        "model": line.model_version.as_ref().or(line.model.as_ref()),
+        "choices": [{
+            "index": 0,
+            "message": {"role": "assistant", "content": line.output, "refusal": null},
+            "logprobs": null,
+            "finish_reason": finish_reason(line.finish_reason.as_deref()),
+        }],
+        "usage": {
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.billed_output(),
+            "total_tokens": usage.total(),
+            "completion_tokens_details": {"reasoning_tokens": usage.thinking_tokens},
+        },
+    })
+}
+
+/// OpenAI's word for what each provider says in its own.
+fn finish_reason(reason: Option<&str>) -> &'static str {
+    match reason {
+        Some("length" | "max_tokens" | "model_length" | "max_output_tokens") => "length",
+        Some("content_filter" | "safety" | "refusal" | "recitation" | "prohibited_content" | "blocklist" | "spii") => {
+            "content_filter"
+        }
+        _ => "stop",
+    }
+}
