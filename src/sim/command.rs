@@ -1,0 +1,136 @@
+//! `cascadeck sim`: the simulated provider as a server, for trying things out.
+
+use std::{net::SocketAddr, path::Path};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use tokio::{net::TcpListener, signal};
+
+use super::{Profile, Simulator};
+use crate::clock::Clock;
+
+/// Serve the simulated provider: Gemini's, OpenAI's and Anthropic's APIs with limits, errors and bad days.
+#[derive(Args, Clone, Debug)]
+pub struct SimArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Listen on an address that other machines can reach
+    #[arg(long)]
+    pub allow_remote: bool,
+
+    /// free-tier, open, storm, or a TOML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "free-tier")]
+    pub profile: String,
+
+    /// How many times faster than real time minutes and days pass
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
+    pub speed: f64,
+
+    /// Draw other latencies and faults than the profile's seed does
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Print the keys.toml for this profile and address, and exit
+    #[arg(long)]
+    pub print_keys: bool,
+}
+
+/// Serves until interrupted; then prints the books to stdout as JSON.
+pub async fn run(args: SimArgs) -> anyhow::Result<()> {
+    let profile = load(&args.profile, args.seed)?;
+    if args.print_keys {
+        ensure!(args.listen.port() != 0, "--print-keys needs to know the port: give --listen an address with one");
+        print!("{}", profile.keys_toml(args.listen));
+        return Ok(());
+    }
+    if !args.listen.ip().is_loopback() && !args.allow_remote {
+        bail!(
+            "{} can be reached from other machines, and the simulator lets everyone in; listen on 127.0.0.1, or say \
+             --allow-remote",
+            args.listen
+        );
+    }
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; is something else listening there?", args.listen))?;
+    let name = profile.name.clone();
+    let simulator = Simulator::start_on(listener, profile, Clock::sped_up(args.speed))?;
+    let addr = simulator.addr();
+    eprintln!("simulating \"{name}\" on http://{addr} at {} times real time", args.speed);
+    eprintln!(
+        "books: http://{addr}/sim/books   keys: cascadeck sim --profile {} --listen {addr} --print-keys",
+        args.profile
+    );
+
+    interrupted().await?;
+    let books = simulator.stop().await.context("the simulator stopped badly")?;
+    eprintln!("{}", books.summary());
+    println!("{}", serde_json::to_string_pretty(&books)?);
+    Ok(())
+}
+
+fn load(name: &str, seed: Option<u64>) -> anyhow::Result<Profile> {
+    let mut profile = if let Some(profile) = Profile::named(name) {
+        profile
+    } else {
+        let names = Profile::built_in_names().collect::<Vec<_>>().join(", ");
+        let text = std::fs::read_to_string(Path::new(name))
+            .with_context(|| format!("{name} is neither a built-in profile ({names}) nor a file that can be read"))?;
+        Profile::from_toml(&text).with_context(|| format!("cannot simulate {name}"))?
+    };
+    profile.seed = seed.unwrap_or(profile.seed);
+    Ok(profile)
+}
+
+async fn interrupted() -> anyhow::Result<()> {
+    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = signal::ctrl_c() => interrupt?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "a speed is a number".to_owned())?;
+    if speed.is_finite() && speed > 0.0 { Ok(speed) } else { Err("a speed is a positive number".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(listen: &str) -> SimArgs {
+        SimArgs {
+            listen: listen.parse().unwrap(),
+            allow_remote: false,
+            profile: "open".to_owned(),
+            speed: 1.0,
+            seed: None,
+            print_keys: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn other_machines_are_let_in_on_purpose_only() {
+        let error = run(args("0.0.0.0:0")).await.unwrap_err().to_string();
+        assert!(error.contains("--allow-remote"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_profile_is_answered_with_the_known_ones() {
+        let error = load("no-such", None).unwrap_err().to_string();
+        assert!(error.contains("free-tier, open, storm"), "{error}");
+        assert_eq!(load("open", Some(99)).unwrap().seed, 99);
+    }
+
+    #[test]
+    fn speeds_are_positive_numbers() {
+        assert_eq!(speed("25"), Ok(25.0));
+        for wrong in ["0", "-1", "inf", "NaN", "fast"] {
+            assert!(speed(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Calendar days as a provider counts them.
+
+use jiff::{civil::Date, tz::TimeZone};
+
+use crate::domain::{Day, Wall};
+
+/// One provider's calendar, with the current day remembered: time zone look-ups are too dear for every request.
+#[derive(Clone, Debug)]
+pub(super) struct Calendar {
+    zone: TimeZone,
+    today: Option<Today>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Today {
+    pub date: Date,
+    pub begins: Wall,
+    /// The next day's first instant. A day has 23 to 25 hours.
+    pub ends: Wall,
+}
+
+impl Calendar {
+    /// Rolling days have no calendar; their books are kept by UTC dates.
+    pub fn of(day: Day) -> Self {
+        let zone = match day {
+            Day::Pacific => TimeZone::get("America/Los_Angeles").expect("the time zone database is compiled in"),
+            Day::Utc | Day::Rolling => TimeZone::UTC,
+        };
+        Self { zone, today: None }
+    }
+
+    pub fn today(&mut self, wall: Wall) -> Today {
+        if let Some(today) = self.today.filter(|today| (today.begins..today.ends).contains(&wall)) {
+            return today;
+        }
+        let date = self.zone.to_datetime(wall.timestamp()).date();
+        let today = Today {
+            date,
+            begins: self.midnight(date),
+            ends: date.tomorrow().map_or(Wall(i64::MAX), |tomorrow| self.midnight(tomorrow)),
+        };
+        self.today = Some(today);
+        today
+    }
+
+    fn midnight(&self, date: Date) -> Wall {
+        self.zone
+            .to_ambiguous_zoned(date.at(0, 0, 0, 0))
+            .compatible()
+            .map_or(Wall(i64::MAX), |zoned| zoned.timestamp().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Wall {
+        text.parse::<jiff::Timestamp>().unwrap().into()
+    }
+
+    #[test]
+    fn pacific_days_change_length_with_daylight_saving() {
+        // (some instant, its day in Los Angeles, the day's first and last instant in UTC)
+        let cases = [
+            ("2026-03-08T12:00:00Z", "2026-03-08", "2026-03-08T08:00:00Z", "2026-03-09T07:00:00Z"),
+            ("2026-11-01T07:30:00Z", "2026-11-01", "2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
+            ("2026-11-21T07:59:59Z", "2026-11-20", "2026-11-20T08:00:00Z", "2026-11-21T08:00:00Z"),
+        ];
+        let mut calendar = Calendar::of(Day::Pacific);
+        for (instant, date, begins, ends) in cases {
+            let expected = Today { date: date.parse().unwrap(), begins: at(begins), ends: at(ends) };
+            assert_eq!(calendar.today(at(instant)), expected, "{instant}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_is_on_the_earlier_day_again() {
+        let mut calendar = Calendar::of(Day::Utc);
+        calendar.today(at("2026-11-21T00:00:01Z"));
+        assert_eq!(calendar.today(at("2026-11-20T23:59:59Z")).date.to_string(), "2026-11-20");
+    }
+}

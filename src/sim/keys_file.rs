@@ -1,0 +1,117 @@
+//! A profile as the `keys.toml` of a program that wants to run against it.
+
+use std::{fmt::Write, net::SocketAddr};
+
+use toml::Value;
+
+use super::profile::{Dollars, ModelProfile, Profile};
+use crate::domain::{Api, Counted, Day, Limits};
+
+impl Profile {
+    /// The providers at `addr`, the models with the limits that are enforced on them, and the keys, dead ones too.
+    pub fn keys_toml(&self, addr: SocketAddr) -> String {
+        let mut text = format!("# For the simulated provider, profile \"{}\".\n", self.name);
+        for provider in &self.providers {
+            let base = match provider.api {
+                Api::OpenAi => format!("http://{addr}/v1"),
+                Api::Gemini | Api::Anthropic => format!("http://{addr}"),
+            };
+            let api = Value::from(provider.api.name());
+            table(
+                &mut text,
+                "provider",
+                &[("name", quoted(&provider.name)), ("api", api), ("base_url", quoted(&base))],
+            );
+        }
+        for model in &self.models {
+            table(&mut text, "model", &self.model_settings(model));
+        }
+        for key in &self.keys {
+            let settings = [
+                ("name", quoted(&key.name)),
+                ("provider", quoted(&key.provider)),
+                ("secret", quoted(&key.secret)),
+                ("project", quoted(&key.project)),
+            ];
+            table(&mut text, "key", &settings);
+        }
+        text
+    }
+
+    fn model_settings(&self, model: &ModelProfile) -> Vec<(&'static str, Value)> {
+        let Limits { rpm, tpm, counted, itpm, otpm, rpd, tpd, day, burst, concurrency } = self.limits(model);
+        let number = |limit: Option<u64>| limit.map(|limit| Value::from(limit as i64));
+        let small = |limit: Option<u32>| limit.map(|limit| Value::from(i64::from(limit)));
+        let counted = match counted {
+            Counted::Input => "input",
+            Counted::Total => "total",
+        };
+        let day = match day {
+            Day::Pacific => "pacific",
+            Day::Utc => "utc",
+            Day::Rolling => "rolling",
+        };
+        let counts_tokens = tpm.is_some() || tpd.is_some();
+        let has_day = rpd.is_some() || tpd.is_some();
+        let price = |Dollars { input, output }: Dollars| {
+            Value::Table(
+                [("input".to_owned(), input.into()), ("output".to_owned(), output.into())].into_iter().collect(),
+            )
+        };
+        let settings = [
+            ("name", Some(quoted(&model.name))),
+            ("provider", Some(quoted(&model.provider))),
+            ("rpm", small(rpm)),
+            ("tpm", number(tpm)),
+            ("counted", counts_tokens.then(|| counted.into())),
+            ("itpm", number(itpm)),
+            ("otpm", number(otpm)),
+            ("rpd", small(rpd)),
+            ("tpd", number(tpd)),
+            ("day", has_day.then(|| day.into())),
+            ("burst", small(burst)),
+            ("concurrency", small(concurrency)),
+            ("vision", Some(model.vision.into())),
+            ("context", number(Some(model.context))),
+            ("max_output", small(Some(model.max_output))),
+            ("usd_per_mtok", model.usd_per_mtok.map(price)),
+        ];
+        settings.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+fn quoted(text: &str) -> Value {
+    Value::from(text)
+}
+
+fn table(text: &mut String, name: &str, settings: &[(&str, Value)]) {
+    let _ = write!(text, "\n[[{name}]]\n");
+    for (setting, value) in settings {
+        let _ = writeln!(text, "{setting} = {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_file_states_what_is_enforced() {
+        let addr = "127.0.0.1:8080".parse().unwrap();
+        for name in Profile::built_in_names() {
+            let profile = Profile::named(name).unwrap();
+            let file: toml::Table = profile.keys_toml(addr).parse().unwrap();
+            let count = |kind: &str| file[kind].as_array().unwrap().len();
+            assert_eq!(count("provider"), profile.providers.len());
+            assert_eq!(count("model"), profile.models.len());
+            assert_eq!(count("key"), profile.keys.len());
+        }
+        let file: toml::Table = Profile::named("free-tier").unwrap().keys_toml(addr).parse().unwrap();
+        let flash = &file["model"][0];
+        assert_eq!(file["provider"][0]["base_url"].as_str(), Some("http://127.0.0.1:8080"));
+        assert_eq!(flash["name"].as_str(), Some("gemini-3.8-flash"));
+        assert_eq!((flash["rpm"].as_integer(), flash["rpd"].as_integer()), (Some(5), Some(20)));
+        assert_eq!((flash["counted"].as_str(), flash["day"].as_str()), (Some("input"), Some("pacific")));
+        assert_eq!(flash["usd_per_mtok"]["output"].as_float(), Some(3.75));
+    }
+}

@@ -1,0 +1,98 @@
+//! A profile indexed for look-up. Nothing here changes while the simulator runs, so that it is read without a lock.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{
+    faults::{Fault, Faults},
+    profile::{KeyProfile, KeyState, Latency, ModelProfile, Profile},
+};
+use crate::domain::Api;
+
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub profile: Profile,
+    /// Where each secret sits.
+    seats: HashMap<String, Seat>,
+    /// Per provider: where each model name stands in the profile.
+    models: Vec<HashMap<String, usize>>,
+    /// Provider and project, in order of first mention.
+    pub projects: Vec<(usize, String)>,
+}
+
+/// A known key's place: indices into the profile and into [`Layout::projects`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Seat {
+    pub key: usize,
+    pub provider: usize,
+    pub project: usize,
+}
+
+impl Layout {
+    pub fn new(profile: Profile) -> Self {
+        let provider_index =
+            |name: &str| profile.providers.iter().position(|provider| provider.name == name).unwrap_or_default();
+        let mut projects: Vec<(usize, String)> = Vec::new();
+        let mut seats = HashMap::new();
+        for (key, KeyProfile { secret, provider, project, .. }) in profile.keys.iter().enumerate() {
+            let place = (provider_index(provider), project.clone());
+            let known = projects.iter().position(|project| *project == place);
+            let project = known.unwrap_or_else(|| {
+                projects.push(place.clone());
+                projects.len() - 1
+            });
+            seats.insert(secret.clone(), Seat { key, provider: place.0, project });
+        }
+        let mut models = vec![HashMap::new(); profile.providers.len()];
+        for (index, model) in profile.models.iter().enumerate() {
+            models[provider_index(&model.provider)].insert(model.name.clone(), index);
+        }
+        Self { profile, seats, models, projects }
+    }
+
+    /// The key with this secret at a provider that speaks `api`.
+    pub fn seat(&self, api: Api, secret: &str) -> Option<Seat> {
+        self.seats.get(secret).copied().filter(|seat| self.profile.providers[seat.provider].api == api)
+    }
+
+    pub fn model(&self, seat: Seat, name: &str) -> Option<usize> {
+        self.models[seat.provider].get(name).copied()
+    }
+
+    pub fn models_of(&self, seat: Seat) -> impl Iterator<Item = &ModelProfile> {
+        let provider = self.profile.providers[seat.provider].name.as_str();
+        self.profile.models.iter().filter(move |model| model.provider == provider)
+    }
+
+    /// What the key is `running` after the simulator's start.
+    pub fn key_state(&self, seat: Seat, running: Duration) -> KeyState {
+        let KeyProfile { state, from_s, until_s, .. } = self.profile.keys[seat.key];
+        let now = running.as_secs_f64();
+        if now >= from_s && until_s.is_none_or(|until| now < until) { state } else { KeyState::Valid }
+    }
+
+    pub fn is_closed(&self, seat: Seat, model: usize) -> bool {
+        let (_, project) = &self.projects[seat.project];
+        self.profile.models[model].closed_to.contains(project)
+    }
+
+    /// The fault of an outage that covers this model `running` after the start.
+    pub fn outage(&self, seat: Seat, model: usize, running: Duration) -> Option<Fault> {
+        let provider = &self.profile.providers[seat.provider].name;
+        let name = &self.profile.models[model].name;
+        let now = running.as_secs_f64();
+        let outage = self.profile.outages.iter().find(|outage| {
+            (outage.from_s..outage.to_s).contains(&now)
+                && outage.provider.as_ref().is_none_or(|covered| covered == provider)
+                && outage.model.as_ref().is_none_or(|covered| covered == name)
+        })?;
+        Some(outage.kind)
+    }
+
+    pub fn latency(&self, model: usize) -> Latency {
+        self.profile.models[model].latency.unwrap_or(self.profile.latency)
+    }
+
+    pub fn faults(&self, model: usize) -> &Faults {
+        self.profile.models[model].faults.as_ref().unwrap_or(&self.profile.faults)
+    }
+}

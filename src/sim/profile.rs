@@ -1,0 +1,397 @@
+//! What is simulated, as people write it: one TOML file, checked as a whole before anything listens.
+//!
+//! Times are seconds (or milliseconds where the name says so) of the simulator's own clock, which may run faster than
+//! real time.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+
+use super::faults::{Fault, Faults};
+use crate::domain::{Api, Counted, Day, Limits};
+
+const BUILT_IN: [(&str, &str); 3] = [
+    ("free-tier", include_str!("profiles/free-tier.toml")),
+    ("open", include_str!("profiles/open.toml")),
+    ("storm", include_str!("profiles/storm.toml")),
+];
+
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Shown in the books.
+    pub name: String,
+    /// Every draw (latencies, faults) comes from this.
+    #[serde(default)]
+    pub seed: u64,
+    /// Requests refused with 429 take up the minute's requests too.
+    #[serde(default)]
+    pub refusals_count: bool,
+    /// How long a refusal takes.
+    #[serde(default = "forty")]
+    pub refusal_ms: u64,
+    /// How long an answer of the `slow_body` kind dribbles.
+    #[serde(default = "ten")]
+    pub slow_body_s: f64,
+    /// For models that state none of their own.
+    #[serde(default)]
+    pub latency: Latency,
+    /// For models that state none of their own.
+    #[serde(default)]
+    pub faults: Faults,
+    #[serde(rename = "provider")]
+    pub providers: Vec<ProviderProfile>,
+    #[serde(rename = "model")]
+    pub models: Vec<ModelProfile>,
+    #[serde(rename = "key")]
+    pub keys: Vec<KeyProfile>,
+    #[serde(rename = "outage", default)]
+    pub outages: Vec<Outage>,
+    /// Quota that was used elsewhere earlier in the day on which the simulator starts.
+    #[serde(default)]
+    pub used: Vec<Used>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderProfile {
+    pub name: String,
+    pub api: Api,
+}
+
+/// A model and the limits each project has on it. An absent limit is not enforced; a limit of 0 means that the model
+/// is not offered on this tier.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelProfile {
+    pub name: String,
+    pub provider: String,
+    /// Requests in any sliding minute.
+    pub rpm: Option<u32>,
+    /// Tokens in any sliding minute, counted as `counted` says.
+    pub tpm: Option<u64>,
+    /// Default: `input` for Gemini, `total` for the others.
+    pub counted: Option<Counted>,
+    /// Input tokens in any sliding minute.
+    pub itpm: Option<u64>,
+    /// Output tokens in any sliding minute.
+    pub otpm: Option<u64>,
+    /// Requests per provider day.
+    pub rpd: Option<u32>,
+    /// Tokens per provider day, counted as `counted` says.
+    pub tpd: Option<u64>,
+    /// Default: `pacific` for Gemini, `rolling` for OpenAI, `utc` for Anthropic.
+    pub day: Option<Day>,
+    /// A leaky bucket under `rpm`: how many requests may come at once; the rest must keep to an even pace.
+    pub burst: Option<u32>,
+    /// Most requests in flight at once.
+    pub concurrency: Option<u32>,
+    #[serde(default = "yes")]
+    pub vision: bool,
+    /// Most input tokens one request may have.
+    #[serde(default = "one_million")]
+    pub context: u64,
+    /// Most output tokens one answer may have.
+    #[serde(default = "eight_thousand")]
+    pub max_output: u32,
+    /// What one picture costs: 258 on older models, 1120 on Gemini 3.
+    #[serde(default = "gemini_3_picture")]
+    pub image_tokens: u64,
+    /// Tokens thought before each answer; they come out of the answer's limit and are billed as output.
+    #[serde(default)]
+    pub thinking_tokens: u64,
+    /// What the answer names as the model that answered. Default: the model that was asked for.
+    pub model_version: Option<String>,
+    /// Projects to which this model is closed (404, "no longer available to new users").
+    #[serde(default)]
+    pub closed_to: Vec<String>,
+    pub usd_per_mtok: Option<Dollars>,
+    pub latency: Option<Latency>,
+    pub faults: Option<Faults>,
+}
+
+/// Dollars per million tokens.
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dollars {
+    pub input: f64,
+    pub output: f64,
+}
+
+/// Log-normal, cut off at a quarter and at six times the median.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latency {
+    /// Half of the answers are faster.
+    pub median_ms: u64,
+    /// Standard deviation of the logarithm: 0 is constant, 0.4 is lively, 1 is wild.
+    #[serde(default)]
+    pub spread: f64,
+}
+
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyProfile {
+    /// The alias, in the books and in the printed keys.toml.
+    pub name: String,
+    pub provider: String,
+    /// Keys of one project share every quota.
+    pub project: String,
+    /// Made up, and therefore no secret.
+    pub secret: String,
+    #[serde(default)]
+    pub state: KeyState,
+    /// When `state` sets in. Before that the key is valid.
+    #[serde(default)]
+    pub from_s: f64,
+    /// When the key is valid again. Default: never.
+    pub until_s: Option<f64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    #[default]
+    Valid,
+    /// Unknown to the provider: 400 at Gemini, 401 elsewhere.
+    Invalid,
+    /// 403, with a body that echoes the whole key.
+    Suspended,
+    /// 403, "reported as leaked".
+    Leaked,
+    /// Out of credit.
+    Billing,
+}
+
+/// A stretch of time in which a model, a provider or everything is down. Its requests count against no quota.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outage {
+    /// Default: every provider.
+    pub provider: Option<String>,
+    /// Default: every model.
+    pub model: Option<String>,
+    pub from_s: f64,
+    pub to_s: f64,
+    #[serde(default = "overloaded")]
+    pub kind: Fault,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Used {
+    pub project: String,
+    pub model: String,
+    pub requests: u32,
+}
+
+/// Why a profile cannot be simulated.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    #[error("the profile is not what the simulator expects: {0}")]
+    Shape(#[from] toml::de::Error),
+    #[error("the profile contradicts itself: {0}")]
+    Sense(String),
+}
+
+impl Profile {
+    pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.iter().map(|(name, _)| *name)
+    }
+
+    /// A built-in profile: `free-tier`, `open` or `storm`.
+    pub fn named(name: &str) -> Option<Self> {
+        let (_, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+        Some(Self::from_toml(text).expect("the built-in profiles are checked by a test"))
+    }
+
+    pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
+        let profile: Self = toml::from_str(text)?;
+        profile.check().map_err(ProfileError::Sense)?;
+        Ok(profile)
+    }
+
+    pub(super) fn provider(&self, name: &str) -> Option<&ProviderProfile> {
+        self.providers.iter().find(|provider| provider.name == name)
+    }
+
+    /// What each project may do with `model`.
+    pub(super) fn limits(&self, model: &ModelProfile) -> Limits {
+        let api = self.provider(&model.provider).map_or(Api::OpenAi, |provider| provider.api);
+        let (counted, day) = match api {
+            Api::Gemini => (Counted::Input, Day::Pacific),
+            Api::OpenAi => (Counted::Total, Day::Rolling),
+            Api::Anthropic => (Counted::Total, Day::Utc),
+        };
+        Limits {
+            rpm: model.rpm,
+            tpm: model.tpm,
+            counted: model.counted.unwrap_or(counted),
+            itpm: model.itpm,
+            otpm: model.otpm,
+            rpd: model.rpd,
+            tpd: model.tpd,
+            day: model.day.unwrap_or(day),
+            burst: model.burst,
+            concurrency: model.concurrency,
+        }
+    }
+
+    /// Every rule that the types don't hold, in the words of the file. Also for profiles that were put together in code.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.providers.is_empty() || self.models.is_empty() || self.keys.is_empty() {
+            return Err("it needs at least one [[provider]], one [[model]] and one [[key]]".to_owned());
+        }
+        all_differ("provider", self.providers.iter().map(|provider| provider.name.clone()))?;
+        all_differ("model", self.models.iter().map(|model| format!("{} at {}", model.name, model.provider)))?;
+        all_differ("key", self.keys.iter().map(|key| key.name.clone()))?;
+        if self.keys.iter().map(|key| &key.secret).collect::<HashSet<_>>().len() < self.keys.len() {
+            return Err("two keys have the same secret; give each its own".to_owned());
+        }
+        self.faults.check("[faults]")?;
+        self.latency.check("[latency]")?;
+        at_least_zero("slow_body_s", self.slow_body_s)?;
+        self.models.iter().try_for_each(|model| self.check_model(model))?;
+        self.keys.iter().try_for_each(|key| self.check_key(key))?;
+        self.outages.iter().try_for_each(|outage| self.check_outage(outage))?;
+        self.used.iter().try_for_each(|used| {
+            self.known_project(&used.project)?;
+            self.known_model(&used.model)
+        })
+    }
+
+    fn check_model(&self, model: &ModelProfile) -> Result<(), String> {
+        let name = format!("model {}", model.name);
+        self.known_provider(&name, &model.provider)?;
+        model.closed_to.iter().try_for_each(|project| self.known_project(project))?;
+        if model.burst.is_some() && model.rpm.is_none() {
+            return Err(format!("{name} has a burst but no rpm to pace it by"));
+        }
+        if model.burst == Some(0) {
+            return Err(format!("{name} has a burst of 0, which lets nothing through; leave it out or say at least 1"));
+        }
+        model.faults.as_ref().map_or(Ok(()), |faults| faults.check(&name))?;
+        model.latency.map_or(Ok(()), |latency| latency.check(&name))
+    }
+
+    fn check_key(&self, key: &KeyProfile) -> Result<(), String> {
+        let name = format!("key {}", key.name);
+        self.known_provider(&name, &key.provider)?;
+        at_least_zero(&format!("from_s of {name}"), key.from_s)?;
+        match key.until_s {
+            Some(until) if until <= key.from_s => Err(format!("{name} is valid again before it stops being valid")),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_outage(&self, outage: &Outage) -> Result<(), String> {
+        at_least_zero("an outage's from_s", outage.from_s)?;
+        if outage.to_s <= outage.from_s {
+            return Err(format!("an outage ends ({} s) before it begins ({} s)", outage.to_s, outage.from_s));
+        }
+        outage.provider.as_deref().map_or(Ok(()), |provider| self.known_provider("an outage", provider))?;
+        outage.model.as_deref().map_or(Ok(()), |model| self.known_model(model))
+    }
+
+    fn known_provider(&self, who: &str, name: &str) -> Result<(), String> {
+        self.provider(name).map(drop).ok_or_else(|| format!("{who} names the provider {name}, which is not defined"))
+    }
+
+    fn known_model(&self, name: &str) -> Result<(), String> {
+        let known = self.models.iter().any(|model| model.name == name);
+        known.then_some(()).ok_or_else(|| format!("the model {name} is named but not defined"))
+    }
+
+    fn known_project(&self, name: &str) -> Result<(), String> {
+        let known = self.keys.iter().any(|key| key.project == name);
+        known.then_some(()).ok_or_else(|| format!("the project {name} is named, but no key belongs to it"))
+    }
+}
+
+impl Latency {
+    fn check(self, whose: &str) -> Result<(), String> {
+        at_least_zero(&format!("the latency spread of {whose}"), self.spread)
+    }
+}
+
+fn at_least_zero(what: &str, number: f64) -> Result<(), String> {
+    let fine = number.is_finite() && number >= 0.0;
+    fine.then_some(()).ok_or_else(|| format!("{what} is {number}; it has to be a number that is not negative"))
+}
+
+fn all_differ(kind: &str, names: impl Iterator<Item = String>) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if let Some(twice) = seen.replace(name) {
+            return Err(format!("the {kind} {twice} is defined twice"));
+        }
+    }
+    Ok(())
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn ten() -> f64 {
+    10.0
+}
+
+const fn forty() -> u64 {
+    40
+}
+
+const fn one_million() -> u64 {
+    1_000_000
+}
+
+const fn eight_thousand() -> u32 {
+    8_192
+}
+
+const fn gemini_3_picture() -> u64 {
+    1_120
+}
+
+const fn overloaded() -> Fault {
+    Fault::Overloaded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_profile_makes_sense() {
+        for (name, text) in BUILT_IN {
+            let profile = Profile::from_toml(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(profile.name, name);
+        }
+        assert!(Profile::named("no-such-profile").is_none());
+    }
+
+    #[test]
+    fn contradictions_are_named_in_the_files_own_words() {
+        const SOUND: &str = r#"
+            name = "t"
+            provider = [{ name = "g", api = "gemini" }]
+            model = [{ name = "m", provider = "g", rpm = 5 }]
+            key = [{ name = "k", provider = "g", project = "p", secret = "s" }]
+        "#;
+        assert!(Profile::from_toml(SOUND).is_ok());
+        let cases = [
+            (r#"provider = "g", rpm = 5"#, r#"provider = "x", rpm = 5"#, "names the provider x"),
+            ("rpm = 5", "burst = 5", "no rpm to pace it by"),
+            ("rpm = 5", "faults = { stall = 0.7, reset = 0.7 }", "add up to 1.4"),
+            ("rpm = 5", "rmp = 5", "unknown field `rmp`"),
+            ("rpm = 5", r#"closed_to = ["q"]"#, "no key belongs to it"),
+            (r#"secret = "s""#, r#"secret = "s", from_s = 9, until_s = 3"#, "valid again before"),
+            (r#"name = "t""#, "name = \"t\"\noutage = [{ from_s = 9, to_s = 9 }]", "ends (9 s) before"),
+            (r#"name = "t""#, "name = \"t\"\nused = [{ project = \"p\", model = \"n\", requests = 1 }]", "model n"),
+        ];
+        for (sound, broken, complaint) in cases {
+            let error = Profile::from_toml(&SOUND.replacen(sound, broken, 1)).unwrap_err().to_string();
+            assert!(error.contains(complaint), "{broken}: {error}");
+        }
+    }
+}

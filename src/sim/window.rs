@@ -1,0 +1,172 @@
+//! Sliding windows and the leaky bucket, on the monotonic clock.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::domain::{Counted, Mono};
+
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const DAY: Duration = Duration::from_hours(24);
+
+/// The tokens of one request, known in full on arrival: a simulator knows what it is going to say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Tokens {
+    pub input: u64,
+    pub output: u64,
+}
+
+impl Tokens {
+    pub const fn counted(self, how: Counted) -> u64 {
+        match how {
+            Counted::Input => self.input,
+            Counted::Total => self.input + self.output,
+        }
+    }
+}
+
+/// The requests of the last `span`: one that came at `t` is out at `t + span`.
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    span: Duration,
+    entries: VecDeque<(Mono, Tokens)>,
+    sum: Tokens,
+}
+
+impl Window {
+    pub const fn new(span: Duration) -> Self {
+        Self { span, entries: VecDeque::new(), sum: Tokens { input: 0, output: 0 } }
+    }
+
+    pub fn expire(&mut self, now: Mono) {
+        while let Some(&(at, tokens)) = self.entries.front()
+            && at + self.span <= now
+        {
+            self.sum.input -= tokens.input;
+            self.sum.output -= tokens.output;
+            self.entries.pop_front();
+        }
+    }
+
+    pub fn push(&mut self, now: Mono, tokens: Tokens) {
+        self.sum.input += tokens.input;
+        self.sum.output += tokens.output;
+        self.entries.push_back((now, tokens));
+    }
+
+    pub fn requests(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    pub const fn tokens(&self) -> Tokens {
+        self.sum
+    }
+
+    /// How long until one more request fits under `limit`; zero where it does now. A limit of 0 is the whole span away.
+    pub fn wait_for_request(&self, now: Mono, limit: u64) -> Duration {
+        match self.requests().checked_sub(limit) {
+            _ if limit == 0 => self.span,
+            Some(over) => self.leaves(over as usize, now),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// How long until `amount` more tokens fit under `limit`, reckoned by `measure`; zero where they do now. An amount
+    /// above the limit never fits: then it is how long until nothing else is in the way, at least a moment.
+    pub fn wait_for_tokens(&self, now: Mono, limit: u64, amount: u64, measure: impl Fn(Tokens) -> u64) -> Duration {
+        let mut excess = (measure(self.sum) + amount).saturating_sub(limit);
+        if excess == 0 {
+            return Duration::ZERO;
+        }
+        for (nth, (_, tokens)) in self.entries.iter().enumerate() {
+            excess = excess.saturating_sub(measure(*tokens));
+            if excess == 0 {
+                return self.leaves(nth, now);
+            }
+        }
+        self.entries.len().checked_sub(1).map_or(self.span, |last| self.leaves(last, now))
+    }
+
+    /// How long until the oldest request leaves.
+    pub fn oldest_leaves(&self, now: Mono) -> Duration {
+        self.leaves(0, now)
+    }
+
+    fn leaves(&self, nth: usize, now: Mono) -> Duration {
+        self.entries.get(nth).map_or(Duration::ZERO, |(at, _)| (*at + self.span).since(now))
+    }
+}
+
+/// The generic cell rate algorithm: `burst` requests at once, the rest evenly spaced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    interval: Duration,
+    tolerance: Duration,
+    /// When the bucket will have drained.
+    drained: Mono,
+}
+
+impl Pace {
+    pub fn new(per_minute: u32, burst: u32) -> Self {
+        let interval = MINUTE / per_minute.max(1);
+        Self { interval, tolerance: interval * burst.saturating_sub(1), drained: Mono::default() }
+    }
+
+    /// How long until a request is on time; zero where it is now.
+    pub fn wait(&self, now: Mono) -> Duration {
+        self.drained.since(now + self.tolerance)
+    }
+
+    pub fn take(&mut self, now: Mono) {
+        self.drained = self.drained.max(now) + self.interval;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(s: u64) -> Mono {
+        Mono(s * 1_000_000)
+    }
+
+    fn input(tokens: u64) -> Tokens {
+        Tokens { input: tokens, output: 0 }
+    }
+
+    #[test]
+    fn a_request_leaves_the_window_after_exactly_its_span() {
+        let mut window = Window::new(MINUTE);
+        window.push(second(1), input(10));
+        window.push(second(5), input(20));
+        window.expire(Mono(60_999_999));
+        assert_eq!((window.requests(), window.tokens()), (2, input(30)));
+        window.expire(second(61));
+        assert_eq!((window.requests(), window.tokens()), (1, input(20)));
+    }
+
+    #[test]
+    fn the_stated_wait_is_the_true_one() {
+        let mut window = Window::new(MINUTE);
+        for (at, tokens) in [(0, 100), (10, 50), (20, 50)] {
+            window.push(second(at), input(tokens));
+        }
+        let now = second(30);
+        let wait = |limit| window.wait_for_request(now, limit).as_secs();
+        assert_eq!([wait(4), wait(3), wait(2), wait(1)], [0, 30, 40, 50]);
+        let tokens = |limit, amount| window.wait_for_tokens(now, limit, amount, |tokens| tokens.input).as_secs();
+        assert_eq!([tokens(250, 50), tokens(250, 100), tokens(250, 151), tokens(250, 201)], [0, 30, 40, 50]);
+    }
+
+    #[test]
+    fn a_leaky_bucket_lets_a_burst_through_and_paces_the_rest() {
+        let mut pace = Pace::new(60, 3);
+        let now = second(100);
+        for _ in 0..3 {
+            assert_eq!(pace.wait(now), Duration::ZERO);
+            pace.take(now);
+        }
+        assert_eq!(pace.wait(now), Duration::from_secs(1));
+        assert_eq!(pace.wait(second(101)), Duration::ZERO);
+        pace.take(second(101));
+        assert_eq!(pace.wait(second(101)), Duration::from_secs(1));
+    }
+}
