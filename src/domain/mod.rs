@@ -11,6 +11,7 @@ pub mod ids;
 pub mod item;
 pub mod money;
 pub mod outcome;
+pub mod plain_text;
 pub mod policy;
 pub mod query;
 pub mod request;
