@@ -1,2 +1,26 @@
+//! The one owner of everything that changes while a run is under way.
+//!
+//! A single task. It asks the scheduler what to send, records each intent before the request and each outcome
+//! before anything follows from it, and publishes snapshots. Requests run as tasks of their own and know
+//! nothing of it; the database has a thread of its own that is handed groups of transitions.
+//!
+//! ```text
+//! start    a run is opened or resumed     core     the loop, and what a tick does
+//! intake   rows in, payloads loaded       landing  a verdict's consequences, recorded
+//! flight   one attempt                    journal  groups of transitions, one at the writer at a time
+//! orders   the operator's commands        publish  snapshots          stats  counts over the run
+//! ```
+
+mod core;
+mod flight;
 pub mod handle;
+mod intake;
+mod journal;
+mod landing;
+mod orders;
+mod publish;
+mod start;
+mod stats;
+
 pub use handle::{Ask, Handle, Order};
+pub use start::{Ending, Rows, Running, Setup, start};

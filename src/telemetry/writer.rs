@@ -1,0 +1,187 @@
+//! The log file: a bounded channel to one writing thread, so that a slow disk never holds up the engine.
+//!
+//! What doesn't fit into the channel is dropped and counted, and the count is written into the log itself.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::domain::plain_text::neutralise;
+
+/// Lines that may wait for the disk.
+const WAITING_LINES: usize = 4_096;
+
+enum Message {
+    Line(Vec<u8>),
+    Close,
+}
+
+/// Flushes and closes the log when dropped; later lines are lost.
+#[derive(Debug)]
+pub struct Guard {
+    lines: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Guard {
+    /// Lines that were dropped because the disk couldn't keep up, and not yet reported in the log.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // A full channel is being emptied, so that this waits for the disk at most; a thread that died has
+        // hung up, and then there is nothing to flush.
+        if self.lines.send(Message::Close).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Hands whole lines to the writing thread.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    lines: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Write for Writer {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.lines.try_send(Message::Line(plain(line))).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// One event is one line, whatever a provider put into its message.
+fn plain(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let mut plain = neutralise(text.trim_end_matches('\n')).into_owned().into_bytes();
+    plain.push(b'\n');
+    plain
+}
+
+pub(super) fn open(path: &Path) -> io::Result<(Writer, Guard)> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let (lines, waiting) = sync_channel(WAITING_LINES);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let thread = {
+        let dropped = Arc::clone(&dropped);
+        thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(file, &waiting, &dropped))?
+    };
+    let writer = Writer { lines: lines.clone(), dropped: Arc::clone(&dropped) };
+    Ok((writer, Guard { lines, dropped, thread: Some(thread) }))
+}
+
+/// Writes until told to close. Flushes whenever nothing waits, so that the file is current at every lull.
+/// A failing disk is not reported here: the log is the only place to report to.
+fn write_lines(file: File, waiting: &Receiver<Message>, dropped: &AtomicU64) {
+    let mut file = BufWriter::new(file);
+    loop {
+        let message = match waiting.try_recv() {
+            Ok(message) => message,
+            Err(TryRecvError::Empty) => {
+                report_dropped(&mut file, dropped);
+                let _ = file.flush();
+                match waiting.recv() {
+                    Ok(message) => message,
+                    Err(_) => break,
+                }
+            }
+            Err(TryRecvError::Disconnected) => break,
+        };
+        match message {
+            Message::Line(line) => {
+                let _ = file.write_all(&line);
+            }
+            Message::Close => break,
+        }
+    }
+    report_dropped(&mut file, dropped);
+    let _ = file.flush();
+}
+
+fn report_dropped(file: &mut impl Write, dropped: &AtomicU64) {
+    let lost = dropped.swap(0, Ordering::Relaxed);
+    if lost > 0 {
+        let _ = writeln!(file, "{} WARN cascadeck: {lost} log lines were dropped: the disk was too slow", now());
+    }
+}
+
+fn now() -> String {
+    format!("{:.6}", jiff::Timestamp::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_appended_whole_and_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cascadeck.log");
+        std::fs::write(&path, "an earlier run\n").unwrap();
+
+        let (mut writer, guard) = open(&path).unwrap();
+        for number in 0..1_000 {
+            writer.write_all(format!("line {number}\n").as_bytes()).unwrap();
+        }
+        drop(guard);
+
+        let log = std::fs::read_to_string(&path).unwrap();
+        let want: String = std::iter::once("an earlier run\n".to_owned())
+            .chain((0..1_000).map(|number| format!("line {number}\n")))
+            .collect();
+        assert_eq!(log, want);
+    }
+
+    #[test]
+    fn a_message_with_line_breaks_or_escapes_stays_one_plain_line() {
+        assert_eq!(plain(b"first\nsecond \x1b[2J\n"), "first␊second ␛[2J\n".as_bytes());
+    }
+
+    #[test]
+    fn what_the_disk_cannot_take_is_counted_not_waited_for() {
+        let (lines, waiting) = sync_channel(1);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let mut writer = Writer { lines, dropped: Arc::clone(&dropped) };
+        for _ in 0..3 {
+            writer.write_all(b"line\n").unwrap();
+        }
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+
+        let mut log = Vec::new();
+        report_dropped(&mut log, &dropped);
+        assert!(String::from_utf8(log).unwrap().contains("2 log lines were dropped"));
+        assert_eq!(dropped.load(Ordering::Relaxed), 0, "each loss is reported once");
+        drop(waiting);
+    }
+}

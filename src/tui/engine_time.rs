@@ -1,0 +1,79 @@
+//! Engine time between two snapshots, so that countdowns run smoothly. Nothing but the clock is extrapolated.
+
+use std::time::{Duration, Instant};
+
+use crate::domain::{Snapshot, Wall};
+
+/// Real time between two redraws for the clock's sake is never shorter than this.
+const SHORTEST_TICK: Duration = Duration::from_millis(33);
+
+#[derive(Clone, Copy, Debug)]
+pub struct EngineTime {
+    at: Wall,
+    received: Instant,
+    speed: f64,
+    /// The run is over, or nobody publishes: the clock stands.
+    still: bool,
+}
+
+impl EngineTime {
+    pub fn of(snapshot: &Snapshot, received: Instant) -> Self {
+        let speed = if snapshot.speed.is_finite() && snapshot.speed > 0.0 { snapshot.speed } else { 1.0 };
+        Self { at: snapshot.at, received, speed, still: snapshot.state.is_over() }
+    }
+
+    /// The clock stands where it is now.
+    pub fn stop(&mut self, now: Instant) {
+        (self.at, self.received, self.still) = (self.now(now), now, true);
+    }
+
+    pub fn now(&self, now: Instant) -> Wall {
+        if self.still {
+            return self.at;
+        }
+        self.at + now.saturating_duration_since(self.received).mul_f64(self.speed)
+    }
+
+    /// When the engine's clock next shows another second; `None` where it stands.
+    pub fn next_tick(&self, now: Instant) -> Option<Instant> {
+        if self.still {
+            return None;
+        }
+        let into_second = self.now(now).0.rem_euclid(1_000_000) as u64;
+        let real = Duration::from_micros(1_000_000 - into_second).div_f64(self.speed);
+        Some(now + real.max(SHORTEST_TICK))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(speed: f64) -> (EngineTime, Instant) {
+        let received = Instant::now();
+        (EngineTime { at: Wall(10_250_000), received, speed, still: false }, received)
+    }
+
+    #[test]
+    fn a_faster_clock_runs_faster_between_snapshots() {
+        let (clock, start) = time(60.0);
+        assert_eq!(clock.now(start), Wall(10_250_000));
+        assert_eq!(clock.now(start + Duration::from_millis(500)), Wall(40_250_000));
+    }
+
+    #[test]
+    fn ticks_come_with_the_engines_seconds_but_not_faster_than_frames() {
+        let (clock, start) = time(1.0);
+        assert_eq!(clock.next_tick(start), Some(start + Duration::from_millis(750)));
+        let (fast, start) = time(1_000.0);
+        assert_eq!(fast.next_tick(start), Some(start + SHORTEST_TICK));
+    }
+
+    #[test]
+    fn a_stopped_clock_stands() {
+        let (mut clock, start) = time(2.0);
+        clock.stop(start + Duration::from_secs(1));
+        assert_eq!(clock.now(start + Duration::from_secs(9)), Wall(12_250_000));
+        assert_eq!(clock.next_tick(start), None);
+    }
+}

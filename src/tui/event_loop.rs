@@ -1,0 +1,336 @@
+//! The loop: input first, then signals, answers, snapshots and time; one frame for all that has happened.
+//!
+//! Generic over the screen and the input, so that a test drives the real loop with scripted keys and a fake
+//! engine. Nothing is awaited in here but the next thing to happen: commands and questions are futures of
+//! their own, whose answers come back as messages.
+
+use std::{
+    future::{poll_fn, ready},
+    io,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use crossterm::event::{Event, KeyEventKind};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::sleep_until;
+
+use super::{
+    Effect, Exit, Message,
+    action::Action,
+    engine_time::EngineTime,
+    pane::Pane,
+    state::{State, Wanted},
+    update,
+};
+use crate::{
+    domain::{Command, Snapshot},
+    engine::Handle,
+};
+
+/// Questions to the run's database: at most four a second.
+const QUESTION_PAUSE: Duration = Duration::from_millis(250);
+/// The log view, which nobody announces changes of, is drawn anew this often while it is open.
+const LOG_PAUSE: Duration = Duration::from_millis(250);
+/// Toasts and patience are looked at this often while there are any.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// Input handled before the next frame, so that a flood of it can't keep the screen from being drawn.
+const MOST_EVENTS: usize = 256;
+/// Commands under way at once; a key held down can't pile up more.
+const MOST_ORDERS: usize = 32;
+
+/// What the loop draws on and speaks through.
+pub trait Screen {
+    fn draw(&mut self, state: &State, snapshot: &Snapshot) -> io::Result<()>;
+    /// Forgets what is on the terminal; the next frame is drawn whole.
+    fn repaint(&mut self) -> io::Result<()>;
+    /// Gives the terminal back, stops the process until it is continued, and takes the terminal again.
+    fn suspend(&mut self) -> io::Result<()>;
+    fn capture_mouse(&mut self, on: bool) -> io::Result<()>;
+    fn set_title(&mut self, title: &str) -> io::Result<()>;
+    fn notify(&mut self, words: &str) -> io::Result<()>;
+}
+
+/// What came from outside the terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// Finish cleanly (SIGTERM); the second time at once.
+    Terminate,
+    /// As Ctrl-C (SIGINT from elsewhere).
+    Interrupt,
+    /// The terminal is gone (SIGHUP).
+    HangUp,
+}
+
+type Reply = BoxFuture<'static, Message>;
+
+/// Shows the run until the operator leaves or the terminal is gone.
+pub async fn drive<S, I, G>(
+    screen: &mut S,
+    input: I,
+    signals: G,
+    handle: Handle,
+    state: State,
+    frame_time: Duration,
+) -> anyhow::Result<Exit>
+where
+    S: Screen,
+    I: Stream<Item = io::Result<Event>>,
+    G: Stream<Item = Signal>,
+{
+    let mut input = pin!(input.fuse());
+    let mut signals = pin!(signals.fuse());
+    let mut dashboard = Dashboard::new(screen, handle, state, frame_time);
+    if let Some(exit) = dashboard.handle(Message::Published)? {
+        return Ok(exit);
+    }
+    loop {
+        if let Some(exit) = dashboard.draw_if_due()? {
+            return Ok(exit);
+        }
+        let (wake_at, listening) = (dashboard.wake_at(), !dashboard.state.gone);
+        let happened = tokio::select! {
+            biased;
+            events = next_events(&mut input) => Happened::Input(events),
+            Some(signal) = signals.next() => Happened::Signal(signal),
+            Some(message) = dashboard.replies.next(), if !dashboard.replies.is_empty() => Happened::Message(message),
+            changed = dashboard.handle.snapshots.changed(), if listening => {
+                if changed.is_ok() { Happened::Snapshot } else { Happened::Message(Message::Gone) }
+            }
+            () = sleep_until(wake_at.into()) => Happened::Time,
+        };
+        if let Some(exit) = dashboard.happened(happened)? {
+            return Ok(exit);
+        }
+    }
+}
+
+enum Happened {
+    /// `None`: there will be no more.
+    Input(Option<Vec<io::Result<Event>>>),
+    Signal(Signal),
+    Message(Message),
+    Snapshot,
+    Time,
+}
+
+/// All input that is there, or waits for some. Polled with the loop's own waker: crossterm's stream keeps the
+/// first waker it is given, so a `now_or_never` would lose the next key press.
+async fn next_events<I>(input: &mut std::pin::Pin<&mut futures_util::stream::Fuse<I>>) -> Option<Vec<io::Result<Event>>>
+where
+    I: Stream<Item = io::Result<Event>>,
+{
+    poll_fn(|context| {
+        let mut events = Vec::new();
+        loop {
+            match input.poll_next_unpin(context) {
+                Poll::Ready(Some(event)) => {
+                    let broken = event.is_err();
+                    events.push(event);
+                    if broken || events.len() >= MOST_EVENTS {
+                        return Poll::Ready(Some(events));
+                    }
+                }
+                Poll::Ready(None) if events.is_empty() => return Poll::Ready(None),
+                Poll::Pending if events.is_empty() => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => return Poll::Ready(Some(events)),
+            }
+        }
+    })
+    .await
+}
+
+struct Dashboard<'s, S> {
+    screen: &'s mut S,
+    handle: Handle,
+    state: State,
+    snapshot: Arc<Snapshot>,
+    clock: EngineTime,
+    began: Instant,
+    frame_time: Duration,
+    /// Something has changed since the last frame.
+    dirty: bool,
+    /// No frame before this.
+    next_frame: Instant,
+    /// No question before this.
+    next_question: Instant,
+    /// A question is under way.
+    asking: bool,
+    /// Commands under way.
+    ordering: usize,
+    replies: FuturesUnordered<Reply>,
+}
+
+impl<'s, S: Screen> Dashboard<'s, S> {
+    fn new(screen: &'s mut S, handle: Handle, state: State, frame_time: Duration) -> Self {
+        let now = Instant::now();
+        let snapshot = handle.snapshot();
+        let clock = EngineTime::of(&snapshot, now);
+        Self {
+            screen,
+            handle,
+            state,
+            snapshot,
+            clock,
+            began: now,
+            frame_time,
+            dirty: true,
+            next_frame: now,
+            next_question: now,
+            asking: false,
+            ordering: 0,
+            replies: FuturesUnordered::new(),
+        }
+    }
+
+    fn happened(&mut self, happened: Happened) -> anyhow::Result<Option<Exit>> {
+        match happened {
+            Happened::Input(None) => return Ok(Some(Exit::Detach)),
+            Happened::Input(Some(events)) => return self.take_input(events),
+            Happened::Signal(Signal::HangUp) => return Ok(Some(Exit::Detach)),
+            Happened::Signal(Signal::Interrupt) => return self.handle(Message::Act(Action::Interrupt)),
+            // Whoever only looks on has nothing to end.
+            Happened::Signal(Signal::Terminate) if self.state.read_only => return Ok(Some(Exit::Detach)),
+            Happened::Signal(Signal::Terminate) => {
+                // The second time at once: the first drain is what `Interrupt` cuts short.
+                let action = if self.state.leaving.is_some() { Action::Interrupt } else { Action::Drain };
+                return self.handle(Message::Act(action));
+            }
+            Happened::Message(message) => {
+                match &message {
+                    Message::Gone => self.clock.stop(Instant::now()),
+                    Message::Answered { .. } => self.asking = false,
+                    Message::Replied { .. } => self.ordering -= 1,
+                    _ => {}
+                }
+                return self.handle(message);
+            }
+            Happened::Snapshot => {
+                self.snapshot = Arc::clone(&self.handle.snapshots.borrow_and_update());
+                self.clock = EngineTime::of(&self.snapshot, Instant::now());
+                return self.handle(Message::Published);
+            }
+            Happened::Time => {}
+        }
+        self.ask_if_due();
+        self.handle(Message::Tick)
+    }
+
+    fn take_input(&mut self, events: Vec<io::Result<Event>>) -> anyhow::Result<Option<Exit>> {
+        for event in events {
+            let message = match event {
+                // Reading from a terminal fails when it is gone, and for no reason a user could act on.
+                Err(error) => {
+                    tracing::warn!("the terminal can't be read any more: {error}");
+                    return Ok(Some(Exit::Detach));
+                }
+                Ok(Event::Key(key)) if key.kind == KeyEventKind::Release => continue,
+                Ok(Event::Key(key)) => Message::Key(key),
+                Ok(Event::Mouse(event)) => Message::Mouse(event),
+                Ok(Event::Paste(text)) => Message::Pasted(text),
+                Ok(Event::Resize(width, height)) => Message::Resized((width, height).into()),
+                Ok(Event::FocusGained | Event::FocusLost) => continue,
+            };
+            if let Some(exit) = self.handle(message)? {
+                return Ok(Some(exit));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One message through `update`, and its effects into the world.
+    fn handle(&mut self, message: Message) -> anyhow::Result<Option<Exit>> {
+        let now = Instant::now();
+        self.state.now = self.clock.now(now);
+        self.state.ui = now.saturating_duration_since(self.began);
+        self.dirty = true;
+        for effect in update(&mut self.state, &self.snapshot, message) {
+            let done = match effect {
+                Effect::Leave(exit) => return Ok(Some(exit)),
+                Effect::Send(command) => {
+                    self.send(command);
+                    Ok(())
+                }
+                Effect::Suspend => self.screen.suspend().and_then(|()| self.screen.repaint()),
+                Effect::Repaint => self.screen.repaint(),
+                Effect::CaptureMouse(on) => self.screen.capture_mouse(on),
+                Effect::SetTitle(title) => self.screen.set_title(&title),
+                Effect::Notify(words) => self.screen.notify(&words),
+            };
+            if let Err(error) = done {
+                return Ok(Some(gone(&error)));
+            }
+        }
+        self.ask_if_due();
+        Ok(None)
+    }
+
+    /// On its way as a task of its own: it is delivered although the dashboard may be left before the answer.
+    fn send(&mut self, command: Command) {
+        let reply = if self.ordering < MOST_ORDERS {
+            let (handle, order) = (self.handle.clone(), command.clone());
+            let task = tokio::spawn(async move { handle.command(order).await });
+            // The task only waits on channels; it fails only where the runtime is shut down.
+            async move { task.await.unwrap_or_else(|_| Err("the program is ending".to_owned())) }.boxed()
+        } else {
+            ready(Err("the engine has not answered yet; try again".to_owned())).boxed()
+        };
+        self.ordering += 1;
+        self.replies.push(reply.map(|reply| Message::Replied { command, reply }).boxed());
+    }
+
+    /// One question at a time, for what is wanted when it is asked.
+    fn ask_if_due(&mut self) {
+        let now = Instant::now();
+        if self.asking || now < self.next_question {
+            return;
+        }
+        let Some(wanted) = self.state.wanted(&self.snapshot) else { return };
+        self.asking = true;
+        self.next_question = now + QUESTION_PAUSE;
+        let handle = self.handle.clone();
+        self.replies.push(
+            async move {
+                let Wanted { query, .. } = wanted.clone();
+                let page = handle.ask(query).await;
+                Message::Answered { wanted, page }
+            }
+            .boxed(),
+        );
+    }
+
+    /// When to look again although nothing has happened.
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let frame = self.dirty.then_some(self.next_frame);
+        let clock = self.clock.next_tick(now);
+        let question = (!self.asking && self.state.wanted(&self.snapshot).is_some()).then_some(self.next_question);
+        let log = (self.state.focus == Pane::Log).then_some(now + LOG_PAUSE);
+        let busy = !self.state.toasts.is_empty() || !self.state.pending.is_empty() || self.state.leaving.is_some();
+        let housekeeping = busy.then_some(now + HOUSEKEEPING);
+        let idle = now + Duration::from_secs(60);
+        [frame, clock, question, log, housekeeping].into_iter().flatten().fold(idle, Instant::min)
+    }
+
+    fn draw_if_due(&mut self) -> anyhow::Result<Option<Exit>> {
+        let now = Instant::now();
+        if !self.dirty || now < self.next_frame {
+            return Ok(None);
+        }
+        self.state.now = self.clock.now(now);
+        self.dirty = false;
+        self.next_frame = now + self.frame_time;
+        match self.screen.draw(&self.state, &self.snapshot) {
+            Ok(()) => Ok(None),
+            Err(error) => Ok(Some(gone(&error))),
+        }
+    }
+}
+
+/// Writing to a terminal fails when it is gone; the run goes on without it.
+fn gone(error: &io::Error) -> Exit {
+    tracing::warn!("the terminal can't be written any more: {error}");
+    Exit::Detach
+}

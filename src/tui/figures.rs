@@ -1,0 +1,193 @@
+//! Numbers, spans and instants as an operator reads them at a glance.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::domain::{Money, Wall, event::short_span};
+
+/// Shown where there is no figure.
+pub const NONE: &str = "-";
+
+/// `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// At most five columns: `999`, `1.2k`, `121k`, `1.21M`.
+pub fn compact(number: u64) -> String {
+    let scaled = |unit: f64, suffix: &str| {
+        let value = number as f64 / unit;
+        let text = match value {
+            0.0..9.995 => format!("{value:.2}"),
+            0.0..99.95 => format!("{value:.1}"),
+            _ => format!("{value:.0}"),
+        };
+        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        format!("{text}{suffix}")
+    };
+    match number {
+        0..1_000 => number.to_string(),
+        1_000..999_500 => scaled(1e3, "k"),
+        999_500..999_500_000 => scaled(1e6, "M"),
+        999_500_000..999_500_000_000 => scaled(1e9, "G"),
+        _ => scaled(1e12, "T"),
+    }
+}
+
+/// `used/limit`, or the use alone where no limit is known.
+pub fn against(used: u64, limit: Option<u64>) -> String {
+    limit.map_or_else(|| compact(used), |limit| format!("{}/{}", compact(used), compact(limit)))
+}
+
+/// Time left, rounded up, so that it reaches zero when the time has come: `0:07`, `4:05`, `6h12m`, `2d03h`.
+pub fn countdown(left: Duration) -> String {
+    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    if seconds < 3_600 {
+        format!("{}:{:02}", seconds / 60, seconds % 60)
+    } else {
+        short_span(Duration::from_secs(seconds))
+    }
+}
+
+/// `hh:mm:ss` since the run began; days in front where there are any.
+pub fn stopwatch(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let clock = format!("{:02}:{:02}:{:02}", rest / 3_600, rest % 3_600 / 60, rest % 60);
+    if days > 0 { format!("{days}d {clock}") } else { clock }
+}
+
+/// `14:08:51` where the operator is.
+pub fn time_of_day(at: Wall, zone: &TimeZone) -> String {
+    at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
+}
+
+/// `14:08` today, `Sun 09:00` within a week, else `2026-11-29 09:00`: where the operator is.
+pub fn moment(at: Wall, now: Wall, zone: &TimeZone) -> String {
+    let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
+    let form = if then.date() == today.date() {
+        "%H:%M"
+    } else if at.since(now).max(now.since(at)) < Duration::from_hours(6 * 24) {
+        "%a %H:%M"
+    } else {
+        "%Y-%m-%d %H:%M"
+    };
+    then.strftime(form).to_string()
+}
+
+/// `1.21/s`, or `14.0/min` for what takes seconds each.
+pub fn pace(per_second: f64) -> String {
+    if per_second <= 0.0 {
+        "0/s".to_owned()
+    } else if per_second >= 99.95 {
+        format!("{per_second:.0}/s")
+    } else if per_second >= 1.0 {
+        format!("{per_second:.2}/s")
+    } else {
+        format!("{:.1}/min", per_second * 60.0)
+    }
+}
+
+/// `0.8s`, `12s`, `2:05`.
+pub fn latency(millis: Option<u64>) -> String {
+    match millis {
+        None => NONE.to_owned(),
+        Some(millis) if millis < 9_950 => format!("{:.1}s", millis as f64 / 1_000.0),
+        Some(millis) => short_span(Duration::from_secs((millis + 500) / 1_000)),
+    }
+}
+
+/// `98.8`, of what ended either way.
+pub fn percent_ok(ok: u64, failed: u64) -> String {
+    let ended = ok + failed;
+    if ended == 0 {
+        return NONE.to_owned();
+    }
+    let percent = ok as f64 * 100.0 / ended as f64;
+    // Only a clean sheet is a hundred.
+    if failed > 0 && percent > 99.9 {
+        "99.9".to_owned()
+    } else if failed == 0 {
+        "100".to_owned()
+    } else {
+        format!("{percent:.1}")
+    }
+}
+
+/// Whole percent, where only everything is a hundred.
+pub fn percent(part: u64, whole: u64) -> u64 {
+    if whole == 0 { 0 } else { (u128::from(part) * 100 / u128::from(whole)) as u64 }
+}
+
+/// An amount without its currency, for columns headed `$`.
+pub fn dollars(amount: Money) -> String {
+    let usd = amount.usd();
+    match usd {
+        0.0 => "0".to_owned(),
+        _ if usd < 0.01 => format!("{usd:.4}"),
+        _ if usd < 1_000.0 => format!("{usd:.2}"),
+        _ => compact(usd as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_narrow() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1k"),
+            (1_234, "1.23k"),
+            (12_345, "12.3k"),
+            (121_000, "121k"),
+            (999_499, "999k"),
+            (999_500, "1M"),
+            (1_210_000, "1.21M"),
+            (2_000_000_000, "2G"),
+        ];
+        for (number, want) in cases {
+            assert_eq!(compact(number), want);
+        }
+        assert_eq!([grouped(7), grouped(3_214), grouped(1_000_000)], ["7", "3,214", "1,000,000"]);
+    }
+
+    #[test]
+    fn a_countdown_reaches_zero_when_the_time_has_come() {
+        let cases = [(0, "0:00"), (1, "0:01"), (36_001, "0:37"), (3_599_001, "1h00m"), (22_320_000, "6h12m")];
+        for (millis, want) in cases {
+            assert_eq!(countdown(Duration::from_millis(millis)), want);
+        }
+    }
+
+    #[test]
+    fn moments_name_the_day_only_when_it_is_another() {
+        let now = Wall::from_unix_seconds(1_795_251_600); // Saturday 2026-11-21 09:00 UTC
+        let day = Duration::from_hours(24);
+        assert_eq!(moment(now + Duration::from_mins(332), now, &TimeZone::UTC), "14:32");
+        assert_eq!(moment(now + day, now, &TimeZone::UTC), "Sun 09:00");
+        assert_eq!(moment(now + day * 8, now, &TimeZone::UTC), "2026-11-29 09:00");
+        assert_eq!(stopwatch(Duration::from_secs(90_061)), "1d 01:01:01");
+    }
+
+    #[test]
+    fn rates_and_shares_do_not_round_up_to_perfection() {
+        assert_eq!(percent_ok(0, 0), "-");
+        assert_eq!(percent_ok(10, 0), "100");
+        assert_eq!(percent_ok(99_999, 1), "99.9");
+        assert_eq!(percent(4_999, 5_000), 99);
+        assert_eq!([pace(0.0), pace(0.1), pace(1.206), pace(250.4)], ["0/s", "6.0/min", "1.21/s", "250/s"]);
+        assert_eq!([latency(None), latency(Some(812)), latency(Some(12_400))], ["-", "0.8s", "12s"]);
+    }
+}

@@ -1,0 +1,139 @@
+//! The signs on the screen, each with a spelling for terminals that have only ASCII.
+
+use ratatui::symbols::border;
+
+use crate::domain::{ItemState, event::Level, snapshot::Condition, snapshot::RunState};
+
+/// One set of signs. Every sign is one column wide.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Glyphs {
+    pub ascii: bool,
+    pub ellipsis: &'static str,
+    pub arrow: &'static str,
+    pub here: &'static str,
+    pub dot: &'static str,
+    pub times: &'static str,
+    pub bar_full: &'static str,
+    pub bar_empty: &'static str,
+    /// Eighths of a column, from one to seven; empty where only whole columns can be drawn.
+    pub bar_parts: &'static [&'static str],
+    /// Heights of a column from an eighth to the whole.
+    pub heights: &'static [&'static str],
+    pub border: border::Set<'static>,
+}
+
+const UNICODE: Glyphs = Glyphs {
+    ascii: false,
+    ellipsis: "…",
+    arrow: "→",
+    here: "▸",
+    dot: "·",
+    times: "×",
+    bar_full: "█",
+    bar_empty: "░",
+    bar_parts: &["▏", "▎", "▍", "▌", "▋", "▊", "▉"],
+    heights: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    border: border::PLAIN,
+};
+
+const ASCII: Glyphs = Glyphs {
+    ascii: true,
+    ellipsis: "~",
+    arrow: ">",
+    here: ">",
+    dot: "|",
+    times: "x",
+    bar_full: "#",
+    bar_empty: ".",
+    bar_parts: &[],
+    heights: &["_", ".", "-", "=", "+", "*", "%", "#"],
+    border: border::Set {
+        top_left: "+",
+        top_right: "+",
+        bottom_left: "+",
+        bottom_right: "+",
+        vertical_left: "|",
+        vertical_right: "|",
+        horizontal_top: "-",
+        horizontal_bottom: "-",
+    },
+};
+
+impl Glyphs {
+    pub const fn new(ascii: bool) -> Self {
+        if ascii { ASCII } else { UNICODE }
+    }
+
+    const fn either(self, unicode: &'static str, ascii: &'static str) -> &'static str {
+        if self.ascii { ascii } else { unicode }
+    }
+
+    /// Every condition has a sign of its own, so that a column of them reads without its words.
+    pub const fn condition(self, condition: &Condition) -> &'static str {
+        match condition {
+            Condition::Ready => self.either("●", "o"),
+            Condition::Full { .. } => self.either("◐", "="),
+            Condition::Cooling { .. } => self.either("◌", "~"),
+            Condition::Exhausted { .. } => self.either("○", "0"),
+            Condition::Broken { .. } => self.either("▲", "!"),
+            Condition::Disabled { .. } => self.either("✗", "x"),
+            Condition::Off { .. } => self.either("–", "-"),
+        }
+    }
+
+    pub const fn run(self, state: &RunState) -> &'static str {
+        match state {
+            RunState::Running => self.either("●", "o"),
+            RunState::Waiting { .. } => self.either("◌", "~"),
+            RunState::Pausing | RunState::Paused => self.either("‖", "="),
+            RunState::Held { .. } => self.either("▲", "!"),
+            RunState::Draining => self.either("▽", "v"),
+            RunState::Stopped { .. } => self.either("■", "#"),
+            RunState::Finished => self.either("✓", "*"),
+        }
+    }
+
+    pub const fn item(self, state: ItemState) -> &'static str {
+        match state {
+            ItemState::Waiting => self.either("◌", "~"),
+            ItemState::InFlight => self.either("▸", ">"),
+            ItemState::Done => self.either("✓", "*"),
+            ItemState::Failed => self.either("✗", "x"),
+        }
+    }
+
+    pub const fn level(self, level: Level) -> &'static str {
+        match level {
+            Level::Info => self.either("·", "."),
+            Level::You => self.either("◆", "@"),
+            Level::Warn => self.either("▲", "!"),
+            Level::Alarm => self.either("✗", "X"),
+        }
+    }
+
+    pub const fn switch(self, on: bool) -> &'static str {
+        if on { self.either("●", "o") } else { self.either("–", "-") }
+    }
+
+    pub const fn chosen(self, chosen: bool) -> &'static str {
+        if chosen { self.either("●", "*") } else { self.either("○", " ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::text::width;
+
+    #[test]
+    fn every_sign_is_one_column_and_ascii_is_ascii() {
+        for ascii in [false, true] {
+            let glyphs = Glyphs::new(ascii);
+            let signs = [glyphs.ellipsis, glyphs.arrow, glyphs.here, glyphs.dot, glyphs.bar_full, glyphs.bar_empty];
+            for sign in signs.iter().chain(glyphs.bar_parts).chain(glyphs.heights) {
+                assert_eq!(width(sign), 1, "{sign}");
+                assert!(!ascii || sign.is_ascii(), "{sign}");
+            }
+        }
+    }
+}

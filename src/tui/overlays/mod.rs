@@ -1,0 +1,112 @@
+//! What lies over the dashboard: help, why, questions, the menu, the command line, and toasts.
+
+mod command_line;
+mod dialogs;
+mod help;
+mod toasts;
+mod why;
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::Line,
+    widgets::{Clear, Widget as _},
+};
+
+use super::{
+    layout::Arrangement,
+    scene::Scene,
+    state::{Overlay, Reading, State},
+    theme::Role,
+    widgets::frame::{framed, position},
+};
+use crate::domain::Snapshot;
+
+const READING_COLUMNS: u16 = 96;
+
+pub fn render(scene: Scene<'_>, arrangement: &Arrangement, buf: &mut Buffer) {
+    let body = arrangement.body;
+    match &scene.state.overlay {
+        None | Some(Overlay::Filter { .. }) => {}
+        Some(Overlay::Help(reading)) => {
+            read(scene, "Help", help::lines(scene, reading_columns(body)), *reading, body, buf);
+        }
+        Some(Overlay::Why { subject, reading }) => {
+            read(scene, "Why", why::lines(scene, subject, reading_columns(body)), *reading, body, buf);
+        }
+        Some(Overlay::Confirm(confirm)) => dialogs::confirm(scene, confirm, body, buf),
+        Some(Overlay::Quit) => dialogs::quit(scene, body, buf),
+        Some(Overlay::Menu { selected }) => dialogs::menu(scene, *selected, body, buf),
+        Some(Overlay::CommandLine(line)) => command_line::render(scene, line, arrangement, buf),
+    }
+    toasts::render(scene, body, buf);
+}
+
+/// Where there is no room for a dashboard there still is for the answer to `q`.
+pub fn render_small(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+    match &scene.state.overlay {
+        Some(Overlay::Quit) => dialogs::quit(scene, area, buf),
+        Some(Overlay::Confirm(confirm)) => dialogs::confirm(scene, confirm, area, buf),
+        _ => {}
+    }
+}
+
+/// Lines of the text that is being read, and how many of them are seen at once.
+pub fn reading_extent(state: &State, snapshot: &Snapshot) -> (usize, usize) {
+    let scene = Scene { state, snapshot };
+    let body = state.arrangement(snapshot).body;
+    let columns = reading_columns(body);
+    let total = match &state.overlay {
+        Some(Overlay::Help(_)) => help::lines(scene, columns).len(),
+        Some(Overlay::Why { subject, .. }) => why::lines(scene, subject, columns).len(),
+        _ => 0,
+    };
+    (total, usize::from(popup(body, READING_COLUMNS, total as u16 + 2).height.saturating_sub(2)))
+}
+
+fn reading_columns(body: Rect) -> usize {
+    usize::from(popup(body, READING_COLUMNS, 0).width.saturating_sub(4))
+}
+
+fn read(scene: Scene<'_>, title: &str, lines: Vec<Line<'_>>, reading: Reading, body: Rect, buf: &mut Buffer) {
+    let area = popup(body, READING_COLUMNS, lines.len() as u16 + 2);
+    let rows = usize::from(area.height.saturating_sub(2));
+    let first = reading.line.min(lines.len().saturating_sub(rows));
+    let corner = position(first, rows, lines.len());
+    let inner = open(scene, title, corner, area, buf);
+    for (row, line) in lines.into_iter().skip(first).take(rows).enumerate() {
+        line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
+    }
+}
+
+/// A centred area of at most this size.
+fn popup(within: Rect, columns: u16, rows: u16) -> Rect {
+    let width = columns.min(within.width.saturating_sub(2));
+    let height = rows.min(within.height);
+    let x = within.x + (within.width - width) / 2;
+    let y = within.y + (within.height - height) / 2;
+    Rect { x, y, width, height }
+}
+
+/// Clears and frames a popup; gives the area for its text.
+fn open(scene: Scene<'_>, title: &str, corner: Option<String>, area: Rect, buf: &mut Buffer) -> Rect {
+    clear(area, buf);
+    buf.set_style(area, scene.style(Role::Text));
+    let title = Line::styled(format!(" {title} "), scene.style(Role::Focus));
+    let corner = corner.map(|text| Line::styled(text, scene.style(Role::Muted)));
+    let inner = framed(title, corner, scene.style(Role::Focus), scene.glyphs().border, area, buf);
+    Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner }
+}
+
+/// Clears `area`, and the left half of a wide character that it would otherwise cut in two.
+fn clear(area: Rect, buf: &mut Buffer) {
+    for y in area.rows().map(|row| row.y) {
+        if let Some(x) = area.x.checked_sub(1)
+            && let Some(cell) = buf.cell_mut((x, y))
+            && super::text::width(cell.symbol()) > 1
+        {
+            cell.set_symbol(" ");
+        }
+    }
+    Clear.render(area, buf);
+}

@@ -1,0 +1,225 @@
+//! Why: one key, model, route or cooldown explained. What, since when, until when, on whose word, in which words.
+
+use ratatui::text::Line;
+
+use crate::{
+    domain::{
+        Wall,
+        snapshot::{Cause, Condition, CooldownView, Gauge, RouteView, Source},
+    },
+    tui::{
+        figures::{against, countdown, dollars, moment},
+        scene::Scene,
+        state::Subject,
+        text::{one_line, wrap},
+        theme::Role,
+        words,
+    },
+};
+
+pub fn lines(scene: Scene<'_>, subject: &Subject, columns: usize) -> Vec<Line<'static>> {
+    let mut page = Page { scene, columns, lines: Vec::new() };
+    let found = match subject {
+        Subject::Key(name) => page.key(name),
+        Subject::Model(name) => page.model(name),
+        Subject::Route { key, model } => page.route(key, model),
+        Subject::Cooldown(what) => page.cooldown(what),
+    };
+    if found.is_none() {
+        page.say("it is over: nothing of it is in the newest figures", Role::Muted);
+    }
+    page.lines
+}
+
+struct Page<'a> {
+    scene: Scene<'a>,
+    columns: usize,
+    lines: Vec<Line<'static>>,
+}
+
+impl Page<'_> {
+    fn say(&mut self, text: &str, role: Role) {
+        for line in wrap(&self.scene.spelled(text), self.columns) {
+            self.lines.push(Line::styled(line, self.scene.style(role)));
+        }
+    }
+
+    fn heading(&mut self, text: &str) {
+        self.lines.push(Line::default());
+        self.say(text, Role::Title);
+    }
+
+    /// `name` in a column, what it is beside it.
+    fn fact(&mut self, name: &str, text: &str) {
+        const NAME: usize = 12;
+        for (at, line) in wrap(&self.scene.spelled(text), self.columns.saturating_sub(NAME)).into_iter().enumerate() {
+            let name = if at == 0 { name } else { "" };
+            self.lines.push(Line::from(vec![
+                self.scene.span(format!("{name:<NAME$}"), Role::Muted),
+                self.scene.span(line, Role::Text),
+            ]));
+        }
+    }
+
+    fn when(&self, at: Wall) -> String {
+        moment(at, self.scene.state.now, &self.scene.state.zone)
+    }
+
+    fn ago(&self, at: Wall) -> String {
+        format!("{} ({} ago)", self.when(at), countdown(self.scene.state.now.since(at)))
+    }
+
+    fn until(&self, at: Wall) -> String {
+        format!("{} (in {})", self.when(at), countdown(self.scene.left(at)))
+    }
+
+    fn condition(&mut self, condition: &Condition) {
+        let word = self.scene.condition(condition);
+        self.say(&word, Role::from(condition));
+        match condition {
+            Condition::Ready => {}
+            Condition::Full { what, until } => {
+                self.fact("what", &one_line(what));
+                match until {
+                    Some(until) => self.fact("room again", &self.until(*until)),
+                    None => self.fact("room again", "when something in flight answers"),
+                }
+                self.fact("on whose word", source(Source::Measured));
+            }
+            Condition::Cooling { until, cause } | Condition::Exhausted { until, cause } => {
+                self.cause(cause);
+                self.fact("back", &self.until(*until));
+            }
+            Condition::Broken { until, cause } => {
+                self.cause(cause);
+                self.fact("tried again", &self.until(*until));
+            }
+            Condition::Disabled { since, cause } => {
+                self.cause(cause);
+                self.fact("off since", &self.ago(*since));
+                self.fact("back", "when its secret changes, or you switch it on (e)");
+            }
+            Condition::Off { since } => {
+                self.fact("since", &self.ago(*since));
+                self.fact("on whose word", "yours");
+                self.fact("back", "when you switch it on (Space or e)");
+            }
+        }
+    }
+
+    fn cause(&mut self, cause: &Cause) {
+        self.fact("what", &format!("{} ({})", words::outcome(cause.outcome), cause.outcome));
+        self.fact("since", &self.ago(cause.since));
+        self.fact("on whose word", source(cause.source));
+        self.words(&cause.words);
+    }
+
+    /// The provider's own.
+    fn words(&mut self, words: &str) {
+        if !words.is_empty() {
+            self.fact("its words", words);
+        }
+    }
+
+    fn gauge(&mut self, name: &str, gauge: Gauge) {
+        let left = gauge.limit.map_or_else(
+            || ", no limit known".to_owned(),
+            |limit| format!(", {} left", limit.saturating_sub(gauge.used)),
+        );
+        self.fact(name, &format!("{}{left}", against(gauge.used, gauge.limit)));
+    }
+
+    fn key(&mut self, name: &str) -> Option<()> {
+        let key = self.scene.snapshot.keys.iter().find(|key| key.name == name)?;
+        let role = format!("{:?}", key.role).to_lowercase();
+        self.say(&format!("key {}  ({}, project {}, {role})", key.name, key.provider, key.project), Role::Title);
+        self.condition(&key.condition);
+        let health = format!("{} of 100: {} ok, {} not, {} in flight", key.health, key.ok, key.failed, key.in_flight);
+        self.fact("health", &health);
+        self.fact("cost", &format!("${}, {} tokens", dollars(key.cost), key.usage.total()));
+        if let Some(error) = &key.last_error {
+            self.fact("last error", error);
+        }
+        let routes: Vec<_> = self.scene.snapshot.routes.iter().filter(|route| route.key == name).collect();
+        self.routes("Its routes", &routes, |route| &route.model);
+        Some(())
+    }
+
+    fn model(&mut self, name: &str) -> Option<()> {
+        let model = self.scene.snapshot.models.iter().find(|model| model.name == name)?;
+        let off = if model.on { "" } else { ", switched off by you" };
+        self.say(&format!("model {}  ({}{off})", model.name, model.provider), Role::Title);
+        self.gauge("RPM", model.rpm);
+        self.gauge("TPM", model.tpm);
+        self.gauge("RPD", model.rpd);
+        if let Some(at) = model.day_resets_at {
+            self.fact("day resets", &self.until(at));
+        }
+        let routes: Vec<_> = self.scene.snapshot.routes.iter().filter(|route| route.model == name).collect();
+        self.routes("Its routes", &routes, |route| &route.key);
+        Some(())
+    }
+
+    fn route(&mut self, key: &str, model: &str) -> Option<()> {
+        let route = self.scene.snapshot.routes.iter().find(|route| route.key == key && route.model == model);
+        let Some(route) = route else {
+            self.say(&format!("{key} has no route to {model}: they are of different providers"), Role::Muted);
+            return Some(());
+        };
+        let off = if route.on { "" } else { "  (switched off by you)" };
+        self.say(&format!("route {model}@{key}{off}"), Role::Title);
+        self.condition(&route.condition);
+        self.gauge("RPM", route.rpm);
+        self.gauge("RPD", route.rpd);
+        self.fact("attempts", &format!("{} ok, {} not, {} in flight", route.ok, route.failed, route.in_flight));
+        let ends = |cooldown: &&CooldownView| cooldown.what == format!("{model}@{key}");
+        for cooldown in self.scene.snapshot.cooldowns.iter().filter(ends) {
+            self.heading("Its cooldown");
+            self.timer(cooldown);
+        }
+        Some(())
+    }
+
+    fn cooldown(&mut self, what: &str) -> Option<()> {
+        let cooldown = self.scene.snapshot.cooldowns.iter().find(|cooldown| cooldown.what == what)?;
+        self.say(&format!("{what} is out"), Role::Title);
+        self.timer(cooldown);
+        Some(())
+    }
+
+    fn timer(&mut self, cooldown: &CooldownView) {
+        self.cause(&cooldown.cause);
+        self.fact("back", &self.until(cooldown.until));
+    }
+
+    fn routes(&mut self, title: &str, routes: &[&RouteView], name: impl Fn(&RouteView) -> &str) {
+        if routes.is_empty() {
+            return;
+        }
+        self.heading(title);
+        for route in routes {
+            let name = self.scene.outside(name(route), 32);
+            let today = match route.rpd.limit {
+                Some(_) => format!("  {} today", against(route.rpd.used, route.rpd.limit)),
+                None => String::new(),
+            };
+            let line = self.scene.fit_spans(
+                [
+                    self.scene.span(format!("{name:<32} "), Role::Text),
+                    self.scene.span(self.scene.condition(&route.condition), Role::from(&route.condition)),
+                    self.scene.span(today, Role::Muted),
+                ],
+                self.columns,
+            );
+            self.lines.push(line);
+        }
+    }
+}
+
+const fn source(source: Source) -> &'static str {
+    match source {
+        Source::Stated => "the provider's (stated)",
+        Source::Measured => "our own counters (measured)",
+        Source::Guessed => "nobody's: a ladder or backoff (guessed)",
+    }
+}

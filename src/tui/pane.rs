@@ -1,0 +1,45 @@
+//! The panes by name: what they are called, which number they answer to, and where they live.
+
+/// A part of the dashboard that can have the focus. The order is that of the numbers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Pane {
+    Keys,
+    Cooldowns,
+    Models,
+    Events,
+    Items,
+    Routes,
+    Log,
+    Charts,
+}
+
+impl Pane {
+    pub const ALL: [Self; 8] =
+        [Self::Keys, Self::Cooldowns, Self::Models, Self::Events, Self::Items, Self::Routes, Self::Log, Self::Charts];
+
+    /// The digit that focuses it.
+    pub const fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Keys => "Keys",
+            Self::Cooldowns => "Cooldowns",
+            Self::Models => "Models",
+            Self::Events => "Fallback events",
+            Self::Items => "Items",
+            Self::Routes => "Routes",
+            Self::Log => "Log",
+            Self::Charts => "Charts",
+        }
+    }
+
+    /// Rows above its list that don't scroll.
+    pub const fn heading_rows(self) -> u16 {
+        match self {
+            Self::Keys | Self::Models | Self::Routes | Self::Items => 1,
+            Self::Cooldowns | Self::Events | Self::Log | Self::Charts => 0,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! One item whole: how it stands, what it said, every attempt in order, and what was asked.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+    widgets::Widget as _,
+};
+
+use crate::{
+    domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage},
+    tui::{
+        figures::{compact, dollars, latency, time_of_day},
+        layout::Arrangement,
+        scene::Scene,
+        state::{Detail, Known},
+        text::{one_line, wrap},
+        theme::Role,
+        widgets::frame::{framed, position},
+        words,
+    },
+};
+
+/// More of one text than this is not shown, so that a huge answer doesn't slow the screen.
+const LONGEST_TEXT: usize = 64 * 1024;
+
+/// Rows of text inside the border.
+pub fn visible_rows(arrangement: &Arrangement) -> usize {
+    usize::from(arrangement.body.height.saturating_sub(2))
+}
+
+pub fn columns(body: Rect) -> usize {
+    usize::from(body.width.saturating_sub(4))
+}
+
+pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let Some(detail) = &scene.state.detail else { return };
+    let lines = lines(scene, detail, columns(area));
+    let rows = usize::from(area.height.saturating_sub(2));
+    let first = detail.reading.line.min(lines.len().saturating_sub(rows));
+    let title = match detail.item() {
+        Some(item) => format!(" Item #{} ", scene.outside(&item.row.id, 48)),
+        None => " Item ".to_owned(),
+    };
+    let corner = position(first, rows, lines.len()).map(|text| Line::styled(text, scene.style(Role::Muted)));
+    let title = Line::styled(title, scene.style(Role::Focus));
+    let inner = framed(title, corner, scene.style(Role::Focus), scene.glyphs().border, area, buf);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    for (row, line) in lines.into_iter().skip(first).take(rows).enumerate() {
+        line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
+    }
+}
+
+/// The whole text at this width.
+pub fn lines(scene: Scene<'_>, detail: &Detail, columns: usize) -> Vec<Line<'static>> {
+    let say = |words: String, role: Role| vec![Line::styled(scene.fit(&words, columns), scene.style(role))];
+    match detail.known() {
+        Known::NotYet => say("reading".to_owned(), Role::Muted),
+        Known::Nothing => say(format!("there is no item {}", detail.seq), Role::Bad),
+        Known::Trouble(words) => say(format!("can't read the item: {}", one_line(words)), Role::Bad),
+        Known::Item(item) => {
+            let mut page = Page { scene, columns, lines: Vec::new() };
+            page.summary(item);
+            // What it came to is what one looks for: the answer of what is done, the attempts of what isn't.
+            if item.row.state == ItemState::Done {
+                page.answer(item);
+                page.attempts(item);
+            } else {
+                page.attempts(item);
+                page.answer(item);
+            }
+            page.question(item);
+            page.lines
+        }
+    }
+}
+
+/// Lines being gathered for one width.
+struct Page<'a> {
+    scene: Scene<'a>,
+    columns: usize,
+    lines: Vec<Line<'static>>,
+}
+
+impl Page<'_> {
+    fn push<'s>(&mut self, spans: impl IntoIterator<Item = Span<'s>>) {
+        let line = self.scene.fit_spans(spans, self.columns);
+        let owned = line.spans.into_iter().map(|span| Span::styled(span.content.into_owned(), span.style));
+        self.lines.push(Line::from_iter(owned));
+    }
+
+    fn heading(&mut self, title: &str) {
+        self.lines.push(Line::default());
+        self.push([self.scene.span(title.to_owned(), Role::Title)]);
+    }
+
+    fn text(&mut self, text: &str, indent: usize, role: Role) {
+        let shown = cut(text);
+        for line in wrap(shown, self.columns.saturating_sub(indent)) {
+            self.push([Span::raw(" ".repeat(indent)), self.scene.span(line, role)]);
+        }
+        if shown.len() < text.len() {
+            let more = format!("{} more bytes; export shows everything", compact((text.len() - shown.len()) as u64));
+            self.push([self.scene.span(more, Role::Muted)]);
+        }
+    }
+
+    fn summary(&mut self, item: &ItemDetail) {
+        let scene = self.scene;
+        let row = &item.row;
+        let state = format!("{} {}", scene.glyphs().item(row.state), row.state.name());
+        let outcome = match row.outcome {
+            Some(outcome) if outcome != Outcome::Ok => format!("  {}", words::outcome(outcome)),
+            _ => String::new(),
+        };
+        let tries = format!("   {} attempts", row.attempts);
+        let line = format!("   input line {}", item.line);
+        self.push([
+            scene.span(state, Role::from(row.state)),
+            scene.span(outcome, Role::Bad),
+            scene.span(tries, Role::Text),
+            scene.span(line, Role::Muted),
+        ]);
+        self.push([scene.span(format!("{}   ${}", tokens(item.usage), dollars(item.cost)), Role::Text)]);
+        let said = [
+            item.row.route.as_deref().map(|route| format!("by {}", one_line(route))),
+            item.model_version.as_deref().map(|version| format!("answered by {}", one_line(version))),
+            item.finish_reason.as_deref().map(|reason| format!("finish reason {}", one_line(reason))),
+        ];
+        let said: Vec<_> = said.into_iter().flatten().collect();
+        if !said.is_empty() {
+            self.push([scene.span(said.join("   "), Role::Muted)]);
+        }
+        if let Some(rule) = &item.rule {
+            self.push([scene.span("rule: ", Role::Muted), scene.span(one_line(rule).into_owned(), Role::Text)]);
+        }
+    }
+
+    fn attempts(&mut self, item: &ItemDetail) {
+        self.heading("Attempts");
+        if item.attempts.is_empty() {
+            self.push([self.scene.span("none yet", Role::Muted)]);
+        }
+        for attempt in &item.attempts {
+            self.attempt(attempt);
+        }
+    }
+
+    fn attempt(&mut self, attempt: &AttemptRow) {
+        let scene = self.scene;
+        let role = if attempt.outcome == Outcome::Ok { Role::Ok } else { Role::Warn };
+        let status = attempt.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
+        self.push([
+            scene.span(format!("{:>3}  ", attempt.number), Role::Muted),
+            scene.span(time_of_day(attempt.sent_at, &scene.state.zone), Role::Muted),
+            Span::raw(format!("  {}@{}  ", one_line(&attempt.model), one_line(&attempt.key))),
+            scene.span(format!("{status} {}", words::outcome(attempt.outcome)), role),
+            scene.span(format!("  {}", latency(Some(attempt.latency_ms))), Role::Text),
+            scene.span(format!("  {}  ${}", tokens(attempt.usage), dollars(attempt.cost)), Role::Muted),
+        ]);
+        if !attempt.message.is_empty() {
+            self.text(&attempt.message, 5, Role::Text);
+        }
+    }
+
+    fn answer(&mut self, item: &ItemDetail) {
+        if let Some(output) = &item.output {
+            self.heading("Answer");
+            self.text(output, 0, Role::Text);
+        }
+    }
+
+    fn question(&mut self, item: &ItemDetail) {
+        if !item.pictures.is_empty() {
+            self.heading("Pictures");
+            for picture in &item.pictures {
+                self.text(picture, 0, Role::Text);
+            }
+        }
+        self.heading("Prompt");
+        self.text(&item.prompt, 0, Role::Text);
+        if let Some(system) = &item.system {
+            self.heading("System");
+            self.text(system, 0, Role::Muted);
+        }
+    }
+}
+
+fn tokens(usage: Usage) -> String {
+    let thinking = if usage.thinking_tokens > 0 {
+        format!(" + {} thinking", compact(usage.thinking_tokens))
+    } else {
+        String::new()
+    };
+    format!("{} in, {} out{thinking}", compact(usage.input_tokens), compact(usage.output_tokens))
+}
+
+/// The beginning of a text that is too long, on a character boundary.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TEXT)]
+}

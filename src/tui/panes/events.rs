@@ -1,0 +1,105 @@
+//! Fallback events: what just happened, newest first, short enough that the reason isn't cut off.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use super::{empty, table};
+use crate::{
+    domain::{Event, EventKind, Outcome, event::Level, event::short_span},
+    tui::{figures::time_of_day, pane::Pane, scene::Scene, text::one_line, theme::Role, widgets::table::Column, words},
+};
+
+#[derive(Clone, Copy)]
+enum Cell {
+    Time,
+    Level,
+    Sentence,
+}
+
+const COLUMNS: [Column<Cell>; 3] = [
+    Column::left(Cell::Time, "", 8, 0, 1),
+    Column::left(Cell::Level, "", 1, 0, 0),
+    Column::left(Cell::Sentence, "", 20, 1_000, 0),
+];
+
+pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let events = &scene.snapshot.events;
+    if events.is_empty() {
+        return empty(scene, "nothing has happened yet", area, buf);
+    }
+    table(&scene, Pane::Events, &COLUMNS, false).render(area, buf, |row, id, width| {
+        let event = &events[events.len() - 1 - row];
+        match id {
+            Cell::Time => Line::styled(time_of_day(event.at, &scene.state.zone), scene.style(Role::Muted)),
+            Cell::Level => Line::styled(scene.glyphs().level(event.level()), scene.style(Role::from(event.level()))),
+            Cell::Sentence => scene.fit_spans(sentence(scene, event), width),
+        }
+    });
+}
+
+fn sentence(scene: Scene<'_>, event: &Event) -> Vec<Span<'static>> {
+    let text = |text: String| scene.span(text, Role::Text);
+    let outside = |text: &str| scene.spelled(&one_line(text)).into_owned();
+    let muted = |text: &str| scene.span(if text.is_empty() { String::new() } else { format!("  {text}") }, Role::Muted);
+    let reason = |status: Option<u16>, outcome: Outcome, wait: Option<std::time::Duration>| {
+        let status = status.map_or_else(String::new, |status| format!("{status} "));
+        let wait = wait.map_or_else(String::new, |wait| format!(", {}", short_span(wait)));
+        scene.span(format!("  {status}{}{wait}", words::outcome(outcome)), Role::Warn)
+    };
+    match &event.kind {
+        EventKind::Fallback { item, from, to, outcome, status, wait, words, .. } => {
+            let arrow = if scene.glyphs().ascii { "->" } else { "→" };
+            let to = to.as_deref().map_or_else(|| "waits".to_owned(), |to| relative(from, to).to_owned());
+            vec![
+                text(format!("#{} {} {arrow} {}", outside(item), outside(from), outside(&to))),
+                reason(*status, *outcome, *wait),
+                muted(&outside(words)),
+            ]
+        }
+        EventKind::Cooldown { what, outcome, wait, words } => {
+            let wait = wait.map_or_else(String::new, |wait| format!(" {}", short_span(wait)));
+            vec![text(format!("{} out{wait}", outside(what))), reason(None, *outcome, None), muted(&outside(words))]
+        }
+        EventKind::Recovered { what, words } => {
+            vec![scene.span(format!("{} is back", outside(what)), Role::Ok), muted(&outside(words))]
+        }
+        EventKind::Disabled { what, outcome, words } => vec![
+            scene.span(format!("{} disabled: {}", outside(what), words::outcome(*outcome)), Role::Bad),
+            muted(&outside(words)),
+        ],
+        EventKind::ItemFailed { item, route, outcome, words, .. } => {
+            let on = route.as_deref().map_or_else(String::new, |route| format!(" on {}", outside(route)));
+            vec![text(format!("#{} failed{on}", outside(item))), reason(None, *outcome, None), muted(&outside(words))]
+        }
+        EventKind::Operator { words } => {
+            vec![scene.span("you  ", Role::You), scene.span(outside(words), Role::You)]
+        }
+        EventKind::Run { level, words } => {
+            let role = if *level == Level::Info { Role::Text } else { Role::from(*level) };
+            vec![scene.span(outside(words), role)]
+        }
+    }
+}
+
+/// Where it went, without repeating the model it stays with.
+fn relative<'t>(from: &str, to: &'t str) -> &'t str {
+    match (from.rsplit_once('@'), to.rsplit_once('@')) {
+        (Some((model, _)), Some((same, _))) if model == same => &to[same.len()..],
+        _ => to,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relative;
+
+    #[test]
+    fn the_model_is_said_once_where_only_the_key_changes() {
+        assert_eq!(relative("flash@alice", "flash@bob"), "@bob");
+        assert_eq!(relative("flash@alice", "lite@alice"), "lite@alice");
+        assert_eq!(relative("flash@alice", "somewhere"), "somewhere");
+    }
+}

@@ -1,0 +1,189 @@
+//! Three lines: who and how, how far and how fast, and what it does or waits for right now.
+
+use ratatui::{buffer::Buffer, layout::Rect, text::Span};
+
+use crate::{
+    domain::{
+        Money,
+        snapshot::{Place, RunState},
+    },
+    tui::{
+        figures::{NONE, compact, countdown, grouped, moment, pace, percent, stopwatch},
+        scene::Scene,
+        text::one_line,
+        theme::Role,
+        widgets::{
+            bar::bar,
+            ribbon::{self, Segment},
+        },
+        words,
+    },
+};
+
+const GAP: u16 = 2;
+const SHORTEST_BAR: usize = 8;
+
+pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let row = |at: u16| Rect { x: area.x + 1, y: area.y + at, width: area.width.saturating_sub(2), height: 1 };
+    ribbon::render(identity(scene), GAP, row(0), buf);
+    progress(scene, row(1), buf);
+    ribbon::render(doing(scene, usize::from(area.width)), GAP, row(2), buf);
+}
+
+/// Glyph and word of the run's state; what was asked for but isn't so yet, with an ellipsis.
+pub fn state(scene: Scene<'_>) -> Span<'static> {
+    let snapshot = scene.snapshot;
+    if let Some(word) = scene.state.pending.run_word(snapshot) {
+        let ellipsis = if scene.glyphs().ascii { "..." } else { "…" };
+        return scene
+            .span(format!("{} {}{ellipsis}", scene.glyphs().run(&snapshot.state), word.to_uppercase()), Role::You);
+    }
+    if scene.state.gone && !snapshot.state.is_over() {
+        return scene.span("! ENGINE GONE", Role::Bad);
+    }
+    let word = snapshot.state.name().to_uppercase();
+    scene.span(format!("{} {word}", scene.glyphs().run(&snapshot.state)), Role::from(&snapshot.state))
+}
+
+pub const fn failed_role(failed: u64) -> Role {
+    if failed > 0 { Role::Bad } else { Role::Muted }
+}
+
+fn identity(scene: Scene<'_>) -> Vec<Segment<'static>> {
+    let (snapshot, glyphs) = (scene.snapshot, scene.glyphs());
+    let how = format!("{} {} {}", words::strategy(snapshot.strategy), glyphs.dot, words::order(snapshot.order));
+    let limits = format!(
+        "{} when limited {} {} when exhausted",
+        words::when_limited(snapshot.when_limited),
+        glyphs.dot,
+        words::on_exhausted(snapshot.on_exhausted)
+    );
+    let flying = format!("{}/{}", snapshot.totals.in_flight, snapshot.in_flight_cap);
+    let speed = if (snapshot.speed - 1.0).abs() < f64::EPSILON {
+        String::new()
+    } else {
+        format!("clock {}{}", glyphs.times, snapshot.speed)
+    };
+    let read_only = if scene.state.read_only { "read-only" } else { "" };
+    vec![
+        Segment::left(5, [scene.span("cascadeck", Role::Muted)]),
+        Segment::left(0, [scene.span(scene.outside(&snapshot.run, 32), Role::Title)]),
+        Segment::left(0, [state(scene)]),
+        Segment::left(3, [scene.span(how, Role::Text)]),
+        Segment::left(6, [scene.span(limits, Role::Muted)]),
+        Segment::left(1, [scene.span(read_only, Role::You)]),
+        Segment::right(2, [scene.span(speed, Role::You)]),
+        Segment::right(1, [scene.span("in flight ", Role::Muted), scene.span(flying, Role::Text)]),
+        Segment::right(0, [scene.span(stopwatch(scene.state.elapsed(snapshot)), Role::Text)]),
+    ]
+}
+
+fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let (snapshot, totals) = (scene.snapshot, scene.snapshot.totals);
+    let ended = totals.done + totals.failed;
+    let more = if totals.ingesting { "+" } else { "" };
+    let finish = match snapshot.pace.finish_at {
+        Some(at) if !snapshot.state.is_over() => {
+            let when = moment(at, scene.state.now, &scene.state.zone);
+            format!("ETA {when} ({})", countdown(scene.left(at)))
+        }
+        _ => format!("ETA {NONE}"),
+    };
+    let text = |text: String| [scene.span(text, Role::Text)];
+    let mut figures = vec![
+        Segment::left(0, text(format!("{} / {}{more}", grouped(ended), grouped(totals.total)))),
+        Segment::left(0, [scene.span(format!("{}%", percent(ended, totals.total)), Role::Title)]),
+        Segment::left(1, [scene.span(format!("{} failed", grouped(totals.failed)), failed_role(totals.failed))]),
+        Segment::left(3, text(pace(snapshot.pace.items_per_second))),
+        Segment::left(1, text(finish)),
+        Segment::left(2, text(cost(scene))),
+    ];
+    let columns = usize::from(area.width);
+    // The bar takes what the figures leave; where that isn't worth drawing, the figures take it all.
+    figures = ribbon::pack(figures, columns, usize::from(GAP));
+    let left = columns.saturating_sub(ribbon::taken(&figures, usize::from(GAP)) + usize::from(GAP));
+    if left >= SHORTEST_BAR {
+        let share = if totals.total == 0 { 0.0 } else { ended as f64 / totals.total as f64 };
+        let bar = bar(share, left, scene.glyphs(), scene.style(Role::Bar), scene.style(Role::Track));
+        figures.insert(0, Segment::left(0, bar));
+    }
+    ribbon::render(figures, GAP, area, buf);
+}
+
+fn cost(scene: Scene<'_>) -> String {
+    let spend = scene.snapshot.spend;
+    match spend.budget {
+        Some(budget) => format!("{} of {budget}", spend.cost),
+        None => spend.cost.to_string(),
+    }
+}
+
+fn doing(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
+    let (totals, spend) = (scene.snapshot.totals, scene.snapshot.spend);
+    let (words, role) = now(scene);
+    let refused = format!("{} of {} refused", compact(totals.rate_limited), compact(totals.attempts));
+    let tokens = format!("{} tokens", compact(spend.usage.total()));
+    let money = |name: &str, amount: Money| {
+        if amount == Money::ZERO { String::new() } else { format!("{amount} {name}") }
+    };
+    let truncated = if totals.truncated > 0 { format!("{} cut off", compact(totals.truncated)) } else { String::new() };
+    vec![
+        Segment::left(0, [scene.span(scene.fit(&words, columns.saturating_sub(2)), role)]),
+        Segment::right(3, [scene.span(truncated, Role::Warn)]),
+        Segment::right(2, [scene.span(money("at risk", spend.at_risk), Role::Warn)]),
+        Segment::right(4, [scene.span(money("reserved", spend.reserved), Role::Muted)]),
+        Segment::right(5, [scene.span(tokens, Role::Muted)]),
+        Segment::right(1, [scene.span(refused, Role::Muted)]),
+    ]
+}
+
+/// What it does now, or what it waits for and until when.
+fn now(scene: Scene<'_>) -> (String, Role) {
+    let (state, snapshot, totals) = (scene.state, scene.snapshot, scene.snapshot.totals);
+    if state.gone && !snapshot.state.is_over() {
+        return ("the engine publishes nothing any more; these are its last figures".to_owned(), Role::Bad);
+    }
+    let role = Role::from(&snapshot.state);
+    let words = match &snapshot.state {
+        RunState::Running => match &snapshot.place {
+            Some(place) => return (self::place(scene, place), Role::Text),
+            None => return ("nothing sent yet".to_owned(), Role::Muted),
+        },
+        RunState::Waiting { why, until } => {
+            let until = until.map_or_else(String::new, |until| {
+                let when = moment(until, state.now, &state.zone);
+                format!(", until {when} ({})", countdown(scene.left(until)))
+            });
+            format!("waits: {}{until}", scene.spelled(&one_line(why)))
+        }
+        RunState::Pausing => format!("finishing {} in flight, then paused; p goes on", totals.in_flight),
+        RunState::Paused => "paused by you; p goes on".to_owned(),
+        RunState::Held { why } => format!("holds: {}", scene.spelled(&one_line(why))),
+        RunState::Draining => format!("finishing {} in flight, then it ends", totals.in_flight),
+        RunState::Stopped { why } => {
+            format!("stopped: {}; the same command goes on from here", scene.spelled(&one_line(why)))
+        }
+        RunState::Finished => {
+            let failed = if totals.failed > 0 { "; R replays the failed" } else { "" };
+            format!("all {} items have ended{failed}; q leaves", grouped(totals.total))
+        }
+    };
+    (words, role)
+}
+
+fn place(scene: Scene<'_>, place: &Place) -> String {
+    let (dot, arrow) = (scene.glyphs().dot, scene.glyphs().here);
+    let mut words = format!(
+        "{arrow} {}@{}  key {}/{} {dot} model {}/{}",
+        one_line(&place.model),
+        one_line(&place.key),
+        place.key_number,
+        place.keys,
+        place.model_number,
+        place.models
+    );
+    if place.retry > 0 {
+        words.push_str(&format!(" {dot} retry {}/{}", place.retry, place.retries));
+    }
+    words
+}

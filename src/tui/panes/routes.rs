@@ -1,0 +1,86 @@
+//! Routes: every key with every model, one cell each: glyph, and day quota left or time until it is back.
+
+use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
+
+use super::{empty, longest};
+use crate::{
+    domain::snapshot::{Condition, RouteView},
+    tui::{
+        figures::{compact, countdown},
+        pane::Pane,
+        scene::Scene,
+        theme::Role,
+        widgets::{frame::first_visible, table::highlight},
+        words,
+    },
+};
+
+const CELL: u16 = 15;
+
+pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let (state, snapshot) = (scene.state, scene.snapshot);
+    if snapshot.routes.is_empty() || area.height == 0 {
+        return empty(scene, "no routes", area, buf);
+    }
+    let names = longest(snapshot.keys.iter().map(|key| key.name.as_str()), 16).max(6).min(area.width);
+    let room = area.width.saturating_sub(names + 1);
+    let models = snapshot.models.len();
+    let fits = usize::from((room + 1) / (CELL + 1)).clamp(1, models.max(1));
+    // Wider cells where there is room for them: model names are long.
+    let wide = (room / fits as u16).saturating_sub(1).clamp(CELL.min(room), 26);
+    let selected = (state.selected(Pane::Routes, snapshot), state.selected_model(snapshot));
+    let first_model = first_visible(selected.1, fits, models);
+    let rows = usize::from(area.height - 1);
+    let first_key = first_visible(selected.0, rows, snapshot.keys.len());
+    let place = |column: usize, y: u16| {
+        let x = area.x + names + 1 + column as u16 * (wide + 1);
+        Rect { x, y, width: wide, height: 1 }.intersection(area)
+    };
+
+    for (column, model) in snapshot.models.iter().skip(first_model).take(fits).enumerate() {
+        let name = scene.outside(&model.name, usize::from(wide));
+        let role = if model.on { Role::Muted } else { Role::Disabled };
+        Line::styled(name, scene.style(role)).render(place(column, area.y), buf);
+    }
+    for (line, key) in snapshot.keys.iter().skip(first_key).take(rows).enumerate() {
+        let y = area.y + 1 + line as u16;
+        let name = scene.outside(&key.name, usize::from(names));
+        Line::raw(name).render(Rect { x: area.x, y, width: names, height: 1 }, buf);
+        for (column, model) in snapshot.models.iter().skip(first_model).take(fits).enumerate() {
+            let cell = place(column, y);
+            let route = snapshot.routes.iter().find(|route| route.key == key.name && route.model == model.name);
+            if let Some(route) = route {
+                let here = snapshot.place.as_ref().is_some_and(|at| at.key == key.name && at.model == model.name);
+                words(scene, route, here, usize::from(cell.width)).render(cell, buf);
+            }
+            if state.focus == Pane::Routes && selected == (first_key + line, first_model + column) {
+                highlight(cell, scene.style(Role::Selection), scene.glyphs(), buf);
+            }
+        }
+    }
+}
+
+fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<'static> {
+    let glyphs = scene.glyphs();
+    let glyph = if here { glyphs.here } else { glyphs.condition(&route.condition) };
+    let role = Role::from(&route.condition);
+    if !route.on {
+        return Line::styled(scene.fit(&format!("{} off", glyphs.switch(false)), width), scene.style(Role::Disabled));
+    }
+    let words = match &route.condition {
+        Condition::Ready => match route.rpd.limit {
+            Some(limit) => format!("{} left today", compact(limit.saturating_sub(route.rpd.used))),
+            None => "ready".to_owned(),
+        },
+        Condition::Full { until, .. } => {
+            until.map_or_else(|| "full".to_owned(), |until| format!("full {}", countdown(scene.left(until))))
+        }
+        Condition::Cooling { until, .. } => format!("cooling {}", countdown(scene.left(*until))),
+        Condition::Exhausted { until, .. } => format!("spent {}", countdown(scene.left(*until))),
+        Condition::Broken { until, .. } => format!("broken {}", countdown(scene.left(*until))),
+        Condition::Disabled { cause, .. } => words::outcome(cause.outcome).to_owned(),
+        Condition::Off { .. } => "off".to_owned(),
+    };
+    let flying = if route.in_flight > 0 { format!(" {}{}", route.in_flight, "fly") } else { String::new() };
+    scene.fit_spans([scene.span(format!("{glyph} {words}"), role), scene.span(flying, Role::Muted)], width)
+}

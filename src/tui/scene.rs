@@ -1,0 +1,106 @@
+//! What every pane is drawn from: the state, the snapshot, and the words and styles that go with them.
+
+use std::{borrow::Cow, time::Duration};
+
+use ratatui::{
+    style::Style,
+    text::{Line, Span},
+};
+
+use super::{
+    figures::countdown,
+    glyphs::Glyphs,
+    state::State,
+    text::{fit, one_line, width},
+    theme::Role,
+    words,
+};
+use crate::domain::{Snapshot, Wall, snapshot::Condition};
+
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    pub state: &'a State,
+    pub snapshot: &'a Snapshot,
+}
+
+impl Scene<'_> {
+    pub const fn glyphs(&self) -> Glyphs {
+        self.state.glyphs
+    }
+
+    pub const fn style(&self, role: Role) -> Style {
+        self.state.theme.style(role)
+    }
+
+    pub fn span<'s>(&self, text: impl Into<Cow<'s, str>>, role: Role) -> Span<'s> {
+        Span::styled(text, self.style(role))
+    }
+
+    /// Engine time from now until `until`; zero where that has come.
+    pub fn left(&self, until: Wall) -> Duration {
+        until.since(self.state.now)
+    }
+
+    /// Text from outside, safe and cut to `columns`.
+    pub fn outside(&self, text: &str, columns: usize) -> String {
+        fit(&self.spelled(&one_line(text)), columns, self.glyphs().ellipsis).into_owned()
+    }
+
+    /// Our own words, cut to `columns`.
+    pub fn fit(&self, text: &str, columns: usize) -> String {
+        fit(text, columns, self.glyphs().ellipsis).into_owned()
+    }
+
+    /// Signs that the engine's sentences use, as this terminal can show them.
+    pub fn spelled<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if !self.glyphs().ascii || text.is_ascii() {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(text.replace('→', "->").replace('…', "...").replace('×', "x").replace(['·', '–', '—'], "-"))
+    }
+
+    /// Spans cut to `columns` as a whole, each keeping its style.
+    pub fn fit_spans<'s>(&self, spans: impl IntoIterator<Item = Span<'s>>, columns: usize) -> Line<'s> {
+        let mut left = columns;
+        let mut shown = Vec::new();
+        for span in spans {
+            let wide = width(&span.content);
+            if wide <= left {
+                left -= wide;
+                shown.push(span);
+            } else {
+                let cut = fit(&span.content, left, self.glyphs().ellipsis).into_owned();
+                shown.push(Span::styled(cut, span.style));
+                break;
+            }
+        }
+        Line::from(shown)
+    }
+
+    // === Conditions ===
+
+    /// Glyph, word, and how long or why.
+    pub fn condition(&self, condition: &Condition) -> String {
+        let glyph = self.glyphs().condition(condition);
+        let word = condition.word();
+        let tail = match condition {
+            Condition::Ready => String::new(),
+            Condition::Full { what, until } => match until {
+                Some(until) => format!(" {} {}", countdown(self.left(*until)), one_line(what)),
+                None => format!(" {}", one_line(what)),
+            },
+            Condition::Cooling { until, cause } | Condition::Broken { until, cause } => {
+                format!(" {} {}", countdown(self.left(*until)), words::outcome(cause.outcome))
+            }
+            Condition::Exhausted { until, .. } => format!(" {}", countdown(self.left(*until))),
+            Condition::Disabled { cause, .. } => format!(": {}", words::outcome(cause.outcome)),
+            Condition::Off { .. } => " (you)".to_owned(),
+        };
+        format!("{glyph} {word}{tail}")
+    }
+
+    /// The same, cut and styled.
+    pub fn condition_line(&self, condition: &Condition, columns: usize) -> Line<'static> {
+        Line::styled(self.fit(&self.condition(condition), columns), self.style(Role::from(condition)))
+    }
+}

@@ -1,0 +1,104 @@
+//! One item whole, and how far its text, or any other long text, has been scrolled.
+
+use super::{Stamp, Wanted};
+use crate::domain::{ItemDetail, ItemState, Page, Query, snapshot::Totals};
+
+/// A scroll position that can't leave the text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reading {
+    pub line: usize,
+}
+
+impl Reading {
+    /// By `lines` down (or up), in a text of `total` lines of which `visible` are.
+    pub fn scroll(&mut self, lines: isize, total: usize, visible: usize) {
+        self.line = self.line.saturating_add_signed(lines).min(total.saturating_sub(visible));
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Detail {
+    pub seq: u64,
+    pub reading: Reading,
+    answer: Option<(Stamp, Result<Option<Box<ItemDetail>>, String>)>,
+}
+
+/// What is known of the item.
+#[derive(Clone, Copy, Debug)]
+pub enum Known<'a> {
+    NotYet,
+    Nothing,
+    Trouble(&'a str),
+    Item(&'a ItemDetail),
+}
+
+impl Detail {
+    pub const fn of(seq: u64) -> Self {
+        Self { seq, reading: Reading { line: 0 }, answer: None }
+    }
+
+    pub fn known(&self) -> Known<'_> {
+        match &self.answer {
+            None => Known::NotYet,
+            Some((_, Ok(Some(item)))) => Known::Item(item),
+            Some((_, Ok(None))) => Known::Nothing,
+            Some((_, Err(words))) => Known::Trouble(words),
+        }
+    }
+
+    pub fn item(&self) -> Option<&ItemDetail> {
+        if let Known::Item(item) = self.known() { Some(item) } else { None }
+    }
+
+    /// An item that has ended changes only by a replay, which shows in the counts of its state.
+    pub(super) fn wanted(&self, totals: &Totals) -> Option<Wanted> {
+        let state = self.item().map(|item| item.row.state);
+        let stamp = Stamp::of(state.filter(|state| matches!(state, ItemState::Done | ItemState::Failed)), totals);
+        let current = self.answer.as_ref().is_some_and(|(asked_in, _)| *asked_in == stamp);
+        (!current).then_some(Wanted { query: Query::Item { seq: self.seq }, stamp })
+    }
+
+    /// Takes an answer in. It is stamped by what the item turned out to be, or it would be asked for twice.
+    pub fn answered(&mut self, seq: u64, totals: &Totals, page: Result<Page, String>) {
+        if seq != self.seq {
+            return;
+        }
+        let answer = match page {
+            Ok(Page::Item(item)) => Ok(Some(item)),
+            Ok(Page::Nothing) => Ok(None),
+            Ok(Page::Items { .. }) => Err("the run's database answered another question".to_owned()),
+            Err(words) => Err(words),
+        };
+        let state = answer.as_ref().ok().and_then(Option::as_ref).map(|item| item.row.state);
+        let stamp = Stamp::of(state.filter(|state| matches!(state, ItemState::Done | ItemState::Failed)), totals);
+        self.answer = Some((stamp, answer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_stops_at_both_ends() {
+        let mut reading = Reading::default();
+        reading.scroll(-1, 100, 20);
+        assert_eq!(reading.line, 0);
+        reading.scroll(500, 100, 20);
+        assert_eq!(reading.line, 80);
+        reading.scroll(0, 5, 20);
+        assert_eq!(reading.line, 0);
+    }
+
+    #[test]
+    fn an_answer_for_another_item_is_ignored() {
+        let mut detail = Detail::of(7);
+        let totals = Totals::default();
+        detail.answered(6, &totals, Ok(Page::Nothing));
+        assert!(matches!(detail.known(), Known::NotYet));
+        detail.answered(7, &totals, Ok(Page::Nothing));
+        assert!(matches!(detail.known(), Known::Nothing));
+        assert_eq!(detail.wanted(&totals), None);
+        assert!(detail.wanted(&Totals { attempts: 1, ..totals }).is_some());
+    }
+}

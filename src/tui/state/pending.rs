@@ -1,0 +1,97 @@
+//! Commands that were sent and don't show in the snapshot yet: "pausing..." rather than a lie in either direction.
+
+use std::time::Duration;
+
+use crate::domain::{
+    Command, Snapshot,
+    snapshot::{Condition, RunState},
+};
+
+/// An acknowledged command that never shows (another one overtook it) is forgotten after this.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Pending(Vec<Asked>);
+
+#[derive(Clone, PartialEq, Debug)]
+struct Asked {
+    command: Command,
+    acknowledged: Option<Duration>,
+}
+
+impl Pending {
+    pub fn sent(&mut self, command: Command) {
+        self.0.push(Asked { command, acknowledged: None });
+    }
+
+    /// The engine has answered.
+    pub fn replied(&mut self, command: &Command, accepted: bool, at: Duration) {
+        let oldest = self.0.iter().position(|asked| asked.acknowledged.is_none() && asked.command == *command);
+        let Some(place) = oldest else { return };
+        if accepted {
+            self.0[place].acknowledged = Some(at);
+        } else {
+            self.0.remove(place);
+        }
+    }
+
+    /// Forgets what the snapshot shows, and what it will never show.
+    pub fn settle(&mut self, snapshot: &Snapshot, now: Duration) {
+        self.0.retain(|asked| match asked.acknowledged {
+            None => true,
+            Some(at) => !shows(&asked.command, snapshot) && now.saturating_sub(at) < PATIENCE,
+        });
+    }
+
+    /// Still unconfirmed, oldest first.
+    pub fn commands(&self) -> impl DoubleEndedIterator<Item = &Command> {
+        self.0.iter().map(|asked| &asked.command)
+    }
+
+    /// What the run is about to be, as a word for the header.
+    pub fn run_word(&self, snapshot: &Snapshot) -> Option<&'static str> {
+        self.commands().rev().filter(|command| !shows(command, snapshot)).find_map(|command| match command {
+            Command::Pause | Command::HardPause => Some("pausing"),
+            Command::Resume => Some("resuming"),
+            Command::Drain => Some("draining"),
+            Command::Stop => Some("stopping"),
+            _ => None,
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Whether the snapshot is as the command wants it.
+fn shows(command: &Command, snapshot: &Snapshot) -> bool {
+    let state = &snapshot.state;
+    match command {
+        Command::Pause => matches!(state, RunState::Pausing | RunState::Paused) || state.is_over(),
+        Command::HardPause => matches!(state, RunState::Paused) || state.is_over(),
+        Command::Resume => !matches!(state, RunState::Pausing | RunState::Paused),
+        Command::Drain => matches!(state, RunState::Draining) || state.is_over(),
+        Command::Stop => state.is_over(),
+        Command::SetKey { key, on } => snapshot
+            .keys
+            .iter()
+            .find(|view| view.name == *key)
+            .is_none_or(|view| *on != matches!(view.condition, Condition::Off { .. })),
+        Command::SetModel { model, on } => {
+            snapshot.models.iter().find(|view| view.name == *model).is_none_or(|view| view.on == *on)
+        }
+        Command::SetRoute { key, model, on } => snapshot
+            .routes
+            .iter()
+            .find(|view| view.key == *key && view.model == *model)
+            .is_none_or(|view| view.on == *on),
+        Command::SetStrategy { strategy } => snapshot.strategy == *strategy,
+        Command::SetOrder { order } => snapshot.order == *order,
+        Command::SetWhenLimited { when_limited } => snapshot.when_limited == *when_limited,
+        Command::SetOnExhausted { on_exhausted } => snapshot.on_exhausted == *on_exhausted,
+        Command::SetInFlight { in_flight } => snapshot.in_flight_cap == *in_flight,
+        Command::SetBudget { max_usd } => snapshot.spend.budget == *max_usd,
+        Command::Replay { .. } | Command::ClearCooldowns { .. } => true,
+    }
+}

@@ -1,0 +1,83 @@
+//! Short words about what was just done; errors stay until they are dismissed.
+
+use std::{collections::VecDeque, time::Duration};
+
+const SHOWN: usize = 3;
+const LIFETIME: Duration = Duration::from_secs(6);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ToastLevel {
+    Done,
+    Refused,
+    /// Stays until dismissed.
+    Trouble,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Toast {
+    pub words: String,
+    pub level: ToastLevel,
+    pub at: Duration,
+}
+
+/// The newest few, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Toasts(VecDeque<Toast>);
+
+impl Toasts {
+    pub fn push(&mut self, words: impl Into<String>, level: ToastLevel, at: Duration) {
+        let words = words.into();
+        self.0.retain(|toast| toast.words != words);
+        self.0.push_back(Toast { words, level, at });
+        while self.0.len() > SHOWN {
+            self.0.pop_front();
+        }
+    }
+
+    /// Whether any went.
+    pub fn expire(&mut self, now: Duration) -> bool {
+        let before = self.0.len();
+        self.0.retain(|toast| toast.level == ToastLevel::Trouble || now.saturating_sub(toast.at) < LIFETIME);
+        self.0.len() < before
+    }
+
+    /// Drops all of them; whether there were any.
+    pub fn dismiss(&mut self) -> bool {
+        !std::mem::take(&mut self.0).is_empty()
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Toast> + ExactSizeIterator {
+        self.0.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toasts_go_by_themselves_but_trouble_stays() {
+        let at = Duration::from_secs;
+        let mut toasts = Toasts::default();
+        toasts.push("alice is off", ToastLevel::Done, at(0));
+        toasts.push("the run has ended", ToastLevel::Trouble, at(0));
+        assert!(!toasts.expire(at(5)));
+        assert!(toasts.expire(at(6)));
+        assert_eq!(toasts.iter().map(|toast| toast.words.as_str()).collect::<Vec<_>>(), ["the run has ended"]);
+        assert!(toasts.dismiss());
+        assert!(!toasts.dismiss());
+    }
+
+    #[test]
+    fn at_most_three_and_never_twice_the_same() {
+        let mut toasts = Toasts::default();
+        for words in ["a", "b", "b", "c", "d"] {
+            toasts.push(words, ToastLevel::Refused, Duration::ZERO);
+        }
+        assert_eq!(toasts.iter().map(|toast| toast.words.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
+    }
+}

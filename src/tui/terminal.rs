@@ -1,0 +1,172 @@
+//! The real terminal: taken, drawn on, and always given back.
+
+use std::{
+    fmt,
+    io::{self, BufWriter, Stdout, Write as _},
+};
+
+use crossterm::{
+    Command, cursor,
+    event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
+    execute, queue,
+    terminal::{
+        BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, SetTitle,
+        disable_raw_mode, enable_raw_mode,
+    },
+};
+use futures_util::Stream;
+use ratatui::{Terminal as Canvas, backend::CrosstermBackend};
+use tokio::sync::mpsc;
+
+use super::{
+    Options, draw,
+    event_loop::{Screen, Signal},
+    state::State,
+    text::one_line,
+};
+use crate::domain::Snapshot;
+
+/// A frame is written in one go.
+const BUFFER: usize = 64 * 1024;
+
+/// The terminal while it is ours; dropping it gives it back.
+pub struct Terminal {
+    canvas: Canvas<CrosstermBackend<BufWriter<Stdout>>>,
+    mouse: bool,
+    notify: bool,
+    taken: bool,
+}
+
+impl Terminal {
+    pub fn enter(options: &Options) -> io::Result<Self> {
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, io::stdout()));
+        let mut terminal =
+            Self { canvas: Canvas::new(backend)?, mouse: options.mouse, notify: options.notify, taken: false };
+        terminal.take()?;
+        Ok(terminal)
+    }
+
+    fn take(&mut self) -> io::Result<()> {
+        self.taken = true;
+        enable_raw_mode()?;
+        execute!(io::stdout(), PushTitle, EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
+        if self.mouse {
+            execute!(io::stdout(), EnableMouseCapture)?;
+        }
+        self.canvas.clear()
+    }
+
+    /// Every step is tried, whatever becomes of the others: a terminal that is gone can't be restored, and
+    /// one that isn't must be.
+    fn give_back(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.taken) {
+            return Ok(());
+        }
+        let mouse = if self.mouse { execute!(io::stdout(), DisableMouseCapture) } else { Ok(()) };
+        let screen = execute!(io::stdout(), DisableBracketedPaste, LeaveAlternateScreen, cursor::Show, PopTitle);
+        let raw = disable_raw_mode();
+        mouse.and(screen).and(raw)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // A frame left in the buffer is dropped with it rather than written over the shell.
+        let _ = self.give_back();
+    }
+}
+
+impl Screen for Terminal {
+    fn draw(&mut self, state: &State, snapshot: &Snapshot) -> io::Result<()> {
+        // Ended even when drawing fails, or the terminal would wait for the end of a frame.
+        queue!(self.canvas.backend_mut(), BeginSynchronizedUpdate)?;
+        let drawn = self.canvas.draw(|frame| draw(frame, state, snapshot)).map(|_| ());
+        let ended = execute!(self.canvas.backend_mut(), EndSynchronizedUpdate);
+        drawn.and(ended)
+    }
+
+    fn repaint(&mut self) -> io::Result<()> {
+        self.canvas.clear()
+    }
+
+    fn suspend(&mut self) -> io::Result<()> {
+        self.give_back()?;
+        stop_this_job()?;
+        self.take()
+    }
+
+    fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
+        self.mouse = on;
+        if on { execute!(io::stdout(), EnableMouseCapture) } else { execute!(io::stdout(), DisableMouseCapture) }
+    }
+
+    fn set_title(&mut self, title: &str) -> io::Result<()> {
+        execute!(io::stdout(), SetTitle(one_line(title)))
+    }
+
+    fn notify(&mut self, words: &str) -> io::Result<()> {
+        if !self.notify {
+            return Ok(());
+        }
+        // Terminals that know OSC 9 show a notification; all ring the bell.
+        let mut out = io::stdout().lock();
+        write!(out, "\x1b]9;{}\x1b\\\x07", one_line(words))?;
+        out.flush()
+    }
+}
+
+/// As the terminal does for Ctrl-Z: the whole foreground job stops, wrappers included. Returns when it is
+/// continued.
+fn stop_this_job() -> io::Result<()> {
+    use nix::{
+        sys::signal::{Signal, kill},
+        unistd::Pid,
+    };
+    kill(Pid::from_raw(0), Signal::SIGTSTP).map_err(io::Error::from)
+}
+
+/// Terminate, interrupt and hang-up, as long as the stream is held.
+pub fn signals() -> io::Result<impl Stream<Item = Signal>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (sender, receiver) = mpsc::channel(4);
+    for (kind, meaning) in [
+        (SignalKind::terminate(), Signal::Terminate),
+        (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::hangup(), Signal::HangUp),
+    ] {
+        let mut arrivals = signal(kind)?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = sender.closed() => return,
+                    arrived = arrivals.recv() => {
+                        if arrived.is_none() || sender.send(meaning).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+    }
+    Ok(futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let signal = receiver.recv().await?;
+        Some((signal, receiver))
+    }))
+}
+
+/// xterm's title stack: the shell's title comes back with [`PopTitle`].
+struct PushTitle;
+struct PopTitle;
+
+impl Command for PushTitle {
+    fn write_ansi(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        f.write_str("\x1b[22;0t")
+    }
+}
+
+impl Command for PopTitle {
+    fn write_ansi(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        f.write_str("\x1b[23;0t")
+    }
+}

@@ -1,0 +1,125 @@
+//! Text on the screen: neutralised, and measured in columns rather than characters.
+//!
+//! Everything that comes from outside (answers, file names, providers' words, aliases) passes through
+//! [`one_line`] or [`wrap`] on its way to the screen.
+
+use std::borrow::Cow;
+
+use unicode_segmentation::UnicodeSegmentation as _;
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::domain::plain_text::neutralise;
+
+const TAB: &str = "    ";
+
+/// Columns that `text` takes.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// Text from outside as one safe line: line breaks and tabs become spaces, other controls are made visible.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\n', '\r', '\t']) {
+        return neutralise(text);
+    }
+    let spaced: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Cow::Owned(neutralise(&spaced).into_owned())
+}
+
+/// `text` cut to `columns`, with `ellipsis` where something was cut. Never splits a wide character.
+pub fn fit<'a>(text: &'a str, columns: usize, ellipsis: &str) -> Cow<'a, str> {
+    if text.width() <= columns {
+        return Cow::Borrowed(text);
+    }
+    let room = columns.saturating_sub(ellipsis.width());
+    let mut cut = prefix(text, room).to_owned();
+    if room > 0 || columns >= ellipsis.width() {
+        cut.push_str(ellipsis);
+    }
+    Cow::Owned(cut)
+}
+
+/// The longest beginning of `text` that is at most `columns` wide.
+pub fn prefix(text: &str, columns: usize) -> &str {
+    let mut used = 0;
+    for (at, grapheme) in text.grapheme_indices(true) {
+        used += grapheme.width();
+        if used > columns {
+            return &text[..at];
+        }
+    }
+    text
+}
+
+/// Text from outside as safe lines of at most `columns`, broken at spaces where there are any.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(4);
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let line = line.replace('\t', TAB);
+        wrap_line(&neutralise(&line), columns, &mut lines);
+    }
+    lines
+}
+
+fn wrap_line(line: &str, columns: usize, lines: &mut Vec<String>) {
+    let mut rest = line.trim_end();
+    if rest.is_empty() {
+        lines.push(String::new());
+    }
+    while !rest.is_empty() {
+        let most = prefix(rest, columns);
+        if most.len() == rest.len() {
+            lines.push(rest.to_owned());
+            return;
+        }
+        // A grapheme wider than the whole column still has to go somewhere.
+        let most = if most.is_empty() { rest.graphemes(true).next().unwrap_or(rest) } else { most };
+        let broken_at_space = rest[most.len()..].starts_with(' ');
+        let end = match most.rfind(' ') {
+            Some(space) if !broken_at_space && most[..space].trim_start() != "" => space,
+            _ => most.len(),
+        };
+        lines.push(rest[..end].trim_end().to_owned());
+        rest = rest[end..].trim_start();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cutting_never_splits_wide_characters() {
+        let cases = [
+            ("plain", 5, "plain"),
+            ("plain text", 6, "plain…"),
+            ("日本語テキスト", 7, "日本語…"),
+            ("日本語テキスト", 6, "日本…"),
+            ("ab", 0, ""),
+            ("ab", 1, "…"),
+            ("🏴‍☠️ flag", 4, "🏴‍☠️ …"),
+        ];
+        for (text, columns, want) in cases {
+            let cut = fit(text, columns, "…");
+            assert_eq!(cut, want);
+            assert!(width(&cut) <= columns);
+        }
+    }
+
+    #[test]
+    fn one_line_is_one_safe_line() {
+        assert_eq!(one_line("a\r\n\tb\x1b[1mc"), "a b␛[1mc");
+        assert!(matches!(one_line("plain"), Cow::Borrowed("plain")));
+    }
+
+    #[test]
+    fn lines_break_at_spaces_and_long_words_break_anywhere() {
+        assert_eq!(wrap("the quick brown fox", 10), ["the quick", "brown fox"]);
+        assert_eq!(wrap("one\n\ntwo", 10), ["one", "", "two"]);
+        assert_eq!(wrap("abcdefghijkl", 5), ["abcde", "fghij", "kl"]);
+        assert_eq!(wrap("日本語テキスト", 6), ["日本語", "テキス", "ト"]);
+        assert_eq!(wrap("  indented words here", 12), ["  indented", "words here"]);
+        assert_eq!(wrap("a\tb\x1bc", 20), ["a    b␛c"]);
+    }
+}

@@ -1,0 +1,354 @@
+//! Colours by what they mean. Panes ask for a role; which colour that is, and whether there is one, is here.
+//!
+//! Colour is never the only signal: every state has a glyph and a word too, so that the mono theme loses
+//! nothing. Mono uses no colour at all, because crossterm 0.29 under `NO_COLOR` turns each colour change into
+//! a full reset, which would take bold and reverse away with it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use ratatui::style::{Color, Modifier, Style};
+use serde::Deserialize;
+
+use crate::domain::{ItemState, event::Level, snapshot::Condition, snapshot::RunState};
+
+/// What a piece of the screen means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    Text,
+    Muted,
+    Title,
+    Border,
+    Focus,
+    Selection,
+    Ok,
+    Warn,
+    Bad,
+    Cooling,
+    Exhausted,
+    Disabled,
+    You,
+    /// The filled part of a bar.
+    Bar,
+    /// The rest of it.
+    Track,
+    /// The name of a key on the keyboard.
+    Key,
+}
+
+/// What the terminal can show.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Depth {
+    Mono,
+    Ansi16,
+    Ansi256,
+    True,
+}
+
+impl Depth {
+    /// From the environment, as terminals announce themselves. `NO_COLOR` wins over everything.
+    pub fn detect(environment: impl Fn(&str) -> Option<String>) -> Self {
+        let word = |name: &str| environment(name).unwrap_or_default().to_ascii_lowercase();
+        let (term, colorterm) = (word("TERM"), word("COLORTERM"));
+        if !word("NO_COLOR").is_empty() || term == "dumb" {
+            Self::Mono
+        } else if colorterm.contains("truecolor") || colorterm.contains("24bit") || term.contains("direct") {
+            Self::True
+        } else if term.contains("256") || term.contains("kitty") || term.contains("alacritty") {
+            Self::Ansi256
+        } else {
+            Self::Ansi16
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Theme {
+    roles: Roles<Style>,
+}
+
+/// One value for each role, named as in a theme file.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Roles<T> {
+    text: T,
+    muted: T,
+    title: T,
+    border: T,
+    focus: T,
+    selection: T,
+    ok: T,
+    warn: T,
+    bad: T,
+    cooling: T,
+    exhausted: T,
+    disabled: T,
+    you: T,
+    bar: T,
+    track: T,
+    key: T,
+}
+
+impl<T> Roles<T> {
+    fn map<U>(&self, with: impl Fn(&T) -> U) -> Roles<U> {
+        Roles {
+            text: with(&self.text),
+            muted: with(&self.muted),
+            title: with(&self.title),
+            border: with(&self.border),
+            focus: with(&self.focus),
+            selection: with(&self.selection),
+            ok: with(&self.ok),
+            warn: with(&self.warn),
+            bad: with(&self.bad),
+            cooling: with(&self.cooling),
+            exhausted: with(&self.exhausted),
+            disabled: with(&self.disabled),
+            you: with(&self.you),
+            bar: with(&self.bar),
+            track: with(&self.track),
+            key: with(&self.key),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThemeFile {
+    roles: Roles<Look>,
+}
+
+/// How a role looks, as a theme file says it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Look {
+    fg: Option<Hue>,
+    bg: Option<Hue>,
+    fg16: Option<Hue>,
+    bg16: Option<Hue>,
+    bold: bool,
+    dim: bool,
+    italic: bool,
+    underlined: bool,
+    reversed: bool,
+}
+
+/// A colour as ratatui spells it: `#rrggbb`, `lightcyan`, or an index.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Hue(Color);
+
+impl TryFrom<String> for Hue {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+            .map(Self)
+            .map_err(|_| format!("`{name}` is no colour: use \"#rrggbb\" or a name like \"lightcyan\""))
+    }
+}
+
+const BUILT_IN: [(&str, &str); 3] = [
+    ("okabe-ito", include_str!("../../assets/themes/okabe-ito.toml")),
+    ("light", include_str!("../../assets/themes/light.toml")),
+    ("mono", include_str!("../../assets/themes/mono.toml")),
+];
+
+impl Theme {
+    /// A built-in theme by its name, or else a theme file. Without a name: the default. At depth mono it is
+    /// the mono theme, whatever was asked for.
+    ///
+    /// # Errors
+    /// Where there is no such theme, or its file is not understood.
+    pub fn load(name: Option<&str>, depth: Depth) -> anyhow::Result<Self> {
+        let name = if depth == Depth::Mono { "mono" } else { name.unwrap_or(BUILT_IN[0].0) };
+        if let Some((_, source)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+            return Self::parse(source, depth).with_context(|| format!("the built-in theme {name} is broken"));
+        }
+        let path = Path::new(name);
+        if !path.exists() {
+            let names = BUILT_IN.map(|(name, _)| name).join(", ");
+            bail!("there is no theme {name}: use {names}, or the path of a theme file");
+        }
+        let source = std::fs::read_to_string(path).with_context(|| format!("can't read the theme {name}"))?;
+        Self::parse(&source, depth).with_context(|| format!("the theme {name} is not understood"))
+    }
+
+    fn parse(source: &str, depth: Depth) -> anyhow::Result<Self> {
+        let file: ThemeFile = toml::from_str(source)?;
+        Ok(Self { roles: file.roles.map(|look| look.style(depth)) })
+    }
+
+    pub const fn style(&self, role: Role) -> Style {
+        match role {
+            Role::Text => self.roles.text,
+            Role::Muted => self.roles.muted,
+            Role::Title => self.roles.title,
+            Role::Border => self.roles.border,
+            Role::Focus => self.roles.focus,
+            Role::Selection => self.roles.selection,
+            Role::Ok => self.roles.ok,
+            Role::Warn => self.roles.warn,
+            Role::Bad => self.roles.bad,
+            Role::Cooling => self.roles.cooling,
+            Role::Exhausted => self.roles.exhausted,
+            Role::Disabled => self.roles.disabled,
+            Role::You => self.roles.you,
+            Role::Bar => self.roles.bar,
+            Role::Track => self.roles.track,
+            Role::Key => self.roles.key,
+        }
+    }
+}
+
+impl Look {
+    fn style(&self, depth: Depth) -> Style {
+        let mut style = Style::new();
+        style.fg = colour(self.fg, self.fg16, depth);
+        style.bg = colour(self.bg, self.bg16, depth);
+        let modifiers = [
+            (self.bold, Modifier::BOLD),
+            (self.dim, Modifier::DIM),
+            (self.italic, Modifier::ITALIC),
+            (self.underlined, Modifier::UNDERLINED),
+            (self.reversed, Modifier::REVERSED),
+        ];
+        for (_, modifier) in modifiers.into_iter().filter(|(on, _)| *on) {
+            style = style.add_modifier(modifier);
+        }
+        style
+    }
+}
+
+fn colour(full: Option<Hue>, stand_in: Option<Hue>, depth: Depth) -> Option<Color> {
+    match depth {
+        Depth::Mono => None,
+        Depth::Ansi16 => stand_in.map(|hue| hue.0),
+        Depth::Ansi256 => full.map(|hue| nearest_of_256(hue.0)),
+        Depth::True => full.map(|hue| hue.0),
+    }
+}
+
+/// The nearest entry of xterm's colour cube or grey ramp.
+fn nearest_of_256(colour: Color) -> Color {
+    const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+    let Color::Rgb(red, green, blue) = colour else { return colour };
+    let distance = |(r, g, b): (u8, u8, u8)| {
+        let square = |a: u8, b: u8| u32::from(a.abs_diff(b)).pow(2);
+        square(red, r) + square(green, g) + square(blue, b)
+    };
+    let step = |value: u8| (0..6_u8).min_by_key(|&at| STEPS[usize::from(at)].abs_diff(value)).unwrap_or_default();
+    let at = (step(red), step(green), step(blue));
+    let cube = (STEPS[usize::from(at.0)], STEPS[usize::from(at.1)], STEPS[usize::from(at.2)]);
+    let level = |at: u8| 8 + 10 * at;
+    let grey = (0..24_u8).min_by_key(|&at| distance((level(at), level(at), level(at)))).unwrap_or_default();
+    if distance(cube) <= distance((level(grey), level(grey), level(grey))) {
+        Color::Indexed(16 + 36 * at.0 + 6 * at.1 + at.2)
+    } else {
+        Color::Indexed(232 + grey)
+    }
+}
+
+// What the domain's states mean in roles.
+
+impl From<&Condition> for Role {
+    fn from(condition: &Condition) -> Self {
+        match condition {
+            Condition::Ready => Self::Ok,
+            Condition::Full { .. } | Condition::Cooling { .. } => Self::Cooling,
+            Condition::Exhausted { .. } => Self::Exhausted,
+            Condition::Broken { .. } => Self::Warn,
+            Condition::Disabled { .. } => Self::Bad,
+            Condition::Off { .. } => Self::Disabled,
+        }
+    }
+}
+
+impl From<&RunState> for Role {
+    fn from(state: &RunState) -> Self {
+        match state {
+            RunState::Running | RunState::Finished => Self::Ok,
+            RunState::Waiting { .. } => Self::Cooling,
+            RunState::Pausing | RunState::Paused | RunState::Draining => Self::You,
+            RunState::Held { .. } => Self::Bad,
+            RunState::Stopped { .. } => Self::Warn,
+        }
+    }
+}
+
+impl From<ItemState> for Role {
+    fn from(state: ItemState) -> Self {
+        match state {
+            ItemState::Waiting => Self::Cooling,
+            ItemState::InFlight => Self::Focus,
+            ItemState::Done => Self::Ok,
+            ItemState::Failed => Self::Bad,
+        }
+    }
+}
+
+impl From<Level> for Role {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Info => Self::Muted,
+            Level::You => Self::You,
+            Level::Warn => Self::Warn,
+            Level::Alarm => Self::Bad,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_terminal_says_how_many_colours_it_has() {
+        let cases: [(&[(&str, &str)], Depth); 6] = [
+            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], Depth::True),
+            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")], Depth::Mono),
+            (&[("TERM", "xterm-256color"), ("NO_COLOR", "")], Depth::Ansi256),
+            (&[("TERM", "tmux-256color")], Depth::Ansi256),
+            (&[("TERM", "linux")], Depth::Ansi16),
+            (&[("TERM", "dumb")], Depth::Mono),
+        ];
+        for (environment, want) in cases {
+            let lookup = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned());
+            assert_eq!(Depth::detect(lookup), want, "{environment:?}");
+        }
+    }
+
+    #[test]
+    fn every_built_in_theme_loads_at_every_depth() {
+        for (name, _) in BUILT_IN {
+            for depth in [Depth::Mono, Depth::Ansi16, Depth::Ansi256, Depth::True] {
+                Theme::load(Some(name), depth).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_lesser_terminal_gets_only_colours_it_has() {
+        let bad = |depth| Theme::load(None, depth).unwrap().style(Role::Bad).fg;
+        assert_eq!(bad(Depth::True), Some(Color::Rgb(0xd5, 0x5e, 0x00)));
+        assert_eq!(bad(Depth::Ansi256), Some(Color::Indexed(166)));
+        assert_eq!(bad(Depth::Ansi16), Some(Color::LightRed));
+        assert_eq!(bad(Depth::Mono), None);
+    }
+
+    #[test]
+    fn greys_are_taken_from_the_ramp() {
+        assert_eq!(nearest_of_256(Color::Rgb(0x8a, 0x8a, 0x8a)), Color::Indexed(245));
+        assert_eq!(nearest_of_256(Color::Rgb(255, 255, 255)), Color::Indexed(231));
+    }
+
+    #[test]
+    fn a_wrong_theme_is_named() {
+        let error = Theme::load(Some("solarised"), Depth::True).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no theme solarised: use okabe-ito, light, mono, or the path of a theme file"
+        );
+        assert!(Theme::parse("[roles]\ntext = {}\n", Depth::True).is_err());
+    }
+}

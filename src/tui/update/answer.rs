@@ -1,0 +1,49 @@
+//! Answers coming back: of the engine to commands, and of the run's database to questions.
+
+use super::Effect;
+use crate::{
+    domain::{Command, Page, Query, Snapshot},
+    tui::{
+        Exit,
+        state::{Leaving, State, ToastLevel, Wanted},
+    },
+};
+
+pub(super) fn replied(state: &mut State, command: &Command, reply: Result<String, String>) -> Vec<Effect> {
+    state.pending.replied(command, reply.is_ok(), state.ui);
+    let accepted = reply.is_ok();
+    match reply {
+        Ok(words) => state.toasts.push(words, ToastLevel::Done, state.ui),
+        Err(words) => state.toasts.push(words, ToastLevel::Trouble, state.ui),
+    }
+    match (command, state.leaving) {
+        // The engine knows, or is no longer there to be told: nothing more to wait for.
+        (Command::Stop, Some(Leaving::Stopping { .. })) => vec![Effect::Leave(Exit::StopNow)],
+        (Command::Drain, Some(Leaving::Draining)) if !accepted => {
+            state.leaving = None;
+            Vec::new()
+        }
+        (Command::Replay { .. }, _) => {
+            state.items.distrust();
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn answered(
+    state: &mut State,
+    snapshot: &Snapshot,
+    wanted: Wanted,
+    page: Result<Page, String>,
+) -> Vec<Effect> {
+    match wanted.query {
+        Query::Items { filter, offset, .. } => state.items.answered(filter, offset, wanted.stamp, page),
+        Query::Item { seq } => {
+            if let Some(detail) = &mut state.detail {
+                detail.answered(seq, &snapshot.totals, page);
+            }
+        }
+    }
+    Vec::new()
+}

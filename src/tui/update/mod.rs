@@ -1,0 +1,365 @@
+//! What happens when something happens: `update(state, snapshot, message) -> effects`. No I/O, no clock.
+
+mod announce;
+mod answer;
+mod command_line;
+mod dialog;
+mod mouse;
+mod moving;
+mod orders;
+
+use crossterm::event::{KeyEvent, MouseEvent};
+use ratatui::layout::Size;
+
+use super::{
+    Exit,
+    action::{Action, LogAction},
+    keymap::{self, Chord},
+    pane::Pane,
+    state::{Confirm, Detail, Leaving, Line, Overlay, Reading, State, ToastLevel, Wanted},
+};
+use crate::domain::{Command, EventKind, ItemState, Page, ReplayFilter, Snapshot};
+
+pub use command_line::{Completion, completions};
+pub use dialog::{Choice, choices};
+pub use orders::{order, refusal};
+
+/// Everything that can happen to the screen.
+#[derive(Debug)]
+pub enum Message {
+    Key(KeyEvent),
+    Mouse(MouseEvent),
+    Pasted(String),
+    Resized(Size),
+    /// From a signal, or a test.
+    Act(Action),
+    /// There is a newer snapshot (the one that comes with this message).
+    Published,
+    /// Nobody will publish any more.
+    Gone,
+    /// Time has passed: [`State::now`] and [`State::ui`] say which.
+    Tick,
+    /// The engine's word on a command.
+    Replied {
+        command: Command,
+        reply: Result<String, String>,
+    },
+    /// The answer to what was wanted.
+    Answered {
+        wanted: Wanted,
+        page: Result<Page, String>,
+    },
+}
+
+/// What the loop is to do about it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    Send(Command),
+    Leave(Exit),
+    Suspend,
+    Repaint,
+    CaptureMouse(bool),
+    SetTitle(String),
+    /// Bell and notification.
+    Notify(String),
+}
+
+pub fn update(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect> {
+    let mut effects = take(state, snapshot, message);
+    state.toasts.expire(state.ui);
+    state.pending.settle(snapshot, state.ui);
+    effects.extend(give_up_waiting(state));
+    effects
+}
+
+fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect> {
+    match message {
+        Message::Key(key) => press(state, snapshot, key),
+        Message::Mouse(event) => mouse::update(state, snapshot, event),
+        Message::Pasted(text) => dialog::paste(state, &text),
+        Message::Resized(size) => {
+            state.size = size;
+            Vec::new()
+        }
+        Message::Act(action) => act(state, snapshot, action),
+        Message::Published => published(state, snapshot),
+        Message::Gone => {
+            state.gone = true;
+            state.toasts.dismiss();
+            leave_if_over(state, snapshot)
+        }
+        Message::Tick => Vec::new(),
+        Message::Replied { command, reply } => answer::replied(state, &command, reply),
+        Message::Answered { wanted, page } => answer::answered(state, snapshot, wanted, page),
+    }
+}
+
+fn press(state: &mut State, snapshot: &Snapshot, key: KeyEvent) -> Vec<Effect> {
+    let chord = Chord::from(key);
+    match keymap::lookup(&state.contexts(), chord) {
+        Some(action) => act(state, snapshot, action),
+        None => dialog::type_key(state, chord),
+    }
+}
+
+/// Does `action`, whichever way it was asked for.
+pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec<Effect> {
+    if state.read_only && action.changes_run() {
+        state.toasts.push("this screen is read-only", ToastLevel::Refused, state.ui);
+        return Vec::new();
+    }
+    if action != Action::Interrupt
+        && let Some(effects) = dialog::act(state, snapshot, action)
+    {
+        return effects;
+    }
+    match action {
+        Action::Up
+        | Action::Down
+        | Action::Left
+        | Action::Right
+        | Action::PageUp
+        | Action::PageDown
+        | Action::Top
+        | Action::Bottom => moving::update(state, snapshot, action),
+        Action::NextPane => moving::cycle_pane(state, true),
+        Action::PreviousPane => moving::cycle_pane(state, false),
+        Action::Focus(pane) => moving::focus(state, pane),
+        Action::Zoom => state.zoomed = !state.zoomed,
+        Action::Open => open(state, snapshot),
+        Action::Back => back(state),
+        Action::Why => why(state, snapshot),
+        Action::Filter => {
+            moving::focus(state, Pane::Items);
+            state.overlay = Some(Overlay::Filter { before: (state.items.show, state.items.text.clone()) });
+        }
+        Action::NextFilter => next_filter(state),
+        Action::Help => state.overlay = Some(Overlay::Help(Reading::default())),
+        Action::CommandLine => state.overlay = Some(Overlay::CommandLine(Line::default())),
+        Action::Strategy => {
+            let selected = choices(snapshot).iter().position(|choice| choice.chosen).unwrap_or(0);
+            state.overlay = Some(Overlay::Menu { selected });
+        }
+        Action::Redraw => return vec![Effect::Repaint],
+        Action::Suspend => return vec![Effect::Suspend],
+        Action::Mouse => {
+            state.mouse = !state.mouse;
+            let words = if state.mouse { "the mouse is the dashboard's" } else { "the mouse is the terminal's" };
+            state.toasts.push(words, ToastLevel::Done, state.ui);
+            return vec![Effect::CaptureMouse(state.mouse)];
+        }
+        Action::HardPause | Action::ReplayAll => ask_first(state, snapshot, action),
+        Action::Toggle
+        | Action::SwitchOn
+        | Action::SwitchOff
+        | Action::ClearCooldowns
+        | Action::Pause
+        | Action::Replay
+        | Action::MoreInFlight
+        | Action::FewerInFlight => match order(action, state, snapshot) {
+            Ok(command) => return send(state, command),
+            Err(why_not) => state.toasts.push(why_not, ToastLevel::Refused, state.ui),
+        },
+        Action::Quit => return quit(state, snapshot),
+        Action::Interrupt => return interrupt(state, snapshot),
+        Action::Detach => return vec![Effect::Leave(if over(state, snapshot) { Exit::Over } else { Exit::Detach })],
+        Action::Drain => return drain(state, snapshot),
+        Action::StopNow => return stop_now(state, snapshot),
+        Action::Log(action) => log(state, action),
+        Action::Yes | Action::No => {}
+    }
+    Vec::new()
+}
+
+/// Remembers that the command is on its way, so that the screen can say so.
+fn send(state: &mut State, command: Command) -> Vec<Effect> {
+    state.pending.sent(command.clone());
+    vec![Effect::Send(command)]
+}
+
+fn over(state: &State, snapshot: &Snapshot) -> bool {
+    state.gone || snapshot.state.is_over()
+}
+
+// === Looking ===
+
+fn open(state: &mut State, snapshot: &Snapshot) {
+    let seq = match state.focus {
+        Pane::Items => state.items.selected_row().map(|row| row.seq),
+        Pane::Events => {
+            let at = state.selected(Pane::Events, snapshot);
+            snapshot.events.iter().rev().nth(at).and_then(|event| match &event.kind {
+                EventKind::Fallback { seq, .. } | EventKind::ItemFailed { seq, .. } => Some(*seq),
+                _ => None,
+            })
+        }
+        _ => None,
+    };
+    match (seq, state.focus) {
+        (Some(seq), _) => state.detail = Some(Detail::of(seq)),
+        (None, Pane::Events) => {
+            state.toasts.push("this event is about no single item", ToastLevel::Refused, state.ui);
+        }
+        (None, Pane::Items) => {}
+        (None, _) => state.zoomed = !state.zoomed,
+    }
+}
+
+/// Closes the nearest thing that can be closed. Never quits.
+fn back(state: &mut State) {
+    if state.detail.take().is_some() {
+        return;
+    }
+    if state.toasts.dismiss() {
+        return;
+    }
+    if state.focus == Pane::Items && !state.items.text.is_empty() {
+        let show = state.items.show;
+        state.items.refilter(show, String::new());
+    } else if let Some(pane) = state.whole_body() {
+        state.zoomed = false;
+        if state.whole_body() == Some(pane) {
+            moving::focus(state, Pane::Keys);
+        }
+    } else if state.focus == Pane::Events {
+        state.selection.event = None;
+    }
+}
+
+fn why(state: &mut State, snapshot: &Snapshot) {
+    match state.subject(snapshot) {
+        Some(subject) => state.overlay = Some(Overlay::Why { subject, reading: Reading::default() }),
+        None => {
+            let words = "select a key, model, route or cooldown first";
+            state.toasts.push(words, ToastLevel::Refused, state.ui);
+        }
+    }
+}
+
+/// The lists of the items pane, in the order in which they are walked.
+pub const LISTS: [Option<ItemState>; 5] =
+    [Some(ItemState::Failed), Some(ItemState::Waiting), Some(ItemState::InFlight), Some(ItemState::Done), None];
+
+fn next_filter(state: &mut State) {
+    let at = LISTS.iter().position(|list| *list == state.items.show).unwrap_or(0);
+    let text = state.items.text.clone();
+    state.items.refilter(LISTS[(at + 1) % LISTS.len()], text);
+}
+
+fn log(state: &State, action: LogAction) {
+    use tui_logger::TuiWidgetEvent as Event;
+    state.log.transition(match action {
+        LogAction::HideSelector => Event::HideKey,
+        LogAction::FocusTarget => Event::FocusKey,
+        LogAction::HideOff => Event::SpaceKey,
+        LogAction::ShowLess => Event::LeftKey,
+        LogAction::ShowMore => Event::RightKey,
+        LogAction::CaptureLess => Event::MinusKey,
+        LogAction::CaptureMore => Event::PlusKey,
+    });
+}
+
+// === Steering ===
+
+fn ask_first(state: &mut State, snapshot: &Snapshot, action: Action) {
+    if let Some(why_not) = refusal(action, state, snapshot) {
+        state.toasts.push(why_not, ToastLevel::Refused, state.ui);
+        return;
+    }
+    let (failed, flying) = (snapshot.totals.failed, snapshot.totals.in_flight);
+    let confirm = if action == Action::HardPause {
+        Confirm {
+            question: format!("Pause and abort {flying} in flight?"),
+            consequence:
+                "Those calls may have been billed; their items are sent again later. (p pauses without aborting.)"
+                    .to_owned(),
+            command: Command::HardPause,
+        }
+    } else {
+        Confirm {
+            question: format!("Replay all {failed} failed {}?", if failed == 1 { "item" } else { "items" }),
+            consequence: "Each is sent again, and costs again.".to_owned(),
+            command: Command::Replay { filter: ReplayFilter::default() },
+        }
+    };
+    state.overlay = Some(Overlay::Confirm(confirm));
+}
+
+// === Leaving ===
+
+/// How long to wait for the engine's word before leaving anyway.
+const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
+fn quit(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
+    if over(state, snapshot) {
+        return vec![Effect::Leave(Exit::Over)];
+    }
+    if state.read_only {
+        return vec![Effect::Leave(Exit::Detach)];
+    }
+    state.overlay = Some(Overlay::Quit);
+    Vec::new()
+}
+
+/// Ctrl-C: first as `q`, then stops the run, then doesn't wait for the engine either.
+fn interrupt(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
+    if over(state, snapshot) || state.read_only {
+        return quit(state, snapshot);
+    }
+    match (state.leaving, &state.overlay) {
+        (Some(Leaving::Stopping { .. }), _) => vec![Effect::Leave(Exit::StopNow)],
+        (Some(Leaving::Draining), _) | (None, Some(Overlay::Quit)) => stop_now(state, snapshot),
+        (None, _) => quit(state, snapshot),
+    }
+}
+
+fn drain(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
+    state.overlay = None;
+    if over(state, snapshot) {
+        return vec![Effect::Leave(Exit::Over)];
+    }
+    state.leaving = Some(Leaving::Draining);
+    send(state, Command::Drain)
+}
+
+fn stop_now(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
+    state.overlay = None;
+    if over(state, snapshot) {
+        return vec![Effect::Leave(Exit::Over)];
+    }
+    state.leaving = Some(Leaving::Stopping { since: state.ui });
+    send(state, Command::Stop)
+}
+
+/// Leaves where that was only waiting for the run to end.
+fn leave_if_over(state: &State, snapshot: &Snapshot) -> Vec<Effect> {
+    match state.leaving {
+        Some(leaving) if over(state, snapshot) => vec![Effect::Leave(leaving.exit())],
+        _ => Vec::new(),
+    }
+}
+
+fn give_up_waiting(state: &State) -> Vec<Effect> {
+    match state.leaving {
+        Some(Leaving::Stopping { since }) if state.ui.saturating_sub(since) >= STOP_PATIENCE => {
+            vec![Effect::Leave(Exit::StopNow)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Leaving {
+    const fn exit(self) -> Exit {
+        match self {
+            Self::Draining => Exit::Drained,
+            Self::Stopping { .. } => Exit::StopNow,
+        }
+    }
+}
+
+fn published(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
+    state.history.record(snapshot);
+    let mut effects = announce::news(state, snapshot);
+    effects.extend(leave_if_over(state, snapshot));
+    effects
+}

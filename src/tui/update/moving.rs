@@ -1,0 +1,110 @@
+//! Moving about: between panes, within lists, through text.
+
+use super::super::{
+    action::Action,
+    layout::Shape,
+    pane::Pane,
+    state::{Detail, State},
+};
+use crate::{
+    domain::Snapshot,
+    tui::{panes, scene::Scene},
+};
+
+pub(super) fn focus(state: &mut State, pane: Pane) {
+    state.detail = None;
+    state.focus = pane;
+    if Shape::of(state.size).tabs().contains(&pane) {
+        state.tab = pane;
+    }
+}
+
+pub(super) fn cycle_pane(state: &mut State, forward: bool) {
+    let dashboard = Shape::of(state.size).dashboard();
+    let panes = if state.whole_body().is_some() { &Pane::ALL[..] } else { dashboard };
+    let at = panes.iter().position(|pane| *pane == state.focus).unwrap_or(0);
+    let next = if forward { at + 1 } else { at + panes.len() - 1 };
+    focus(state, panes[next % panes.len()]);
+}
+
+pub(super) fn update(state: &mut State, snapshot: &Snapshot, action: Action) {
+    if state.detail.is_some() {
+        return read_detail(state, snapshot, action);
+    }
+    let pane = state.focus;
+    if pane == Pane::Log {
+        return scroll_log(state, action);
+    }
+    let (at, last) = (state.selected(pane, snapshot), state.length(pane, snapshot).saturating_sub(1));
+    let page = state.arrangement(snapshot).list_rows(pane).max(2) - 1;
+    let to = match action {
+        Action::Up => at.saturating_sub(1),
+        Action::Down => at.saturating_add(1),
+        Action::PageUp => at.saturating_sub(page),
+        Action::PageDown => at.saturating_add(page),
+        Action::Top => 0,
+        Action::Bottom => last,
+        Action::Left | Action::Right => return sideways(state, snapshot, action == Action::Right),
+        _ => return,
+    };
+    state.select(pane, to.min(last), snapshot);
+}
+
+fn sideways(state: &mut State, snapshot: &Snapshot, right: bool) {
+    if state.focus == Pane::Routes {
+        let (at, last) = (state.selected_model(snapshot), snapshot.models.len().saturating_sub(1));
+        state.selection.route.1 = if right { (at + 1).min(last) } else { at.saturating_sub(1) };
+    }
+}
+
+fn read_detail(state: &mut State, snapshot: &Snapshot, action: Action) {
+    if matches!(action, Action::Left | Action::Right) {
+        return neighbour(state, action == Action::Right);
+    }
+    let arrangement = state.arrangement(snapshot);
+    let visible = panes::detail::visible_rows(&arrangement);
+    let Some(detail) = &state.detail else { return };
+    let scene = Scene { state, snapshot };
+    let total = panes::detail::lines(scene, detail, panes::detail::columns(arrangement.body)).len();
+    if let (Some(lines), Some(detail)) = (step(action, visible), &mut state.detail) {
+        detail.reading.scroll(lines, total, visible);
+    }
+}
+
+/// The item before or after this one in the list it was opened from.
+fn neighbour(state: &mut State, next: bool) {
+    let at = state.items.selected();
+    let to = if next { at.saturating_add(1) } else { at.saturating_sub(1) };
+    state.items.select(to);
+    if let Some(row) = state.items.selected_row() {
+        state.detail = Some(Detail::of(row.seq));
+    }
+}
+
+/// Lines that a movement is worth in a text of which `visible` lines are seen.
+pub(super) fn step(action: Action, visible: usize) -> Option<isize> {
+    let page = visible.max(2) as isize - 1;
+    match action {
+        Action::Up => Some(-1),
+        Action::Down => Some(1),
+        Action::PageUp => Some(-page),
+        Action::PageDown => Some(page),
+        Action::Top => Some(isize::MIN / 2),
+        Action::Bottom => Some(isize::MAX / 2),
+        _ => None,
+    }
+}
+
+fn scroll_log(state: &State, action: Action) {
+    use tui_logger::TuiWidgetEvent as Event;
+    let event = match action {
+        Action::Up => Event::UpKey,
+        Action::Down => Event::DownKey,
+        Action::PageUp => Event::PrevPageKey,
+        Action::PageDown => Event::NextPageKey,
+        // The end of the log is where it follows what comes.
+        Action::Bottom => Event::EscapeKey,
+        _ => return,
+    };
+    state.log.transition(event);
+}

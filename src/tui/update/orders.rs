@@ -1,0 +1,124 @@
+//! From a key press to a command: what it is about is what is selected.
+
+use crate::{
+    domain::{
+        Command, ItemState, ReplayFilter, Snapshot,
+        snapshot::{Condition, RunState},
+    },
+    tui::{
+        action::Action,
+        pane::Pane,
+        state::{State, Subject, key_behind},
+    },
+};
+
+/// The command for `action` on the selection, or why there is none.
+pub fn order(action: Action, state: &State, snapshot: &Snapshot) -> Result<Command, String> {
+    if let Some(why_not) = refusal(action, state, snapshot) {
+        return Err(why_not);
+    }
+    match action {
+        Action::Toggle => switch(None, state, snapshot),
+        Action::SwitchOn => switch(Some(true), state, snapshot),
+        Action::SwitchOff => switch(Some(false), state, snapshot),
+        Action::ClearCooldowns => clear(state, snapshot),
+        Action::Pause if is_pausing(state, snapshot) => Ok(Command::Resume),
+        Action::Pause => Ok(Command::Pause),
+        Action::HardPause => Ok(Command::HardPause),
+        Action::Replay => replay(state),
+        Action::ReplayAll => Ok(Command::Replay { filter: ReplayFilter::default() }),
+        Action::MoreInFlight => Ok(Command::SetInFlight { in_flight: in_flight(state, snapshot).saturating_add(1) }),
+        Action::FewerInFlight => {
+            let fewer = in_flight(state, snapshot).saturating_sub(1);
+            if fewer == 0 { Err(PAUSE_INSTEAD.to_owned()) } else { Ok(Command::SetInFlight { in_flight: fewer }) }
+        }
+        _ => Err(format!("{} is no command", action.sentence())),
+    }
+}
+
+const PAUSE_INSTEAD: &str = "one in flight is the least; p pauses";
+
+/// Why `action` makes no sense now, whatever is selected. The footer dims what is refused.
+pub fn refusal(action: Action, state: &State, snapshot: &Snapshot) -> Option<String> {
+    let over = state.gone || snapshot.state.is_over();
+    match action {
+        Action::ReplayAll if snapshot.totals.failed == 0 => Some("no item has failed".to_owned()),
+        Action::Pause | Action::HardPause | Action::MoreInFlight | Action::FewerInFlight | Action::Drain if over => {
+            Some("the run is over".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn switch(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Command, String> {
+    match state.subject(snapshot) {
+        Some(Subject::Key(key)) => {
+            let view = snapshot.keys.iter().find(|view| view.name == key);
+            // A key that is dead comes back by the operator's word only, so switching it means on.
+            let is_on =
+                view.is_some_and(|view| !matches!(view.condition, Condition::Off { .. } | Condition::Disabled { .. }));
+            let on = on.unwrap_or_else(|| !asked_key(&key, state).unwrap_or(is_on));
+            Ok(Command::SetKey { key, on })
+        }
+        Some(Subject::Model(model)) => {
+            let is_on = snapshot.models.iter().any(|view| view.name == model && view.on);
+            let on = on.unwrap_or(!is_on);
+            Ok(Command::SetModel { model, on })
+        }
+        Some(Subject::Route { key, model }) => {
+            let is_on = snapshot.routes.iter().find(|view| view.key == key && view.model == model).map(|view| view.on);
+            let Some(is_on) = is_on else { return Err(format!("there is no route {model}@{key}")) };
+            let on = on.unwrap_or(!is_on);
+            Ok(Command::SetRoute { key, model, on })
+        }
+        Some(Subject::Cooldown(_)) | None => Err("select a key, model or route first (panes 1, 3, 6)".to_owned()),
+    }
+}
+
+/// What was last asked for a key and isn't confirmed yet: pressing twice quickly switches off and on again.
+fn asked_key(name: &str, state: &State) -> Option<bool> {
+    state.pending.commands().rev().find_map(|command| match command {
+        Command::SetKey { key, on } if key == name => Some(*on),
+        _ => None,
+    })
+}
+
+fn clear(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
+    let key = match state.subject(snapshot) {
+        Some(Subject::Key(key) | Subject::Route { key, .. }) => Some(key),
+        Some(Subject::Cooldown(what)) => key_behind(&what, snapshot),
+        Some(Subject::Model(_)) | None => None,
+    };
+    let key = key.ok_or("select the key whose cooldowns are to end (pane 1 or 2)")?;
+    Ok(Command::ClearCooldowns { key })
+}
+
+fn replay(state: &State) -> Result<Command, String> {
+    let row = match &state.detail {
+        Some(detail) => detail.item().map(|item| &item.row),
+        None if state.focus == Pane::Items => state.items.selected_row(),
+        None => return Err("select a failed item first (pane 5)".to_owned()),
+    };
+    let row = row.ok_or("no item is selected")?;
+    if row.state != ItemState::Failed {
+        return Err(format!("item {} is {}; only failed items are replayed", row.id, row.state.name()));
+    }
+    Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], outcomes: Vec::new() } })
+}
+
+/// The cap as it will be once everything on its way has arrived.
+fn in_flight(state: &State, snapshot: &Snapshot) -> u32 {
+    let asked = state.pending.commands().rev().find_map(|command| match command {
+        Command::SetInFlight { in_flight } => Some(*in_flight),
+        _ => None,
+    });
+    asked.unwrap_or(snapshot.in_flight_cap)
+}
+
+fn is_pausing(state: &State, snapshot: &Snapshot) -> bool {
+    match state.pending.run_word(snapshot) {
+        Some("resuming") => false,
+        Some("pausing") => true,
+        _ => matches!(snapshot.state, RunState::Pausing | RunState::Paused),
+    }
+}

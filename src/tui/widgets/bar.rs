@@ -1,0 +1,81 @@
+//! Bars: a share of a row of cells, to the eighth of a cell where the terminal has such glyphs.
+
+use ratatui::{style::Style, text::Span};
+
+use crate::tui::glyphs::Glyphs;
+
+/// `fraction` (0 to 1) of `columns`. What isn't nothing shows something; only the whole fills the bar.
+pub fn bar(fraction: f64, columns: usize, glyphs: Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
+    let (full, rest) = cells(fraction, columns, glyphs);
+    [Span::styled(full, fill), Span::styled(rest, track)]
+}
+
+fn cells(fraction: f64, columns: usize, glyphs: Glyphs) -> (String, String) {
+    let steps = glyphs.bar_parts.len() + 1;
+    let all = columns * steps;
+    let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
+    let mut filled = (fraction * all as f64).round() as usize;
+    if fraction > 0.0 {
+        filled = filled.max(1);
+    }
+    if fraction < 1.0 {
+        filled = filled.min(all.saturating_sub(1));
+    }
+    let mut full = glyphs.bar_full.repeat(filled / steps);
+    let mut used = filled / steps;
+    if !filled.is_multiple_of(steps) {
+        full.push_str(glyphs.bar_parts[filled % steps - 1]);
+        used += 1;
+    }
+    (full, glyphs.bar_empty.repeat(columns - used.min(columns)))
+}
+
+/// The glyph for a height of `fraction` (0 to 1) in one cell; a blank for nothing.
+pub fn height(fraction: f64, glyphs: Glyphs) -> &'static str {
+    let steps = glyphs.heights.len();
+    if !fraction.is_finite() || fraction <= 0.0 {
+        return " ";
+    }
+    let step = (fraction.min(1.0) * steps as f64).ceil() as usize;
+    glyphs.heights[step.clamp(1, steps) - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_tell_nothing_something_and_all_apart() {
+        let cases = [
+            (0.0, "░░░░"),
+            (0.001, "▏░░░"),
+            (0.5, "██░░"),
+            (0.53, "██▏░"),
+            (0.999, "███▉"),
+            (1.0, "████"),
+            (7.0, "████"),
+            (f64::NAN, "░░░░"),
+        ];
+        for (fraction, want) in cases {
+            let (full, rest) = cells(fraction, 4, Glyphs::new(false));
+            assert_eq!(full + &rest, want, "{fraction}");
+        }
+    }
+
+    #[test]
+    fn ascii_bars_have_whole_cells() {
+        let ascii = |fraction| {
+            let (full, rest) = cells(fraction, 4, Glyphs::new(true));
+            full + &rest
+        };
+        assert_eq!(
+            [ascii(0.0), ascii(0.01), ascii(0.5), ascii(0.99), ascii(1.0)],
+            ["....", "#...", "##..", "###.", "####"]
+        );
+    }
+
+    #[test]
+    fn a_bar_of_no_columns_is_empty() {
+        assert_eq!(cells(0.5, 0, Glyphs::new(false)), (String::new(), String::new()));
+    }
+}

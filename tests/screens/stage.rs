@@ -1,0 +1,135 @@
+//! A dashboard without a terminal: a state, a snapshot, and what happens to them.
+
+use cascadeck::{
+    domain::{Page, Query, Snapshot},
+    tui::{
+        Effect, Message, State,
+        action::Action,
+        draw,
+        pane::Pane,
+        theme::{Depth, Theme},
+        update,
+    },
+};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use jiff::tz::TimeZone;
+use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, layout::Size};
+
+use crate::fixture;
+
+pub struct Stage {
+    pub state: State,
+    pub snapshot: Snapshot,
+    pub effects: Vec<Effect>,
+}
+
+impl Stage {
+    pub fn new(width: u16, height: u16, snapshot: Snapshot) -> Self {
+        Self::with(width, height, snapshot, Depth::True, false)
+    }
+
+    pub fn with(width: u16, height: u16, snapshot: Snapshot, depth: Depth, ascii: bool) -> Self {
+        let theme = Theme::load(None, depth).unwrap();
+        let state = State::new(theme, ascii, TimeZone::UTC, Size { width, height }, &snapshot);
+        let mut stage = Self { state, snapshot, effects: Vec::new() };
+        stage.send(Message::Published);
+        stage.answer();
+        stage.effects.clear();
+        stage
+    }
+
+    pub fn send(&mut self, message: Message) {
+        self.effects.extend(update(&mut self.state, &self.snapshot, message));
+    }
+
+    pub fn act(&mut self, action: Action) -> &mut Self {
+        self.send(Message::Act(action));
+        self.answer();
+        self
+    }
+
+    /// Presses keys: each character one, `\n` Enter, `\x1b` Esc, `\t` Tab, `\x08` Backspace.
+    pub fn press(&mut self, keys: &str) -> &mut Self {
+        for key in keys.chars() {
+            let code = match key {
+                '\n' => KeyCode::Enter,
+                '\x1b' => KeyCode::Esc,
+                '\t' => KeyCode::Tab,
+                '\x08' => KeyCode::Backspace,
+                letter => KeyCode::Char(letter),
+            };
+            self.send(Message::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+            self.answer();
+        }
+        self
+    }
+
+    pub fn ctrl(&mut self, letter: char) -> &mut Self {
+        self.send(Message::Key(KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL)));
+        self
+    }
+
+    pub fn code(&mut self, code: KeyCode) -> &mut Self {
+        self.send(Message::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+        self.answer();
+        self
+    }
+
+    pub fn focus(&mut self, pane: Pane) -> &mut Self {
+        self.act(Action::Focus(pane))
+    }
+
+    pub fn publish(&mut self, snapshot: Snapshot) -> &mut Self {
+        self.state.now = snapshot.at;
+        self.snapshot = snapshot;
+        self.send(Message::Published);
+        self
+    }
+
+    /// Answers what the screen wants to know, from the fixture's items.
+    pub fn answer(&mut self) {
+        let Some(wanted) = self.state.wanted(&self.snapshot) else { return };
+        let page = match &wanted.query {
+            Query::Items { filter, offset, limit } => {
+                let all: Vec<_> = fixture::failed_items()
+                    .into_iter()
+                    .filter(|row| filter.state.is_none_or(|state| state == row.state))
+                    .filter(|row| row.id.contains(&filter.text) || row.words.contains(&filter.text))
+                    .collect();
+                let matching = all.len() as u64;
+                let rows = all.into_iter().skip(*offset as usize).take(*limit as usize).collect();
+                Page::Items { rows, matching, offset: *offset }
+            }
+            Query::Item { seq: 342 } => Page::Item(Box::new(fixture::failed_item())),
+            Query::Item { seq: 1 } => Page::Item(Box::new(fixture::done_item())),
+            Query::Item { .. } => Page::Nothing,
+        };
+        self.send(Message::Answered { wanted, page: Ok(page) });
+    }
+
+    fn terminal(&self) -> Terminal<TestBackend> {
+        let mut terminal = Terminal::new(TestBackend::new(self.state.size.width, self.state.size.height)).unwrap();
+        terminal.draw(|frame| draw(frame, &self.state, &self.snapshot)).unwrap();
+        terminal
+    }
+
+    pub fn picture(&self) -> TestBackend {
+        self.terminal().backend().clone()
+    }
+
+    pub fn buffer(&self) -> Buffer {
+        self.terminal().backend().buffer().clone()
+    }
+
+    /// The rows of the screen as text, without trailing blanks.
+    pub fn text(&self) -> String {
+        let buffer = self.buffer();
+        let area = buffer.area;
+        (0..area.height)
+            .map(|y| {
+                let row: String = (0..area.width).map(|x| buffer[(x, y)].symbol()).collect();
+                format!("{}\n", row.trim_end())
+            })
+            .collect()
+    }
+}
