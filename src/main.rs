@@ -1,1 +1,7 @@
-fn main() {}
+//! The `cascadeck` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cascadeck::cli::main()
+}

@@ -1,1 +1,109 @@
-//! (laid out next)
+//! The commands: arguments in, exit status out. One file per command; what several share stands beside them.
+
+mod check;
+mod completions;
+mod conduct;
+mod demo;
+mod explain;
+mod export;
+mod failure;
+mod feed;
+mod options;
+mod replay;
+mod run;
+mod status;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+
+use crate::{domain::plain_text::neutralise, sim};
+
+/// Everything went as it was meant to.
+const DONE: u8 = 0;
+
+/// Run long batches of prompts and image captions through a cascade of API keys and models.
+///
+/// Only use keys you are entitled to use: quotas are counted per project, as the providers count them, and
+/// cascadeck never tries to get round them.
+#[derive(Parser, Debug)]
+#[command(version, max_term_width = 100, after_help = EXIT_STATUSES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0    all items done
+  1    something broke here
+  2    wrong usage, configuration or input
+  3    finished, some items failed
+  4    stopped with work left (quota, budget, operator): the same command resumes
+  130  interrupted: the same command resumes";
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(Box<run::RunArgs>),
+    Demo(demo::DemoArgs),
+    Check(check::CheckArgs),
+    Status(status::StatusArgs),
+    Replay(Box<replay::ReplayArgs>),
+    Export(export::ExportArgs),
+    Explain(explain::ExplainArgs),
+    Sim(sim::command::SimArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Parses the command line, does it, and says how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Run(args) => on_runtime(run::run(*args)),
+        Command::Demo(args) => on_runtime(demo::run(args)),
+        Command::Check(args) => on_runtime(check::run(args)),
+        Command::Status(args) => status::run(&args),
+        Command::Replay(args) => on_runtime(replay::run(*args)),
+        Command::Export(args) => export::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Sim(args) => {
+            on_runtime(async { sim::command::run(args).await.map(|()| DONE).map_err(Failure::Broken) })
+        }
+        Command::Completions(args) => completions::run(&args),
+    };
+    match outcome {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            // Nobody reading is no reason to fail in another way.
+            let _ = writeln!(std::io::stderr().lock(), "cascadeck: {}", shown(&failure.to_string()));
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+/// Lines stay lines; what is inside them can't move the cursor.
+fn shown(text: &str) -> String {
+    text.lines().map(neutralise).collect::<Vec<_>>().join("\n")
+}
+
+fn on_runtime(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::broken(format!("can't start the asynchronous runtime: {error}")))?;
+    runtime.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

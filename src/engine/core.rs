@@ -23,14 +23,14 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        AttemptId, Event, EventKind, ItemSpec, Key, Level, Model, Now, Provider, Seq, Snapshot, Wall,
+        AttemptId, Event, EventKind, Key, Level, Model, Now, Provider, Seq, Snapshot, Wall,
         plain_text::neutralise,
         snapshot::{RunState, Spend, Totals},
     },
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{Dispatch, Holdup, Scheduler, Step},
-    store::{Ack, Answer, Intent, Loader, Op},
+    store::{Ack, Answer, Intent, Loaded, Loader, Op},
 };
 
 /// Longest sleep: machines suspend and clocks jump, so nothing is trusted for longer.
@@ -78,7 +78,7 @@ pub(super) enum Phase {
 }
 
 /// Answers of a load, on their way back to the engine.
-pub(super) type LoadedBatch = (usize, Result<Vec<(Seq, ItemSpec, u32)>, Vec<Seq>>);
+pub(super) type LoadedBatch = (usize, Result<Vec<Loaded>, Vec<Seq>>);
 
 pub(super) struct Channels {
     pub orders: mpsc::Receiver<Order>,
@@ -300,7 +300,7 @@ impl Engine {
             let (loader, back) = (self.loader.clone(), self.loaded.clone());
             tokio::spawn(async move {
                 let loaded = match loader.load(batch.clone()).await {
-                    Ok(items) => Ok(items.into_iter().map(|item| (item.seq, item.spec, item.attempts)).collect()),
+                    Ok(items) => Ok(items),
                     Err(error) => {
                         tracing::error!("waiting items can't be read from the run's database: {error}");
                         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -313,10 +313,17 @@ impl Engine {
         }
     }
 
-    fn take_loaded(&mut self, class: usize, batch: Result<Vec<(Seq, ItemSpec, u32)>, Vec<Seq>>) {
+    fn take_loaded(&mut self, class: usize, batch: Result<Vec<Loaded>, Vec<Seq>>) {
         let now = self.clock.now();
         match batch {
-            Ok(items) => self.intake.loaded(&mut self.scheduler, now.mono, class, items),
+            Ok(items) => {
+                for item in &items {
+                    if let Some(started) = item.started_at {
+                        self.first_sent.insert(item.seq, started);
+                    }
+                }
+                self.intake.loaded(&mut self.scheduler, now.mono, class, items);
+            }
             Err(batch) => self.intake.not_loaded(class, batch),
         }
     }

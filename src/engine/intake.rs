@@ -12,7 +12,7 @@ use crate::{
     domain::{Api, ItemSpec, Mono, Seq, Traits},
     provider::can_express,
     scheduler::{Scheduler, Ticket},
-    store::Queued,
+    store::{Loaded, Queued},
 };
 
 /// Loaded tickets per class and flight, so that a burst never waits for the disk.
@@ -90,9 +90,9 @@ impl Intake {
     }
 
     /// Loaded items become tickets.
-    pub fn loaded(&mut self, scheduler: &mut Scheduler, now: Mono, class: usize, items: Vec<(Seq, ItemSpec, u32)>) {
+    pub fn loaded(&mut self, scheduler: &mut Scheduler, now: Mono, class: usize, items: Vec<Loaded>) {
         self.queues[class].loading = 0;
-        for (seq, spec, attempts) in items {
+        for Loaded { seq, spec, attempts, .. } in items {
             let mut ticket = self.ticket(seq, &spec, now);
             if attempts > 0 {
                 ticket.recall_attempts(attempts);
@@ -132,9 +132,5 @@ impl Intake {
     /// The item has ended.
     pub fn forget(&mut self, seq: Seq) -> Option<Arc<ItemSpec>> {
         self.specs.remove(&seq)
-    }
-
-    pub fn unloaded(&self) -> u64 {
-        self.queues.iter().map(|queue| (queue.unloaded.len() + queue.loading) as u64).sum()
     }
 }

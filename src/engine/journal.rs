@@ -97,11 +97,6 @@ impl<Then> Journal<Then> {
         self.gathering.is_empty() && self.then.is_empty() && self.committing.is_none() && !self.behind
     }
 
-    /// Ops that have not been handed over yet.
-    pub fn gathered(&self) -> usize {
-        self.gathering.len()
-    }
-
     pub fn into_writer(self) -> Writer {
         self.writer
     }

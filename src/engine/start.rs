@@ -1,7 +1,7 @@
 //! A run is opened or resumed: the record is read back into the scheduler, and the engine's task begins.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
@@ -38,6 +38,9 @@ use crate::{
 /// The name under which the scheduler's memory is kept in the run.
 pub(super) const MEMORY: &str = "scheduler";
 
+/// The name under which the last command line's flags are kept in the run.
+const FLAGS: &str = "flags";
+
 /// Daily windows look back no further.
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -51,8 +54,9 @@ pub struct Setup {
     pub unattended: bool,
     /// Decides every jitter.
     pub seed: u64,
-    /// Decisions that a changed flag has overruled, by target.
-    pub overruled: Vec<String>,
+    /// What was said on the command line, by what it decides. A flag that was not said, or said otherwise, when
+    /// the run was last started overrules the operator's decision about the same.
+    pub flags: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Setup {
@@ -102,7 +106,7 @@ pub fn start(
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<Running> {
-    let Setup { run, config, clock, existing, unattended, seed, overruled } = setup;
+    let Setup { run, config, clock, existing, unattended, seed, flags } = setup;
     let now = clock.now();
     let Config { providers, models, keys, secrets, policy, .. } = config;
     let fingerprints: Vec<u64> = secrets.iter().map(fingerprint).collect();
@@ -168,7 +172,7 @@ pub fn start(
         scheduler,
         journal: Journal::new(writer),
         intake,
-        loader: Loader::open(dir)?,
+        loader: Loader::start(dir)?,
         loaded,
         client,
         endpoints,
@@ -199,7 +203,10 @@ pub fn start(
         remembered: Instant::now(),
     };
     engine.greet(&opened);
-    engine.reinstate(opened.decisions, &overruled);
+    engine.reinstate(opened.decisions, &overruled(&flags, opened.states.get(FLAGS)));
+    if let Ok(json) = serde_json::to_string(&flags) {
+        engine.journal.record(Op::State { name: FLAGS.to_owned(), json });
+    }
     engine.journal.record(Op::RunState(RunState::Running));
     engine.publish(now);
     // A closed channel reads as the end of the input.
@@ -259,6 +266,12 @@ impl Engine {
             self.say(Level::Info, format!("as decided {}: {words}", decision.at));
         }
     }
+}
+
+/// Flags that are new, or say something else than last time.
+fn overruled(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec<String> {
+    let last: BTreeMap<String, String> = last.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    flags.iter().filter(|(what, value)| last.get(*what) != Some(value)).map(|(what, _)| what.clone()).collect()
 }
 
 /// Tells a changed secret from the same one, within this run; not a way back to the secret.

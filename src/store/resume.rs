@@ -12,7 +12,7 @@ use super::{
     requeue::requeue,
     run_dir::RunDir,
 };
-use crate::domain::{ItemSpec, Outcome, ReplayFilter, Seq, Traits, Usage, Wall};
+use crate::domain::{ItemSpec, Money, Outcome, ReplayFilter, Seq, Traits, Usage, Wall};
 
 /// One attempt as a quota window has to know it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +26,8 @@ pub struct PastAttempt {
     pub usage: Usage,
     /// What stays spent where no usage was ever heard.
     pub est_tokens: u64,
+    pub latency_ms: u64,
+    pub cost: Money,
 }
 
 impl Store {
@@ -61,7 +63,8 @@ impl Store {
     /// All are looked at: after a jump of the wall clock their order is not their times'.
     pub fn attempts_since(&self, since: Wall, mut each: impl FnMut(PastAttempt)) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare(
-            "SELECT key, model, sent_at, settled_at, outcome, input_tokens, output_tokens, thinking_tokens, est_tokens
+            "SELECT key, model, sent_at, settled_at, outcome, input_tokens, output_tokens, thinking_tokens, est_tokens,
+                    latency_ms, cost
              FROM attempts JOIN routes ON routes.id = attempts.route
              WHERE sent_at >= ?1 ORDER BY attempt",
         )?;
@@ -79,6 +82,8 @@ impl Store {
                     thinking_tokens: row.get::<_, i64>(7)? as u64,
                 },
                 est_tokens: row.get::<_, i64>(8)? as u64,
+                latency_ms: row.get::<_, i64>(9)? as u64,
+                cost: Money(row.get::<_, i64>(10)? as u64),
             });
         }
         Ok(())

@@ -1,0 +1,128 @@
+//! `cascadeck check`: is the configuration good, and is each key?
+
+use std::{io::Write as _, time::Duration};
+
+use clap::Args;
+use secrecy::ExposeSecret as _;
+
+use super::{Failure, conduct::say, options::Keys, shown};
+use crate::{
+    clock::Clock,
+    config::Config,
+    domain::Outcome,
+    provider::{Client, Endpoint},
+};
+
+/// Validate keys.toml and each key, by listing the models at its provider
+#[derive(Args, Clone, Debug)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub keys: Keys,
+
+    /// Only the file: ask no provider
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// For one key.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
+    let config = args.keys.load()?;
+    let (keys, models) = (config.keys.len(), config.models.len());
+    let mut out = String::new();
+    out += &format!("{}: {keys} keys, {models} models, {} providers\n", config.origin, config.providers.len());
+    let mut bad = 0;
+    if !args.offline {
+        for (name, finding) in examine(&config, &Clock::real()).await? {
+            bad += u32::from(matches!(finding, Finding::Bad(_)));
+            out += &format!("  {name:16} {}\n", finding.words());
+        }
+    }
+    // A closed pipe has heard enough.
+    let _ = std::io::stdout().lock().write_all((shown(&out) + "\n").as_bytes());
+    if bad > 0 {
+        return Err(Failure::usage(format!(
+            "{bad} of {keys} keys are no good; replace or remove them in {}",
+            config.origin
+        )));
+    }
+    Ok(super::DONE)
+}
+
+/// What a provider says of a key.
+enum Finding {
+    /// It lists so many models, and lacks these of the configuration's.
+    Good {
+        listed: usize,
+        missing: Vec<String>,
+    },
+    Bad(String),
+    /// The provider could not be asked: nothing is known of the key.
+    Unknown(String),
+}
+
+impl Finding {
+    fn words(&self) -> String {
+        match self {
+            Self::Good { listed, missing } if missing.is_empty() => format!("good, {listed} models listed"),
+            // A list is what a key can see, not what it may call: this is no verdict.
+            Self::Good { listed, missing } => {
+                format!("good, {listed} models listed; not among them: {}", missing.join(", "))
+            }
+            Self::Bad(words) => format!("BAD: {words}"),
+            Self::Unknown(words) => format!("not known: {words}"),
+        }
+    }
+}
+
+async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)>, Failure> {
+    let client = Client::new(clock.to_real(config.policy.connect_timeout), DEADLINE)
+        .map_err(|error| Failure::broken(error.to_string()))?;
+    let mut tasks = Vec::new();
+    for (index, (key, secret)) in config.keys.iter().zip(&config.secrets).enumerate() {
+        let provider = config.providers[key.provider.index()].clone();
+        let secret = secret.as_ref().map(|secret| secret.expose_secret().to_owned().into());
+        let endpoint = Endpoint::new(provider, secret).map_err(|error| Failure::usage(error.to_string()))?;
+        let client = client.clone();
+        tasks.push((index, tokio::spawn(async move { client.list_models(&endpoint, DEADLINE).await })));
+    }
+    let mut findings = Vec::new();
+    for (index, task) in tasks {
+        let key = &config.keys[index];
+        let finding = match task.await.map_err(|error| Failure::broken(error.to_string()))? {
+            Ok(listed) => {
+                let serves = |name: &str| listed.iter().any(|id| id == name || id.rsplit('/').next() == Some(name));
+                let wanted = config.models.iter().filter(|model| {
+                    model.provider == key.provider && key.models.as_ref().is_none_or(|only| only.contains(&model.name))
+                });
+                let missing = wanted.map(|model| model.name.clone()).filter(|name| !serves(name)).collect();
+                Finding::Good { listed: listed.len(), missing }
+            }
+            Err(verdict) => match verdict.outcome {
+                Outcome::InvalidKey | Outcome::KeyForbidden | Outcome::QuotaExhaustedBilling => {
+                    Finding::Bad(format!("{}: {}", verdict.outcome, verdict.message))
+                }
+                outcome => Finding::Unknown(format!("{outcome}: {}", verdict.message)),
+            },
+        };
+        findings.push((key.name.clone(), finding));
+    }
+    Ok(findings)
+}
+
+/// Before a run: bad keys are named, and where every key is bad there is no point in starting.
+pub(super) async fn warn_of_bad_keys(config: &Config, clock: &Clock) -> Result<(), Failure> {
+    let findings = examine(config, clock).await?;
+    let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(_))).collect();
+    for (name, finding) in &bad {
+        say(&format!("key {name} {}", finding.words()));
+    }
+    if !bad.is_empty() && bad.len() == findings.len() {
+        return Err(Failure::usage(format!(
+            "no key is good; mend {} and run again, or skip this check with --no-check",
+            config.origin
+        )));
+    }
+    Ok(())
+}

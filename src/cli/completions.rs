@@ -1,0 +1,21 @@
+//! `cascadeck completions`: for the shell.
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::{Cli, Failure};
+
+/// Print a completion script for a shell
+#[derive(Args, Clone, Debug)]
+pub(super) struct CompletionsArgs {
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+pub(super) fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "cascadeck", &mut script);
+    // A closed pipe has heard enough.
+    let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), &script);
+    Ok(super::DONE)
+}

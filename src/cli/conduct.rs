@@ -1,0 +1,119 @@
+//! A run under way: the front end, signals, the end, the summary and the exit status.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, options::FrontEnd, shown};
+use crate::{
+    domain::{Command, Snapshot},
+    engine::{Ending, Handle, Running},
+    headless::{self, Plain},
+    tui,
+};
+
+/// How long the operator's screen may still be shown after the engine has ended, before the process gives up on it.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+
+/// A line for the operator on stderr.
+pub(super) fn say(words: &str) {
+    // Nobody reading is no reason to stop.
+    let _ = writeln!(std::io::stderr().lock(), "{}", shown(words));
+}
+
+/// The dashboard wants both ends: keys come in on one, the screen goes out on the other.
+pub(super) fn wants_dashboard(front_end: FrontEnd) -> bool {
+    !front_end.headless && !front_end.json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()
+}
+
+/// Watches the run to its end, in whichever front end; prints the summary; says the exit status.
+pub(super) async fn conduct(running: Running, front_end: FrontEnd, dashboard: bool) -> Result<u8, Failure> {
+    let Running { handle, mut engine } = running;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if dashboard {
+        let options = tui::Options { ascii: front_end.ascii, ..tui::Options::default() };
+        match tui::run(handle.clone(), options).await {
+            Ok(tui::Exit::Detach) => {}
+            Ok(tui::Exit::Over | tui::Exit::Drained | tui::Exit::StopNow) => {}
+            Err(error) => say(&format!("the dashboard could not go on, the run does: {error:#}")),
+        }
+    }
+    let snapshot = if handle.snapshot().state.is_over() {
+        handle.snapshot()
+    } else {
+        let signals = tokio::spawn(heed_signals(handle.clone(), Arc::clone(&interrupted)));
+        let after_event = if dashboard { handle.snapshot().events.last().map_or(0, |event| event.number) } else { 0 };
+        let plain = Plain { after_event, ..Plain::default() };
+        let snapshot = headless::watch(handle.clone(), plain, std::io::stderr()).await;
+        signals.abort();
+        snapshot
+    };
+    let ending = tokio::time::timeout(LAST_WORDS, &mut engine).await;
+    // The engine's last snapshot may be newer than the one the front end left with.
+    let snapshot = if snapshot.state.is_over() { handle.snapshot() } else { snapshot };
+    print_summary(&snapshot, front_end.json);
+    match ending {
+        Ok(Ok(ending)) => Ok(status(&ending, &snapshot, interrupted.load(Ordering::Relaxed))?),
+        Ok(Err(error)) => Err(Failure::broken(format!(
+            "the engine failed ({error}). What is recorded is safe; the same command resumes it. Please report this."
+        ))),
+        Err(_) => {
+            Err(Failure::broken("the run's last records could not be written in time; the same command resumes it"))
+        }
+    }
+}
+
+fn status(ending: &Ending, snapshot: &Snapshot, interrupted: bool) -> Result<u8, Failure> {
+    match ending {
+        Ending::Broken { why } => Err(Failure::broken(format!("{why}. The same command resumes the run"))),
+        Ending::Stopped { why } => {
+            say(&format!("stopped: {why}; the same command resumes"));
+            Ok(if interrupted { 130 } else { headless::exit_status(snapshot) })
+        }
+        Ending::Finished => Ok(headless::exit_status(snapshot)),
+    }
+}
+
+fn print_summary(snapshot: &Snapshot, json: bool) {
+    let report = headless::report(snapshot, json);
+    let mut out = std::io::stdout().lock();
+    // A closed pipe has heard enough.
+    let _ = out.write_all(report.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The first interrupt drains, the second stops at once. A lost terminal changes nothing: the log goes on.
+async fn heed_signals(handle: Handle, interrupted: Arc<AtomicBool>) {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        tracing::warn!("signals can't be heeded: an interrupt ends the process at once; the run stays resumable");
+        return;
+    };
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            Some(()) = interrupt.recv() => {}
+            Some(()) = terminate.recv() => {}
+            Some(()) = hangup.recv() => {
+                tracing::info!("the terminal is gone; the run goes on");
+                continue;
+            }
+            else => return,
+        }
+        interrupted.store(true, Ordering::Relaxed);
+        let command = if draining { Command::Stop } else { Command::Drain };
+        if !draining {
+            say("interrupted: finishing what is in flight; once more stops at once");
+        }
+        draining = true;
+        if handle.command(command).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `cascadeck explain`: what the program makes of a provider's answer.
+
+use std::{
+    io::{Read as _, Write as _},
+    path::PathBuf,
+};
+
+use clap::{Args, ValueEnum};
+
+use super::Failure;
+use crate::{domain::Api, provider};
+
+/// Say what the program makes of a provider's answer: outcome and action
+///
+/// Reads one JSON object {"status":429,"headers":{...},"body":...}; a status of null means that the transport failed.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ExplainArgs {
+    /// The API that the answer came from
+    #[arg(long, value_name = "API")]
+    pub api: ApiName,
+
+    /// The answer; default: standard input
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum ApiName {
+    Gemini,
+    Openai,
+    Anthropic,
+}
+
+impl From<ApiName> for Api {
+    fn from(name: ApiName) -> Self {
+        match name {
+            ApiName::Gemini => Self::Gemini,
+            ApiName::Openai => Self::OpenAi,
+            ApiName::Anthropic => Self::Anthropic,
+        }
+    }
+}
+
+pub(super) fn run(args: &ExplainArgs) -> Result<u8, Failure> {
+    let (name, text) = match &args.file {
+        Some(path) if path.as_os_str() != "-" => (path.display().to_string(), std::fs::read_to_string(path)),
+        _ => {
+            let mut text = String::new();
+            let read = std::io::stdin().lock().read_to_string(&mut text).map(|_| text);
+            ("standard input".to_owned(), read)
+        }
+    };
+    let text = text.map_err(|error| Failure::usage(format!("{name} can't be read: {error}")))?;
+    let example = serde_json::from_str(&text).map_err(|error| {
+        Failure::usage(format!("{name} is not one JSON object with status, headers and body: {error}"))
+    })?;
+    let finding =
+        provider::explain(args.api.into(), &example).map_err(|why| Failure::usage(format!("{name}: {why}")))?;
+    // A closed pipe has heard enough.
+    let _ = writeln!(std::io::stdout().lock(), "{finding}");
+    Ok(super::DONE)
+}

@@ -1,0 +1,80 @@
+//! `cascadeck export`: a run's results in input order.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+};
+
+use clap::Args;
+
+use super::{Failure, conduct::say};
+use crate::{
+    output::{ExportFormat, ExportOptions, Exporter},
+    store::{StoreError, report},
+};
+
+/// Write a run's results in input order
+#[derive(Args, Clone, Debug)]
+pub(super) struct ExportArgs {
+    #[arg(value_name = "RUN_DIR")]
+    pub run_dir: PathBuf,
+
+    /// The format
+    #[arg(long, value_name = "NAME", default_value = "jsonl")]
+    pub format: ExportFormat,
+
+    /// Write here instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Put an apostrophe before CSV cells that a spreadsheet would take for a formula
+    #[arg(long)]
+    pub no_formulas: bool,
+}
+
+enum Trouble {
+    Store(StoreError),
+    Output(io::Error),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+pub(super) fn run(args: &ExportArgs) -> Result<u8, Failure> {
+    let written = match &args.output {
+        Some(path) => {
+            let file = File::create(path)
+                .map_err(|error| Failure::usage(format!("can't write {}: {error}", path.display())))?;
+            write(args, BufWriter::new(file))
+        }
+        None => write(args, BufWriter::new(io::stdout().lock())),
+    };
+    match written {
+        Ok(rows) => {
+            if let Some(path) = &args.output {
+                say(&format!("{rows} results written to {}", path.display()));
+            }
+            Ok(super::DONE)
+        }
+        // The reader has seen enough: no fault of anybody.
+        Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(super::DONE),
+        Err(Trouble::Output(error)) => Err(Failure::broken(format!("the export could not be written: {error}"))),
+        Err(Trouble::Store(error)) => Err(error.into()),
+    }
+}
+
+fn write(args: &ExportArgs, out: impl Write) -> Result<u64, Trouble> {
+    let options = ExportOptions { no_formulas: args.no_formulas };
+    let mut exporter = Exporter::new(args.format, options, out).map_err(Trouble::Output)?;
+    let mut rows = 0;
+    report::results_in_input_order(&args.run_dir, |line| {
+        rows += 1;
+        exporter.write(&line.parse()?).map_err(Trouble::Output)
+    })?;
+    exporter.finish().map_err(Trouble::Output)?;
+    Ok(rows)
+}

@@ -1,0 +1,139 @@
+//! Options that several commands share, and what they do to the configuration.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+
+use super::Failure;
+use crate::{
+    config::{self, Config},
+    domain::{Money, OnExhausted, Strategy},
+};
+
+/// Where keys come from, and how the run is conducted.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Conduct {
+    /// Most requests in flight at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub in_flight: Option<u32>,
+
+    /// Which of the ready routes an item takes
+    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    pub strategy: Option<Strategy>,
+
+    /// When every route is out for the day: stop (exit 4, resumable), or wait for the reset
+    #[arg(long, value_name = "WHAT")]
+    pub on_exhausted: Option<WhenExhausted>,
+
+    /// Hard cap on the run's spend in dollars, worst cases included
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    pub max_usd: Option<Money>,
+}
+
+/// Which front end.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(super) struct FrontEnd {
+    /// Plain progress instead of the dashboard, also on a terminal
+    #[arg(long)]
+    pub headless: bool,
+
+    /// Print the summary as one JSON object on stdout; plain progress on stderr
+    #[arg(long)]
+    pub json: bool,
+
+    /// Draw the dashboard with ASCII signs only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+/// Where keys come from.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Keys {
+    /// Keys and models; default: ./keys.toml, then the user's configuration, then GEMINI_API_KEYS and the like
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum WhenExhausted {
+    Stop,
+    Wait,
+}
+
+impl From<WhenExhausted> for OnExhausted {
+    fn from(when: WhenExhausted) -> Self {
+        match when {
+            WhenExhausted::Stop => Self::Stop,
+            WhenExhausted::Wait => Self::Wait,
+        }
+    }
+}
+
+fn strategy(name: &str) -> Result<Strategy, String> {
+    Strategy::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = Strategy::ALL.iter().map(|strategy| strategy.name()).collect();
+        format!("one of: {}", names.join(", "))
+    })
+}
+
+fn dollars(text: &str) -> Result<Money, String> {
+    let amount = text.trim_start_matches('$').parse::<f64>().ok().and_then(Money::from_usd);
+    amount.filter(|amount| *amount > Money::ZERO).ok_or_else(|| "an amount in dollars, like 2.50".to_owned())
+}
+
+impl Keys {
+    /// Loads the configuration; its warnings go to stderr.
+    pub fn load(&self) -> Result<Config, Failure> {
+        let here =
+            std::env::current_dir().map_err(|error| Failure::broken(format!("no working directory: {error}")))?;
+        let config = config::load(self.keys.as_deref(), &config::process_environment, &here)?;
+        for warning in &config.warnings {
+            super::conduct::say(&format!("warning: {warning}"));
+        }
+        Ok(config)
+    }
+}
+
+impl Conduct {
+    /// Flags win over the file.
+    pub fn apply(&self, config: &mut Config) -> Result<(), Failure> {
+        let policy = &mut config.policy;
+        policy.in_flight = self.in_flight.unwrap_or(policy.in_flight);
+        policy.strategy = self.strategy.unwrap_or(policy.strategy);
+        policy.on_exhausted = self.on_exhausted.map_or(policy.on_exhausted, OnExhausted::from);
+        policy.max_usd = self.max_usd.or(policy.max_usd);
+        let uncapped = if self.max_usd.is_some() { config.uncapped_models() } else { Vec::new() };
+        if uncapped.is_empty() {
+            return Ok(());
+        }
+        let models: Vec<String> = uncapped.iter().map(|(model, why)| format!("{model} ({why})")).collect();
+        Err(Failure::usage(format!(
+            "--max-usd can't be held with these models: {}. Complete them in {}, or leave the cap out",
+            models.join(", "),
+            config.origin,
+        )))
+    }
+
+    /// What was said on the command line, by what it decides: a changed flag overrules the operator's decision.
+    pub fn said(&self) -> BTreeMap<String, String> {
+        let mut said = BTreeMap::new();
+        let mut note = |what: &str, value: Option<String>| {
+            if let Some(value) = value {
+                said.insert(what.to_owned(), value);
+            }
+        };
+        note("in_flight", self.in_flight.map(|most| most.to_string()));
+        note("strategy", self.strategy.map(|strategy| strategy.name().to_owned()));
+        note("on_exhausted", self.on_exhausted.map(|when| format!("{when:?}")));
+        note("max_usd", self.max_usd.map(|most| most.0.to_string()));
+        said
+    }
+}
+
+/// The default run directory of an input: `runs/<its name>`.
+pub(super) fn default_run_dir(input_name: &str) -> PathBuf {
+    Path::new("runs").join(input_name)
+}

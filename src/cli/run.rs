@@ -1,0 +1,190 @@
+//! `cascadeck run`: start or resume a batch.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tracing::level_filters::LevelFilter;
+
+use super::{
+    Failure,
+    check::warn_of_bad_keys,
+    conduct::{conduct, say, wants_dashboard},
+    feed,
+    options::{Conduct, FrontEnd, Keys, default_run_dir},
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    engine::{self, Setup},
+    input::{CaptionOptions, Input, InputOptions},
+    output::Existing,
+    store::{Pins, RunDir, Store},
+    telemetry,
+};
+
+/// Start or resume a batch
+///
+/// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of
+/// pictures, or - for standard input. The same command resumes a run that was stopped, in whatever way.
+#[derive(Args, Clone, Debug)]
+pub(super) struct RunArgs {
+    /// The batch
+    #[arg(value_name = "INPUT")]
+    pub input: String,
+
+    #[command(flatten)]
+    pub keys: Keys,
+
+    /// Where the run is kept; default: runs/<input name>
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub asking: Asking,
+
+    #[command(flatten)]
+    pub conduct: Conduct,
+
+    #[command(flatten)]
+    pub front_end: FrontEnd,
+
+    /// Do not ask the providers about the keys first
+    #[arg(long)]
+    pub no_check: bool,
+
+    /// Answer rows anew whose text has changed since the run began
+    #[arg(long)]
+    pub accept_changed: bool,
+}
+
+/// What is asked, and where captions go.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Asking {
+    /// Template over a row's fields or a picture: '{{ question }}', '{{ name }}'
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    pub prompt: Option<String>,
+
+    /// The template from a file
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+
+    /// System prompt for rows without their own
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+
+    /// Most output tokens an answer may have
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_output_tokens: Option<u32>,
+
+    /// Only the first N rows: a trial
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+
+    /// Write captions under DIR instead of beside the pictures
+    #[arg(long, value_name = "DIR")]
+    pub captions: Option<PathBuf>,
+
+    /// What to do with pictures that have a caption
+    #[arg(long, value_name = "WHAT", default_value = "skip")]
+    pub existing: Existing,
+
+    /// Name captions a.jpg.txt instead of a.txt
+    #[arg(long)]
+    pub full_caption_names: bool,
+}
+
+impl Asking {
+    pub fn options(&self, config: &Config) -> Result<InputOptions, Failure> {
+        let prompt =
+            match &self.prompt_file {
+                Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+                    Failure::usage(format!("--prompt-file {} can't be read: {error}", path.display()))
+                })?),
+                None => self.prompt.clone(),
+            };
+        let mut defaults = config.defaults.params.clone();
+        defaults.max_output_tokens = self.max_output_tokens.or(defaults.max_output_tokens);
+        Ok(InputOptions {
+            prompt,
+            system: self.system.clone().or_else(|| config.defaults.system.clone()),
+            limit: self.limit,
+            defaults,
+            captions: Some(CaptionOptions {
+                dir: self.captions.clone(),
+                existing: self.existing,
+                full_name: self.full_caption_names,
+            }),
+            default_caption_prompt: None,
+        })
+    }
+
+    fn pins(&self, input: &Input, argument: &str, options: &InputOptions, fingerprint: &str) -> Pins {
+        let limit = self.limit.map(|limit| format!(" first {limit}")).unwrap_or_default();
+        Pins {
+            input: argument.to_owned(),
+            kind: input.kind().name().to_owned(),
+            fingerprint: format!("{fingerprint}{limit}"),
+            prompt: options.prompt.clone(),
+            system: options.system.clone(),
+            params: serde_json::to_string(&options.defaults).unwrap_or_default(),
+            captions: input.kind().is_pictures().then(|| {
+                let dir =
+                    self.captions.as_ref().map_or("beside the pictures".to_owned(), |dir| dir.display().to_string());
+                format!("{dir}, existing: {:?}, full names: {}", self.existing, self.full_caption_names)
+            }),
+        }
+    }
+}
+
+pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
+    let mut config = args.keys.load()?;
+    args.conduct.apply(&mut config)?;
+    batch(args, config, Clock::real()).await
+}
+
+/// The whole of a batch, on whichever clock.
+pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result<u8, Failure> {
+    let options = args.asking.options(&config)?;
+    let is_stdin = args.input == "-";
+    let dir_of = |name: &str| args.run_dir.clone().unwrap_or_else(|| default_run_dir(name));
+    let spool = if is_stdin { dir_of("stdin").join("input") } else { PathBuf::new() };
+    let input = Input::open(&args.input, options.clone(), &spool)?;
+    let checked = input.validate()?;
+    let path = dir_of(input.name());
+    let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
+    say(&format!("{}: {} {}{skipped}; run directory {}", args.input, checked.rows, input.kind(), path.display()));
+
+    let dir = RunDir::new(&path);
+    let pins = args.asking.pins(&input, &args.input, &options, &checked.fingerprint);
+    let (mut store, opened) = Store::open(&dir, &pins)?;
+    let dashboard = wants_dashboard(args.front_end);
+    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
+    if !args.no_check {
+        warn_of_bad_keys(&config, &clock).await?;
+    }
+    let mut opened = opened;
+    let rows = if opened.input_changed {
+        let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed)?;
+        say(&format!(
+            "the input has changed: {} rows are new, {} are answered anew",
+            reconciled.added, reconciled.replaced
+        ));
+        opened.totals.total = store.totals()?.total;
+        None
+    } else if opened.ingested.complete {
+        None
+    } else {
+        Some(feed::behind_the_run(input)?)
+    };
+    let setup = Setup {
+        run: dir.name(),
+        config,
+        clock,
+        existing: args.asking.existing,
+        unattended: !dashboard,
+        seed: fastrand::u64(..),
+        flags: args.conduct.said(),
+    };
+    let running = engine::start(setup, &dir, store, opened, rows)?;
+    conduct(running, args.front_end, dashboard).await
+}

@@ -1,0 +1,32 @@
+//! `cascadeck status`: a run's state, also while it runs.
+
+use std::{io::Write as _, path::PathBuf};
+
+use clap::Args;
+
+use super::Failure;
+use crate::{headless::summary_table, store::report};
+
+/// Show a run's state and its per-model report, also while it runs
+#[derive(Args, Clone, Debug)]
+pub(super) struct StatusArgs {
+    #[arg(value_name = "RUN_DIR")]
+    pub run_dir: PathBuf,
+
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) fn run(args: &StatusArgs) -> Result<u8, Failure> {
+    let summary = report::summary(&args.run_dir)?;
+    let text = if args.json {
+        let json = serde_json::to_string(&summary).map_err(|error| Failure::broken(error.to_string()))?;
+        json + "\n"
+    } else {
+        summary_table(&summary)
+    };
+    // A closed pipe has heard enough.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(super::DONE)
+}
