@@ -572,6 +572,17 @@ async fn what_cannot_be_answered_is_refused_in_the_apis_words() {
             400,
             "anthropic-version: header is required",
         ),
+        (
+            sim.send(
+                Method::POST,
+                "/v1beta/models/gm:streamGenerateContent",
+                &[("x-goog-api-key", "AIza-g1")],
+                &gemini_body("hello"),
+            )
+            .await,
+            400,
+            "does not stream",
+        ),
         (sim.send(Method::GET, "/v2/anything", &[], &Value::Null).await, 404, "no such path"),
     ];
     for (seen, status, words) in cases {

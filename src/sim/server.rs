@@ -136,6 +136,7 @@ async fn gemini_call(
     match verb {
         "generateContent" => sim.generate(arrival).await,
         "countTokens" => sim.count_tokens(arrival).await,
+        "streamGenerateContent" => sim.refuse_to_stream(arrival).await,
         _ => whole(&Reply::no_such_path()),
     }
 }
