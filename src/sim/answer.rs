@@ -1,7 +1,8 @@
-//! What the simulator says: sums and conversions worked out, pictures described by their size, JSON where JSON is asked
-//! for, and otherwise a sentence about the prompt that makes no secret of being simulated. The same prompt always gets
-//! the same answer.
+//! What the simulator says: sums and conversions worked out, quoted passages cut to their beginning, pictures described by
+//! their size, JSON where JSON is asked for, and otherwise a sentence about the prompt that makes no secret of being
+//! simulated. The same prompt always gets the same answer.
 
+mod remark;
 mod sums;
 
 use serde_json::{Map, Value, json};
@@ -62,7 +63,8 @@ fn plain(ask: &Ask) -> String {
     if !ask.pictures.is_empty() {
         return ask.pictures.iter().map(describe).collect::<Vec<_>>().join(" ");
     }
-    sums::worked_out(&ask.prompt).unwrap_or_else(|| remark(&ask.prompt, ask.hash()))
+    let worked_out = sums::worked_out(&ask.prompt).or_else(|| remark::summary(&ask.prompt));
+    worked_out.unwrap_or_else(|| remark::remark(&ask.prompt, ask.hash()))
 }
 
 fn describe(picture: &Picture) -> String {
@@ -73,37 +75,6 @@ fn describe(picture: &Picture) -> String {
         std::cmp::Ordering::Equal => "square",
     };
     format!("A picture of {width}x{height} pixels, {shape}, {} KB of {kind}.", bytes.div_ceil(1_024))
-}
-
-/// A sentence about the prompt's own words.
-fn remark(prompt: &str, hash: u64) -> String {
-    let mut words = keywords(prompt);
-    let first = words.next().unwrap_or_else(|| "the question".to_owned());
-    let second = words.next().unwrap_or_else(|| "its context".to_owned());
-    match hash % 6 {
-        0 => format!("Simulated: a real model would begin with {first}, bring in {second} and close with an example."),
-        1 => format!("In short, it comes down to {first} and {second}. (Simulated; nothing was looked up.)"),
-        2 => format!(
-            "The simulator knows {first} by name only; expect one plain sentence on {second} from a real model."
-        ),
-        3 => {
-            format!("Two things matter here: {first}, which sets the terms, and {second}, which decides. (Simulated.)")
-        }
-        4 => format!("Asked about {first}, most people think of {second} first. This sentence is simulated."),
-        _ => format!("Simulated answer on {first}: one fact, one reason, and a word about {second}."),
-    }
-}
-
-/// The longest words of the prompt, longest first.
-fn keywords(prompt: &str) -> impl Iterator<Item = String> {
-    let mut words: Vec<String> = prompt
-        .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '\''))
-        .filter(|word| word.chars().count() > 3)
-        .map(str::to_lowercase)
-        .collect();
-    words.sort_by_key(|word| std::cmp::Reverse(word.chars().count()));
-    words.dedup();
-    words.into_iter()
 }
 
 /// A small value that satisfies the usual kinds of JSON schema.

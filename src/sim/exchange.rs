@@ -105,6 +105,20 @@ impl Sim {
         }
     }
 
+    /// Where the API streams at a path of its own.
+    pub async fn refuse_to_stream(self: Arc<Self>, arrival: Arrival) -> Response<HttpBody> {
+        let away = match self.examine(&arrival) {
+            Ok(Sound { place: Place { seat, model }, .. }) => TurnedAway {
+                why: Rejection::Bad(Complaint::Streaming),
+                secret: String::new(),
+                seat: Some(seat),
+                model: Some(model),
+            },
+            Err(away) => away,
+        };
+        self.turn_away(arrival.api, &away).await
+    }
+
     /// `GET` models; with `name`, one model.
     pub async fn models(self: Arc<Self>, arrival: Arrival, name: Option<String>) -> Response<HttpBody> {
         let (seat, secret) = match self.identify(&arrival) {

@@ -96,3 +96,79 @@ impl Layout {
         self.profile.models[model].faults.as_ref().unwrap_or(&self.profile.faults)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROFILE: &str = r#"
+        name = "t"
+        provider = [{ name = "g", api = "gemini" }, { name = "o", api = "openai" }]
+        model = [{ name = "m", provider = "g" }, { name = "n", provider = "g" }, { name = "m", provider = "o" }]
+        outage = [
+            { provider = "g", model = "m", from_s = 60, to_s = 120 },
+            { provider = "o", from_s = 100, to_s = 200, kind = "html" },
+        ]
+        [[key]]
+        name = "k"
+        provider = "g"
+        project = "p"
+        secret = "g-secret"
+        state = "billing"
+        from_s = 60
+        until_s = 120
+        [[key]]
+        name = "l"
+        provider = "o"
+        project = "p"
+        secret = "o-secret"
+        state = "suspended"
+    "#;
+
+    fn layout() -> Layout {
+        Layout::new(Profile::from_toml(PROFILE).unwrap())
+    }
+
+    #[test]
+    fn a_key_is_known_to_its_own_provider_only() {
+        let layout = layout();
+        assert!(layout.seat(Api::Gemini, "g-secret").is_some());
+        assert_eq!(layout.seat(Api::OpenAi, "g-secret"), None);
+        // Projects of one name at two providers are two projects.
+        assert_eq!(layout.projects.len(), 2);
+    }
+
+    #[test]
+    fn a_key_dies_and_comes_back_on_time() {
+        let layout = layout();
+        let state =
+            |api, secret, second| layout.key_state(layout.seat(api, secret).unwrap(), Duration::from_secs(second));
+        for (second, expected) in
+            [(59, KeyState::Valid), (60, KeyState::Billing), (119, KeyState::Billing), (120, KeyState::Valid)]
+        {
+            assert_eq!(state(Api::Gemini, "g-secret", second), expected, "{second}");
+        }
+        for second in [0, 1_000_000] {
+            assert_eq!(state(Api::OpenAi, "o-secret", second), KeyState::Suspended);
+        }
+    }
+
+    #[test]
+    fn an_outage_covers_what_it_names_for_its_time() {
+        let layout = layout();
+        let (google, openai) =
+            (layout.seat(Api::Gemini, "g-secret").unwrap(), layout.seat(Api::OpenAi, "o-secret").unwrap());
+        let cases = [
+            (google, "m", 59, None),
+            (google, "m", 60, Some(Fault::Overloaded)),
+            (google, "m", 120, None),
+            (google, "n", 60, None),
+            (openai, "m", 60, None),
+            (openai, "m", 199, Some(Fault::Html)),
+        ];
+        for (seat, model, second, fault) in cases {
+            let found = layout.outage(seat, layout.model(seat, model).unwrap(), Duration::from_secs(second));
+            assert_eq!(found, fault, "{model} at {second} s");
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! Everything that changes while the simulator runs, behind one lock that is held for microseconds and never over an
-//! await: the pools, the tallies, the dice.
+//! await: the pools, the tallies, the dice. Only drawing up the books takes longer.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -6,11 +6,11 @@
 //!
 //! - [`Profile`]: what is simulated (providers, models, limits, keys, faults), from TOML; `profiles/` has the built-in ones
 //! - `layout`: a profile indexed for look-up; `quota`, `window`, `days`: the limits
-//! - `wire/`: one file per API, from body to [`ask`] and from outcome to body
+//! - `wire/`: one file per API, from body to `ask` and from outcome to body
 //! - `faults`, `answer`: what goes wrong, and what is said when nothing does
 //! - `ledger`, `books`: everything that changes, behind one lock, and its public account
 //! - `exchange`, `sending`, `server`: one request from arrival to last byte; HTTP; routes, listening, stopping
-//! - [`command`]: `cascadeck sim`
+//! - `command`: `cascadeck sim`
 
 mod answer;
 mod ask;

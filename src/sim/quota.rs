@@ -367,6 +367,19 @@ mod tests {
     }
 
     #[test]
+    fn a_day_with_25_hours_holds_its_quota_for_25_hours() {
+        let utc = |text: &str| Wall::from(text.parse::<jiff::Timestamp>().unwrap());
+        let began = utc("2026-11-01T07:00:00Z");
+        let at = |text: &str| Now { mono: Mono::default() + utc(text).since(began), wall: utc(text) };
+        let limits = Limits { rpd: Some(1), day: Day::Pacific, ..Limits::default() };
+        let mut pool = Pool::new(limits, false, at("2026-11-01T07:00:00Z"), 0);
+        assert!(pool.admit(at("2026-11-01T07:00:00Z"), SMALL).is_ok());
+        let refusal = pool.admit(at("2026-11-02T07:59:59Z"), SMALL).unwrap_err();
+        assert_eq!(refusal.longest().wait, Duration::from_secs(1));
+        assert!(pool.admit(at("2026-11-02T08:00:00Z"), SMALL).is_ok());
+    }
+
+    #[test]
     fn the_strictest_violation_comes_first() {
         let mut pool = pool(Limits { rpm: Some(1), rpd: Some(1), ..Limits::default() });
         assert!(pool.admit(at(0), SMALL).is_ok());

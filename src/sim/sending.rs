@@ -6,7 +6,7 @@ use axum::{
     body::{Body as HttpBody, Bytes},
     http::{HeaderValue, Response, StatusCode, header},
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
 use super::wire::{Body, Reply};
 
@@ -33,9 +33,13 @@ pub(super) fn cut_off(reply: &Reply) -> Response<HttpBody> {
 
 /// A 200 that promises `promised` bytes and breaks off after these.
 pub(super) fn broken(bytes: &[u8], promised: usize) -> Response<HttpBody> {
-    let sent = Ok(Bytes::copy_from_slice(bytes));
-    let gone = Err(io::Error::from(io::ErrorKind::ConnectionReset));
-    let mut response = Response::new(HttpBody::from_stream(stream::iter([sent, gone])));
+    let sent = stream::iter([Ok(Bytes::copy_from_slice(bytes))]);
+    let gone = stream::once(async {
+        // While the body has nothing to say, what it has said is flushed.
+        tokio::task::yield_now().await;
+        Err(io::Error::from(io::ErrorKind::ConnectionReset))
+    });
+    let mut response = Response::new(HttpBody::from_stream(sent.chain(gone)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(promised));
     response

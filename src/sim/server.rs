@@ -114,7 +114,8 @@ fn router(sim: Arc<Sim>) -> Router {
         .route("/v1/chat/completions", post(chat_completion))
         .route("/v1/messages", post(message))
         .route("/v1/models", get(models))
-        .route("/v1/models/{*name}", get(model))
+        // Google's SDK says v1 where most of its users say v1beta.
+        .route("/v1/models/{*name}", get(model).post(gemini_call))
         .route("/sim/books", get(books))
         .route("/sim/health", get(health))
         .fallback(async || whole(&Reply::no_such_path()))
@@ -135,6 +136,7 @@ async fn gemini_call(
     match verb {
         "generateContent" => sim.generate(arrival).await,
         "countTokens" => sim.count_tokens(arrival).await,
+        "streamGenerateContent" => sim.refuse_to_stream(arrival).await,
         _ => whole(&Reply::no_such_path()),
     }
 }
@@ -160,18 +162,28 @@ async fn gemini_model(
     sim.models(bodiless(Api::Gemini, headers, query), Some(name)).await
 }
 
-async fn models(State(sim): State<Arc<Sim>>, headers: HeaderMap) -> Response<Body> {
-    sim.models(bodiless(api_of(&headers), headers, None), None).await
+async fn models(State(sim): State<Arc<Sim>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response<Body> {
+    sim.models(bodiless(api_of(&headers), headers, query), None).await
 }
 
-async fn model(State(sim): State<Arc<Sim>>, Path(name): Path<String>, headers: HeaderMap) -> Response<Body> {
-    sim.models(bodiless(api_of(&headers), headers, None), Some(name)).await
+async fn model(
+    State(sim): State<Arc<Sim>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
+    sim.models(bodiless(api_of(&headers), headers, query), Some(name)).await
 }
 
-/// OpenAI and Anthropic list their models at the same path.
+/// All three list their models at `/v1/models`.
 fn api_of(headers: &HeaderMap) -> Api {
-    let anthropic = headers.contains_key("anthropic-version") || headers.contains_key("x-api-key");
-    if anthropic { Api::Anthropic } else { Api::OpenAi }
+    if headers.contains_key("x-goog-api-key") {
+        Api::Gemini
+    } else if headers.contains_key("anthropic-version") || headers.contains_key("x-api-key") {
+        Api::Anthropic
+    } else {
+        Api::OpenAi
+    }
 }
 
 fn bodiless(api: Api, headers: HeaderMap, query: Option<String>) -> Arrival {
