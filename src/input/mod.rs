@@ -95,6 +95,10 @@ impl Kind {
         }
     }
 
+    pub const fn is_pictures(self) -> bool {
+        matches!(self, Self::Pictures)
+    }
+
     /// Are its lines whole requests, so that a prompt template has no say?
     const fn is_batch(self) -> bool {
         matches!(self, Self::OpenAiBatch | Self::AnthropicBatch | Self::GeminiBatch)

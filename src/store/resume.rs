@@ -12,7 +12,7 @@ use super::{
     requeue::requeue,
     run_dir::RunDir,
 };
-use crate::domain::{ItemSpec, Money, Outcome, ReplayFilter, Seq, Traits, Usage, Wall};
+use crate::domain::{ItemSpec, Money, Outcome, ReplayFilter, Seq, Traits, Usage, Wall, snapshot::Totals};
 
 /// One attempt as a quota window has to know it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +40,11 @@ impl Store {
         let pins = connect::reader(dir).and_then(|conn| stored_pins(&conn));
         pins.map_err(|error| error.in_file(dir.database()))?
             .ok_or_else(|| StoreError::NotARun { dir: dir.path().to_owned() })
+    }
+
+    /// Items by state, as they stand now.
+    pub fn totals(&self) -> Result<Totals, StoreError> {
+        self.tallies.totals(&self.conn)
     }
 
     /// Every waiting item in input order.
