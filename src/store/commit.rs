@@ -140,25 +140,62 @@ impl Store {
 mod tests {
     use super::*;
     use crate::{
-        domain::{ItemSpec, Request},
-        store::{Pins, RunDir},
+        domain::{ItemSpec, Outcome, Request, Seq},
+        store::{LocalVerdict, Pins},
     };
+
+    fn items(lines: std::ops::RangeInclusive<u64>) -> Op {
+        let spec = |line| ItemSpec {
+            id: format!("item {line}"),
+            request: Request::text("A question. ".repeat(50)),
+            hash: format!("{line:032x}"),
+            line,
+            model: None,
+            tier: None,
+            max_usd: None,
+            caption: None,
+        };
+        Op::Items(lines.map(spec).collect())
+    }
+
+    fn unreadable(seq: u64) -> Op {
+        let (outcome, id) = (Outcome::UnreadableInput, format!("item {seq}"));
+        let line = serde_json::from_value(serde_json::json!({
+            "id": id, "status": "failed", "error": { "outcome": outcome, "message": "no such file" },
+            "usage": { "input_tokens": 0, "output_tokens": 0, "thinking_tokens": 0 }, "cost_usd": 0.0,
+            "latency_ms": 0, "attempts": 0, "finished_at": "2026-11-21T09:00:00.000Z", "request_hash": "",
+        }));
+        Op::Verdict(Box::new(LocalVerdict { seq: Seq(seq), outcome, line: line.unwrap() }))
+    }
+
+    #[test]
+    fn a_results_file_without_room_does_not_undo_a_commit_but_holds_the_next() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        store.commit(&[items(1..=3)]).unwrap();
+        store.follow_up().unwrap();
+
+        let full = File::options().append(true).open("/dev/full").unwrap();
+        let good = store.projection.redirect(full);
+        store.commit(&[unreadable(1)]).unwrap();
+        assert!(store.follow_up().unwrap_err().is_disk_full());
+        assert_eq!(store.tallies.totals(&store.conn).unwrap().failed, 1, "what is committed stays");
+        assert!(store.commit(&[unreadable(2)]).is_err(), "but nothing more is, that could not be shown");
+        assert_eq!(store.tallies.totals(&store.conn).unwrap().failed, 1);
+
+        store.projection.redirect(good);
+        store.commit(&[unreadable(2)]).unwrap();
+        store.follow_up().unwrap();
+        let shown = std::fs::read_to_string(home.path().join("results.jsonl")).unwrap();
+        let ids: Vec<_> = shown.lines().map(|line| line.split('"').nth(3)).collect();
+        assert_eq!(ids, [Some("item 1"), Some("item 2")]);
+    }
 
     #[test]
     fn a_full_database_refuses_a_group_whole_and_takes_it_when_there_is_room() {
         let home = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
-        let specs = (1..=200_u32).map(|line| ItemSpec {
-            id: line.to_string(),
-            request: Request::text("A question. ".repeat(50)),
-            hash: format!("{line:032x}"),
-            line: line.into(),
-            model: None,
-            tier: None,
-            max_usd: None,
-            caption: None,
-        });
-        let ops = [Op::Items(specs.collect())];
+        let ops = [items(1..=200)];
         let room = |store: &Store, pages: i64| {
             store.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
         };

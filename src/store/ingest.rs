@@ -102,7 +102,10 @@ fn replace(group: &mut Group<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) -> 
             group.run("UPDATE progress SET outcome = NULL WHERE seq = ?1 AND outcome = 'truncated'", [row])?;
         group.tallies.truncated -= cut_off as u64;
     }
-    group.run("UPDATE items SET line = ?2, hash = ?3 WHERE seq = ?1", params![row, spec.line as i64, hash])?;
+    group.run(
+        "UPDATE items SET line = ?2, hash = ?3, revision = revision + 1 WHERE seq = ?1",
+        params![row, spec.line as i64, hash],
+    )?;
     group.run("UPDATE payload SET body = ?2 WHERE seq = ?1", params![row, body(spec)?])?;
     group.run("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![row, traits])?;
     reopen(group, seq, was)?;

@@ -70,8 +70,10 @@ impl ItemWindows {
         // One state of the database for the count and the rows.
         self.conn.execute_batch("BEGIN")?;
         let page = self.window(filter, offset, limit);
-        self.conn.execute_batch("COMMIT")?;
-        page
+        let ended = self.conn.execute_batch("COMMIT");
+        let page = page?;
+        ended?;
+        Ok(page)
     }
 
     fn window(&mut self, filter: &ItemFilter, offset: u64, limit: usize) -> Result<Page, StoreError> {

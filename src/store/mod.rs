@@ -7,9 +7,10 @@
 //! what there is to resume. [`Store::into_writer`] then hands it to the one thread that writes, which takes
 //! groups of [`Op`]s, commits each group as one transaction and answers with an [`Ack`]. Everything else
 //! reads through connections of its own: [`Loader`] for the engine's payloads, [`spawn_reader`] for
-//! screens, [`report`] for other processes.
+//! screens, [`report`] and [`mod@audit`] for other processes.
 
 mod apply;
+pub mod audit;
 mod commit;
 mod compact;
 mod connect;

@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::{self, BufReader, Read as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use rusqlite::Connection;
@@ -47,7 +47,7 @@ impl Projection {
             .append(true)
             .open(&path)
             .map_err(|error| StoreError::file("open the results file", &path, error))?;
-        let (length, last) = agreement(&file, conn).map_err(|error| name(error, &path))?;
+        let Agreement { length, last } = agreement(&file, &path, conn)?;
         let found = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
         let mut projection = Self { path, file, length, last, behind: true };
         let added_lines = projection.catch_up(conn)?;
@@ -114,51 +114,42 @@ impl Projection {
     }
 }
 
-/// How far file and table are the same: bytes, and the table's row behind the last of them. Whole lines only.
-fn agreement(file: &File, conn: &Connection) -> Result<(u64, i64), Disagreement> {
+/// How far file and table are the same, in whole lines.
+pub(super) struct Agreement {
+    /// Bytes of the file.
+    pub length: u64,
+    /// The table's row behind the last of them.
+    pub last: i64,
+}
+
+/// Compares from the first byte on.
+pub(super) fn agreement(file: &File, path: &Path, conn: &Connection) -> Result<Agreement, StoreError> {
     let mut reader = BufReader::with_capacity(CHUNK, file);
     let mut statement = conn.prepare_cached("SELECT n, line FROM results ORDER BY n")?;
     let mut rows = statement.query([])?;
-    let (mut length, mut last) = (0, 0);
+    let mut agreed = Agreement { length: 0, last: 0 };
     let mut held = Vec::new();
     while let Some(row) = rows.next()? {
         let line = row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?;
         held.resize(line.len() + 1, 0);
         match reader.read_exact(&mut held) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-            other => other?,
+            other => other.map_err(|error| StoreError::file("read", path, error))?,
         }
         if held.split_last() != Some((&b'\n', line)) {
             break;
         }
-        length += held.len() as u64;
-        last = row.get(0)?;
+        agreed.length += held.len() as u64;
+        agreed.last = row.get(0)?;
     }
-    Ok((length, last))
+    Ok(agreed)
 }
 
-/// Either side of the comparison can fail to be read.
-enum Disagreement {
-    File(io::Error),
-    Database(rusqlite::Error),
-}
-
-impl From<io::Error> for Disagreement {
-    fn from(error: io::Error) -> Self {
-        Self::File(error)
-    }
-}
-
-impl From<rusqlite::Error> for Disagreement {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-fn name(error: Disagreement, path: &std::path::Path) -> StoreError {
-    match error {
-        Disagreement::File(error) => StoreError::file("read", path, error),
-        Disagreement::Database(error) => error.into(),
+#[cfg(test)]
+impl Projection {
+    /// Writes elsewhere from here on; gives back where it wrote.
+    pub fn redirect(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
     }
 }
 
@@ -215,12 +206,12 @@ mod tests {
         let (mut projection, _) = Projection::open(&dir, &conn).unwrap();
 
         conn.execute("INSERT INTO results VALUES (2, 2, 'two')", ()).unwrap();
-        let good = std::mem::replace(&mut projection.file, File::options().append(true).open("/dev/full").unwrap());
+        let good = projection.redirect(File::options().append(true).open("/dev/full").unwrap());
         let error = projection.append(b"two\n", 2).unwrap_err();
         assert!(error.is_disk_full(), "{error}");
         assert!(projection.catch_up(&conn).is_err(), "still full");
 
-        projection.file = good;
+        projection.redirect(good);
         assert_eq!(projection.catch_up(&conn).unwrap(), 1);
         assert_eq!(projection.catch_up(&conn).unwrap(), 0);
         assert_eq!(std::fs::read_to_string(dir.results()).unwrap(), "one\ntwo\n");

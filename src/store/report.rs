@@ -7,7 +7,7 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension as _};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     connect,
@@ -88,14 +88,14 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         output_tokens: tallies.usage.billed_output(),
         cost_usd: tallies.cost.usd(),
         elapsed_s: elapsed,
-        keys: figures.keys(&state::<Vec<KeyStanding>>(conn, KEYS)?.unwrap_or_default()),
+        keys: figures.keys(&kept::<Vec<KeyStanding>>(conn, KEYS)?.unwrap_or_default()),
         models: figures.models(),
     })
 }
 
 /// What a run that nobody owns calls itself is only true if it says that it is over: otherwise it was killed.
 fn state_word(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
-    let said: Option<RunState> = state(conn, RUN_STATE)?;
+    let said: Option<RunState> = kept(conn, RUN_STATE)?;
     let word = match said {
         Some(RunState::Finished) => RunState::Finished.name(),
         Some(said) if dir.is_owned() && !said.is_over() => said.name(),
@@ -105,7 +105,14 @@ fn state_word(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
     Ok(word.to_owned())
 }
 
-fn state<T: serde::de::DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<T>, StoreError> {
+/// What the engine keeps under a name of its own ([`super::Op::State`]), for commands in other processes.
+pub fn state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, StoreError> {
+    let dir = RunDir::new(dir);
+    let conn = connect::reader(&dir)?;
+    kept(&conn, name).map_err(|error| error.in_file(dir.database()))
+}
+
+fn kept<T: DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<T>, StoreError> {
     conn.query_row("SELECT json FROM states WHERE name = ?1", [name], |row| row.get::<_, String>(0))
         .optional()?
         .map(|json| parse(&json, name))

@@ -31,8 +31,9 @@ const STEPS: [&str; 1] = [
      -- Routes by name: the configuration, and with it every index into it, may change between starts.
      CREATE TABLE routes(id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
                          UNIQUE(key, model, provider));
-     -- seq runs from 1 without gaps.
-     CREATE TABLE items(seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, line INTEGER NOT NULL, hash BLOB NOT NULL);
+     -- seq runs from 1 without gaps; revision counts how often a changed row of the input took the item's place.
+     CREATE TABLE items(seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, line INTEGER NOT NULL, hash BLOB NOT NULL,
+                        revision INTEGER NOT NULL DEFAULT 0);
      CREATE TABLE payload(seq INTEGER PRIMARY KEY, body TEXT NOT NULL);
      -- state: 0 waiting, 1 done, 2 failed. outcome, route and words are the last attempt's; result is the
      -- row of its final line, while it has one.
