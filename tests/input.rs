@@ -1,5 +1,7 @@
 //! Inputs as people bring them: every format, good and bad, read from real files.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper fails the test by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -207,7 +209,7 @@ mod formats {
             ("a.json", r#"{"prompt":"x"}"#, Kind::Jsonl),
             ("a", r#"{"prompt":"x"}"#, Kind::Jsonl),
             ("a.txt", r#"{"prompt":"x"}"#, Kind::Jsonl),
-            ("a.txt", r#"{curly} prose"#, Kind::Text),
+            ("a.txt", r"{curly} prose", Kind::Text),
             ("a.txt", "[1] a footnote", Kind::Text),
             ("a.txt", "[\"quoted\"]", Kind::Text),
             ("a", "[INST] hello", Kind::Text),
@@ -428,12 +430,11 @@ mod rows {
 
     #[test]
     fn all_faults_are_reported_at_once_and_the_rest_is_counted() {
-        let rows: String = (0..250).map(|n| format!("{{\"prompt\":\"x\",\"temperature\":{}}}\n", n + 3)).collect();
-        let mut rows: String = rows.replace("\"temperature\":3}", "\"temperature\":1}");
+        let mut rows = "{\"prompt\":\"x\",\"temperature\":3}\n".repeat(249);
         rows.push_str("{\"id\":\"a\",\"prompt\":\"x\"}\n{\"id\":\"a\",\"prompt\":\"y\"}\n");
-        let distinct: String =
+        let distinct: Vec<_> =
             (0..150).map(|n| format!("{{\"id\":\"a\",\"prompt\":\"x\",\"images\":[\"s{n}://\"]}}\n")).collect();
-        let faults = faults("rows.jsonl", (rows + &distinct).as_bytes(), &InputOptions::default());
+        let faults = faults("rows.jsonl", (rows + &distinct.concat()).as_bytes(), &InputOptions::default());
         assert_eq!(faults.total, 249 + 1 + 150);
         assert_eq!(faults.reported.len(), 100);
         assert_eq!(faults.reported[0].more_alike, 248, "what is wrong alike is said once");
@@ -654,6 +655,7 @@ mod pictures {
             write(&folder, name, &png(1, 1));
         }
         let glob = open(&folder.path().join("a*.png"), beside()).unwrap();
+        assert!(glob.name().ends_with("-a-png"), "{}", glob.name());
         assert_eq!(ids(&all(&glob)), ["a1.png", "a2.png"]);
         let deep = open(&folder.path().join("**/*.png"), beside()).unwrap();
         assert_eq!(ids(&all(&deep)), ["a1.png", "a2.png", "b.png", "sub/c.png"]);
@@ -667,6 +669,18 @@ mod pictures {
         let single = open(&folder.path().join("b.png"), beside()).unwrap();
         assert_eq!(ids(&all(&single)), ["b.png"]);
         assert_eq!(single.name(), "b");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_not_utf8_is_a_fault_rather_than_a_lost_picture() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        let folder = TempDir::new().unwrap();
+        write(&folder, "a.png", &png(1, 1));
+        fs::write(folder.path().join(OsStr::from_bytes(b"caf\xE9.png")), png(1, 1)).unwrap();
+        let faults = open(folder.path(), beside()).unwrap().validate().unwrap_err();
+        assert_eq!((faults.total, faults.reported[0].fault.line), (1, 0));
+        assert!(faults.to_string().contains(".png has a name that is not UTF-8; rename it"), "{faults}");
     }
 
     #[test]
@@ -719,6 +733,20 @@ mod pictures {
             assert_eq!((checked.rows, checked.skipped), (want.len() as u64, skipped), "{existing:?}");
             assert_eq!(ids(&all(&input)), want, "{existing:?}");
         }
+    }
+
+    #[test]
+    fn a_resumed_run_does_not_skip_what_it_has_captioned_itself() {
+        let folder = TempDir::new().unwrap();
+        for name in ["mine.png", "theirs.png", "new.png"] {
+            write(&folder, name, &png(1, 1));
+        }
+        write(&folder, "mine.txt", b"a cat\n");
+        write(&folder, "theirs.txt", b"a dog\n");
+        let input = open(folder.path(), beside()).unwrap();
+        let items: Vec<_> = input.items().keeping(|id| id == "mine.png").map(|item| item.unwrap()).collect();
+        assert_eq!(ids(&items), ["mine.png", "new.png"]);
+        assert_eq!(input.items().keeping(|id| id == "mine.png").check().unwrap().skipped, 1);
     }
 
     /// A resumed run must recognise its input although it has written captions into it.

@@ -1,5 +1,7 @@
 //! What is written for people and other programs: captions that survive crashes, exports that scripts can read.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper fails the test by panicking")]
+
 use std::{fs, path::Path};
 
 use cascadeck::{

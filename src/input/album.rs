@@ -42,7 +42,18 @@ pub(super) enum Album {
 pub(super) struct Shelf {
     /// Line (or place in the album, from 1) and path, relative to the base where it can be.
     pub pictures: Vec<(u32, Box<str>)>,
+    /// Line (0 where it is in none) and what is wrong.
     pub faults: Vec<(u64, Wrong)>,
+}
+
+impl Shelf {
+    fn fault(&mut self, words: String) {
+        self.faults.push((0, Wrong::new("", words)));
+    }
+
+    fn misnamed(&mut self, path: &Path) {
+        self.fault(format!("{} has a name that is not UTF-8; rename it", path.display()));
+    }
 }
 
 /// One pass over an album.
@@ -109,11 +120,11 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
     let mut shelf = Shelf::default();
     let mut inside = Vec::new();
     let path = root.join(folder);
-    let unreadable = |error: &io::Error| Wrong::new("", format!("folder {} can't be read: {error}", path.display()));
+    let unreadable = |error: &io::Error| format!("the folder {} can't be read: {error}", path.display());
     let entries = match fs::read_dir(&path) {
         Ok(entries) => entries,
         Err(error) => {
-            shelf.faults.push((0, unreadable(&error)));
+            shelf.fault(unreadable(&error));
             return shelf;
         }
     };
@@ -121,7 +132,7 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                shelf.faults.push((0, unreadable(&error)));
+                shelf.fault(unreadable(&error));
                 continue;
             }
         };
@@ -138,11 +149,7 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
         match name.to_str() {
             Some(name) if folder.is_empty() => shelf_or_folder(name.into(), is_folder, &mut shelf, &mut inside),
             Some(name) => shelf_or_folder(format!("{folder}/{name}"), is_folder, &mut shelf, &mut inside),
-            None => {
-                shelf
-                    .faults
-                    .push((0, Wrong::new("", format!("{} has a name that is not UTF-8; rename it", path.display()))));
-            }
+            None => shelf.misnamed(&path),
         }
     }
     shelf.pictures.sort_by(|(_, a), (_, b)| natural::compare(a, b));
@@ -160,9 +167,10 @@ fn read_whole(album: &Album) -> Shelf {
         Album::Folder(root) => read_folder(root, "", &mut Vec::new()),
         Album::Single { name, .. } => Shelf { pictures: vec![(1, name.as_str().into())], faults: Vec::new() },
         Album::Glob { pattern, base } => read_glob(pattern, base),
-        Album::List { file, .. } => read_list(file).unwrap_or_else(|error| Shelf {
-            faults: vec![(0, Wrong::new("", format!("{} can't be read: {error}", file.display())))],
-            ..Shelf::default()
+        Album::List { file, .. } => read_list(file).unwrap_or_else(|error| {
+            let mut shelf = Shelf::default();
+            shelf.fault(format!("{} can't be read: {error}", file.display()));
+            shelf
         }),
     }
 }
@@ -177,7 +185,7 @@ fn read_glob(pattern: &str, base: &Path) -> Shelf {
     let found = match glob::glob_with(pattern, options) {
         Ok(found) => found,
         Err(error) => {
-            shelf.faults.push((0, Wrong::new("", format!("the pattern {pattern} can't be used: {error}"))));
+            shelf.fault(format!("the pattern {pattern} can't be used: {error}"));
             return shelf;
         }
     };
@@ -185,9 +193,7 @@ fn read_glob(pattern: &str, base: &Path) -> Shelf {
         let path = match path {
             Ok(path) => path,
             Err(error) => {
-                shelf
-                    .faults
-                    .push((0, Wrong::new("", format!("{} can't be read: {}", error.path().display(), error.error()))));
+                shelf.fault(format!("{} can't be read: {}", error.path().display(), error.error()));
                 continue;
             }
         };
@@ -196,11 +202,7 @@ fn read_glob(pattern: &str, base: &Path) -> Shelf {
         }
         match path.strip_prefix(base).unwrap_or(&path).to_str() {
             Some(path) => shelf.pictures.push((0, path.into())),
-            None => {
-                shelf
-                    .faults
-                    .push((0, Wrong::new("", format!("{} has a name that is not UTF-8; rename it", path.display()))));
-            }
+            None => shelf.misnamed(&path),
         }
     }
     shelf.pictures.sort_by(|(_, a), (_, b)| natural::compare(a, b));

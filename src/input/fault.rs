@@ -86,7 +86,7 @@ impl fmt::Display for Wrong {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RowFault {
     pub input: Arc<str>,
-    /// 1-based line; for pictures their place in the list.
+    /// 1-based line; for pictures their place in the list; 0 where the fault is in no line.
     pub line: u64,
     pub words: String,
     theme: Option<&'static str>,
@@ -104,7 +104,10 @@ impl RowFault {
 
 impl fmt::Display for RowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.input, self.line, self.words)
+        match self.line {
+            0 => write!(f, "{}: {}", self.input, self.words),
+            line => write!(f, "{}:{line}: {}", self.input, self.words),
+        }
     }
 }
 

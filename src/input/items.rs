@@ -47,7 +47,11 @@ pub struct Items {
     scratch: Vec<u8>,
     taken: u64,
     skipped: u64,
+    known: Known,
 }
+
+/// Does the run have an item of this id already?
+pub(super) type Known = Box<dyn Fn(&str) -> bool + Send>;
 
 pub(super) enum Rows {
     Lines(Kind, Lines),
@@ -60,11 +64,20 @@ pub(super) enum Rows {
 
 impl Items {
     pub(super) fn new(input: Arc<str>, recipe: Arc<Recipe>, rows: Rows) -> Self {
-        Self { input, recipe, rows, ids: Ids::default(), scratch: Vec::new(), taken: 0, skipped: 0 }
+        let known = Box::new(|_: &str| false);
+        Self { input, recipe, rows, ids: Ids::default(), scratch: Vec::new(), taken: 0, skipped: 0, known }
+    }
+
+    /// For a run that is resumed: a picture it has among its items is not skipped for being captioned, since the
+    /// caption may be its own.
+    #[must_use]
+    pub fn keeping(mut self, known: impl Fn(&str) -> bool + Send + 'static) -> Self {
+        self.known = Box::new(known);
+        self
     }
 
     /// Reads everything, and reports all that is wrong at once.
-    pub(super) fn check(mut self) -> Result<Checked, InputFaults> {
+    pub fn check(mut self) -> Result<Checked, InputFaults> {
         let mut faults = InputFaults::none(&self.input);
         let (mut rows, mut pictures, mut tokens) = (0, false, 0_u64);
         for item in &mut self {
@@ -115,7 +128,7 @@ impl Items {
                 next_line(*kind, lines, &self.recipe).map(|(line, draft)| (line, draft.map(Some)))
             }
             Rows::Csv(csv) => csv.next(&self.recipe).map(|(line, draft)| (line, draft.map(Some))),
-            Rows::Pictures(pictures) => pictures.next(&self.recipe),
+            Rows::Pictures(pictures) => pictures.next(&self.recipe, &self.known),
             Rows::Broken(_) => match mem::replace(&mut self.rows, Rows::Ended) {
                 Rows::Broken(error) => Some((1, Err(Wrong::new("", format!("can't be opened: {error}"))))),
                 _ => None,

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Input, InputOptions, Kind, Source,
-    album::Album,
+    album::{Album, tidy},
     draft::Recipe,
     fault::InputError,
     pictures::DEFAULT_CAPTION_PROMPT,
@@ -21,6 +21,8 @@ use super::{
 };
 
 const WILDCARDS: [char; 3] = ['*', '?', '['];
+/// The name of every run whose rows came through a pipe.
+const PIPE: &str = "stdin";
 
 /// What an argument turned out to be.
 struct Found {
@@ -32,6 +34,25 @@ struct Found {
 }
 
 impl Input {
+    /// The name an input will have, before it is opened: a pipe is kept in the directory of its run.
+    pub fn name_of(argument: &str) -> String {
+        if argument == "-" {
+            return PIPE.to_owned();
+        }
+        let path = Path::new(argument);
+        // A pipe's number (`/dev/fd/63`) changes with every shell.
+        if ["/dev/fd", "/dev/stdin", "/proc"].iter().any(|pipes| path.starts_with(pipes)) {
+            return PIPE.to_owned();
+        }
+        if !path.exists() && argument.contains(WILDCARDS) {
+            return as_folder(&glob_tail(path).to_string_lossy());
+        }
+        let real = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
+        let path = real.as_deref().unwrap_or(path);
+        let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        as_folder(&name.unwrap_or_default().to_string_lossy())
+    }
+
     /// Opens a file, folder, glob, list of pictures, or `-`.
     ///
     /// Pipes are copied to `spool` first, so that they can be read again; on a terminal, or where nothing is piped
@@ -87,7 +108,7 @@ fn refuse_contradictions(found: &Found, options: &InputOptions) -> Result<(), In
 fn find(argument: &str, spool: &Path) -> Result<Found, InputError> {
     if argument == "-" {
         spool::stdin(spool)?;
-        return rows(spool, Path::new("standard input"), &current_dir()?, "stdin".to_owned());
+        return rows(spool, Path::new("standard input"), &current_dir()?, PIPE.to_owned());
     }
     let path = Path::new(argument);
     let whole = absolute(path).map_err(|error| InputError::unreadable(path, error))?;
@@ -99,7 +120,7 @@ fn find(argument: &str, spool: &Path) -> Result<Found, InputError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(InputError::Missing(argument.to_owned())),
         Err(error) => return Err(InputError::unreadable(path, error)),
     };
-    let name = run_name(&whole, meta.is_dir());
+    let name = Input::name_of(argument);
     if meta.is_dir() {
         return pictures(Album::Folder(whole), argument, name);
     }
@@ -141,14 +162,24 @@ fn rows(path: &Path, shown: &Path, base: &Path, name: String) -> Result<Found, I
 }
 
 fn globbed(pattern: &str) -> Result<Found, InputError> {
-    let refused = |error: String| InputError::unrecognised(Path::new(pattern), format!("is no pattern: {error}"));
-    let whole = absolute(Path::new(pattern)).map_err(|error| refused(error.to_string()))?;
-    let text = whole.to_str().unwrap_or(pattern).to_owned();
-    glob::Pattern::new(&text).map_err(|error| refused(error.to_string()))?;
-    let is_wild = |component: &Component<'_>| component.as_os_str().to_string_lossy().contains(WILDCARDS);
-    let base: PathBuf = whole.components().take_while(|component| !is_wild(component)).collect();
-    let name = run_name(Path::new(pattern), true);
-    pictures(Album::Glob { pattern: text, base }, pattern, name)
+    let album = glob_in(&current_dir()?, pattern);
+    if let Album::Glob { pattern: whole, .. } = &album {
+        glob::Pattern::new(whole)
+            .map_err(|error| InputError::unrecognised(Path::new(pattern), format!("is no pattern: {error}")))?;
+    }
+    pictures(album, pattern, Input::name_of(pattern))
+}
+
+/// A pattern as seen from a folder, whose own name may hold what looks like a wildcard.
+fn glob_in(folder: &Path, pattern: &str) -> Album {
+    let base =
+        folder.join(Path::new(pattern).components().take_while(|component| !is_wild(component)).collect::<PathBuf>());
+    let whole = if Path::new(pattern).is_absolute() {
+        pattern.to_owned()
+    } else {
+        format!("{}/{}", glob::Pattern::escape(&folder.to_string_lossy()), tidy(pattern))
+    };
+    Album::Glob { pattern: whole, base }
 }
 
 fn pictures(album: Album, label: &str, name: String) -> Result<Found, InputError> {
@@ -164,19 +195,27 @@ fn pictures(album: Album, label: &str, name: String) -> Result<Found, InputError
     Ok(Found { kind: Kind::Pictures, source: Source::Pictures(album), base, name, label: label.to_owned() })
 }
 
-/// A folder name for the run: the input's own, without what is awkward in a path.
-fn run_name(path: &Path, whole: bool) -> String {
-    let real = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
-    let path = real.as_deref().unwrap_or(path);
-    let name = if whole { path.file_name() } else { path.file_stem() };
-    let name = name.unwrap_or_default().to_string_lossy();
-    let safe: String = name
-        .chars()
-        .map(|letter| if letter.is_alphanumeric() || "._-".contains(letter) { letter } else { '-' })
+/// A pattern from the folder before its first wildcard on: `photos/*.jpg`.
+fn glob_tail(pattern: &Path) -> PathBuf {
+    let components: Vec<_> = pattern.components().collect();
+    let wild = components.iter().position(is_wild).unwrap_or(0);
+    components[wild.saturating_sub(1)..].iter().collect()
+}
+
+fn is_wild(component: &Component<'_>) -> bool {
+    component.as_os_str().to_string_lossy().contains(WILDCARDS)
+}
+
+/// What is safe as a folder's name: `photos-jpg` for `photos/*.jpg`.
+fn as_folder(name: &str) -> String {
+    let is_safe = |letter: char| letter.is_alphanumeric() || "._-".contains(letter);
+    let pieces: Vec<_> = name
+        .split(|letter| !is_safe(letter))
+        .map(|piece| piece.trim_matches(['.', '-']))
+        .filter(|piece| !piece.is_empty())
         .collect();
-    let safe = safe.trim_matches(['-', '.']);
-    let safe: String = safe.chars().take(80).collect();
-    if safe.is_empty() { "input".to_owned() } else { safe }
+    let name: String = pieces.join("-").chars().take(80).collect();
+    if name.is_empty() { "input".to_owned() } else { name }
 }
 
 #[cfg(test)]
@@ -184,16 +223,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn run_names_are_safe_as_folders() {
-        for (path, whole, want) in [
-            ("data/gsm8k_test.jsonl", false, "gsm8k_test"),
-            ("photos/summer 2026", true, "summer-2026"),
-            ("photos/*.jpg", true, "jpg"),
-            ("*", true, "input"),
-            ("...", true, "input"),
-            ("größe.csv", false, "größe"),
+    fn names_are_safe_as_folders() {
+        for (argument, want) in [
+            ("-", "stdin"),
+            ("/dev/fd/63", "stdin"),
+            ("/nowhere/gsm8k_test.jsonl", "gsm8k_test"),
+            ("summer 2026.csv", "summer-2026"),
+            ("größe.csv", "größe"),
+            ("/nowhere/photos/*.jpg", "photos-jpg"),
+            ("photos/2026-*/**/a?.png", "photos-2026-a-png"),
+            ("*", "input"),
+            ("src/input", "input"),
+            ("src/input/..", "src"),
+            ("src/input/.", "input"),
         ] {
-            assert_eq!(run_name(Path::new(path), whole), want, "{path}");
+            assert_eq!(Input::name_of(argument), want, "{argument}");
+        }
+    }
+
+    #[test]
+    fn a_folder_with_brackets_in_its_name_is_no_pattern() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("[2026] summer");
+        fs::create_dir_all(odd.join("sub")).unwrap();
+        fs::write(odd.join("sub/a.png"), "").unwrap();
+        for pattern in ["sub/*.png", "./sub/*.png", "*/a.png"] {
+            let shelves: Vec<_> = glob_in(&odd, pattern).shelves().collect();
+            assert_eq!(shelves.len(), 1, "{pattern}");
+            let path = &shelves[0].pictures[0].1;
+            assert_eq!(&**path, if pattern.starts_with('*') { "sub/a.png" } else { "a.png" });
         }
     }
 }

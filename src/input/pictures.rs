@@ -1,6 +1,12 @@
 //! Caption jobs: a picture an item, asked with a prompt that may speak of its name, place and size.
 
-use std::{collections::HashMap, fs, io, path::Path, time::UNIX_EPOCH, vec};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+    vec,
+};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -8,8 +14,9 @@ use crate::domain::{Image, Message, Part, Request, Speaker};
 
 use super::{
     album::{Album, Shelf, Shelves},
-    draft::{Draft, Recipe},
+    draft::{Draft, Recipe, Sidecar},
     fault::Wrong,
+    items::Known,
     json::{Fields, Json},
 };
 
@@ -28,6 +35,8 @@ pub(super) struct Pictures {
     hash: Box<Xxh3>,
     /// The last picture's.
     bytes: u64,
+    /// The last folder that captions may go to: pictures come folder by folder.
+    inside: Option<PathBuf>,
 }
 
 impl Pictures {
@@ -39,22 +48,27 @@ impl Pictures {
             clashes: HashMap::new(),
             hash: Box::new(Xxh3::new()),
             bytes: 0,
+            inside: None,
         }
     }
 
     /// The next picture: `Ok(None)` where it has its caption already.
-    pub(super) fn next(&mut self, recipe: &Recipe) -> Option<(u64, Result<Option<Draft>, Wrong>)> {
+    pub(super) fn next(&mut self, recipe: &Recipe, known: &Known) -> Option<(u64, Result<Option<Draft>, Wrong>)> {
         if let Some((line, wrong)) = self.faults.next() {
             return Some((line, Err(wrong)));
         }
         let Some((line, path)) = self.shelf.next() else {
             let shelf = self.shelves.next()?;
             self.put_up(shelf, recipe);
-            return self.next(recipe);
+            return self.next(recipe, known);
         };
         self.look_at(&path, recipe);
         let clash = self.clashes.remove(&line);
-        Some((u64::from(line), self.draft(&path, clash.as_deref(), recipe)))
+        let draft = self.caption(&path, clash.as_deref(), recipe).and_then(|caption| match caption {
+            Some((_, true)) if !known(&path) => Ok(None),
+            caption => self.draft(&path, caption.map(|(sidecar, _)| sidecar), recipe).map(Some),
+        });
+        Some((u64::from(line), draft))
     }
 
     /// The hash of the whole album: looks at what has not been looked at yet.
@@ -88,27 +102,28 @@ impl Pictures {
         self.hash.update(&changed.map_or(0, |at| at.as_nanos()).to_le_bytes());
     }
 
-    fn draft(&self, path: &str, clash: Option<&str>, recipe: &Recipe) -> Result<Option<Draft>, Wrong> {
-        let mut caption = None;
-        if let Some(captioning) = &recipe.captioning {
-            let sidecar = captioning.sidecar(&recipe.base, path)?;
-            if let Some(earlier) = clash {
-                return Err(Wrong::new(
-                    "",
-                    format!(
-                        "{path} and {earlier} would share the caption {}; rename one, or ask for full names \
-                         ({}.txt)",
-                        sidecar.name,
-                        Path::new(path).file_name().unwrap_or_default().display()
-                    ),
-                ));
-            }
-            captioning.keeps_inside(&sidecar)?;
-            if captioning.skips(&sidecar)? {
-                return Ok(None);
-            }
-            caption = Some(sidecar);
+    /// Where the caption goes, and whether there is one already; `None` where captions aren't written.
+    fn caption(&mut self, path: &str, clash: Option<&str>, recipe: &Recipe) -> Result<Option<(Sidecar, bool)>, Wrong> {
+        let Some(captioning) = &recipe.captioning else { return Ok(None) };
+        let sidecar = captioning.sidecar(&recipe.base, path)?;
+        if let Some(earlier) = clash {
+            let words = format!(
+                "{path} and {earlier} would share the caption {}; rename one, or ask for full names ({}.txt)",
+                sidecar.name,
+                Path::new(path).file_name().unwrap_or_default().display()
+            );
+            return Err(Wrong::new("", words));
         }
+        let folder = sidecar.target.parent();
+        if folder != self.inside.as_deref() {
+            captioning.keeps_inside(&sidecar)?;
+            self.inside = folder.map(Path::to_owned);
+        }
+        let is_there = captioning.skips(&sidecar)?;
+        Ok(Some((sidecar, is_there)))
+    }
+
+    fn draft(&self, path: &str, caption: Option<Sidecar>, recipe: &Recipe) -> Result<Draft, Wrong> {
         let fields = fields(path, recipe);
         let prompt = recipe.templates.prompt(&fields)?.unwrap_or_else(|| DEFAULT_CAPTION_PROMPT.to_owned());
         if prompt.trim().is_empty() {
@@ -121,7 +136,7 @@ impl Pictures {
             params: recipe.defaults.clone(),
         };
         let id = Some(path.to_owned());
-        Ok(Some(Draft { id, request, caption, bytes: Some(self.bytes), ..Draft::default() }))
+        Ok(Draft { id, request, caption, bytes: Some(self.bytes), ..Draft::default() })
     }
 }
 

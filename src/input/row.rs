@@ -2,6 +2,8 @@
 //!
 //! JSONL rows, CSV records and lines of plain text all come here as fields.
 
+use std::borrow::Cow;
+
 use crate::domain::{Message, Money, Part, Request, Speaker};
 
 use super::{
@@ -71,13 +73,7 @@ pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) 
             return Err(Wrong::new("", "has both `prompt` and `messages`; keep one of them"));
         }
         (None, None, None) => {
-            let fields = listed(context);
-            let words = format!(
-                "has neither `prompt` nor `messages` ({fields}); give a template over its fields, \
-                 as in --prompt \"{{{{ {} }}}}\"",
-                context.first().map_or("field", |(name, _)| name)
-            );
-            return Err(Wrong::new("", words).said_once("no prompt"));
+            return Err(no_prompt(context));
         }
     }
     if let Some(images) = images {
@@ -88,6 +84,17 @@ pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) 
     }
     draft.request = request;
     Ok(draft)
+}
+
+/// The commonest fault of all: a data set with columns of its own.
+fn no_prompt(context: &Fields<'_>) -> Wrong {
+    let is_text = |(name, value): &&(Cow<'_, str>, Json<'_>)| name != "id" && value.as_text().is_some();
+    let likely = context.iter().find(is_text).map_or("field", |(name, _)| name);
+    let words = format!(
+        "has neither `prompt` nor `messages` ({}); give a template over its fields, as in --prompt \"{{{{ {likely} }}}}\"",
+        listed(context)
+    );
+    Wrong::new("", words).said_once("no prompt")
 }
 
 fn converse(request: &mut Request, chat: Chat) -> Result<(), Wrong> {
