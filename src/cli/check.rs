@@ -30,17 +30,17 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
     let config = args.keys.load()?;
     let (keys, models) = (config.keys.len(), config.models.len());
-    let mut out = String::new();
-    out += &format!("{}: {keys} keys, {models} models, {} providers\n", config.origin, config.providers.len());
+    let mut lines =
+        vec![format!("{}: {keys} keys, {models} models, {} providers", config.origin, config.providers.len())];
     let mut bad = 0;
     if !args.offline {
         for (name, finding) in examine(&config, &Clock::real()).await? {
             bad += u32::from(matches!(finding, Finding::Bad(_)));
-            out += &format!("  {name:16} {}\n", finding.words());
+            lines.push(format!("  {name:16} {}", finding.words()));
         }
     }
     // A closed pipe has heard enough.
-    let _ = std::io::stdout().lock().write_all((shown(&out) + "\n").as_bytes());
+    let _ = std::io::stdout().lock().write_all((shown(&lines.join("\n")) + "\n").as_bytes());
     if bad > 0 {
         return Err(Failure::usage(format!(
             "{bad} of {keys} keys are no good; replace or remove them in {}",

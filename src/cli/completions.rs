@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Cli, Failure};
+use super::Cli;
 
 /// Print a completion script for a shell
 #[derive(Args, Clone, Debug)]
@@ -12,10 +12,10 @@ pub(super) struct CompletionsArgs {
     pub shell: Shell,
 }
 
-pub(super) fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
+pub(super) fn run(args: &CompletionsArgs) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cascadeck", &mut script);
     // A closed pipe has heard enough.
     let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), &script);
-    Ok(super::DONE)
+    super::DONE
 }

@@ -40,8 +40,8 @@ pub(super) async fn conduct(running: Running, front_end: FrontEnd, dashboard: bo
     if dashboard {
         let options = tui::Options { ascii: front_end.ascii, ..tui::Options::default() };
         match tui::run(handle.clone(), options).await {
-            Ok(tui::Exit::Detach) => {}
-            Ok(tui::Exit::Over | tui::Exit::Drained | tui::Exit::StopNow) => {}
+            // Whether the run is over is the engine's to say; what is left of it is watched below.
+            Ok(tui::Exit::Detach | tui::Exit::Over | tui::Exit::Drained | tui::Exit::StopNow) => {}
             Err(error) => say(&format!("the dashboard could not go on, the run does: {error:#}")),
         }
     }

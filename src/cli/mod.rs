@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
         Command::Sim(args) => {
             on_runtime(async { sim::command::run(args).await.map(|()| DONE).map_err(Failure::Broken) })
         }
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => Ok(completions::run(&args)),
     };
     match outcome {
         Ok(status) => ExitCode::from(status),

@@ -221,7 +221,7 @@ impl Engine {
                     }));
                     self.journal.then(Then::Send(dispatch));
                 }
-                Step::Refuse(refusal) => self.refuse(now, refusal),
+                Step::Refuse(refusal) => self.refuse(now, &refusal),
             }
         }
     }

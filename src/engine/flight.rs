@@ -72,13 +72,12 @@ impl Errand {
             let (path, words, existing) = (target.clone(), text.clone(), self.existing);
             let written = tokio::task::spawn_blocking(move || write_caption(&path, &words, existing)).await;
             match written {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) | Err(_) => return,
                 Ok(Err(error)) => {
                     let complaint = format!("the caption {} can't be written: {error}", target.display());
                     // The engine being gone means that the run is ending: the attempt is aborted with it.
                     let _ = self.trouble.send(complaint).await;
                 }
-                Err(_) => return,
             }
             tokio::time::sleep(CAPTION_RETRY).await;
         }

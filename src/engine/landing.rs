@@ -76,12 +76,11 @@ impl Engine {
             Fate::Waits { .. } => None,
         };
         self.tell(flying, &settlement, &verdict);
-        let last = match ended {
-            Some(ended) => self.result_line(now, flying, &settlement, &verdict, ended, latency),
-            None => {
-                self.first_sent.entry(settlement.seq).or_insert(flying.sent_at);
-                None
-            }
+        let last = if let Some(ended) = ended {
+            self.result_line(now, flying, &settlement, &verdict, ended, latency)
+        } else {
+            self.first_sent.entry(settlement.seq).or_insert(flying.sent_at);
+            None
         };
         self.journal.record(Op::Settle(Box::new(Settled {
             attempt,
@@ -187,7 +186,7 @@ impl Engine {
     }
 
     /// An item that ends without being sent.
-    pub(super) fn refuse(&mut self, now: Now, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, now: Now, refusal: &Refusal) {
         let Some(spec) = self.intake.forget(refusal.seq) else { return };
         self.event(EventKind::ItemFailed {
             seq: refusal.seq.0,
@@ -196,7 +195,7 @@ impl Engine {
             outcome: refusal.outcome,
             words: refusal.words.clone(),
         });
-        let line = refused_line(&spec, &refusal, now.wall, self.first_sent.remove(&refusal.seq));
+        let line = refused_line(&spec, refusal, now.wall, self.first_sent.remove(&refusal.seq));
         self.journal.record(Op::Verdict(Box::new(LocalVerdict {
             seq: Seq(refusal.seq.0),
             outcome: refusal.outcome,

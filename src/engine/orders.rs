@@ -129,10 +129,13 @@ impl Engine {
                 let named: Vec<String> = ids.chain(outcomes).take(4).collect();
                 Ok(format!("replaying failed items: {}", named.join(", ")))
             }
-            Command::ClearCooldowns { key } => match self.scheduler.clear_cooldowns(key).map_err(unknown)? {
-                true => Ok(format!("cooldowns of {key} ended")),
-                false => Err(format!("nothing of {key} cools down")),
-            },
+            Command::ClearCooldowns { key } => {
+                if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
+                    Ok(format!("cooldowns of {key} ended"))
+                } else {
+                    Err(format!("nothing of {key} cools down"))
+                }
+            }
         }
     }
 

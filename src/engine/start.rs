@@ -109,7 +109,7 @@ pub fn start(
     let Setup { run, config, clock, existing, unattended, seed, flags } = setup;
     let now = clock.now();
     let Config { providers, models, keys, secrets, policy, .. } = config;
-    let fingerprints: Vec<u64> = secrets.iter().map(fingerprint).collect();
+    let fingerprints: Vec<u64> = secrets.iter().map(|secret| fingerprint(secret.as_ref())).collect();
     let mut scheduler = Scheduler::new(&providers, &models, &keys, policy, seed);
     scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
     if let Some(memory) = opened.states.get(MEMORY) {
@@ -275,9 +275,9 @@ fn overruled(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec<Str
 }
 
 /// Tells a changed secret from the same one, within this run; not a way back to the secret.
-fn fingerprint(secret: &Option<SecretString>) -> u64 {
+fn fingerprint(secret: Option<&SecretString>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    secret.as_ref().map(ExposeSecret::expose_secret).hash(&mut hasher);
+    secret.map(ExposeSecret::expose_secret).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_message_with_line_breaks_or_escapes_stays_one_plain_line() {
-        assert_eq!(plain(b"first\nsecond \x1b[2J\n"), "first␊second ␛[2J\n".as_bytes());
+        assert_eq!(plain(b"first\nsecond \x1b[2J\n"), "first second ␛[2J\n".as_bytes());
     }
 
     #[test]
