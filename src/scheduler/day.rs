@@ -70,6 +70,12 @@ impl DayMeter {
         }
     }
 
+    /// Rolling days: what was counted and when its place is free again, in time order.
+    pub fn returns(&self, now: Wall) -> impl Iterator<Item = (Wall, u64)> {
+        let open = self.counted.iter().map(|(at, amount)| (*at + ROLLING, *amount));
+        open.filter(move |(at, _)| *at > now)
+    }
+
     fn roll(&mut self, now: Wall) {
         if self.day == Day::Rolling {
             while let Some((at, amount)) = self.counted.front().copied() {

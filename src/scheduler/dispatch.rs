@@ -24,7 +24,7 @@ const AGED: Duration = Duration::from_secs(60);
 const UNSTATED_OUTPUT: u32 = 8_192;
 
 /// The output tokens reckoned with for token windows before a model has answered.
-const TYPICAL_OUTPUT: f64 = 256.0;
+pub(super) const TYPICAL_OUTPUT: f64 = 256.0;
 
 /// Send this item there; everything it may use is already reserved.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -10,6 +10,7 @@
 //! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
 //! switches   the operator's hand               standing  why a route can't go now
 //! view       gauges and conditions for screens memory    what outlives the process
+//! forecast   the same limits, run ahead of the clock
 //! ```
 
 mod bits;
@@ -17,6 +18,7 @@ mod breaker;
 mod cooldown;
 mod day;
 mod dispatch;
+pub mod forecast;
 mod health;
 mod memory;
 mod pool;
@@ -35,6 +37,7 @@ use std::{
 };
 
 pub use dispatch::{Dispatch, Refusal, Step};
+pub use forecast::{Assumptions, ForecastInput};
 pub use memory::{Memory, PastAttempt};
 pub use queue::Ticket;
 pub use settle::{Fate, Settlement};

@@ -96,6 +96,20 @@ pub struct Pool {
     day_tokens: DayMeter,
 }
 
+/// A look at a pool's counters, for reckoning ahead.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters<'a> {
+    pub counted: Counted,
+    pub concurrency: Option<u32>,
+    pub requests: &'a Window,
+    pub tokens: &'a Window,
+    pub input: &'a Window,
+    pub output: &'a Window,
+    pub pace: Option<&'a Pace>,
+    pub day_requests: &'a DayMeter,
+    pub day_tokens: &'a DayMeter,
+}
+
 /// A ramp that reaches this is over.
 const RAMPED: u32 = 16;
 
@@ -273,6 +287,20 @@ impl Pool {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
         let said_spent = self.spent.as_ref().is_some_and(|spent| !spent.over(now));
         Gauge { used: if said_spent { used.max(limit.unwrap_or(used)) } else { used }, limit }
+    }
+
+    pub const fn counters(&self) -> Counters<'_> {
+        Counters {
+            counted: self.counted,
+            concurrency: self.concurrency,
+            requests: &self.requests,
+            tokens: &self.tokens,
+            input: &self.input,
+            output: &self.output,
+            pace: self.pace.as_ref(),
+            day_requests: &self.day_requests,
+            day_tokens: &self.day_tokens,
+        }
     }
 
     pub const fn day(&self) -> crate::domain::Day {

@@ -1,5 +1,6 @@
 //! The scheduler as a machine, in a simulated world with a virtual clock.
 
+mod forecast;
 mod world;
 
 use std::time::Duration;
