@@ -8,6 +8,7 @@ use super::{
     answer::Usage,
     event::Event,
     fleet::{Api, Day, Role},
+    forecast::Forecast,
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, Strategy, WhenLimited},
@@ -32,6 +33,9 @@ pub struct Snapshot {
     pub in_flight_cap: u32,
     pub spend: Spend,
     pub pace: Pace,
+    /// What is expected of the rest; `None` before the first look ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// Where the work goes right now: the route of the last dispatch.
     pub place: Option<Place>,
     pub keys: Vec<KeyView>,
@@ -119,7 +123,7 @@ pub struct Spend {
 pub struct Pace {
     /// Items ended per second over the last minute of engine time.
     pub items_per_second: f64,
-    /// At the present pace; `None` where nothing moves.
+    /// By the forecast; `None` where the run stops before, or stands still.
     pub finish_at: Option<Wall>,
 }
 

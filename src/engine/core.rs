@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::{
+    ahead::{Ahead, Foreseen},
     flight::{Errand, Landed},
     handle::Order,
     intake::Intake,
@@ -86,6 +87,7 @@ pub(super) struct Channels {
     pub loaded: mpsc::Receiver<LoadedBatch>,
     pub rows: mpsc::Receiver<Rows>,
     pub trouble: mpsc::Receiver<String>,
+    pub foreseen: mpsc::Receiver<Foreseen>,
 }
 
 pub(super) struct Engine {
@@ -119,6 +121,7 @@ pub(super) struct Engine {
     pub model_tallies: Vec<Tally>,
     pub route_counts: Vec<(u64, u64)>,
     pub throughput: Throughput,
+    pub ahead: Ahead,
     pub last_dispatch: Option<Dispatch>,
     pub events: VecDeque<Arc<Event>>,
     pub next_event: u64,
@@ -154,6 +157,7 @@ impl Engine {
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
+                Some(foreseen) = channels.foreseen.recv() => self.foreseen(foreseen),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             if let Some(ending) = self.turn() {
@@ -170,6 +174,7 @@ impl Engine {
         self.conclude(now);
         self.remember(now, false);
         self.journal.flush();
+        self.look_ahead(now);
         self.publish_if_due(now);
         match &self.phase {
             Phase::Ending { since, ending } if self.journal.is_clean() || since.elapsed() > LAST_RECORD => {

@@ -9,8 +9,10 @@
 //! intake   rows in, payloads loaded       landing  a verdict's consequences, recorded
 //! flight   one attempt                    journal  groups of transitions, one at the writer at a time
 //! orders   the operator's commands        publish  snapshots          stats  counts over the run
+//! ahead    the forecast
 //! ```
 
+mod ahead;
 mod core;
 mod flight;
 pub mod handle;

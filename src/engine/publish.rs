@@ -1,9 +1,6 @@
 //! Snapshots: the engine's state and the scheduler's, put together for whoever watches.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use super::core::{Engine, Phase};
 use crate::{
@@ -42,6 +39,7 @@ impl Engine {
             in_flight_cap,
             spend: Spend { reserved: money.reserved, budget, ..self.spend },
             pace: self.pace(now),
+            forecast: self.ahead.forecast.clone(),
             place: self.place(),
             keys: self.key_views(now),
             models: self.model_views(now),
@@ -88,11 +86,7 @@ impl Engine {
 
     fn pace(&mut self, now: Now) -> Pace {
         let items_per_second = self.throughput.per_second(now.mono, self.began.mono);
-        let totals = self.shown_totals();
-        let left = totals.waiting + totals.in_flight;
-        let finish_at = (items_per_second > 0.0 && left > 0)
-            .then(|| now.wall + Duration::from_secs_f64((left as f64 / items_per_second).min(1e9)));
-        Pace { items_per_second, finish_at }
+        Pace { items_per_second, finish_at: self.finish_at(now) }
     }
 
     /// Counted as people count: key 1 of 3, model 2 of 4.

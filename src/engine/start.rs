@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    ahead::Ahead,
     core::{Channels, Engine, Phase},
     handle::Handle,
     intake::Intake,
@@ -158,6 +159,7 @@ pub fn start(
     let (asks, ask_inbox) = mpsc::channel(16);
     let (loaded, loaded_inbox) = mpsc::channel(16);
     let (complaints, trouble) = mpsc::channel(16);
+    let (ahead, foreseen) = mpsc::channel(1);
     spawn_reader(dir, ask_inbox)?;
     let (snapshots, watcher) = watch::channel(Arc::new(blank(&run, now, clock)));
     let mut engine = Engine {
@@ -188,6 +190,7 @@ pub fn start(
         model_tallies,
         route_counts,
         throughput: Throughput::default(),
+        ahead: Ahead::new(ahead),
         last_dispatch: None,
         events: VecDeque::from(opened.events.clone()),
         next_event: opened.next_event,
@@ -211,7 +214,7 @@ pub fn start(
     engine.publish(now);
     // A closed channel reads as the end of the input.
     let rows = rows.unwrap_or_else(|| mpsc::channel(1).1);
-    let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble };
+    let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen };
     let handle = Handle { snapshots: watcher, orders, asks };
     Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
 }
@@ -327,6 +330,7 @@ fn blank(run: &str, now: Now, clock: Clock) -> Snapshot {
         in_flight_cap: 0,
         spend: Spend::default(),
         pace: Pace::default(),
+        forecast: None,
         place: None,
         keys: Vec::new(),
         models: Vec::new(),

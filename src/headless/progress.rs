@@ -18,6 +18,8 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     }
     if moving && let Some(finish) = snapshot.pace.finish_at {
         parts.push(format!("ETA {}", ahead(finish, snapshot.at, zone)));
+    } else if moving && let Some(stop) = snapshot.forecast.as_ref().and_then(|forecast| forecast.stops) {
+        parts.push(format!("stops {} with {} left", ahead(stop.at, snapshot.at, zone), grouped(stop.left)));
     }
     parts.push(format!("{} failed", grouped(snapshot.totals.failed)));
     if moving {

@@ -305,6 +305,7 @@ pub fn storm() -> Snapshot {
             budget: None,
         },
         pace: Pace { items_per_second: 1.21, finish_at: Some(NOW + seconds(24 * 60 + 36)) },
+        forecast: None,
         place: Some(Place {
             key: "alice".to_owned(),
             key_number: 1,

@@ -87,7 +87,13 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
             let when = moment(at, scene.state.now, &scene.state.zone);
             format!("ETA {when} ({})", countdown(scene.left(at)))
         }
-        _ => format!("ETA {NONE}"),
+        _ => match snapshot.forecast.as_ref().and_then(|forecast| forecast.stops) {
+            Some(stop) if !snapshot.state.is_over() => {
+                let when = moment(stop.at, scene.state.now, &scene.state.zone);
+                format!("stops {when}, {} left", compact(stop.left))
+            }
+            _ => format!("ETA {NONE}"),
+        },
     };
     let text = |text: String| [scene.span(text, Role::Text)];
     let mut figures = vec![
