@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{Summary, Traits},
+    domain::{Summary, Traits, Wall},
     headless::plan::{Assumed, Capacity, Plan, plan_table},
     input::Input,
     scheduler::{
@@ -170,6 +170,10 @@ fn reckon(
         run_dir: run_dir.display().to_string(),
         budget_usd: config.policy.max_usd.map(crate::domain::Money::usd),
         assumed,
+        ends_at: forecast.finish.map(Wall::rfc3339),
+        earliest_at: forecast.earliest.map(Wall::rfc3339),
+        latest_at: forecast.latest.map(Wall::rfc3339),
+        cost_usd: forecast.cost.usd(),
         forecast,
         capacity: capacity(&ahead, &loads),
     }

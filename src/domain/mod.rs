@@ -8,6 +8,7 @@ pub mod command;
 pub mod event;
 pub mod fleet;
 pub mod forecast;
+pub mod holding;
 pub mod ids;
 pub mod item;
 pub mod money;

@@ -9,6 +9,7 @@ use super::{
     event::Event,
     fleet::{Api, Day, Role},
     forecast::Forecast,
+    holding::HoldShare,
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, Strategy, WhenLimited},
@@ -36,6 +37,9 @@ pub struct Snapshot {
     /// What is expected of the rest; `None` before the first look ahead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
+    /// What held the run over the last five minutes, the largest share first; shares add up to 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holding: Vec<HoldShare>,
     /// Where the work goes right now: the route of the last dispatch.
     pub place: Option<Place>,
     pub keys: Vec<KeyView>,
@@ -292,6 +296,9 @@ pub struct RouteView {
     pub in_flight: u32,
     pub ok: u64,
     pub failed: u64,
+    /// What held it over the last five minutes, the largest share first; shares add up to 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holding: Vec<HoldShare>,
 }
 
 /// One timer of the cooldown pane.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::core::{Engine, Phase};
 use crate::{
     domain::{
-        Now, Snapshot,
+        Now, RouteId, Snapshot,
         snapshot::{KeyView, ModelView, Pace, Place, RouteView, RunState, Spend, Totals},
     },
     scheduler::Holdup,
@@ -40,6 +40,7 @@ impl Engine {
             spend: Spend { reserved: money.reserved, budget, ..self.spend },
             pace: self.pace(now),
             forecast: self.ahead.forecast.clone(),
+            holding: self.scheduler.run_holding(now),
             place: self.place(),
             keys: self.key_views(now),
             models: self.model_views(now),
@@ -164,12 +165,13 @@ impl Engine {
             .collect()
     }
 
-    fn route_views(&self, now: Now) -> Vec<RouteView> {
+    fn route_views(&mut self, now: Now) -> Vec<RouteView> {
         let facts = self.scheduler.route_facts(now);
         facts
             .into_iter()
             .zip(&self.route_counts)
-            .map(|(facts, (ok, failed))| RouteView {
+            .enumerate()
+            .map(|(index, (facts, (ok, failed)))| RouteView {
                 key: self.keys[facts.key].name.clone(),
                 model: self.models[facts.model].name.clone(),
                 on: facts.on,
@@ -179,6 +181,7 @@ impl Engine {
                 in_flight: facts.in_flight,
                 ok: *ok,
                 failed: *failed,
+                holding: self.scheduler.route_holding(now, RouteId(index as u32)),
             })
             .collect()
     }

@@ -331,6 +331,7 @@ fn blank(run: &str, now: Now, clock: Clock) -> Snapshot {
         spend: Spend::default(),
         pace: Pace::default(),
         forecast: None,
+        holding: Vec::new(),
         place: None,
         keys: Vec::new(),
         models: Vec::new(),

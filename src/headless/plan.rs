@@ -30,6 +30,11 @@ pub struct Plan {
     pub run_dir: String,
     pub budget_usd: Option<f64>,
     pub assumed: Assumed,
+    /// RFC 3339, as in `forecast`; null where it can't end.
+    pub ends_at: Option<String>,
+    pub earliest_at: Option<String>,
+    pub latest_at: Option<String>,
+    pub cost_usd: f64,
     pub forecast: Forecast,
     /// By key and model, in the cascade's order.
     pub capacity: Vec<Capacity>,

@@ -4,7 +4,9 @@ use std::{cmp::Reverse, time::Duration};
 
 use smallvec::SmallVec;
 
-use crate::domain::{AttemptId, KeyId, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited};
+use crate::domain::{
+    AttemptId, KeyId, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited, holding::Hold,
+};
 
 use super::{
     Flight, Scheduler, Ticket,
@@ -72,6 +74,15 @@ enum Choice {
 impl Scheduler {
     /// The next thing to do at `now`; `None` until something settles, is offered, or [`Scheduler::next_wake`].
     pub fn poll(&mut self, now: Now) -> Option<Step> {
+        self.tick_holding(now);
+        let step = self.next_step(now);
+        if step.is_none() {
+            self.note_gate();
+        }
+        step
+    }
+
+    fn next_step(&mut self, now: Now) -> Option<Step> {
         self.wake(now);
         if let Some(refusal) = self.refused.pop() {
             return Some(Step::Refuse(refusal));
@@ -172,7 +183,10 @@ impl Scheduler {
                     self.park(now, id, wake);
                     continue;
                 }
-                None if self.over_budget_on(id, ticket) => continue,
+                None if self.over_budget_on(id, ticket) => {
+                    self.holding.met_budget();
+                    continue;
+                }
                 None => {}
             }
             // A probe is for an item that has not been in trouble itself, where there is one.
@@ -182,7 +196,11 @@ impl Scheduler {
                 continue;
             }
             let need = self.need(id, ticket);
-            match self.pools[route.pool].token_block(now, need) {
+            let block = self.pools[route.pool].token_block(now, need);
+            if let Some(block) = &block {
+                self.holding.held(id, Hold::of_block(block));
+            }
+            match block {
                 None => return Choice::Route(id),
                 Some(Block::Full { wake, .. }) => {
                     tokens = true;
@@ -333,6 +351,8 @@ impl Scheduler {
         self.next_attempt += 1;
         let route = &mut self.routes[id.index()];
         route.in_flight += 1;
+        self.holding.freed(id);
+        self.holding.at_work(id, true);
         route.breaker.tick(now);
         self.keys[route.key].in_flight += 1;
         let taken = self.pools[route.pool].reserve(now, need);

@@ -10,7 +10,7 @@
 //! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
 //! switches   the operator's hand               standing  why a route can't go now
 //! view       gauges and conditions for screens memory    what outlives the process
-//! forecast   the same limits, run ahead of the clock
+//! forecast   the same limits, run ahead of the clock        holding  why not faster, by time
 //! ```
 
 mod bits;
@@ -20,6 +20,7 @@ mod day;
 mod dispatch;
 pub mod forecast;
 mod health;
+mod holding;
 mod memory;
 mod pool;
 mod queue;
@@ -85,6 +86,7 @@ pub struct Scheduler {
     /// Changes whenever a route may have become ready.
     version: u64,
     last_poll: Option<Now>,
+    holding: holding::Holding,
     random: fastrand::Rng,
 }
 
@@ -225,6 +227,7 @@ impl Scheduler {
         for class in &mut self.classes {
             class.unpark(route);
         }
+        self.holding.freed(route);
         self.version += 1;
     }
 
@@ -232,6 +235,7 @@ impl Scheduler {
         for class in &mut self.classes {
             class.park(route);
         }
+        self.note_parked(now, route);
         self.set_alarm(now, route, wake);
     }
 

@@ -54,6 +54,7 @@ impl Scheduler {
     /// Takes the verdict on `attempt`. `None` where no such attempt is in flight.
     pub fn settle(&mut self, now: Now, attempt: AttemptId, verdict: &Verdict) -> Option<Settlement> {
         let mut flight = self.flights.remove(&attempt)?;
+        self.tick_holding(now);
         let (cost, at_risk) = self.settle_counters(now, &flight, verdict);
         let course_attempts = flight.ticket.attempts() + 1;
         let mut events = Vec::new();
@@ -160,6 +161,7 @@ impl Scheduler {
         };
         let route = &mut self.routes[flight.route.index()];
         route.in_flight -= 1;
+        self.holding.at_work(flight.route, route.in_flight > 0);
         self.keys[route.key].in_flight -= 1;
         let model = &mut self.models[route.model];
         self.pools[route.pool].settle(now, flight.reserved_at, flight.taken, counting);
@@ -531,8 +533,10 @@ impl Scheduler {
     /// Takes back a dispatch that was never sent: the run is stopping, or its intent could not be recorded.
     pub fn unsend(&mut self, now: Now, attempt: AttemptId) {
         let Some(flight) = self.flights.remove(&attempt) else { return };
+        self.tick_holding(now);
         let route = &mut self.routes[flight.route.index()];
         route.in_flight -= 1;
+        self.holding.at_work(flight.route, route.in_flight > 0);
         self.keys[route.key].in_flight -= 1;
         self.pools[route.pool].settle(now, flight.reserved_at, flight.taken, Counting::NotSent);
         self.money.reserved = self.money.reserved.saturating_sub(flight.cost);

@@ -45,9 +45,11 @@ impl Scheduler {
             cursor: 0,
             version: 1,
             last_poll: None,
+            holding: super::holding::Holding::default(),
             random: fastrand::Rng::with_seed(seed),
         };
         scheduler.add_keys(keys);
+        scheduler.holding.set_routes(scheduler.routes.len());
         scheduler.rank();
         scheduler
     }

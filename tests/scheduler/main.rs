@@ -1,6 +1,7 @@
 //! The scheduler as a machine, in a simulated world with a virtual clock.
 
 mod forecast;
+mod holding;
 mod world;
 
 use std::time::Duration;

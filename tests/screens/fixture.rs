@@ -192,6 +192,7 @@ pub fn storm() -> Snapshot {
                 in_flight: u32::from(key.name == "alice"),
                 ok: key.ok / 3,
                 failed: key.failed / 3,
+                holding: Vec::new(),
             });
         }
     }
@@ -306,6 +307,7 @@ pub fn storm() -> Snapshot {
         },
         pace: Pace { items_per_second: 1.21, finish_at: Some(NOW + seconds(24 * 60 + 36)) },
         forecast: None,
+        holding: Vec::new(),
         place: Some(Place {
             key: "alice".to_owned(),
             key_number: 1,
