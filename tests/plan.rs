@@ -30,8 +30,8 @@ impl Place {
              [[key]]\nname = \"carol\"\nprovider = \"box\"\nsecret = \"sk-carol-0123456789\"\n{policy}\n"
         );
         std::fs::write(dir.path().join("keys.toml"), keys).expect("test");
-        let rows: String = (0..600).map(|row| format!("{{\"prompt\": \"What is {row} times {row}?\"}}\n")).collect();
-        std::fs::write(dir.path().join("sums.jsonl"), rows).expect("test");
+        let rows: Vec<_> = (0..600).map(|row| format!("{{\"prompt\": \"What is {row} times {row}?\"}}\n")).collect();
+        std::fs::write(dir.path().join("sums.jsonl"), rows.concat()).expect("test");
         Self { dir, listener }
     }
 

@@ -13,20 +13,22 @@ use jiff::tz::TimeZone;
 
 use super::{
     Failure,
-    options::{Conduct, Keys, default_run_dir},
+    conduct::say,
+    options::{Conduct, Keys, default_run_dir, ledger},
     run::Asking,
 };
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{Summary, Traits, Wall},
+    domain::{Now, Summary, Traits, Wall},
+    engine,
     headless::plan::{Assumed, Capacity, Plan, plan_table},
     input::Input,
     scheduler::{
         Assumptions, ForecastInput, Scheduler,
         forecast::{ASSUMED_LATENCY, Reckoning, forecast},
     },
-    store::{RunDir, report},
+    store::{DayLedger, RunDir, report},
 };
 
 /// Show what a batch would take: capacity, duration, cost and what runs out first. Sends nothing
@@ -148,6 +150,7 @@ fn reckon(
     let (assume, assumed) = assumptions(args, config, batch, so_far);
     // Which rows are answered is not looked up: the rest is taken to be like the whole.
     let share = if batch.rows == 0 { 0.0 } else { (batch.rows - ended) as f64 / batch.rows as f64 };
+    count_today(config, &mut scheduler, now);
     let mut means = Vec::new();
     for (traits, (items, tokens)) in &batch.classes {
         let class = scheduler.class(traits);
@@ -176,6 +179,21 @@ fn reckon(
         cost_usd: forecast.cost.usd(),
         forecast,
         capacity: capacity(&ahead, &loads),
+    }
+}
+
+/// What the user's runs have used of today, as far as the ledger knows.
+fn count_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
+    let Some(path) = ledger(&Clock::real()).filter(|path| path.exists()) else { return };
+    let counted = DayLedger::open(&path).and_then(|ledger| {
+        for (pool, name) in engine::pool_names(config, scheduler, &ledger).iter().enumerate() {
+            let used = ledger.used(now.wall, name)?;
+            scheduler.count_elsewhere(now, pool, used.requests, used.tokens, used.spent_until);
+        }
+        Ok(())
+    });
+    if let Err(error) = counted {
+        say(&format!("warning: the daily ledger can't be read, today is taken to be unused: {error}"));
     }
 }
 

@@ -183,6 +183,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         existing: args.asking.existing,
         unattended: !dashboard,
         seed: fastrand::u64(..),
+        ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
     };
     let running = engine::start(setup, &dir, store, opened, rows)?;

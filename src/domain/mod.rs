@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod command;
+pub mod days;
 pub mod event;
 pub mod fleet;
 pub mod forecast;

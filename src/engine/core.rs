@@ -18,6 +18,7 @@ use super::{
     intake::Intake,
     journal::Journal,
     landing::Account,
+    sharing::{Sharing, Told},
     start::{Ending, Rows},
     stats::{Tally, Throughput},
 };
@@ -88,6 +89,7 @@ pub(super) struct Channels {
     pub rows: mpsc::Receiver<Rows>,
     pub trouble: mpsc::Receiver<String>,
     pub foreseen: mpsc::Receiver<Foreseen>,
+    pub days: mpsc::Receiver<Told>,
 }
 
 pub(super) struct Engine {
@@ -122,6 +124,7 @@ pub(super) struct Engine {
     pub route_counts: Vec<(u64, u64)>,
     pub throughput: Throughput,
     pub ahead: Ahead,
+    pub sharing: Sharing,
     pub last_dispatch: Option<Dispatch>,
     pub events: VecDeque<Arc<Event>>,
     pub next_event: u64,
@@ -157,10 +160,16 @@ impl Engine {
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
+                Some(told) = channels.days.recv() => self.told_of_days(told),
                 Some(foreseen) = channels.foreseen.recv() => self.foreseen(foreseen),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             if let Some(ending) = self.turn() {
+                // Blocks that are still coming are given back with the rest.
+                channels.days.close();
+                while let Ok(told) = channels.days.try_recv() {
+                    self.told_of_days(told);
+                }
                 return self.close(ending).await;
             }
         }
@@ -170,6 +179,7 @@ impl Engine {
     fn turn(&mut self) -> Option<Ending> {
         let now = self.clock.now();
         self.dispatch(now);
+        self.lease(now);
         self.load();
         self.conclude(now);
         self.remember(now, false);
@@ -499,6 +509,7 @@ impl Engine {
     /// The last snapshot, and the end of the writer.
     async fn close(mut self, ending: Ending) -> Ending {
         self.tasks.shutdown().await;
+        self.return_leases().await;
         let now = self.clock.now();
         self.publish(now);
         let Self { journal, snapshots, .. } = self;

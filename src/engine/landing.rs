@@ -76,6 +76,7 @@ impl Engine {
             Fate::Waits { .. } => None,
         };
         self.tell(flying, &settlement, &verdict);
+        let verdict_was_of_the_day = verdict.outcome == Outcome::QuotaExhaustedDay;
         let last = if let Some(ended) = ended {
             self.result_line(now, flying, &settlement, &verdict, ended, latency)
         } else {
@@ -113,6 +114,9 @@ impl Engine {
         })));
         if !settlement.events.is_empty() {
             self.forgetful = true;
+        }
+        if verdict_was_of_the_day {
+            self.tell_spent(now, settlement.route);
         }
         for event in settlement.events {
             self.event(event);

@@ -9,7 +9,7 @@
 //! intake   rows in, payloads loaded       landing  a verdict's consequences, recorded
 //! flight   one attempt                    journal  groups of transitions, one at the writer at a time
 //! orders   the operator's commands        publish  snapshots          stats  counts over the run
-//! ahead    the forecast
+//! ahead    the forecast                       sharing  days shared with other processes
 //! ```
 
 mod ahead;
@@ -21,8 +21,10 @@ mod journal;
 mod landing;
 mod orders;
 mod publish;
+mod sharing;
 mod start;
 mod stats;
 
 pub use handle::{Ask, Handle, Order};
+pub(crate) use sharing::pool_names;
 pub use start::{Ending, Rows, Running, Setup, start};

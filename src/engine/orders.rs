@@ -131,6 +131,7 @@ impl Engine {
             }
             Command::ClearCooldowns { key } => {
                 if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
+                    self.tell_unspent(key);
                     Ok(format!("cooldowns of {key} ended"))
                 } else {
                     Err(format!("nothing of {key} cools down"))

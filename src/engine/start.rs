@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,6 +22,7 @@ use super::{
     handle::Handle,
     intake::Intake,
     journal::Journal,
+    sharing::Sharing,
     stats::{Tally, Throughput},
 };
 use crate::{
@@ -58,6 +60,8 @@ pub struct Setup {
     /// What was said on the command line, by what it decides. A flag that was not said, or said otherwise, when
     /// the run was last started overrules the operator's decision about the same.
     pub flags: BTreeMap<String, String>,
+    /// The daily ledger that this run shares with others; `None`: it goes by its own counts.
+    pub ledger: Option<PathBuf>,
 }
 
 impl fmt::Debug for Setup {
@@ -107,11 +111,16 @@ pub fn start(
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<Running> {
-    let Setup { run, config, clock, existing, unattended, seed, flags } = setup;
+    let Setup { run, config, clock, existing, unattended, seed, flags, ledger } = setup;
     let now = clock.now();
-    let Config { providers, models, keys, secrets, policy, .. } = config;
+    let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
+    let (tell, days) = mpsc::channel(16);
+    let sharing = match ledger {
+        Some(path) => Sharing::start(path, &config, &mut scheduler, tell),
+        None => Sharing::none(),
+    };
+    let Config { providers, models, keys, secrets, .. } = config;
     let fingerprints: Vec<u64> = secrets.iter().map(|secret| fingerprint(secret.as_ref())).collect();
-    let mut scheduler = Scheduler::new(&providers, &models, &keys, policy, seed);
     scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
     if let Some(memory) = opened.states.get(MEMORY) {
         match serde_json::from_str(memory) {
@@ -191,6 +200,7 @@ pub fn start(
         route_counts,
         throughput: Throughput::default(),
         ahead: Ahead::new(ahead),
+        sharing,
         last_dispatch: None,
         events: VecDeque::from(opened.events.clone()),
         next_event: opened.next_event,
@@ -214,7 +224,7 @@ pub fn start(
     engine.publish(now);
     // A closed channel reads as the end of the input.
     let rows = rows.unwrap_or_else(|| mpsc::channel(1).1);
-    let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen };
+    let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days };
     let handle = Handle { snapshots: watcher, orders, asks };
     Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
 }

@@ -6,8 +6,10 @@ use jiff::{Span, tz::TimeZone};
 
 use crate::domain::{Day, Wall};
 
+use super::share::Share;
+
 /// What "24 hours from each request" means for rolling days.
-const ROLLING: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const ROLLING: Duration = Duration::from_secs(24 * 3_600);
 
 /// Rolling counts are kept by the minute: at most 1,440 entries a day, and at most a minute too careful.
 const GRAIN: i64 = 60_000_000;
@@ -42,11 +44,13 @@ pub struct DayMeter {
     ends: Option<Wall>,
     /// Rolling days: (end of the minute it was counted in, amount), in time order.
     counted: VecDeque<(Wall, u64)>,
+    /// Where several processes draw on the day: this one's part.
+    share: Option<Share>,
 }
 
 impl DayMeter {
     pub const fn new(day: Day, limit: Option<u64>) -> Self {
-        Self { day, limit, used: 0, ends: None, counted: VecDeque::new() }
+        Self { day, limit, used: 0, ends: None, counted: VecDeque::new(), share: None }
     }
 
     pub const fn limit(&self) -> Option<u64> {
@@ -57,8 +61,32 @@ impl DayMeter {
         self.day
     }
 
-    /// Counted in the day that `now` is in.
+    /// Begins or ends sharing.
+    pub fn share(&mut self, shared: bool) {
+        self.share = shared.then(Share::default);
+    }
+
+    pub const fn share_mut(&mut self) -> Option<&mut Share> {
+        self.share.as_mut()
+    }
+
+    pub const fn is_shared(&self) -> bool {
+        self.share.is_some() && self.limit.is_some()
+    }
+
+    /// A shared day of which too little is in hand for `amount`.
+    pub fn lacks(&self, now: Wall, amount: u64) -> bool {
+        self.is_shared() && self.share.as_ref().is_some_and(|share| share.allowance(now) < amount)
+    }
+
+    /// Counted in the day that `now` is in, by all processes as far as is known.
     pub fn used(&self, now: Wall) -> u64 {
+        let shared = self.share.as_ref().map_or(0, |share| share.used(now));
+        self.own(now).max(shared)
+    }
+
+    /// Counted by this process, earlier processes of its run included.
+    pub fn own(&self, now: Wall) -> u64 {
         match self.day {
             Day::Rolling => {
                 let gone: u64 =
@@ -94,6 +122,9 @@ impl DayMeter {
     /// `None` where `amount` fits; else when it will. A rolling day opens little by little.
     pub fn full_until(&self, now: Wall, amount: u64) -> Option<Wall> {
         let limit = self.limit?;
+        if let Some(until) = self.share.as_ref().and_then(|share| share.full_until(now, amount)) {
+            return Some(until);
+        }
         let mut used = self.used;
         if used + amount <= limit {
             return None;
@@ -111,6 +142,13 @@ impl DayMeter {
     }
 
     pub fn count(&mut self, now: Wall, amount: u64) {
+        if let Some(share) = self.share.as_mut().filter(|_| self.limit.is_some()) {
+            share.count(now, amount);
+        }
+        self.count_own(now, amount);
+    }
+
+    fn count_own(&mut self, now: Wall, amount: u64) {
         self.roll(now);
         self.used += amount;
         if self.day == Day::Rolling {
@@ -129,7 +167,8 @@ impl DayMeter {
             _ => next_reset(self.day, at) == next_reset(self.day, now),
         };
         if counts {
-            self.count(if self.day == Day::Rolling { at } else { now }, amount);
+            // The ledger has counted it when it happened.
+            self.count_own(if self.day == Day::Rolling { at } else { now }, amount);
         }
     }
 
@@ -143,9 +182,18 @@ impl DayMeter {
             {
                 *amount = *amount - counted + actual;
                 self.used = self.used - counted + actual;
+                self.correct_share(now, counted, actual);
             }
         } else if self.ends.is_some_and(|ends| next_reset(self.day, counted_at) == Some(ends)) {
             self.used = self.used.saturating_sub(counted) + actual;
+            self.correct_share(now, counted, actual);
+        }
+    }
+
+    fn correct_share(&mut self, now: Wall, counted: u64, actual: u64) {
+        if let Some(share) = self.share.as_mut().filter(|_| self.limit.is_some()) {
+            share.give_back(now, counted.saturating_sub(actual));
+            share.count(now, actual.saturating_sub(counted));
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     breaker::Breaker,
     cooldown::Wake,
     pool::{Block, Need},
+    share::SHARED_DAY,
     standing::Standing,
 };
 
@@ -202,6 +203,10 @@ impl Scheduler {
             }
             match block {
                 None => return Choice::Route(id),
+                Some(Block::Full { what: SHARED_DAY, .. }) => {
+                    let pool = route.pool;
+                    self.note_short(pool, need);
+                }
                 Some(Block::Full { wake, .. }) => {
                     tokens = true;
                     self.set_alarm(now, id, wake);
@@ -355,7 +360,8 @@ impl Scheduler {
         self.holding.at_work(id, true);
         route.breaker.tick(now);
         self.keys[route.key].in_flight += 1;
-        let taken = self.pools[route.pool].reserve(now, need);
+        let pool = route.pool;
+        let taken = self.pools[pool].reserve(now, need);
         self.money.reserved += reserved;
         let model = ModelId(route.model as u32);
         if let Some(course) = &mut ticket.course {
@@ -376,6 +382,7 @@ impl Scheduler {
             timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(ticket.timeouts().min(4) as i32)),
             enlarge: if enlarged { self.policy.retry_truncated_factor } else { None },
         };
+        self.want_lease(pool);
         self.flights.insert(attempt, Flight { class, ticket, route: id, reserved_at: now, taken, cost: reserved });
         dispatch
     }

@@ -12,7 +12,7 @@ use crate::domain::{
     holding::{Hold, HoldShare},
 };
 
-use super::{Scheduler, breaker::Breaker, pool::Block, standing::Standing};
+use super::{Scheduler, breaker::Breaker, pool::Block, share::SHARED_DAY, standing::Standing};
 
 /// Time is kept in this many parts of this length: shares are about the last five minutes.
 const PARTS: usize = 5;
@@ -245,6 +245,7 @@ impl Hold {
         match what {
             "requests/min" | "pacing" => Self::RequestsPerMinute,
             _ if what.contains("tokens") => Self::TokensPerMinute,
+            SHARED_DAY => Self::Day,
             "concurrency" | "ramping up" => Self::Concurrency,
             _ => Self::Breaker,
         }

@@ -10,6 +10,7 @@
 //! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
 //! switches   the operator's hand               standing  why a route can't go now
 //! view       gauges and conditions for screens memory    what outlives the process
+//! share      blocks of a day that processes share
 //! forecast   the same limits, run ahead of the clock        holding  why not faster, by time
 //! ```
 
@@ -26,6 +27,7 @@ mod pool;
 mod queue;
 mod settle;
 mod setup;
+mod share;
 mod standing;
 mod switches;
 mod view;
@@ -87,6 +89,9 @@ pub struct Scheduler {
     version: u64,
     last_poll: Option<Now>,
     holding: holding::Holding,
+    /// Pools whose block of a shared day may be running out.
+    lease_wanted: Vec<usize>,
+    first_leases: bool,
     random: fastrand::Rng,
 }
 
@@ -236,6 +241,7 @@ impl Scheduler {
             class.park(route);
         }
         self.note_parked(now, route);
+        self.want_lease(self.routes[route.index()].pool);
         self.set_alarm(now, route, wake);
     }
 

@@ -2,12 +2,14 @@
 
 use crate::domain::{
     Counted, Limits, Now, RouteId, Wall,
+    days::Unit,
     snapshot::{Cause, Gauge},
 };
 
 use super::{
     cooldown::{Cooldown, Wake},
     day::DayMeter,
+    share::SHARED_DAY,
     window::{Pace, Room, Window},
 };
 
@@ -157,6 +159,9 @@ impl Pool {
             let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit().unwrap_or_default());
             return Some(Block::DayFull { until, used, limit });
         }
+        if self.day_requests.lacks(now.wall, 1) {
+            return Some(Block::Full { what: SHARED_DAY, wake: Wake::Settle });
+        }
         if let Some(cooldown) = self.cooldown.as_ref().filter(|cooldown| !cooldown.over(now)) {
             return Some(Block::Cooling(cooldown));
         }
@@ -196,7 +201,10 @@ impl Pool {
         if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
             return Some(Block::TooLarge { what: "tokens/day" });
         }
-        let until = self.day_tokens.full_until(now.wall, amount)?;
+        let Some(until) = self.day_tokens.full_until(now.wall, amount) else {
+            let lacks = self.day_tokens.lacks(now.wall, amount);
+            return lacks.then_some(Block::Full { what: SHARED_DAY, wake: Wake::Settle });
+        };
         let (used, limit) = (self.day_tokens.used(now.wall), self.day_tokens.limit().unwrap_or_default());
         Some(Block::DayFull { until, used, limit })
     }
@@ -287,6 +295,22 @@ impl Pool {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
         let said_spent = self.spent.as_ref().is_some_and(|spent| !spent.over(now));
         Gauge { used: if said_spent { used.max(limit.unwrap_or(used)) } else { used }, limit }
+    }
+
+    pub fn day_meters(&mut self) -> impl Iterator<Item = (Unit, &mut DayMeter)> {
+        [(Unit::Requests, &mut self.day_requests), (Unit::Tokens, &mut self.day_tokens)].into_iter()
+    }
+
+    pub const fn is_shared(&self) -> bool {
+        self.day_requests.is_shared() || self.day_tokens.is_shared()
+    }
+
+    /// A request of this size found too little of the block in hand.
+    pub fn note_short(&mut self, need: Need) {
+        let tokens = Need::at_most(need.counted(self.counted), self.day_tokens.limit());
+        if let Some(share) = self.day_tokens.share_mut() {
+            share.note_short(tokens);
+        }
     }
 
     pub const fn counters(&self) -> Counters<'_> {

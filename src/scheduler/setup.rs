@@ -46,6 +46,8 @@ impl Scheduler {
             version: 1,
             last_poll: None,
             holding: super::holding::Holding::default(),
+            lease_wanted: Vec::new(),
+            first_leases: false,
             random: fastrand::Rng::with_seed(seed),
         };
         scheduler.add_keys(keys);

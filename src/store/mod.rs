@@ -8,6 +8,8 @@
 //! groups of [`Op`]s, commits each group as one transaction and answers with an [`Ack`]. Everything else
 //! reads through connections of its own: [`Loader`] for the engine's payloads, [`spawn_reader`] for
 //! screens, [`report`] and [`mod@audit`] for other processes.
+//!
+//! Beside the runs stands [`ledger`]: what all runs of a user have used of each provider's day.
 
 mod apply;
 pub mod audit;
@@ -19,6 +21,7 @@ mod error;
 mod group;
 mod ingest;
 mod items;
+pub mod ledger;
 mod loader;
 mod op;
 mod open;
@@ -35,6 +38,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use ingest::{ChangedItem, Ingested, OnChanged};
+pub use ledger::DayLedger;
 pub use loader::{Loaded, Loader};
 pub use op::{Ack, Answer, Decision, Intent, LocalVerdict, Op, Queued, Rejected, RouteName, Settled};
 pub use open::{Ingest, LostCall, Opened, Store};

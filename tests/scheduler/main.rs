@@ -2,6 +2,7 @@
 
 mod forecast;
 mod holding;
+mod sharing;
 mod world;
 
 use std::time::Duration;
