@@ -24,7 +24,8 @@ pub(super) fn read(root: &Table<'_>, models: &[Placed]) -> Policy {
         spill_after: table.span("spill_after").unwrap_or(normal.spill_after),
         on_exhausted: table.word("on_exhausted", &ON_EXHAUSTED).unwrap_or(normal.on_exhausted),
         in_flight: table.count("in_flight", 1..=10_000).unwrap_or(normal.in_flight),
-        max_usd: budget(&table, models),
+        max_usd: cap(&table, "max_usd", models.iter()),
+        max_usd_per_day: cap(&table, "max_usd_per_day", models.iter()),
         ladder: spans(&table, "ladder", true).unwrap_or(normal.ladder),
         ladder_rest: table.positive_span("ladder_rest").unwrap_or(normal.ladder_rest),
         max_hint: table.positive_span("max_hint").unwrap_or(normal.max_hint),
@@ -63,18 +64,22 @@ fn spans(table: &Table<'_>, name: &'static str, positive: bool) -> Option<Vec<Du
     Some(spans)
 }
 
-/// A hard cap needs a finite worst case of every model.
-fn budget(table: &Table<'_>, models: &[Placed]) -> Option<Money> {
-    let field = table.field("max_usd")?;
+/// A hard cap needs a finite worst case of every model that it covers.
+pub(super) fn cap<'m>(
+    table: &Table<'_>,
+    name: &'static str,
+    models: impl Iterator<Item = &'m Placed>,
+) -> Option<Money> {
+    let field = table.field(name)?;
     let usd = field.number(0.0..=10_000_000.0)?;
     if usd <= 0.0 {
-        table.sheet.fault(field.at, "max_usd must be more than 0; leave it out for no cap");
+        table.sheet.fault(field.at, format!("{name} must be more than 0; leave it out for no cap"));
         return None;
     }
     for placed in models {
         if let Some(why) = uncapped(&placed.model) {
             let line = table.sheet.line(placed.at);
-            let message = format!("max_usd is a hard cap, but model {} (line {line}) {why}", placed.model.name);
+            let message = format!("{name} is a hard cap, but model {} (line {line}) {why}", placed.model.name);
             table.sheet.fault(field.at, message);
         }
     }

@@ -40,8 +40,10 @@ pub const MODEL: Schema = Schema {
 
 pub const PRICE: Schema = Schema { table: "usd_per_mtok", fields: &["input", "output"] };
 
-pub const KEY: Schema =
-    Schema { table: "[[key]]", fields: &["name", "provider", "secret", "project", "weight", "role", "models"] };
+pub const KEY: Schema = Schema {
+    table: "[[key]]",
+    fields: &["name", "provider", "secret", "project", "weight", "role", "models", "max_usd", "max_usd_per_day"],
+};
 
 pub const POLICY: Schema = Schema {
     table: "[policy]",
@@ -54,6 +56,7 @@ pub const POLICY: Schema = Schema {
         "on_exhausted",
         "in_flight",
         "max_usd",
+        "max_usd_per_day",
         "ladder",
         "ladder_rest",
         "max_hint",

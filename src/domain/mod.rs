@@ -26,7 +26,7 @@ pub mod time;
 pub use answer::{Answer, Hint, Usage, Verdict};
 pub use command::{Command, ReplayFilter};
 pub use event::{Event, EventKind, Level};
-pub use fleet::{Api, Counted, Day, Key, Limits, Model, Provider, Role};
+pub use fleet::{Api, Counted, Day, Key, Limits, Model, MoneyCaps, Provider, Role};
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProviderId, RouteId, Seq};
 pub use item::{ItemSpec, ItemState, Traits};

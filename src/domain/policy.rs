@@ -128,6 +128,8 @@ pub struct Policy {
     pub in_flight: u32,
     /// Hard cap on the run's spend, by worst-case reservation.
     pub max_usd: Option<Money>,
+    /// The same for each UTC day of the run.
+    pub max_usd_per_day: Option<Money>,
     /// Cooldowns after per-minute refusals without a usable hint; one step per episode.
     pub ladder: Vec<Duration>,
     /// The pool's rest after the ladder.
@@ -175,6 +177,7 @@ impl Default for Policy {
             on_exhausted: OnExhausted::Stop,
             in_flight: 16,
             max_usd: None,
+            max_usd_per_day: None,
             ladder: [5, 10, 20, 40, 80].map(seconds).to_vec(),
             ladder_rest: seconds(600),
             max_hint: seconds(3_600),

@@ -317,6 +317,7 @@ fn recount(
             if matches!(past.outcome, Outcome::Ok | Outcome::Truncated) { *ok += 1 } else { *failed += 1 }
         }
         let at = past.settled_at.unwrap_or(past.sent_at);
+        scheduler.recall_money(now, route, at, past.cost + past.at_risk);
         if now.wall.since(at) < DAY {
             scheduler.recall(now, route, &PastAttempt { at, outcome: past.outcome, usage: past.usage });
         }

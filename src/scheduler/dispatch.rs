@@ -13,6 +13,7 @@ use super::{
     breaker::Breaker,
     cooldown::Wake,
     pool::{Block, Need},
+    purse::Fit,
     share::SHARED_DAY,
     standing::Standing,
 };
@@ -184,11 +185,17 @@ impl Scheduler {
                     self.park(now, id, wake);
                     continue;
                 }
-                None if self.over_budget_on(id, ticket) => {
-                    self.holding.met_budget();
+                None => {}
+            }
+            match self.fits_budget(now, id, ticket) {
+                Fit::Now => {}
+                fit => {
+                    self.holding.held(id, Hold::Budget);
+                    if let Fit::Tomorrow(at) = fit {
+                        self.set_alarm(now, id, Wake::Wall(at));
+                    }
                     continue;
                 }
-                None => {}
             }
             // A probe is for an item that has not been in trouble itself, where there is one.
             let route = &self.routes[id.index()];
@@ -325,7 +332,7 @@ impl Scheduler {
     }
 
     /// The most that one attempt can cost: estimated input, and all the output it is allowed.
-    fn worst_case(&self, id: RouteId, ticket: &Ticket) -> Money {
+    pub(super) fn worst_case(&self, id: RouteId, ticket: &Ticket) -> Money {
         let model = &self.models[self.routes[id.index()].model].model;
         let output = ticket.max_output.or(model.max_output).unwrap_or(UNSTATED_OUTPUT);
         let enlarged = match &ticket.course {
@@ -333,21 +340,6 @@ impl Scheduler {
             _ => 1,
         };
         model.price.map_or(Money::ZERO, |price| price.cost(ticket.input, u64::from(output) * u64::from(enlarged)))
-    }
-
-    fn over_budget_on(&self, id: RouteId, ticket: &Ticket) -> bool {
-        let money = self.money;
-        let committed = money.spent + money.reserved + money.at_risk;
-        self.policy.max_usd.is_some_and(|most| committed + self.worst_case(id, ticket) > most)
-    }
-
-    /// Whether the next ticket in line fits nowhere within the run's budget.
-    pub(super) fn over_budget(&self) -> bool {
-        self.policy.max_usd.is_some()
-            && self.classes.iter().any(|class| {
-                let head = class.retries.front().or(class.fresh.front());
-                head.is_some_and(|ticket| class.candidates.iter().all(|route| self.over_budget_on(*route, ticket)))
-            })
     }
 
     fn reserve(&mut self, now: Now, class: usize, mut ticket: Ticket, id: RouteId) -> Dispatch {
@@ -363,6 +355,8 @@ impl Scheduler {
         let pool = route.pool;
         let taken = self.pools[pool].reserve(now, need);
         self.money.reserved += reserved;
+        self.purse.reserve(reserved);
+        self.keys[route.key].purse.reserve(reserved);
         let model = ModelId(route.model as u32);
         if let Some(course) = &mut ticket.course {
             course.on_model(model);

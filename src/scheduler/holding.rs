@@ -103,8 +103,6 @@ pub struct Holding {
     clocks: Times,
     /// The instant of the last poll or settlement.
     now: Mono,
-    /// Dispatch met the budget since the last poll ended.
-    over_budget: bool,
     /// Holds weigh on the run by routes; fractions of microseconds are carried.
     remainder: [f64; Hold::COUNT],
 }
@@ -208,13 +206,8 @@ impl Holding {
         }
     }
 
-    pub const fn met_budget(&mut self) {
-        self.over_budget = true;
-    }
-
     fn gate(&mut self, gate: Hold) {
         self.gate = Some(gate);
-        self.over_budget = false;
     }
 }
 
@@ -271,13 +264,6 @@ impl Scheduler {
             Hold::NothingToSend
         } else if self.flights.len() >= self.policy.in_flight as usize {
             Hold::InFlight
-        } else if self.holding.over_budget {
-            Hold::Budget
-        } else if self.holding.gate == Some(Hold::Budget)
-            && self.classes.iter().all(|class| class.stuck_at == Some(self.version))
-        {
-            // Nothing was looked at again, so nothing has changed.
-            Hold::Budget
         } else {
             Hold::NotItsTurn
         };

@@ -10,7 +10,7 @@
 //! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
 //! switches   the operator's hand               standing  why a route can't go now
 //! view       gauges and conditions for screens memory    what outlives the process
-//! share      blocks of a day that processes share
+//! share      blocks of a day that processes share         purse    money caps of keys and days
 //! forecast   the same limits, run ahead of the clock        holding  why not faster, by time
 //! ```
 
@@ -24,6 +24,7 @@ mod health;
 mod holding;
 mod memory;
 mod pool;
+mod purse;
 mod queue;
 mod settle;
 mod setup;
@@ -83,6 +84,8 @@ pub struct Scheduler {
     /// No new dispatches while set.
     paused: bool,
     money: Ledger,
+    /// Under the cap of a day.
+    purse: purse::Purse,
     /// `when_limited = "wait"`: where in `ranking` the run stands.
     cursor: usize,
     /// Changes whenever a route may have become ready.
@@ -130,6 +133,7 @@ struct KeyState {
     health: Health,
     in_flight: u32,
     routes: Vec<RouteId>,
+    purse: purse::Purse,
 }
 
 #[derive(Debug)]

@@ -178,7 +178,14 @@ impl Scheduler {
         self.money.reserved = self.money.reserved.saturating_sub(flight.cost);
         self.money.spent += cost;
         self.money.at_risk += at_risk;
+        self.settle_purses(now, flight, cost + at_risk);
         (cost, at_risk)
+    }
+
+    fn settle_purses(&mut self, now: Now, flight: &Flight, gone: Money) {
+        self.purse.settle(now.wall, flight.cost, gone);
+        let key = self.routes[flight.route.index()].key;
+        self.keys[key].purse.settle(now.wall, flight.cost, gone);
     }
 
     /// What a settled request may have made room for.
@@ -540,6 +547,7 @@ impl Scheduler {
         self.keys[route.key].in_flight -= 1;
         self.pools[route.pool].settle(now, flight.reserved_at, flight.taken, Counting::NotSent);
         self.money.reserved = self.money.reserved.saturating_sub(flight.cost);
+        self.settle_purses(now, &flight, Money::ZERO);
         self.look_again_after(&flight);
         self.classes[flight.class].retries.push_front(flight.ticket);
         self.classes[flight.class].stuck_at = None;

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 
-use crate::domain::{CascadeOrder, Key, Limits, Model, Policy, Provider, RouteId, Traits};
+use crate::domain::{CascadeOrder, Key, Limits, Model, MoneyCaps, Policy, Provider, RouteId, Traits};
 
 use super::{
     Class, KeyState, Ledger, ModelState, ProjectState, ProviderState, Route, Scheduler, breaker::Breaker,
-    health::Health, pool::Pool,
+    health::Health, pool::Pool, purse::Purse,
 };
 
 impl Scheduler {
     /// A fleet at rest. `seed` decides every jitter: the same seed and the same inputs give the same history.
     pub fn new(providers: &[Provider], models: &[Model], keys: &[Key], policy: Policy, seed: u64) -> Self {
+        let day_cap = MoneyCaps { max_usd: None, max_usd_per_day: policy.max_usd_per_day };
         let mut scheduler = Self {
             policy,
             providers: providers
@@ -42,6 +43,7 @@ impl Scheduler {
             next_attempt: 1,
             paused: false,
             money: Ledger::default(),
+            purse: Purse::new(day_cap),
             cursor: 0,
             version: 1,
             last_poll: None,
@@ -110,6 +112,7 @@ impl Scheduler {
                 health: Health::default(),
                 in_flight: 0,
                 routes,
+                purse: Purse::new(key.caps),
             });
         }
     }

@@ -28,6 +28,8 @@ pub struct PastAttempt {
     pub est_tokens: u64,
     pub latency_ms: u64,
     pub cost: Money,
+    /// What it may have cost: sent, and never answered.
+    pub at_risk: Money,
 }
 
 impl Store {
@@ -69,7 +71,7 @@ impl Store {
     pub fn attempts_since(&self, since: Wall, mut each: impl FnMut(PastAttempt)) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare(
             "SELECT key, model, sent_at, settled_at, outcome, input_tokens, output_tokens, thinking_tokens, est_tokens,
-                    latency_ms, cost
+                    latency_ms, cost, at_risk
              FROM attempts JOIN routes ON routes.id = attempts.route
              WHERE sent_at >= ?1 ORDER BY attempt",
         )?;
@@ -89,6 +91,7 @@ impl Store {
                 est_tokens: row.get::<_, i64>(8)? as u64,
                 latency_ms: row.get::<_, i64>(9)? as u64,
                 cost: Money(row.get::<_, i64>(10)? as u64),
+                at_risk: Money(row.get::<_, i64>(11)? as u64),
             });
         }
         Ok(())

@@ -145,6 +145,11 @@ fn faults_of_keys() {
             "[[key]]\nname = 'b@b'\nprovider = 'gemini'\nsecret = 't'",
             "10:8: a key's name may not contain @, since routes are written model@key",
         ),
+        (
+            KEY,
+            "max_usd = 5",
+            "13:11: max_usd is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
+        ),
         (KEY, "role = 'secondary'", "13:8: role must be primary or backup, not `secondary`"),
         (KEY, "weight = 1.5", "13:10: weight must be a whole number, not a number with a fraction"),
         (KEY, "project = 'a b'", "13:11: a project's name must be one visible word, not `a b`"),
@@ -285,6 +290,12 @@ fn faults_of_policy_and_defaults() {
             "max_usd = 5",
             "10:11: max_usd is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
         ),
+        (
+            "[policy]\n",
+            "max_usd_per_day = 5",
+            "10:19: max_usd_per_day is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
+        ),
+        ("[policy]\n", "max_usd_per_day = 0", "10:19: max_usd_per_day must be more than 0; leave it out for no cap"),
         ("[defaults]\n", "temperature = 3", "10:15: temperature must be from 0 to 2, not 3"),
         (
             "[defaults]\n",

@@ -2,6 +2,7 @@
 
 mod forecast;
 mod holding;
+mod money;
 mod sharing;
 mod world;
 

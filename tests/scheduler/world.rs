@@ -8,8 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Action, Api, AttemptId, Day, Hint, Key, Limits, Model, Mono, Now, Outcome, Policy, Price, Provider, ProviderId,
-        Role, Seq, Traits, Usage, Verdict, Wall,
+        Action, Api, AttemptId, Day, Hint, Key, Limits, Model, MoneyCaps, Mono, Now, Outcome, Policy, Price, Provider,
+        ProviderId, Role, Seq, Traits, Usage, Verdict, Wall,
     },
     scheduler::{Dispatch, Fate, Scheduler, Step, Ticket},
 };
@@ -44,6 +44,7 @@ pub fn key(name: &str, project: &str) -> Key {
         weight: 1,
         role: Role::Primary,
         models: None,
+        caps: MoneyCaps::default(),
     }
 }
 
