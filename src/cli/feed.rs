@@ -24,7 +24,6 @@ pub(super) fn behind_the_run(input: Input) -> Result<mpsc::Receiver<Rows>, Failu
     thread::Builder::new()
         .name("input".to_owned())
         .spawn(move || {
-            let mut count = 0;
             let mut batch = Vec::with_capacity(BATCH);
             for row in input.items() {
                 match row {
@@ -37,16 +36,14 @@ pub(super) fn behind_the_run(input: Input) -> Result<mpsc::Receiver<Rows>, Failu
                     }
                 }
                 if batch.len() == BATCH {
-                    count += batch.len() as u64;
                     let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
                     if sender.blocking_send(Rows::Batch(full)).is_err() {
                         return;
                     }
                 }
             }
-            count += batch.len() as u64;
             if batch.is_empty() || sender.blocking_send(Rows::Batch(batch)).is_ok() {
-                let _ = sender.blocking_send(Rows::End { rows: count });
+                let _ = sender.blocking_send(Rows::End);
             }
         })
         .map_err(|error| Failure::broken(format!("can't start a thread to read the input: {error}")))?;

@@ -189,7 +189,7 @@ impl Default for Policy {
             breaker_max: seconds(600),
             billing_retry: seconds(3_600),
             connect_timeout: seconds(10),
-            idle_timeout: seconds(120),
+            idle_timeout: seconds(300),
             total_timeout: seconds(600),
             drain_timeout: seconds(60),
         }

@@ -108,6 +108,8 @@ pub(super) struct Engine {
     pub existing: Existing,
     pub complaints: mpsc::Sender<String>,
     pub tasks: JoinSet<Landed>,
+    /// Committed answers on their way to their files.
+    pub captions: JoinSet<()>,
     pub flights: HashMap<AttemptId, Flying>,
     /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
     pub settling: u64,
@@ -151,6 +153,7 @@ impl Engine {
                         self.join(landed);
                     }
                 }
+                Some(_) = self.captions.join_next(), if !self.captions.is_empty() => self.dirty = true,
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
@@ -247,9 +250,7 @@ impl Engine {
             spec,
             enlarge: dispatch.enlarge,
             timeout: dispatch.timeout,
-            existing: self.existing,
             clock: self.clock,
-            trouble: self.complaints.clone(),
         };
         let abort = self.tasks.spawn(errand.run());
         self.last_dispatch = Some(dispatch.clone());
@@ -286,7 +287,7 @@ impl Engine {
         for then in then {
             match then {
                 Then::Send(dispatch) => self.send(dispatch),
-                Then::Account(account) => self.account(&account),
+                Then::Account(account) => self.account(*account),
                 // A front end that has gone needs no answer.
                 Then::Reply(reply, words) => drop(reply.send(Ok(words))),
                 Then::ReplyRequeued(reply) => drop(reply.send(Ok(format!("{requeued} failed items wait again")))),
@@ -334,9 +335,9 @@ impl Engine {
                 self.ingesting = true;
                 self.journal.record(Op::Items(items));
             }
-            Some(Rows::End { rows }) => {
+            Some(Rows::End) => {
                 self.intake.reading = false;
-                self.journal.record(Op::IngestDone { rows });
+                self.journal.record(Op::IngestDone { rows: self.totals.total });
             }
             Some(Rows::Broken(why)) => {
                 self.intake.reading = false;
@@ -362,7 +363,10 @@ impl Engine {
             self.trouble = None;
             self.dirty = true;
         }
-        let at_rest = self.flights.is_empty() && self.settling == 0 && self.scheduler.in_flight() == 0;
+        let at_rest = self.flights.is_empty()
+            && self.settling == 0
+            && self.scheduler.in_flight() == 0
+            && self.captions.is_empty();
         match &self.phase {
             Phase::Ending { .. } => {}
             Phase::Draining { why, deadline } => {
@@ -420,6 +424,7 @@ impl Engine {
             Ending::Stopped { why } => self.say(Level::Alarm, format!("stopped with work left: {why}")),
             Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
         }
+        self.forgetful = true;
         self.remember(now, true);
         self.journal.record(Op::RunState(ending.state()));
         self.phase = Phase::Ending { ending, since: Instant::now() };
@@ -452,6 +457,7 @@ impl Engine {
     /// Keeps what the scheduler knows for the next start.
     fn remember(&mut self, now: Now, at_once: bool) {
         if self.forgetful && (at_once || self.remembered.elapsed() > REMEMBER_EVERY) {
+            self.journal.record(Op::Keys(self.key_standings(now)));
             let memory = self.scheduler.memory(now, &self.fingerprints);
             match serde_json::to_string(&memory) {
                 Ok(json) => self.journal.record(Op::State { name: super::start::MEMORY.to_owned(), json }),
@@ -494,6 +500,7 @@ impl Engine {
     /// The last snapshot, and the end of the writer.
     async fn close(mut self, ending: Ending) -> Ending {
         self.tasks.shutdown().await;
+        self.captions.shutdown().await;
         let now = self.clock.now();
         self.publish(now);
         let Self { journal, snapshots, .. } = self;

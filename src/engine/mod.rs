@@ -7,10 +7,12 @@
 //! ```text
 //! start    a run is opened or resumed     core     the loop, and what a tick does
 //! intake   rows in, payloads loaded       landing  a verdict's consequences, recorded
+//! captions answers to files, once committed
 //! flight   one attempt                    journal  groups of transitions, one at the writer at a time
 //! orders   the operator's commands        publish  snapshots          stats  counts over the run
 //! ```
 
+mod captions;
 mod core;
 mod flight;
 pub mod handle;
@@ -22,5 +24,6 @@ mod publish;
 mod start;
 mod stats;
 
+pub use captions::complete_captions;
 pub use handle::{Ask, Handle, Order};
 pub use start::{Ending, Rows, Running, Setup, start};

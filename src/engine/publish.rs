@@ -8,10 +8,11 @@ use std::{
 use super::core::{Engine, Phase};
 use crate::{
     domain::{
-        Now, Snapshot,
+        Key, Now, Snapshot,
         snapshot::{KeyView, ModelView, Pace, Place, RouteView, RunState, Spend, Totals},
     },
-    scheduler::Holdup,
+    scheduler::{Holdup, KeyFacts},
+    store::report::KeyStanding,
 };
 
 impl Engine {
@@ -113,6 +114,16 @@ impl Engine {
             retry: dispatch.retry,
             retries: self.scheduler.policy().retries_per_model,
         })
+    }
+
+    /// What `status` in another process says of the keys.
+    pub(super) fn key_standings(&self, now: Now) -> Vec<KeyStanding> {
+        let standing = |(key, facts): (&Key, KeyFacts)| KeyStanding {
+            name: key.name.clone(),
+            state: facts.condition.word().to_owned(),
+            health: facts.health,
+        };
+        self.keys.iter().zip(self.scheduler.key_facts(now)).map(standing).collect()
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {

@@ -70,9 +70,7 @@ impl fmt::Debug for Setup {
 pub enum Rows {
     Batch(Vec<ItemSpec>),
     /// The input has been read to its end.
-    End {
-        rows: u64,
-    },
+    End,
     Broken(String),
 }
 
@@ -179,6 +177,7 @@ pub fn start(
         existing,
         complaints,
         tasks: JoinSet::new(),
+        captions: JoinSet::new(),
         flights: HashMap::new(),
         settling: 0,
         first_sent: HashMap::new(),
