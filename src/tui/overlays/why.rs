@@ -8,7 +8,7 @@ use crate::{
         snapshot::{Cause, Condition, CooldownView, Gauge, RouteView, Source},
     },
     tui::{
-        figures::{against, countdown, dollars, moment},
+        figures::{against, countdown, dollars, grouped, moment},
         scene::Scene,
         state::Subject,
         text::{one_line, wrap},
@@ -51,7 +51,7 @@ impl Page<'_> {
 
     /// `name` in a column, what it is beside it.
     fn fact(&mut self, name: &str, text: &str) {
-        const NAME: usize = 12;
+        const NAME: usize = 15;
         for (at, line) in wrap(&self.scene.spelled(text), self.columns.saturating_sub(NAME)).into_iter().enumerate() {
             let name = if at == 0 { name } else { "" };
             self.lines.push(Line::from(vec![
@@ -136,7 +136,7 @@ impl Page<'_> {
         self.condition(&key.condition);
         let health = format!("{} of 100: {} ok, {} not, {} in flight", key.health, key.ok, key.failed, key.in_flight);
         self.fact("health", &health);
-        self.fact("cost", &format!("${}, {} tokens", dollars(key.cost), key.usage.total()));
+        self.fact("cost", &format!("${}, {} tokens", dollars(key.cost), grouped(key.usage.total())));
         if let Some(error) = &key.last_error {
             self.fact("last error", error);
         }

@@ -8,7 +8,7 @@ use crate::{
         snapshot::{Place, RunState},
     },
     tui::{
-        figures::{NONE, compact, countdown, grouped, moment, pace, percent, stopwatch},
+        figures::{NONE, compact, countdown, dollars, grouped, moment, pace, percent, rough, stopwatch},
         scene::Scene,
         text::one_line,
         theme::Role,
@@ -85,7 +85,7 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let finish = match snapshot.pace.finish_at {
         Some(at) if !snapshot.state.is_over() => {
             let when = moment(at, scene.state.now, &scene.state.zone);
-            format!("ETA {when} ({})", countdown(scene.left(at)))
+            format!("ETA {when} ({})", rough(scene.left(at)))
         }
         _ => format!("ETA {NONE}"),
     };
@@ -124,7 +124,7 @@ fn doing(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
     let refused = format!("{} of {} refused", compact(totals.rate_limited), compact(totals.attempts));
     let tokens = format!("{} tokens", compact(spend.usage.total()));
     let money = |name: &str, amount: Money| {
-        if amount == Money::ZERO { String::new() } else { format!("{amount} {name}") }
+        if amount == Money::ZERO { String::new() } else { format!("${} {name}", dollars(amount)) }
     };
     let truncated = if totals.truncated > 0 { format!("{} cut off", compact(totals.truncated)) } else { String::new() };
     vec![
