@@ -185,7 +185,7 @@ pub const BINDINGS: &[Binding] = &[
     letter(Context::Menu, 'q', Action::Back),
     letter(Context::Menu, 's', Action::Back),
     plain(Context::Typing, KeyCode::Enter, Action::Open).hint("Enter", "done"),
-    plain(Context::Typing, KeyCode::Tab, Action::NextPane).hint("Tab", "complete"),
+    plain(Context::Typing, KeyCode::Tab, Action::NextPane),
     plain(Context::Typing, KeyCode::BackTab, Action::PreviousPane),
     plain(Context::Typing, KeyCode::Esc, Action::Back).hint("Esc", "cancel"),
     plain(Context::Typing, KeyCode::Up, Action::Up),

@@ -7,6 +7,7 @@ use cascadeck::{
         action::Action,
         draw,
         pane::Pane,
+        state::Detail,
         theme::{Depth, Theme},
         update,
     },
@@ -105,6 +106,13 @@ impl Stage {
             Query::Item { .. } => Page::Nothing,
         };
         self.send(Message::Answered { wanted, page: Ok(page) });
+    }
+
+    /// Opens an item that was answered.
+    pub fn answered_item(&mut self) -> &mut Self {
+        self.state.detail = Some(Detail::of(1));
+        self.answer();
+        self
     }
 
     fn terminal(&self) -> Terminal<TestBackend> {
