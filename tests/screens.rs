@@ -1,11 +1,15 @@
 //! What the operator sees, and what happens when a key is pressed.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 #[path = "screens/behaviour.rs"]
 mod behaviour;
 #[path = "screens/engine.rs"]
 mod engine;
 #[path = "screens/fixture.rs"]
 mod fixture;
+#[path = "screens/look.rs"]
+mod look;
 #[path = "screens/loop_.rs"]
 mod loop_;
 #[path = "screens/stage.rs"]

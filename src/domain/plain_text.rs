@@ -4,7 +4,7 @@
 //! executes control characters wherever they come from, and bidirectional or zero-width characters make a
 //! line read as something it isn't. All of these are made visible; every other character is left alone.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 /// `text` with control, bidirectional and invisible characters spelled out: `ESC` as `␛`, `U+202E` as `<202E>`.
 ///
@@ -18,7 +18,8 @@ pub fn neutralise(text: &str) -> Cow<'_, str> {
             '\0'..='\x1f' => plain.push(picture(0x2400 + u32::from(character))),
             '\x7f' => plain.push('␡'),
             _ if is_unsafe(character) => {
-                plain.push_str(&format!("<{:04X}>", u32::from(character)));
+                // Writing into a string can't fail.
+                let _ = write!(plain, "<{:04X}>", u32::from(character));
             }
             _ => plain.push(character),
         }

@@ -24,7 +24,7 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    pub const fn glyphs(&self) -> Glyphs {
+    pub const fn glyphs(&self) -> &'static Glyphs {
         self.state.glyphs
     }
 

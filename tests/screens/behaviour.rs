@@ -165,7 +165,7 @@ fn a_refused_command_is_taken_back_and_its_reason_stays() {
     let mut stage = stage();
     stage.press("p");
     stage.send(Message::Replied { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
-    stage.state.ui += Duration::from_secs(60);
+    stage.state.ui += Duration::from_mins(1);
     stage.send(Message::Tick);
     let text = stage.text();
     assert!(text.contains("● RUNNING") && text.contains("the disk is full"), "{text}");

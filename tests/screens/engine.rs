@@ -40,11 +40,16 @@ impl FakeEngine {
     /// The next question, answered from the fixture.
     pub async fn answer(&mut self) -> Query {
         let Ask { query, reply } = soon(self.asks.recv()).await.expect("a question comes");
-        let page = match &query {
-            Query::Items { offset, .. } => Page::Items { rows: fixture::failed_items(), matching: 7, offset: *offset },
-            Query::Item { .. } => Page::Item(Box::new(fixture::failed_item())),
-        };
+        let page = page(&query);
         let _ = reply.send(Ok(page));
         query
+    }
+}
+
+/// What the fixture has to say.
+pub fn page(query: &Query) -> Page {
+    match query {
+        Query::Items { offset, .. } => Page::Items { rows: fixture::failed_items(), matching: 7, offset: *offset },
+        Query::Item { .. } => Page::Item(Box::new(fixture::failed_item())),
     }
 }

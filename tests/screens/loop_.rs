@@ -69,7 +69,7 @@ struct Show {
     signals: mpsc::UnboundedSender<Signal>,
     frames: watch::Receiver<String>,
     said: mpsc::UnboundedReceiver<String>,
-    exit: JoinHandle<anyhow::Result<Exit>>,
+    exit: JoinHandle<Exit>,
 }
 
 fn receiving<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
@@ -78,13 +78,13 @@ fn receiving<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
 
 impl Show {
     fn begin(snapshot: Snapshot) -> Self {
-        Self::on(snapshot, false)
+        Self::on(&snapshot, false)
     }
 
-    fn on(snapshot: Snapshot, broken: bool) -> Self {
+    fn on(snapshot: &Snapshot, broken: bool) -> Self {
         let (engine, handle) = engine(snapshot.clone());
         let theme = Theme::load(None, Depth::True).unwrap();
-        let state = State::new(theme, false, TimeZone::UTC, (120, 36).into(), &snapshot);
+        let state = State::new(theme, false, TimeZone::UTC, (120, 36).into(), snapshot);
         let (frames, watching) = watch::channel(String::new());
         let (said, hearing) = mpsc::unbounded_channel();
         let mut screen = Memory { terminal: Terminal::new(TestBackend::new(120, 36)).unwrap(), frames, said, broken };
@@ -133,7 +133,7 @@ impl Show {
         let Self { engine, keys, exit, .. } = self;
         let exit = tokio::time::timeout(Duration::from_secs(20), exit).await;
         drop((engine, keys));
-        exit.expect("the dashboard leaves").unwrap().unwrap()
+        exit.expect("the dashboard leaves").unwrap()
     }
 }
 
@@ -254,7 +254,7 @@ async fn a_terminal_that_is_gone_leaves_the_run_alone() {
     show.keys.as_ref().unwrap().send(Err(io::Error::other("EIO"))).unwrap();
     assert_eq!(show.exit().await, Exit::Detach);
 
-    assert_eq!(Show::on(fixture::storm(), true).exit().await, Exit::Detach);
+    assert_eq!(Show::on(&fixture::storm(), true).exit().await, Exit::Detach);
 }
 
 #[tokio::test]

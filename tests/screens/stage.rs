@@ -133,11 +133,12 @@ impl Stage {
     pub fn text(&self) -> String {
         let buffer = self.buffer();
         let area = buffer.area;
-        (0..area.height)
-            .map(|y| {
-                let row: String = (0..area.width).map(|x| buffer[(x, y)].symbol()).collect();
-                format!("{}\n", row.trim_end())
-            })
-            .collect()
+        let mut text = String::new();
+        for y in 0..area.height {
+            let row: String = (0..area.width).map(|x| buffer[(x, y)].symbol()).collect();
+            text += row.trim_end();
+            text.push('\n');
+        }
+        text
     }
 }

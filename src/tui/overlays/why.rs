@@ -22,7 +22,10 @@ pub fn lines(scene: Scene<'_>, subject: &Subject, columns: usize) -> Vec<Line<'s
     let found = match subject {
         Subject::Key(name) => page.key(name),
         Subject::Model(name) => page.model(name),
-        Subject::Route { key, model } => page.route(key, model),
+        Subject::Route { key, model } => {
+            page.route(key, model);
+            Some(())
+        }
         Subject::Cooldown(what) => page.cooldown(what),
     };
     if found.is_none() {
@@ -160,11 +163,11 @@ impl Page<'_> {
         Some(())
     }
 
-    fn route(&mut self, key: &str, model: &str) -> Option<()> {
+    fn route(&mut self, key: &str, model: &str) {
         let route = self.scene.snapshot.routes.iter().find(|route| route.key == key && route.model == model);
         let Some(route) = route else {
             self.say(&format!("{key} has no route to {model}: they are of different providers"), Role::Muted);
-            return Some(());
+            return;
         };
         let off = if route.on { "" } else { "  (switched off by you)" };
         self.say(&format!("route {model}@{key}{off}"), Role::Title);
@@ -177,7 +180,6 @@ impl Page<'_> {
             self.heading("Its cooldown");
             self.timer(cooldown);
         }
-        Some(())
     }
 
     fn cooldown(&mut self, what: &str) -> Option<()> {

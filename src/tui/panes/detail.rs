@@ -86,7 +86,7 @@ impl Page<'_> {
     fn push<'s>(&mut self, spans: impl IntoIterator<Item = Span<'s>>) {
         let line = self.scene.fit_spans(spans, self.columns);
         let owned = line.spans.into_iter().map(|span| Span::styled(span.content.into_owned(), span.style));
-        self.lines.push(Line::from_iter(owned));
+        self.lines.push(owned.collect());
     }
 
     fn heading(&mut self, title: &str) {

@@ -173,17 +173,14 @@ fn now(scene: Scene<'_>) -> (String, Role) {
 
 fn place(scene: Scene<'_>, place: &Place) -> String {
     let (dot, arrow) = (scene.glyphs().dot, scene.glyphs().here);
-    let mut words = format!(
-        "{arrow} {}@{}  key {}/{} {dot} model {}/{}",
+    let retry = if place.retry > 0 { format!(" {dot} retry {}/{}", place.retry, place.retries) } else { String::new() };
+    format!(
+        "{arrow} {}@{}  key {}/{} {dot} model {}/{}{retry}",
         one_line(&place.model),
         one_line(&place.key),
         place.key_number,
         place.keys,
         place.model_number,
         place.models
-    );
-    if place.retry > 0 {
-        words.push_str(&format!(" {dot} retry {}/{}", place.retry, place.retries));
-    }
-    words
+    )
 }

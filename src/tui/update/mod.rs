@@ -227,12 +227,11 @@ fn back(state: &mut State) {
 }
 
 fn why(state: &mut State, snapshot: &Snapshot) {
-    match state.subject(snapshot) {
-        Some(subject) => state.overlay = Some(Overlay::Why { subject, reading: Reading::default() }),
-        None => {
-            let words = "select a key, model, route or cooldown first";
-            state.toasts.push(words, ToastLevel::Refused, state.ui);
-        }
+    if let Some(subject) = state.subject(snapshot) {
+        state.overlay = Some(Overlay::Why { subject, reading: Reading::default() });
+    } else {
+        let words = "select a key, model, route or cooldown first";
+        state.toasts.push(words, ToastLevel::Refused, state.ui);
     }
 }
 

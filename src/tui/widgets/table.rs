@@ -105,7 +105,7 @@ pub struct Table<'a, I> {
     pub focused: bool,
     pub heading: bool,
     pub theme: &'a Theme,
-    pub glyphs: Glyphs,
+    pub glyphs: &'a Glyphs,
 }
 
 impl<I: Copy> Table<'_, I> {
@@ -144,7 +144,7 @@ fn row<'l, I: Copy>(shown: &[Shown<I>], area: Rect, buf: &mut Buffer, mut cell: 
 }
 
 /// The selected row in one look, whatever colours it had. Bars keep theirs: reversed, they would say the opposite.
-pub fn highlight(area: Rect, style: Style, glyphs: Glyphs, buf: &mut Buffer) {
+pub fn highlight(area: Rect, style: Style, glyphs: &Glyphs, buf: &mut Buffer) {
     let is_bar = |symbol: &str| {
         symbol == glyphs.bar_full || (symbol == glyphs.bar_empty && !glyphs.ascii) || glyphs.bar_parts.contains(&symbol)
     };
