@@ -15,7 +15,10 @@ use crossterm::{
     },
 };
 use futures_util::Stream;
-use ratatui::{Terminal as Canvas, backend::CrosstermBackend};
+use ratatui::{
+    Terminal as Canvas,
+    backend::{Backend as _, ClearType, CrosstermBackend},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -53,7 +56,15 @@ impl Terminal {
         if self.mouse {
             execute!(io::stdout(), EnableMouseCapture)?;
         }
-        self.canvas.clear()
+        self.forget()
+    }
+
+    /// Clears the terminal; the next frame is written whole. `Terminal::clear` would ask the terminal where its
+    /// cursor is, and the answer would be read as input.
+    fn forget(&mut self) -> io::Result<()> {
+        self.canvas.backend_mut().clear_region(ClearType::All)?;
+        self.canvas.swap_buffers();
+        Ok(())
     }
 
     /// Every step is tried, whatever becomes of the others: a terminal that is gone can't be restored, and
@@ -86,7 +97,7 @@ impl Screen for Terminal {
     }
 
     fn repaint(&mut self) -> io::Result<()> {
-        self.canvas.clear()
+        self.forget()
     }
 
     fn suspend(&mut self) -> io::Result<()> {

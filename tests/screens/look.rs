@@ -1,5 +1,6 @@
 //! The real dashboard over a fake engine that moves, for looking at it:
-//! `cargo test --test screens look -- --ignored --nocapture`, on a terminal.
+//! `cargo test --test screens look -- --ignored --nocapture`, on a terminal. (After a minute the test harness
+//! writes a line over it; Ctrl-L draws the screen anew.)
 
 use std::{
     sync::Arc,

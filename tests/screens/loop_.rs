@@ -77,8 +77,8 @@ fn receiving<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
 }
 
 impl Show {
-    fn begin(snapshot: Snapshot) -> Self {
-        Self::on(&snapshot, false)
+    fn begin(snapshot: &Snapshot) -> Self {
+        Self::on(snapshot, false)
     }
 
     fn on(snapshot: &Snapshot, broken: bool) -> Self {
@@ -139,7 +139,7 @@ impl Show {
 
 #[tokio::test]
 async fn space_on_a_key_switches_it_off() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     show.press(" ");
     let command = show.engine.obey().await;
     assert_eq!(command, Command::SetKey { key: "alice".to_owned(), on: false });
@@ -148,7 +148,7 @@ async fn space_on_a_key_switches_it_off() {
 
 #[tokio::test]
 async fn a_command_the_engine_never_answers_does_not_hold_up_the_keyboard() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     show.press("p");
     let unanswered = show.engine.orders.recv().await.unwrap();
     assert_eq!(unanswered.command, Command::Pause);
@@ -159,7 +159,7 @@ async fn a_command_the_engine_never_answers_does_not_hold_up_the_keyboard() {
 
 #[tokio::test]
 async fn items_are_asked_for_one_question_at_a_time() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     let first = show.engine.asks.recv().await.unwrap();
     assert!(matches!(first.query, Query::Items { .. }));
     // Others become wanted while the first is under way; only the newest is asked for, and only afterwards.
@@ -173,7 +173,7 @@ async fn items_are_asked_for_one_question_at_a_time() {
 
 #[tokio::test]
 async fn an_item_is_opened_and_shown() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     show.engine.answer().await;
     show.sees("✗ #0342").await;
     show.press("5j\n");
@@ -183,21 +183,21 @@ async fn an_item_is_opened_and_shown() {
 
 #[tokio::test]
 async fn leaving_a_run_that_is_over_needs_no_question() {
-    let show = Show::begin(fixture::finished());
+    let show = Show::begin(&fixture::finished());
     show.press("q");
     assert_eq!(show.exit().await, Exit::Over);
 }
 
 #[tokio::test]
 async fn plain_progress_detaches() {
-    let show = Show::begin(fixture::storm());
+    let show = Show::begin(&fixture::storm());
     show.press("qp");
     assert_eq!(show.exit().await, Exit::Detach);
 }
 
 #[tokio::test]
 async fn draining_stays_until_the_run_is_over() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     show.press("qd");
     assert_eq!(show.engine.obey().await, Command::Drain);
     let mut snapshot = fixture::storm();
@@ -212,7 +212,7 @@ async fn draining_stays_until_the_run_is_over() {
 
 #[tokio::test]
 async fn ctrl_c_asks_and_ctrl_c_again_stops() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     show.ctrl('c');
     show.sees("The run is under way").await;
     show.ctrl('c');
@@ -222,7 +222,7 @@ async fn ctrl_c_asks_and_ctrl_c_again_stops() {
 
 #[tokio::test]
 async fn a_third_ctrl_c_does_not_wait_for_the_engine() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     for _ in 0..3 {
         show.ctrl('c');
     }
@@ -232,7 +232,7 @@ async fn a_third_ctrl_c_does_not_wait_for_the_engine() {
 
 #[tokio::test]
 async fn terminate_drains_and_terminate_again_stops() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     show.signals.send(Signal::Terminate).unwrap();
     assert_eq!(show.engine.obey().await, Command::Drain);
     show.signals.send(Signal::Terminate).unwrap();
@@ -242,15 +242,15 @@ async fn terminate_drains_and_terminate_again_stops() {
 
 #[tokio::test]
 async fn a_terminal_that_is_gone_leaves_the_run_alone() {
-    let show = Show::begin(fixture::storm());
+    let show = Show::begin(&fixture::storm());
     show.signals.send(Signal::HangUp).unwrap();
     assert_eq!(show.exit().await, Exit::Detach);
 
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     show.keys = None;
     assert_eq!(show.exit().await, Exit::Detach);
 
-    let show = Show::begin(fixture::storm());
+    let show = Show::begin(&fixture::storm());
     show.keys.as_ref().unwrap().send(Err(io::Error::other("EIO"))).unwrap();
     assert_eq!(show.exit().await, Exit::Detach);
 
@@ -259,7 +259,7 @@ async fn a_terminal_that_is_gone_leaves_the_run_alone() {
 
 #[tokio::test]
 async fn an_engine_that_is_gone_is_said_so_and_q_leaves() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     let (snapshots, _) = watch::channel(Arc::new(fixture::storm()));
     drop(std::mem::replace(&mut show.engine.snapshots, snapshots));
     show.sees("ENGINE GONE").await;
@@ -269,7 +269,7 @@ async fn an_engine_that_is_gone_is_said_so_and_q_leaves() {
 
 #[tokio::test]
 async fn the_title_follows_the_run_and_the_bell_rings_at_its_end() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     show.hears("title: captions-spring: running 64%").await;
     show.engine.snapshots.send_replace(Arc::new(fixture::finished()));
     show.hears("title: captions-spring: finished 100%").await;
@@ -278,7 +278,7 @@ async fn the_title_follows_the_run_and_the_bell_rings_at_its_end() {
 
 #[tokio::test]
 async fn ctrl_z_suspends_and_the_dashboard_comes_back() {
-    let mut show = Show::begin(fixture::storm());
+    let mut show = Show::begin(&fixture::storm());
     show.ctrl('z');
     show.hears("suspended").await;
     show.press("?");
@@ -289,7 +289,7 @@ async fn ctrl_z_suspends_and_the_dashboard_comes_back() {
 async fn the_clock_runs_between_snapshots_at_the_engines_speed() {
     let mut snapshot = fixture::storm();
     snapshot.speed = 3_600.0;
-    let mut show = Show::begin(snapshot);
+    let mut show = Show::begin(&snapshot);
     show.sees("clock ×3600").await;
     // Nothing is published any more, and still bob's 37 seconds pass, within a hundredth of a second.
     show.sees("◌ cooling 0:00").await;

@@ -48,11 +48,11 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let columns = [
         Column::left(Cell::Here, "", [1; 3], 0),
         Column::left(Cell::Name, "key", [6, named(|key| &key.name, 10), named(|key| &key.name, 24)], 0),
-        Column::left(Cell::Health, "health", [SCORE, SCORE + 7, SCORE + 11], 2),
+        Column::left(Cell::Health, "health", [6, SCORE + 7, SCORE + 11], 2),
         Column::right(Cell::Ok, "ok", 5, 1),
         Column::right(Cell::Failed, "fail", 4, 1),
         Column::right(Cell::Flying, "fly", 3, 3),
-        Column::left(Cell::State, "state", [17, 27, 34], 0),
+        Column::left(Cell::State, "state", [17, 24, 34], 0),
         Column::right(Cell::Cost, "$", 6, 4),
         Column::right(Cell::Tokens, "tokens", 6, 5),
         Column::left(Cell::Provider, "provider", [8, 8, named(|key| &key.provider, 16)], 6),
