@@ -16,6 +16,8 @@ mod loop_;
 mod stage;
 #[path = "screens/style.rs"]
 mod style;
+#[path = "screens/terminal.rs"]
+mod terminal;
 
 use cascadeck::{
     domain::Money,

@@ -3,6 +3,7 @@
 //! writes a line over it; Ctrl-L draws the screen anew.)
 
 use std::{
+    io::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,7 +42,12 @@ async fn look() {
                 _ = ticks.tick() => step(&mut snapshot, began.elapsed()),
                 order = orders.recv() => {
                     let Some(order) = order else { return };
-                    let words = obey(&mut snapshot, &order.command);
+                    let words = if matches!(order.command, Command::ClearCooldowns { .. }) {
+                        let worker = tokio::spawn(async { panic!("a worker's mistake") });
+                        format!("the worker has panicked: {}", worker.await.is_err())
+                    } else {
+                        obey(&mut snapshot, &order.command)
+                    };
                     let _ = order.reply.send(Ok(words));
                 }
                 Some(ask) = asks.recv() => {
@@ -54,7 +60,10 @@ async fn look() {
     });
     let exit = run(handle, Options { ascii: std::env::var_os("ASCII").is_some(), ..Options::default() }).await;
     moving.abort();
-    println!("left with {exit:?}");
+    if let Some(path) = std::env::var_os("EXIT_TO") {
+        std::fs::write(path, format!("{exit:?}")).unwrap();
+    }
+    let _ = writeln!(std::io::stdout(), "left with {exit:?}");
 }
 
 fn step(snapshot: &mut Snapshot, elapsed: Duration) {
@@ -70,7 +79,7 @@ fn step(snapshot: &mut Snapshot, elapsed: Duration) {
         totals.attempts += 1;
         snapshot.keys[0].ok += 1;
         snapshot.models[0].rpd.used += 1;
-        tracing::info!(item = totals.done, "done");
+        tracing::info!(target: "cascadeck", item = totals.done, "done");
         let number = snapshot.events.last().map_or(1, |event| event.number + 1);
         let kind = EventKind::Fallback {
             seq: totals.done,
