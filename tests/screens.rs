@@ -6,12 +6,14 @@
 mod behaviour;
 #[path = "screens/engine.rs"]
 mod engine;
+#[path = "screens/event_loop.rs"]
+mod event_loop;
 #[path = "screens/fixture.rs"]
 mod fixture;
+#[path = "screens/log.rs"]
+mod log;
 #[path = "screens/look.rs"]
 mod look;
-#[path = "screens/loop_.rs"]
-mod loop_;
 #[path = "screens/stage.rs"]
 mod stage;
 #[path = "screens/style.rs"]

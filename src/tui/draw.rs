@@ -46,6 +46,10 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, snapshot: &Snapshot) {
 
 fn framed_pane(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement, place: Rect, buf: &mut Buffer) {
     let state = scene.state;
+    if pane == Pane::Log {
+        // tui-logger's widget has borders of its own.
+        return panes::render(scene, pane, place, buf);
+    }
     let border = if state.focus == pane { Role::Focus } else { Role::Border };
     let tabs = arrangement.shape.tabs();
     let title = if state.whole_body().is_none() && tabs.contains(&pane) {
