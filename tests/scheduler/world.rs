@@ -125,6 +125,7 @@ pub struct World {
 }
 
 impl World {
+    #[expect(clippy::needless_pass_by_value, reason = "a fleet is made for its world")]
     pub fn new(models: Vec<Model>, keys: Vec<Key>, policy: Policy, start: Wall, seed: u64) -> Self {
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
         let class = scheduler.class(&Traits::default());

@@ -115,7 +115,7 @@ fn nothing_from_outside_reaches_the_terminal_as_a_control_character() {
         assert!(!text.contains(bad), "{keys:?}");
     }
     let mut stage = Stage::new(120, 36, fixture::storm());
-    assert!(stage.focus(Pane::Events).press("z").text().contains("SAFETY ␛[31m<202E>"));
+    assert!(stage.focus(Pane::Events).press("z").text().contains("SAFETY ␛[31m<U+202E>"));
 }
 
 #[test]
