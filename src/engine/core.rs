@@ -70,6 +70,10 @@ pub(super) enum Phase {
         why: String,
         deadline: Instant,
     },
+    /// Nothing is left that could go out, and an operator is there who may yet replay, or bring a key back.
+    Resting {
+        ending: Ending,
+    },
     /// The last words are recorded; ends when they are on disk.
     Ending {
         ending: Ending,
@@ -201,7 +205,7 @@ impl Engine {
         match &self.phase {
             Phase::Draining { deadline, .. } => wake = wake.min(*deadline),
             Phase::Ending { .. } => wake = wake.min(now + Duration::from_millis(200)),
-            Phase::Going => {}
+            Phase::Going | Phase::Resting { .. } => {}
         }
         wake
     }
@@ -367,8 +371,11 @@ impl Engine {
             && self.settling == 0
             && self.scheduler.in_flight() == 0
             && self.captions.is_empty();
+        if self.journal.is_dead() {
+            self.end(Ending::Broken { why: "the writer of the run's database has ended".to_owned() });
+        }
         match &self.phase {
-            Phase::Ending { .. } => {}
+            Phase::Ending { .. } | Phase::Resting { .. } => {}
             Phase::Draining { why, deadline } => {
                 let (why, late) = (why.clone(), Instant::now() >= *deadline);
                 if at_rest {
@@ -380,7 +387,7 @@ impl Engine {
             }
             Phase::Going if !at_rest || self.paused || !self.intake_is_settled() => {}
             Phase::Going => match self.scheduler.holdup(now) {
-                Holdup::NothingToDo if !self.intake.reading => self.end(Ending::Finished),
+                Holdup::NothingToDo if !self.intake.reading => self.rest(Ending::Finished),
                 Holdup::Exhausted { returns, why } => self.exhausted(returns, why),
                 Holdup::Budget if self.unattended => {
                     let spent = self.spend.cost;
@@ -404,18 +411,49 @@ impl Engine {
         let waits = self.scheduler.policy().on_exhausted == crate::domain::OnExhausted::Wait;
         match returns {
             Some(_) if waits => {}
-            Some(returns) => self.end(Ending::Stopped { why: format!("{why}; quota returns at {returns}") }),
-            None => self.end(Ending::Stopped { why }),
+            Some(returns) => self.rest(Ending::Stopped { why: format!("{why}; quota returns at {returns}") }),
+            None => self.rest(Ending::Stopped { why }),
+        }
+    }
+
+    /// Nothing more can be done: the run ends, or rests while somebody is there who may have another idea.
+    fn rest(&mut self, ending: Ending) {
+        if self.unattended {
+            return self.end(ending);
+        }
+        self.announce(&ending);
+        self.phase = Phase::Resting { ending };
+    }
+
+    /// The operator has had another idea.
+    pub(super) fn wake_up(&mut self) {
+        if matches!(self.phase, Phase::Resting { .. }) {
+            self.phase = Phase::Going;
+            self.journal.record(Op::RunState(RunState::Running));
         }
     }
 
     /// Records the last words; the loop ends once they are on disk.
     pub(super) fn end(&mut self, ending: Ending) {
-        if matches!(self.phase, Phase::Ending { .. }) {
-            return;
-        }
+        let ending = match std::mem::replace(&mut self.phase, Phase::Going) {
+            ended @ Phase::Ending { .. } => {
+                self.phase = ended;
+                return;
+            }
+            // Already announced; leaving changes nothing of it.
+            Phase::Resting { ending } => ending,
+            Phase::Going | Phase::Draining { .. } => {
+                self.announce(&ending);
+                ending
+            }
+        };
+        self.phase = Phase::Ending { ending, since: Instant::now() };
+        self.dirty = true;
+    }
+
+    fn announce(&mut self, ending: &Ending) {
         let now = self.clock.now();
-        match &ending {
+        match ending {
             Ending::Finished => {
                 let failed = self.totals.failed;
                 let words = format!("finished: {} done, {failed} failed", self.totals.done);
@@ -427,7 +465,6 @@ impl Engine {
         self.forgetful = true;
         self.remember(now, true);
         self.journal.record(Op::RunState(ending.state()));
-        self.phase = Phase::Ending { ending, since: Instant::now() };
         self.dirty = true;
     }
 

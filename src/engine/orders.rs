@@ -23,6 +23,9 @@ impl Engine {
         }
         match self.obey(&command) {
             Ok(words) => {
+                if brings_work(&command) {
+                    self.wake_up();
+                }
                 self.event(EventKind::Operator { words: words.clone() });
                 if let Some(target) = target(&command) {
                     self.forgetful = true;
@@ -65,6 +68,10 @@ impl Engine {
             Command::Resume => {
                 self.pause(false);
                 Ok("resumed".to_owned())
+            }
+            Command::Drain if matches!(self.phase, Phase::Resting { .. }) => {
+                self.end(Ending::Finished);
+                Ok("left".to_owned())
             }
             Command::Drain => {
                 self.drain("drained by the operator");
@@ -152,6 +159,21 @@ impl Engine {
             self.say(Level::Info, format!("draining: {} requests in flight", self.flights.len()));
         }
     }
+}
+
+/// Whether a run that rests may have something to do after this.
+const fn brings_work(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Replay { .. }
+            | Command::Resume
+            | Command::SetKey { on: true, .. }
+            | Command::SetModel { on: true, .. }
+            | Command::SetRoute { on: true, .. }
+            | Command::SetOnExhausted { .. }
+            | Command::SetBudget { .. }
+            | Command::ClearCooldowns { .. }
+    )
 }
 
 /// What a decision is about, if it outlives this process: a later one about the same takes its place.

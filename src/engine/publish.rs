@@ -62,7 +62,7 @@ impl Engine {
 
     fn state(&self, now: Now) -> RunState {
         match &self.phase {
-            Phase::Ending { ending, .. } => return ending.state(),
+            Phase::Ending { ending, .. } | Phase::Resting { ending } => return ending.state(),
             Phase::Draining { .. } => return RunState::Draining,
             Phase::Going => {}
         }
