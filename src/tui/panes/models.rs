@@ -51,11 +51,11 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Column::left(Cell::Here, "", [1; 3], 0),
         Column::left(Cell::Name, "model", [12, name.min(21), name], 0),
         bar(Cell::RpmBar),
-        Column::right(Cell::Rpm, "RPM", 7, 1),
+        Column::right(Cell::Rpm, "RPM", figures(models, 7, |model| model.rpm), 1),
         bar(Cell::TpmBar),
-        Column::right(Cell::Tpm, "TPM", 9, 2),
+        Column::right(Cell::Tpm, "TPM", figures(models, 9, |model| model.tpm), 2),
         bar(Cell::RpdBar),
-        Column::right(Cell::Rpd, "RPD", 9, 1),
+        Column::right(Cell::Rpd, "RPD", figures(models, 9, |model| model.rpd), 1),
         Column::right(Cell::Resets, "resets", 6, 2),
         Column::right(Cell::Flying, "fly", 3, 7),
         Column::right(Cell::P50, "p50", 5, 6),
@@ -67,6 +67,13 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     ];
     table(&scene, Pane::Models, &columns, true)
         .render(area, buf, |row, id, width| cell(scene, &models[row], id, width));
+}
+
+/// Wide enough for every model's `used/limit`, however the use grows; at least `least`.
+fn figures(models: &[ModelView], least: u16, gauge: impl Fn(&ModelView) -> Gauge) -> u16 {
+    const USED: usize = 5;
+    let width = |gauge: Gauge| USED + gauge.limit.map_or(0, |limit| 1 + compact(limit).len());
+    models.iter().map(|model| width(gauge(model)) as u16).fold(least, u16::max)
 }
 
 fn cell(scene: Scene<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'static> {
