@@ -23,7 +23,7 @@ latency = { median_ms = 900, spread = 0.4 }
 provider = [{ name = "g", api = "gemini" }, { name = "a", api = "anthropic" }]
 model = [
     { name = "large", provider = "g", rpm = 5, tpm = 200 },
-    { name = "medium", provider = "g", rpm = 10, burst = 2 },
+    { name = "medium", provider = "g", rpm = 10 },
     { name = "small", provider = "g", rpm = 15, concurrency = 2 },
     { name = "other", provider = "a", rpm = 15, otpm = 500 },
 ]
