@@ -773,7 +773,7 @@ mod pictures {
         assert_eq!(faults.total, 1);
         assert_eq!(
             faults.reported[0].fault.words,
-            "a.png and a.jpg would share the caption a.txt; rename one, or ask for full names (a.png.txt)"
+            "a.png and a.jpg would share the caption a.txt; rename one, or ask for full names with --full-caption-names (a.png.txt)"
         );
         let full = open(folder.path(), captions(|captions| captions.full_name = true)).unwrap();
         assert_eq!(all(&full)[1].caption, Some(folder.path().join("a.png.txt")));

@@ -169,7 +169,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
             "the input has changed: {} rows are new, {} are answered anew",
             reconciled.added, reconciled.replaced
         ));
-        opened.totals.total = store.totals()?.total;
+        opened.totals = store.totals()?;
         None
     } else if opened.ingested.complete {
         None

@@ -1,4 +1,4 @@
-//! The loop: what can happen, in which order it is looked at, and what every turn ends with.
+//! The loop: what can happen, in which order it is looked at, and what every turn begins with.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -146,6 +146,10 @@ pub(super) struct Engine {
 impl Engine {
     pub async fn run(mut self, mut channels: Channels) -> Ending {
         loop {
+            // First of all: a resumed run has everything it needs, and nothing else would wake it.
+            if let Some(ending) = self.turn() {
+                return self.close(ending).await;
+            }
             let wake = self.wake();
             tokio::select! {
                 biased;
@@ -163,13 +167,10 @@ impl Engine {
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
-            if let Some(ending) = self.turn() {
-                return self.close(ending).await;
-            }
         }
     }
 
-    /// What every turn of the loop ends with. The ending, once it is on disk.
+    /// What every turn of the loop begins with. The ending, once it is on disk.
     fn turn(&mut self) -> Option<Ending> {
         let now = self.clock.now();
         self.dispatch(now);

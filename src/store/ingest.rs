@@ -1,6 +1,6 @@
 //! Rows of the input become items: new ones are added, known ones recognised, changed ones named.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     error::StoreError,
@@ -71,6 +71,22 @@ pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnCh
         ingested.traits = traits.split_off(traits_before);
     }
     Ok(ingested)
+}
+
+/// The rows whose ids are known but whose requests are others; nothing is written.
+pub(super) fn changed(conn: &Connection, specs: &[ItemSpec]) -> Result<Vec<ChangedItem>, StoreError> {
+    let mut find = conn.prepare_cached("SELECT seq, hash FROM items WHERE id = ?1")?;
+    let mut changed = Vec::new();
+    for spec in specs {
+        let hash = hash_bytes(spec)?;
+        let known = find
+            .query_row([&spec.id], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, [u8; 16]>(1)?)))
+            .optional()?;
+        if let Some((seq, _)) = known.filter(|(_, known)| *known != hash) {
+            changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line });
+        }
+    }
+    Ok(changed)
 }
 
 fn add(group: &mut Group<'_>, seq: u64, spec: &ItemSpec) -> Result<Queued, StoreError> {
