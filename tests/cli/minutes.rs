@@ -50,7 +50,7 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
     let input = Input::open(&path.display().to_string(), options, &machine.path("spool")).unwrap();
     let (sender, rows) = mpsc::channel(2);
     sender.send(Rows::Batch(input.items().collect::<Result<_, _>>().unwrap())).await.unwrap();
-    sender.send(Rows::End { rows: ITEMS }).await.unwrap();
+    sender.send(Rows::End).await.unwrap();
     let dir = RunDir::new(machine.path("run"));
     let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
     let setup = Setup {

@@ -127,11 +127,12 @@ fn a_terminal_that_goes_away_does_not_take_the_run_with_it() {
     let path = directory.path().join("exit");
     let mut window = Window::open(&[("EXIT_TO", path.to_str().unwrap())]);
     window.sees("RUNNING");
-    let Window { mut child, master, keyboard, output, .. } = window;
-    drop((master, keyboard));
+    let Window { mut child, master, mut keyboard, output, .. } = window;
     let deadline = Instant::now() + PATIENCE;
-    // The reader holds a copy of the terminal until this thread stops listening to it.
+    // The reader holds a copy of the terminal until it finds that nobody listens to it: give it something to say.
     drop(output);
+    keyboard.write_all(b"?").unwrap();
+    drop((master, keyboard));
     while child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "the program did not notice");
         thread::yield_now();
