@@ -153,7 +153,7 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
     );
     let first = |list: &str, wanted: &[&str]| {
         let found = fields(&summary[list][0]);
-        for field in &wanted {
+        for field in wanted {
             assert!(found.contains(field), "{list} have no {field}: {found:?}");
         }
     };
