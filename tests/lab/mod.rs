@@ -126,6 +126,13 @@ impl Machine {
         text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
+    /// The same where the program was killed while it wrote: a line without its end is none.
+    pub fn results_whole(&self, run: &str) -> Vec<ResultLine> {
+        let text = self.read(&format!("{run}/results.jsonl"));
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
     pub fn result(&self, run: &str, id: &str) -> ResultLine {
         let mut lines = self.results(run);
         let place = lines.iter().position(|line| line.id == id).unwrap_or_else(|| panic!("no result for {id}"));
