@@ -10,6 +10,9 @@ const LEAST_SHARE: f64 = 0.2;
 /// After a silence of this long, a new answer counts as much as all before it.
 const FADES_IN: Duration = Duration::from_secs(60);
 
+/// What an answer is taken to need before the first has come.
+const UNKNOWN: Duration = Duration::from_secs(10);
+
 /// Microseconds, and when the last answer came.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Latency(Option<(f64, Mono)>);
@@ -30,10 +33,11 @@ impl Latency {
         self.0 = Some((mean, now));
     }
 
-    /// Counts a failure of the provider's: however soon it came, it was no faster than twice the mean.
-    pub fn failed(&mut self, now: Mono, took: Duration) {
-        let twice = self.mean().map_or(Duration::ZERO, |mean| Duration::from_micros((mean * 2.0) as u64));
-        self.answered(now, took.max(twice));
+    /// Counts a failure of the provider's: however soon it came, the item has to go again, so that it was no faster
+    /// than twice what an answer takes.
+    pub fn failed(&mut self, now: Mono, took: Duration, answer: Self) {
+        let usual = answer.mean().map_or(UNKNOWN, |mean| Duration::from_micros(mean as u64));
+        self.answered(now, took.max(usual * 2));
     }
 }
 
@@ -65,9 +69,12 @@ mod tests {
 
     #[test]
     fn a_quick_failure_is_not_fast() {
-        let mut latency = Latency::default();
-        latency.answered(at(0), Duration::from_secs(1));
-        latency.failed(at(1), Duration::from_millis(5));
-        assert!(latency.mean() > Some(1_000_000.0));
+        let (mut model, mut route) = (Latency::default(), Latency::default());
+        route.failed(at(0), Duration::from_millis(5), model);
+        assert_eq!(route.mean(), Some(20_000_000.0));
+        model.answered(at(0), Duration::from_secs(1));
+        let mut route = Latency::default();
+        route.failed(at(1), Duration::from_millis(5), model);
+        assert_eq!(route.mean(), Some(2_000_000.0));
     }
 }

@@ -33,12 +33,18 @@ impl Scheduler {
     pub(super) fn models_in_order(&self, class: usize, ticket: &Ticket) -> SmallVec<[usize; 16]> {
         let state = &self.classes[class];
         let Some(blocks) = state.picker.blocks() else { return SmallVec::new() };
+        // A model that never answered is expected to say as much as the others: else it would win, or lose, by a guess.
+        let known = || blocks.iter().filter_map(|block| self.models[block.model].mean_output);
+        let usual = match known().count() {
+            0 => TYPICAL_OUTPUT,
+            count => known().sum::<f64>() / count as f64,
+        };
         // Blocks of a tier come in order of quality.
         let mut offers: SmallVec<[(Offer, usize); 16]> = SmallVec::new();
         for (index, block) in blocks.iter().enumerate() {
             let place = offers.last().filter(|(last, _)| last.tier == block.tier).map_or(0, |(last, _)| last.place + 1);
             let wait = self.models[block.model].latency.mean();
-            let cost = self.expected_cost(block.model, ticket);
+            let cost = self.expected_cost(block.model, ticket, usual);
             offers.push((Offer { tier: block.tier, place, cost, wait }, index));
         }
         if self.strategy_of(&state.routing) == Strategy::Balanced {
@@ -49,10 +55,11 @@ impl Scheduler {
         offers.into_iter().map(|(_, index)| index).collect()
     }
 
-    /// What the item will probably cost at a model: the estimated input, and as much output as its answers have had.
-    fn expected_cost(&self, model: usize, ticket: &Ticket) -> Option<Money> {
+    /// What the item will probably cost at a model: the estimated input, and as much output as its answers have had;
+    /// `usual` before the first.
+    fn expected_cost(&self, model: usize, ticket: &Ticket, usual: f64) -> Option<Money> {
         let state = &self.models[model];
-        let mean = state.mean_output.unwrap_or(TYPICAL_OUTPUT);
+        let mean = state.mean_output.unwrap_or(usual);
         let output = ticket.max_output.map_or(mean, |most| mean.min(f64::from(most)));
         state.model.price.map(|price| price.cost(ticket.input, output.ceil() as u64))
     }
@@ -60,12 +67,13 @@ impl Scheduler {
 
 /// Sorts by a score, the lowest first. Every concern is between 0 and 1: a model's place among the models; how much
 /// dearer than the cheapest (0 at its price, a half at twice, towards 1 beyond); how much slower than the fastest,
-/// likewise. What nobody knows yet counts as the best, so that it is found out.
+/// likewise. A model that was never tried is taken to be twice as fast as the rest, so that it is found out.
 fn balance(offers: &mut [(Offer, usize)], balance: Balance) {
     let last = offers.iter().map(|(offer, _)| offer.place).max().unwrap_or(0).max(1) as f64;
     let cheapest = offers.iter().filter_map(|(offer, _)| offer.cost).min().unwrap_or_default().0 as f64;
     let fastest = offers.iter().filter_map(|(offer, _)| offer.wait).fold(f64::INFINITY, f64::min);
     let beyond = |least: f64, this: f64| if this > least { 1.0 - least / this } else { 0.0 };
+    let fastest = if offers.iter().any(|(offer, _)| offer.wait.is_none()) { fastest / 2.0 } else { fastest };
     let score = |offer: &Offer| {
         let price = offer.cost.map_or(1.0, |cost| beyond(cheapest, cost.0 as f64));
         let wait = offer.wait.map_or(0.0, |wait| beyond(fastest, wait));
@@ -95,7 +103,7 @@ mod tests {
         for (want, offers) in [
             ("the best, all else equal", [known(1.0, 1.0), known(1.0, 1.0), known(1.0, 1.0)].to_vec()),
             ("the best, though somewhat dearer", [known(1.5, 1.0), known(1.0, 1.0)].to_vec()),
-            ("the best, while its wait is unknown", [(Some(1.0), None), known(1.0, 1.0)].to_vec()),
+            ("the best, while its wait is unknown", [(Some(9.0), None), known(1.0, 1.0)].to_vec()),
         ] {
             assert_eq!(order(&offers, even)[0], 0, "{want}");
         }
@@ -105,6 +113,7 @@ mod tests {
                 "the second of three, at a tenth of the price",
                 [known(10.0, 1.0), known(1.0, 1.0), known(0.9, 1.0)].to_vec(),
             ),
+            ("the second, never tried, when the best is dear", [known(9.0, 1.0), (Some(1.0), None)].to_vec()),
             ("the priced one", [(None, Some(3.0)), known(1.0, 1.0)].to_vec()),
         ] {
             assert_eq!(order(&offers, even)[0], 1, "{want}");

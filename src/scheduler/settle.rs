@@ -189,16 +189,18 @@ impl Scheduler {
     fn time(&mut self, now: Now, flight: &Flight, outcome: Outcome) {
         let took = now.mono.since(flight.reserved_at.mono);
         let route = &mut self.routes[flight.route.index()];
-        let model = route.model;
-        let first_of_model = self.models[model].latency.mean().is_none();
-        for latency in [&mut route.latency, &mut self.models[model].latency] {
-            match outcome {
-                Outcome::Ok | Outcome::Truncated => latency.answered(now.mono, took),
-                _ if outcome.is_provider_fault() => latency.failed(now.mono, took),
-                _ => {}
+        let of_model = &mut self.models[route.model].latency;
+        let is_first = of_model.mean().is_none();
+        match outcome {
+            Outcome::Ok | Outcome::Truncated => {
+                route.latency.answered(now.mono, took);
+                of_model.answered(now.mono, took);
             }
+            _ if outcome.is_provider_fault() => route.latency.failed(now.mono, took, *of_model),
+            _ => {}
         }
-        if first_of_model && self.models[model].latency.mean().is_some() {
+        if is_first && of_model.mean().is_some() {
+            let model = route.model;
             // What one key's route has shown is expected of the others'.
             for index in 0..self.routes.len() {
                 if self.routes[index].model == model {
