@@ -47,7 +47,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
 
 /// What the pure modules may use beside the standard library.
 const PURE: [(&str, &[&str]); 2] = [
-    ("domain", &["jiff", "serde", "serde_json", "smallvec", "thiserror", "unicode_width"]),
+    ("domain", &["jiff", "serde", "serde_json", "smallvec", "thiserror", "unicode_segmentation", "unicode_width"]),
     ("scheduler", &["fastrand", "jiff", "serde", "smallvec", "thiserror"]),
 ];
 

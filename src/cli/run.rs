@@ -15,6 +15,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
+    domain::rule,
     engine::{self, Setup},
     input::{CaptionOptions, Input, InputOptions},
     output::Existing,
@@ -115,6 +116,7 @@ impl Asking {
                 full_name: self.full_caption_names,
             }),
             default_caption_prompt: None,
+            kept: rule::fields(&config.policy.rules),
         })
     }
 

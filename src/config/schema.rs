@@ -9,7 +9,8 @@ pub struct Schema {
     pub fields: &'static [&'static str],
 }
 
-pub const FILE: Schema = Schema { table: "the file", fields: &["provider", "model", "key", "policy", "defaults"] };
+pub const FILE: Schema =
+    Schema { table: "the file", fields: &["provider", "model", "key", "rule", "policy", "defaults"] };
 
 pub const PROVIDER: Schema =
     Schema { table: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted"] };
@@ -43,11 +44,34 @@ pub const PRICE: Schema = Schema { table: "usd_per_mtok", fields: &["input", "ou
 pub const KEY: Schema =
     Schema { table: "[[key]]", fields: &["name", "provider", "secret", "project", "weight", "role", "models"] };
 
+pub const RULE: Schema = Schema {
+    table: "[[rule]]",
+    fields: &[
+        "name",
+        "words_over",
+        "code",
+        "terms",
+        "terms_at_least",
+        "images",
+        "tier",
+        "latency_sensitive",
+        "field",
+        "models",
+        "strategy",
+        "max_usd",
+    ],
+};
+
+pub const BALANCE: Schema = Schema { table: "balance", fields: &["quality", "price", "wait"] };
+
 pub const POLICY: Schema = Schema {
     table: "[policy]",
     fields: &[
         "strategy",
         "order",
+        "rotate_keys_daily",
+        "balance",
+        "explore",
         "when_limited",
         "spill",
         "spill_after",
@@ -79,4 +103,4 @@ pub const DEFAULTS: Schema = Schema {
     fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
 };
 
-pub const ALL: [Schema; 7] = [FILE, PROVIDER, MODEL, PRICE, KEY, POLICY, DEFAULTS];
+pub const ALL: [Schema; 9] = [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DEFAULTS];

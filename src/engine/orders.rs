@@ -96,15 +96,15 @@ impl Engine {
                 Ok(format!("route {model}@{key} switched {}", on_off(*on)))
             }
             Command::SetStrategy { strategy } => {
-                self.scheduler.set_strategy(*strategy);
-                Ok(format!("strategy {}", strategy.name()))
+                self.scheduler.set_strategy(*strategy)?;
+                Ok(format!("strategy {}: {}", strategy.name(), strategy.meaning()))
             }
             Command::SetOrder { order } => {
                 self.scheduler.set_order(*order);
                 Ok(format!("cascade order {}", order.name()))
             }
             Command::SetWhenLimited { when_limited } => {
-                self.scheduler.set_when_limited(*when_limited);
+                self.scheduler.set_when_limited(*when_limited)?;
                 Ok(format!("when limited: {}", when_limited.name()))
             }
             Command::SetOnExhausted { on_exhausted } => {

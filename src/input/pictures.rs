@@ -136,7 +136,8 @@ impl Pictures {
             params: recipe.defaults.clone(),
         };
         let id = Some(path.to_owned());
-        Ok(Draft { id, request, caption, bytes: Some(self.bytes), ..Draft::default() })
+        let fields = recipe.keep(&fields);
+        Ok(Draft { id, request, fields, caption, bytes: Some(self.bytes), ..Draft::default() })
     }
 }
 

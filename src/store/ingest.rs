@@ -90,7 +90,7 @@ pub(super) fn changed(conn: &Connection, specs: &[ItemSpec]) -> Result<Vec<Chang
 }
 
 fn add(group: &mut Group<'_>, seq: u64, spec: &ItemSpec) -> Result<Queued, StoreError> {
-    let traits = group.traits_id(spec.traits())?;
+    let traits = group.traits_id(spec.traits(group.rules))?;
     group.run("INSERT INTO payload(seq, body) VALUES (?1, ?2)", params![seq as i64, body(spec)?])?;
     group
         .run("INSERT INTO progress(seq, state, traits, attempts) VALUES (?1, 0, ?2, 0)", params![seq as i64, traits])?;
@@ -100,7 +100,7 @@ fn add(group: &mut Group<'_>, seq: u64, spec: &ItemSpec) -> Result<Queued, Store
 }
 
 fn replace(group: &mut Group<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) -> Result<Queued, StoreError> {
-    let traits = group.traits_id(spec.traits())?;
+    let traits = group.traits_id(spec.traits(group.rules))?;
     let row = seq as i64;
     let was = group
         .conn

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{
-        CascadeOrder, Command, Event, EventKind, Money, Outcome, ReplayFilter, Snapshot,
+        CascadeOrder, Command, Event, EventKind, Money, Outcome, ReplayFilter, Snapshot, Strategy,
         snapshot::{Condition, RunState},
     },
     tui::{Effect, Message, action::Action, keymap::Context, pane::Pane, state::Overlay},
@@ -28,6 +28,8 @@ fn sent(command: Command) -> Vec<Effect> {
 fn every_steering_key_sends_its_command() {
     let key = |key: &str, on| Command::SetKey { key: key.to_owned(), on };
     let model = |model: &str, on| Command::SetModel { model: model.to_owned(), on };
+    // The orders stand below the strategies.
+    let model_first = format!("s{}\n", "j".repeat(Strategy::ALL.len() + 1));
     let cases: Vec<(&str, Command)> = vec![
         (" ", key("alice", false)),
         ("jjjj ", key("erin", true)),
@@ -46,7 +48,7 @@ fn every_steering_key_sends_its_command() {
         ("5j\nr", Command::Replay { filter: ReplayFilter { ids: vec!["0342".to_owned()], outcomes: vec![] } }),
         ("Ry", Command::Replay { filter: ReplayFilter::default() }),
         ("Py", Command::HardPause),
-        ("sjj\n", Command::SetOrder { order: CascadeOrder::ModelFirst }),
+        (&model_first, Command::SetOrder { order: CascadeOrder::ModelFirst }),
         ("qd", Command::Drain),
         ("qs", Command::Stop),
     ];

@@ -89,7 +89,7 @@ pub struct Choice {
 pub fn choices(snapshot: &Snapshot) -> Vec<Choice> {
     let strategies = Strategy::ALL.into_iter().map(|strategy| Choice {
         section: "Strategy",
-        label: words::strategy(strategy),
+        label: format!("{}: {}", words::strategy(strategy), strategy.meaning()),
         chosen: snapshot.strategy == strategy,
         command: Command::SetStrategy { strategy },
     });
