@@ -107,6 +107,9 @@ impl Conduct {
         policy.strategy = self.strategy.unwrap_or(policy.strategy);
         policy.on_exhausted = self.on_exhausted.map_or(policy.on_exhausted, OnExhausted::from);
         policy.max_usd = self.max_usd.or(policy.max_usd);
+        if let Some(why) = policy.wait_conflict() {
+            return Err(Failure::usage(format!("{why} ({})", config.origin)));
+        }
         let uncapped = if self.max_usd.is_some() { config.uncapped_models() } else { Vec::new() };
         if uncapped.is_empty() {
             return Ok(());

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{Now, Summary, Traits, Wall},
+    domain::{Now, Rule, Summary, Traits, Wall},
     engine,
     headless::plan::{Assumed, Capacity, Plan, plan_table},
     input::Input,
@@ -81,7 +81,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let options = args.asking.options(&config)?;
     let spool = Spool::new();
     let input = Input::open(&args.input, options, &spool.0.join("input"))?;
-    let batch = Batch::read(&input)?;
+    let batch = Batch::read(&input, &config.policy.rules)?;
     let run_dir = args.run_dir.clone().unwrap_or_else(|| default_run_dir(input.name()));
     let so_far = if RunDir::new(&run_dir).holds_a_run() { Some(report::summary(&run_dir)?) } else { None };
 
@@ -122,13 +122,13 @@ struct Batch {
 }
 
 impl Batch {
-    fn read(input: &Input) -> Result<Self, Failure> {
+    fn read(input: &Input, rules: &[Rule]) -> Result<Self, Failure> {
         // All faults together, as a run would report them.
         let checked = input.validate()?;
         let mut classes: HashMap<Traits, (u64, u64)> = HashMap::new();
         for row in input.items() {
             let item = row.map_err(|fault| Failure::usage(format!("{fault}; it has changed since it was checked")))?;
-            let (items, tokens) = classes.entry(item.traits()).or_default();
+            let (items, tokens) = classes.entry(item.traits(rules)).or_default();
             *items += 1;
             *tokens += item.request.estimated_input_tokens();
         }

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod command;
+pub mod complexity;
 pub mod days;
 pub mod event;
 pub mod fleet;
@@ -19,12 +20,14 @@ pub mod policy;
 pub mod query;
 pub mod request;
 pub mod result;
+pub mod rule;
 pub mod snapshot;
 pub mod summary;
 pub mod time;
 
 pub use answer::{Answer, Hint, Usage, Verdict};
 pub use command::{Command, ReplayFilter};
+pub use complexity::Complexity;
 pub use event::{Event, EventKind, Level};
 pub use fleet::{Api, Counted, Day, Key, Limits, Model, MoneyCaps, Provider, Role};
 pub use forecast::Forecast;
@@ -33,10 +36,11 @@ pub use item::{ItemSpec, ItemState, Traits};
 pub use money::{Money, Price};
 pub use outcome::{Action, Outcome};
 pub use plain_text::neutralise;
-pub use policy::{CascadeOrder, OnExhausted, Policy, SpillTo, Strategy, WhenLimited};
+pub use policy::{Balance, CascadeOrder, OnExhausted, Policy, SpillTo, Strategy, WhenLimited};
 pub use query::{AttemptRow, ItemDetail, ItemFilter, ItemRow, Page, Query};
 pub use request::{Image, JsonMode, Message, Params, Part, Request, Speaker, Thinking};
 pub use result::{FinalState, ResultError, ResultLine};
+pub use rule::{Conditions, Rule, Terms};
 pub use snapshot::Snapshot;
 pub use summary::Summary;
 pub use time::{Mono, Now, Wall};

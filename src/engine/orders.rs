@@ -23,6 +23,9 @@ impl Engine {
         }
         match self.obey(&command) {
             Ok(words) => {
+                if brings_work(&command) {
+                    self.wake_up();
+                }
                 self.event(EventKind::Operator { words: words.clone() });
                 if let Some(target) = target(&command) {
                     self.forgetful = true;
@@ -66,6 +69,10 @@ impl Engine {
                 self.pause(false);
                 Ok("resumed".to_owned())
             }
+            Command::Drain if matches!(self.phase, Phase::Resting { .. }) => {
+                self.end(Ending::Finished);
+                Ok("left".to_owned())
+            }
             Command::Drain => {
                 self.drain("drained by the operator");
                 Ok(format!("draining: {} requests in flight", self.flights.len()))
@@ -89,15 +96,15 @@ impl Engine {
                 Ok(format!("route {model}@{key} switched {}", on_off(*on)))
             }
             Command::SetStrategy { strategy } => {
-                self.scheduler.set_strategy(*strategy);
-                Ok(format!("strategy {}", strategy.name()))
+                self.scheduler.set_strategy(*strategy)?;
+                Ok(format!("strategy {}: {}", strategy.name(), strategy.meaning()))
             }
             Command::SetOrder { order } => {
                 self.scheduler.set_order(*order);
                 Ok(format!("cascade order {}", order.name()))
             }
             Command::SetWhenLimited { when_limited } => {
-                self.scheduler.set_when_limited(*when_limited);
+                self.scheduler.set_when_limited(*when_limited)?;
                 Ok(format!("when limited: {}", when_limited.name()))
             }
             Command::SetOnExhausted { on_exhausted } => {
@@ -153,6 +160,21 @@ impl Engine {
             self.say(Level::Info, format!("draining: {} requests in flight", self.flights.len()));
         }
     }
+}
+
+/// Whether a run that rests may have something to do after this.
+const fn brings_work(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Replay { .. }
+            | Command::Resume
+            | Command::SetKey { on: true, .. }
+            | Command::SetModel { on: true, .. }
+            | Command::SetRoute { on: true, .. }
+            | Command::SetOnExhausted { .. }
+            | Command::SetBudget { .. }
+            | Command::ClearCooldowns { .. }
+    )
 }
 
 /// What a decision is about, if it outlives this process: a later one about the same takes its place.

@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Instant};
 use super::core::{Engine, Phase};
 use crate::{
     domain::{
-        Now, RouteId, Snapshot,
+        Key, Now, RouteId, Snapshot,
         snapshot::{KeyView, ModelView, Pace, Place, RouteView, RunState, Spend, Totals},
     },
-    scheduler::Holdup,
+    scheduler::{Holdup, KeyFacts},
+    store::report::KeyStanding,
 };
 
 impl Engine {
@@ -60,7 +61,7 @@ impl Engine {
 
     fn state(&self, now: Now) -> RunState {
         match &self.phase {
-            Phase::Ending { ending, .. } => return ending.state(),
+            Phase::Ending { ending, .. } | Phase::Resting { ending } => return ending.state(),
             Phase::Draining { .. } => return RunState::Draining,
             Phase::Going => {}
         }
@@ -108,6 +109,16 @@ impl Engine {
             retry: dispatch.retry,
             retries: self.scheduler.policy().retries_per_model,
         })
+    }
+
+    /// What `status` in another process says of the keys.
+    pub(super) fn key_standings(&self, now: Now) -> Vec<KeyStanding> {
+        let standing = |(key, facts): (&Key, KeyFacts)| KeyStanding {
+            name: key.name.clone(),
+            state: facts.condition.word().to_owned(),
+            health: facts.health,
+        };
+        self.keys.iter().zip(self.scheduler.key_facts(now)).map(standing).collect()
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {

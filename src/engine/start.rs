@@ -29,13 +29,13 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, ItemSpec, Level, Now, Outcome, RouteId, Snapshot, Wall,
+        Api, Command, ItemSpec, Level, Now, Outcome, RouteId, Snapshot, Wall, WhenLimited,
         snapshot::{Pace, RunState, Spend, Totals},
     },
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{PastAttempt, Scheduler},
-    store::{Decision, Loader, Op, Opened, RouteName, RunDir, Store, spawn_reader},
+    store::{Decision, Loader, Op, Opened, Reclassed, RouteName, RunDir, Store, spawn_reader},
 };
 
 /// The name under which the scheduler's memory is kept in the run.
@@ -75,9 +75,7 @@ impl fmt::Debug for Setup {
 pub enum Rows {
     Batch(Vec<ItemSpec>),
     /// The input has been read to its end.
-    End {
-        rows: u64,
-    },
+    End,
     Broken(String),
 }
 
@@ -107,7 +105,7 @@ pub enum Ending {
 pub fn start(
     setup: Setup,
     dir: &RunDir,
-    store: Store,
+    mut store: Store,
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<Running> {
@@ -133,6 +131,7 @@ pub fn start(
     apis.sort_unstable();
     apis.dedup();
     let mut intake = Intake::new(apis);
+    let reclassed = store.adopt_rules(&scheduler.policy().rules)?;
     for (id, traits) in store.traits() {
         intake.learn(&mut scheduler, id, &traits);
     }
@@ -190,6 +189,7 @@ pub fn start(
         existing,
         complaints,
         tasks: JoinSet::new(),
+        captions: JoinSet::new(),
         flights: HashMap::new(),
         settling: 0,
         first_sent: HashMap::new(),
@@ -215,7 +215,7 @@ pub fn start(
         forgetful: false,
         remembered: Instant::now(),
     };
-    engine.greet(&opened);
+    engine.greet(&opened, &reclassed);
     engine.reinstate(opened.decisions, &overruled(&flags, opened.states.get(FLAGS)));
     if let Ok(json) = serde_json::to_string(&flags) {
         engine.journal.record(Op::State { name: FLAGS.to_owned(), json });
@@ -231,7 +231,7 @@ pub fn start(
 
 impl Engine {
     /// Says what kind of start this is, and what the last process left behind.
-    fn greet(&mut self, opened: &Opened) {
+    fn greet(&mut self, opened: &Opened, reclassed: &Reclassed) {
         if opened.fresh {
             self.say(Level::Info, "a new run begins".to_owned());
             return;
@@ -241,6 +241,18 @@ impl Engine {
             Level::Info,
             format!("resumed: {} done, {} failed, {} waiting", totals.done, totals.failed, totals.waiting),
         );
+        if reclassed.waiting > 0 {
+            let words =
+                format!("the routing rules have changed: another applies to {} waiting items", reclassed.waiting);
+            self.say(Level::Info, words);
+        }
+        if !reclassed.not_kept.is_empty() {
+            let words = format!(
+                "rules now look at the field {}, which was not kept of the rows read before: they don't fit those",
+                reclassed.not_kept.join(", ")
+            );
+            self.say(Level::Warn, words);
+        }
         if !opened.lost.is_empty() {
             let at_risk: crate::domain::Money = opened.lost.iter().map(|call| call.at_risk).sum();
             let words = format!(
@@ -253,7 +265,13 @@ impl Engine {
 
     /// The operator's decisions of earlier processes hold, unless a changed flag overrules them. Switches are in
     /// the scheduler's memory, with their time.
-    fn reinstate(&mut self, decisions: Vec<Decision>, overruled: &[String]) {
+    fn reinstate(&mut self, mut decisions: Vec<Decision>, overruled: &[String]) {
+        // What makes room for others comes first: the newest decision about each, in the order of their making,
+        // may otherwise ask for a strategy that what was configured, and then changed, forbids.
+        decisions.sort_by_key(|decision| {
+            let spills = matches!(decision.command, Command::SetWhenLimited { when_limited: WhenLimited::Spill });
+            !spills && !matches!(decision.command, Command::SetStrategy { strategy } if strategy.can_wait())
+        });
         for decision in decisions {
             let target = decision.target.clone();
             if overruled.contains(&target) {

@@ -14,8 +14,10 @@ use super::{
     cooldown::Wake,
     pool::{Block, Need},
     purse::Fit,
+    scoring::TYPICAL_OUTPUT,
     share::SHARED_DAY,
     standing::Standing,
+    strategy::Search,
 };
 
 /// How many tickets behind a blocked one are looked at for one that fits.
@@ -26,9 +28,6 @@ const AGED: Duration = Duration::from_secs(60);
 
 /// The output limit reckoned with where neither item nor model states one.
 const UNSTATED_OUTPUT: u32 = 8_192;
-
-/// The output tokens reckoned with for token windows before a model has answered.
-pub(super) const TYPICAL_OUTPUT: f64 = 256.0;
 
 /// Send this item there; everything it may use is already reserved.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,6 +113,7 @@ impl Scheduler {
 
     /// Time has passed: open breakers, end delays, look again at what was parked until now.
     fn wake(&mut self, now: Now) {
+        self.rotate(now);
         // A wall that jumped (suspend, correction) moves every calendar deadline against the monotonic alarms.
         if let Some(last) = self.last_poll.replace(now) {
             let (walked, elapsed) = (now.wall.0 - last.wall.0, now.mono.since(last.mono).as_micros() as i64);
@@ -173,19 +173,42 @@ impl Scheduler {
     /// The ready route that the strategy prefers for this ticket. Routes found not ready are parked on the way.
     fn choose(&mut self, now: Now, class: usize, ticket: &Ticket) -> Choice {
         let limits = self.spill_limits(now, class, ticket);
-        let (mut from, mut tokens) = (0, false);
-        while let Some(rank) = self.classes[class].ready.first_from(from) {
-            from = rank + 1;
-            let id = self.classes[class].candidates[rank];
+        let mut search = self.search(class, ticket);
+        let choice = self.look_through(now, class, ticket, &limits, &mut search);
+        let state = &mut self.classes[class];
+        state.picker.end(&state.ready, search);
+        choice
+    }
+
+    fn look_through(
+        &mut self,
+        now: Now,
+        class: usize,
+        ticket: &Ticket,
+        limits: &SpillLimits,
+        search: &mut Search,
+    ) -> Choice {
+        let mut tokens = false;
+        loop {
+            let state = &mut self.classes[class];
+            let Some(rank) = state.picker.next(&state.ready, search, &mut self.random) else { break };
+            let id = state.candidates[rank];
+            if state.picker.backups_from.is_some_and(|first| rank >= first) && self.has_primary(now, class, ticket) {
+                break;
+            }
             if !limits.allow(id, self.routes[id.index()].model) || self.unfit(id, ticket).is_some() {
                 continue;
             }
-            match self.standing(now, id).wake() {
-                Some(wake) => {
-                    self.park(now, id, wake);
-                    continue;
-                }
-                None => {}
+            let standing = self.standing(now, id);
+            if matches!(standing, Standing::Full { what: SHARED_DAY, .. }) {
+                // A lease is a matter of milliseconds: no reason to move on to the next model.
+                self.holding.held(id, Hold::Day);
+                self.want_lease(self.routes[id.index()].pool);
+                return Choice::Blocked { tokens: false };
+            }
+            if let Some(wake) = standing.wake() {
+                self.park(now, id, wake);
+                continue;
             }
             match self.fits_budget(now, id, ticket) {
                 Fit::Now => {}
@@ -213,6 +236,7 @@ impl Scheduler {
                 Some(Block::Full { what: SHARED_DAY, .. }) => {
                     let pool = route.pool;
                     self.note_short(pool, need);
+                    return Choice::Blocked { tokens: false };
                 }
                 Some(Block::Full { wake, .. }) => {
                     tokens = true;
@@ -228,12 +252,33 @@ impl Scheduler {
         Choice::Blocked { tokens }
     }
 
+    /// Whether a primary key is in service for this ticket: ready, or merely full for the moment.
+    fn has_primary(&mut self, now: Now, class: usize, ticket: &Ticket) -> bool {
+        let serves = |rank: &usize| {
+            let id = self.classes[class].candidates[*rank];
+            let on_trial = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
+            let in_service = matches!(self.standing(now, id), Standing::Ready | Standing::Full { .. });
+            in_service
+                && !on_trial
+                && self.unfit(id, ticket).is_none()
+                && matches!(self.fits_budget(now, id, ticket), Fit::Now)
+        };
+        let state = &self.classes[class];
+        let primaries = 0..state.picker.backups_from.unwrap_or(state.candidates.len());
+        // Whoever was found last time is the first to ask.
+        let last = Some(state.witness).filter(|rank| primaries.contains(rank));
+        let found = last.into_iter().chain(primaries).find(serves);
+        self.classes[class].witness = found.unwrap_or_default();
+        found.is_some()
+    }
+
     /// Which routes the ticket may take by `when_limited` and `spill`.
     fn spill_limits(&mut self, now: Now, class: usize, ticket: &Ticket) -> SpillLimits {
         if self.policy.when_limited == WhenLimited::Wait {
             return SpillLimits::Only(self.at_cursor(now, class, ticket));
         }
-        let holds_out = now.mono.since(ticket.since) < self.policy.spill_after;
+        let has_favourite = self.classes[class].picker.has_favourite();
+        let holds_out = has_favourite && now.mono.since(ticket.since) < self.policy.spill_after;
         if self.policy.spill == SpillTo::Any && !holds_out {
             return SpillLimits::Any;
         }
@@ -321,6 +366,10 @@ impl Scheduler {
             Outcome::OverBudget => format!("{why}; raise it, or add a cheaper model"),
             _ => format!("no route may serve it: {why}"),
         };
+        let words = match self.classes[class].routing.rule.and_then(|rule| self.policy.rules.get(rule)) {
+            Some(rule) => format!("{words} (rule {} applies)", rule.name),
+            None => words,
+        };
         Some(Refusal { seq: ticket.seq, outcome, words, attempts: ticket.attempts() })
     }
 
@@ -378,17 +427,24 @@ impl Scheduler {
         };
         self.want_lease(pool);
         self.flights.insert(attempt, Flight { class, ticket, route: id, reserved_at: now, taken, cost: reserved });
+        self.took(class, id);
         dispatch
     }
 
-    /// The route that would take `ticket` at this instant, without taking anything: for the event log.
+    /// The route that would take `ticket` at this instant, without taking anything: for the event log. `None` also
+    /// where that can't be told beforehand.
     pub(super) fn preview(&self, now: Now, class: usize, ticket: &Ticket) -> Option<RouteId> {
         let ready = |route: &RouteId| {
             self.unfit(*route, ticket).is_none()
                 && matches!(self.standing(now, *route), Standing::Ready)
                 && self.pools[self.routes[route.index()].pool].token_block(now, self.need(*route, ticket)).is_none()
         };
-        self.classes[class].candidates.iter().copied().find(ready)
+        let state = &self.classes[class];
+        if state.picker.has_favourite() {
+            return state.candidates.iter().copied().find(ready);
+        }
+        let first = state.picker.peek(&state.ready, &self.models_in_order(class, ticket))?;
+        Some(state.candidates[first]).filter(ready)
     }
 
     /// The request of `attempt` leaves the process now.

@@ -6,6 +6,8 @@
 //!
 //! ```text
 //! queue      tickets by class                  pool      counters that routes share
+//! candidates what a class may use, in order    strategy  which of those that are ready    scoring  price and wait
+//! tournament the least of many                 lottery   one of many by weight            latency  recent answers
 //! dispatch   poll: which ticket, which route   window    sliding minutes, pacing      day   provider days
 //! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
 //! switches   the operator's hand               standing  why a route can't go now
@@ -16,21 +18,27 @@
 
 mod bits;
 mod breaker;
+mod candidates;
 mod cooldown;
 mod day;
 mod dispatch;
 pub mod forecast;
 mod health;
 mod holding;
+mod latency;
+mod lottery;
 mod memory;
 mod pool;
 mod purse;
 mod queue;
+mod scoring;
 mod settle;
 mod setup;
 mod share;
 mod standing;
+mod strategy;
 mod switches;
+mod tournament;
 mod view;
 mod window;
 
@@ -54,6 +62,7 @@ use crate::domain::{AttemptId, Key, Model, Money, Mono, Now, Policy, RouteId, Se
 use breaker::Breaker;
 use cooldown::Cooldown;
 use health::Health;
+use latency::Latency;
 use pool::Pool;
 use queue::{Class, Flight};
 
@@ -88,6 +97,12 @@ pub struct Scheduler {
     purse: purse::Purse,
     /// `when_limited = "wait"`: where in `ranking` the run stands.
     cursor: usize,
+    /// How often any route was taken.
+    uses: u64,
+    /// Whether any class goes by what must be measured.
+    measuring: bool,
+    /// The day (since 1970, UTC) for which the keys were put in order.
+    rotated_on: Option<i64>,
     /// Changes whenever a route may have become ready.
     version: u64,
     last_poll: Option<Now>,
@@ -144,6 +159,8 @@ struct ModelState {
     witnesses: [Option<(Seq, Mono)>; 2],
     /// Running mean of billed output tokens, for token estimates.
     mean_output: Option<f64>,
+    /// On all its routes.
+    latency: Latency,
 }
 
 #[derive(Debug)]
@@ -165,6 +182,9 @@ struct Route {
     refused_alike: (u32, u64),
     ever_accepted: bool,
     last_ok: Option<Mono>,
+    latency: Latency,
+    /// The number of its last use.
+    last_used: u64,
     /// The earliest alarm set for this route.
     alarm: Option<Mono>,
 }
@@ -179,7 +199,9 @@ impl Scheduler {
     }
 
     /// Brings a loaded item. One that no route may ever serve comes back from `poll` as a refusal.
-    pub fn offer(&mut self, class: usize, ticket: Ticket) {
+    pub fn offer(&mut self, class: usize, mut ticket: Ticket) {
+        let rule = self.classes[class].routing.rule.and_then(|rule| self.policy.rules.get(rule));
+        ticket.max_usd = ticket.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
         if let Some(refusal) = self.never(class, &ticket) {
             self.refused.push(refusal);
             return;

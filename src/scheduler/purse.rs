@@ -28,6 +28,15 @@ pub enum Fit {
     Never,
 }
 
+impl Fit {
+    pub const fn opens(self) -> Option<Wall> {
+        match self {
+            Self::Tomorrow(at) => Some(at),
+            Self::Now | Self::Never => None,
+        }
+    }
+}
+
 impl Purse {
     pub const fn new(caps: MoneyCaps) -> Self {
         Self { caps, gone: Money::ZERO, reserved: Money::ZERO, today: Money::ZERO, ends: Wall(0) }
@@ -88,18 +97,18 @@ impl Scheduler {
         }
     }
 
-    /// Money alone keeps every waiting item from this route: for ever as things stand, or until a day ends.
-    pub(super) fn broke(&self, now: Now, id: RouteId) -> Option<Option<Wall>> {
-        let mut found = None;
-        for class in self.classes.iter().filter(|class| class.rank(id).is_some()) {
-            let Some(head) = class.retries.front().or(class.fresh.front()) else { continue };
-            match self.fits_budget(now, id, head) {
-                Fit::Now => return None,
-                Fit::Tomorrow(at) => found = Some(Some(at)),
-                Fit::Never => found = found.or(Some(None)),
+    /// How the money left bears on a ready route: `Now` where any waiting item fits, or else the day that lets one.
+    pub(super) fn affordable(&self, now: Now, id: RouteId) -> Fit {
+        let mut best = Fit::Now;
+        let classes = self.classes.iter().filter(|class| class.rank(id).is_some());
+        for head in classes.filter_map(|class| class.retries.front().or(class.fresh.front())) {
+            match (self.fits_budget(now, id, head), best) {
+                (Fit::Now, _) => return Fit::Now,
+                (Fit::Never, Fit::Tomorrow(_)) => {}
+                (fit, _) => best = fit,
             }
         }
-        found
+        best
     }
 
     /// Money that an earlier process spent, or may have spent, on this route. Calls come in time order.

@@ -56,6 +56,8 @@ impl Scheduler {
         let mut flight = self.flights.remove(&attempt)?;
         self.tick_holding(now);
         let (cost, at_risk) = self.settle_counters(now, &flight, verdict);
+        let key = self.routes[flight.route.index()].key;
+        let health_before = self.keys[key].health;
         let course_attempts = flight.ticket.attempts() + 1;
         let mut events = Vec::new();
         let cause =
@@ -132,6 +134,10 @@ impl Scheduler {
         if !matches!(fate, Fate::Waits { .. }) {
             self.suspects.remove(&flight.ticket.seq);
         }
+        self.time(now, &flight, verdict.outcome);
+        if self.keys[key].health != health_before {
+            self.measure_key(key);
+        }
         self.look_again_after(&flight);
         Some(Settlement {
             seq: flight.ticket.seq,
@@ -186,6 +192,32 @@ impl Scheduler {
         self.purse.settle(now.wall, flight.cost, gone);
         let key = self.routes[flight.route.index()].key;
         self.keys[key].purse.settle(now.wall, flight.cost, gone);
+    }
+
+    /// How long the answer took, for strategies that go by it. Refusals say nothing about speed.
+    fn time(&mut self, now: Now, flight: &Flight, outcome: Outcome) {
+        let took = now.mono.since(flight.reserved_at.mono);
+        let route = &mut self.routes[flight.route.index()];
+        let of_model = &mut self.models[route.model].latency;
+        let is_first = of_model.mean().is_none();
+        match outcome {
+            Outcome::Ok | Outcome::Truncated => {
+                route.latency.answered(now.mono, took);
+                of_model.answered(now.mono, took);
+            }
+            _ if outcome.is_provider_fault() => route.latency.failed(now.mono, took, *of_model),
+            _ => {}
+        }
+        if is_first && of_model.mean().is_some() {
+            let model = route.model;
+            // What one key's route has shown is expected of the others'.
+            for index in 0..self.routes.len() {
+                if self.routes[index].model == model {
+                    self.measure(RouteId(index as u32));
+                }
+            }
+        }
+        self.measure(flight.route);
     }
 
     /// What a settled request may have made room for.

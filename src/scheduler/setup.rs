@@ -1,12 +1,12 @@
-//! Building the machine: keys and models become routes, routes share pools, traits become classes.
+//! Building the machine: keys and models become routes, routes share pools.
 
 use std::collections::HashMap;
 
-use crate::domain::{CascadeOrder, Key, Limits, Model, MoneyCaps, Policy, Provider, RouteId, Traits};
+use crate::domain::{Key, Limits, Model, MoneyCaps, Policy, Provider, RouteId};
 
 use super::{
-    Class, KeyState, Ledger, ModelState, ProjectState, ProviderState, Route, Scheduler, breaker::Breaker,
-    health::Health, pool::Pool, purse::Purse,
+    KeyState, Ledger, ModelState, ProjectState, ProviderState, Route, Scheduler, breaker::Breaker, health::Health,
+    latency::Latency, pool::Pool, purse::Purse,
 };
 
 impl Scheduler {
@@ -28,7 +28,13 @@ impl Scheduler {
             keys: Vec::new(),
             models: models
                 .iter()
-                .map(|model| ModelState { model: model.clone(), off: None, witnesses: [None; 2], mean_output: None })
+                .map(|model| ModelState {
+                    model: model.clone(),
+                    off: None,
+                    witnesses: [None; 2],
+                    mean_output: None,
+                    latency: Latency::default(),
+                })
                 .collect(),
             pools: Vec::new(),
             routes: Vec::new(),
@@ -45,6 +51,9 @@ impl Scheduler {
             money: Ledger::default(),
             purse: Purse::new(day_cap),
             cursor: 0,
+            uses: 0,
+            measuring: false,
+            rotated_on: None,
             version: 1,
             last_poll: None,
             holding: super::holding::Holding::default(),
@@ -101,6 +110,8 @@ impl Scheduler {
                     refused_alike: (0, 0),
                     ever_accepted: false,
                     last_ok: None,
+                    latency: Latency::default(),
+                    last_used: 0,
                     alarm: None,
                 });
             }
@@ -136,45 +147,5 @@ impl Scheduler {
             limits.tpd = tighter(limits.tpd, other.limits.tpd);
         }
         limits
-    }
-
-    /// Puts the routes in the cascade's order, and every class's candidates with them.
-    pub(super) fn rank(&mut self) {
-        let mut ranking: Vec<RouteId> = (0..self.routes.len() as u32).map(RouteId).collect();
-        ranking.sort_by_key(|route| {
-            let route = &self.routes[route.index()];
-            // Backup keys come after all primaries, whatever the order.
-            let backup = self.keys[route.key].key.role == crate::domain::Role::Backup;
-            match self.policy.order {
-                CascadeOrder::KeyFirst => (backup, route.key, route.model),
-                CascadeOrder::ModelFirst => (backup, route.model, route.key),
-            }
-        });
-        self.ranking = ranking;
-        for index in 0..self.classes.len() {
-            let candidates = self.candidates(&self.classes[index].traits);
-            self.classes[index].set_candidates(candidates, self.routes.len());
-        }
-        self.version += 1;
-    }
-
-    /// The class of items with these traits, made when it is first asked for.
-    pub fn class(&mut self, traits: &Traits) -> usize {
-        if let Some(index) = self.classes.iter().position(|class| class.traits == *traits) {
-            return index;
-        }
-        let candidates = self.candidates(traits);
-        self.classes.push(Class::new(traits.clone(), candidates, self.routes.len()));
-        self.classes.len() - 1
-    }
-
-    /// Routes that such items may use: those of the preferred model first, then the cascade.
-    fn candidates(&self, traits: &Traits) -> Vec<RouteId> {
-        let model_of = |route: &RouteId| &self.models[self.routes[route.index()].model].model;
-        let able = self.ranking.iter().copied().filter(|route| !traits.vision || model_of(route).vision);
-        let (mut preferred, rest): (Vec<_>, Vec<_>) =
-            able.partition(|route| traits.model.as_ref() == Some(&model_of(route).name));
-        preferred.extend(rest);
-        preferred
     }
 }

@@ -8,6 +8,7 @@ use super::{
     breaker::Breaker,
     cooldown::{Cooldown, Wake},
     pool::Block,
+    purse::Fit,
 };
 
 #[derive(Debug)]
@@ -143,12 +144,12 @@ impl Scheduler {
             let standing = self.standing(now, route);
             match &standing {
                 Standing::Off { .. } => any_off = true,
-                Standing::Ready => match self.broke(now, route) {
-                    None => any_ready = true,
+                Standing::Ready => match self.affordable(now, route) {
+                    Fit::Now => any_ready = true,
                     // As good as exhausted: money is what it lacks.
-                    Some(opens) => {
+                    fit => {
                         any_broke = true;
-                        returns = returns.into_iter().chain(opens).min();
+                        returns = returns.into_iter().chain(fit.opens()).min();
                         continue;
                     }
                 },

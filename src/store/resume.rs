@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::{
     connect,
     error::StoreError,
-    ingest::{Ingested, OnChanged, ingest},
+    ingest::{ChangedItem, Ingested, OnChanged, changed, ingest},
     op::{Queued, RouteName},
     open::{Store, parse, save_pins, stored_pins},
     pins::Pins,
@@ -95,6 +95,11 @@ impl Store {
             });
         }
         Ok(())
+    }
+
+    /// Rows of the input that are not what they were when they were recorded. Writes nothing.
+    pub fn changed(&self, specs: &[ItemSpec]) -> Result<Vec<ChangedItem>, StoreError> {
+        changed(&self.conn, specs)
     }
 
     /// Takes rows of the input in before the engine starts: to reconcile a changed input.

@@ -4,12 +4,16 @@ mod forecast;
 mod holding;
 mod money;
 mod sharing;
+mod strategies;
 mod world;
 
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{CascadeOrder, Hint, Limits, Money, OnExhausted, Outcome, Policy, SpillTo, Traits, Verdict, WhenLimited},
+    domain::{
+        CascadeOrder, Hint, Key, Limits, Money, OnExhausted, Outcome, Policy, Role, Rule, SpillTo, Strategy, Traits,
+        Verdict, WhenLimited,
+    },
     scheduler::{Holdup, Step},
 };
 use world::{World, key, limits, model, ticket, verdict, wall};
@@ -351,6 +355,17 @@ fn random_worlds_keep_every_promise() {
     }
 }
 
+/// A rule for the items of a class of their own.
+fn random_rules(random: &mut fastrand::Rng, when_limited: WhenLimited) -> Vec<Rule> {
+    let free = when_limited == WhenLimited::Spill && random.bool();
+    vec![Rule {
+        name: "ruled".to_owned(),
+        models: random.bool().then(|| vec!["m1".to_owned(), "m0".to_owned()]),
+        strategy: free.then(|| Strategy::ALL[random.usize(0..Strategy::ALL.len())]),
+        ..Rule::default()
+    }]
+}
+
 fn random_world(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let models: Vec<_> = (0..random.usize(1..4))
@@ -365,14 +380,26 @@ fn random_world(seed: u64) {
     let projects = random.usize(1..4);
     let keys: Vec<_> =
         (0..random.usize(1..5)).map(|index| key(&format!("k{index}"), &format!("p{}", index % projects))).collect();
+    let keys: Vec<_> = keys
+        .into_iter()
+        .map(|key| Key {
+            weight: random.u32(1..9),
+            role: if random.u8(0..4) == 0 { Role::Backup } else { Role::Primary },
+            ..key
+        })
+        .collect();
     let policy = Policy {
         in_flight: random.u32(1..40),
         order: if random.bool() { CascadeOrder::KeyFirst } else { CascadeOrder::ModelFirst },
         when_limited: if random.u8(0..4) == 0 { WhenLimited::Wait } else { WhenLimited::Spill },
         on_exhausted: OnExhausted::Wait,
         max_usd: (random.u8(0..6) == 0).then(|| Money::from_usd(0.2).expect("an amount")),
+        rotate_keys_daily: random.bool(),
         ..Policy::default()
     };
+    let strategy = Strategy::ALL[random.usize(0..Strategy::ALL.len())];
+    let strategy = if policy.when_limited == WhenLimited::Wait { Strategy::Cascade } else { strategy };
+    let policy = Policy { strategy, rules: random_rules(&mut random, policy.when_limited), ..policy };
     // Around a change to daylight-saving time, at a random hour.
     let start = wall("2026-10-30T00:00:00Z") + Duration::from_secs(random.u64(0..3 * 86_400));
     let budget = policy.max_usd;
@@ -397,15 +424,30 @@ fn random_world(seed: u64) {
         let _ = dispatch;
         Some(verdict(outcome))
     });
-    world.offer(random.u64(1..300));
-    for _ in 0..4 {
+    let traits = |rule: Option<&str>, model: Option<&str>| Traits {
+        rule: rule.map(str::to_owned),
+        model: model.map(str::to_owned),
+        ..Traits::default()
+    };
+    world.offer(random.u64(1..200));
+    for traits in [traits(Some("ruled"), None), traits(None, Some("m0")), traits(Some("ruled"), Some("m1"))] {
+        let class = world.scheduler.class(&traits);
+        world.offer_to(class, random.u64(0..40));
+    }
+    for _ in 0..8 {
         world.run(Duration::from_secs(random.u64(1..4_000)));
         let name = format!("k{}", random.usize(0..world.keys.len()));
-        match random.u8(0..5) {
+        match random.u8(0..9) {
             0 => drop(world.scheduler.switch_key(world.now.wall, &name, false)),
             1 => drop(world.scheduler.clear_cooldowns(&name)),
             2 => world.scheduler.set_in_flight(random.u32(1..50)),
             3 => world.scheduler.set_order(CascadeOrder::ModelFirst),
+            4 => drop(world.scheduler.set_when_limited(if random.bool() {
+                WhenLimited::Wait
+            } else {
+                WhenLimited::Spill
+            })),
+            5..8 => drop(world.scheduler.set_strategy(Strategy::ALL[random.usize(0..Strategy::ALL.len())])),
             _ => {}
         }
     }

@@ -46,6 +46,7 @@ fn key(name: &str, project: &str, health: u8, ok: u64, failed: u64, in_flight: u
     }
 }
 
+#[derive(Clone, Copy)]
 struct Quota(Gauge, Gauge, Gauge);
 
 fn gauge(used: u64, limit: u64) -> Gauge {

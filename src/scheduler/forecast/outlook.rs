@@ -9,8 +9,8 @@ use super::super::{
     Scheduler,
     cooldown::Wake,
     day::DayMeter,
-    dispatch::TYPICAL_OUTPUT,
     pool::{Counters, Need, Pool},
+    scoring::TYPICAL_OUTPUT,
     standing::Standing,
     window::Window,
 };
