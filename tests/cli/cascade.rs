@@ -71,7 +71,8 @@ fn questions(count: u64) -> String {
             n % 100
         )
     };
-    (1..=count).map(|n| format!("{}\n", serde_json::json!({ "question": question(n), "answer": n }))).collect()
+    let rows = (1..=count).map(|n| serde_json::json!({ "question": question(n), "answer": n }).to_string() + "\n");
+    rows.collect::<Vec<_>>().concat()
 }
 
 #[test]
@@ -152,7 +153,9 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
     );
     let first = |list: &str, wanted: &[&str]| {
         let found = fields(&summary[list][0]);
-        wanted.iter().for_each(|field| assert!(found.contains(field), "{list} have no {field}: {found:?}"));
+        for field in wanted {
+            assert!(found.contains(field), "{list} have no {field}: {found:?}");
+        }
     };
     first("keys", &["name", "state", "health", "ok", "failed"]);
     first("models", &["name", "ok", "failed", "mean_ms", "p50_ms", "p95_ms", "cost_usd"]);
