@@ -117,8 +117,8 @@ async fn heed_signals(handle: Handle, interrupted: Arc<AtomicBool>) {
             say("interrupted: finishing what is in flight; once more stops at once");
         }
         draining = true;
-        if handle.command(command).await.is_err() {
-            return;
-        }
+        // Answered only once it is recorded, which a full disk may keep from happening: listen on meanwhile.
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.command(command).await });
     }
 }

@@ -253,7 +253,7 @@ impl Engine {
     fn send(&mut self, dispatch: Dispatch) {
         let now = self.clock.now();
         let spec = self.intake.spec(dispatch.seq).cloned();
-        let (Some(spec), Phase::Going) = (spec, &self.phase) else {
+        let (Some(spec), Phase::Going, false) = (spec, &self.phase, self.paused) else {
             self.journal.record(Op::Unsend { attempt: dispatch.attempt });
             self.scheduler.unsend(now, dispatch.attempt);
             return;
@@ -364,7 +364,8 @@ impl Engine {
                 self.say(Level::Alarm, format!("the input can't be read on: {why}"));
                 self.end(Ending::Broken { why });
             }
-            None => self.intake.reading = false,
+            // Its end is announced: a reader that just goes away has failed.
+            None => self.end(Ending::Broken { why: "the input could not be read to its end".to_owned() }),
         }
         self.dirty = true;
     }
@@ -394,7 +395,9 @@ impl Engine {
             Phase::Ending { .. } | Phase::Resting { .. } => {}
             Phase::Draining { why, deadline } => {
                 let (why, late) = (why.clone(), Instant::now() >= *deadline);
-                if at_rest {
+                if at_rest && self.scheduler.live() == 0 && !self.intake.reading && !self.ingesting {
+                    self.end(Ending::Finished);
+                } else if at_rest {
                     self.end(Ending::Stopped { why });
                 } else if late {
                     self.abandon_flights(now);
@@ -508,7 +511,7 @@ impl Engine {
     }
 
     /// Keeps what the scheduler knows for the next start.
-    fn remember(&mut self, now: Now, at_once: bool) {
+    pub(super) fn remember(&mut self, now: Now, at_once: bool) {
         if self.forgetful && (at_once || self.remembered.elapsed() > REMEMBER_EVERY) {
             self.journal.record(Op::Keys(self.key_standings(now)));
             let memory = self.scheduler.memory(now, &self.fingerprints);

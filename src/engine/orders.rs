@@ -28,7 +28,10 @@ impl Engine {
                 }
                 self.event(EventKind::Operator { words: words.clone() });
                 if let Some(target) = target(&command) {
+                    // In the same group as the decision: a switch that was acknowledged is never forgotten.
                     self.forgetful = true;
+                    let now = self.clock.now();
+                    self.remember(now, true);
                     self.journal.record(Op::Decision(Box::new(Decision {
                         target,
                         command: command.clone(),

@@ -144,7 +144,7 @@ impl Scheduler {
     }
 
     fn poll_class(&mut self, now: Now, class: usize) -> Option<Dispatch> {
-        for _ in 0..self.classes[class].retries.len().min(LOOKAHEAD) {
+        for _ in 0..self.classes[class].retries.len() {
             let ticket = self.classes[class].retries.pop_front()?;
             match self.choose(now, class, &ticket) {
                 Choice::Route(route) => return Some(self.reserve(now, class, ticket, route)),

@@ -211,9 +211,10 @@ impl Scheduler {
         queue.stuck_at = None;
     }
 
-    /// How many loaded tickets of `class` wait to be sent.
-    pub fn loaded(&self, class: usize) -> usize {
-        self.classes[class].loaded()
+    /// How many loaded tickets of `class` have not been tried yet. Those that were may wait long for a route of their
+    /// own, and must not keep others from being loaded.
+    pub fn fresh(&self, class: usize) -> usize {
+        self.classes[class].fresh.len()
     }
 
     pub fn in_flight(&self) -> usize {

@@ -55,6 +55,8 @@ impl Scheduler {
     pub fn settle(&mut self, now: Now, attempt: AttemptId, verdict: &Verdict) -> Option<Settlement> {
         let mut flight = self.flights.remove(&attempt)?;
         self.tick_holding(now);
+        // A trial that succeeds lifts the hold before the end of this: every route it held has to be looked at again.
+        let on_trial = self.on_trial(flight.route);
         let (cost, at_risk) = self.settle_counters(now, &flight, verdict);
         let key = self.routes[flight.route.index()].key;
         let health_before = self.keys[key].health;
@@ -138,7 +140,11 @@ impl Scheduler {
         if self.keys[key].health != health_before {
             self.measure_key(key);
         }
-        self.look_again_after(&flight);
+        if on_trial {
+            self.look_again();
+        } else {
+            self.look_again_after(&flight);
+        }
         Some(Settlement {
             seq: flight.ticket.seq,
             route: flight.route,
@@ -163,6 +169,8 @@ impl Scheduler {
             Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
                 Counting::Unknown
             }
+            // Answered, and not a word on what it used: all that was reserved stays, and may have been billed.
+            Outcome::Ok | Outcome::Truncated if used == Need::default() => Counting::Unknown,
             _ => Counting::Actual(used),
         };
         let route = &mut self.routes[flight.route.index()];
@@ -180,7 +188,8 @@ impl Scheduler {
         // No status: sent, or nearly, and never answered. An answer that nobody can read was billed all the same.
         let unanswered = verdict.status.is_none() && counting == Counting::Unknown;
         let unreadable = verdict.outcome == Outcome::MalformedResponse && used == Need::default();
-        let at_risk = if unanswered || unreadable { flight.cost } else { Money::ZERO };
+        let untold = matches!(verdict.outcome, Outcome::Ok | Outcome::Truncated) && used == Need::default();
+        let at_risk = if unanswered || unreadable || untold { flight.cost } else { Money::ZERO };
         self.money.reserved = self.money.reserved.saturating_sub(flight.cost);
         self.money.spent += cost;
         self.money.at_risk += at_risk;
@@ -220,25 +229,19 @@ impl Scheduler {
         self.measure(flight.route);
     }
 
+    /// Its provider can't be reached, or its project is out of credit, as far as is known.
+    fn on_trial(&self, route: RouteId) -> bool {
+        let route = &self.routes[route.index()];
+        let project = self.keys[route.key].project;
+        self.providers[route.provider].hold.is_some() || self.projects[project].billing.is_some()
+    }
+
     /// What a settled request may have made room for.
     fn look_again_after(&mut self, flight: &Flight) {
-        let route = &self.routes[flight.route.index()];
-        let (pool, provider, key) = (route.pool, route.provider, route.key);
-        let project = self.keys[key].project;
-        if self.providers[provider].hold.is_some() {
-            for index in 0..self.routes.len() {
-                if self.routes[index].provider == provider {
-                    self.unpark(RouteId(index as u32));
-                }
-            }
-        } else if self.projects[project].billing.is_some() {
-            for index in 0..self.routes.len() {
-                if self.keys[self.routes[index].key].project == project {
-                    self.unpark(RouteId(index as u32));
-                }
-            }
+        if self.on_trial(flight.route) {
+            self.look_again();
         } else {
-            self.unpark_pool(pool);
+            self.unpark_pool(self.routes[flight.route.index()].pool);
         }
     }
 

@@ -138,9 +138,11 @@ impl Scheduler {
         let waiting = self.classes.iter().filter(|class| class.backlog > 0 || class.loaded() > 0);
         let backing = self.backing_off.values().map(|(class, _)| &self.classes[*class]);
         let (mut soonest, mut returns): (Option<(Wall, String)>, Option<Wall>) = (None, None);
-        let (mut all_exhausted, mut any_off, mut any_ready, mut any_broke) = (true, false, false, false);
+        let (mut any, mut all_exhausted, mut any_off) = (false, true, false);
+        let (mut any_ready, mut any_broke) = (false, false);
         let mut why_out = String::new();
         for &route in waiting.chain(backing).flat_map(|class| &class.candidates) {
+            any = true;
             let standing = self.standing(now, route);
             match &standing {
                 Standing::Off { .. } => any_off = true,
@@ -178,6 +180,10 @@ impl Scheduler {
                 Some(at) if at > now.wall => Holdup::Until { at, why: "a retry delay or token window".to_owned() },
                 _ => Holdup::Working,
             };
+        }
+        if !any {
+            // No route may ever serve them: each is refused as it is loaded.
+            return Holdup::Working;
         }
         if all_exhausted {
             let why = match returns {

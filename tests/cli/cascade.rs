@@ -71,8 +71,8 @@ fn questions(count: u64) -> String {
             n % 100
         )
     };
-    let row = |n| format!("{}\n", serde_json::json!({ "question": question(n), "answer": n }));
-    (1..=count).map(row).collect::<Vec<_>>().concat()
+    let rows = (1..=count).map(|n| serde_json::json!({ "question": question(n), "answer": n }).to_string() + "\n");
+    rows.collect::<Vec<_>>().concat()
 }
 
 #[test]

@@ -11,8 +11,17 @@ fn the_demo_shows_everything_that_can_happen_and_finishes() {
     let count = |name: &str| summary[name].as_u64().unwrap();
     assert_eq!((count("total"), count("done"), count("failed"), count("waiting")), (240, 240, 0, 0));
     assert_eq!(summary["state"], "finished");
-    let used = |list: &str| summary[list].as_array().unwrap().iter().filter(|one| one["ok"] != 0).count();
-    assert_eq!((used("models"), used("keys")), (4, 4), "every model, and every key that lives");
+    let ok = |list: &str, name: &str| {
+        let all = summary[list].as_array().unwrap();
+        all.iter().find(|one| one["name"] == name).unwrap()["ok"].as_u64().unwrap()
+    };
+    for model in ["gemini-3.8-flash", "gemini-3.6-flash", "gemini-3.5-flash-lite", "gemini-3.1-flash-lite"] {
+        assert!(ok("models", model) > 0, "{model} is used");
+    }
+    // Bruno shares alice's project, and with it her quota: which of the two is asked is chance.
+    let projects = [ok("keys", "alice") + ok("keys", "bruno"), ok("keys", "chiara"), ok("keys", "emeka")];
+    assert!(projects.iter().all(|answered| *answered > 0), "every project is used: {projects:?}");
+    assert_eq!(ok("keys", "dmitri"), 0, "a dead key answers nothing");
 
     let log = machine.read("demo/run/cascadeck.log");
     for (what, words) in [

@@ -349,8 +349,8 @@ impl Drop for Provider {
 
 /// Sums that no two items share, so that each answer shows which question it belongs to.
 pub fn sums(count: u64) -> String {
-    let row = |n| format!("{{\"id\":\"q{n}\",\"question\":\"What is {n} + 1000?\"}}\n");
-    (1..=count).map(row).collect::<Vec<_>>().concat()
+    let rows = (1..=count).map(|n| format!("{{\"id\":\"q{n}\",\"question\":\"What is {n} + 1000?\"}}\n"));
+    rows.collect::<Vec<_>>().concat()
 }
 
 /// What the simulator answers to [`sums`].
