@@ -61,4 +61,6 @@ pub struct Verdict {
     pub stated_limit: Option<u64>,
     /// The whole model is not offered to this project (`limit: 0`), rather than used up.
     pub limit_zero: bool,
+    /// The request is longer than the model's context: a model with a larger one may take it.
+    pub too_long: bool,
 }

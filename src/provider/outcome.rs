@@ -66,6 +66,7 @@ pub(super) fn verdict(
         usage: Usage::default(),
         stated_limit: None,
         limit_zero: false,
+        too_long: false,
     }
 }
 
@@ -150,6 +151,7 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
         hint: hint_for(api, rule.outcome, response, &case.refusal).map(|after| Hint { after }),
         stated_limit: quota::stated_limit(&case.refusal, rule.outcome),
         limit_zero: rule.limit_zero,
+        too_long: rule.too_long,
         ..verdict(
             rule.outcome,
             rule.action,
