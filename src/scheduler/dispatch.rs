@@ -66,10 +66,27 @@ pub enum Step {
 
 enum Choice {
     Route(RouteId),
-    /// No route now; `tokens` where only the ticket's size keeps it from one.
-    Blocked {
-        tokens: bool,
-    },
+    Blocked(Blocked),
+}
+
+/// What keeps a ticket from every route, and so who may pass it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Blocked {
+    /// No route is ready: nobody goes.
+    Routes,
+    /// Token windows have no room for its size yet: smaller ones may pass, for a while.
+    Size,
+    /// Routes are ready that can't serve this ticket, or for which it is too dear: others always may.
+    Itself,
+}
+
+impl Blocked {
+    const fn or_itself(self) -> Self {
+        match self {
+            Self::Routes => Self::Itself,
+            Self::Size | Self::Itself => self,
+        }
+    }
 }
 
 impl Scheduler {
@@ -97,7 +114,7 @@ impl Scheduler {
             .enumerate()
             .filter(|(_, class)| class.stuck_at != Some(self.version))
             .filter_map(|(index, class)| {
-                let head = class.retries.front().or(class.fresh.front())?;
+                let head = class.head()?;
                 Some((head.seq, index))
             })
             .collect();
@@ -144,28 +161,54 @@ impl Scheduler {
     }
 
     fn poll_class(&mut self, now: Now, class: usize) -> Option<Dispatch> {
-        for _ in 0..self.classes[class].retries.len() {
+        let version = self.version;
+        self.classes[class].look_again_at_aside(version);
+        if let Some(dispatch) = self.poll_retries(now, class, LOOKAHEAD) {
+            return Some(dispatch);
+        }
+        let had_fresh = !self.classes[class].fresh.is_empty();
+        if let Some(dispatch) = self.poll_fresh(now, class) {
+            return Some(dispatch);
+        }
+        if had_fresh && self.classes[class].fresh.is_empty() {
+            // A suspect leaves a probe to a fresh ticket, but only while there is one.
+            self.version += 1;
+            let version = self.version;
+            self.classes[class].look_again_at_aside(version);
+        }
+        // Nothing may stay unseen where nothing goes.
+        self.poll_retries(now, class, usize::MAX)
+    }
+
+    fn poll_retries(&mut self, now: Now, class: usize, most: usize) -> Option<Dispatch> {
+        for _ in 0..self.classes[class].retries.len().min(most) {
             let ticket = self.classes[class].retries.pop_front()?;
             match self.choose(now, class, &ticket) {
                 Choice::Route(route) => return Some(self.reserve(now, class, ticket, route)),
-                // To the back, so that each gets its look.
-                Choice::Blocked { .. } => self.classes[class].retries.push_back(ticket),
+                Choice::Blocked(_) => self.classes[class].set_aside(ticket),
             }
         }
+        None
+    }
+
+    fn poll_fresh(&mut self, now: Now, class: usize) -> Option<Dispatch> {
         let mut position = 0;
         while position < self.classes[class].fresh.len().min(LOOKAHEAD) {
             let ticket = self.classes[class].fresh.remove(position)?;
             match self.choose(now, class, &ticket) {
                 Choice::Route(route) => return Some(self.reserve(now, class, ticket, route)),
-                Choice::Blocked { tokens } => {
-                    let overtake = tokens && now.mono.since(ticket.since) < AGED;
+                Choice::Blocked(Blocked::Itself) if self.classes[class].has_room_aside() => {
+                    self.classes[class].set_aside(ticket);
+                }
+                Choice::Blocked(why) => {
+                    let overtake = why == Blocked::Size && now.mono.since(ticket.since) < AGED;
                     self.classes[class].fresh.insert(position, ticket);
                     if !overtake {
                         return None;
                     }
+                    position += 1;
                 }
             }
-            position += 1;
         }
         None
     }
@@ -188,7 +231,7 @@ impl Scheduler {
         limits: &SpillLimits,
         search: &mut Search,
     ) -> Choice {
-        let mut tokens = false;
+        let mut why = Blocked::Routes;
         loop {
             let state = &mut self.classes[class];
             let Some(rank) = state.picker.next(&state.ready, search, &mut self.random) else { break };
@@ -196,7 +239,11 @@ impl Scheduler {
             if state.picker.backups_from.is_some_and(|first| rank >= first) && self.has_primary(now, class, ticket) {
                 break;
             }
-            if !limits.allow(id, self.routes[id.index()].model) || self.unfit(id, ticket).is_some() {
+            if !limits.allow(id, self.routes[id.index()].model) {
+                continue;
+            }
+            if self.unfit(id, ticket).is_some() {
+                why = why.or_itself();
                 continue;
             }
             let standing = self.standing(now, id);
@@ -204,7 +251,7 @@ impl Scheduler {
                 // A lease is a matter of milliseconds: no reason to move on to the next model.
                 self.holding.held(id, Hold::Day);
                 self.want_lease(self.routes[id.index()].pool);
-                return Choice::Blocked { tokens: false };
+                return Choice::Blocked(Blocked::Routes);
             }
             if let Some(wake) = standing.wake() {
                 self.park(now, id, wake);
@@ -217,6 +264,7 @@ impl Scheduler {
                     if let Fit::Tomorrow(at) = fit {
                         self.set_alarm(now, id, Wake::Wall(at));
                     }
+                    why = why.or_itself();
                     continue;
                 }
             }
@@ -236,20 +284,20 @@ impl Scheduler {
                 Some(Block::Full { what: SHARED_DAY, .. }) => {
                     let pool = route.pool;
                     self.note_short(pool, need);
-                    return Choice::Blocked { tokens: false };
+                    return Choice::Blocked(Blocked::Routes);
                 }
                 Some(Block::Full { wake, .. }) => {
-                    tokens = true;
+                    why = Blocked::Size;
                     self.set_alarm(now, id, wake);
                 }
                 Some(Block::DayFull { until, .. }) => {
-                    tokens = true;
+                    why = why.or_itself();
                     self.set_alarm(now, id, Wake::Wall(until));
                 }
                 Some(Block::TooLarge { .. } | Block::Cooling(_) | Block::Spent(_)) => {}
             }
         }
-        Choice::Blocked { tokens }
+        Choice::Blocked(why)
     }
 
     /// Whether a primary key is in service for this ticket: ready, or merely full for the moment.
@@ -283,10 +331,8 @@ impl Scheduler {
             return SpillLimits::Any;
         }
         let candidates = &self.classes[class].candidates;
-        let preferred = candidates
-            .iter()
-            .copied()
-            .find(|&route| self.unfit(route, ticket).is_none() && !self.standing(now, route).is_exhausted());
+        let preferred =
+            candidates.iter().copied().find(|&route| self.unfit(route, ticket).is_none() && self.is_usable(now, route));
         match preferred {
             None => SpillLimits::Any,
             Some(route) if holds_out => {

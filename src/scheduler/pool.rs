@@ -24,15 +24,38 @@ impl Need {
     pub const fn counted(self, counted: Counted) -> u64 {
         match counted {
             Counted::Input => self.input,
-            Counted::Total => self.input + self.output,
+            Counted::Total => self.total(),
         }
     }
 
-    /// Reduced to what a window can ever hold, where only our own generous estimate says it is too large.
-    fn at_most(amount: u64, limit: Option<u64>) -> u64 {
+    /// What a window of this size is asked for: all that it can ever hold, where only our own estimate says that it is
+    /// more. How long an answer will be nobody knows, and the input is reckoned generously; so a request is too large
+    /// only where half its estimated input is.
+    fn at_most(self, counted: fn(Self) -> u64, limit: Option<u64>) -> u64 {
+        let amount = counted(self);
+        let least = counted(Self { input: self.input / 2, output: 0 });
         match limit {
-            Some(limit) if amount > limit && amount / 2 <= limit => limit,
+            Some(limit) if amount > limit && least <= limit => limit,
             _ => amount,
+        }
+    }
+
+    const fn input(self) -> u64 {
+        self.input
+    }
+
+    const fn output(self) -> u64 {
+        self.output
+    }
+
+    const fn total(self) -> u64 {
+        self.input + self.output
+    }
+
+    const fn counter(counted: Counted) -> fn(Self) -> u64 {
+        match counted {
+            Counted::Input => Self::input,
+            Counted::Total => Self::total,
         }
     }
 }
@@ -139,9 +162,9 @@ impl Pool {
     }
 
     fn amounts(&self, need: Need) -> [(u64, &Window, &'static str); 4] {
-        let tokens = Need::at_most(need.counted(self.counted), self.tokens.limit());
-        let input = Need::at_most(need.input, self.input.limit());
-        let output = Need::at_most(need.output, self.output.limit());
+        let tokens = need.at_most(Need::counter(self.counted), self.tokens.limit());
+        let input = need.at_most(Need::input, self.input.limit());
+        let output = need.at_most(Need::output, self.output.limit());
         [
             (1, &self.requests, "requests/min"),
             (tokens, &self.tokens, "tokens/min"),
@@ -183,7 +206,7 @@ impl Pool {
     pub fn too_large(&self, need: Need) -> Option<&'static str> {
         let mut windows = self.amounts(need).into_iter().skip(1);
         let minute = windows.find(|(amount, window, _)| window.limit().is_some_and(|limit| *amount > limit));
-        let day = Need::at_most(need.counted(self.counted), self.day_tokens.limit());
+        let day = need.at_most(Need::counter(self.counted), self.day_tokens.limit());
         let over_day = self.day_tokens.limit().is_some_and(|limit| day > limit);
         minute.map(|(_, _, what)| what).or(over_day.then_some("tokens/day"))
     }
@@ -197,7 +220,7 @@ impl Pool {
                 room => return Some(full(what, room)),
             }
         }
-        let amount = Need::at_most(need.counted(self.counted), self.day_tokens.limit());
+        let amount = need.at_most(Need::counter(self.counted), self.day_tokens.limit());
         if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
             return Some(Block::TooLarge { what: "tokens/day" });
         }
@@ -212,10 +235,10 @@ impl Pool {
     /// Takes room for one request; what was taken comes back in [`Pool::settle`].
     pub fn reserve(&mut self, now: Now, need: Need) -> Need {
         let taken = Need {
-            input: Need::at_most(need.input, self.input.limit()),
-            output: Need::at_most(need.output, self.output.limit()),
+            input: need.at_most(Need::input, self.input.limit()),
+            output: need.at_most(Need::output, self.output.limit()),
         };
-        let tokens = Need::at_most(need.counted(self.counted), self.tokens.limit());
+        let tokens = need.at_most(Need::counter(self.counted), self.tokens.limit());
         // Both token windows must settle what they took, so a clamp in one applies to the input estimate of all.
         let taken = if tokens < taken.counted(self.counted) { Need { input: tokens, output: 0 } } else { taken };
         self.in_flight += 1;
@@ -307,7 +330,7 @@ impl Pool {
 
     /// A request of this size found too little of the block in hand.
     pub fn note_short(&mut self, need: Need) {
-        let tokens = Need::at_most(need.counted(self.counted), self.day_tokens.limit());
+        let tokens = need.at_most(Need::counter(self.counted), self.day_tokens.limit());
         if let Some(share) = self.day_tokens.share_mut() {
             share.note_short(tokens);
         }

@@ -107,6 +107,11 @@ pub struct Class {
     pub fresh: VecDeque<Ticket>,
     /// Tried before and free to go again.
     pub retries: VecDeque<Ticket>,
+    /// Blocked when they were looked at, and not to be looked at again before something changes: retries, and fresh
+    /// tickets that nothing but their own needs kept from a ready route, so that others may pass.
+    aside: VecDeque<Ticket>,
+    /// The scheduler's version at which `aside` was looked at.
+    aside_since: u64,
     /// Waiting items of this class that are not loaded yet.
     pub backlog: u64,
     /// The scheduler's version at which nothing of this class could go.
@@ -114,6 +119,8 @@ pub struct Class {
 }
 
 const ABSENT: u32 = u32::MAX;
+
+const ASIDE: usize = 1_024;
 
 impl Class {
     pub fn new(routing: Routing, candidates: Candidates, routes: usize) -> Self {
@@ -126,6 +133,8 @@ impl Class {
             witness: 0,
             fresh: VecDeque::new(),
             retries: VecDeque::new(),
+            aside: VecDeque::new(),
+            aside_since: 0,
             backlog: 0,
             stuck_at: None,
         };
@@ -168,7 +177,34 @@ impl Class {
     }
 
     pub fn loaded(&self) -> usize {
-        self.fresh.len() + self.retries.len()
+        self.fresh.len() + self.retries.len() + self.aside.len()
+    }
+
+    /// The ticket to be looked at first.
+    pub fn head(&self) -> Option<&Ticket> {
+        self.retries.front().or(self.aside.front()).or(self.fresh.front())
+    }
+
+    pub fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        self.fresh.iter().chain(&self.retries).chain(&self.aside)
+    }
+
+    /// Something has changed since `version`, perhaps: what was set aside before gets another look, in its order.
+    pub fn look_again_at_aside(&mut self, version: u64) {
+        if self.aside_since != version {
+            self.aside_since = version;
+            self.aside.append(&mut self.retries);
+            std::mem::swap(&mut self.aside, &mut self.retries);
+        }
+    }
+
+    pub fn set_aside(&mut self, ticket: Ticket) {
+        self.aside.push_back(ticket);
+    }
+
+    /// Others may pass so many that only their own needs keep from going, and no more: what waits is in memory.
+    pub fn has_room_aside(&self) -> bool {
+        self.aside.len() < ASIDE
     }
 }
 
