@@ -88,6 +88,7 @@ impl Fleet {
             usage: Usage { input_tokens: 100, output_tokens: 40, thinking_tokens: 0 },
             stated_limit: None,
             limit_zero: false,
+            too_long: false,
         };
         let now = Now { mono: Mono(1_000_000), wall: Wall::from_unix_seconds(1_795_251_600) };
         let mut fleet = Self { scheduler, class, now, flights: VecDeque::new(), next: 1, answered };
