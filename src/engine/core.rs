@@ -16,7 +16,7 @@ use super::{
     flight::{Errand, Landed},
     handle::Order,
     intake::Intake,
-    journal::Journal,
+    journal::{Journal, WRITER_GONE},
     landing::Account,
     sharing::{Sharing, Told},
     start::{Ending, Rows},
@@ -165,7 +165,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 Some(order) = channels.orders.recv() => self.order(order),
-                Some(ack) = channels.acks.recv() => self.acknowledged(ack),
+                ack = channels.acks.recv(), if !self.journal.is_dead() => self.hear(ack),
                 Some(landed) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     self.join(landed);
                     while let Some(landed) = self.tasks.try_join_next() {
@@ -195,14 +195,19 @@ impl Engine {
         self.look_ahead(now);
         self.publish_if_due(now);
         match &self.phase {
-            Phase::Ending { since, ending } if self.journal.is_clean() || since.elapsed() > LAST_RECORD => {
-                Some(if self.journal.is_clean() {
-                    ending.clone()
-                } else {
-                    Ending::Broken { why: self.journal.stuck().unwrap_or("the record lags").to_owned() }
-                })
+            Phase::Ending { ending, .. } if self.journal.is_clean() => Some(ending.clone()),
+            Phase::Ending { since, .. } if self.journal.is_dead() || since.elapsed() > LAST_RECORD => {
+                Some(Ending::Broken { why: self.journal.stuck().unwrap_or("the record lags").to_owned() })
             }
             _ => None,
+        }
+    }
+
+    /// The writer's word on a group; none means that its thread has gone, and that nothing will be recorded again.
+    fn hear(&mut self, ack: Option<Ack>) {
+        match ack {
+            Some(ack) => self.acknowledged(ack),
+            None => self.journal.bereave(),
         }
     }
 
@@ -277,10 +282,20 @@ impl Engine {
         self.flights.insert(dispatch.attempt, Flying { dispatch, sent_at: now.wall, abort });
     }
 
-    fn acknowledged(&mut self, ack: Ack) {
+    pub(super) fn acknowledged(&mut self, ack: Ack) {
         self.dirty = true;
         let (answers, then) = self.journal.acknowledged(ack);
-        let mut requeued = 0;
+        let requeued: usize = answers.iter().map(Answer::requeued).sum();
+        // What ended in this group is counted before what the group queued again.
+        for then in then {
+            match then {
+                Then::Send(dispatch) => self.send(dispatch),
+                Then::Account(account) => self.account(*account),
+                // A front end that has gone needs no answer.
+                Then::Reply(reply, words) => drop(reply.send(Ok(words))),
+                Then::ReplyRequeued(reply) => drop(reply.send(Ok(format!("{requeued} failed items wait again")))),
+            }
+        }
         for answer in answers {
             match answer {
                 Answer::Ingested(ingested) => {
@@ -292,26 +307,15 @@ impl Engine {
                     for item in ingested.added {
                         self.intake.queue(&mut self.scheduler, item);
                     }
-                    self.intake.count_backlog(&mut self.scheduler);
                 }
                 Answer::Requeued(items) => {
-                    requeued = items.len();
                     self.totals.failed -= items.len() as u64;
                     for item in items {
                         self.intake.queue(&mut self.scheduler, item);
                     }
-                    self.intake.count_backlog(&mut self.scheduler);
                 }
             }
-        }
-        for then in then {
-            match then {
-                Then::Send(dispatch) => self.send(dispatch),
-                Then::Account(account) => self.account(*account),
-                // A front end that has gone needs no answer.
-                Then::Reply(reply, words) => drop(reply.send(Ok(words))),
-                Then::ReplyRequeued(reply) => drop(reply.send(Ok(format!("{requeued} failed items wait again")))),
-            }
+            self.intake.count_backlog(&mut self.scheduler);
         }
     }
 
@@ -334,7 +338,7 @@ impl Engine {
         }
     }
 
-    fn take_loaded(&mut self, class: usize, batch: Result<Vec<Loaded>, Vec<Seq>>) {
+    pub(super) fn take_loaded(&mut self, class: usize, batch: Result<Vec<Loaded>, Vec<Seq>>) {
         let now = self.clock.now();
         match batch {
             Ok(items) => {
@@ -389,7 +393,7 @@ impl Engine {
             && self.scheduler.in_flight() == 0
             && self.captions.is_empty();
         if self.journal.is_dead() {
-            self.end(Ending::Broken { why: "the writer of the run's database has ended".to_owned() });
+            self.end(Ending::Broken { why: WRITER_GONE.to_owned() });
         }
         match &self.phase {
             Phase::Ending { .. } | Phase::Resting { .. } => {}
@@ -568,7 +572,8 @@ impl Engine {
         .await;
         drop(snapshots);
         match (closed, ending) {
-            (Ok(Ok(_)), ending) => ending,
+            // What broke first is what is told.
+            (Ok(Ok(_)), ending) | (_, ending @ Ending::Broken { .. }) => ending,
             (Ok(Err(error)), _) => Ending::Broken { why: format!("the run's database could not be closed: {error}") },
             (Err(_), _) => Ending::Broken { why: "the writer of the run's database panicked".to_owned() },
         }

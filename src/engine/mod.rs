@@ -26,6 +26,8 @@ mod publish;
 mod sharing;
 mod start;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use captions::complete_captions;
 pub use handle::{Ask, Handle, Order};

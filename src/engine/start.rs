@@ -105,10 +105,22 @@ pub enum Ending {
 pub fn start(
     setup: Setup,
     dir: &RunDir,
-    mut store: Store,
+    store: Store,
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<Running> {
+    let (engine, channels, handle) = prepare(setup, dir, store, opened, rows)?;
+    Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
+}
+
+/// The engine with everything that an opened run has, before its first turn.
+pub(super) fn prepare(
+    setup: Setup,
+    dir: &RunDir,
+    mut store: Store,
+    opened: Opened,
+    rows: Option<mpsc::Receiver<Rows>>,
+) -> anyhow::Result<(Engine, Channels, Handle)> {
     let Setup { run, config, clock, existing, unattended, seed, flags, ledger } = setup;
     let now = clock.now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
@@ -226,7 +238,7 @@ pub fn start(
     let rows = rows.unwrap_or_else(|| mpsc::channel(1).1);
     let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days };
     let handle = Handle { snapshots: watcher, orders, asks };
-    Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
+    Ok((engine, channels, handle))
 }
 
 impl Engine {

@@ -128,6 +128,16 @@ pub enum Answer {
     Requeued(Vec<Queued>),
 }
 
+impl Answer {
+    /// How many items wait again.
+    pub const fn requeued(&self) -> usize {
+        match self {
+            Self::Requeued(items) => items.len(),
+            Self::Ingested(_) => 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Rejected {
     pub error: StoreError,
