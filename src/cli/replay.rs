@@ -84,6 +84,8 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     args.conduct.apply(&mut config)?;
     let pins = Store::pins_of(&dir)?;
     let (mut store, mut opened) = Store::open(&dir, &pins)?;
+    let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
+    engine::complete_captions(&dir, &opened, existing).await?;
     let queued = store.requeue(&filter)?;
     opened.totals = store.totals()?;
     say(&format!("{} items wait again", queued.len()));
@@ -97,8 +99,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         run: dir.name(),
         config,
         clock,
-        // The caption of a failed item was never written; what stands there is somebody's.
-        existing: Existing::Skip,
+        existing,
         unattended: !dashboard,
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),

@@ -134,6 +134,7 @@ impl Asking {
                     self.captions.as_ref().map_or("beside the pictures".to_owned(), |dir| dir.display().to_string());
                 format!("{dir}, existing: {:?}, full names: {}", self.existing, self.full_caption_names)
             }),
+            existing: input.kind().is_pictures().then(|| self.existing.name()),
         }
     }
 }
@@ -162,8 +163,8 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         warn_of_bad_keys(&config, &clock).await?;
     }
     let mut opened = opened;
-    if !opened.fresh && input.kind().is_pictures() {
-        engine::complete_captions(&dir, args.asking.existing).await?;
+    if input.kind().is_pictures() {
+        engine::complete_captions(&dir, &opened, args.asking.existing).await?;
     }
     let rows = if opened.input_changed {
         let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed)?;

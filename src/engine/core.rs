@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     ahead::{Ahead, Foreseen},
+    captions::Owed,
     flight::{Errand, Landed},
     handle::Order,
     intake::Intake,
@@ -117,7 +118,8 @@ pub(super) struct Engine {
     pub complaints: mpsc::Sender<String>,
     pub tasks: JoinSet<Landed>,
     /// Committed answers on their way to their files.
-    pub captions: JoinSet<()>,
+    pub captions: JoinSet<Seq>,
+    pub owed: Owed,
     pub flights: HashMap<AttemptId, Flying>,
     /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
     pub settling: u64,
@@ -172,7 +174,11 @@ impl Engine {
                         self.join(landed);
                     }
                 }
-                Some(_) = self.captions.join_next(), if !self.captions.is_empty() => self.dirty = true,
+                Some(written) = self.captions.join_next(), if !self.captions.is_empty() => {
+                    self.dirty = true;
+                    // Where its task was ended it is still owed.
+                    written.into_iter().for_each(|item| self.owed.written(item));
+                }
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
@@ -191,6 +197,7 @@ impl Engine {
         self.load();
         self.conclude(now);
         self.remember(now, false);
+        self.owed.news().into_iter().for_each(|op| self.journal.record(op));
         self.journal.flush();
         self.look_ahead(now);
         self.publish_if_due(now);

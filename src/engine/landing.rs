@@ -81,9 +81,12 @@ impl Engine {
         let verdict_was_of_the_day = verdict.outcome == Outcome::QuotaExhaustedDay;
         let target = self.intake.spec(settlement.seq).and_then(|spec| spec.caption.clone());
         let caption = match (&settlement.fate, target, &verdict.answer) {
-            (Fate::Done { .. }, Some(target), Some(answer)) => Some(Caption { target, text: answer.text.clone() }),
+            (Fate::Done { .. }, Some(target), Some(answer)) => Some(Caption { item: settlement.seq, target, text: answer.text.clone() }),
             _ => None,
         };
+        if let Some(caption) = &caption {
+            self.owed.owes(caption.item);
+        }
         let last = if let Some(ended) = ended {
             self.result_line(now, flying, &settlement, &verdict, ended, latency)
         } else {

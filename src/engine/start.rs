@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     ahead::Ahead,
+    captions::Owed,
     core::{Channels, Engine, Phase},
     handle::Handle,
     intake::Intake,
@@ -202,6 +203,7 @@ pub(super) fn prepare(
         complaints,
         tasks: JoinSet::new(),
         captions: JoinSet::new(),
+        owed: Owed::resumed(&opened),
         flights: HashMap::new(),
         settling: 0,
         first_sent: HashMap::new(),
