@@ -188,6 +188,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
+        passing: false,
     };
     let running = engine::start(setup, &dir, store, opened, rows)?;
     conduct(running, args.front_end, dashboard).await

@@ -61,6 +61,9 @@ pub struct Setup {
     /// What was said on the command line, by what it decides. A flag that was not said, or said otherwise, when
     /// the run was last started overrules the operator's decision about the same.
     pub flags: BTreeMap<String, String>,
+    /// The flags are said for this start alone (`replay`): they overrule, but are not compared with the last
+    /// start's nor remembered, and what they overrule holds again at the next.
+    pub passing: bool,
     /// The daily ledger that this run shares with others; `None`: it goes by its own counts.
     pub ledger: Option<PathBuf>,
 }
@@ -122,7 +125,7 @@ pub(super) fn prepare(
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<(Engine, Channels, Handle)> {
-    let Setup { run, config, clock, existing, unattended, seed, flags, ledger } = setup;
+    let Setup { run, config, clock, existing, unattended, seed, flags, passing, ledger } = setup;
     let now = clock.now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
     let (tell, days) = mpsc::channel(16);
@@ -230,8 +233,9 @@ pub(super) fn prepare(
         remembered: Instant::now(),
     };
     engine.greet(&opened, &reclassed);
-    engine.reinstate(opened.decisions, &overruled(&flags, opened.states.get(FLAGS)));
-    if let Ok(json) = serde_json::to_string(&flags) {
+    let last = opened.states.get(FLAGS).filter(|_| !passing);
+    engine.reinstate(opened.decisions, &overruled(&flags, last), passing);
+    if let (false, Ok(json)) = (passing, serde_json::to_string(&flags)) {
         engine.journal.record(Op::State { name: FLAGS.to_owned(), json });
     }
     engine.journal.record(Op::RunState(RunState::Running));
@@ -279,7 +283,7 @@ impl Engine {
 
     /// The operator's decisions of earlier processes hold, unless a changed flag overrules them. Switches are in
     /// the scheduler's memory, with their time.
-    fn reinstate(&mut self, mut decisions: Vec<Decision>, overruled: &[String]) {
+    fn reinstate(&mut self, mut decisions: Vec<Decision>, overruled: &[String], passing: bool) {
         // What makes room for others comes first: the newest decision about each, in the order of their making,
         // may otherwise ask for a strategy that what was configured, and then changed, forbids.
         decisions.sort_by_key(|decision| {
@@ -289,7 +293,9 @@ impl Engine {
         for decision in decisions {
             let target = decision.target.clone();
             if overruled.contains(&target) {
-                self.journal.record(Op::Forget { target });
+                if !passing {
+                    self.journal.record(Op::Forget { target });
+                }
                 continue;
             }
             let words = match &decision.command {

@@ -66,6 +66,7 @@ fn prepared(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
         unattended: true,
         seed: 1,
         flags: BTreeMap::new(),
+        passing: false,
         ledger: None,
     };
     let (engine, channels, _) = prepare(setup, &dir, store, opened, None).unwrap();

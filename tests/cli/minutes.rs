@@ -61,6 +61,7 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
         unattended: true,
         seed: 7,
         flags: BTreeMap::new(),
+        passing: false,
         ledger: None,
     };
     let running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();
