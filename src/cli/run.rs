@@ -149,14 +149,19 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
 pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result<u8, Failure> {
     let options = args.asking.options(&config)?;
     let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.input)));
+    let dir = RunDir::new(&path);
+    // A stream is kept in the run's directory, which has to be ours before anything is written there.
+    let lock = if Input::is_stream(&args.input) { Some(dir.own()?) } else { None };
     let input = Input::open(&args.input, options.clone(), &path.join("input"))?;
     let checked = input.validate()?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     say(&format!("{}: {} {}{skipped}; run directory {}", args.input, checked.rows, input.kind(), path.display()));
 
-    let dir = RunDir::new(&path);
     let pins = args.asking.pins(&input, &args.input, &options, &checked.fingerprint);
-    let (mut store, opened) = Store::open(&dir, &pins)?;
+    let (mut store, opened) = match lock {
+        Some(lock) => Store::open_owned(&dir, lock, &pins)?,
+        None => Store::open(&dir, &pins)?,
+    };
     let dashboard = wants_dashboard(args.front_end);
     let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
     if !args.no_check {

@@ -96,8 +96,11 @@ impl Store {
     /// Begins a run in `dir`, or resumes the one that is there. Takes the directory's lock, settles what a
     /// crash left open and repairs results.jsonl.
     pub fn open(dir: &RunDir, pins: &Pins) -> Result<(Self, Opened), StoreError> {
-        dir.create()?;
-        let lock = dir.lock()?;
+        Self::open_owned(dir, dir.own()?, pins)
+    }
+
+    /// The same in a directory that this process has taken already.
+    pub fn open_owned(dir: &RunDir, lock: RunLock, pins: &Pins) -> Result<(Self, Opened), StoreError> {
         if !dir.holds_a_run() && fs::metadata(dir.results()).is_ok_and(|results| results.len() > 0) {
             return Err(StoreError::Orphaned { results: dir.results() });
         }

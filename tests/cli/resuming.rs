@@ -1,5 +1,7 @@
 //! The same command again: what is taken up, what is held to, and what is refused.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use nix::sys::signal::Signal;
 
 use crate::lab::{Machine, Provider, answer_to, sums};
@@ -125,4 +127,23 @@ fn one_process_owns_a_run_and_a_second_is_told_politely() {
     let books = provider.books();
     assert_eq!(books.prompts.answered_more_than_once, 0);
     assert_eq!(machine.results("runs/batch").len() as u64, books.total.ok);
+}
+
+#[test]
+fn a_second_process_does_not_touch_the_pipe_that_the_first_has_kept() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    let run = ["run", "-", "--prompt", "{{ question }}", "--in-flight", "2"];
+    let live = machine.start_with_stdin(&run, &sums(40));
+    provider.until("the first is under way", |books| books.total.ok > 0);
+    let kept = machine.read("runs/stdin/input");
+    assert_eq!(kept, sums(40));
+    machine.cascadeck_with_stdin(&run, "{\"question\":\"Mine?\"}\n").with_status(2).says(&["is in use by process"]);
+    assert_eq!(machine.read("runs/stdin/input"), kept);
+    live.kill();
+    machine.cascadeck(&run).with_status(0);
+    assert_eq!(machine.results("runs/stdin").len(), 40);
+    for (file, mode) in [("runs/stdin/input", 0o600), ("runs/stdin", 0o700)] {
+        assert_eq!(machine.path(file).metadata().unwrap().permissions().mode() & 0o777, mode, "{file}");
+    }
 }

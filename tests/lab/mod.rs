@@ -105,6 +105,10 @@ impl Machine {
     }
 
     pub fn cascadeck_with_stdin(&self, args: &[&str], stdin: &str) -> Ended {
+        self.start_with_stdin(args, stdin).end()
+    }
+
+    pub fn start_with_stdin(&self, args: &[&str], stdin: &str) -> Live {
         let mut command = self.command(args);
         command.stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -112,7 +116,7 @@ impl Machine {
         // A program that refuses its arguments does not read.
         let _ = pipe.write_all(stdin.as_bytes());
         drop(pipe);
-        Live::of(child).end()
+        Live::of(child)
     }
 
     /// Starts a command and leaves it running.
