@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     Failure,
-    check::warn_of_bad_keys,
+    check::sort_out_keys,
     conduct::{conduct, say, wants_dashboard},
     options::{Conduct, FrontEnd, Keys},
 };
@@ -96,9 +96,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     let dashboard = wants_dashboard(args.front_end);
     let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
     let clock = Clock::real();
-    if !args.no_check {
-        warn_of_bad_keys(&config, &clock).await?;
-    }
+    let good_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
     let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
     engine::complete_captions(&dir, &opened, existing).await?;
@@ -115,6 +113,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
         passing: true,
+        good_keys,
     };
     let running = engine::start(setup, &dir, store, opened, None)?;
     conduct(running, args.front_end, dashboard).await

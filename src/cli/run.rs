@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     Failure,
-    check::warn_of_bad_keys,
+    check::sort_out_keys,
     conduct::{conduct, say, wants_dashboard},
     feed,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
@@ -164,9 +164,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
     };
     let dashboard = wants_dashboard(args.front_end);
     let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
-    if !args.no_check {
-        warn_of_bad_keys(&config, &clock).await?;
-    }
+    let good_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     let mut opened = opened;
     if input.kind().is_pictures() {
         engine::complete_captions(&dir, &opened, args.asking.existing).await?;
@@ -194,6 +192,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
         passing: false,
+        good_keys,
     };
     let running = engine::start(setup, &dir, store, opened, rows)?;
     conduct(running, args.front_end, dashboard).await

@@ -31,7 +31,7 @@ use crate::{
     config::Config,
     domain::{
         Api, Command, ItemSpec, Level, Now, Outcome, RouteId, Snapshot, Wall, WhenLimited,
-        snapshot::{Pace, RunState, Spend, Totals},
+        snapshot::{Cause, Pace, RunState, Spend, Totals},
     },
     output::Existing,
     provider::{Client, Endpoint},
@@ -64,6 +64,8 @@ pub struct Setup {
     /// The flags are said for this start alone (`replay`): they overrule, but are not compared with the last
     /// start's nor remembered, and what they overrule holds again at the next.
     pub passing: bool,
+    /// Keys that their providers accepted a moment ago.
+    pub good_keys: Vec<GoodKey>,
     /// The daily ledger that this run shares with others; `None`: it goes by its own counts.
     pub ledger: Option<PathBuf>,
 }
@@ -72,6 +74,14 @@ impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Setup").field("run", &self.run).finish_non_exhaustive()
     }
+}
+
+/// A key whose provider has just listed its models.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GoodKey {
+    pub name: String,
+    /// Models of the configuration that are not on the list.
+    pub unlisted: Vec<String>,
 }
 
 /// Rows on their way in.
@@ -125,7 +135,7 @@ pub(super) fn prepare(
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<(Engine, Channels, Handle)> {
-    let Setup { run, config, clock, existing, unattended, seed, flags, passing, ledger } = setup;
+    let Setup { run, config, clock, existing, unattended, seed, flags, passing, good_keys, ledger } = setup;
     let now = clock.now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
     let (tell, days) = mpsc::channel(16);
@@ -142,6 +152,11 @@ pub(super) fn prepare(
             Err(error) => tracing::warn!("what the last process knew of cooldowns can't be read: {error}"),
         }
     }
+
+    let acquitted: Vec<(String, Cause)> = good_keys
+        .into_iter()
+        .filter_map(|key| scheduler.acquit(&key.name, &key.unlisted).map(|cause| (key.name, cause)))
+        .collect();
 
     let mut apis: SmallVec<[Api; 3]> = providers.iter().map(|provider| provider.api).collect();
     apis.sort_unstable();
@@ -233,6 +248,11 @@ pub(super) fn prepare(
         remembered: Instant::now(),
     };
     engine.greet(&opened, &reclassed);
+    for (key, cause) in acquitted {
+        let words = format!("key {key} was off since {} ({}); its provider accepts it now", cause.since, cause.outcome);
+        engine.say(Level::Info, words);
+        engine.forgetful = true;
+    }
     let last = opened.states.get(FLAGS).filter(|_| !passing);
     engine.reinstate(opened.decisions, &overruled(&flags, last), passing);
     if let (false, Ok(json)) = (passing, serde_json::to_string(&flags)) {

@@ -67,6 +67,7 @@ fn prepared(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
         seed: 1,
         flags: BTreeMap::new(),
         passing: false,
+        good_keys: Vec::new(),
         ledger: None,
     };
     let (engine, channels, _) = prepare(setup, &dir, store, opened, None).unwrap();

@@ -62,6 +62,7 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
         seed: 7,
         flags: BTreeMap::new(),
         passing: false,
+        good_keys: Vec::new(),
         ledger: None,
     };
     let running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();

@@ -61,6 +61,35 @@ fn keys_are_read_afresh() {
 }
 
 #[test]
+fn a_key_that_its_provider_accepts_again_is_no_longer_off() {
+    let refuses = Provider::of(&SLOW.replace("secret = ", "state = \"invalid\", secret = "));
+    let machine = Machine::with(&refuses);
+    machine.write("batch.jsonl", sums(4));
+    let unchecked = [&RUN[..], &["--no-check"]].concat();
+    machine.cascadeck(&unchecked).with_status(4).says(&["key alice is off, invalid_key"]);
+    // The same secret, mended at the provider. Unless it is asked, nothing has changed.
+    let accepts = Provider::of(SLOW);
+    machine.write_keys(&accepts.keys_toml());
+    machine.cascadeck(&unchecked).with_status(4);
+    assert_eq!(accepts.books().total.requests, 0);
+    assert_eq!(machine.cascadeck(&RUN).with_status(0).json()["done"], 4);
+    let log = machine.read("runs/batch/cascadeck.log");
+    assert!(log.contains("key alice was off since") && log.contains("its provider accepts it now"), "{log}");
+}
+
+#[test]
+fn a_route_that_asked_the_operator_is_tried_anew_by_the_next_start() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    let refused = "{\"question\":\"[sim:400]\"}\n".repeat(5);
+    machine.write("batch.jsonl", refused + &sums(4));
+    let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "1", "--json"];
+    machine.cascadeck(&args).with_status(4).says(&["5 items refused alike and none accepted"]);
+    let summary = machine.cascadeck(&args).with_status(3).json();
+    assert_eq!((&summary["done"], &summary["failed"]), (&4.into(), &5.into()));
+}
+
+#[test]
 fn new_rows_are_added_and_answered() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
