@@ -120,8 +120,8 @@ impl Engine {
                 Ok(format!("at most {in_flight} in flight"))
             }
             Command::SetBudget { max_usd: Some(max_usd) } => {
-                if let Some(model) = self.scheduler.unpriced_model() {
-                    return Err(format!("model {model} has no price: a budget can't cover it"));
+                if let Some((model, why)) = self.models.iter().find_map(|model| Some((model, model.uncapped()?))) {
+                    return Err(format!("a budget is a hard cap, but model {} {why}", model.name));
                 }
                 self.scheduler.set_budget(Some(*max_usd));
                 Ok(format!("budget {max_usd}"))

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::Clock,
     config,
-    domain::{Command, ItemSpec, Outcome, ReplayFilter, Request, Seq},
+    domain::{Command, ItemSpec, Money, Outcome, ReplayFilter, Request, Seq},
     output::Existing,
     scheduler::Refusal,
     store::{OnChanged, Pins, RunDir, Store, Writer},
@@ -50,7 +50,11 @@ fn item(number: u64) -> ItemSpec {
 
 /// A run of so many items, all waiting, before the engine's first turn.
 fn prepared(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
-    fs::write(home.path().join("keys.toml"), KEYS).unwrap();
+    prepared_with(home, items, KEYS)
+}
+
+fn prepared_with(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels) {
+    fs::write(home.path().join("keys.toml"), keys).unwrap();
     let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
     let dir = RunDir::new(home.path().join("run"));
     let (mut store, mut opened) = Store::open(&dir, &Pins::default()).unwrap();
@@ -103,5 +107,24 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         engine.acknowledged(ack);
         assert_eq!(answer.await.unwrap().unwrap(), "1 failed items wait again");
         assert_eq!((engine.totals.failed, engine.totals.total), (0, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_budget_is_refused_where_the_worst_case_has_no_bound() {
+    let priced = "provider = 'nobody'\nusd_per_mtok = { input = 1.0, output = 2.0 }";
+    for (model, why) in [
+        ("provider = 'nobody'".to_owned(), Some("has no price")),
+        (priced.to_owned(), Some("has no max_output")),
+        (format!("{priced}\nmax_output = 100"), None),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let keys = KEYS.replacen("name = 'm'\nprovider = 'nobody'", &format!("name = 'm'\n{model}"), 1);
+        let (mut engine, _channels) = prepared_with(&home, 1, &keys);
+        let obeyed = engine.obey(&Command::SetBudget { max_usd: Some(Money(1)) });
+        match why {
+            Some(why) => assert!(obeyed.unwrap_err().contains(why), "{model}"),
+            None => assert!(obeyed.is_ok(), "{model}"),
+        }
     }
 }
