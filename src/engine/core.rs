@@ -21,7 +21,7 @@ use super::{
     landing::Account,
     sharing::{Sharing, Told},
     start::{Ending, Rows},
-    stats::{Tally, Throughput},
+    stats::{Tally, Throughput, Worked},
 };
 use crate::{
     clock::Clock,
@@ -100,6 +100,7 @@ pub(super) struct Channels {
 pub(super) struct Engine {
     pub clock: Clock,
     pub began: Now,
+    pub worked: Worked,
     pub run: String,
     pub providers: Vec<Provider>,
     pub models: Vec<Model>,
@@ -198,6 +199,9 @@ impl Engine {
         self.conclude(now);
         self.remember(now, false);
         self.owed.news().into_iter().for_each(|op| self.journal.record(op));
+        if self.journal.has_news() {
+            self.journal.record(Op::Worked(self.worked.span(now.mono)));
+        }
         self.journal.flush();
         self.look_ahead(now);
         self.publish_if_due(now);
@@ -459,6 +463,7 @@ impl Engine {
     pub(super) fn wake_up(&mut self) {
         if matches!(self.phase, Phase::Resting { .. }) {
             self.phase = Phase::Going;
+            self.worked.go_on(self.clock.now().mono);
             self.journal.record(Op::RunState(RunState::Running));
         }
     }
@@ -493,6 +498,7 @@ impl Engine {
             Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
         }
         self.forgetful = true;
+        self.worked.rest(now.mono);
         self.remember(now, true);
         self.journal.record(Op::RunState(ending.state()));
         self.dirty = true;

@@ -47,6 +47,11 @@ impl<Then> Journal<Then> {
         self.gathering.push(op);
     }
 
+    /// Something was recorded since the last group was handed over.
+    pub const fn has_news(&self) -> bool {
+        !self.gathering.is_empty()
+    }
+
     /// To be done when everything recorded so far is on disk.
     pub fn then(&mut self, then: Then) {
         self.then.push(then);

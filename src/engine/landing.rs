@@ -237,9 +237,9 @@ impl Engine {
                 tally.count(outcome, counted.usage, counted.cost, latency);
             }
             let (ok, failed) = &mut self.route_counts[counted.route.index()];
-            if matches!(outcome, Outcome::Ok | Outcome::Truncated) {
+            if outcome.is_answered() {
                 *ok += 1;
-            } else {
+            } else if !outcome.is_nobodys() {
                 *failed += 1;
                 self.key_tallies[key].last_error = Some(format!("{outcome}: {}", counted.words));
             }

@@ -24,13 +24,13 @@ use super::{
     intake::Intake,
     journal::Journal,
     sharing::Sharing,
-    stats::{Tally, Throughput},
+    stats::{Tally, Throughput, Worked},
 };
 use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, ItemSpec, Level, Now, Outcome, RouteId, Snapshot, Wall, WhenLimited,
+        Api, Command, ItemSpec, Level, Now, RouteId, Snapshot, Wall, WhenLimited,
         snapshot::{Cause, Pace, RunState, Spend, Totals},
     },
     output::Existing,
@@ -204,6 +204,7 @@ pub(super) fn prepare(
     let mut engine = Engine {
         clock,
         began: now,
+        worked: Worked::resumed(opened.worked, now.mono),
         run,
         model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
         providers,
@@ -367,13 +368,12 @@ fn recount(
     store.attempts_since(Wall(i64::MIN), |past| {
         let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
         let (key, model) = scheduler.route_parts(route);
-        if past.outcome != Outcome::Lost {
-            let latency = Duration::from_millis(past.latency_ms);
-            keys[key].count(past.outcome, past.usage, past.cost, latency);
-            models[model].count(past.outcome, past.usage, past.cost, latency);
-            let (ok, failed) = &mut routes[route.index()];
-            if matches!(past.outcome, Outcome::Ok | Outcome::Truncated) { *ok += 1 } else { *failed += 1 }
-        }
+        let latency = Duration::from_millis(past.latency_ms);
+        keys[key].count(past.outcome, past.usage, past.cost, latency);
+        models[model].count(past.outcome, past.usage, past.cost, latency);
+        let (ok, failed) = &mut routes[route.index()];
+        *ok += u64::from(past.outcome.is_answered());
+        *failed += u64::from(!past.outcome.is_answered() && !past.outcome.is_nobodys());
         let at = past.settled_at.unwrap_or(past.sent_at);
         scheduler.recall_money(now, route, at, past.cost + past.at_risk);
         if now.wall.since(at) < DAY {

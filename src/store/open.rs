@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     sync::Arc,
+    time::Duration,
 };
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -16,6 +17,7 @@ use super::{
     op::{Decision, RouteName},
     pins::Pins,
     projection::{Projection, Repair},
+    report,
     rules,
     run_dir::{self, RunDir, RunLock},
     schema,
@@ -62,6 +64,8 @@ pub struct Opened {
     pub spend: Spend,
     /// When the first request of the run was sent.
     pub began: Option<Wall>,
+    /// How long earlier processes have worked on it.
+    pub worked: Duration,
     pub next_attempt: AttemptId,
     pub next_event: u64,
     /// Calls that were in flight when the last process died: they may have been billed, and their items wait again.
@@ -144,6 +148,7 @@ impl Store {
             totals: store.tallies.totals(conn)?,
             spend: store.tallies.spend(conn)?,
             began: store.tallies.first_sent,
+            worked: report::worked(conn)?,
             next_attempt: AttemptId(store.tallies.last_attempt + 1),
             next_event: store.tallies.last_event + 1,
             lost,

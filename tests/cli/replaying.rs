@@ -96,7 +96,7 @@ fn nothing_is_queued_again_where_no_key_is_good() {
 
 #[test]
 fn the_flags_of_a_replay_are_for_the_replay() {
-    let (machine, _) = all_failed();
+    let (machine, _provider) = all_failed();
     let flags = |machine: &Machine| -> String {
         let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
         record.query_row("SELECT json FROM states WHERE name = 'flags'", [], |row| row.get(0)).unwrap()

@@ -176,3 +176,41 @@ fn a_second_process_does_not_touch_the_pipe_that_the_first_has_kept() {
         assert_eq!(machine.path(file).metadata().unwrap().permissions().mode() & 0o777, mode, "{file}");
     }
 }
+
+/// What a run says of itself when it ends, and what another process reads of it then, are one and the same.
+#[test]
+fn a_run_and_its_status_agree_also_after_a_kill_and_an_unreachable_provider() {
+    let provider = Provider::of(&SLOW.replace("name = \"slow\"", "name = \"slow\"\nfaults = { server_error = 0.1 }"));
+    let machine = Machine::with(&provider);
+    machine.write_keys(&(provider.keys_toml() + "[policy]\nretry_delays = [\"20ms\"]\n"));
+    machine.write("batch.jsonl", sums(60));
+    let live = machine.start(&RUN);
+    provider.until("some answers, some in flight", |books| books.total.ok >= 10 && books.total.in_flight > 0);
+    live.kill();
+    let worked = machine.status("runs/batch")["elapsed_s"].as_f64().unwrap();
+    assert!(worked > 0.0);
+    // Nobody there for a moment: these attempts are no key's failures.
+    machine.write_keys("[[provider]]\nname = \"g\"\napi = \"gemini\"\nbase_url = \"http://127.0.0.1:9\"\n\
+        [[model]]\nname = \"m\"\nprovider = \"g\"\n[[key]]\nname = \"alice\"\nprovider = \"g\"\nsecret = \"AIza-alice\"\n");
+    let before = machine.status("runs/batch");
+    let mut live = machine.start(&[&RUN[..], &["--no-check"]].concat());
+    live.line_with("client_trouble");
+    live.signal(Signal::SIGINT);
+    live.end().with_status(130);
+    assert_eq!(machine.status("runs/batch")["keys"][0]["failed"], before["keys"][0]["failed"]);
+
+    machine.write_keys(&(provider.keys_toml() + "[policy]\nretry_delays = [\"20ms\"]\n"));
+    let mut said = machine.cascadeck(&RUN).with_status(0).json();
+    let mut read = machine.status("runs/batch");
+    assert!(said["elapsed_s"].as_f64().unwrap() > worked, "the time before the kill counts");
+    for summary in [&mut said, &mut read] {
+        // One is reckoned from a histogram, the other from every attempt.
+        for model in summary["models"].as_array_mut().unwrap() {
+            let figures = model.as_object_mut().unwrap();
+            figures.retain(|name, _| !matches!(name.as_str(), "p50_ms" | "p95_ms" | "mean_ms"));
+        }
+        let elapsed = summary["elapsed_s"].as_f64().unwrap();
+        summary["elapsed_s"] = ((elapsed * 1e6).round() / 1e6).into();
+    }
+    assert_eq!(said, read);
+}

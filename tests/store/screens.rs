@@ -182,11 +182,8 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
     let (home, mut engine) = Home::with_items(5);
     engine.commit((1..=4).map(|seq| intent(seq, seq, [0, 0, 1, 2][seq as usize - 1])).collect());
     engine.commit(vec![answered(1, 1), answered(2, 2), refused(3, Outcome::QuotaExhaustedDay)]);
-    engine.commit(vec![Op::Keys(vec![report::KeyStanding {
-        name: "bob".into(),
-        state: "cooling".into(),
-        health: 80,
-    }])]);
+    let standing = report::KeyStanding { name: "bob".into(), state: "cooling".into(), health: 80 };
+    engine.commit(vec![Op::Keys(vec![standing]), Op::Worked(Duration::from_millis(2_500))]);
 
     let summary = report::summary(home.dir.path()).unwrap();
     assert_eq!((summary.run.as_str(), summary.state.as_str()), ("batch", "running"));
