@@ -115,10 +115,7 @@ impl Outcome {
     /// Says nothing of a key or a model: it never left this machine, or nobody saw what came of it. Counted neither
     /// as a success nor as a failure of theirs.
     pub const fn is_nobodys(self) -> bool {
-        matches!(
-            self,
-            Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::Lost
-        )
+        matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::Lost)
     }
 
     /// A refusal for quota: never the item's fault.

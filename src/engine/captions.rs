@@ -1,7 +1,11 @@
 //! Captions follow the record: an answer is committed first, then written beside its picture. What a crash left
 //! unwritten is written at the next start, from the committed text, so that file and record never disagree.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 
@@ -108,8 +112,9 @@ pub async fn complete_captions(dir: &RunDir, opened: &Opened, existing: Existing
     let loader = Loader::start(dir)?;
     for batch in answers.chunks(BATCH) {
         let loaded = loader.load(batch.iter().map(|(seq, _)| *seq).collect()).await?;
-        for (item, (_, text)) in loaded.into_iter().zip(batch) {
-            if let Some(target) = item.spec.caption {
+        let texts: HashMap<Seq, &String> = batch.iter().map(|(seq, text)| (*seq, text)).collect();
+        for item in loaded.items {
+            if let (Some(target), Some(text)) = (item.spec.caption, texts.get(&item.seq)) {
                 write_caption(&target, text, existing)
                     .map_err(|error| anyhow::anyhow!("the caption {} can't be written: {error}", target.display()))?;
             }

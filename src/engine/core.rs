@@ -33,7 +33,7 @@ use crate::{
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{Dispatch, Holdup, Scheduler, Step},
-    store::{Ack, Answer, Intent, Loaded, Loader, Op},
+    store::{Ack, Answer, Batch, Intent, Loader, Op},
 };
 
 /// Longest sleep: machines suspend and clocks jump, so nothing is trusted for longer.
@@ -70,7 +70,8 @@ pub(super) enum Phase {
     Going,
     /// Nothing new goes out; ends when the last flight lands, or at the deadline.
     Draining {
-        why: String,
+        /// What it comes to, unless nothing is left to do by then.
+        ending: Ending,
         deadline: Instant,
     },
     /// Nothing is left that could go out, and an operator is there who may yet replay, or bring a key back.
@@ -85,7 +86,7 @@ pub(super) enum Phase {
 }
 
 /// Answers of a load, on their way back to the engine.
-pub(super) type LoadedBatch = (usize, Result<Vec<Loaded>, Vec<Seq>>);
+pub(super) type LoadedBatch = (usize, Result<Batch, Vec<Seq>>);
 
 pub(super) struct Channels {
     pub orders: mpsc::Receiver<Order>,
@@ -178,7 +179,9 @@ impl Engine {
                 Some(written) = self.captions.join_next(), if !self.captions.is_empty() => {
                     self.dirty = true;
                     // Where its task was ended it is still owed.
-                    written.into_iter().for_each(|item| self.owed.written(item));
+                    if let Ok(item) = written {
+                        self.owed.written(item);
+                    }
                 }
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
@@ -198,7 +201,9 @@ impl Engine {
         self.load();
         self.conclude(now);
         self.remember(now, false);
-        self.owed.news().into_iter().for_each(|op| self.journal.record(op));
+        if let Some(owed) = self.owed.news() {
+            self.journal.record(owed);
+        }
         if self.journal.has_news() {
             self.journal.record(Op::Worked(self.worked.span(now.mono)));
         }
@@ -333,12 +338,14 @@ impl Engine {
     fn load(&mut self) {
         while let Some((class, batch)) = self.intake.wanted(&self.scheduler) {
             self.intake.count_backlog(&mut self.scheduler);
-            let (loader, back) = (self.loader.clone(), self.loaded.clone());
+            let (loader, back, complaints) = (self.loader.clone(), self.loaded.clone(), self.complaints.clone());
             tokio::spawn(async move {
                 let loaded = match loader.load(batch.clone()).await {
                     Ok(items) => Ok(items),
                     Err(error) => {
-                        tracing::error!("waiting items can't be read from the run's database: {error}");
+                        // The engine being gone means that nobody is there to help.
+                        let words = format!("waiting items can't be read from the run's database: {error}");
+                        let _ = complaints.send(words).await;
                         tokio::time::sleep(Duration::from_secs(1)).await;
                         Err(batch)
                     }
@@ -349,10 +356,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn take_loaded(&mut self, class: usize, batch: Result<Vec<Loaded>, Vec<Seq>>) {
+    pub(super) fn take_loaded(&mut self, class: usize, batch: Result<Batch, Vec<Seq>>) {
         let now = self.clock.now();
         match batch {
-            Ok(items) => {
+            Ok(Batch { items, unreadable }) => {
+                for item in unreadable {
+                    self.give_up(now, item);
+                }
                 for item in &items {
                     if let Some(started) = item.started_at {
                         self.first_sent.insert(item.seq, started);
@@ -377,10 +387,13 @@ impl Engine {
             Some(Rows::Broken(why)) => {
                 self.intake.reading = false;
                 self.say(Level::Alarm, format!("the input can't be read on: {why}"));
-                self.end(Ending::Broken { why });
+                self.wind_down(Ending::Broken { why });
             }
             // Its end is announced: a reader that just goes away has failed.
-            None => self.end(Ending::Broken { why: "the input could not be read to its end".to_owned() }),
+            None => {
+                self.intake.reading = false;
+                self.wind_down(Ending::Broken { why: "the input could not be read to its end".to_owned() });
+            }
         }
         self.dirty = true;
     }
@@ -408,15 +421,17 @@ impl Engine {
         }
         match &self.phase {
             Phase::Ending { .. } | Phase::Resting { .. } => {}
-            Phase::Draining { why, deadline } => {
-                let (why, late) = (why.clone(), Instant::now() >= *deadline);
-                if at_rest && self.scheduler.live() == 0 && !self.intake.reading && !self.ingesting {
+            Phase::Draining { ending, deadline } => {
+                let (ending, late) = (ending.clone(), Instant::now() >= *deadline);
+                let broken = matches!(ending, Ending::Broken { .. });
+                let nothing_left = self.scheduler.live() == 0 && !self.intake.reading && !self.ingesting;
+                if at_rest && nothing_left && !broken {
                     self.end(Ending::Finished);
                 } else if at_rest {
-                    self.end(Ending::Stopped { why });
+                    self.end(ending);
                 } else if late {
                     self.abandon_flights(now);
-                    self.end(Ending::Stopped { why: format!("{why}; the last requests did not answer in time") });
+                    self.end(ending.but("the last requests did not answer in time"));
                 }
             }
             Phase::Going if !at_rest || self.paused || !self.intake_is_settled() => {}
@@ -594,6 +609,14 @@ impl Engine {
 }
 
 impl Ending {
+    fn but(self, more: &str) -> Self {
+        match self {
+            Self::Finished => Self::Finished,
+            Self::Stopped { why } => Self::Stopped { why: format!("{why}; {more}") },
+            Self::Broken { why } => Self::Broken { why: format!("{why}; {more}") },
+        }
+    }
+
     pub(super) fn state(&self) -> RunState {
         match self {
             Self::Finished => RunState::Finished,

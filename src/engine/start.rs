@@ -31,12 +31,13 @@ use crate::{
     config::Config,
     domain::{
         Api, Command, ItemSpec, Level, Now, RouteId, Snapshot, Wall, WhenLimited,
+        plain_text::neutralise,
         snapshot::{Cause, Pace, RunState, Spend, Totals},
     },
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{PastAttempt, Scheduler},
-    store::{Decision, Loader, Op, Opened, Reclassed, RouteName, RunDir, Store, spawn_reader},
+    store::{Decision, Loader, LostCall, Op, Opened, Reclassed, RouteName, RunDir, Store, spawn_reader},
 };
 
 /// The name under which the scheduler's memory is kept in the run.
@@ -299,6 +300,14 @@ impl Engine {
                 opened.lost.len()
             );
             self.say(Level::Warn, words);
+            for call in &opened.lost {
+                let LostCall { attempt, id, route, sent_at, at_risk, .. } = call;
+                let words = format!(
+                    "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, {at_risk} at most",
+                    attempt.0, route.model, route.key
+                );
+                tracing::warn!("{}", neutralise(&words));
+            }
         }
     }
 

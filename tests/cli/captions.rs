@@ -198,5 +198,9 @@ fn a_replayed_picture_is_captioned_as_the_run_was_begun() {
     let bright = Provider::of(EYES);
     machine.write_keys(&bright.keys_toml());
     machine.cascadeck(&["replay", "runs/album", "--failed", "--yes"]).with_status(0);
-    assert!(machine.read("album/wide.txt").starts_with("Mine.\nA picture of 40x30"), "{}", machine.read("album/wide.txt"));
+    assert!(
+        machine.read("album/wide.txt").starts_with("Mine.\nA picture of 40x30"),
+        "{}",
+        machine.read("album/wide.txt")
+    );
 }

@@ -214,3 +214,38 @@ fn a_run_and_its_status_agree_also_after_a_kill_and_an_unreachable_provider() {
     }
     assert_eq!(said, read);
 }
+
+#[test]
+fn an_item_whose_record_is_damaged_fails_alone_and_says_so() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(40));
+    let live = machine.start(&RUN);
+    provider.until("the first is under way", |books| books.total.ok > 0);
+    live.kill();
+    let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+    let damage = "UPDATE payload SET body = substr(body, 1, 20)
+                  WHERE seq = (SELECT max(seq) FROM progress WHERE state = 0)";
+    assert_eq!(record.execute(damage, []).unwrap(), 1);
+    drop(record);
+    let ended = machine.cascadeck(&RUN).with_status(3);
+    ended.says(&["#q40 failed", "unreadable_input"]);
+    assert_eq!((&ended.json()["done"], &ended.json()["failed"]), (&39.into(), &1.into()));
+    let error = machine.result("runs/batch", "q40").error.unwrap();
+    assert!(error.message.contains("can't be read back"), "{}", error.message);
+}
+
+#[test]
+fn calls_that_a_kill_left_unanswered_are_named_in_the_log() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n");
+    let live = machine.start(&RUN);
+    provider.until("it is in flight", |books| books.total.requests == 1);
+    live.kill();
+    let mut live = machine.start(&RUN);
+    live.line_with("1 requests were in flight when the last process ended");
+    live.kill();
+    let log = machine.read("runs/batch/cascadeck.log");
+    assert!(log.contains("may have been billed: item stuck, attempt 1, m@alice"), "{log}");
+}
