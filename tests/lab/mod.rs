@@ -137,16 +137,6 @@ impl Machine {
         whole.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
-    /// Waits for something that shows on the disk.
-    #[track_caller]
-    pub fn until(&self, what: &str, happened: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !happened() {
-            assert!(Instant::now() < deadline, "it never came to this: {what}");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
     pub fn result(&self, run: &str, id: &str) -> ResultLine {
         let mut lines = self.results(run);
         let place = lines.iter().position(|line| line.id == id).unwrap_or_else(|| panic!("no result for {id}"));
@@ -175,6 +165,16 @@ impl Machine {
             }
         }
         found
+    }
+}
+
+/// Waits for something that shows on the disk.
+#[track_caller]
+pub fn until(what: &str, happened: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
