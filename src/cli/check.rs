@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::Outcome,
+    engine::GoodKey,
     provider::{Client, Endpoint},
 };
 
@@ -111,8 +112,8 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
     Ok(findings)
 }
 
-/// Before a run: bad keys are named, and where every key is bad there is no point in starting.
-pub(super) async fn warn_of_bad_keys(config: &Config, clock: &Clock) -> Result<(), Failure> {
+/// Before a run: bad keys are named, good ones are given back; where every key is bad there is no point in starting.
+pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<GoodKey>, Failure> {
     let findings = examine(config, clock).await?;
     let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(_))).collect();
     for (name, finding) in &bad {
@@ -124,5 +125,9 @@ pub(super) async fn warn_of_bad_keys(config: &Config, clock: &Clock) -> Result<(
             config.origin
         )));
     }
-    Ok(())
+    let good = |(name, finding)| match finding {
+        Finding::Good { missing, .. } => Some(GoodKey { name, unlisted: missing }),
+        Finding::Bad(_) | Finding::Unknown(_) => None,
+    };
+    Ok(findings.into_iter().filter_map(good).collect())
 }

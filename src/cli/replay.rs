@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     Failure,
-    check::warn_of_bad_keys,
+    check::sort_out_keys,
     conduct::{conduct, say, wants_dashboard},
     options::{Conduct, FrontEnd, Keys},
 };
@@ -84,25 +84,36 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     args.conduct.apply(&mut config)?;
     let pins = Store::pins_of(&dir)?;
     let (mut store, mut opened) = Store::open(&dir, &pins)?;
-    let queued = store.requeue(&filter)?;
-    opened.totals = store.totals()?;
-    say(&format!("{} items wait again", queued.len()));
+    if !opened.ingested.complete {
+        return Err(Failure::usage(format!(
+            "the input of {} was not read to its end ({} rows so far): the same `cascadeck run {}` command as before \
+             reads on and finishes it; replay what failed then",
+            args.run_dir.display(),
+            opened.ingested.rows,
+            pins.input,
+        )));
+    }
     let dashboard = wants_dashboard(args.front_end);
     let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
     let clock = Clock::real();
-    if !args.no_check {
-        warn_of_bad_keys(&config, &clock).await?;
-    }
+    let good_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
+    // Only now: where no key is good, the record stays as it was.
+    let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
+    engine::complete_captions(&dir, &opened, existing).await?;
+    let queued = store.requeue(&filter)?;
+    opened.totals = store.totals()?;
+    say(&format!("{} items wait again", queued.len()));
     let setup = Setup {
         run: dir.name(),
         config,
         clock,
-        // The caption of a failed item was never written; what stands there is somebody's.
-        existing: Existing::Skip,
+        existing,
         unattended: !dashboard,
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
+        passing: true,
+        good_keys,
     };
     let running = engine::start(setup, &dir, store, opened, None)?;
     conduct(running, args.front_end, dashboard).await

@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     Failure,
-    check::warn_of_bad_keys,
+    check::sort_out_keys,
     conduct::{conduct, say, wants_dashboard},
     feed,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
@@ -134,6 +134,7 @@ impl Asking {
                     self.captions.as_ref().map_or("beside the pictures".to_owned(), |dir| dir.display().to_string());
                 format!("{dir}, existing: {:?}, full names: {}", self.existing, self.full_caption_names)
             }),
+            existing: input.kind().is_pictures().then(|| self.existing.name()),
         }
     }
 }
@@ -148,22 +149,25 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
 pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result<u8, Failure> {
     let options = args.asking.options(&config)?;
     let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.input)));
+    let dir = RunDir::new(&path);
+    // A stream is kept in the run's directory, which has to be ours before anything is written there.
+    let lock = if Input::is_stream(&args.input) { Some(dir.own()?) } else { None };
     let input = Input::open(&args.input, options.clone(), &path.join("input"))?;
     let checked = input.validate()?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     say(&format!("{}: {} {}{skipped}; run directory {}", args.input, checked.rows, input.kind(), path.display()));
 
-    let dir = RunDir::new(&path);
     let pins = args.asking.pins(&input, &args.input, &options, &checked.fingerprint);
-    let (mut store, opened) = Store::open(&dir, &pins)?;
+    let (mut store, opened) = match lock {
+        Some(lock) => Store::open_owned(&dir, lock, &pins)?,
+        None => Store::open(&dir, &pins)?,
+    };
     let dashboard = wants_dashboard(args.front_end);
     let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
-    if !args.no_check {
-        warn_of_bad_keys(&config, &clock).await?;
-    }
+    let good_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     let mut opened = opened;
-    if !opened.fresh && input.kind().is_pictures() {
-        engine::complete_captions(&dir, args.asking.existing).await?;
+    if input.kind().is_pictures() {
+        engine::complete_captions(&dir, &opened, args.asking.existing).await?;
     }
     let rows = if opened.input_changed {
         let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed)?;
@@ -187,6 +191,8 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
+        passing: false,
+        good_keys,
     };
     let running = engine::start(setup, &dir, store, opened, rows)?;
     conduct(running, args.front_end, dashboard).await

@@ -79,7 +79,7 @@ impl Config {
     /// The models for which a hard money cap can't be kept, and why: no price, or no bound on the answer. A cap
     /// from the command line must be refused while there are any; one in the file already is.
     pub fn uncapped_models(&self) -> Vec<(&str, &'static str)> {
-        self.models.iter().filter_map(|model| Some((model.name.as_str(), policy::uncapped(model)?))).collect()
+        self.models.iter().filter_map(|model| Some((model.name.as_str(), model.uncapped()?))).collect()
     }
 }
 

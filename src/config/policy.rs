@@ -134,21 +134,10 @@ pub(super) fn hold_to_cap<'m>(
     models: impl Iterator<Item = &'m Placed>,
 ) {
     for placed in models {
-        if let Some(why) = uncapped(&placed.model) {
+        if let Some(why) = placed.model.uncapped() {
             let line = table.sheet.line(placed.at);
             let message = format!("{name} is a hard cap, but model {} (line {line}) {why}", placed.model.name);
             table.sheet.fault(cap.at, message);
         }
-    }
-}
-
-/// Why the worst case of a request to this model has no upper bound, if it has none.
-pub(super) fn uncapped(model: &crate::domain::Model) -> Option<&'static str> {
-    match model.price {
-        None => Some("has no price: give it usd_per_mtok"),
-        Some(price) if price.output > 0 && model.max_output.is_none() => {
-            Some("has no max_output, so its dearest answer is unknown")
-        }
-        Some(_) => None,
     }
 }

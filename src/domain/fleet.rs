@@ -54,6 +54,19 @@ pub struct Model {
     pub price: Option<Price>,
 }
 
+impl Model {
+    /// Why the worst case of a request to this model has no upper bound in money, if it has none.
+    pub const fn uncapped(&self) -> Option<&'static str> {
+        match self.price {
+            None => Some("has no price: give it usd_per_mtok"),
+            Some(price) if price.output > 0 && self.max_output.is_none() => {
+                Some("has no max_output, so its dearest answer is unknown")
+            }
+            Some(_) => None,
+        }
+    }
+}
+
 /// Limits of one quota pool. `None` is unlimited or unknown.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Limits {

@@ -107,6 +107,17 @@ impl Outcome {
         Self::ALL.into_iter().find(|outcome| outcome.name() == name)
     }
 
+    /// There was an answer.
+    pub const fn is_answered(self) -> bool {
+        matches!(self, Self::Ok | Self::Truncated)
+    }
+
+    /// Says nothing of a key or a model: it never left this machine, or nobody saw what came of it. Counted neither
+    /// as a success nor as a failure of theirs.
+    pub const fn is_nobodys(self) -> bool {
+        matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::Lost)
+    }
+
     /// A refusal for quota: never the item's fault.
     pub const fn is_limit(self) -> bool {
         matches!(

@@ -1,14 +1,18 @@
 //! Captions follow the record: an answer is committed first, then written beside its picture. What a crash left
 //! unwritten is written at the next start, from the committed text, so that file and record never disagree.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 
 use crate::{
     domain::{FinalState, Seq},
     output::{Existing, write_caption},
-    store::{Loader, RunDir, StoreError, report},
+    store::{Loader, Op, Opened, RunDir, StoreError, report},
 };
 
 /// A caption that can't be written is tried again after this.
@@ -17,20 +21,63 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Answers looked at in one go when a run is resumed.
 const BATCH: usize = 256;
 
+/// The name under which the run keeps what [`Owed`] holds.
+const OWED: &str = "captions_owed";
+
+/// Items with a recorded answer that may not have reached its file yet. Kept in the record, in the group of the
+/// answer itself: what a killed process leaves is exactly what its successor has to write, and no caption that
+/// somebody may have edited since.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    items: BTreeSet<Seq>,
+    changed: bool,
+}
+
+impl Owed {
+    /// Those of the last process have been written by [`complete_captions`].
+    pub fn resumed(opened: &Opened) -> Self {
+        Self { items: BTreeSet::new(), changed: opened.states.contains_key(OWED) }
+    }
+
+    pub fn owes(&mut self, item: Seq) {
+        self.items.insert(item);
+        self.changed = true;
+    }
+
+    pub fn written(&mut self, item: Seq) {
+        self.changed |= self.items.remove(&item);
+    }
+
+    /// What is to be recorded with the next group.
+    pub fn news(&mut self) -> Option<Op> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let items: Vec<String> = self.items.iter().map(|item| item.0.to_string()).collect();
+        Some(Op::State { name: OWED.to_owned(), json: format!("[{}]", items.join(",")) })
+    }
+}
+
 /// A committed answer on its way to its file.
 #[derive(Clone, Debug)]
 pub(super) struct Caption {
+    pub item: Seq,
     pub target: PathBuf,
     pub text: String,
 }
 
 impl Caption {
     /// Until it is written: a full disk is the operator's to mend, and the answer is paid for.
-    pub async fn save(self, existing: Existing, trouble: mpsc::Sender<String>) {
+    /// Gives its item back.
+    pub async fn save(self, existing: Existing, trouble: mpsc::Sender<String>) -> Seq {
         loop {
-            let Self { target, text } = self.clone();
+            let Self { item, target, text } = self.clone();
             let written = tokio::task::spawn_blocking(move || write_caption(&target, &text, existing)).await;
-            let Ok(Err(error)) = written else { return };
+            let error = match written {
+                Ok(Ok(())) => return item,
+                Ok(Err(error)) => error.to_string(),
+                Err(panicked) => panicked.to_string(),
+            };
             let complaint = format!("the caption {} can't be written: {error}", self.target.display());
             // The engine being gone means that the run is ending; the next start writes it.
             let _ = trouble.send(complaint).await;
@@ -39,13 +86,23 @@ impl Caption {
     }
 }
 
-/// Writes what an earlier process committed and may not have written. Harmless to repeat: the text is the same.
+/// Writes what an earlier process committed and may not have written, and leaves every other caption alone.
 ///
 /// # Errors
 /// Where the record can't be read, or a caption can't be written.
-pub async fn complete_captions(dir: &RunDir, existing: Existing) -> anyhow::Result<()> {
+pub async fn complete_captions(dir: &RunDir, opened: &Opened, existing: Existing) -> anyhow::Result<()> {
+    let owed: BTreeSet<u64> = match opened.states.get(OWED) {
+        Some(json) => serde_json::from_str(json)?,
+        None => BTreeSet::new(),
+    };
+    if owed.is_empty() {
+        return Ok(());
+    }
     let mut answers: Vec<(Seq, String)> = Vec::new();
     report::results_in_input_order(dir.path(), |line| -> Result<(), StoreError> {
+        if !owed.contains(&line.seq.0) {
+            return Ok(());
+        }
         let result = line.parse()?;
         if let (FinalState::Done, Some(text)) = (result.status, result.output) {
             answers.push((line.seq, text));
@@ -55,8 +112,9 @@ pub async fn complete_captions(dir: &RunDir, existing: Existing) -> anyhow::Resu
     let loader = Loader::start(dir)?;
     for batch in answers.chunks(BATCH) {
         let loaded = loader.load(batch.iter().map(|(seq, _)| *seq).collect()).await?;
-        for (item, (_, text)) in loaded.into_iter().zip(batch) {
-            if let Some(target) = item.spec.caption {
+        let texts: HashMap<Seq, &String> = batch.iter().map(|(seq, text)| (*seq, text)).collect();
+        for item in loaded.items {
+            if let (Some(target), Some(text)) = (item.spec.caption, texts.get(&item.seq)) {
                 write_caption(&target, text, existing)
                     .map_err(|error| anyhow::anyhow!("the caption {} can't be written: {error}", target.display()))?;
             }

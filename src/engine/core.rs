@@ -13,14 +13,15 @@ use tokio::{
 
 use super::{
     ahead::{Ahead, Foreseen},
+    captions::Owed,
     flight::{Errand, Landed},
     handle::Order,
     intake::Intake,
-    journal::Journal,
+    journal::{Journal, WRITER_GONE},
     landing::Account,
     sharing::{Sharing, Told},
     start::{Ending, Rows},
-    stats::{Tally, Throughput},
+    stats::{Tally, Throughput, Worked},
 };
 use crate::{
     clock::Clock,
@@ -32,7 +33,7 @@ use crate::{
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{Dispatch, Holdup, Scheduler, Step},
-    store::{Ack, Answer, Intent, Loaded, Loader, Op},
+    store::{Ack, Answer, Batch, Intent, Loader, Op},
 };
 
 /// Longest sleep: machines suspend and clocks jump, so nothing is trusted for longer.
@@ -69,7 +70,8 @@ pub(super) enum Phase {
     Going,
     /// Nothing new goes out; ends when the last flight lands, or at the deadline.
     Draining {
-        why: String,
+        /// What it comes to, unless nothing is left to do by then.
+        ending: Ending,
         deadline: Instant,
     },
     /// Nothing is left that could go out, and an operator is there who may yet replay, or bring a key back.
@@ -84,7 +86,7 @@ pub(super) enum Phase {
 }
 
 /// Answers of a load, on their way back to the engine.
-pub(super) type LoadedBatch = (usize, Result<Vec<Loaded>, Vec<Seq>>);
+pub(super) type LoadedBatch = (usize, Result<Batch, Vec<Seq>>);
 
 pub(super) struct Channels {
     pub orders: mpsc::Receiver<Order>,
@@ -99,6 +101,7 @@ pub(super) struct Channels {
 pub(super) struct Engine {
     pub clock: Clock,
     pub began: Now,
+    pub worked: Worked,
     pub run: String,
     pub providers: Vec<Provider>,
     pub models: Vec<Model>,
@@ -117,7 +120,8 @@ pub(super) struct Engine {
     pub complaints: mpsc::Sender<String>,
     pub tasks: JoinSet<Landed>,
     /// Committed answers on their way to their files.
-    pub captions: JoinSet<()>,
+    pub captions: JoinSet<Seq>,
+    pub owed: Owed,
     pub flights: HashMap<AttemptId, Flying>,
     /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
     pub settling: u64,
@@ -165,14 +169,20 @@ impl Engine {
             tokio::select! {
                 biased;
                 Some(order) = channels.orders.recv() => self.order(order),
-                Some(ack) = channels.acks.recv() => self.acknowledged(ack),
+                ack = channels.acks.recv(), if !self.journal.is_dead() => self.hear(ack),
                 Some(landed) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     self.join(landed);
                     while let Some(landed) = self.tasks.try_join_next() {
                         self.join(landed);
                     }
                 }
-                Some(_) = self.captions.join_next(), if !self.captions.is_empty() => self.dirty = true,
+                Some(written) = self.captions.join_next(), if !self.captions.is_empty() => {
+                    self.dirty = true;
+                    // Where its task was ended it is still owed.
+                    if let Ok(item) = written {
+                        self.owed.written(item);
+                    }
+                }
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
@@ -191,18 +201,29 @@ impl Engine {
         self.load();
         self.conclude(now);
         self.remember(now, false);
+        if let Some(owed) = self.owed.news() {
+            self.journal.record(owed);
+        }
+        if self.journal.has_news() {
+            self.journal.record(Op::Worked(self.worked.span(now.mono)));
+        }
         self.journal.flush();
         self.look_ahead(now);
         self.publish_if_due(now);
         match &self.phase {
-            Phase::Ending { since, ending } if self.journal.is_clean() || since.elapsed() > LAST_RECORD => {
-                Some(if self.journal.is_clean() {
-                    ending.clone()
-                } else {
-                    Ending::Broken { why: self.journal.stuck().unwrap_or("the record lags").to_owned() }
-                })
+            Phase::Ending { ending, .. } if self.journal.is_clean() => Some(ending.clone()),
+            Phase::Ending { since, .. } if self.journal.is_dead() || since.elapsed() > LAST_RECORD => {
+                Some(Ending::Broken { why: self.journal.stuck().unwrap_or("the record lags").to_owned() })
             }
             _ => None,
+        }
+    }
+
+    /// The writer's word on a group; none means that its thread has gone, and that nothing will be recorded again.
+    fn hear(&mut self, ack: Option<Ack>) {
+        match ack {
+            Some(ack) => self.acknowledged(ack),
+            None => self.journal.bereave(),
         }
     }
 
@@ -277,10 +298,20 @@ impl Engine {
         self.flights.insert(dispatch.attempt, Flying { dispatch, sent_at: now.wall, abort });
     }
 
-    fn acknowledged(&mut self, ack: Ack) {
+    pub(super) fn acknowledged(&mut self, ack: Ack) {
         self.dirty = true;
         let (answers, then) = self.journal.acknowledged(ack);
-        let mut requeued = 0;
+        let requeued: usize = answers.iter().map(Answer::requeued).sum();
+        // What ended in this group is counted before what the group queued again.
+        for then in then {
+            match then {
+                Then::Send(dispatch) => self.send(dispatch),
+                Then::Account(account) => self.account(*account),
+                // A front end that has gone needs no answer.
+                Then::Reply(reply, words) => drop(reply.send(Ok(words))),
+                Then::ReplyRequeued(reply) => drop(reply.send(Ok(format!("{requeued} failed items wait again")))),
+            }
+        }
         for answer in answers {
             match answer {
                 Answer::Ingested(ingested) => {
@@ -292,38 +323,29 @@ impl Engine {
                     for item in ingested.added {
                         self.intake.queue(&mut self.scheduler, item);
                     }
-                    self.intake.count_backlog(&mut self.scheduler);
                 }
                 Answer::Requeued(items) => {
-                    requeued = items.len();
                     self.totals.failed -= items.len() as u64;
                     for item in items {
                         self.intake.queue(&mut self.scheduler, item);
                     }
-                    self.intake.count_backlog(&mut self.scheduler);
                 }
             }
-        }
-        for then in then {
-            match then {
-                Then::Send(dispatch) => self.send(dispatch),
-                Then::Account(account) => self.account(*account),
-                // A front end that has gone needs no answer.
-                Then::Reply(reply, words) => drop(reply.send(Ok(words))),
-                Then::ReplyRequeued(reply) => drop(reply.send(Ok(format!("{requeued} failed items wait again")))),
-            }
+            self.intake.count_backlog(&mut self.scheduler);
         }
     }
 
     fn load(&mut self) {
         while let Some((class, batch)) = self.intake.wanted(&self.scheduler) {
             self.intake.count_backlog(&mut self.scheduler);
-            let (loader, back) = (self.loader.clone(), self.loaded.clone());
+            let (loader, back, complaints) = (self.loader.clone(), self.loaded.clone(), self.complaints.clone());
             tokio::spawn(async move {
                 let loaded = match loader.load(batch.clone()).await {
                     Ok(items) => Ok(items),
                     Err(error) => {
-                        tracing::error!("waiting items can't be read from the run's database: {error}");
+                        // The engine being gone means that nobody is there to help.
+                        let words = format!("waiting items can't be read from the run's database: {error}");
+                        let _ = complaints.send(words).await;
                         tokio::time::sleep(Duration::from_secs(1)).await;
                         Err(batch)
                     }
@@ -334,10 +356,13 @@ impl Engine {
         }
     }
 
-    fn take_loaded(&mut self, class: usize, batch: Result<Vec<Loaded>, Vec<Seq>>) {
+    pub(super) fn take_loaded(&mut self, class: usize, batch: Result<Batch, Vec<Seq>>) {
         let now = self.clock.now();
         match batch {
-            Ok(items) => {
+            Ok(Batch { items, unreadable }) => {
+                for item in unreadable {
+                    self.give_up(now, item);
+                }
                 for item in &items {
                     if let Some(started) = item.started_at {
                         self.first_sent.insert(item.seq, started);
@@ -362,10 +387,13 @@ impl Engine {
             Some(Rows::Broken(why)) => {
                 self.intake.reading = false;
                 self.say(Level::Alarm, format!("the input can't be read on: {why}"));
-                self.end(Ending::Broken { why });
+                self.wind_down(Ending::Broken { why });
             }
             // Its end is announced: a reader that just goes away has failed.
-            None => self.end(Ending::Broken { why: "the input could not be read to its end".to_owned() }),
+            None => {
+                self.intake.reading = false;
+                self.wind_down(Ending::Broken { why: "the input could not be read to its end".to_owned() });
+            }
         }
         self.dirty = true;
     }
@@ -389,19 +417,21 @@ impl Engine {
             && self.scheduler.in_flight() == 0
             && self.captions.is_empty();
         if self.journal.is_dead() {
-            self.end(Ending::Broken { why: "the writer of the run's database has ended".to_owned() });
+            self.end(Ending::Broken { why: WRITER_GONE.to_owned() });
         }
         match &self.phase {
             Phase::Ending { .. } | Phase::Resting { .. } => {}
-            Phase::Draining { why, deadline } => {
-                let (why, late) = (why.clone(), Instant::now() >= *deadline);
-                if at_rest && self.scheduler.live() == 0 && !self.intake.reading && !self.ingesting {
+            Phase::Draining { ending, deadline } => {
+                let (ending, late) = (ending.clone(), Instant::now() >= *deadline);
+                let broken = matches!(ending, Ending::Broken { .. });
+                let nothing_left = self.scheduler.live() == 0 && !self.intake.reading && !self.ingesting;
+                if at_rest && nothing_left && !broken {
                     self.end(Ending::Finished);
                 } else if at_rest {
-                    self.end(Ending::Stopped { why });
+                    self.end(ending);
                 } else if late {
                     self.abandon_flights(now);
-                    self.end(Ending::Stopped { why: format!("{why}; the last requests did not answer in time") });
+                    self.end(ending.but("the last requests did not answer in time"));
                 }
             }
             Phase::Going if !at_rest || self.paused || !self.intake_is_settled() => {}
@@ -448,6 +478,7 @@ impl Engine {
     pub(super) fn wake_up(&mut self) {
         if matches!(self.phase, Phase::Resting { .. }) {
             self.phase = Phase::Going;
+            self.worked.go_on(self.clock.now().mono);
             self.journal.record(Op::RunState(RunState::Running));
         }
     }
@@ -482,6 +513,7 @@ impl Engine {
             Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
         }
         self.forgetful = true;
+        self.worked.rest(now.mono);
         self.remember(now, true);
         self.journal.record(Op::RunState(ending.state()));
         self.dirty = true;
@@ -568,7 +600,8 @@ impl Engine {
         .await;
         drop(snapshots);
         match (closed, ending) {
-            (Ok(Ok(_)), ending) => ending,
+            // What broke first is what is told.
+            (Ok(Ok(_)), ending) | (_, ending @ Ending::Broken { .. }) => ending,
             (Ok(Err(error)), _) => Ending::Broken { why: format!("the run's database could not be closed: {error}") },
             (Err(_), _) => Ending::Broken { why: "the writer of the run's database panicked".to_owned() },
         }
@@ -576,6 +609,14 @@ impl Engine {
 }
 
 impl Ending {
+    fn but(self, more: &str) -> Self {
+        match self {
+            Self::Finished => Self::Finished,
+            Self::Stopped { why } => Self::Stopped { why: format!("{why}; {more}") },
+            Self::Broken { why } => Self::Broken { why: format!("{why}; {more}") },
+        }
+    }
+
     pub(super) fn state(&self) -> RunState {
         match self {
             Self::Finished => RunState::Finished,

@@ -23,6 +23,9 @@ pub(super) struct Journal<Then> {
     behind: bool,
 }
 
+/// Why a run ends whose record nobody writes any more.
+pub(super) const WRITER_GONE: &str = "the writer of the run's database has ended; the log has the details";
+
 /// How long a group that could not be committed rests before it is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -44,6 +47,11 @@ impl<Then> Journal<Then> {
         self.gathering.push(op);
     }
 
+    /// Something was recorded since the last group was handed over.
+    pub const fn has_news(&self) -> bool {
+        !self.gathering.is_empty()
+    }
+
     /// To be done when everything recorded so far is on disk.
     pub fn then(&mut self, then: Then) {
         self.then.push(then);
@@ -62,7 +70,8 @@ impl<Then> Journal<Then> {
         let ops = std::mem::take(&mut self.gathering);
         if let Err(unsubmitted) = self.writer.submit(number, ops) {
             self.dead = unsubmitted.closed;
-            self.give_back(unsubmitted.ops, "the writer of the run's database has ended".to_owned());
+            let why = if self.dead { WRITER_GONE } else { "the writer of the run's database lags behind" };
+            self.give_back(unsubmitted.ops, why.to_owned());
         }
     }
 
@@ -89,6 +98,12 @@ impl<Then> Journal<Then> {
                 (Vec::new(), Vec::new())
             }
         }
+    }
+
+    /// The writer's thread has gone, with whatever was handed to it.
+    pub fn bereave(&mut self) {
+        self.dead = true;
+        self.stuck = Some((WRITER_GONE.to_owned(), std::time::Instant::now()));
     }
 
     /// Why nothing can be recorded at present.

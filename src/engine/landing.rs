@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{
     domain::{
-        Action, Answer, AttemptId, EventKind, FinalState, ItemSpec, Money, Now, Outcome, ResultError, ResultLine,
-        RouteId, Seq, Usage, Verdict, Wall,
+        Action, Answer, AttemptId, EventKind, FinalState, Money, Now, Outcome, ResultError, ResultLine, RouteId, Seq,
+        Usage, Verdict, Wall,
     },
     scheduler::{Fate, Refusal, Settlement},
-    store::{LocalVerdict, Op, Settled},
+    store::{LocalVerdict, Op, Settled, Unreadable},
 };
 
 /// What is counted once an outcome is on disk.
@@ -82,9 +82,14 @@ impl Engine {
         let verdict_was_of_the_day = verdict.outcome == Outcome::QuotaExhaustedDay;
         let target = self.intake.spec(settlement.seq).and_then(|spec| spec.caption.clone());
         let caption = match (&settlement.fate, target, &verdict.answer) {
-            (Fate::Done { .. }, Some(target), Some(answer)) => Some(Caption { target, text: answer.text.clone() }),
+            (Fate::Done { .. }, Some(target), Some(answer)) => {
+                Some(Caption { item: settlement.seq, target, text: answer.text.clone() })
+            }
             _ => None,
         };
+        if let Some(caption) = &caption {
+            self.owed.owes(caption.item);
+        }
         let last = if let Some(ended) = ended {
             self.result_line(now, flying, &settlement, &verdict, ended, latency)
         } else {
@@ -200,15 +205,20 @@ impl Engine {
 
     /// An item that ends without being sent.
     pub(super) fn refuse(&mut self, now: Now, refusal: &Refusal) {
-        let Some(spec) = self.intake.forget(refusal.seq) else { return };
+        if let Some(spec) = self.intake.forget(refusal.seq) {
+            self.fail_here(now, &spec.id, &spec.hash, refusal);
+        }
+    }
+
+    fn fail_here(&mut self, now: Now, id: &str, hash: &str, refusal: &Refusal) {
         self.event(EventKind::ItemFailed {
             seq: refusal.seq.0,
-            item: spec.id.clone(),
+            item: id.to_owned(),
             route: None,
             outcome: refusal.outcome,
             words: refusal.words.clone(),
         });
-        let line = refused_line(&spec, refusal, now.wall, self.first_sent.remove(&refusal.seq));
+        let line = refused_line(id, hash, refusal, now.wall, self.first_sent.remove(&refusal.seq));
         self.journal.record(Op::Verdict(Box::new(LocalVerdict {
             seq: Seq(refusal.seq.0),
             outcome: refusal.outcome,
@@ -220,6 +230,13 @@ impl Engine {
             caption: None,
             ended: Some(Ended { state: FinalState::Failed, truncated: false }),
         })));
+    }
+
+    /// An item whose body in the record is damaged can't be sent, now or ever.
+    pub(super) fn give_up(&mut self, now: Now, item: Unreadable) {
+        let Unreadable { seq, id, attempts, why } = item;
+        let refusal = Refusal { seq, outcome: Outcome::UnreadableInput, words: why, attempts };
+        self.fail_here(now, &id, "", &refusal);
     }
 
     /// The outcome is on disk: now it counts.
@@ -235,9 +252,9 @@ impl Engine {
                 tally.count(outcome, counted.usage, counted.cost, latency);
             }
             let (ok, failed) = &mut self.route_counts[counted.route.index()];
-            if matches!(outcome, Outcome::Ok | Outcome::Truncated) {
+            if outcome.is_answered() {
                 *ok += 1;
-            } else {
+            } else if !outcome.is_nobodys() {
                 *failed += 1;
                 self.key_tallies[key].last_error = Some(format!("{outcome}: {}", counted.words));
             }
@@ -264,9 +281,9 @@ impl Engine {
     }
 }
 
-fn refused_line(spec: &ItemSpec, refusal: &Refusal, now: Wall, started: Option<Wall>) -> ResultLine {
+fn refused_line(id: &str, hash: &str, refusal: &Refusal, now: Wall, started: Option<Wall>) -> ResultLine {
     ResultLine {
-        id: spec.id.clone(),
+        id: id.to_owned(),
         status: FinalState::Failed,
         output: None,
         error: Some(ResultError { outcome: refusal.outcome, status: None, message: refusal.words.clone() }),
@@ -281,6 +298,6 @@ fn refused_line(spec: &ItemSpec, refusal: &Refusal, now: Wall, started: Option<W
         attempts: refusal.attempts,
         started_at: started.map(Wall::rfc3339),
         finished_at: now.rfc3339(),
-        request_hash: spec.hash.clone(),
+        request_hash: hash.to_owned(),
     }
 }

@@ -26,8 +26,10 @@ mod publish;
 mod sharing;
 mod start;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use captions::complete_captions;
 pub use handle::{Ask, Handle, Order};
 pub(crate) use sharing::pool_names;
-pub use start::{Ending, Rows, Running, Setup, start};
+pub use start::{Ending, GoodKey, Rows, Running, Setup, start};

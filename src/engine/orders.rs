@@ -77,7 +77,7 @@ impl Engine {
                 Ok("left".to_owned())
             }
             Command::Drain => {
-                self.drain("drained by the operator");
+                self.wind_down(Ending::Stopped { why: "drained by the operator".to_owned() });
                 Ok(format!("draining: {} requests in flight", self.flights.len()))
             }
             Command::Stop => {
@@ -120,8 +120,8 @@ impl Engine {
                 Ok(format!("at most {in_flight} in flight"))
             }
             Command::SetBudget { max_usd: Some(max_usd) } => {
-                if let Some(model) = self.scheduler.unpriced_model() {
-                    return Err(format!("model {model} has no price: a budget can't cover it"));
+                if let Some((model, why)) = self.models.iter().find_map(|model| Some((model, model.uncapped()?))) {
+                    return Err(format!("a budget is a hard cap, but model {} {why}", model.name));
                 }
                 self.scheduler.set_budget(Some(*max_usd));
                 Ok(format!("budget {max_usd}"))
@@ -156,10 +156,10 @@ impl Engine {
     }
 
     /// Nothing new goes out; the run ends when what is in flight has landed.
-    pub(super) fn drain(&mut self, why: &str) {
+    pub(super) fn wind_down(&mut self, ending: Ending) {
         if matches!(self.phase, Phase::Going) {
             let deadline = Instant::now() + self.scheduler.policy().drain_timeout;
-            self.phase = Phase::Draining { why: why.to_owned(), deadline };
+            self.phase = Phase::Draining { ending, deadline };
             self.say(Level::Info, format!("draining: {} requests in flight", self.flights.len()));
         }
     }

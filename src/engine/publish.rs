@@ -30,7 +30,7 @@ impl Engine {
             run: self.run.clone(),
             state: self.state(now),
             at: now.wall,
-            elapsed: now.mono.since(self.began.mono),
+            elapsed: self.worked.span(now.mono),
             speed: self.clock.speed(),
             strategy,
             order,

@@ -18,24 +18,26 @@ use tokio::{
 
 use super::{
     ahead::Ahead,
+    captions::Owed,
     core::{Channels, Engine, Phase},
     handle::Handle,
     intake::Intake,
     journal::Journal,
     sharing::Sharing,
-    stats::{Tally, Throughput},
+    stats::{Tally, Throughput, Worked},
 };
 use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, ItemSpec, Level, Now, Outcome, RouteId, Snapshot, Wall, WhenLimited,
-        snapshot::{Pace, RunState, Spend, Totals},
+        Api, Command, ItemSpec, Level, Now, RouteId, Snapshot, Wall, WhenLimited,
+        plain_text::neutralise,
+        snapshot::{Cause, Pace, RunState, Spend, Totals},
     },
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{PastAttempt, Scheduler},
-    store::{Decision, Loader, Op, Opened, Reclassed, RouteName, RunDir, Store, spawn_reader},
+    store::{Decision, Loader, LostCall, Op, Opened, Reclassed, RouteName, RunDir, Store, spawn_reader},
 };
 
 /// The name under which the scheduler's memory is kept in the run.
@@ -63,6 +65,11 @@ pub struct Setup {
     /// What was said on the command line, by what it decides. A flag that was not said, or said otherwise, when
     /// the run was last started overrules the operator's decision about the same.
     pub flags: BTreeMap<String, String>,
+    /// The flags are said for this start alone (`replay`): they overrule, but are not compared with the last
+    /// start's nor remembered, and what they overrule holds again at the next.
+    pub passing: bool,
+    /// Keys that their providers accepted a moment ago.
+    pub good_keys: Vec<GoodKey>,
     /// The daily ledger that this run shares with others; `None`: it goes by its own counts.
     pub ledger: Option<PathBuf>,
 }
@@ -71,6 +78,14 @@ impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Setup").field("run", &self.run).finish_non_exhaustive()
     }
+}
+
+/// A key whose provider has just listed its models.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GoodKey {
+    pub name: String,
+    /// Models of the configuration that are not on the list.
+    pub unlisted: Vec<String>,
 }
 
 /// Rows on their way in.
@@ -108,11 +123,23 @@ pub enum Ending {
 pub fn start(
     setup: Setup,
     dir: &RunDir,
-    mut store: Store,
+    store: Store,
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<Running> {
-    let Setup { run, config, clock, existing, unattended, seed, flags, ledger } = setup;
+    let (engine, channels, handle) = prepare(setup, dir, store, opened, rows)?;
+    Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
+}
+
+/// The engine with everything that an opened run has, before its first turn.
+pub(super) fn prepare(
+    setup: Setup,
+    dir: &RunDir,
+    mut store: Store,
+    opened: Opened,
+    rows: Option<mpsc::Receiver<Rows>>,
+) -> anyhow::Result<(Engine, Channels, Handle)> {
+    let Setup { run, config, clock, existing, unattended, seed, flags, passing, good_keys, ledger } = setup;
     let now = clock.now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
     let (tell, days) = mpsc::channel(16);
@@ -129,6 +156,11 @@ pub fn start(
             Err(error) => tracing::warn!("what the last process knew of cooldowns can't be read: {error}"),
         }
     }
+
+    let acquitted: Vec<(String, Cause)> = good_keys
+        .into_iter()
+        .filter_map(|key| scheduler.acquit(&key.name, &key.unlisted).map(|cause| (key.name, cause)))
+        .collect();
 
     let mut apis: SmallVec<[Api; 3]> = providers.iter().map(|provider| provider.api).collect();
     apis.sort_unstable();
@@ -176,6 +208,7 @@ pub fn start(
     let mut engine = Engine {
         clock,
         began: now,
+        worked: Worked::resumed(opened.worked, now.mono),
         run,
         model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
         providers,
@@ -193,6 +226,7 @@ pub fn start(
         complaints,
         tasks: JoinSet::new(),
         captions: JoinSet::new(),
+        owed: Owed::resumed(&opened),
         flights: HashMap::new(),
         settling: 0,
         first_sent: HashMap::new(),
@@ -219,8 +253,14 @@ pub fn start(
         remembered: Instant::now(),
     };
     engine.greet(&opened, &reclassed);
-    engine.reinstate(opened.decisions, &overruled(&flags, opened.states.get(FLAGS)));
-    if let Ok(json) = serde_json::to_string(&flags) {
+    for (key, cause) in acquitted {
+        let words = format!("key {key} was off since {} ({}); its provider accepts it now", cause.since, cause.outcome);
+        engine.say(Level::Info, words);
+        engine.forgetful = true;
+    }
+    let last = opened.states.get(FLAGS).filter(|_| !passing);
+    engine.reinstate(opened.decisions, &overruled(&flags, last), passing);
+    if let (false, Ok(json)) = (passing, serde_json::to_string(&flags)) {
         engine.journal.record(Op::State { name: FLAGS.to_owned(), json });
     }
     engine.journal.record(Op::RunState(RunState::Running));
@@ -229,7 +269,7 @@ pub fn start(
     let rows = rows.unwrap_or_else(|| mpsc::channel(1).1);
     let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days };
     let handle = Handle { snapshots: watcher, orders, asks };
-    Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
+    Ok((engine, channels, handle))
 }
 
 impl Engine {
@@ -263,12 +303,20 @@ impl Engine {
                 opened.lost.len()
             );
             self.say(Level::Warn, words);
+            for call in &opened.lost {
+                let LostCall { attempt, id, route, sent_at, at_risk, .. } = call;
+                let words = format!(
+                    "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, {at_risk} at most",
+                    attempt.0, route.model, route.key
+                );
+                tracing::warn!("{}", neutralise(&words));
+            }
         }
     }
 
     /// The operator's decisions of earlier processes hold, unless a changed flag overrules them. Switches are in
     /// the scheduler's memory, with their time.
-    fn reinstate(&mut self, mut decisions: Vec<Decision>, overruled: &[String]) {
+    fn reinstate(&mut self, mut decisions: Vec<Decision>, overruled: &[String], passing: bool) {
         // What makes room for others comes first: the newest decision about each, in the order of their making,
         // may otherwise ask for a strategy that what was configured, and then changed, forbids.
         decisions.sort_by_key(|decision| {
@@ -278,7 +326,9 @@ impl Engine {
         for decision in decisions {
             let target = decision.target.clone();
             if overruled.contains(&target) {
-                self.journal.record(Op::Forget { target });
+                if !passing {
+                    self.journal.record(Op::Forget { target });
+                }
                 continue;
             }
             let words = match &decision.command {
@@ -330,13 +380,12 @@ fn recount(
     store.attempts_since(Wall(i64::MIN), |past| {
         let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
         let (key, model) = scheduler.route_parts(route);
-        if past.outcome != Outcome::Lost {
-            let latency = Duration::from_millis(past.latency_ms);
-            keys[key].count(past.outcome, past.usage, past.cost, latency);
-            models[model].count(past.outcome, past.usage, past.cost, latency);
-            let (ok, failed) = &mut routes[route.index()];
-            if matches!(past.outcome, Outcome::Ok | Outcome::Truncated) { *ok += 1 } else { *failed += 1 }
-        }
+        let latency = Duration::from_millis(past.latency_ms);
+        keys[key].count(past.outcome, past.usage, past.cost, latency);
+        models[model].count(past.outcome, past.usage, past.cost, latency);
+        let (ok, failed) = &mut routes[route.index()];
+        *ok += u64::from(past.outcome.is_answered());
+        *failed += u64::from(!past.outcome.is_answered() && !past.outcome.is_nobodys());
         let at = past.settled_at.unwrap_or_else(|| (past.sent_at + ON_ITS_WAY).min(now.wall));
         scheduler.recall_money(now, route, at, past.cost + past.at_risk);
         if now.wall.since(at) < LONGEST_DAY {

@@ -18,16 +18,41 @@ pub(super) struct Tally {
 
 impl Tally {
     pub fn count(&mut self, outcome: Outcome, usage: Usage, cost: Money, latency: Duration) {
-        if matches!(outcome, Outcome::Ok | Outcome::Truncated) {
+        if outcome.is_answered() {
             self.ok += 1;
             self.latencies.record(latency);
-        } else {
+        } else if !outcome.is_nobodys() {
             self.failed += 1;
         }
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;
         self.usage.thinking_tokens += usage.thinking_tokens;
         self.cost += cost;
+    }
+}
+
+/// How long processes have worked on the run, those before this one included. A run that rests is not worked on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Worked {
+    so_far: Duration,
+    since: Option<Mono>,
+}
+
+impl Worked {
+    pub const fn resumed(so_far: Duration, now: Mono) -> Self {
+        Self { so_far, since: Some(now) }
+    }
+
+    pub fn span(&self, now: Mono) -> Duration {
+        self.so_far + self.since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    pub fn rest(&mut self, now: Mono) {
+        *self = Self { so_far: self.span(now), since: None };
+    }
+
+    pub fn go_on(&mut self, now: Mono) {
+        self.since.get_or_insert(now);
     }
 }
 

@@ -53,6 +53,11 @@ impl Input {
         as_folder(&name.unwrap_or_default().to_string_lossy())
     }
 
+    /// Whether the argument is something that comes only once, so that opening it writes a copy.
+    pub fn is_stream(argument: &str) -> bool {
+        argument == "-" || fs::metadata(argument).is_ok_and(|meta| !meta.is_dir() && !meta.is_file())
+    }
+
     /// Opens a file, folder, glob, list of pictures, or `-`.
     ///
     /// Pipes are copied to `spool` first, so that they can be read again; on a terminal, or where nothing is piped

@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::{self, IsTerminal, Read},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -25,7 +26,10 @@ pub(super) fn copy(mut source: impl Read, spool: &Path, name: &str) -> Result<()
     if let Some(folder) = spool.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    let mut file = File::create(&partial).map_err(failed)?;
+    // What people ask is nobody else's business.
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&partial).map_err(failed)?;
     let count = io::copy(&mut source, &mut file).map_err(failed)?;
     if count == 0 {
         fs::remove_file(&partial).map_err(failed)?;

@@ -29,6 +29,17 @@ pub enum Existing {
     Prepend,
 }
 
+impl Existing {
+    /// As it is said on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::from_str(name, false).ok()
+    }
+}
+
 /// Files up to this size are looked into, to see whether there is more than blanks.
 const PEEKED: u64 = 4_096;
 

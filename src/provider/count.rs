@@ -7,6 +7,10 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
+/// More tokens than any answer has: larger numbers are this one. A run's sums of tokens and money stay whole, whatever
+/// a server makes up.
+const LARGEST: u64 = 1 << 30;
+
 /// A token count that never spoils an answer: whatever is not a number counts as absent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Count(Option<u64>);
@@ -37,19 +41,19 @@ impl<'de> Visitor<'de> for CountVisitor {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Count, E> {
-        Ok(Count(Some(number)))
+        Ok(Count(Some(number.min(LARGEST))))
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Count, E> {
-        Ok(Count(u64::try_from(number).ok()))
+        Ok(Count(u64::try_from(number).ok().map(|number| number.min(LARGEST))))
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Count, E> {
-        Ok(Count((number.is_finite() && number >= 0.0).then_some(number as u64)))
+        Ok(Count((number.is_finite() && number >= 0.0).then_some((number as u64).min(LARGEST))))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Count, E> {
-        Ok(Count(text.trim().parse().ok()))
+        Ok(Count(text.trim().parse().ok().map(|number: u64| number.min(LARGEST))))
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<Count, E> {
@@ -81,6 +85,10 @@ mod tests {
             ("7", Some(7)),
             ("7.9", Some(7)),
             ("\"7\"", Some(7)),
+            ("18446744073709551615", Some(LARGEST)),
+            ("9223372036854775807", Some(LARGEST)),
+            ("1e300", Some(LARGEST)),
+            ("\"18446744073709551615\"", Some(LARGEST)),
             ("null", None),
             ("-1", None),
             ("true", None),

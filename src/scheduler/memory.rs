@@ -51,7 +51,6 @@ struct RouteMemory {
     model: String,
     off: Option<Wall>,
     gone: Option<Cause>,
-    held: Option<Cause>,
 }
 
 /// One attempt of an earlier process, from the record.
@@ -127,10 +126,11 @@ impl Scheduler {
             routes: self
                 .routes
                 .iter()
-                .filter(|route| route.off.is_some() || route.gone.is_some() || route.held.is_some())
+                // A hold is a question to the operator of this process: the next one finds out for itself.
+                .filter(|route| route.off.is_some() || route.gone.is_some())
                 .map(|route| {
                     let (key, model) = names(route);
-                    RouteMemory { key, model, off: route.off, gone: route.gone.clone(), held: route.held.clone() }
+                    RouteMemory { key, model, off: route.off, gone: route.gone.clone() }
                 })
                 .collect(),
             cursor: self.ranking.get(self.cursor).map(|route| names(&self.routes[route.index()])),
@@ -173,7 +173,7 @@ impl Scheduler {
                 .iter_mut()
                 .find(|route| keys[route.key].key.name == saved.key && models[route.model].model.name == saved.model);
             if let Some(route) = found {
-                (route.off, route.gone, route.held) = (saved.off, saved.gone, saved.held);
+                (route.off, route.gone) = (saved.off, saved.gone);
             }
         }
         if let Some((key, model)) = memory.cursor {
@@ -185,6 +185,25 @@ impl Scheduler {
         }
         (0..self.keys.len()).for_each(|key| self.measure_key(key));
         self.look_again();
+    }
+
+    /// The provider has just accepted this key and listed its models, but for `unlisted`: what earlier processes
+    /// held against it no longer counts. Why the key was out, where it was.
+    pub fn acquit(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
+        let index = self.keys.iter().position(|state| state.key.name == name)?;
+        let models = &self.models;
+        for route in self.routes.iter_mut().filter(|route| route.key == index) {
+            if !unlisted.contains(&models[route.model].model.name) {
+                route.gone = None;
+            }
+        }
+        let was = self.keys[index].dead.take();
+        if was.is_some() {
+            self.keys[index].health = Health::from_score(50);
+            self.measure_key(index);
+        }
+        self.look_again();
+        was
     }
 
     /// Counts what an earlier process sent, in time order: minutes and days go on where they stood.

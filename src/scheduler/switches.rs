@@ -128,9 +128,4 @@ impl Scheduler {
         self.policy.max_usd = max_usd;
         self.look_again();
     }
-
-    /// A model without a price, which a budget can't cover.
-    pub fn unpriced_model(&self) -> Option<&str> {
-        self.models.iter().find(|state| state.model.price.is_none()).map(|state| state.model.name.as_str())
-    }
 }

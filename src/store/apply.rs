@@ -7,7 +7,7 @@ use super::{
     group::{Group, beginning},
     ingest::{OnChanged, ingest},
     op::{Answer, Decision, Intent, LocalVerdict, Op, Settled},
-    report::{KEYS, RUN_STATE},
+    report::{KEYS, RUN_STATE, WORKED},
     requeue::requeue,
 };
 use crate::domain::{AttemptId, Event, Money, Outcome, ResultLine, Usage, Wall};
@@ -39,6 +39,7 @@ pub(super) fn apply(group: &mut Group<'_>, op: &Op) -> Result<(), StoreError> {
             let json = serde_json::to_string(standings).map_err(|error| StoreError::record("the keys", error))?;
             keep_state(group, KEYS, &json)?;
         }
+        Op::Worked(span) => keep_state(group, WORKED, &span.as_micros().to_string())?,
         Op::State { name, json } => keep_state(group, name, json)?,
         Op::Requeue(filter) => {
             let queued = requeue(group, filter)?;
@@ -156,7 +157,7 @@ pub(super) fn close_attempt(
             ending.message,
         ],
     )?;
-    group.tallies.settle(ending.outcome, ending.usage, ending.cost, ending.at_risk, ending.settled_at);
+    group.tallies.settle(ending.outcome, ending.usage, ending.cost, ending.at_risk);
     if let Some(line) = last {
         return group.end_item(seq as u64, ending.outcome, Some(route), line);
     }

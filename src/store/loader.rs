@@ -22,6 +22,22 @@ pub struct Loaded {
     pub started_at: Option<Wall>,
 }
 
+/// An item whose body is damaged: it can never be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unreadable {
+    pub seq: Seq,
+    pub id: String,
+    pub attempts: u32,
+    pub why: String,
+}
+
+/// What a load brought: each item asked for is in one of the two, in the order asked for.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Batch {
+    pub items: Vec<Loaded>,
+    pub unreadable: Vec<Unreadable>,
+}
+
 /// Cheap to clone; the thread ends with the last one.
 #[derive(Clone, Debug)]
 pub struct Loader {
@@ -31,7 +47,7 @@ pub struct Loader {
 #[derive(Debug)]
 struct Load {
     seqs: Vec<Seq>,
-    reply: oneshot::Sender<Result<Vec<Loaded>, StoreError>>,
+    reply: oneshot::Sender<Result<Batch, StoreError>>,
 }
 
 impl Loader {
@@ -51,8 +67,8 @@ impl Loader {
         Ok(Self { loads })
     }
 
-    /// The items, in the order asked for.
-    pub async fn load(&self, seqs: Vec<Seq>) -> Result<Vec<Loaded>, StoreError> {
+    /// The items, in the order asked for. An error is the database's as a whole: the same may well work later.
+    pub async fn load(&self, seqs: Vec<Seq>) -> Result<Batch, StoreError> {
         let (reply, loaded) = oneshot::channel();
         self.loads.send(Load { seqs, reply }).await.map_err(|_| StoreError::Closed)?;
         loaded.await.map_err(|_| StoreError::Closed)?
@@ -60,11 +76,27 @@ impl Loader {
 }
 
 /// In one transaction: taking and dropping SQLite's locks costs more than reading a row.
-fn load_all(conn: &Connection, seqs: &[Seq]) -> Result<Vec<Loaded>, StoreError> {
+fn load_all(conn: &Connection, seqs: &[Seq]) -> Result<Batch, StoreError> {
     let transaction = conn.unchecked_transaction()?;
-    let loaded = seqs.iter().map(|seq| load(&transaction, *seq)).collect::<Result<_, _>>()?;
+    let mut batch = Batch::default();
+    for seq in seqs {
+        match load(&transaction, *seq) {
+            Ok(item) => batch.items.push(item),
+            Err(error) if error.is_disk_trouble() => return Err(error),
+            Err(error) => batch.unreadable.push(unreadable(&transaction, *seq, &error)?),
+        }
+    }
     transaction.commit()?;
-    Ok(loaded)
+    Ok(batch)
+}
+
+fn unreadable(conn: &Connection, seq: Seq, error: &StoreError) -> Result<Unreadable, StoreError> {
+    let row = seq.0 as i64;
+    let find = "SELECT (SELECT id FROM items WHERE seq = ?1), (SELECT attempts FROM progress WHERE seq = ?1)";
+    let (id, attempts): (Option<String>, Option<u32>) =
+        conn.prepare_cached(find)?.query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let id = id.unwrap_or_else(|| format!("(number {})", seq.0));
+    Ok(Unreadable { seq, id, attempts: attempts.unwrap_or_default(), why: error.to_string() })
 }
 
 fn load(conn: &Connection, seq: Seq) -> Result<Loaded, StoreError> {
@@ -73,7 +105,7 @@ fn load(conn: &Connection, seq: Seq) -> Result<Loaded, StoreError> {
         .prepare_cached("SELECT body, attempts FROM payload JOIN progress USING (seq) WHERE seq = ?1")?
         .query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
-        .ok_or_else(|| StoreError::Contradiction(format!("there is no item {}", seq.0)))?;
+        .ok_or_else(|| StoreError::Contradiction(format!("there is no body of item {}", seq.0)))?;
     let started_at = if attempts == 0 {
         None
     } else {

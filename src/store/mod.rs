@@ -40,7 +40,7 @@ mod writer;
 pub use error::StoreError;
 pub use ingest::{ChangedItem, Ingested, OnChanged};
 pub use ledger::DayLedger;
-pub use loader::{Loaded, Loader};
+pub use loader::{Batch, Loaded, Loader, Unreadable};
 pub use op::{Ack, Answer, Decision, Intent, LocalVerdict, Op, Queued, Rejected, RouteName, Settled};
 pub use open::{Ingest, LostCall, Opened, Store};
 pub use pins::{PinChange, Pins};

@@ -1,6 +1,6 @@
 //! What the engine asks to be recorded, and what it is answered: the words of the writer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,8 @@ pub enum Op {
     RunState(RunState),
     /// The keys as they stand, for the same.
     Keys(Vec<KeyStanding>),
+    /// How long processes have worked on the run, this one included.
+    Worked(Duration),
     /// Anything the engine wants back at the next start, under a name of its own.
     State {
         name: String,
@@ -126,6 +128,16 @@ pub enum Answer {
     Ingested(Ingested),
     /// In input order.
     Requeued(Vec<Queued>),
+}
+
+impl Answer {
+    /// How many items wait again.
+    pub const fn requeued(&self) -> usize {
+        match self {
+            Self::Requeued(items) => items.len(),
+            Self::Ingested(_) => 0,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     sync::Arc,
+    time::Duration,
 };
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -16,7 +17,7 @@ use super::{
     op::{Decision, RouteName},
     pins::Pins,
     projection::{Projection, Repair},
-    rules,
+    report, rules,
     run_dir::{self, RunDir, RunLock},
     schema,
     tallies::Tallies,
@@ -62,6 +63,8 @@ pub struct Opened {
     pub spend: Spend,
     /// When the first request of the run was sent.
     pub began: Option<Wall>,
+    /// How long earlier processes have worked on it.
+    pub worked: Duration,
     pub next_attempt: AttemptId,
     pub next_event: u64,
     /// Calls that were in flight when the last process died: they may have been billed, and their items wait again.
@@ -96,8 +99,11 @@ impl Store {
     /// Begins a run in `dir`, or resumes the one that is there. Takes the directory's lock, settles what a
     /// crash left open and repairs results.jsonl.
     pub fn open(dir: &RunDir, pins: &Pins) -> Result<(Self, Opened), StoreError> {
-        dir.create()?;
-        let lock = dir.lock()?;
+        Self::open_owned(dir, dir.own()?, pins)
+    }
+
+    /// The same in a directory that this process has taken already.
+    pub fn open_owned(dir: &RunDir, lock: RunLock, pins: &Pins) -> Result<(Self, Opened), StoreError> {
         if !dir.holds_a_run() && fs::metadata(dir.results()).is_ok_and(|results| results.len() > 0) {
             return Err(StoreError::Orphaned { results: dir.results() });
         }
@@ -141,6 +147,7 @@ impl Store {
             totals: store.tallies.totals(conn)?,
             spend: store.tallies.spend(conn)?,
             began: store.tallies.first_sent,
+            worked: report::worked(conn)?,
             next_attempt: AttemptId(store.tallies.last_attempt + 1),
             next_event: store.tallies.last_event + 1,
             lost,

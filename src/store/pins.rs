@@ -20,6 +20,9 @@ pub struct Pins {
     pub params: String,
     /// The caption settings, in words; `None` where answers are not written as captions.
     pub captions: Option<String>,
+    /// What becomes of a caption that is there already, by name: for commands that name the run alone. Compared as
+    /// a part of `captions`.
+    pub existing: Option<String>,
 }
 
 /// One setting that is not what it was.

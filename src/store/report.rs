@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
+    time::Duration,
 };
 
 use rusqlite::{Connection, OptionalExtension as _};
@@ -21,7 +22,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::domain::{
-    ItemRow, Outcome, ReplayFilter, ResultLine, Seq, Summary,
+    ItemRow, ReplayFilter, ResultLine, Seq, Summary,
     snapshot::RunState,
     summary::{KeySummary, ModelSummary},
 };
@@ -29,6 +30,7 @@ use crate::domain::{
 /// Names in the table of states that this module reads.
 pub(super) const RUN_STATE: &str = "run";
 pub(super) const KEYS: &str = "keys";
+pub(super) const WORKED: &str = "worked";
 
 /// Rows of one read: a long export must not pin the log of a run that goes on.
 const CHUNK: i64 = 1_000;
@@ -70,10 +72,6 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
     let tallies = Tallies::load(conn)?;
     let totals = tallies.totals(conn)?;
     let figures = Figures::load(conn)?;
-    let elapsed = match (tallies.first_sent, tallies.last_settled) {
-        (Some(first), Some(last)) => last.since(first).as_secs_f64(),
-        _ => 0.0,
-    };
     Ok(Summary {
         run: dir.name(),
         state: state_word(dir, conn)?,
@@ -87,7 +85,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         input_tokens: tallies.usage.input_tokens,
         output_tokens: tallies.usage.billed_output(),
         cost_usd: tallies.cost.usd(),
-        elapsed_s: elapsed,
+        elapsed_s: worked(conn)?.as_secs_f64(),
         keys: figures.keys(&kept::<Vec<KeyStanding>>(conn, KEYS)?.unwrap_or_default()),
         models: figures.models(),
     })
@@ -110,6 +108,11 @@ pub fn state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, S
     let dir = RunDir::new(dir);
     let conn = connect::reader(&dir)?;
     kept(&conn, name).map_err(|error| error.in_file(dir.database()))
+}
+
+/// How long processes have worked on the run, to the last group of each.
+pub(super) fn worked(conn: &Connection) -> Result<Duration, StoreError> {
+    Ok(Duration::from_micros(kept(conn, WORKED)?.unwrap_or_default()))
 }
 
 fn kept<T: DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<T>, StoreError> {
@@ -149,10 +152,11 @@ impl Figures {
             let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
             let route = sums.entry(row.get(0)?).or_default();
             let outcome = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-            if matches!(outcome_named(outcome)?, Outcome::Ok | Outcome::Truncated) {
+            let outcome = outcome_named(outcome)?;
+            if outcome.is_answered() {
                 route.ok += 1;
                 *route.latencies.entry(count(2)?).or_default() += 1;
-            } else {
+            } else if !outcome.is_nobodys() {
                 route.failed += 1;
             }
             route.input_tokens += count(3)?;

@@ -16,6 +16,8 @@ const ONE_FAILED_ITEM: &str = "
     FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state = 2";
 
 pub(super) fn requeue(group: &mut Group<'_>, filter: &ReplayFilter) -> Result<Vec<Queued>, StoreError> {
+    // Items are found by the counters of blocks: those that failed in this very group too.
+    std::mem::take(&mut group.blocks).save(group.conn)?;
     let queued = matching(group.conn, filter)?;
     for item in &queued {
         reopen(group, item.seq.0, FAILED)?;

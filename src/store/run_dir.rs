@@ -62,12 +62,18 @@ impl RunDir {
     }
 
     /// Makes the directory (0700) where there is none.
-    pub(super) fn create(&self) -> Result<(), StoreError> {
+    fn create(&self) -> Result<(), StoreError> {
         DirBuilder::new()
             .recursive(true)
             .mode(DIRECTORY_MODE)
             .create(&self.path)
             .map_err(|error| StoreError::file("make the run's directory", &self.path, error))
+    }
+
+    /// Makes the directory where there is none, and takes it for this process.
+    pub fn own(&self) -> Result<RunLock, StoreError> {
+        self.create()?;
+        self.lock()
     }
 
     /// Takes the directory for this process, or says who has it.

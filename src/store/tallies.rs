@@ -31,7 +31,6 @@ pub(super) struct Tallies {
     pub cost: Money,
     pub at_risk: Money,
     pub first_sent: Option<Wall>,
-    pub last_settled: Option<Wall>,
     pub last_attempt: u64,
     pub last_event: u64,
     /// The last line's row in `results`.
@@ -55,7 +54,7 @@ impl Tallies {
     }
 
     /// Takes one settled attempt into the sums.
-    pub fn settle(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money, settled_at: Option<Wall>) {
+    pub fn settle(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money) {
         self.attempts += 1;
         self.rate_limited += u64::from(is_refusal(outcome));
         self.usage.input_tokens += usage.input_tokens;
@@ -63,7 +62,6 @@ impl Tallies {
         self.usage.thinking_tokens += usage.thinking_tokens;
         self.cost += cost;
         self.at_risk += at_risk;
-        self.last_settled = self.last_settled.max(settled_at);
     }
 
     /// The engine's totals, read in one transaction with the counters of states.

@@ -73,6 +73,21 @@ impl Writer {
     }
 }
 
+#[cfg(test)]
+impl Writer {
+    /// A writer whose thread panics over the first group.
+    pub fn doomed() -> (Self, mpsc::Receiver<Ack>) {
+        let (groups, submitted) = sync_channel::<Group>(OUTSTANDING);
+        let (acks, answers) = mpsc::channel(OUTSTANDING + 1);
+        let thread = thread::spawn(move || {
+            let _acks = acks;
+            let group = submitted.recv();
+            panic!("a writer that was to panic, over {group:?}")
+        });
+        (Self { groups, thread }, answers)
+    }
+}
+
 fn write(mut store: Store, groups: &Receiver<Group>, acks: &mpsc::Sender<Ack>) -> (Store, Result<(), StoreError>) {
     let mut warned = false;
     loop {

@@ -160,3 +160,47 @@ fn a_row_may_carry_pictures() {
     assert!(output.contains("40x30") && output.contains("2x3"), "{output}");
     assert_ne!(line.model.as_deref(), Some("blind"), "a model without eyes is no candidate");
 }
+
+#[test]
+fn a_caption_that_somebody_edited_stays_and_one_that_a_crash_left_unwritten_is_written() {
+    for existing in ["overwrite", "append", "prepend"] {
+        for resume in [&["run", "album", "--existing", existing][..], &["replay", "runs/album", "--failed", "--yes"]] {
+            let provider = Provider::of(EYES);
+            let machine = Machine::with(&provider);
+            album(&machine);
+            machine.write("album/broken.png", "no picture at all");
+            machine.cascadeck(&["run", "album", "--existing", existing]).with_status(3);
+            machine.write("album/wide.txt", "Edited.\n");
+            machine.cascadeck(resume).with_status(3);
+            assert_eq!(machine.read("album/wide.txt"), "Edited.\n", "{existing}, {resume:?}");
+
+            // As a process leaves it that is killed between the record and the file.
+            std::fs::remove_file(machine.path("album/dot.txt")).unwrap();
+            let record = rusqlite::Connection::open(machine.path("runs/album/run.db")).unwrap();
+            let owed = "INSERT OR REPLACE INTO states SELECT 'captions_owed', json_array(seq) FROM items WHERE id = ?1";
+            assert_eq!(record.execute(owed, ["dot.png"]).unwrap(), 1);
+            drop(record);
+            machine.cascadeck(resume).with_status(3);
+            assert!(machine.read("album/dot.txt").starts_with("A picture of 2x3"), "{existing}, {resume:?}");
+            assert_eq!(machine.read("album/wide.txt"), "Edited.\n", "{existing}, {resume:?}");
+            assert_eq!(provider.books().total.ok, 5, "nothing is asked again");
+        }
+    }
+}
+
+#[test]
+fn a_replayed_picture_is_captioned_as_the_run_was_begun() {
+    let gloomy = Provider::of(&EYES.replace("name = \"eyes\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }"));
+    let machine = Machine::with(&gloomy);
+    album(&machine);
+    machine.write("album/wide.txt", "Mine.\n");
+    machine.cascadeck(&["run", "album", "--existing", "append"]).with_status(3);
+    let bright = Provider::of(EYES);
+    machine.write_keys(&bright.keys_toml());
+    machine.cascadeck(&["replay", "runs/album", "--failed", "--yes"]).with_status(0);
+    assert!(
+        machine.read("album/wide.txt").starts_with("Mine.\nA picture of 40x30"),
+        "{}",
+        machine.read("album/wide.txt")
+    );
+}

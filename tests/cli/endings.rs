@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Machine, Provider, answer_to, sums};
+use crate::lab::{Machine, Provider, answer_to, sums, until};
 
 const OPEN: &str = r#"
 name = "open"
@@ -205,6 +205,7 @@ fn a_second_interrupt_stops_at_once() {
     machine.write("batch.jsonl", "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n".to_owned() + &sums(3));
     let mut live = machine.start(&RUN);
     provider.until("one hangs, the others are answered", |books| books.total.ok == 3 && books.total.requests == 4);
+    until("the answers are recorded", || machine.results_whole("runs/batch").len() == 3);
     live.signal(Signal::SIGINT);
     live.line_with("interrupted: finishing what is in flight; once more stops at once");
     assert!(!live.has_ended(), "it waits for the one in flight");

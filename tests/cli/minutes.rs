@@ -61,6 +61,8 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
         unattended: true,
         seed: 7,
         flags: BTreeMap::new(),
+        passing: false,
+        good_keys: Vec::new(),
         ledger: None,
     };
     let running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();
@@ -83,4 +85,49 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
         let rpm = pool.limits[&cascadeck::sim::Limit::Rpm];
         assert!(pool.tally.ok > rpm, "{model}: more than a minute's worth was served ({})", pool.tally.ok);
     }
+}
+
+/// Answers take their time, so that some are in flight.
+const SLOW: &str = r#"
+name = "slow"
+latency = { median_ms = 400 }
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g" }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_breaks_off_lets_what_is_in_flight_finish_first() {
+    let clock = Clock::real();
+    let simulator = Simulator::start(Profile::from_toml(SLOW).unwrap(), clock).await.unwrap();
+    let machine = Machine::new();
+    machine.write_keys(&Profile::from_toml(SLOW).unwrap().keys_toml(simulator.addr()));
+    machine.write("batch.jsonl", sums(4));
+    let config = config::load(Some(&machine.path("keys.toml")), &|_| None, &machine.path("")).unwrap();
+    let options = InputOptions { prompt: Some("{{ question }}".to_owned()), ..InputOptions::default() };
+    let path = machine.path("batch.jsonl");
+    let input = Input::open(&path.display().to_string(), options, &machine.path("spool")).unwrap();
+    let (sender, rows) = mpsc::channel(2);
+    sender.send(Rows::Batch(input.items().collect::<Result<_, _>>().unwrap())).await.unwrap();
+    let dir = RunDir::new(machine.path("run"));
+    let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
+    let setup = Setup {
+        run: dir.name(),
+        config,
+        clock,
+        existing: Existing::Skip,
+        unattended: true,
+        seed: 7,
+        flags: BTreeMap::new(),
+        passing: false,
+        good_keys: Vec::new(),
+        ledger: None,
+    };
+    let mut running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();
+    running.handle.snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 4).await.unwrap();
+    sender.send(Rows::Broken("line 5 is no JSON".to_owned())).await.unwrap();
+    assert_eq!(running.engine.await.unwrap(), Ending::Broken { why: "line 5 is no JSON".to_owned() });
+    assert_eq!(running.handle.snapshot().totals.done, 4);
+    let books = simulator.stop().await.unwrap();
+    assert_eq!((books.total.ok, books.total.abandoned), (4, 0));
 }

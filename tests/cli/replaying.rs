@@ -71,6 +71,45 @@ fn items_are_chosen_by_id_and_by_outcome() {
 }
 
 #[test]
+fn a_run_whose_input_was_not_read_to_its_end_is_finished_before_it_is_replayed() {
+    let (machine, provider) = all_failed();
+    // As a process leaves it that is killed while it reads.
+    let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+    let forget = "UPDATE meta SET value = json_set(value, '$.input_rows', NULL) WHERE key = 'tallies'";
+    assert_eq!(record.execute(forget, []).unwrap(), 1);
+    drop(record);
+    let ended = machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).with_status(2);
+    ended.says(&["was not read to its end (6 rows so far)", "cascadeck run batch.jsonl"]);
+    assert_eq!((&machine.status("runs/batch")["failed"], provider.books().total.requests), (&6.into(), 0));
+    machine.cascadeck(&RUN).with_status(3);
+    machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).with_status(0);
+}
+
+#[test]
+fn nothing_is_queued_again_where_no_key_is_good() {
+    let (machine, _) = all_failed();
+    let dead = Provider::of(&OPEN.replace("secret = ", "state = \"invalid\", secret = "));
+    machine.write_keys(&dead.keys_toml());
+    machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).with_status(2).says(&["no key is good"]);
+    assert_eq!(machine.status("runs/batch")["failed"], 6);
+}
+
+#[test]
+fn the_flags_of_a_replay_are_for_the_replay() {
+    let (machine, _provider) = all_failed();
+    let flags = |machine: &Machine| -> String {
+        let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+        record.query_row("SELECT json FROM states WHERE name = 'flags'", [], |row| row.get(0)).unwrap()
+    };
+    machine.cascadeck(&[&RUN[..], &["--strategy", "fastest"]].concat()).with_status(3);
+    let before = flags(&machine);
+    assert!(before.contains("fastest"), "{before}");
+    let args = ["replay", "runs/batch", "--failed", "--yes", "--strategy", "cheapest", "--in-flight", "2"];
+    machine.cascadeck(&args).with_status(0);
+    assert_eq!(flags(&machine), before);
+}
+
+#[test]
 fn an_export_is_in_the_inputs_order_in_each_format() {
     let provider =
         Provider::of(&OPEN.replace("name = \"open\"", "name = \"lively\"\nlatency = { median_ms = 30, spread = 1.0 }"));

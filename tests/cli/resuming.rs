@@ -1,5 +1,7 @@
 //! The same command again: what is taken up, what is held to, and what is refused.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use nix::sys::signal::Signal;
 
 use crate::lab::{Machine, Provider, answer_to, sums};
@@ -56,6 +58,35 @@ fn keys_are_read_afresh() {
     let alive = Provider::of(&SLOW.replace("AIza-alice", "AIza-alice-renewed"));
     machine.write_keys(&alive.keys_toml());
     assert_eq!(machine.cascadeck(&RUN).with_status(0).json()["done"], 4, "a changed secret revives the key");
+}
+
+#[test]
+fn a_key_that_its_provider_accepts_again_is_no_longer_off() {
+    let refuses = Provider::of(&SLOW.replace("secret = ", "state = \"invalid\", secret = "));
+    let machine = Machine::with(&refuses);
+    machine.write("batch.jsonl", sums(4));
+    let unchecked = [&RUN[..], &["--no-check"]].concat();
+    machine.cascadeck(&unchecked).with_status(4).says(&["key alice is off, invalid_key"]);
+    // The same secret, mended at the provider. Unless it is asked, nothing has changed.
+    let accepts = Provider::of(SLOW);
+    machine.write_keys(&accepts.keys_toml());
+    machine.cascadeck(&unchecked).with_status(4);
+    assert_eq!(accepts.books().total.requests, 0);
+    assert_eq!(machine.cascadeck(&RUN).with_status(0).json()["done"], 4);
+    let log = machine.read("runs/batch/cascadeck.log");
+    assert!(log.contains("key alice was off since") && log.contains("its provider accepts it now"), "{log}");
+}
+
+#[test]
+fn a_route_that_asked_the_operator_is_tried_anew_by_the_next_start() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    let refused = "{\"question\":\"[sim:400]\"}\n".repeat(5);
+    machine.write("batch.jsonl", refused + &sums(4));
+    let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "1", "--json"];
+    machine.cascadeck(&args).with_status(4).says(&["5 items refused alike and none accepted"]);
+    let summary = machine.cascadeck(&args).with_status(3).json();
+    assert_eq!((&summary["done"], &summary["failed"]), (&4.into(), &5.into()));
 }
 
 #[test]
@@ -125,4 +156,96 @@ fn one_process_owns_a_run_and_a_second_is_told_politely() {
     let books = provider.books();
     assert_eq!(books.prompts.answered_more_than_once, 0);
     assert_eq!(machine.results("runs/batch").len() as u64, books.total.ok);
+}
+
+#[test]
+fn a_second_process_does_not_touch_the_pipe_that_the_first_has_kept() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    let run = ["run", "-", "--prompt", "{{ question }}", "--in-flight", "2"];
+    let live = machine.start_with_stdin(&run, &sums(40));
+    provider.until("the first is under way", |books| books.total.ok > 0);
+    let kept = machine.read("runs/stdin/input");
+    assert_eq!(kept, sums(40));
+    machine.cascadeck_with_stdin(&run, "{\"question\":\"Mine?\"}\n").with_status(2).says(&["is in use by process"]);
+    assert_eq!(machine.read("runs/stdin/input"), kept);
+    live.kill();
+    machine.cascadeck(&run).with_status(0);
+    assert_eq!(machine.results("runs/stdin").len(), 40);
+    for (file, mode) in [("runs/stdin/input", 0o600), ("runs/stdin", 0o700)] {
+        assert_eq!(machine.path(file).metadata().unwrap().permissions().mode() & 0o777, mode, "{file}");
+    }
+}
+
+/// What a run says of itself when it ends, and what another process reads of it then, are one and the same.
+#[test]
+fn a_run_and_its_status_agree_also_after_a_kill_and_an_unreachable_provider() {
+    let provider = Provider::of(&SLOW.replace("name = \"slow\"", "name = \"slow\"\nfaults = { server_error = 0.1 }"));
+    let machine = Machine::with(&provider);
+    machine.write_keys(&(provider.keys_toml() + "[policy]\nretry_delays = [\"20ms\"]\n"));
+    machine.write("batch.jsonl", sums(60));
+    let live = machine.start(&RUN);
+    provider.until("some answers, some in flight", |books| books.total.ok >= 10 && books.total.in_flight > 0);
+    live.kill();
+    let worked = machine.status("runs/batch")["elapsed_s"].as_f64().unwrap();
+    assert!(worked > 0.0);
+    // Nobody there for a moment: these attempts are no key's failures.
+    machine.write_keys("[[provider]]\nname = \"g\"\napi = \"gemini\"\nbase_url = \"http://127.0.0.1:9\"\n\
+        [[model]]\nname = \"m\"\nprovider = \"g\"\n[[key]]\nname = \"alice\"\nprovider = \"g\"\nsecret = \"AIza-alice\"\n");
+    let before = machine.status("runs/batch");
+    let mut live = machine.start(&[&RUN[..], &["--no-check"]].concat());
+    live.line_with("client_trouble");
+    live.signal(Signal::SIGINT);
+    live.end().with_status(130);
+    assert_eq!(machine.status("runs/batch")["keys"][0]["failed"], before["keys"][0]["failed"]);
+
+    machine.write_keys(&(provider.keys_toml() + "[policy]\nretry_delays = [\"20ms\"]\n"));
+    let mut said = machine.cascadeck(&RUN).with_status(0).json();
+    let mut read = machine.status("runs/batch");
+    assert!(said["elapsed_s"].as_f64().unwrap() > worked, "the time before the kill counts");
+    for summary in [&mut said, &mut read] {
+        // One is reckoned from a histogram, the other from every attempt.
+        for model in summary["models"].as_array_mut().unwrap() {
+            let figures = model.as_object_mut().unwrap();
+            figures.retain(|name, _| !matches!(name.as_str(), "p50_ms" | "p95_ms" | "mean_ms"));
+        }
+        let elapsed = summary["elapsed_s"].as_f64().unwrap();
+        summary["elapsed_s"] = ((elapsed * 1e6).round() / 1e6).into();
+    }
+    assert_eq!(said, read);
+}
+
+#[test]
+fn an_item_whose_record_is_damaged_fails_alone_and_says_so() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(40));
+    let live = machine.start(&RUN);
+    provider.until("the first is under way", |books| books.total.ok > 0);
+    live.kill();
+    let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+    let damage = "UPDATE payload SET body = substr(body, 1, 20)
+                  WHERE seq = (SELECT max(seq) FROM progress WHERE state = 0)";
+    assert_eq!(record.execute(damage, []).unwrap(), 1);
+    drop(record);
+    let ended = machine.cascadeck(&RUN).with_status(3);
+    ended.says(&["#q40 failed", "unreadable_input"]);
+    assert_eq!((&ended.json()["done"], &ended.json()["failed"]), (&39.into(), &1.into()));
+    let error = machine.result("runs/batch", "q40").error.unwrap();
+    assert!(error.message.contains("can't be read back"), "{}", error.message);
+}
+
+#[test]
+fn calls_that_a_kill_left_unanswered_are_named_in_the_log() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n");
+    let live = machine.start(&RUN);
+    provider.until("it is in flight", |books| books.total.requests == 1);
+    live.kill();
+    let mut live = machine.start(&RUN);
+    live.line_with("1 requests were in flight when the last process ended");
+    live.kill();
+    let log = machine.read("runs/batch/cascadeck.log");
+    assert!(log.contains("may have been billed: item stuck, attempt 1, m@alice"), "{log}");
 }

@@ -105,6 +105,10 @@ impl Machine {
     }
 
     pub fn cascadeck_with_stdin(&self, args: &[&str], stdin: &str) -> Ended {
+        self.start_with_stdin(args, stdin).end()
+    }
+
+    pub fn start_with_stdin(&self, args: &[&str], stdin: &str) -> Live {
         let mut command = self.command(args);
         command.stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -112,7 +116,7 @@ impl Machine {
         // A program that refuses its arguments does not read.
         let _ = pipe.write_all(stdin.as_bytes());
         drop(pipe);
-        Live::of(child).end()
+        Live::of(child)
     }
 
     /// Starts a command and leaves it running.
@@ -161,6 +165,16 @@ impl Machine {
             }
         }
         found
+    }
+}
+
+/// Waits for something that shows on the disk.
+#[track_caller]
+pub fn until(what: &str, happened: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

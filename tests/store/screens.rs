@@ -1,5 +1,7 @@
 //! What is read beside the run: windows of items, one item whole, bodies for the engine, reports.
 
+use std::time::Duration;
+
 use cascadeck::{
     domain::{
         FinalState, Image, ItemFilter, ItemRow, ItemState, Message, Money, Outcome, Page, Part, Query, Seq, Speaker,
@@ -170,10 +172,19 @@ async fn bodies_come_back_as_they_went_in_with_what_was_tried_before() {
     .unwrap();
     let loader = Loader::start(&home.dir).unwrap();
     let loaded = loader.load(vec![Seq(3), Seq(2)]).await.unwrap();
-    assert_eq!(loaded.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&spec(3), &spec(2)]);
-    assert_eq!((loaded[0].attempts, loaded[0].started_at), (0, None));
-    assert_eq!((loaded[1].attempts, loaded[1].started_at), (2, Some(sent_at(1))));
-    assert!(loader.load(vec![Seq(9)]).await.unwrap_err().to_string().contains("no item 9"));
+    let items = loaded.items;
+    assert_eq!(items.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&spec(3), &spec(2)]);
+    assert_eq!((items[0].attempts, items[0].started_at), (0, None));
+    assert_eq!((items[1].attempts, items[1].started_at), (2, Some(sent_at(1))));
+
+    // One damaged body is that item's misfortune, and nobody else's.
+    home.sql()
+        .execute_batch("UPDATE payload SET body = 'rubbish' WHERE seq = 2; DELETE FROM payload WHERE seq = 1")
+        .unwrap();
+    let loaded = loader.load(vec![Seq(1), Seq(2), Seq(3)]).await.unwrap();
+    assert_eq!(loaded.items.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&spec(3)]);
+    let lost: Vec<_> = loaded.unreadable.iter().map(|item| (item.id.as_str(), item.attempts)).collect();
+    assert_eq!(lost, [("item-1", 0), ("item-2", 2)]);
     tokio::task::spawn_blocking(|| drop(engine.close())).await.unwrap();
 }
 
@@ -182,11 +193,8 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
     let (home, mut engine) = Home::with_items(5);
     engine.commit((1..=4).map(|seq| intent(seq, seq, [0, 0, 1, 2][seq as usize - 1])).collect());
     engine.commit(vec![answered(1, 1), answered(2, 2), refused(3, Outcome::QuotaExhaustedDay)]);
-    engine.commit(vec![Op::Keys(vec![report::KeyStanding {
-        name: "bob".into(),
-        state: "cooling".into(),
-        health: 80,
-    }])]);
+    let standing = report::KeyStanding { name: "bob".into(), state: "cooling".into(), health: 80 };
+    engine.commit(vec![Op::Keys(vec![standing]), Op::Worked(Duration::from_millis(2_500))]);
 
     let summary = report::summary(home.dir.path()).unwrap();
     assert_eq!((summary.run.as_str(), summary.state.as_str()), ("batch", "running"));

@@ -1,0 +1,130 @@
+//! The engine with nobody at the other end: what it makes of a record that misbehaves.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use super::{
+    core::{Channels, Engine},
+    handle::Order,
+    journal::{Journal, WRITER_GONE},
+    start::{Ending, Setup, prepare},
+};
+use crate::{
+    clock::Clock,
+    config,
+    domain::{Command, ItemSpec, Money, Outcome, ReplayFilter, Request, Seq},
+    output::Existing,
+    scheduler::Refusal,
+    store::{OnChanged, Pins, RunDir, Store, Writer},
+};
+
+/// One key, one model, and nobody who answers.
+const KEYS: &str = "
+[[provider]]
+name = 'nobody'
+api = 'openai'
+base_url = 'http://127.0.0.1:9/v1'
+
+[[model]]
+name = 'm'
+provider = 'nobody'
+
+[[key]]
+name = 'alice'
+provider = 'nobody'
+secret = 'sk-of-alice'
+";
+
+fn item(number: u64) -> ItemSpec {
+    ItemSpec {
+        id: format!("item-{number}"),
+        request: Request::text("What is it?"),
+        hash: format!("{number:032x}"),
+        line: number,
+        model: None,
+        tier: None,
+        max_usd: None,
+        fields: BTreeMap::new(),
+        caption: None,
+    }
+}
+
+/// A run of so many items, all waiting, before the engine's first turn.
+fn prepared(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
+    prepared_with(home, items, KEYS)
+}
+
+fn prepared_with(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels) {
+    fs::write(home.path().join("keys.toml"), keys).unwrap();
+    let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
+    let dir = RunDir::new(home.path().join("run"));
+    let (mut store, mut opened) = Store::open(&dir, &Pins::default()).unwrap();
+    let specs: Vec<ItemSpec> = (1..=items).map(item).collect();
+    store.ingest(&specs, OnChanged::Report).unwrap();
+    store.accept_input("", items).unwrap();
+    opened.totals = store.totals().unwrap();
+    let setup = Setup {
+        run: "run".to_owned(),
+        config,
+        clock: Clock::real(),
+        existing: Existing::Skip,
+        unattended: true,
+        seed: 1,
+        flags: BTreeMap::new(),
+        passing: false,
+        good_keys: Vec::new(),
+        ledger: None,
+    };
+    let (engine, channels, _) = prepare(setup, &dir, store, opened, None).unwrap();
+    (engine, channels)
+}
+
+#[tokio::test]
+async fn a_writer_that_dies_over_a_group_ends_the_run_and_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, mut channels) = prepared(&home, 1);
+    let (writer, acks) = Writer::doomed();
+    engine.journal = Journal::new(writer);
+    channels.acks = acks;
+    let ending = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
+    assert_eq!(ending.unwrap(), Ending::Broken { why: WRITER_GONE.to_owned() });
+}
+
+#[tokio::test]
+async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_order() {
+    let by_id = ReplayFilter { ids: vec!["item-1".to_owned()], ..ReplayFilter::default() };
+    for filter in [ReplayFilter::default(), by_id] {
+        let home = tempfile::tempdir().unwrap();
+        let (mut engine, mut channels) = prepared(&home, 1);
+        let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
+        engine.take_loaded(0, Ok(loaded));
+        let now = engine.clock.now();
+        let refusal = Refusal { seq: Seq(1), outcome: Outcome::NoRoute, words: "nobody can".to_owned(), attempts: 0 };
+        engine.refuse(now, &refusal);
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        engine.order(Order { command: Command::Replay { filter }, reply });
+        engine.journal.flush();
+        let ack = channels.acks.recv().await.unwrap();
+        engine.acknowledged(ack);
+        assert_eq!(answer.await.unwrap().unwrap(), "1 failed items wait again");
+        assert_eq!((engine.totals.failed, engine.totals.total), (0, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_budget_is_refused_where_the_worst_case_has_no_bound() {
+    let priced = "provider = 'nobody'\nusd_per_mtok = { input = 1.0, output = 2.0 }";
+    for (model, why) in [
+        ("provider = 'nobody'".to_owned(), Some("has no price")),
+        (priced.to_owned(), Some("has no max_output")),
+        (format!("{priced}\nmax_output = 100"), None),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let keys = KEYS.replacen("name = 'm'\nprovider = 'nobody'", &format!("name = 'm'\n{model}"), 1);
+        let (mut engine, _channels) = prepared_with(&home, 1, &keys);
+        let obeyed = engine.obey(&Command::SetBudget { max_usd: Some(Money(1)) });
+        match why {
+            Some(why) => assert!(obeyed.unwrap_err().contains(why), "{model}"),
+            None => assert!(obeyed.is_ok(), "{model}"),
+        }
+    }
+}
