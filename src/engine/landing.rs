@@ -62,6 +62,7 @@ impl Engine {
             usage: Usage::default(),
             stated_limit: None,
             limit_zero: false,
+            report: crate::domain::Report::default(),
         };
         let latency = now.wall.since(flying.sent_at);
         self.settle(now, &flying, verdict, latency);

@@ -82,6 +82,7 @@ pub fn verdict(outcome: Outcome) -> Verdict {
         },
         stated_limit: None,
         limit_zero: false,
+        report: cascadeck::domain::Report::default(),
     }
 }
 
