@@ -32,25 +32,43 @@ pub fn next_reset(day: Day, now: Wall) -> Option<Wall> {
     Some(midnight.timestamp().into())
 }
 
+/// Room in a day for a given amount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DayRoom {
+    Now,
+    /// A calendar day opens whole, a rolling one little by little.
+    At(Wall),
+    /// What is in flight may yet be counted in this day, and takes the rest of it.
+    WhenSettled,
+}
+
 /// One amount (requests or tokens) per provider day.
+///
+/// What is in flight when a day ends counts in the next one: the server may not have counted it before.
 #[derive(Clone, Debug)]
 pub struct DayMeter {
     day: Day,
     limit: Option<u64>,
+    /// In flight included.
     used: u64,
+    open: u64,
     /// Calendar days: when `used` starts anew.
     ends: Option<Wall>,
-    /// Rolling days: (end of the minute it was counted in, amount), in time order.
+    /// Rolling days: (end of the minute it was counted in, amount), in time order; without what is in flight.
     counted: VecDeque<(Wall, u64)>,
 }
 
 impl DayMeter {
     pub const fn new(day: Day, limit: Option<u64>) -> Self {
-        Self { day, limit, used: 0, ends: None, counted: VecDeque::new() }
+        Self { day, limit, used: 0, open: 0, ends: None, counted: VecDeque::new() }
     }
 
     pub const fn limit(&self) -> Option<u64> {
         self.limit
+    }
+
+    pub const fn set_limit(&mut self, limit: Option<u64>) {
+        self.limit = limit;
     }
 
     pub const fn day(&self) -> Day {
@@ -65,7 +83,7 @@ impl DayMeter {
                     self.counted.iter().take_while(|(at, _)| *at + ROLLING <= now).map(|(_, amount)| amount).sum();
                 self.used - gone
             }
-            _ if self.ends.is_some_and(|ends| ends <= now) => 0,
+            _ if self.ends.is_some_and(|ends| ends <= now) => self.open,
             _ => self.used,
         }
     }
@@ -80,36 +98,58 @@ impl DayMeter {
                 self.counted.pop_front();
             }
         } else if self.ends.is_none_or(|ends| ends <= now) {
-            self.used = 0;
+            self.used = self.open;
             self.ends = next_reset(self.day, now);
         }
     }
 
-    /// `None` where `amount` fits; else when it will. A rolling day opens little by little.
-    pub fn full_until(&self, now: Wall, amount: u64) -> Option<Wall> {
-        let limit = self.limit?;
-        let mut used = self.used;
+    pub fn room(&self, now: Wall, amount: u64) -> DayRoom {
+        let Some(limit) = self.limit else { return DayRoom::Now };
+        let mut used = self.used(now);
         if used + amount <= limit {
-            return None;
+            return DayRoom::Now;
         }
         if self.day != Day::Rolling {
-            return self.ends.filter(|ends| *ends > now);
+            return match self.ends {
+                Some(ends) if ends <= now => DayRoom::WhenSettled,
+                Some(ends) => DayRoom::At(ends),
+                None => next_reset(self.day, now).map_or(DayRoom::WhenSettled, DayRoom::At),
+            };
         }
-        for (at, counted) in &self.counted {
+        for (at, counted) in self.counted.iter().filter(|(at, _)| *at + ROLLING > now) {
             used -= counted;
             if used + amount <= limit {
-                return Some(*at + ROLLING).filter(|opens| *opens > now);
+                return DayRoom::At(*at + ROLLING);
             }
         }
-        Some(now + ROLLING)
+        DayRoom::WhenSettled
     }
 
-    pub fn count(&mut self, now: Wall, amount: u64) {
+    /// Takes room for what is about to be sent.
+    pub fn reserve(&mut self, now: Wall, amount: u64) {
         self.roll(now);
+        self.used += amount;
+        self.open += amount;
+    }
+
+    /// Turns a reservation into what was used; the server counted it at `counted_by` at the latest. What was
+    /// certainly counted in a day that is over does not burden the new one.
+    pub fn settle(&mut self, now: Wall, counted_by: Wall, reserved: u64, actual: u64) {
+        self.roll(now);
+        self.open -= reserved;
+        self.used = self.used - reserved;
+        let over = next_reset(self.day, counted_by).is_some_and(|end| end <= now);
+        if !over && actual > 0 {
+            self.count(now, actual);
+        }
+    }
+
+    fn count(&mut self, now: Wall, amount: u64) {
         self.used += amount;
         if self.day == Day::Rolling {
             let minute = Wall(now.0 - now.0.rem_euclid(GRAIN) + GRAIN);
             match self.counted.back_mut() {
+                // A clock that stepped back merges forward.
                 Some((at, counted)) if *at >= minute => *counted += amount,
                 _ => self.counted.push_back((minute, amount)),
             }
@@ -123,23 +163,9 @@ impl DayMeter {
             _ => next_reset(self.day, at) == next_reset(self.day, now),
         };
         if counts {
-            self.count(if self.day == Day::Rolling { at } else { now }, amount);
-        }
-    }
-
-    /// Replaces an amount counted at `counted_at` by another, unless its day is over.
-    pub fn correct(&mut self, now: Wall, counted_at: Wall, counted: u64, actual: u64) {
-        self.roll(now);
-        if self.day == Day::Rolling {
-            let minute = Wall(counted_at.0 - counted_at.0.rem_euclid(GRAIN) + GRAIN);
-            // Entries merge forward when the clock steps back, so look for the first that can hold it.
-            if let Some((_, amount)) = self.counted.iter_mut().find(|(at, amount)| *at >= minute && *amount >= counted)
-            {
-                *amount = *amount - counted + actual;
-                self.used = self.used - counted + actual;
-            }
-        } else if self.ends.is_some_and(|ends| next_reset(self.day, counted_at) == Some(ends)) {
-            self.used = self.used.saturating_sub(counted) + actual;
+            let at = if self.day == Day::Rolling { at } else { now };
+            self.roll(at);
+            self.count(at, amount);
         }
     }
 }
@@ -177,34 +203,47 @@ mod tests {
     fn a_calendar_day_opens_at_its_reset() {
         let (noon, midnight) = (wall("2026-11-21T12:00:00Z"), wall("2026-11-22T00:00:00Z"));
         let mut meter = DayMeter::new(Day::Utc, Some(2));
-        meter.count(noon, 1);
-        meter.count(noon, 1);
-        assert_eq!(meter.full_until(noon, 1), Some(midnight));
-        assert_eq!(meter.full_until(midnight, 1), None);
+        for _ in 0..2 {
+            meter.reserve(noon, 1);
+            meter.settle(noon, noon, 1, 1);
+        }
+        assert_eq!(meter.room(noon, 1), DayRoom::At(midnight));
+        assert_eq!(meter.room(midnight, 1), DayRoom::Now);
         assert_eq!(meter.used(midnight), 0);
     }
 
     #[test]
-    fn a_refusal_gives_its_place_in_the_day_back_but_not_to_the_next_day() {
-        let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
+    fn a_refusal_gives_its_place_in_the_day_back() {
+        let noon = wall("2026-11-21T12:00:00Z");
         let mut meter = DayMeter::new(Day::Utc, Some(5));
-        meter.count(before, 1);
-        meter.correct(before, before, 1, 0);
-        assert_eq!(meter.used(before), 0);
-        meter.count(before, 1);
-        meter.count(after, 1);
-        meter.correct(after, before, 1, 0);
-        assert_eq!(meter.used(after), 1);
+        meter.reserve(noon, 1);
+        meter.settle(noon, noon, 1, 0);
+        assert_eq!(meter.used(noon), 0);
     }
 
     #[test]
-    fn a_rolling_day_opens_a_day_after_each_request() {
+    fn what_is_in_flight_at_midnight_counts_in_the_new_day_unless_it_was_certainly_counted_before() {
+        let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
+        let mut meter = DayMeter::new(Day::Utc, Some(1));
+        meter.reserve(before, 1);
+        assert_eq!(meter.room(after, 1), DayRoom::WhenSettled);
+        let mut early = meter.clone();
+        meter.settle(after, after, 1, 1);
+        assert_eq!(meter.room(after, 1), DayRoom::At(wall("2026-11-23T00:00:00Z")));
+        early.settle(after, before, 1, 1);
+        assert_eq!(early.room(after, 1), DayRoom::Now);
+    }
+
+    #[test]
+    fn a_rolling_day_opens_a_day_after_each_answer() {
         let mut meter = DayMeter::new(Day::Rolling, Some(2));
-        meter.count(wall("2026-11-21T09:00:10Z"), 1);
-        meter.count(wall("2026-11-21T12:00:10Z"), 1);
+        meter.reserve(wall("2026-11-21T09:00:10Z"), 1);
+        meter.settle(wall("2026-11-21T09:00:40Z"), wall("2026-11-21T09:00:40Z"), 1, 1);
+        meter.reserve(wall("2026-11-21T12:00:10Z"), 1);
         let now = wall("2026-11-21T13:00:00Z");
-        assert_eq!(meter.full_until(now, 1), Some(wall("2026-11-22T09:01:00Z")));
-        assert_eq!(meter.full_until(wall("2026-11-22T09:01:00Z"), 1), None);
+        assert_eq!(meter.room(now, 1), DayRoom::At(wall("2026-11-22T09:01:00Z")));
+        assert_eq!(meter.room(wall("2026-11-22T09:01:00Z"), 1), DayRoom::Now);
+        assert_eq!(meter.room(wall("2026-11-22T09:01:00Z"), 2), DayRoom::WhenSettled);
         assert_eq!(meter.used(wall("2026-11-22T09:01:00Z")), 1);
     }
 }

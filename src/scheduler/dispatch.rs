@@ -8,17 +8,16 @@ use crate::domain::{AttemptId, KeyId, ModelId, Money, Now, Outcome, RouteId, Seq
 
 use super::{
     Flight, Scheduler, Ticket,
-    breaker::Breaker,
     cooldown::Wake,
     pool::{Block, Need},
     standing::Standing,
 };
 
 /// How many tickets behind a blocked one are looked at for one that fits.
-const LOOKAHEAD: usize = 32;
+pub(super) const LOOKAHEAD: usize = 32;
 
 /// A ticket that has waited this long for token room is not overtaken any more.
-const AGED: Duration = Duration::from_secs(60);
+pub(super) const AGED: Duration = Duration::from_secs(60);
 
 /// The output limit reckoned with where neither item nor model states one.
 const UNSTATED_OUTPUT: u32 = 8_192;
@@ -134,7 +133,10 @@ impl Scheduler {
         for _ in 0..self.classes[class].retries.len().min(LOOKAHEAD) {
             let ticket = self.classes[class].retries.pop_front()?;
             match self.choose(now, class, &ticket) {
-                Choice::Route(route) => return Some(self.reserve(now, class, ticket, route)),
+                Choice::Route(route) => {
+                    let ticket = self.smallest_instead(now, class, route, ticket);
+                    return Some(self.reserve(now, class, ticket, route));
+                }
                 // To the back, so that each gets its look.
                 Choice::Blocked { .. } => self.classes[class].retries.push_back(ticket),
             }
@@ -143,11 +145,15 @@ impl Scheduler {
         while position < self.classes[class].fresh.len().min(LOOKAHEAD) {
             let ticket = self.classes[class].fresh.remove(position)?;
             match self.choose(now, class, &ticket) {
-                Choice::Route(route) => return Some(self.reserve(now, class, ticket, route)),
+                Choice::Route(route) => {
+                    let ticket = self.smallest_instead(now, class, route, ticket);
+                    return Some(self.reserve(now, class, ticket, route));
+                }
                 Choice::Blocked { tokens } => {
-                    let overtake = tokens && now.mono.since(ticket.since) < AGED;
+                    // What keeps this one from the free routes (its size, its API) need not keep the next.
+                    let holds_place = tokens && now.mono.since(ticket.since) >= AGED;
                     self.classes[class].fresh.insert(position, ticket);
-                    if !overtake {
+                    if holds_place || self.classes[class].ready.first_from(0).is_none() {
                         return None;
                     }
                 }
@@ -177,8 +183,7 @@ impl Scheduler {
             }
             // A probe is for an item that has not been in trouble itself, where there is one.
             let route = &self.routes[id.index()];
-            let probes = matches!(route.breaker, Breaker::Open { .. } | Breaker::HalfOpen { .. });
-            if probes && ticket.is_suspect() && !self.classes[class].fresh.is_empty() {
+            if self.is_trial(now, id) && ticket.is_suspect() && !self.classes[class].fresh.is_empty() {
                 continue;
             }
             let need = self.need(id, ticket);
@@ -199,7 +204,7 @@ impl Scheduler {
     }
 
     /// Which routes the ticket may take by `when_limited` and `spill`.
-    fn spill_limits(&mut self, now: Now, class: usize, ticket: &Ticket) -> SpillLimits {
+    pub(super) fn spill_limits(&mut self, now: Now, class: usize, ticket: &Ticket) -> SpillLimits {
         if self.policy.when_limited == WhenLimited::Wait {
             return SpillLimits::Only(self.at_cursor(now, class, ticket));
         }
@@ -253,7 +258,7 @@ impl Scheduler {
     }
 
     /// Worth waiting on: neither out for the day, nor dead, nor switched off.
-    fn is_usable(&self, now: Now, route: RouteId) -> bool {
+    pub(super) fn is_usable(&self, now: Now, route: RouteId) -> bool {
         let standing = self.standing(now, route);
         !standing.is_exhausted() && !matches!(standing, Standing::Off { .. })
     }
@@ -294,7 +299,7 @@ impl Scheduler {
         Some(Refusal { seq: ticket.seq, outcome, words, attempts: ticket.attempts() })
     }
 
-    fn need(&self, id: RouteId, ticket: &Ticket) -> Need {
+    pub(super) fn need(&self, id: RouteId, ticket: &Ticket) -> Need {
         let model = &self.models[self.routes[id.index()].model];
         let mean = model.mean_output.unwrap_or(TYPICAL_OUTPUT);
         let stated = ticket.max_output.map_or(f64::MAX, f64::from);
@@ -312,7 +317,7 @@ impl Scheduler {
         model.price.map_or(Money::ZERO, |price| price.cost(ticket.input, u64::from(output) * u64::from(enlarged)))
     }
 
-    fn over_budget_on(&self, id: RouteId, ticket: &Ticket) -> bool {
+    pub(super) fn over_budget_on(&self, id: RouteId, ticket: &Ticket) -> bool {
         let money = self.money;
         let committed = money.spent + money.reserved + money.at_risk;
         self.policy.max_usd.is_some_and(|most| committed + self.worst_case(id, ticket) > most)
@@ -356,7 +361,10 @@ impl Scheduler {
             timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(ticket.timeouts().min(4) as i32)),
             enlarge: if enlarged { self.policy.retry_truncated_factor } else { None },
         };
-        self.flights.insert(attempt, Flight { class, ticket, route: id, reserved_at: now, taken, cost: reserved });
+        self.flights.insert(
+            attempt,
+            Flight { class, ticket, route: id, reserved_at: now, sent_at: now, taken, cost: reserved },
+        );
         dispatch
     }
 
@@ -372,21 +380,22 @@ impl Scheduler {
 
     /// The request of `attempt` leaves the process now.
     pub fn sent(&mut self, now: Now, attempt: AttemptId) {
-        if let Some(flight) = self.flights.get(&attempt) {
+        if let Some(flight) = self.flights.get_mut(&attempt) {
+            flight.sent_at = now;
             let pool = self.routes[flight.route.index()].pool;
             self.pools[pool].sent(now);
         }
     }
 }
 
-enum SpillLimits {
+pub(super) enum SpillLimits {
     Any,
     Model(usize),
     Only(Option<RouteId>),
 }
 
 impl SpillLimits {
-    fn allow(&self, route: RouteId, model: usize) -> bool {
+    pub(super) fn allow(&self, route: RouteId, model: usize) -> bool {
         match self {
             Self::Any => true,
             Self::Model(only) => model == *only,

@@ -9,22 +9,35 @@
 //! dispatch   poll: which ticket, which route   window    sliding minutes, pacing      day   provider days
 //! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
 //! switches   the operator's hand               standing  why a route can't go now
+//! bounds     limits and their provenance       learner   unknown limits, found out    learn  statements
+//! transit    when a request was counted        trial     probes       ramp  the way back up
+//! examination  whose fault it was              kinship   quotas that are one          oracle  for tests
 //! view       gauges and conditions for screens memory    what outlives the process
 //! ```
 
 mod bits;
+mod bound;
+mod bounds;
 mod breaker;
 mod cooldown;
 mod day;
 mod dispatch;
+mod examination;
 mod health;
+mod kinship;
+mod learn;
+mod learner;
 mod memory;
+mod oracle;
 mod pool;
 mod queue;
+mod ramp;
 mod settle;
 mod setup;
 mod standing;
 mod switches;
+mod transit;
+mod trial;
 mod view;
 mod window;
 
@@ -46,9 +59,12 @@ use crate::domain::{AttemptId, Key, Model, Money, Mono, Now, Policy, RouteId, Se
 
 use breaker::Breaker;
 use cooldown::Cooldown;
+use examination::Accusers;
 use health::Health;
+use kinship::Kinship;
 use pool::Pool;
 use queue::{Class, Flight};
+use ramp::Ramp;
 
 /// Everything that a dispatch decision may depend on.
 #[derive(Debug)]
@@ -73,6 +89,8 @@ pub struct Scheduler {
     refused: Vec<Refusal>,
     /// Items that have failed often enough to be at fault, if anybody else succeeded.
     suspects: HashSet<Seq>,
+    /// Keys that may share a quota though they claim different projects.
+    kinship: Kinship,
     next_attempt: u64,
     /// No new dispatches while set.
     paused: bool,
@@ -118,6 +136,8 @@ struct KeyState {
     off: Option<Wall>,
     dead: Option<Cause>,
     health: Health,
+    /// Items that failed here lately while other keys answered.
+    accusers: Accusers,
     in_flight: u32,
     routes: Vec<RouteId>,
 }
@@ -145,8 +165,8 @@ struct Route {
     /// Items were refused alike; the operator is asked.
     held: Option<Cause>,
     breaker: Breaker,
-    /// After a breaker closed: how many may be in flight until a success doubles it.
-    ramp: Option<u32>,
+    /// After a breaker closed: the way back up.
+    ramp: Option<Ramp>,
     in_flight: u32,
     refused_alike: (u32, u64),
     ever_accepted: bool,

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::domain::{Api, ModelId, Money, Mono, Outcome, RouteId, Seq, Traits};
 
-use super::{bits::BitSet, pool::Need};
+use super::{bits::BitSet, examination::Charges, pool::Need};
 
 /// An item as the scheduler knows it: its size and its history, never its text.
 #[derive(Clone, Debug)]
@@ -45,6 +45,7 @@ pub struct Course {
     /// The one retry with a larger output limit has been used.
     pub enlarged: bool,
     pub last: Option<Outcome>,
+    pub charges: Charges,
 }
 
 impl Ticket {
@@ -161,6 +162,8 @@ pub struct Flight {
     pub ticket: Ticket,
     pub route: RouteId,
     pub reserved_at: crate::domain::Now,
+    /// When its request left the process; when it was reserved, until that is told.
+    pub sent_at: crate::domain::Now,
     pub taken: Need,
     pub cost: Money,
 }

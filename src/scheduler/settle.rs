@@ -11,7 +11,8 @@ use super::{
     Flight, Scheduler, TESTIMONY,
     cooldown::Cooldown,
     day::next_reset,
-    pool::{Counting, Need},
+    pool::{Counting, Need, Timing},
+    ramp::Ramp,
 };
 
 /// Longest step of a provider's hold while it can't be reached.
@@ -54,6 +55,7 @@ impl Scheduler {
     /// Takes the verdict on `attempt`. `None` where no such attempt is in flight.
     pub fn settle(&mut self, now: Now, attempt: AttemptId, verdict: &Verdict) -> Option<Settlement> {
         let mut flight = self.flights.remove(&attempt)?;
+        self.take_statements(&flight, verdict);
         let (cost, at_risk) = self.settle_counters(now, &flight, verdict);
         let course_attempts = flight.ticket.attempts() + 1;
         let mut events = Vec::new();
@@ -131,6 +133,7 @@ impl Scheduler {
         if !matches!(fate, Fate::Waits { .. }) {
             self.suspects.remove(&flight.ticket.seq);
         }
+        self.park_used_up(now, &flight, verdict);
         self.look_again_after(&flight);
         Some(Settlement {
             seq: flight.ticket.seq,
@@ -162,7 +165,9 @@ impl Scheduler {
         route.in_flight -= 1;
         self.keys[route.key].in_flight -= 1;
         let model = &mut self.models[route.model];
-        self.pools[route.pool].settle(now, flight.reserved_at, flight.taken, counting);
+        let answered = verdict.status.is_some();
+        let timing = Timing { sent: flight.sent_at, worked: verdict.report.worked, answered };
+        self.pools[route.pool].settle(now, flight.taken, counting, timing);
         if verdict.outcome == Outcome::Ok {
             let mean = model.mean_output.unwrap_or(used.output as f64);
             model.mean_output = Some(mean + (used.output as f64 - mean) * 0.05);
@@ -205,6 +210,11 @@ impl Scheduler {
     fn wait(&mut self, now: Now, flight: &mut Flight, delay: Option<Duration>) -> Fate {
         flight.ticket.course().attempts += 1;
         let (class, ticket) = (flight.class, flight.ticket.clone());
+        // A limit that was learned meanwhile may have closed the last way.
+        if let Some(refusal) = self.never(class, &ticket) {
+            self.refused.push(refusal);
+            return Fate::Waits { wait: None, to: None };
+        }
         if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
             let at = now.mono + delay;
             self.backoff.push(Reverse((at, ticket.seq)));
@@ -233,7 +243,7 @@ impl Scheduler {
     fn answered(&mut self, flight: &Flight, events: &mut Vec<EventKind>) {
         let route = &mut self.routes[flight.route.index()];
         if route.breaker.answered() {
-            route.ramp = Some(2);
+            route.ramp = Some(Ramp::PASSED);
             let what = self.route_name(flight.route);
             events.push(EventKind::Recovered { what, words: "its probe was answered".to_owned() });
         }
@@ -252,7 +262,7 @@ impl Scheduler {
         route.ever_accepted = true;
         route.refused_alike = (0, 0);
         route.last_ok = Some(now.mono);
-        route.ramp = route.ramp.map(|most| most * 2).filter(|most| *most < 16);
+        route.ramp = route.ramp.and_then(Ramp::succeeded);
         let key = route.key;
         let project = &mut self.projects[self.keys[key].project];
         if project.billing.take().is_some() {
@@ -265,6 +275,8 @@ impl Scheduler {
         let route = &self.routes[flight.route.index()];
         let (key, model, pool) = (route.key, route.model, route.pool);
         self.keys[key].health.success();
+        self.keys[key].accusers.dismiss();
+        self.acquit_kin(now, pool);
         let witnesses = &mut self.models[model].witnesses;
         if witnesses[0].is_none_or(|(seq, _)| seq != flight.ticket.seq) {
             witnesses[1] = witnesses[0];
@@ -291,6 +303,10 @@ impl Scheduler {
         let max_hint = self.policy.max_hint;
         let hint = verdict.hint.map(|hint| hint.after.min(max_hint)).filter(|after| !after.is_zero());
         let new_episode = self.pools[pool].is_new_episode(now, flight.reserved_at.mono);
+        if new_episode {
+            self.suspect_kin(now, pool, events);
+            self.pools[pool].refused_unforeseen(now, flight.sent_at, Self::refused_dimension(verdict));
+        }
         let state = &mut self.pools[pool];
         if new_episode {
             state.ladder_step += 1;
@@ -309,7 +325,7 @@ impl Scheduler {
             if source == Source::Stated { Duration::from_millis(self.random.u64(50..250)) } else { Duration::ZERO };
         let cooldown = Cooldown { since: now, until: now + span + jitter, calendar: false, cause };
         if source == Source::Guessed {
-            state.ramp = Some(1);
+            state.ramp = Some(Ramp::TRIAL);
         }
         Cooldown::extend(&mut state.cooldown, cooldown, now);
         if new_episode {
@@ -345,7 +361,7 @@ impl Scheduler {
             (None, None) => (now + ROLLING_GUESS, false, Source::Guessed),
         };
         if source == Source::Guessed {
-            state.ramp = Some(1);
+            state.ramp = Some(Ramp::TRIAL);
         }
         let cause = Cause { outcome: verdict.outcome, source, words: verdict.message.clone(), since: now.wall };
         Cooldown::extend(&mut state.spent, Cooldown { since: now, until, calendar, cause }, now);
@@ -413,6 +429,7 @@ impl Scheduler {
             let route = &self.routes[flight.route.index()];
             (route.model, route.key)
         };
+        let accusation = cause.clone();
         let policy = &self.policy;
         let opened = self.routes[flight.route.index()].breaker.fault(
             now,
@@ -434,7 +451,7 @@ impl Scheduler {
             route.model == model && route.key != key && route.last_ok.is_some_and(|at| now.mono.since(at) < TESTIMONY)
         });
         if another_key_succeeds {
-            self.keys[key].health.own_fault();
+            self.examine(now, flight, &accusation, events);
         }
         let testified = self.has_witness(now, model, flight.ticket.seq);
         let suspects_only = {
@@ -460,7 +477,9 @@ impl Scheduler {
         let step = (tries as usize).clamp(1, delays.len().max(1)) - 1;
         let delay = delays.get(step).copied().unwrap_or_default();
         let jitter = delay.mul_f64(self.random.f64() * 0.25);
-        self.wait(now, flight, Some(delay + jitter))
+        // A provider that says when to come back is not asked before, as long as that is sane.
+        let stated = verdict.hint.map(|hint| hint.after.min(self.policy.max_hint)).unwrap_or_default();
+        self.wait(now, flight, Some((delay + jitter).max(stated)))
     }
 
     /// Whether this model answered some other item within the last minute.
@@ -534,7 +553,8 @@ impl Scheduler {
         let route = &mut self.routes[flight.route.index()];
         route.in_flight -= 1;
         self.keys[route.key].in_flight -= 1;
-        self.pools[route.pool].settle(now, flight.reserved_at, flight.taken, Counting::NotSent);
+        let timing = Timing { sent: flight.sent_at, worked: None, answered: false };
+        self.pools[route.pool].settle(now, flight.taken, Counting::NotSent, timing);
         self.money.reserved = self.money.reserved.saturating_sub(flight.cost);
         self.look_again_after(&flight);
         self.classes[flight.class].retries.push_front(flight.ticket);

@@ -95,6 +95,7 @@ impl Scheduler {
 
     pub fn set_when_limited(&mut self, when_limited: WhenLimited) {
         self.policy.when_limited = when_limited;
+        self.apply_strictness();
         self.look_again();
     }
 

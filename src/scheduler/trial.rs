@@ -1,0 +1,55 @@
+//! Trials: what was out on a guess comes back with one real item, the smallest that waits.
+
+use crate::domain::{Now, RouteId};
+
+use super::{Scheduler, Ticket, breaker::Breaker, dispatch::LOOKAHEAD};
+
+impl Scheduler {
+    /// The next request on this route is a trial, whose failure would teach more than it gains.
+    pub(super) fn is_trial(&self, now: Now, id: RouteId) -> bool {
+        let route = &self.routes[id.index()];
+        let over = |out: &Option<super::Cooldown>| out.as_ref().is_some_and(|out| out.over(now));
+        matches!(route.breaker, Breaker::Open { .. } | Breaker::HalfOpen { .. })
+            || self.pools[route.pool].ramp.is_some_and(|ramp| ramp.width() == 1)
+            || over(&self.projects[self.keys[route.key].project].billing)
+            || over(&self.providers[route.provider].hold)
+    }
+
+    /// The ticket to try `route` with instead of `ticket`: the smallest near the head of its class that has not been in
+    /// trouble itself. `ticket` takes its place in the queue.
+    pub(super) fn smallest_instead(&mut self, now: Now, class: usize, route: RouteId, ticket: Ticket) -> Ticket {
+        if !self.is_trial(now, route) {
+            return ticket;
+        }
+        let near = self.classes[class].fresh.len().min(LOOKAHEAD);
+        let mut smallest: Option<(u64, usize)> = None;
+        for place in 0..near {
+            let size = self.classes[class].fresh[place].input;
+            if size < smallest.map_or(ticket.input, |(least, _)| least) && self.may_try(now, class, place, route) {
+                smallest = Some((size, place));
+            }
+        }
+        let found = smallest.and_then(|(_, place)| self.classes[class].fresh.remove(place).zip(Some(place)));
+        let Some((small, _)) = found else { return ticket };
+        // Ahead of the others: it was its turn.
+        if ticket.course.is_some() {
+            self.classes[class].retries.push_front(ticket);
+        } else {
+            let seq = ticket.seq;
+            let place = self.classes[class].fresh.iter().take_while(|other| other.seq < seq).count();
+            self.classes[class].fresh.insert(place, ticket);
+        }
+        small
+    }
+
+    fn may_try(&mut self, now: Now, class: usize, place: usize, route: RouteId) -> bool {
+        let ticket = self.classes[class].fresh[place].clone();
+        let model = self.routes[route.index()].model;
+        let pool = self.routes[route.index()].pool;
+        !ticket.is_suspect()
+            && self.spill_limits(now, class, &ticket).allow(route, model)
+            && self.unfit(route, &ticket).is_none()
+            && !self.over_budget_on(route, &ticket)
+            && self.pools[pool].token_block(now, self.need(route, &ticket)).is_none()
+    }
+}
