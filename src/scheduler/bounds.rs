@@ -11,7 +11,6 @@ use super::{
     bound::Bound,
     learner::{InFlight, Learner, SlowStart},
     pool::Need,
-    transit::Transit,
 };
 
 #[derive(Clone, Debug)]
@@ -23,7 +22,6 @@ pub struct Bounds {
     pub day_requests: Bound,
     pub day_tokens: Bound,
     pub concurrency: Bound,
-    pub transit: Transit,
     counted: Counted,
     strict: bool,
     request_rate: Learner,
@@ -52,7 +50,6 @@ impl Bounds {
             day_requests: Bound::configured(limits.rpd.map(u64::from)),
             day_tokens: Bound::configured(limits.tpd),
             concurrency: Bound::configured(limits.concurrency.map(u64::from)),
-            transit: Transit::default(),
             counted: limits.counted,
             strict: false,
             request_rate: Learner::default(),
@@ -150,7 +147,6 @@ impl Bounds {
 
     /// A refusal that our counters did not foresee, the first of its episode.
     pub fn refuse(&mut self, now: Mono, sent: Mono, what: Dimension, others: u32) {
-        self.transit.distrust();
         if self.strict {
             return;
         }

@@ -90,10 +90,14 @@ impl Scheduler {
             .collect();
         order.sort_unstable();
         for (_, index) in order {
+            self.kept_for_others = false;
             if let Some(dispatch) = self.poll_class(now, index) {
                 return Some(Step::Send(dispatch));
             }
-            self.classes[index].stuck_at = Some(self.version);
+            // What is kept for others is free as soon as they have gone elsewhere: no change of a route tells.
+            if !self.kept_for_others {
+                self.classes[index].stuck_at = Some(self.version);
+            }
         }
         None
     }
@@ -181,13 +185,12 @@ impl Scheduler {
                 None if self.over_budget_on(id, ticket) => continue,
                 None => {}
             }
-            // A probe is for an item that has not been in trouble itself, where there is one.
-            let route = &self.routes[id.index()];
-            if self.is_trial(now, id) && ticket.is_suspect() && !self.classes[class].fresh.is_empty() {
+            if self.keeps_trial_from(now, id, ticket) {
+                self.kept_for_others = true;
                 continue;
             }
             let need = self.need(id, ticket);
-            match self.pools[route.pool].token_block(now, need) {
+            match self.pools[self.routes[id.index()].pool].token_block(now, need) {
                 None => return Choice::Route(id),
                 Some(Block::Full { wake, .. }) => {
                     tokens = true;

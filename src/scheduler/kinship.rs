@@ -25,8 +25,6 @@ struct Suspicion {
 
 #[derive(Clone, Debug, Default)]
 pub struct Kinship {
-    /// Pools of different projects for the same model at the same provider.
-    pub families: Vec<Vec<usize>>,
     /// By pair of pools, the smaller index first.
     pairs: BTreeMap<(usize, usize), Suspicion>,
 }
@@ -49,8 +47,8 @@ impl Scheduler {
         self.pools[pool].surprised_at = surprised.map(|_| now.mono);
         let Some((used, limit)) = surprised else { return };
         let family = self.pools[pool].family;
-        for member in 0..self.kinship.families[family].len() {
-            let other = self.kinship.families[family][member];
+        for member in 0..self.families[family].pools.len() {
+            let other = self.families[family].pools[member];
             if other == pool {
                 continue;
             }

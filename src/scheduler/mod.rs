@@ -65,6 +65,7 @@ use kinship::Kinship;
 use pool::Pool;
 use queue::{Class, Flight};
 use ramp::Ramp;
+use transit::Transit;
 
 /// Everything that a dispatch decision may depend on.
 #[derive(Debug)]
@@ -89,6 +90,7 @@ pub struct Scheduler {
     refused: Vec<Refusal>,
     /// Items that have failed often enough to be at fault, if anybody else succeeded.
     suspects: HashSet<Seq>,
+    families: Vec<Family>,
     /// Keys that may share a quota though they claim different projects.
     kinship: Kinship,
     next_attempt: u64,
@@ -97,10 +99,19 @@ pub struct Scheduler {
     money: Ledger,
     /// `when_limited = "wait"`: where in `ranking` the run stands.
     cursor: usize,
+    /// Some ticket left a trial to others in the present look at a class.
+    kept_for_others: bool,
     /// Changes whenever a route may have become ready.
     version: u64,
     last_poll: Option<Now>,
     random: fastrand::Rng,
+}
+
+/// One model at one provider, over all projects: the same servers at the end of the same way.
+#[derive(Debug, Default)]
+struct Family {
+    pools: Vec<usize>,
+    transit: Transit,
 }
 
 /// The run's money: what is certain, what is promised, what is feared.
@@ -259,6 +270,18 @@ impl Scheduler {
             *alarm = Some(at);
             self.alarms.push(Reverse((at, route)));
         }
+    }
+
+    fn unpark_where(&mut self, is_meant: impl Fn(&Self, RouteId) -> bool) {
+        for route in (0..self.routes.len() as u32).map(RouteId) {
+            if is_meant(self, route) {
+                self.unpark(route);
+            }
+        }
+    }
+
+    fn project_of(&self, route: RouteId) -> usize {
+        self.keys[self.routes[route.index()].key].project
     }
 
     fn unpark_pool(&mut self, pool: usize) {

@@ -19,15 +19,21 @@ impl Scheduler {
             return None;
         }
         self.classes.iter().enumerate().find_map(|(index, class)| {
-            let retries = class.retries.iter().take(LOOKAHEAD);
-            let found = retries.clone().find_map(|ticket| self.route_for(now, index, ticket));
+            let ready = |route: &RouteId| matches!(self.standing(now, *route), Standing::Ready);
+            let ready: Vec<RouteId> = class.candidates.iter().copied().filter(ready).collect();
+            if ready.is_empty() {
+                return None;
+            }
+            let mut retries = class.retries.iter().take(LOOKAHEAD);
+            let found = retries.find_map(|ticket| self.route_for(now, index, ticket, &ready));
             found.or_else(|| {
                 for ticket in class.fresh.iter().take(LOOKAHEAD) {
-                    if let Some(found) = self.route_for(now, index, ticket) {
+                    if let Some(found) = self.route_for(now, index, ticket, &ready) {
                         return Some(found);
                     }
                     // A large ticket that has waited long keeps its place in the window.
-                    if now.mono.since(ticket.since) >= AGED && self.lacks_tokens_only(now, index, ticket) {
+                    let aged = now.mono.since(ticket.since) >= AGED;
+                    if aged && self.places(now, index, ticket, &ready).next().is_some() {
                         return None;
                     }
                 }
@@ -36,30 +42,27 @@ impl Scheduler {
         })
     }
 
-    fn route_for(&self, now: Now, class: usize, ticket: &Ticket) -> Option<(Seq, RouteId)> {
-        let mut candidates = self.allowed(now, class, ticket).into_iter();
-        let free = candidates.find(|&route| {
-            self.has_place(now, class, route, ticket)
-                && self.pools[self.routes[route.index()].pool].token_block(now, self.need(route, ticket)).is_none()
+    /// The ready route that has room for the ticket's tokens as well.
+    fn route_for(&self, now: Now, class: usize, ticket: &Ticket, ready: &[RouteId]) -> Option<(Seq, RouteId)> {
+        let free = self.places(now, class, ticket, ready).find(|&route| {
+            self.pools[self.routes[route.index()].pool].token_block(now, self.need(route, ticket)).is_none()
         });
         free.map(|route| (ticket.seq, route))
     }
 
-    fn lacks_tokens_only(&self, now: Now, class: usize, ticket: &Ticket) -> bool {
-        self.allowed(now, class, ticket).into_iter().any(|route| self.has_place(now, class, route, ticket))
+    /// Ready routes that the ticket may take, as far as its tokens allow.
+    fn places(&self, now: Now, class: usize, ticket: &Ticket, ready: &[RouteId]) -> impl Iterator<Item = RouteId> {
+        let allowed = self.allowed(now, class, ticket);
+        ready.iter().copied().filter(move |&route| {
+            allowed.as_ref().is_none_or(|allowed| allowed.contains(&route))
+                && self.unfit(route, ticket).is_none()
+                && !self.over_budget_on(route, ticket)
+                && !self.keeps_trial_from(now, route, ticket)
+        })
     }
 
-    fn has_place(&self, now: Now, class: usize, route: RouteId, ticket: &Ticket) -> bool {
-        // A probe is kept for an item that has not been in trouble, where one waits.
-        let kept = self.is_trial(now, route) && ticket.is_suspect() && !self.classes[class].fresh.is_empty();
-        matches!(self.standing(now, route), Standing::Ready)
-            && self.unfit(route, ticket).is_none()
-            && !self.over_budget_on(route, ticket)
-            && !kept
-    }
-
-    /// The candidates that `when_limited` and `spill` leave.
-    fn allowed(&self, now: Now, class: usize, ticket: &Ticket) -> Vec<RouteId> {
+    /// The candidates that `when_limited` and `spill` leave; `None` for all.
+    fn allowed(&self, now: Now, class: usize, ticket: &Ticket) -> Option<Vec<RouteId>> {
         let candidates = &self.classes[class].candidates;
         if self.policy.when_limited == WhenLimited::Wait {
             let routes = self.ranking.len();
@@ -67,23 +70,20 @@ impl Scheduler {
             let stands = from_cursor.find(|&route| {
                 candidates.contains(&route) && self.unfit(route, ticket).is_none() && self.is_usable(now, route)
             });
-            return stands.into_iter().collect();
+            return Some(stands.into_iter().collect());
         }
         let holds_out = now.mono.since(ticket.since) < self.policy.spill_after;
         if self.policy.spill == SpillTo::Any && !holds_out {
-            return candidates.clone();
+            return None;
         }
         let preferred = candidates
             .iter()
             .copied()
-            .find(|&route| self.unfit(route, ticket).is_none() && !self.standing(now, route).is_exhausted());
-        match preferred {
-            None => candidates.clone(),
-            Some(route) if holds_out => vec![route],
-            Some(route) => {
-                let same = |other: &&RouteId| self.routes[other.index()].model == self.routes[route.index()].model;
-                candidates.iter().filter(same).copied().collect()
-            }
+            .find(|&route| self.unfit(route, ticket).is_none() && !self.standing(now, route).is_exhausted())?;
+        if holds_out {
+            return Some(vec![preferred]);
         }
+        let same = |other: &&RouteId| self.routes[other.index()].model == self.routes[preferred.index()].model;
+        Some(candidates.iter().filter(same).copied().collect())
     }
 }

@@ -74,7 +74,7 @@ pub struct Pool {
     /// `model@project` for the screen.
     pub label: String,
     pub routes: Vec<RouteId>,
-    /// Among `Kinship::families`: pools of other projects for the same model.
+    /// Which of the scheduler's families it is of.
     pub family: usize,
     /// When it was last refused far below its limit by our own count.
     pub surprised_at: Option<crate::domain::Mono>,
@@ -103,10 +103,8 @@ pub struct Pool {
 pub struct Timing {
     /// When it left, as far as that was told.
     pub sent: Now,
-    /// How long the server says that it worked.
-    pub worked: Option<Duration>,
-    /// A response came, so that the round trip can be measured.
-    pub answered: bool,
+    /// How long before the answer the server has counted it for certain.
+    pub head_start: Duration,
 }
 
 impl Pool {
@@ -230,13 +228,7 @@ impl Pool {
     /// Settles one request that was reserved with `taken`.
     pub fn settle(&mut self, now: Now, taken: Need, counting: Counting, timing: Timing) {
         self.in_flight -= 1;
-        let latency = now.mono.since(timing.sent.mono);
-        let head_start = if timing.answered {
-            self.bounds.transit.answered(latency);
-            self.bounds.transit.head_start(latency, timing.worked)
-        } else {
-            Duration::ZERO
-        };
+        let Timing { sent, head_start } = timing;
         // Output is counted as it is made: as late as the last of it.
         let hold = MINUTE.saturating_sub(head_start);
         let tokens_hold = if self.counted == Counted::Input { hold } else { MINUTE };
@@ -255,7 +247,8 @@ impl Pool {
         self.day_requests.settle(now.wall, counted_by, 1, day_requests);
         self.day_tokens.settle(now.wall, counted_by, reserved, actual);
         if let Counting::Actual(used) = counting {
-            let admission = Admission { sent: timing.sent.mono, latency, used, others: self.in_flight };
+            let admission =
+                Admission { sent: sent.mono, latency: now.mono.since(sent.mono), used, others: self.in_flight };
             self.bounds.admit(now.mono, admission);
             self.retune();
         }

@@ -159,14 +159,22 @@ impl Scheduler {
             Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
                 Counting::Unknown
             }
+            // Counted, but nobody says how much of it.
+            _ if used == Need::default() => Counting::Unknown,
             _ => Counting::Actual(used),
         };
         let route = &mut self.routes[flight.route.index()];
         route.in_flight -= 1;
         self.keys[route.key].in_flight -= 1;
         let model = &mut self.models[route.model];
-        let answered = verdict.status.is_some();
-        let timing = Timing { sent: flight.sent_at, worked: verdict.report.worked, answered };
+        let mut head_start = Duration::ZERO;
+        if verdict.status.is_some() {
+            let latency = now.mono.since(flight.sent_at.mono);
+            let transit = &mut self.families[self.pools[route.pool].family].transit;
+            transit.answered(latency);
+            head_start = transit.head_start(latency, verdict.report.worked);
+        }
+        let timing = Timing { sent: flight.sent_at, head_start };
         self.pools[route.pool].settle(now, flight.taken, counting, timing);
         if verdict.outcome == Outcome::Ok {
             let mean = model.mean_output.unwrap_or(used.output as f64);
@@ -187,20 +195,12 @@ impl Scheduler {
     /// What a settled request may have made room for.
     fn look_again_after(&mut self, flight: &Flight) {
         let route = &self.routes[flight.route.index()];
-        let (pool, provider, key) = (route.pool, route.provider, route.key);
-        let project = self.keys[key].project;
+        let (pool, provider) = (route.pool, route.provider);
+        let project = self.keys[route.key].project;
         if self.providers[provider].hold.is_some() {
-            for index in 0..self.routes.len() {
-                if self.routes[index].provider == provider {
-                    self.unpark(RouteId(index as u32));
-                }
-            }
+            self.unpark_where(|scheduler, route| scheduler.routes[route.index()].provider == provider);
         } else if self.projects[project].billing.is_some() {
-            for index in 0..self.routes.len() {
-                if self.keys[self.routes[index].key].project == project {
-                    self.unpark(RouteId(index as u32));
-                }
-            }
+            self.unpark_where(|scheduler, route| scheduler.project_of(route) == project);
         } else {
             self.unpark_pool(pool);
         }
@@ -247,11 +247,12 @@ impl Scheduler {
             let what = self.route_name(flight.route);
             events.push(EventKind::Recovered { what, words: "its probe was answered".to_owned() });
         }
-        let provider = self.routes[flight.route.index()].provider;
-        let provider = &mut self.providers[provider];
+        let index = self.routes[flight.route.index()].provider;
+        let provider = &mut self.providers[index];
         provider.hold_step = 0;
         if provider.hold.take().is_some() {
             events.push(EventKind::Recovered { what: provider.name.clone(), words: "it can be reached".to_owned() });
+            self.unpark_where(|scheduler, route| scheduler.routes[route.index()].provider == index);
         }
     }
 
@@ -264,10 +265,12 @@ impl Scheduler {
         route.last_ok = Some(now.mono);
         route.ramp = route.ramp.and_then(Ramp::succeeded);
         let key = route.key;
-        let project = &mut self.projects[self.keys[key].project];
+        let index = self.keys[key].project;
+        let project = &mut self.projects[index];
         if project.billing.take().is_some() {
             let what = project.name.clone();
             events.push(EventKind::Recovered { what, words: "its credit is good again".to_owned() });
+            self.unpark_where(|scheduler, route| scheduler.project_of(route) == index);
         }
     }
 
@@ -304,6 +307,8 @@ impl Scheduler {
         let hint = verdict.hint.map(|hint| hint.after.min(max_hint)).filter(|after| !after.is_zero());
         let new_episode = self.pools[pool].is_new_episode(now, flight.reserved_at.mono);
         if new_episode {
+            let family = self.pools[pool].family;
+            self.families[family].transit.distrust();
             self.suspect_kin(now, pool, events);
             self.pools[pool].refused_unforeseen(now, flight.sent_at, Self::refused_dimension(verdict));
         }
@@ -315,7 +320,8 @@ impl Scheduler {
         let step = state.ladder_step.max(1);
         let after_ladder = step > self.policy.ladder.len();
         let (span, source) = match hint {
-            _ if after_ladder => (self.policy.ladder_rest, Source::Guessed),
+            // A stated wait that is longer than the rest still counts.
+            _ if after_ladder => (self.policy.ladder_rest.max(hint.unwrap_or_default()), Source::Guessed),
             Some(hint) => (hint, Source::Stated),
             None => (self.policy.ladder[step - 1], Source::Guessed),
         };
@@ -553,7 +559,7 @@ impl Scheduler {
         let route = &mut self.routes[flight.route.index()];
         route.in_flight -= 1;
         self.keys[route.key].in_flight -= 1;
-        let timing = Timing { sent: flight.sent_at, worked: None, answered: false };
+        let timing = Timing { sent: flight.sent_at, head_start: Duration::ZERO };
         self.pools[route.pool].settle(now, flight.taken, Counting::NotSent, timing);
         self.money.reserved = self.money.reserved.saturating_sub(flight.cost);
         self.look_again_after(&flight);

@@ -39,11 +39,13 @@ impl Scheduler {
             alarms: std::collections::BinaryHeap::new(),
             refused: Vec::new(),
             suspects: std::collections::HashSet::new(),
+            families: Vec::new(),
             kinship: super::Kinship::default(),
             next_attempt: 1,
             paused: false,
             money: Ledger::default(),
             cursor: 0,
+            kept_for_others: false,
             version: 1,
             last_poll: None,
             random: fastrand::Rng::with_seed(seed),
@@ -80,10 +82,10 @@ impl Scheduler {
                 if pool == self.pools.len() {
                     let limits = self.shared_limits(model_index);
                     let family = families.entry((provider, shared.to_owned())).or_insert_with(|| {
-                        self.kinship.families.push(Vec::new());
-                        self.kinship.families.len() - 1
+                        self.families.push(super::Family::default());
+                        self.families.len() - 1
                     });
-                    self.kinship.families[*family].push(pool);
+                    self.families[*family].pools.push(pool);
                     self.pools.push(Pool::new(pool_name, label, *family, &limits));
                 }
                 let route = RouteId(self.routes.len() as u32);

@@ -4,20 +4,30 @@
 //! free sixty seconds after that. Two things are known better, both from the fact that quota is checked *before* the work:
 //!
 //! - A server that says how long it worked has counted the request that much before its answer left.
-//! - An answer needs the way back, and a request that takes the place over needs the way out; with the shortest work that
-//!   an answer takes, they make up the shortest round trip. Half of the fastest one ever seen here is taken for certain, once
-//!   enough have been seen.
+//! - The answer took its work and the way back, and a request that takes the place over needs the way out: together that
+//!   is never less than the fastest round trip there can be. It is estimated from below, as the ends of distributions are:
+//!   the fastest seen, less three times what lies between it and the tenth fastest. Where latencies scatter
+//!   widely that is nothing at all; where they are steady it is nearly the whole round trip.
 //!
 //! A server that counts at the end after all would refuse what these let go early: then neither is used any more.
 
 use std::time::Duration;
 
-/// Round trips before the fastest of them is believed.
-const ENOUGH: u32 = 20;
+use smallvec::SmallVec;
 
-#[derive(Clone, Copy, Debug, Default)]
+/// Round trips before their fastest are believed.
+const ENOUGH: u32 = 50;
+
+/// How many of the fastest are kept.
+const FASTEST: usize = 10;
+
+/// How much further than the scatter of the fastest the true end may lie.
+const MARGIN: u32 = 3;
+
+#[derive(Clone, Debug, Default)]
 pub struct Transit {
-    fastest: Option<Duration>,
+    /// In order.
+    fastest: SmallVec<[Duration; FASTEST]>,
     seen: u32,
     distrusted: bool,
 }
@@ -25,8 +35,13 @@ pub struct Transit {
 impl Transit {
     /// A response came back `latency` after its request left.
     pub fn answered(&mut self, latency: Duration) {
-        self.fastest = Some(self.fastest.map_or(latency, |fastest| fastest.min(latency)));
         self.seen = self.seen.saturating_add(1);
+        if self.fastest.len() == FASTEST && self.fastest[FASTEST - 1] <= latency {
+            return;
+        }
+        self.fastest.truncate(FASTEST - 1);
+        let place = self.fastest.partition_point(|faster| *faster <= latency);
+        self.fastest.insert(place, latency);
     }
 
     /// By how much the count lies before the answer, as far as the next request's place is concerned.
@@ -34,8 +49,15 @@ impl Transit {
         if self.distrusted {
             return Duration::ZERO;
         }
-        let floor = self.fastest.filter(|_| self.seen >= ENOUGH).unwrap_or_default() / 2;
-        worked.unwrap_or_default().max(floor).min(latency)
+        worked.unwrap_or_default().max(self.shortest()).min(latency)
+    }
+
+    /// No round trip is shorter than this.
+    fn shortest(&self) -> Duration {
+        match (self.fastest.first(), self.fastest.get(FASTEST - 1)) {
+            (Some(first), Some(tenth)) if self.seen >= ENOUGH => first.saturating_sub((*tenth - *first) * MARGIN),
+            _ => Duration::ZERO,
+        }
     }
 
     /// A refusal that our counters did not foresee: no more fine reckoning here.
@@ -52,14 +74,18 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    #[test]
-    fn the_fastest_of_enough_round_trips_is_half_believed() {
+    fn after(latencies: impl Iterator<Item = u64>) -> Transit {
         let mut transit = Transit::default();
-        for index in 0..ENOUGH {
-            assert_eq!(transit.head_start(ms(900), None), Duration::ZERO);
-            transit.answered(ms(400 + u64::from(index)));
-        }
-        assert_eq!(transit.head_start(ms(900), None), ms(200));
+        latencies.for_each(|latency| transit.answered(ms(latency)));
+        transit
+    }
+
+    #[test]
+    fn the_end_of_the_round_trips_is_estimated_from_below() {
+        assert_eq!(after([400; 49].into_iter()).head_start(ms(900), None), ms(0), "too few to tell");
+        assert_eq!(after([400; 50].into_iter()).head_start(ms(900), None), ms(400));
+        assert_eq!(after((400..900).rev().chain(0..0)).head_start(ms(900), None), ms(400 - 27));
+        assert_eq!(after((0..500).map(|index| 20 + index * 12)).head_start(ms(900), None), ms(0), "scattered");
     }
 
     #[test]

@@ -15,6 +15,17 @@ impl Scheduler {
             || over(&self.providers[route.provider].hold)
     }
 
+    /// A trial is kept for an item that has not been in trouble itself, where one waits that the route can serve: else items
+    /// that fail everywhere would try it for ever, and keep it shut for the rest.
+    pub(super) fn keeps_trial_from(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
+        let innocent = |other: &Ticket| !other.is_suspect() && self.unfit(route, other).is_none();
+        ticket.is_suspect()
+            && self.is_trial(now, route)
+            && self.classes.iter().filter(|class| class.rank(route).is_some()).any(|class| {
+                class.fresh.iter().take(LOOKAHEAD).any(innocent) || class.retries.iter().take(LOOKAHEAD).any(innocent)
+            })
+    }
+
     /// The ticket to try `route` with instead of `ticket`: the smallest near the head of its class that has not been in
     /// trouble itself. `ticket` takes its place in the queue.
     pub(super) fn smallest_instead(&mut self, now: Now, class: usize, route: RouteId, ticket: Ticket) -> Ticket {
