@@ -42,6 +42,8 @@ fn snapshot() -> Snapshot {
         in_flight_cap: 16,
         spend: Spend { cost: Money::from_usd(0.84).unwrap(), ..Spend::default() },
         pace: Pace { items_per_second: 1.21, finish_at: Some(NOW + Duration::from_secs(1_390)) },
+        forecast: None,
+        holding: Vec::new(),
         place: Some(Place {
             key: "alice".to_owned(),
             key_number: 1,

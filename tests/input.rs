@@ -514,6 +514,29 @@ mod ids {
     use super::*;
 
     #[test]
+    fn only_the_fields_that_rules_look_at_are_kept() {
+        let kept = |name: &str, content: &str, fields: &[&str]| {
+            let options = InputOptions { kept: fields.iter().map(ToString::to_string).collect(), ..no_options() };
+            let fields = read(name, content.as_bytes(), &options).1[0].fields.clone();
+            fields.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let row = r#"{"prompt":"p","lang":"de","level":3,"draft":true,"share":0.5,"none":null,"list":[1]}"#;
+        assert_eq!(kept("a.jsonl", row, &[]), "");
+        let all = ["lang", "level", "draft", "share", "none", "list", "absent"];
+        assert_eq!(kept("a.jsonl", row, &all), "draft=true lang=de level=3 share=0.5");
+        assert_eq!(kept("a.csv", "prompt,lang,level\np,de,3\n", &all), "lang=de level=3");
+        let batch = r#"{"custom_id":"1","lang":"de","body":{"messages":[{"role":"user","content":"p"}]}}"#;
+        assert_eq!(kept("a.jsonl", batch, &all), "lang=de");
+    }
+
+    #[test]
+    fn a_kept_field_changes_no_hash() {
+        let row = br#"{"prompt":"p","lang":"de"}"#;
+        let options = InputOptions { kept: vec!["lang".to_owned()], ..no_options() };
+        assert_eq!(read("a.jsonl", row, &options).1[0].hash, read("a.jsonl", row, &no_options()).1[0].hash);
+    }
+
+    #[test]
     fn rows_alike_get_ids_apart_that_are_the_same_in_every_pass() {
         let (_, items) = read("a.txt", b"same\nother\nsame\nsame\n", &no_options());
         let base = &items[0].id;
@@ -773,7 +796,7 @@ mod pictures {
         assert_eq!(faults.total, 1);
         assert_eq!(
             faults.reported[0].fault.words,
-            "a.png and a.jpg would share the caption a.txt; rename one, or ask for full names (a.png.txt)"
+            "a.png and a.jpg would share the caption a.txt; rename one, or ask for full names with --full-caption-names (a.png.txt)"
         );
         let full = open(folder.path(), captions(|captions| captions.full_name = true)).unwrap();
         assert_eq!(all(&full)[1].caption, Some(folder.path().join("a.png.txt")));

@@ -1,11 +1,30 @@
 //! What the operator sees, and what happens when a key is pressed.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+#[path = "screens/behaviour.rs"]
+mod behaviour;
+#[path = "screens/engine.rs"]
+mod engine;
+#[path = "screens/event_loop.rs"]
+mod event_loop;
 #[path = "screens/fixture.rs"]
 mod fixture;
+#[path = "screens/log.rs"]
+mod log;
+#[path = "screens/look.rs"]
+mod look;
 #[path = "screens/stage.rs"]
 mod stage;
+#[path = "screens/style.rs"]
+mod style;
+#[path = "screens/terminal.rs"]
+mod terminal;
 
-use cascadeck::tui::pane::Pane;
+use cascadeck::{
+    domain::Money,
+    tui::{pane::Pane, theme::Depth},
+};
 use insta::assert_snapshot;
 use stage::Stage;
 
@@ -38,9 +57,29 @@ fn overlays() {
 }
 
 #[test]
+fn ascii() {
+    assert_snapshot!("ascii", Stage::with(120, 36, fixture::storm(), Depth::Mono, true).picture());
+}
+
+#[test]
+fn charts() {
+    let mut stage = Stage::new(100, 30, fixture::storm());
+    for second in 1..60_u64 {
+        let mut snapshot = fixture::storm();
+        snapshot.at = fixture::NOW + fixture::seconds(second);
+        snapshot.pace.items_per_second = 0.2 + (second % 17) as f64 / 8.0;
+        snapshot.totals.rate_limited = 96 + second.saturating_sub(30) * (second % 3);
+        snapshot.spend.cost = Money::from_usd(0.84 + second as f64 / 100.0).unwrap();
+        stage.publish(snapshot);
+    }
+    assert_snapshot!("charts", stage.focus(Pane::Charts).picture());
+}
+
+#[test]
 fn whole_views() {
     let stage = || Stage::new(120, 36, fixture::storm());
     assert_snapshot!("detail_failed", stage().press("5j\n").picture());
+    assert_snapshot!("detail_done", stage().answered_item().picture());
     assert_snapshot!("routes", stage().focus(Pane::Routes).picture());
     assert_snapshot!("items_zoomed", stage().press("5z").picture());
     assert_snapshot!("cooldowns_zoomed", stage().press("2z").picture());

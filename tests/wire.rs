@@ -230,6 +230,8 @@ fn the_rules_reach_further_than_the_examples() {
     let upstream =
         |raw: Value| json!({"error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": raw}}});
     let cases = vec![
+        // LiteLLM without a database says this to every key but its master key.
+        (400, openai("No connected db.", "no_db_connection", json!("400")), InvalidKey),
         // The strictest of several limits counts.
         (
             429,

@@ -19,8 +19,8 @@ use crate::{
     tui,
 };
 
-/// How long the operator's screen may still be shown after the engine has ended, before the process gives up on it.
-const LAST_WORDS: Duration = Duration::from_secs(15);
+/// How long the engine may take to close the record of a large run.
+const LAST_WORDS: Duration = Duration::from_secs(600);
 
 /// A line for the operator on stderr.
 pub(super) fn say(words: &str) {
@@ -55,6 +55,11 @@ pub(super) async fn conduct(running: Running, front_end: FrontEnd, dashboard: bo
         signals.abort();
         snapshot
     };
+    // With an operator there, the engine rests rather than ends when nothing is left to do; now nobody is.
+    if snapshot.state.is_over() && dashboard {
+        // Where it has ended already there is nobody to answer.
+        let _ = handle.command(Command::Drain).await;
+    }
     let ending = tokio::time::timeout(LAST_WORDS, &mut engine).await;
     // The engine's last snapshot may be newer than the one the front end left with.
     let snapshot = if snapshot.state.is_over() { handle.snapshot() } else { snapshot };
@@ -112,8 +117,8 @@ async fn heed_signals(handle: Handle, interrupted: Arc<AtomicBool>) {
             say("interrupted: finishing what is in flight; once more stops at once");
         }
         draining = true;
-        if handle.command(command).await.is_err() {
-            return;
-        }
+        // Answered only once it is recorded, which a full disk may keep from happening: listen on meanwhile.
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.command(command).await });
     }
 }

@@ -51,7 +51,11 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
         .map_err(|error| Failure::broken(format!("the simulated provider can't listen on 127.0.0.1: {error}")))?;
 
     let temporary = std::env::temp_dir().join(format!("cascadeck-demo-{}", std::process::id()));
-    let home = args.run_dir.clone().unwrap_or_else(|| temporary.clone());
+    let home = match &args.run_dir {
+        Some(dir) => std::path::absolute(dir)
+            .map_err(|error| Failure::usage(format!("--run-dir {} can't be used: {error}", dir.display())))?,
+        None => temporary.clone(),
+    };
     lay_out(&home, &keys.keys_toml(simulator.addr())).map_err(|error| {
         Failure::broken(format!("the demo's files can't be written to {}: {error}", home.display()))
     })?;

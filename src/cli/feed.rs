@@ -24,7 +24,6 @@ pub(super) fn behind_the_run(input: Input) -> Result<mpsc::Receiver<Rows>, Failu
     thread::Builder::new()
         .name("input".to_owned())
         .spawn(move || {
-            let mut count = 0;
             let mut batch = Vec::with_capacity(BATCH);
             for row in input.items() {
                 match row {
@@ -37,16 +36,14 @@ pub(super) fn behind_the_run(input: Input) -> Result<mpsc::Receiver<Rows>, Failu
                     }
                 }
                 if batch.len() == BATCH {
-                    count += batch.len() as u64;
                     let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
                     if sender.blocking_send(Rows::Batch(full)).is_err() {
                         return;
                     }
                 }
             }
-            count += batch.len() as u64;
             if batch.is_empty() || sender.blocking_send(Rows::Batch(batch)).is_ok() {
-                let _ = sender.blocking_send(Rows::End { rows: count });
+                let _ = sender.blocking_send(Rows::End);
             }
         })
         .map_err(|error| Failure::broken(format!("can't start a thread to read the input: {error}")))?;
@@ -60,49 +57,55 @@ pub(super) struct Reconciled {
 }
 
 /// Takes a changed input in before the run goes on: new rows are added, changed ones refused unless asked for.
+/// A refusal leaves the record as it was.
 pub(super) fn reconcile(
     store: &mut Store,
     input: &Input,
     fingerprint: &str,
     accept_changed: bool,
 ) -> Result<Reconciled, Failure> {
-    let (mut added, mut rows, mut changed) = (0, 0, Vec::new());
-    let mut take = |batch: &[ItemSpec], how: OnChanged| -> Result<(u64, Vec<String>), Failure> {
-        let ingested = store.ingest(batch, how)?;
-        let named = ingested.changed.iter().map(|item| format!("{} (line {})", item.id, item.line)).collect();
-        Ok((ingested.added.len() as u64, named))
-    };
-    let how = if accept_changed { OnChanged::Replace } else { OnChanged::Report };
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut items = input.items();
-    loop {
-        let row = items.next().transpose().map_err(|fault| Failure::usage(fault.to_string()))?;
-        let last = row.is_none();
-        rows += u64::from(!last);
-        batch.extend(row);
-        if last || batch.len() == BATCH {
-            let (new, named) = take(&batch, how)?;
-            added += new;
-            changed.extend(named);
-            batch.clear();
+    let (mut changed, mut named) = (0, Vec::new());
+    in_batches(input, |batch| {
+        for item in store.changed(batch)? {
+            changed += 1;
+            if named.len() < NAMED {
+                named.push(format!("{} (line {})", item.id, item.line));
+            }
         }
-        if last {
-            break;
-        }
-    }
-    if !accept_changed && !changed.is_empty() {
-        let more = changed.len().saturating_sub(NAMED);
-        let mut named = changed[..changed.len().min(NAMED)].join(", ");
-        if more > 0 {
-            named = format!("{named} and {more} more");
+        Ok(())
+    })?;
+    if changed > 0 && !accept_changed {
+        let mut named = named.join(", ");
+        if changed > NAMED {
+            named = format!("{named} and {} more", changed - NAMED);
         }
         return Err(Failure::usage(format!(
-            "{} rows of the input are not what this run was begun with: {named}.\nTheir old answers would stand beside \
-             new questions. Restore them, run again with --accept-changed to answer them anew, or choose another --run-dir",
-            changed.len()
+            "{changed} rows of the input are not what this run was begun with: {named}.\nTheir old answers would stand \
+             beside new questions. Restore them, run again with --accept-changed to answer them anew, or choose another \
+             --run-dir",
         )));
     }
+    let mut taken = 0;
+    let rows = in_batches(input, |batch| {
+        taken += store.ingest(batch, OnChanged::Replace)?.added.len();
+        Ok(())
+    })?;
     store.accept_input(fingerprint, rows)?;
-    let replaced = changed.len() as u64;
-    Ok(Reconciled { added: added - replaced, replaced })
+    Ok(Reconciled { added: (taken - changed) as u64, replaced: changed as u64 })
+}
+
+/// Hands the input on from its beginning, some rows at a time: how many there were.
+fn in_batches(input: &Input, mut take: impl FnMut(&[ItemSpec]) -> Result<(), Failure>) -> Result<u64, Failure> {
+    let mut rows = 0;
+    let mut batch = Vec::with_capacity(BATCH);
+    for row in input.items() {
+        batch.push(row.map_err(|fault| Failure::usage(fault.to_string()))?);
+        rows += 1;
+        if batch.len() == BATCH {
+            take(&batch)?;
+            batch.clear();
+        }
+    }
+    take(&batch)?;
+    Ok(rows)
 }

@@ -9,6 +9,7 @@ mod export;
 mod failure;
 mod feed;
 mod options;
+mod plan;
 mod replay;
 mod run;
 mod status;
@@ -48,6 +49,7 @@ Exit status:
 enum Command {
     Run(Box<run::RunArgs>),
     Demo(demo::DemoArgs),
+    Plan(Box<plan::PlanArgs>),
     Check(check::CheckArgs),
     Status(status::StatusArgs),
     Replay(Box<replay::ReplayArgs>),
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => on_runtime(run::run(*args)),
         Command::Demo(args) => on_runtime(demo::run(args)),
+        Command::Plan(args) => plan::run(&args),
         Command::Check(args) => on_runtime(check::run(args)),
         Command::Status(args) => status::run(&args),
         Command::Replay(args) => on_runtime(replay::run(*args)),

@@ -9,8 +9,10 @@ use clap::{Args, ValueEnum};
 
 use super::Failure;
 use crate::{
+    clock::Clock,
     config::{self, Config},
     domain::{Money, OnExhausted, Strategy},
+    store::DayLedger,
 };
 
 /// Where keys come from, and how the run is conducted.
@@ -105,6 +107,9 @@ impl Conduct {
         policy.strategy = self.strategy.unwrap_or(policy.strategy);
         policy.on_exhausted = self.on_exhausted.map_or(policy.on_exhausted, OnExhausted::from);
         policy.max_usd = self.max_usd.or(policy.max_usd);
+        if let Some(why) = policy.wait_conflict() {
+            return Err(Failure::usage(format!("{why} ({})", config.origin)));
+        }
         let uncapped = if self.max_usd.is_some() { config.uncapped_models() } else { Vec::new() };
         if uncapped.is_empty() {
             return Ok(());
@@ -131,6 +136,12 @@ impl Conduct {
         note("max_usd", self.max_usd.map(|most| most.0.to_string()));
         said
     }
+}
+
+/// The ledger of days that this user's runs share. A clock that isn't the world's has nothing to share.
+pub(super) fn ledger(clock: &Clock) -> Option<PathBuf> {
+    let real = (clock.speed() - 1.0).abs() < f64::EPSILON;
+    if real { DayLedger::place(&config::process_environment) } else { None }
 }
 
 /// The default run directory of an input: `runs/<its name>`.

@@ -101,6 +101,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         existing: Existing::Skip,
         unattended: !dashboard,
         seed: fastrand::u64(..),
+        ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
     };
     let running = engine::start(setup, &dir, store, opened, None)?;

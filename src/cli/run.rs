@@ -15,6 +15,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
+    domain::rule,
     engine::{self, Setup},
     input::{CaptionOptions, Input, InputOptions},
     output::Existing,
@@ -115,6 +116,7 @@ impl Asking {
                 full_name: self.full_caption_names,
             }),
             default_caption_prompt: None,
+            kept: rule::fields(&config.policy.rules),
         })
     }
 
@@ -145,12 +147,9 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
 /// The whole of a batch, on whichever clock.
 pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result<u8, Failure> {
     let options = args.asking.options(&config)?;
-    let is_stdin = args.input == "-";
-    let dir_of = |name: &str| args.run_dir.clone().unwrap_or_else(|| default_run_dir(name));
-    let spool = if is_stdin { dir_of("stdin").join("input") } else { PathBuf::new() };
-    let input = Input::open(&args.input, options.clone(), &spool)?;
+    let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.input)));
+    let input = Input::open(&args.input, options.clone(), &path.join("input"))?;
     let checked = input.validate()?;
-    let path = dir_of(input.name());
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     say(&format!("{}: {} {}{skipped}; run directory {}", args.input, checked.rows, input.kind(), path.display()));
 
@@ -163,13 +162,16 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         warn_of_bad_keys(&config, &clock).await?;
     }
     let mut opened = opened;
+    if !opened.fresh && input.kind().is_pictures() {
+        engine::complete_captions(&dir, args.asking.existing).await?;
+    }
     let rows = if opened.input_changed {
         let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed)?;
         say(&format!(
             "the input has changed: {} rows are new, {} are answered anew",
             reconciled.added, reconciled.replaced
         ));
-        opened.totals.total = store.totals()?.total;
+        opened.totals = store.totals()?;
         None
     } else if opened.ingested.complete {
         None
@@ -183,6 +185,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         existing: args.asking.existing,
         unattended: !dashboard,
         seed: fastrand::u64(..),
+        ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
     };
     let running = engine::start(setup, &dir, store, opened, rows)?;

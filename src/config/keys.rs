@@ -7,12 +7,13 @@ use secrecy::SecretString;
 use super::{
     fault::{alternatives, shown, suggestion},
     models::Placed,
+    policy,
     providers::{Providers, check_name},
     schema, secret,
     sheet::{Table, Text},
     variables::Variables,
 };
-use crate::domain::{Key, ProviderId, Role};
+use crate::domain::{Key, MoneyCaps, ProviderId, Role};
 
 const ROLES: [(&str, Role); 2] = [("primary", Role::Primary), ("backup", Role::Backup)];
 
@@ -76,13 +77,25 @@ impl Keys {
         if let Some(found) = &found {
             self.check_twin(table, &found.secret, provider);
         }
+        let allowed = allowed_models(table, provider, models);
+        let covered = || {
+            models.iter().filter(|placed| {
+                let name = &placed.model.name;
+                placed.model.provider == provider && allowed.as_ref().is_none_or(|allowed| allowed.contains(name))
+            })
+        };
+        let caps = MoneyCaps {
+            max_usd: policy::cap(table, "max_usd", covered()),
+            max_usd_per_day: policy::cap(table, "max_usd_per_day", covered()),
+        };
         let key = Key {
             name: name.text.to_owned(),
             provider,
             project: project.unwrap_or(name).text.to_owned(),
             weight,
             role,
-            models: allowed_models(table, provider, models),
+            models: allowed,
+            caps,
         };
         let (secret, held_by) = found.map_or((None, None), |found| (Some(found.secret), found.held_by));
         self.held_by.extend(held_by);
@@ -150,7 +163,15 @@ impl Keys {
 
 /// A key with a project of its own and nothing else said about it.
 pub(super) fn own_key(name: String, provider: ProviderId) -> Key {
-    Key { project: name.clone(), name, provider, weight: 1, role: Role::Primary, models: None }
+    Key {
+        project: name.clone(),
+        name,
+        provider,
+        weight: 1,
+        role: Role::Primary,
+        models: None,
+        caps: MoneyCaps::default(),
+    }
 }
 
 fn allowed_models(table: &Table<'_>, provider: ProviderId, models: &[Placed]) -> Option<Vec<String>> {

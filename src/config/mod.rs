@@ -14,6 +14,7 @@ mod policy;
 mod preset;
 mod providers;
 mod retired;
+mod rules;
 pub mod schema;
 mod secret;
 mod sheet;

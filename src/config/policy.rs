@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use super::{models::Placed, schema, sheet::Table};
-use crate::domain::{CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, WhenLimited};
+use super::{
+    models::Placed,
+    rules, schema,
+    sheet::{Field, Table},
+};
+use crate::domain::{Balance, CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, WhenLimited};
 
 const ORDERS: [(&str, CascadeOrder); 2] =
     [("key_first", CascadeOrder::KeyFirst), ("model_first", CascadeOrder::ModelFirst)];
@@ -12,19 +16,25 @@ const SPILL: [(&str, SpillTo); 2] = [("any", SpillTo::Any), ("same_model", Spill
 const ON_EXHAUSTED: [(&str, OnExhausted); 2] = [("stop", OnExhausted::Stop), ("wait", OnExhausted::Wait)];
 
 pub(super) fn read(root: &Table<'_>, models: &[Placed]) -> Policy {
-    let normal = Policy::default();
+    let placed = rules::read(root, models);
+    let strategies_at: Vec<_> = placed.iter().filter_map(|it| Some((it.strategy_at?, it.rule.strategy?))).collect();
+    let normal = Policy { rules: placed.into_iter().map(|it| it.rule).collect(), ..Policy::default() };
     let Some(table) = root.table("policy", &schema::POLICY) else { return normal };
-    let strategies = Strategy::ALL.map(|strategy| (strategy.name(), strategy));
     let tries = |name| table.count(name, 0..=1_000);
     let policy = Policy {
-        strategy: table.word("strategy", &strategies).unwrap_or(normal.strategy),
+        strategy: table.word("strategy", &strategies()).unwrap_or(normal.strategy),
         order: table.word("order", &ORDERS).unwrap_or(normal.order),
+        rotate_keys_daily: table.flag("rotate_keys_daily").unwrap_or(normal.rotate_keys_daily),
+        balance: balance(&table).unwrap_or(normal.balance),
+        explore: table.count("explore", 2..=1_000_000).unwrap_or(normal.explore),
+        rules: normal.rules,
         when_limited: table.word("when_limited", &WHEN_LIMITED).unwrap_or(normal.when_limited),
         spill: table.word("spill", &SPILL).unwrap_or(normal.spill),
         spill_after: table.span("spill_after").unwrap_or(normal.spill_after),
         on_exhausted: table.word("on_exhausted", &ON_EXHAUSTED).unwrap_or(normal.on_exhausted),
         in_flight: table.count("in_flight", 1..=10_000).unwrap_or(normal.in_flight),
-        max_usd: budget(&table, models),
+        max_usd: cap(&table, "max_usd", models.iter()),
+        max_usd_per_day: cap(&table, "max_usd_per_day", models.iter()),
         ladder: spans(&table, "ladder", true).unwrap_or(normal.ladder),
         ladder_rest: table.positive_span("ladder_rest").unwrap_or(normal.ladder_rest),
         max_hint: table.positive_span("max_hint").unwrap_or(normal.max_hint),
@@ -47,7 +57,44 @@ pub(super) fn read(root: &Table<'_>, models: &[Placed]) -> Policy {
         let at = table.field("breaker_open").or(table.field("breaker_max")).map_or(table.at, |field| field.at);
         table.sheet.fault(at, "breaker_open is longer than breaker_max, which it doubles up to");
     }
+    refuse_conflict(&table, &policy, strategies_at);
     policy
+}
+
+/// The strict pipeline walks the cascade's order: another strategy beside it could only be ignored.
+fn refuse_conflict(table: &Table<'_>, policy: &Policy, mut strategies: Vec<(usize, Strategy)>) {
+    if policy.when_limited != WhenLimited::Wait {
+        return;
+    }
+    strategies.extend(table.field("strategy").map(|field| (field.at, policy.strategy)));
+    for (at, strategy) in strategies.into_iter().filter(|(_, strategy)| !strategy.can_wait()) {
+        let message = format!(
+            "strategy = \"{}\" does not go with when_limited = \"wait\", the strict pipeline over the cascade's order; \
+             take when_limited = \"spill\" or strategy = \"cascade\"",
+            strategy.name()
+        );
+        table.sheet.fault(at, message);
+    }
+}
+
+/// Every strategy by the word that stands for it.
+pub(super) fn strategies() -> [(&'static str, Strategy); Strategy::ALL.len()] {
+    Strategy::ALL.map(|strategy| (strategy.name(), strategy))
+}
+
+fn balance(policy: &Table<'_>) -> Option<Balance> {
+    let table = policy.table("balance", &schema::BALANCE)?;
+    let normal = Balance::default();
+    let side = |name, normal| table.number(name, 0.0..=1_000.0).unwrap_or(normal);
+    let balance = Balance {
+        quality: side("quality", normal.quality),
+        price: side("price", normal.price),
+        wait: side("wait", normal.wait),
+    };
+    if balance.quality + balance.price + balance.wait <= 0.0 {
+        table.sheet.fault(table.at, "balance weighs nothing: at least one of quality, price and wait must be above 0");
+    }
+    Some(balance)
 }
 
 fn spans(table: &Table<'_>, name: &'static str, positive: bool) -> Option<Vec<Duration>> {
@@ -63,22 +110,36 @@ fn spans(table: &Table<'_>, name: &'static str, positive: bool) -> Option<Vec<Du
     Some(spans)
 }
 
-/// A hard cap needs a finite worst case of every model.
-fn budget(table: &Table<'_>, models: &[Placed]) -> Option<Money> {
-    let field = table.field("max_usd")?;
+/// A hard cap needs a finite worst case of every model that it covers.
+pub(super) fn cap<'m>(
+    table: &Table<'_>,
+    name: &'static str,
+    models: impl Iterator<Item = &'m Placed>,
+) -> Option<Money> {
+    let field = table.field(name)?;
     let usd = field.number(0.0..=10_000_000.0)?;
     if usd <= 0.0 {
-        table.sheet.fault(field.at, "max_usd must be more than 0; leave it out for no cap");
+        table.sheet.fault(field.at, format!("{name} must be more than 0; leave it out for no cap"));
         return None;
     }
+    hold_to_cap(table, name, &field, models);
+    Money::from_usd(usd)
+}
+
+/// Faults every model for which a cap could not be kept.
+pub(super) fn hold_to_cap<'m>(
+    table: &Table<'_>,
+    name: &str,
+    cap: &Field<'_>,
+    models: impl Iterator<Item = &'m Placed>,
+) {
     for placed in models {
         if let Some(why) = uncapped(&placed.model) {
             let line = table.sheet.line(placed.at);
-            let message = format!("max_usd is a hard cap, but model {} (line {line}) {why}", placed.model.name);
-            table.sheet.fault(field.at, message);
+            let message = format!("{name} is a hard cap, but model {} (line {line}) {why}", placed.model.name);
+            table.sheet.fault(cap.at, message);
         }
     }
-    Money::from_usd(usd)
 }
 
 /// Why the worst case of a request to this model has no upper bound, if it has none.

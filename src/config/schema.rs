@@ -9,7 +9,8 @@ pub struct Schema {
     pub fields: &'static [&'static str],
 }
 
-pub const FILE: Schema = Schema { table: "the file", fields: &["provider", "model", "key", "policy", "defaults"] };
+pub const FILE: Schema =
+    Schema { table: "the file", fields: &["provider", "model", "key", "rule", "policy", "defaults"] };
 
 pub const PROVIDER: Schema =
     Schema { table: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted"] };
@@ -40,20 +41,46 @@ pub const MODEL: Schema = Schema {
 
 pub const PRICE: Schema = Schema { table: "usd_per_mtok", fields: &["input", "output"] };
 
-pub const KEY: Schema =
-    Schema { table: "[[key]]", fields: &["name", "provider", "secret", "project", "weight", "role", "models"] };
+pub const KEY: Schema = Schema {
+    table: "[[key]]",
+    fields: &["name", "provider", "secret", "project", "weight", "role", "models", "max_usd", "max_usd_per_day"],
+};
+
+pub const RULE: Schema = Schema {
+    table: "[[rule]]",
+    fields: &[
+        "name",
+        "words_over",
+        "code",
+        "terms",
+        "terms_at_least",
+        "images",
+        "tier",
+        "latency_sensitive",
+        "field",
+        "models",
+        "strategy",
+        "max_usd",
+    ],
+};
+
+pub const BALANCE: Schema = Schema { table: "balance", fields: &["quality", "price", "wait"] };
 
 pub const POLICY: Schema = Schema {
     table: "[policy]",
     fields: &[
         "strategy",
         "order",
+        "rotate_keys_daily",
+        "balance",
+        "explore",
         "when_limited",
         "spill",
         "spill_after",
         "on_exhausted",
         "in_flight",
         "max_usd",
+        "max_usd_per_day",
         "ladder",
         "ladder_rest",
         "max_hint",
@@ -79,4 +106,4 @@ pub const DEFAULTS: Schema = Schema {
     fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
 };
 
-pub const ALL: [Schema; 7] = [FILE, PROVIDER, MODEL, PRICE, KEY, POLICY, DEFAULTS];
+pub const ALL: [Schema; 9] = [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DEFAULTS];

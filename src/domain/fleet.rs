@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ids::ProviderId, money::Price};
+use super::{
+    ids::ProviderId,
+    money::{Money, Price},
+};
 
 /// A wire API. Everything OpenAI-compatible is `OpenAi`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -109,6 +112,16 @@ pub struct Key {
     pub role: Role,
     /// The models this key may be used with; `None`: every model of its provider.
     pub models: Option<Vec<String>>,
+    pub caps: MoneyCaps,
+}
+
+/// Hard caps by worst-case reservation; `None` for no cap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MoneyCaps {
+    /// Over the whole run.
+    pub max_usd: Option<Money>,
+    /// Over a UTC day of the run.
+    pub max_usd_per_day: Option<Money>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]

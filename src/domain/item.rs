@@ -1,10 +1,14 @@
 //! One unit of work, as it comes from the input and as it ends.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{money::Money, request::Request};
+use super::{
+    money::Money,
+    request::Request,
+    rule::{self, Rule},
+};
 
 /// An item as read from the input: validated, its templates already filled in.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -23,6 +27,9 @@ pub struct ItemSpec {
     pub tier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_usd: Option<Money>,
+    /// What else its row says, as text: only the fields that routing rules look at.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
     /// Where the answer goes as a sidecar text; set for caption jobs only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<PathBuf>,
@@ -49,27 +56,27 @@ impl ItemState {
     }
 }
 
-/// What routing may depend on, apart from the text: items that share these share a queue.
+/// What routing may depend on, apart from the text: items that share these share a queue. Few by design: an
+/// item's money limit and the text of its row count only through the rule that they lead to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Traits {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub vision: bool,
+    /// The item's own preferred model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The name of the rule that applies; worked out anew for every unfinished item when the rules change.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tier: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_usd: Option<Money>,
+    pub rule: Option<String>,
 }
 
 impl ItemSpec {
-    pub fn traits(&self) -> Traits {
+    pub fn traits(&self, rules: &[Rule]) -> Traits {
         Traits {
             vision: self.request.needs_vision(),
             model: self.model.clone(),
-            tier: self.tier.clone(),
-            max_usd: self.max_usd,
+            rule: rule::applying(rules, self).map(|applying| applying.rule.name.clone()),
         }
     }
 }

@@ -4,24 +4,79 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::money::Money;
+use super::{money::Money, rule::Rule};
 
-/// Which of the ready routes an item takes.
+/// Which of the ready routes an item takes. Under every strategy the model that an item itself prefers comes
+/// first, and backup keys come last.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Priority order.
     #[default]
     Cascade,
+    /// Each in turn.
+    RoundRobin,
+    /// In proportion to the weights of key and model, evenly mixed.
+    Weighted,
+    /// As `Cascade`, but a backup key is used only while no primary is in service: full minutes are waited out.
+    PrimaryBackup,
+    /// At random, by the key's health (never less than 5) times the weights of key and model.
+    Health,
+    /// The one that has rested longest.
+    LeastRecentlyUsed,
+    /// The one that lately answered soonest; now and then another, so that news of it stays fresh.
+    Fastest,
+    /// The one at which this item is expected to cost least; among equals the better model.
+    Cheapest,
+    /// The best compromise between the model's place in the cascade, its price and its wait.
+    Balanced,
 }
 
 impl Strategy {
-    pub const ALL: [Self; 1] = [Self::Cascade];
+    pub const ALL: [Self; 9] = [
+        Self::Cascade,
+        Self::RoundRobin,
+        Self::Weighted,
+        Self::PrimaryBackup,
+        Self::Health,
+        Self::LeastRecentlyUsed,
+        Self::Fastest,
+        Self::Cheapest,
+        Self::Balanced,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cascade => "cascade",
+            Self::RoundRobin => "round_robin",
+            Self::Weighted => "weighted",
+            Self::PrimaryBackup => "primary_backup",
+            Self::Health => "health",
+            Self::LeastRecentlyUsed => "least_recently_used",
+            Self::Fastest => "fastest",
+            Self::Cheapest => "cheapest",
+            Self::Balanced => "balanced",
         }
+    }
+
+    /// What it does, in a phrase for menus.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Cascade => "priority order",
+            Self::RoundRobin => "each in turn",
+            Self::Weighted => "in proportion to the weights, evenly mixed",
+            Self::PrimaryBackup => "backup keys only while no primary is in service",
+            Self::Health => "at random, the healthier the likelier",
+            Self::LeastRecentlyUsed => "the one that has rested longest",
+            Self::Fastest => "whichever lately answered soonest",
+            Self::Cheapest => "the lowest expected cost",
+            Self::Balanced => "quality weighed against price and wait",
+        }
+    }
+
+    /// Whether it goes with `when_limited = "wait"`: the strict pipeline walks the cascade's order and no other.
+    pub const fn can_wait(self) -> bool {
+        matches!(self, Self::Cascade)
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
@@ -115,10 +170,31 @@ impl OnExhausted {
     }
 }
 
+/// How much each of its three concerns counts under [`Strategy::Balanced`], against each other.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Balance {
+    pub quality: f64,
+    pub price: f64,
+    pub wait: f64,
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self { quality: 1.0, price: 1.0, wait: 1.0 }
+    }
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct Policy {
     pub strategy: Strategy,
     pub order: CascadeOrder,
+    /// The first key of the order gives way to the second at 00:00 UTC, and so on: today's first is tomorrow's last.
+    pub rotate_keys_daily: bool,
+    pub balance: Balance,
+    /// Under [`Strategy::Fastest`], one request in so many goes to the next route in turn.
+    pub explore: u32,
+    /// The first that fits an item says where it may go.
+    pub rules: Vec<Rule>,
     pub when_limited: WhenLimited,
     pub spill: SpillTo,
     /// How long an item holds out for its preferred route before it spills.
@@ -128,6 +204,8 @@ pub struct Policy {
     pub in_flight: u32,
     /// Hard cap on the run's spend, by worst-case reservation.
     pub max_usd: Option<Money>,
+    /// The same for each UTC day of the run.
+    pub max_usd_per_day: Option<Money>,
     /// Cooldowns after per-minute refusals without a usable hint; one step per episode.
     pub ladder: Vec<Duration>,
     /// The pool's rest after the ladder.
@@ -169,12 +247,17 @@ impl Default for Policy {
         Self {
             strategy: Strategy::Cascade,
             order: CascadeOrder::KeyFirst,
+            rotate_keys_daily: false,
+            balance: Balance::default(),
+            explore: 16,
+            rules: Vec::new(),
             when_limited: WhenLimited::Spill,
             spill: SpillTo::Any,
             spill_after: Duration::ZERO,
             on_exhausted: OnExhausted::Stop,
             in_flight: 16,
             max_usd: None,
+            max_usd_per_day: None,
             ladder: [5, 10, 20, 40, 80].map(seconds).to_vec(),
             ladder_rest: seconds(600),
             max_hint: seconds(3_600),
@@ -189,9 +272,27 @@ impl Default for Policy {
             breaker_max: seconds(600),
             billing_retry: seconds(3_600),
             connect_timeout: seconds(10),
-            idle_timeout: seconds(120),
+            idle_timeout: seconds(300),
             total_timeout: seconds(600),
             drain_timeout: seconds(60),
         }
+    }
+}
+
+impl Policy {
+    /// Why a strategy other than the cascade can't go with `when_limited = "wait"`, in words for the operator;
+    /// `None` where nothing is amiss.
+    pub fn wait_conflict(&self) -> Option<String> {
+        if self.when_limited != WhenLimited::Wait {
+            return None;
+        }
+        let why = "wait is the strict pipeline over the cascade's order";
+        if !self.strategy.can_wait() {
+            let name = self.strategy.name();
+            return Some(format!("strategy {name} does not go with when_limited = wait: {why}; use spill, or cascade"));
+        }
+        let rule = self.rules.iter().find(|rule| rule.strategy.is_some_and(|strategy| !strategy.can_wait()))?;
+        let strategy = rule.strategy.map_or("", Strategy::name);
+        Some(format!("rule {} asks for {strategy}, which does not go with when_limited = wait: {why}", rule.name))
     }
 }

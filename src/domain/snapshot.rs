@@ -8,6 +8,8 @@ use super::{
     answer::Usage,
     event::Event,
     fleet::{Api, Day, Role},
+    forecast::Forecast,
+    holding::HoldShare,
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, Strategy, WhenLimited},
@@ -33,6 +35,12 @@ pub struct Snapshot {
     pub in_flight_cap: u32,
     pub spend: Spend,
     pub pace: Pace,
+    /// What is expected of the rest; `None` before the first look ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
+    /// What held the run over the last five minutes, the largest share first; shares add up to 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holding: Vec<HoldShare>,
     /// Where the work goes right now: the route of the last dispatch.
     pub place: Option<Place>,
     pub keys: Vec<KeyView>,
@@ -120,7 +128,7 @@ pub struct Spend {
 pub struct Pace {
     /// Items ended per second over the last minute of engine time.
     pub items_per_second: f64,
-    /// At the present pace; `None` where nothing moves.
+    /// By the forecast; `None` where the run stops before, or stands still.
     pub finish_at: Option<Wall>,
 }
 
@@ -292,6 +300,9 @@ pub struct RouteView {
     pub in_flight: u32,
     pub ok: u64,
     pub failed: u64,
+    /// What held it over the last five minutes, the largest share first; shares add up to 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holding: Vec<HoldShare>,
 }
 
 /// One timer of the cooldown pane.

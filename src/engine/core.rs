@@ -1,4 +1,4 @@
-//! The loop: what can happen, in which order it is looked at, and what every turn ends with.
+//! The loop: what can happen, in which order it is looked at, and what every turn begins with.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,11 +12,13 @@ use tokio::{
 };
 
 use super::{
+    ahead::{Ahead, Foreseen},
     flight::{Errand, Landed},
     handle::Order,
     intake::Intake,
     journal::Journal,
     landing::Account,
+    sharing::{Sharing, Told},
     start::{Ending, Rows},
     stats::{Tally, Throughput},
 };
@@ -70,6 +72,10 @@ pub(super) enum Phase {
         why: String,
         deadline: Instant,
     },
+    /// Nothing is left that could go out, and an operator is there who may yet replay, or bring a key back.
+    Resting {
+        ending: Ending,
+    },
     /// The last words are recorded; ends when they are on disk.
     Ending {
         ending: Ending,
@@ -86,6 +92,8 @@ pub(super) struct Channels {
     pub loaded: mpsc::Receiver<LoadedBatch>,
     pub rows: mpsc::Receiver<Rows>,
     pub trouble: mpsc::Receiver<String>,
+    pub foreseen: mpsc::Receiver<Foreseen>,
+    pub days: mpsc::Receiver<Told>,
 }
 
 pub(super) struct Engine {
@@ -108,6 +116,8 @@ pub(super) struct Engine {
     pub existing: Existing,
     pub complaints: mpsc::Sender<String>,
     pub tasks: JoinSet<Landed>,
+    /// Committed answers on their way to their files.
+    pub captions: JoinSet<()>,
     pub flights: HashMap<AttemptId, Flying>,
     /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
     pub settling: u64,
@@ -119,6 +129,8 @@ pub(super) struct Engine {
     pub model_tallies: Vec<Tally>,
     pub route_counts: Vec<(u64, u64)>,
     pub throughput: Throughput,
+    pub ahead: Ahead,
+    pub sharing: Sharing,
     pub last_dispatch: Option<Dispatch>,
     pub events: VecDeque<Arc<Event>>,
     pub next_event: u64,
@@ -140,6 +152,15 @@ pub(super) struct Engine {
 impl Engine {
     pub async fn run(mut self, mut channels: Channels) -> Ending {
         loop {
+            // First of all: a resumed run has everything it needs, and nothing else would wake it.
+            if let Some(ending) = self.turn() {
+                // Blocks that are still coming are given back with the rest.
+                channels.days.close();
+                while let Ok(told) = channels.days.try_recv() {
+                    self.told_of_days(told);
+                }
+                return self.close(ending).await;
+            }
             let wake = self.wake();
             tokio::select! {
                 biased;
@@ -151,25 +172,27 @@ impl Engine {
                         self.join(landed);
                     }
                 }
+                Some(_) = self.captions.join_next(), if !self.captions.is_empty() => self.dirty = true,
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
+                Some(told) = channels.days.recv() => self.told_of_days(told),
+                Some(foreseen) = channels.foreseen.recv() => self.foreseen(foreseen),
                 () = tokio::time::sleep_until(wake.into()) => {}
-            }
-            if let Some(ending) = self.turn() {
-                return self.close(ending).await;
             }
         }
     }
 
-    /// What every turn of the loop ends with. The ending, once it is on disk.
+    /// What every turn of the loop begins with. The ending, once it is on disk.
     fn turn(&mut self) -> Option<Ending> {
         let now = self.clock.now();
         self.dispatch(now);
+        self.lease(now);
         self.load();
         self.conclude(now);
         self.remember(now, false);
         self.journal.flush();
+        self.look_ahead(now);
         self.publish_if_due(now);
         match &self.phase {
             Phase::Ending { since, ending } if self.journal.is_clean() || since.elapsed() > LAST_RECORD => {
@@ -198,7 +221,7 @@ impl Engine {
         match &self.phase {
             Phase::Draining { deadline, .. } => wake = wake.min(*deadline),
             Phase::Ending { .. } => wake = wake.min(now + Duration::from_millis(200)),
-            Phase::Going => {}
+            Phase::Going | Phase::Resting { .. } => {}
         }
         wake
     }
@@ -230,7 +253,7 @@ impl Engine {
     fn send(&mut self, dispatch: Dispatch) {
         let now = self.clock.now();
         let spec = self.intake.spec(dispatch.seq).cloned();
-        let (Some(spec), Phase::Going) = (spec, &self.phase) else {
+        let (Some(spec), Phase::Going, false) = (spec, &self.phase, self.paused) else {
             self.journal.record(Op::Unsend { attempt: dispatch.attempt });
             self.scheduler.unsend(now, dispatch.attempt);
             return;
@@ -247,9 +270,7 @@ impl Engine {
             spec,
             enlarge: dispatch.enlarge,
             timeout: dispatch.timeout,
-            existing: self.existing,
             clock: self.clock,
-            trouble: self.complaints.clone(),
         };
         let abort = self.tasks.spawn(errand.run());
         self.last_dispatch = Some(dispatch.clone());
@@ -286,7 +307,7 @@ impl Engine {
         for then in then {
             match then {
                 Then::Send(dispatch) => self.send(dispatch),
-                Then::Account(account) => self.account(&account),
+                Then::Account(account) => self.account(*account),
                 // A front end that has gone needs no answer.
                 Then::Reply(reply, words) => drop(reply.send(Ok(words))),
                 Then::ReplyRequeued(reply) => drop(reply.send(Ok(format!("{requeued} failed items wait again")))),
@@ -334,16 +355,17 @@ impl Engine {
                 self.ingesting = true;
                 self.journal.record(Op::Items(items));
             }
-            Some(Rows::End { rows }) => {
+            Some(Rows::End) => {
                 self.intake.reading = false;
-                self.journal.record(Op::IngestDone { rows });
+                self.journal.record(Op::IngestDone { rows: self.totals.total });
             }
             Some(Rows::Broken(why)) => {
                 self.intake.reading = false;
                 self.say(Level::Alarm, format!("the input can't be read on: {why}"));
                 self.end(Ending::Broken { why });
             }
-            None => self.intake.reading = false,
+            // Its end is announced: a reader that just goes away has failed.
+            None => self.end(Ending::Broken { why: "the input could not be read to its end".to_owned() }),
         }
         self.dirty = true;
     }
@@ -362,12 +384,20 @@ impl Engine {
             self.trouble = None;
             self.dirty = true;
         }
-        let at_rest = self.flights.is_empty() && self.settling == 0 && self.scheduler.in_flight() == 0;
+        let at_rest = self.flights.is_empty()
+            && self.settling == 0
+            && self.scheduler.in_flight() == 0
+            && self.captions.is_empty();
+        if self.journal.is_dead() {
+            self.end(Ending::Broken { why: "the writer of the run's database has ended".to_owned() });
+        }
         match &self.phase {
-            Phase::Ending { .. } => {}
+            Phase::Ending { .. } | Phase::Resting { .. } => {}
             Phase::Draining { why, deadline } => {
                 let (why, late) = (why.clone(), Instant::now() >= *deadline);
-                if at_rest {
+                if at_rest && self.scheduler.live() == 0 && !self.intake.reading && !self.ingesting {
+                    self.end(Ending::Finished);
+                } else if at_rest {
                     self.end(Ending::Stopped { why });
                 } else if late {
                     self.abandon_flights(now);
@@ -376,7 +406,7 @@ impl Engine {
             }
             Phase::Going if !at_rest || self.paused || !self.intake_is_settled() => {}
             Phase::Going => match self.scheduler.holdup(now) {
-                Holdup::NothingToDo if !self.intake.reading => self.end(Ending::Finished),
+                Holdup::NothingToDo if !self.intake.reading => self.rest(Ending::Finished),
                 Holdup::Exhausted { returns, why } => self.exhausted(returns, why),
                 Holdup::Budget if self.unattended => {
                     let spent = self.spend.cost;
@@ -400,18 +430,49 @@ impl Engine {
         let waits = self.scheduler.policy().on_exhausted == crate::domain::OnExhausted::Wait;
         match returns {
             Some(_) if waits => {}
-            Some(returns) => self.end(Ending::Stopped { why: format!("{why}; quota returns at {returns}") }),
-            None => self.end(Ending::Stopped { why }),
+            Some(returns) => self.rest(Ending::Stopped { why: format!("{why}; quota returns at {returns}") }),
+            None => self.rest(Ending::Stopped { why }),
+        }
+    }
+
+    /// Nothing more can be done: the run ends, or rests while somebody is there who may have another idea.
+    fn rest(&mut self, ending: Ending) {
+        if self.unattended {
+            return self.end(ending);
+        }
+        self.announce(&ending);
+        self.phase = Phase::Resting { ending };
+    }
+
+    /// The operator has had another idea.
+    pub(super) fn wake_up(&mut self) {
+        if matches!(self.phase, Phase::Resting { .. }) {
+            self.phase = Phase::Going;
+            self.journal.record(Op::RunState(RunState::Running));
         }
     }
 
     /// Records the last words; the loop ends once they are on disk.
     pub(super) fn end(&mut self, ending: Ending) {
-        if matches!(self.phase, Phase::Ending { .. }) {
-            return;
-        }
+        let ending = match std::mem::replace(&mut self.phase, Phase::Going) {
+            ended @ Phase::Ending { .. } => {
+                self.phase = ended;
+                return;
+            }
+            // Already announced; leaving changes nothing of it.
+            Phase::Resting { ending } => ending,
+            Phase::Going | Phase::Draining { .. } => {
+                self.announce(&ending);
+                ending
+            }
+        };
+        self.phase = Phase::Ending { ending, since: Instant::now() };
+        self.dirty = true;
+    }
+
+    fn announce(&mut self, ending: &Ending) {
         let now = self.clock.now();
-        match &ending {
+        match ending {
             Ending::Finished => {
                 let failed = self.totals.failed;
                 let words = format!("finished: {} done, {failed} failed", self.totals.done);
@@ -420,9 +481,9 @@ impl Engine {
             Ending::Stopped { why } => self.say(Level::Alarm, format!("stopped with work left: {why}")),
             Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
         }
+        self.forgetful = true;
         self.remember(now, true);
         self.journal.record(Op::RunState(ending.state()));
-        self.phase = Phase::Ending { ending, since: Instant::now() };
         self.dirty = true;
     }
 
@@ -450,8 +511,9 @@ impl Engine {
     }
 
     /// Keeps what the scheduler knows for the next start.
-    fn remember(&mut self, now: Now, at_once: bool) {
+    pub(super) fn remember(&mut self, now: Now, at_once: bool) {
         if self.forgetful && (at_once || self.remembered.elapsed() > REMEMBER_EVERY) {
+            self.journal.record(Op::Keys(self.key_standings(now)));
             let memory = self.scheduler.memory(now, &self.fingerprints);
             match serde_json::to_string(&memory) {
                 Ok(json) => self.journal.record(Op::State { name: super::start::MEMORY.to_owned(), json }),
@@ -494,6 +556,8 @@ impl Engine {
     /// The last snapshot, and the end of the writer.
     async fn close(mut self, ending: Ending) -> Ending {
         self.tasks.shutdown().await;
+        self.return_leases().await;
+        self.captions.shutdown().await;
         let now = self.clock.now();
         self.publish(now);
         let Self { journal, snapshots, .. } = self;

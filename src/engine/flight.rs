@@ -1,13 +1,10 @@
-//! One attempt as a task of its own: it sends, understands the answer, saves a caption, and reports.
+//! One attempt as a task of its own: it sends, understands the answer, and reports.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
-
-use tokio::sync::mpsc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
-    domain::{AttemptId, ItemSpec, Now, Outcome, Verdict},
-    output::{Existing, write_caption},
+    domain::{AttemptId, ItemSpec, Now, Verdict},
     provider::{Call, Client, Endpoint},
 };
 
@@ -31,14 +28,8 @@ pub(super) struct Errand {
     pub enlarge: Option<u32>,
     /// In the clock's time.
     pub timeout: Duration,
-    pub existing: Existing,
     pub clock: Clock,
-    /// Where a caption that can't be written is complained about.
-    pub trouble: mpsc::Sender<String>,
 }
-
-/// A caption that can't be written is tried again after this; the answer is in hand and must not be lost.
-const CAPTION_RETRY: Duration = Duration::from_secs(2);
 
 impl Errand {
     pub async fn run(self) -> Landed {
@@ -53,9 +44,6 @@ impl Errand {
         };
         let verdict = self.client.attempt(&self.endpoint, call).await;
         let latency = self.clock.now().mono.since(began.mono);
-        if let (Outcome::Ok, Some(target), Some(answer)) = (verdict.outcome, &self.spec.caption, &verdict.answer) {
-            self.save_caption(target.clone(), answer.text.clone()).await;
-        }
         Landed { attempt: self.attempt, verdict, latency }
     }
 
@@ -64,22 +52,5 @@ impl Errand {
         let limit = request.params.max_output_tokens.or(self.max_output);
         request.params.max_output_tokens = limit.map(|limit| limit.saturating_mul(factor));
         request
-    }
-
-    /// Until it is written: a full disk is the operator's to mend, not a reason to pay for the answer twice.
-    async fn save_caption(&self, target: PathBuf, text: String) {
-        loop {
-            let (path, words, existing) = (target.clone(), text.clone(), self.existing);
-            let written = tokio::task::spawn_blocking(move || write_caption(&path, &words, existing)).await;
-            match written {
-                Ok(Ok(())) | Err(_) => return,
-                Ok(Err(error)) => {
-                    let complaint = format!("the caption {} can't be written: {error}", target.display());
-                    // The engine being gone means that the run is ending: the attempt is aborted with it.
-                    let _ = self.trouble.send(complaint).await;
-                }
-            }
-            tokio::time::sleep(CAPTION_RETRY).await;
-        }
     }
 }

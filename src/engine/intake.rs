@@ -78,7 +78,7 @@ impl Intake {
         let target = (scheduler.policy().in_flight as usize * AHEAD).max(LEAST);
         for (class, queue) in self.queues.iter_mut().enumerate() {
             // One batch under way at a time, asked for while half of the last is left.
-            let loaded = scheduler.loaded(class);
+            let loaded = scheduler.fresh(class);
             if queue.loading > 0 || queue.unloaded.is_empty() || loaded * 2 > target {
                 continue;
             }

@@ -17,6 +17,8 @@ pub(super) struct Journal<Then> {
     next_number: u64,
     /// The last commit failed: why, and since when nothing is handed over.
     stuck: Option<(String, std::time::Instant)>,
+    /// The writer is gone: nothing will ever be recorded again.
+    dead: bool,
     /// The results file lags; an empty group makes the writer try again.
     behind: bool,
 }
@@ -33,6 +35,7 @@ impl<Then> Journal<Then> {
             committing: None,
             next_number: 1,
             stuck: None,
+            dead: false,
             behind: false,
         }
     }
@@ -58,6 +61,7 @@ impl<Then> Journal<Then> {
         self.committing = Some((number, std::mem::take(&mut self.then)));
         let ops = std::mem::take(&mut self.gathering);
         if let Err(unsubmitted) = self.writer.submit(number, ops) {
+            self.dead = unsubmitted.closed;
             self.give_back(unsubmitted.ops, "the writer of the run's database has ended".to_owned());
         }
     }
@@ -90,6 +94,10 @@ impl<Then> Journal<Then> {
     /// Why nothing can be recorded at present.
     pub fn stuck(&self) -> Option<&str> {
         self.stuck.as_ref().map(|(why, _)| why.as_str())
+    }
+
+    pub const fn is_dead(&self) -> bool {
+        self.dead
     }
 
     /// Everything recorded is on disk.

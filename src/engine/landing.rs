@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    captions::Caption,
     core::{Engine, Flying, Then},
     flight::Landed,
 };
@@ -21,6 +22,7 @@ pub(super) struct Account {
     /// `None` for items that ended without a request.
     pub attempt: Option<Counted>,
     pub ended: Option<Ended>,
+    pub caption: Option<Caption>,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,12 @@ impl Engine {
             Fate::Waits { .. } => None,
         };
         self.tell(flying, &settlement, &verdict);
+        let verdict_was_of_the_day = verdict.outcome == Outcome::QuotaExhaustedDay;
+        let target = self.intake.spec(settlement.seq).and_then(|spec| spec.caption.clone());
+        let caption = match (&settlement.fate, target, &verdict.answer) {
+            (Fate::Done { .. }, Some(target), Some(answer)) => Some(Caption { target, text: answer.text.clone() }),
+            _ => None,
+        };
         let last = if let Some(ended) = ended {
             self.result_line(now, flying, &settlement, &verdict, ended, latency)
         } else {
@@ -101,6 +109,7 @@ impl Engine {
         })));
         self.settling += 1;
         self.journal.then(Then::Account(Box::new(Account {
+            caption,
             attempt: Some(Counted {
                 route: settlement.route,
                 outcome: verdict.outcome,
@@ -114,6 +123,9 @@ impl Engine {
         })));
         if !settlement.events.is_empty() {
             self.forgetful = true;
+        }
+        if verdict_was_of_the_day {
+            self.tell_spent(now, settlement.route);
         }
         for event in settlement.events {
             self.event(event);
@@ -205,13 +217,17 @@ impl Engine {
         self.settling += 1;
         self.journal.then(Then::Account(Box::new(Account {
             attempt: None,
+            caption: None,
             ended: Some(Ended { state: FinalState::Failed, truncated: false }),
         })));
     }
 
     /// The outcome is on disk: now it counts.
-    pub(super) fn account(&mut self, account: &Account) {
+    pub(super) fn account(&mut self, account: Account) {
         self.settling -= 1;
+        if let Some(caption) = account.caption {
+            self.captions.spawn(caption.save(self.existing, self.complaints.clone()));
+        }
         if let Some(counted) = &account.attempt {
             let (key, model) = self.scheduler.route_parts(counted.route);
             let (outcome, latency) = (counted.outcome, counted.latency);

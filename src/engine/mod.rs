@@ -7,10 +7,14 @@
 //! ```text
 //! start    a run is opened or resumed     core     the loop, and what a tick does
 //! intake   rows in, payloads loaded       landing  a verdict's consequences, recorded
+//! captions answers to files, once committed
 //! flight   one attempt                    journal  groups of transitions, one at the writer at a time
 //! orders   the operator's commands        publish  snapshots          stats  counts over the run
+//! ahead    the forecast                       sharing  days shared with other processes
 //! ```
 
+mod ahead;
+mod captions;
 mod core;
 mod flight;
 pub mod handle;
@@ -19,8 +23,11 @@ mod journal;
 mod landing;
 mod orders;
 mod publish;
+mod sharing;
 mod start;
 mod stats;
 
+pub use captions::complete_captions;
 pub use handle::{Ask, Handle, Order};
+pub(crate) use sharing::pool_names;
 pub use start::{Ending, Rows, Running, Setup, start};

@@ -23,9 +23,15 @@ impl Engine {
         }
         match self.obey(&command) {
             Ok(words) => {
+                if brings_work(&command) {
+                    self.wake_up();
+                }
                 self.event(EventKind::Operator { words: words.clone() });
                 if let Some(target) = target(&command) {
+                    // In the same group as the decision: a switch that was acknowledged is never forgotten.
                     self.forgetful = true;
+                    let now = self.clock.now();
+                    self.remember(now, true);
                     self.journal.record(Op::Decision(Box::new(Decision {
                         target,
                         command: command.clone(),
@@ -66,6 +72,10 @@ impl Engine {
                 self.pause(false);
                 Ok("resumed".to_owned())
             }
+            Command::Drain if matches!(self.phase, Phase::Resting { .. }) => {
+                self.end(Ending::Finished);
+                Ok("left".to_owned())
+            }
             Command::Drain => {
                 self.drain("drained by the operator");
                 Ok(format!("draining: {} requests in flight", self.flights.len()))
@@ -89,15 +99,15 @@ impl Engine {
                 Ok(format!("route {model}@{key} switched {}", on_off(*on)))
             }
             Command::SetStrategy { strategy } => {
-                self.scheduler.set_strategy(*strategy);
-                Ok(format!("strategy {}", strategy.name()))
+                self.scheduler.set_strategy(*strategy)?;
+                Ok(format!("strategy {}: {}", strategy.name(), strategy.meaning()))
             }
             Command::SetOrder { order } => {
                 self.scheduler.set_order(*order);
                 Ok(format!("cascade order {}", order.name()))
             }
             Command::SetWhenLimited { when_limited } => {
-                self.scheduler.set_when_limited(*when_limited);
+                self.scheduler.set_when_limited(*when_limited)?;
                 Ok(format!("when limited: {}", when_limited.name()))
             }
             Command::SetOnExhausted { on_exhausted } => {
@@ -131,6 +141,7 @@ impl Engine {
             }
             Command::ClearCooldowns { key } => {
                 if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
+                    self.tell_unspent(key);
                     Ok(format!("cooldowns of {key} ended"))
                 } else {
                     Err(format!("nothing of {key} cools down"))
@@ -152,6 +163,21 @@ impl Engine {
             self.say(Level::Info, format!("draining: {} requests in flight", self.flights.len()));
         }
     }
+}
+
+/// Whether a run that rests may have something to do after this.
+const fn brings_work(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Replay { .. }
+            | Command::Resume
+            | Command::SetKey { on: true, .. }
+            | Command::SetModel { on: true, .. }
+            | Command::SetRoute { on: true, .. }
+            | Command::SetOnExhausted { .. }
+            | Command::SetBudget { .. }
+            | Command::ClearCooldowns { .. }
+    )
 }
 
 /// What a decision is about, if it outlives this process: a later one about the same takes its place.

@@ -1,17 +1,15 @@
 //! Snapshots: the engine's state and the scheduler's, put together for whoever watches.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use super::core::{Engine, Phase};
 use crate::{
     domain::{
-        Now, Snapshot,
+        Key, Now, RouteId, Snapshot,
         snapshot::{KeyView, ModelView, Pace, Place, RouteView, RunState, Spend, Totals},
     },
-    scheduler::Holdup,
+    scheduler::{Holdup, KeyFacts},
+    store::report::KeyStanding,
 };
 
 impl Engine {
@@ -42,6 +40,8 @@ impl Engine {
             in_flight_cap,
             spend: Spend { reserved: money.reserved, budget, ..self.spend },
             pace: self.pace(now),
+            forecast: self.ahead.forecast.clone(),
+            holding: self.scheduler.run_holding(now),
             place: self.place(),
             keys: self.key_views(now),
             models: self.model_views(now),
@@ -61,7 +61,7 @@ impl Engine {
 
     fn state(&self, now: Now) -> RunState {
         match &self.phase {
-            Phase::Ending { ending, .. } => return ending.state(),
+            Phase::Ending { ending, .. } | Phase::Resting { ending } => return ending.state(),
             Phase::Draining { .. } => return RunState::Draining,
             Phase::Going => {}
         }
@@ -88,11 +88,7 @@ impl Engine {
 
     fn pace(&mut self, now: Now) -> Pace {
         let items_per_second = self.throughput.per_second(now.mono, self.began.mono);
-        let totals = self.shown_totals();
-        let left = totals.waiting + totals.in_flight;
-        let finish_at = (items_per_second > 0.0 && left > 0)
-            .then(|| now.wall + Duration::from_secs_f64((left as f64 / items_per_second).min(1e9)));
-        Pace { items_per_second, finish_at }
+        Pace { items_per_second, finish_at: self.finish_at(now) }
     }
 
     /// Counted as people count: key 1 of 3, model 2 of 4.
@@ -113,6 +109,16 @@ impl Engine {
             retry: dispatch.retry,
             retries: self.scheduler.policy().retries_per_model,
         })
+    }
+
+    /// What `status` in another process says of the keys.
+    pub(super) fn key_standings(&self, now: Now) -> Vec<KeyStanding> {
+        let standing = |(key, facts): (&Key, KeyFacts)| KeyStanding {
+            name: key.name.clone(),
+            state: facts.condition.word().to_owned(),
+            health: facts.health,
+        };
+        self.keys.iter().zip(self.scheduler.key_facts(now)).map(standing).collect()
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {
@@ -170,12 +176,13 @@ impl Engine {
             .collect()
     }
 
-    fn route_views(&self, now: Now) -> Vec<RouteView> {
+    fn route_views(&mut self, now: Now) -> Vec<RouteView> {
         let facts = self.scheduler.route_facts(now);
         facts
             .into_iter()
             .zip(&self.route_counts)
-            .map(|(facts, (ok, failed))| RouteView {
+            .enumerate()
+            .map(|(index, (facts, (ok, failed)))| RouteView {
                 key: self.keys[facts.key].name.clone(),
                 model: self.models[facts.model].name.clone(),
                 on: facts.on,
@@ -185,6 +192,7 @@ impl Engine {
                 in_flight: facts.in_flight,
                 ok: *ok,
                 failed: *failed,
+                holding: self.scheduler.route_holding(now, RouteId(index as u32)),
             })
             .collect()
     }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,23 +17,25 @@ use tokio::{
 };
 
 use super::{
+    ahead::Ahead,
     core::{Channels, Engine, Phase},
     handle::Handle,
     intake::Intake,
     journal::Journal,
+    sharing::Sharing,
     stats::{Tally, Throughput},
 };
 use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, ItemSpec, Level, Now, Outcome, RouteId, Snapshot, Wall,
+        Api, Command, ItemSpec, Level, Now, Outcome, RouteId, Snapshot, Wall, WhenLimited,
         snapshot::{Pace, RunState, Spend, Totals},
     },
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{PastAttempt, Scheduler},
-    store::{Decision, Loader, Op, Opened, RouteName, RunDir, Store, spawn_reader},
+    store::{Decision, Loader, Op, Opened, Reclassed, RouteName, RunDir, Store, spawn_reader},
 };
 
 /// The name under which the scheduler's memory is kept in the run.
@@ -57,6 +60,8 @@ pub struct Setup {
     /// What was said on the command line, by what it decides. A flag that was not said, or said otherwise, when
     /// the run was last started overrules the operator's decision about the same.
     pub flags: BTreeMap<String, String>,
+    /// The daily ledger that this run shares with others; `None`: it goes by its own counts.
+    pub ledger: Option<PathBuf>,
 }
 
 impl fmt::Debug for Setup {
@@ -70,9 +75,7 @@ impl fmt::Debug for Setup {
 pub enum Rows {
     Batch(Vec<ItemSpec>),
     /// The input has been read to its end.
-    End {
-        rows: u64,
-    },
+    End,
     Broken(String),
 }
 
@@ -102,15 +105,20 @@ pub enum Ending {
 pub fn start(
     setup: Setup,
     dir: &RunDir,
-    store: Store,
+    mut store: Store,
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<Running> {
-    let Setup { run, config, clock, existing, unattended, seed, flags } = setup;
+    let Setup { run, config, clock, existing, unattended, seed, flags, ledger } = setup;
     let now = clock.now();
-    let Config { providers, models, keys, secrets, policy, .. } = config;
+    let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
+    let (tell, days) = mpsc::channel(16);
+    let sharing = match ledger {
+        Some(path) => Sharing::start(path, &config, &mut scheduler, tell),
+        None => Sharing::none(),
+    };
+    let Config { providers, models, keys, secrets, .. } = config;
     let fingerprints: Vec<u64> = secrets.iter().map(|secret| fingerprint(secret.as_ref())).collect();
-    let mut scheduler = Scheduler::new(&providers, &models, &keys, policy, seed);
     scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
     if let Some(memory) = opened.states.get(MEMORY) {
         match serde_json::from_str(memory) {
@@ -123,6 +131,7 @@ pub fn start(
     apis.sort_unstable();
     apis.dedup();
     let mut intake = Intake::new(apis);
+    let reclassed = store.adopt_rules(&scheduler.policy().rules)?;
     for (id, traits) in store.traits() {
         intake.learn(&mut scheduler, id, &traits);
     }
@@ -158,6 +167,7 @@ pub fn start(
     let (asks, ask_inbox) = mpsc::channel(16);
     let (loaded, loaded_inbox) = mpsc::channel(16);
     let (complaints, trouble) = mpsc::channel(16);
+    let (ahead, foreseen) = mpsc::channel(1);
     spawn_reader(dir, ask_inbox)?;
     let (snapshots, watcher) = watch::channel(Arc::new(blank(&run, now, clock)));
     let mut engine = Engine {
@@ -179,6 +189,7 @@ pub fn start(
         existing,
         complaints,
         tasks: JoinSet::new(),
+        captions: JoinSet::new(),
         flights: HashMap::new(),
         settling: 0,
         first_sent: HashMap::new(),
@@ -188,6 +199,8 @@ pub fn start(
         model_tallies,
         route_counts,
         throughput: Throughput::default(),
+        ahead: Ahead::new(ahead),
+        sharing,
         last_dispatch: None,
         events: VecDeque::from(opened.events.clone()),
         next_event: opened.next_event,
@@ -202,7 +215,7 @@ pub fn start(
         forgetful: false,
         remembered: Instant::now(),
     };
-    engine.greet(&opened);
+    engine.greet(&opened, &reclassed);
     engine.reinstate(opened.decisions, &overruled(&flags, opened.states.get(FLAGS)));
     if let Ok(json) = serde_json::to_string(&flags) {
         engine.journal.record(Op::State { name: FLAGS.to_owned(), json });
@@ -211,14 +224,14 @@ pub fn start(
     engine.publish(now);
     // A closed channel reads as the end of the input.
     let rows = rows.unwrap_or_else(|| mpsc::channel(1).1);
-    let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble };
+    let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days };
     let handle = Handle { snapshots: watcher, orders, asks };
     Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
 }
 
 impl Engine {
     /// Says what kind of start this is, and what the last process left behind.
-    fn greet(&mut self, opened: &Opened) {
+    fn greet(&mut self, opened: &Opened, reclassed: &Reclassed) {
         if opened.fresh {
             self.say(Level::Info, "a new run begins".to_owned());
             return;
@@ -228,6 +241,18 @@ impl Engine {
             Level::Info,
             format!("resumed: {} done, {} failed, {} waiting", totals.done, totals.failed, totals.waiting),
         );
+        if reclassed.waiting > 0 {
+            let words =
+                format!("the routing rules have changed: another applies to {} waiting items", reclassed.waiting);
+            self.say(Level::Info, words);
+        }
+        if !reclassed.not_kept.is_empty() {
+            let words = format!(
+                "rules now look at the field {}, which was not kept of the rows read before: they don't fit those",
+                reclassed.not_kept.join(", ")
+            );
+            self.say(Level::Warn, words);
+        }
         if !opened.lost.is_empty() {
             let at_risk: crate::domain::Money = opened.lost.iter().map(|call| call.at_risk).sum();
             let words = format!(
@@ -240,7 +265,13 @@ impl Engine {
 
     /// The operator's decisions of earlier processes hold, unless a changed flag overrules them. Switches are in
     /// the scheduler's memory, with their time.
-    fn reinstate(&mut self, decisions: Vec<Decision>, overruled: &[String]) {
+    fn reinstate(&mut self, mut decisions: Vec<Decision>, overruled: &[String]) {
+        // What makes room for others comes first: the newest decision about each, in the order of their making,
+        // may otherwise ask for a strategy that what was configured, and then changed, forbids.
+        decisions.sort_by_key(|decision| {
+            let spills = matches!(decision.command, Command::SetWhenLimited { when_limited: WhenLimited::Spill });
+            !spills && !matches!(decision.command, Command::SetStrategy { strategy } if strategy.can_wait())
+        });
         for decision in decisions {
             let target = decision.target.clone();
             if overruled.contains(&target) {
@@ -304,6 +335,7 @@ fn recount(
             if matches!(past.outcome, Outcome::Ok | Outcome::Truncated) { *ok += 1 } else { *failed += 1 }
         }
         let at = past.settled_at.unwrap_or(past.sent_at);
+        scheduler.recall_money(now, route, at, past.cost + past.at_risk);
         if now.wall.since(at) < DAY {
             scheduler.recall(now, route, &PastAttempt { at, outcome: past.outcome, usage: past.usage });
         }
@@ -327,6 +359,8 @@ fn blank(run: &str, now: Now, clock: Clock) -> Snapshot {
         in_flight_cap: 0,
         spend: Spend::default(),
         pace: Pace::default(),
+        forecast: None,
+        holding: Vec::new(),
         place: None,
         keys: Vec::new(),
         models: Vec::new(),

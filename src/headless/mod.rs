@@ -1,8 +1,9 @@
 //! The plain front end: progress lines for pipes, cron and CI, the summary table, and the exit status.
 //!
 //! It sees what the dashboard sees, snapshots, and nothing else. [`reporter`] decides what is worth a line and
-//! when, [`progress`] and [`summary`] put it into words, [`watch`] alone touches time and the output.
+//! when, [`progress`], [`summary`] and [`plan`] put it into words, [`watch`] alone touches time and the output.
 
+pub mod plan;
 pub mod progress;
 pub mod reporter;
 pub mod summary;

@@ -4,7 +4,9 @@ use jiff::tz::TimeZone;
 
 use super::words::{ahead, grouped, time_of_day};
 use crate::domain::{
-    Event, Level, Money, Snapshot, neutralise,
+    Event, Level, Money, Snapshot,
+    holding::{Hold, HoldShare},
+    neutralise,
     snapshot::{Place, RunState, Spend, Totals},
 };
 
@@ -18,6 +20,8 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     }
     if moving && let Some(finish) = snapshot.pace.finish_at {
         parts.push(format!("ETA {}", ahead(finish, snapshot.at, zone)));
+    } else if moving && let Some(stop) = snapshot.forecast.as_ref().and_then(|forecast| forecast.stops) {
+        parts.push(format!("stops {} with {} left", ahead(stop.at, snapshot.at, zone), grouped(stop.left)));
     }
     parts.push(format!("{} failed", grouped(snapshot.totals.failed)));
     if moving {
@@ -29,6 +33,8 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     }
     if let Some(state) = state_words(snapshot, zone) {
         parts.push(state);
+    } else if moving && let Some(held) = held_words(&snapshot.holding) {
+        parts.push(held);
     }
     neutralise(&parts.join("  ")).into_owned()
 }
@@ -69,6 +75,13 @@ fn money(spend: &Spend) -> String {
 fn place_words(place: &Place) -> String {
     let Place { key, key_number, keys, model, model_number, models, retry, retries } = place;
     format!("key {key_number}/{keys} {key}, model {model_number}/{models} {model}, retry {retry}/{retries}")
+}
+
+/// The first answer to "why not faster?", where something in particular holds the run up.
+fn held_words(holding: &[HoldShare]) -> Option<String> {
+    let top = holding.first().filter(|top| top.share >= 0.1)?;
+    let idle = matches!(top.what, Hold::Sending | Hold::NothingToSend | Hold::NotItsTurn);
+    (!idle).then(|| format!("held by {} {:.0}%", top.what.words(), top.share * 100.0))
 }
 
 /// `None` while work goes out as it should.

@@ -14,7 +14,9 @@ pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
     let row = Json::parse(line)?;
     let mut draft = Draft::default();
     let mut message = None;
-    for (name, value) in row.object("")? {
+    let fields = row.object("")?;
+    draft.fields = recipe.keep(fields);
+    for (name, value) in fields {
         match name.as_ref() {
             _ if value.is_null() => {}
             "custom_id" => draft.id = Some(row::id(value, "custom_id")?),

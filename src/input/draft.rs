@@ -1,10 +1,14 @@
 //! What a reader makes of a row, and what every reader is given to make it with.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::domain::{Money, Params, Request};
 
-use super::{sidecar::Captioning, template::Templates};
+use super::{
+    json::{Fields, Json, field},
+    sidecar::Captioning,
+    template::Templates,
+};
 
 /// A row understood, but without its final id and hash; paths still as written.
 #[derive(Debug, Default)]
@@ -15,6 +19,8 @@ pub(super) struct Draft {
     pub model: Option<String>,
     pub tier: Option<String>,
     pub max_usd: Option<Money>,
+    /// What routing rules look at, see [`Recipe::kept`].
+    pub fields: BTreeMap<String, String>,
     pub caption: Option<Sidecar>,
     /// The captioned picture's size.
     pub bytes: Option<u64>,
@@ -38,4 +44,21 @@ pub(super) struct Recipe {
     /// `None`: captions are not written to sidecars.
     pub captioning: Option<Captioning>,
     pub limit: Option<u64>,
+    /// Fields of the row that are kept with the item.
+    pub kept: Vec<String>,
+}
+
+impl Recipe {
+    /// Of a row's fields those that are to be kept: texts, numbers, true and false, as text.
+    pub(super) fn keep(&self, fields: &Fields<'_>) -> BTreeMap<String, String> {
+        let text = |value: &Json<'_>| match value {
+            Json::Text(text) => Some(text.to_string()),
+            Json::Bool(flag) => Some(flag.to_string()),
+            Json::Int(number) => Some(number.to_string()),
+            Json::Big(number) => Some(number.to_string()),
+            Json::Float(number) => Some(number.to_string()),
+            Json::Null | Json::List(_) | Json::Object(_) => None,
+        };
+        self.kept.iter().filter_map(|name| Some((name.clone(), text(field(fields, name)?)?))).collect()
+    }
 }

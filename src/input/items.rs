@@ -138,7 +138,7 @@ impl Items {
     }
 
     fn finish(&mut self, line: u64, draft: Draft) -> Result<ItemSpec, Wrong> {
-        let Draft { id, mut request, model, tier, max_usd, caption, bytes } = draft;
+        let Draft { id, mut request, model, tier, max_usd, fields, caption, bytes } = draft;
         let canonical = Canonical {
             request: &request,
             model: model.as_deref(),
@@ -158,7 +158,8 @@ impl Items {
             }
         };
         image::resolve(&mut request, &self.recipe.base);
-        Ok(ItemSpec { id, request, hash, line, model, tier, max_usd, caption: caption.map(|sidecar| sidecar.target) })
+        let caption = caption.map(|sidecar| sidecar.target);
+        Ok(ItemSpec { id, request, hash, line, model, tier, max_usd, fields, caption })
     }
 
     fn fault(&self, line: u64, wrong: &Wrong) -> RowFault {

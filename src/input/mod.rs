@@ -58,6 +58,8 @@ pub struct InputOptions {
     pub captions: Option<CaptionOptions>,
     /// The prompt for pictures where `prompt` is not set; [`DEFAULT_CAPTION_PROMPT`] if this isn't either.
     pub default_caption_prompt: Option<String>,
+    /// Fields of rows that are kept with their items, for routing rules.
+    pub kept: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

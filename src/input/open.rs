@@ -84,6 +84,7 @@ impl Input {
             base: found.base,
             captioning,
             limit: options.limit,
+            kept: options.kept,
         };
         Ok(Self { kind, label: found.label.into(), name: found.name, source: found.source, recipe: Arc::new(recipe) })
     }

@@ -108,7 +108,7 @@ impl Pictures {
         let sidecar = captioning.sidecar(&recipe.base, path)?;
         if let Some(earlier) = clash {
             let words = format!(
-                "{path} and {earlier} would share the caption {}; rename one, or ask for full names ({}.txt)",
+                "{path} and {earlier} would share the caption {}; rename one, or ask for full names with --full-caption-names ({}.txt)",
                 sidecar.name,
                 Path::new(path).file_name().unwrap_or_default().display()
             );
@@ -136,7 +136,8 @@ impl Pictures {
             params: recipe.defaults.clone(),
         };
         let id = Some(path.to_owned());
-        Ok(Draft { id, request, caption, bytes: Some(self.bytes), ..Draft::default() })
+        let fields = recipe.keep(&fields);
+        Ok(Draft { id, request, fields, caption, bytes: Some(self.bytes), ..Draft::default() })
     }
 }
 

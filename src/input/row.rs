@@ -37,7 +37,7 @@ pub(super) fn text(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
 
 /// `fields` say what the row asks; `context` is what templates see of it.
 pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) -> Result<Draft, Wrong> {
-    let mut draft = Draft::default();
+    let mut draft = Draft { fields: recipe.keep(context), ..Draft::default() };
     let mut request = Request { params: recipe.defaults.clone(), ..Request::default() };
     let (mut prompt, mut messages, mut images) = (None, None, None);
     for (name, value) in fields {

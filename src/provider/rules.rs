@@ -240,6 +240,8 @@ fn out_of_credit(case: &Case) -> bool {
 fn bad_key(case: &Case) -> bool {
     case.status == 401
         || case.is_called(&["authentication error", "invalid authentication error", "unauthenticated"])
+        // LiteLLM's proxy, where it has no database to look up a key that is not its master key.
+        || case.is_called(&["no db connection"])
         || case.says(&[
             "api key invalid",
             "api key not valid",

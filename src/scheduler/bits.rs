@@ -23,6 +23,10 @@ impl BitSet {
         self.words[bit / 64] &= !(1 << (bit % 64));
     }
 
+    pub fn contains(&self, bit: usize) -> bool {
+        self.words.get(bit / 64).is_some_and(|word| word & (1 << (bit % 64)) != 0)
+    }
+
     /// The lowest member that is at least `from`.
     pub fn first_from(&self, from: usize) -> Option<usize> {
         let mut word = from / 64;

@@ -6,8 +6,10 @@ use jiff::{Span, tz::TimeZone};
 
 use crate::domain::{Day, Wall};
 
+use super::share::Share;
+
 /// What "24 hours from each request" means for rolling days.
-const ROLLING: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const ROLLING: Duration = Duration::from_secs(24 * 3_600);
 
 /// Rolling counts are kept by the minute: at most 1,440 entries a day, and at most a minute too careful.
 const GRAIN: i64 = 60_000_000;
@@ -42,6 +44,14 @@ pub enum DayRoom {
     WhenSettled,
 }
 
+/// Between which instants a request can have been counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Stay {
+    pub reserved_at: Wall,
+    /// The latest.
+    pub counted_by: Wall,
+}
+
 /// One amount (requests or tokens) per provider day.
 ///
 /// What is in flight when a day ends counts in the next one: the server may not have counted it before.
@@ -56,11 +66,13 @@ pub struct DayMeter {
     ends: Option<Wall>,
     /// Rolling days: (end of the minute it was counted in, amount), in time order; without what is in flight.
     counted: VecDeque<(Wall, u64)>,
+    /// Where several processes draw on the day: this one's part.
+    share: Option<Share>,
 }
 
 impl DayMeter {
     pub const fn new(day: Day, limit: Option<u64>) -> Self {
-        Self { day, limit, used: 0, open: 0, ends: None, counted: VecDeque::new() }
+        Self { day, limit, used: 0, open: 0, ends: None, counted: VecDeque::new(), share: None }
     }
 
     pub const fn limit(&self) -> Option<u64> {
@@ -75,8 +87,32 @@ impl DayMeter {
         self.day
     }
 
-    /// Counted in the day that `now` is in.
+    /// Begins or ends sharing.
+    pub fn share(&mut self, shared: bool) {
+        self.share = shared.then(Share::default);
+    }
+
+    pub const fn share_mut(&mut self) -> Option<&mut Share> {
+        self.share.as_mut()
+    }
+
+    pub const fn is_shared(&self) -> bool {
+        self.share.is_some() && self.limit.is_some()
+    }
+
+    /// A shared day of which too little is in hand for `amount`.
+    pub fn lacks(&self, now: Wall, amount: u64) -> bool {
+        self.is_shared() && self.share.as_ref().is_some_and(|share| share.allowance(now) < amount)
+    }
+
+    /// Counted in the day that `now` is in, by all processes as far as is known.
     pub fn used(&self, now: Wall) -> u64 {
+        let shared = self.share.as_ref().map_or(0, |share| share.used(now));
+        self.own(now).max(shared)
+    }
+
+    /// Counted by this process, earlier processes of its run included.
+    pub fn own(&self, now: Wall) -> u64 {
         match self.day {
             Day::Rolling => {
                 let gone: u64 =
@@ -86,6 +122,12 @@ impl DayMeter {
             _ if self.ends.is_some_and(|ends| ends <= now) => self.open,
             _ => self.used,
         }
+    }
+
+    /// Rolling days: what was counted and when its place is free again, in time order.
+    pub fn returns(&self, now: Wall) -> impl Iterator<Item = (Wall, u64)> {
+        let open = self.counted.iter().map(|(at, amount)| (*at + ROLLING, *amount));
+        open.filter(move |(at, _)| *at > now)
     }
 
     fn roll(&mut self, now: Wall) {
@@ -105,7 +147,10 @@ impl DayMeter {
 
     pub fn room(&self, now: Wall, amount: u64) -> DayRoom {
         let Some(limit) = self.limit else { return DayRoom::Now };
-        let mut used = self.used(now);
+        if let Some(until) = self.share.as_ref().and_then(|share| share.full_until(now, amount)) {
+            return DayRoom::At(until);
+        }
+        let mut used = self.own(now);
         if used + amount <= limit {
             return DayRoom::Now;
         }
@@ -125,26 +170,51 @@ impl DayMeter {
         DayRoom::WhenSettled
     }
 
+    /// Counts what is certainly used: by others, for a plan.
+    pub fn count(&mut self, now: Wall, amount: u64) {
+        self.share_count(now, amount);
+        self.roll(now);
+        self.count_own(now, amount);
+    }
+
+    fn share_count(&mut self, now: Wall, amount: u64) {
+        if let Some(share) = self.share.as_mut().filter(|_| self.limit.is_some()) {
+            share.count(now, amount);
+        }
+    }
+
     /// Takes room for what is about to be sent.
     pub fn reserve(&mut self, now: Wall, amount: u64) {
+        self.share_count(now, amount);
         self.roll(now);
         self.used += amount;
         self.open += amount;
     }
 
-    /// Turns a reservation into what was used; the server counted it at `counted_by` at the latest. What was
-    /// certainly counted in a day that is over does not burden the new one.
-    pub fn settle(&mut self, now: Wall, counted_by: Wall, reserved: u64, actual: u64) {
+    /// Turns a reservation into what was used. What was certainly counted in a day that is over does not burden the
+    /// new one.
+    pub fn settle(&mut self, now: Wall, stay: Stay, reserved: u64, actual: u64) {
         self.roll(now);
         self.open -= reserved;
-        self.used = self.used - reserved;
-        let over = next_reset(self.day, counted_by).is_some_and(|end| end <= now);
+        self.used -= reserved;
+        let over = next_reset(self.day, stay.counted_by).is_some_and(|end| end <= now);
         if !over && actual > 0 {
-            self.count(now, actual);
+            self.count_own(now, actual);
+        }
+        let same_day = next_reset(self.day, stay.reserved_at) == next_reset(self.day, now);
+        if let Some(share) = self.share.as_mut().filter(|_| self.limit.is_some()) {
+            match () {
+                () if same_day => {
+                    share.give_back(now, reserved.saturating_sub(actual));
+                    share.count(now, actual.saturating_sub(reserved));
+                }
+                () if !over => share.count(now, actual),
+                () => {}
+            }
         }
     }
 
-    fn count(&mut self, now: Wall, amount: u64) {
+    fn count_own(&mut self, now: Wall, amount: u64) {
         self.used += amount;
         if self.day == Day::Rolling {
             let minute = Wall(now.0 - now.0.rem_euclid(GRAIN) + GRAIN);
@@ -163,9 +233,10 @@ impl DayMeter {
             _ => next_reset(self.day, at) == next_reset(self.day, now),
         };
         if counts {
+            // The ledger has counted it when it happened.
             let at = if self.day == Day::Rolling { at } else { now };
             self.roll(at);
-            self.count(at, amount);
+            self.count_own(at, amount);
         }
     }
 }
@@ -199,13 +270,17 @@ mod tests {
         assert_eq!(next_reset(Day::Rolling, wall("2026-11-21T09:00:00Z")), None);
     }
 
+    const fn stay(counted_by: Wall) -> Stay {
+        Stay { reserved_at: counted_by, counted_by }
+    }
+
     #[test]
     fn a_calendar_day_opens_at_its_reset() {
         let (noon, midnight) = (wall("2026-11-21T12:00:00Z"), wall("2026-11-22T00:00:00Z"));
         let mut meter = DayMeter::new(Day::Utc, Some(2));
         for _ in 0..2 {
             meter.reserve(noon, 1);
-            meter.settle(noon, noon, 1, 1);
+            meter.settle(noon, stay(noon), 1, 1);
         }
         assert_eq!(meter.room(noon, 1), DayRoom::At(midnight));
         assert_eq!(meter.room(midnight, 1), DayRoom::Now);
@@ -217,7 +292,7 @@ mod tests {
         let noon = wall("2026-11-21T12:00:00Z");
         let mut meter = DayMeter::new(Day::Utc, Some(5));
         meter.reserve(noon, 1);
-        meter.settle(noon, noon, 1, 0);
+        meter.settle(noon, stay(noon), 1, 0);
         assert_eq!(meter.used(noon), 0);
     }
 
@@ -228,9 +303,9 @@ mod tests {
         meter.reserve(before, 1);
         assert_eq!(meter.room(after, 1), DayRoom::WhenSettled);
         let mut early = meter.clone();
-        meter.settle(after, after, 1, 1);
+        meter.settle(after, stay(after), 1, 1);
         assert_eq!(meter.room(after, 1), DayRoom::At(wall("2026-11-23T00:00:00Z")));
-        early.settle(after, before, 1, 1);
+        early.settle(after, stay(before), 1, 1);
         assert_eq!(early.room(after, 1), DayRoom::Now);
     }
 
@@ -238,7 +313,7 @@ mod tests {
     fn a_rolling_day_opens_a_day_after_each_answer() {
         let mut meter = DayMeter::new(Day::Rolling, Some(2));
         meter.reserve(wall("2026-11-21T09:00:10Z"), 1);
-        meter.settle(wall("2026-11-21T09:00:40Z"), wall("2026-11-21T09:00:40Z"), 1, 1);
+        meter.settle(wall("2026-11-21T09:00:40Z"), stay(wall("2026-11-21T09:00:40Z")), 1, 1);
         meter.reserve(wall("2026-11-21T12:00:10Z"), 1);
         let now = wall("2026-11-21T13:00:00Z");
         assert_eq!(meter.room(now, 1), DayRoom::At(wall("2026-11-22T09:01:00Z")));

@@ -4,13 +4,20 @@ use std::{cmp::Reverse, time::Duration};
 
 use smallvec::SmallVec;
 
-use crate::domain::{AttemptId, KeyId, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited};
+use crate::domain::{
+    AttemptId, KeyId, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited, holding::Hold,
+};
 
 use super::{
     Flight, Scheduler, Ticket,
+    breaker::Breaker,
     cooldown::Wake,
     pool::{Block, Need},
+    purse::Fit,
+    scoring::TYPICAL_OUTPUT,
+    share::SHARED_DAY,
     standing::Standing,
+    strategy::Search,
 };
 
 /// How many tickets behind a blocked one are looked at for one that fits.
@@ -21,9 +28,6 @@ pub(super) const AGED: Duration = Duration::from_secs(60);
 
 /// The output limit reckoned with where neither item nor model states one.
 const UNSTATED_OUTPUT: u32 = 8_192;
-
-/// The output tokens reckoned with for token windows before a model has answered.
-const TYPICAL_OUTPUT: f64 = 256.0;
 
 /// Send this item there; everything it may use is already reserved.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,6 +75,15 @@ enum Choice {
 impl Scheduler {
     /// The next thing to do at `now`; `None` until something settles, is offered, or [`Scheduler::next_wake`].
     pub fn poll(&mut self, now: Now) -> Option<Step> {
+        self.tick_holding(now);
+        let step = self.next_step(now);
+        if step.is_none() {
+            self.note_gate();
+        }
+        step
+    }
+
+    fn next_step(&mut self, now: Now) -> Option<Step> {
         self.wake(now);
         if let Some(refusal) = self.refused.pop() {
             return Some(Step::Refuse(refusal));
@@ -104,6 +117,7 @@ impl Scheduler {
 
     /// Time has passed: open breakers, end delays, look again at what was parked until now.
     fn wake(&mut self, now: Now) {
+        self.rotate(now);
         // A wall that jumped (suspend, correction) moves every calendar deadline against the monotonic alarms.
         if let Some(last) = self.last_poll.replace(now) {
             let (walked, elapsed) = (now.wall.0 - last.wall.0, now.mono.since(last.mono).as_micros() as i64);
@@ -134,7 +148,7 @@ impl Scheduler {
     }
 
     fn poll_class(&mut self, now: Now, class: usize) -> Option<Dispatch> {
-        for _ in 0..self.classes[class].retries.len().min(LOOKAHEAD) {
+        for _ in 0..self.classes[class].retries.len() {
             let ticket = self.classes[class].retries.pop_front()?;
             match self.choose(now, class, &ticket) {
                 Choice::Route(route) => {
@@ -170,28 +184,69 @@ impl Scheduler {
     /// The ready route that the strategy prefers for this ticket. Routes found not ready are parked on the way.
     fn choose(&mut self, now: Now, class: usize, ticket: &Ticket) -> Choice {
         let limits = self.spill_limits(now, class, ticket);
-        let (mut from, mut tokens) = (0, false);
-        while let Some(rank) = self.classes[class].ready.first_from(from) {
-            from = rank + 1;
-            let id = self.classes[class].candidates[rank];
+        let mut search = self.search(class, ticket);
+        let choice = self.look_through(now, class, ticket, &limits, &mut search);
+        let state = &mut self.classes[class];
+        state.picker.end(&state.ready, search);
+        choice
+    }
+
+    fn look_through(
+        &mut self,
+        now: Now,
+        class: usize,
+        ticket: &Ticket,
+        limits: &SpillLimits,
+        search: &mut Search,
+    ) -> Choice {
+        let mut tokens = false;
+        loop {
+            let state = &mut self.classes[class];
+            let Some(rank) = state.picker.next(&state.ready, search, &mut self.random) else { break };
+            let id = state.candidates[rank];
+            if state.picker.backups_from.is_some_and(|first| rank >= first) && self.has_primary(now, class, ticket) {
+                break;
+            }
             if !limits.allow(id, self.routes[id.index()].model) || self.unfit(id, ticket).is_some() {
                 continue;
             }
-            match self.standing(now, id).wake() {
-                Some(wake) => {
-                    self.park(now, id, wake);
+            let standing = self.standing(now, id);
+            if matches!(standing, Standing::Full { what: SHARED_DAY, .. }) {
+                // A lease is a matter of milliseconds: no reason to move on to the next model.
+                self.holding.held(id, Hold::Day);
+                self.want_lease(self.routes[id.index()].pool);
+                return Choice::Blocked { tokens: false };
+            }
+            if let Some(wake) = standing.wake() {
+                self.park(now, id, wake);
+                continue;
+            }
+            match self.fits_budget(now, id, ticket) {
+                Fit::Now => {}
+                fit => {
+                    self.holding.held(id, Hold::Budget);
+                    if let Fit::Tomorrow(at) = fit {
+                        self.set_alarm(now, id, Wake::Wall(at));
+                    }
                     continue;
                 }
-                None if self.over_budget_on(id, ticket) => continue,
-                None => {}
             }
             if self.keeps_trial_from(now, id, ticket) {
                 self.kept_for_others = true;
                 continue;
             }
             let need = self.need(id, ticket);
-            match self.pools[self.routes[id.index()].pool].token_block(now, need) {
+            let pool = self.routes[id.index()].pool;
+            let block = self.pools[pool].token_block(now, need);
+            if let Some(block) = &block {
+                self.holding.held(id, Hold::of_block(block));
+            }
+            match block {
                 None => return Choice::Route(id),
+                Some(Block::Full { what: SHARED_DAY, .. }) => {
+                    self.note_short(pool, need);
+                    return Choice::Blocked { tokens: false };
+                }
                 Some(Block::Full { wake, .. }) => {
                     tokens = true;
                     self.set_alarm(now, id, wake);
@@ -206,12 +261,33 @@ impl Scheduler {
         Choice::Blocked { tokens }
     }
 
+    /// Whether a primary key is in service for this ticket: ready, or merely full for the moment.
+    fn has_primary(&mut self, now: Now, class: usize, ticket: &Ticket) -> bool {
+        let serves = |rank: &usize| {
+            let id = self.classes[class].candidates[*rank];
+            let on_trial = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
+            let in_service = matches!(self.standing(now, id), Standing::Ready | Standing::Full { .. });
+            in_service
+                && !on_trial
+                && self.unfit(id, ticket).is_none()
+                && matches!(self.fits_budget(now, id, ticket), Fit::Now)
+        };
+        let state = &self.classes[class];
+        let primaries = 0..state.picker.backups_from.unwrap_or(state.candidates.len());
+        // Whoever was found last time is the first to ask.
+        let last = Some(state.witness).filter(|rank| primaries.contains(rank));
+        let found = last.into_iter().chain(primaries).find(serves);
+        self.classes[class].witness = found.unwrap_or_default();
+        found.is_some()
+    }
+
     /// Which routes the ticket may take by `when_limited` and `spill`.
     pub(super) fn spill_limits(&mut self, now: Now, class: usize, ticket: &Ticket) -> SpillLimits {
         if self.policy.when_limited == WhenLimited::Wait {
             return SpillLimits::Only(self.at_cursor(now, class, ticket));
         }
-        let holds_out = now.mono.since(ticket.since) < self.policy.spill_after;
+        let has_favourite = self.classes[class].picker.has_favourite();
+        let holds_out = has_favourite && now.mono.since(ticket.since) < self.policy.spill_after;
         if self.policy.spill == SpillTo::Any && !holds_out {
             return SpillLimits::Any;
         }
@@ -299,6 +375,10 @@ impl Scheduler {
             Outcome::OverBudget => format!("{why}; raise it, or add a cheaper model"),
             _ => format!("no route may serve it: {why}"),
         };
+        let words = match self.classes[class].routing.rule.and_then(|rule| self.policy.rules.get(rule)) {
+            Some(rule) => format!("{words} (rule {} applies)", rule.name),
+            None => words,
+        };
         Some(Refusal { seq: ticket.seq, outcome, words, attempts: ticket.attempts() })
     }
 
@@ -310,7 +390,7 @@ impl Scheduler {
     }
 
     /// The most that one attempt can cost: estimated input, and all the output it is allowed.
-    fn worst_case(&self, id: RouteId, ticket: &Ticket) -> Money {
+    pub(super) fn worst_case(&self, id: RouteId, ticket: &Ticket) -> Money {
         let model = &self.models[self.routes[id.index()].model].model;
         let output = ticket.max_output.or(model.max_output).unwrap_or(UNSTATED_OUTPUT);
         let enlarged = match &ticket.course {
@@ -320,31 +400,21 @@ impl Scheduler {
         model.price.map_or(Money::ZERO, |price| price.cost(ticket.input, u64::from(output) * u64::from(enlarged)))
     }
 
-    pub(super) fn over_budget_on(&self, id: RouteId, ticket: &Ticket) -> bool {
-        let money = self.money;
-        let committed = money.spent + money.reserved + money.at_risk;
-        self.policy.max_usd.is_some_and(|most| committed + self.worst_case(id, ticket) > most)
-    }
-
-    /// Whether the next ticket in line fits nowhere within the run's budget.
-    pub(super) fn over_budget(&self) -> bool {
-        self.policy.max_usd.is_some()
-            && self.classes.iter().any(|class| {
-                let head = class.retries.front().or(class.fresh.front());
-                head.is_some_and(|ticket| class.candidates.iter().all(|route| self.over_budget_on(*route, ticket)))
-            })
-    }
-
     fn reserve(&mut self, now: Now, class: usize, mut ticket: Ticket, id: RouteId) -> Dispatch {
         let (need, reserved) = (self.need(id, &ticket), self.worst_case(id, &ticket));
         let attempt = AttemptId(self.next_attempt);
         self.next_attempt += 1;
         let route = &mut self.routes[id.index()];
         route.in_flight += 1;
+        self.holding.freed(id);
+        self.holding.at_work(id, true);
         route.breaker.tick(now);
         self.keys[route.key].in_flight += 1;
-        let taken = self.pools[route.pool].reserve(now, need);
+        let pool = route.pool;
+        let taken = self.pools[pool].reserve(now, need);
         self.money.reserved += reserved;
+        self.purse.reserve(reserved);
+        self.keys[route.key].purse.reserve(reserved);
         let model = ModelId(route.model as u32);
         if let Some(course) = &mut ticket.course {
             course.on_model(model);
@@ -364,21 +434,29 @@ impl Scheduler {
             timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(ticket.timeouts().min(4) as i32)),
             enlarge: if enlarged { self.policy.retry_truncated_factor } else { None },
         };
+        self.want_lease(pool);
         self.flights.insert(
             attempt,
             Flight { class, ticket, route: id, reserved_at: now, sent_at: now, taken, cost: reserved },
         );
+        self.took(class, id);
         dispatch
     }
 
-    /// The route that would take `ticket` at this instant, without taking anything: for the event log.
+    /// The route that would take `ticket` at this instant, without taking anything: for the event log. `None` also
+    /// where that can't be told beforehand.
     pub(super) fn preview(&self, now: Now, class: usize, ticket: &Ticket) -> Option<RouteId> {
         let ready = |route: &RouteId| {
             self.unfit(*route, ticket).is_none()
                 && matches!(self.standing(now, *route), Standing::Ready)
                 && self.pools[self.routes[route.index()].pool].token_block(now, self.need(*route, ticket)).is_none()
         };
-        self.classes[class].candidates.iter().copied().find(ready)
+        let state = &self.classes[class];
+        if state.picker.has_favourite() {
+            return state.candidates.iter().copied().find(ready);
+        }
+        let first = state.picker.peek(&state.ready, &self.models_in_order(class, ticket))?;
+        Some(state.candidates[first]).filter(ready)
     }
 
     /// The request of `attempt` leaves the process now.

@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Health(u8);
 
+const LEAST_WEIGHT: u8 = 5;
+
 impl Default for Health {
     fn default() -> Self {
         Self(100)
@@ -17,6 +19,11 @@ impl Health {
 
     pub const fn score(self) -> u8 {
         self.0
+    }
+
+    /// Never nothing, so that a key can always earn its way back.
+    pub const fn weight(self) -> u8 {
+        if self.0 > LEAST_WEIGHT { self.0 } else { LEAST_WEIGHT }
     }
 
     pub fn success(&mut self) {

@@ -192,6 +192,7 @@ impl Scheduler {
             };
             self.cursor = self.ranking.iter().position(stands).unwrap_or(0);
         }
+        (0..self.keys.len()).for_each(|key| self.measure_key(key));
         self.look_again();
     }
 

@@ -6,6 +6,8 @@
 //!
 //! ```text
 //! queue      tickets by class                  pool      counters that routes share
+//! candidates what a class may use, in order    strategy  which of those that are ready    scoring  price and wait
+//! tournament the least of many                 lottery   one of many by weight            latency  recent answers
 //! dispatch   poll: which ticket, which route   window    sliding minutes, pacing      day   provider days
 //! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
 //! switches   the operator's hand               standing  why a route can't go now
@@ -13,29 +15,41 @@
 //! transit    when a request was counted        trial     probes       ramp  the way back up
 //! examination  whose fault it was              kinship   quotas that are one          oracle  for tests
 //! view       gauges and conditions for screens memory    what outlives the process
+//! share      blocks of a day that processes share         purse    money caps of keys and days
+//! forecast   the same limits, run ahead of the clock        holding  why not faster, by time
 //! ```
 
 mod bits;
 mod bound;
 mod bounds;
 mod breaker;
+mod candidates;
 mod cooldown;
 mod day;
 mod dispatch;
 mod examination;
+pub mod forecast;
 mod health;
+mod holding;
 mod kinship;
+mod latency;
 mod learn;
 mod learner;
+mod lottery;
 mod memory;
 mod oracle;
 mod pool;
+mod purse;
 mod queue;
 mod ramp;
+mod scoring;
 mod settle;
 mod setup;
+mod share;
 mod standing;
+mod strategy;
 mod switches;
+mod tournament;
 mod transit;
 mod trial;
 mod view;
@@ -48,6 +62,7 @@ use std::{
 };
 
 pub use dispatch::{Dispatch, Refusal, Step};
+pub use forecast::{Assumptions, ForecastInput};
 pub use memory::{Memory, PastAttempt};
 pub use queue::Ticket;
 pub use settle::{Fate, Settlement};
@@ -62,6 +77,7 @@ use cooldown::Cooldown;
 use examination::Accusers;
 use health::Health;
 use kinship::Kinship;
+use latency::Latency;
 use pool::Pool;
 use queue::{Class, Flight};
 use ramp::Ramp;
@@ -97,13 +113,25 @@ pub struct Scheduler {
     /// No new dispatches while set.
     paused: bool,
     money: Ledger,
+    /// Under the cap of a day.
+    purse: purse::Purse,
     /// `when_limited = "wait"`: where in `ranking` the run stands.
     cursor: usize,
     /// Some ticket left a trial to others in the present look at a class.
     kept_for_others: bool,
+    /// How often any route was taken.
+    uses: u64,
+    /// Whether any class goes by what must be measured.
+    measuring: bool,
+    /// The day (since 1970, UTC) for which the keys were put in order.
+    rotated_on: Option<i64>,
     /// Changes whenever a route may have become ready.
     version: u64,
     last_poll: Option<Now>,
+    holding: holding::Holding,
+    /// Pools whose block of a shared day may be running out.
+    lease_wanted: Vec<usize>,
+    first_leases: bool,
     random: fastrand::Rng,
 }
 
@@ -151,6 +179,7 @@ struct KeyState {
     accusers: Accusers,
     in_flight: u32,
     routes: Vec<RouteId>,
+    purse: purse::Purse,
 }
 
 #[derive(Debug)]
@@ -161,6 +190,8 @@ struct ModelState {
     witnesses: [Option<(Seq, Mono)>; 2],
     /// Running mean of billed output tokens, for token estimates.
     mean_output: Option<f64>,
+    /// On all its routes.
+    latency: Latency,
 }
 
 #[derive(Debug)]
@@ -182,6 +213,9 @@ struct Route {
     refused_alike: (u32, u64),
     ever_accepted: bool,
     last_ok: Option<Mono>,
+    latency: Latency,
+    /// The number of its last use.
+    last_used: u64,
     /// The earliest alarm set for this route.
     alarm: Option<Mono>,
 }
@@ -196,7 +230,9 @@ impl Scheduler {
     }
 
     /// Brings a loaded item. One that no route may ever serve comes back from `poll` as a refusal.
-    pub fn offer(&mut self, class: usize, ticket: Ticket) {
+    pub fn offer(&mut self, class: usize, mut ticket: Ticket) {
+        let rule = self.classes[class].routing.rule.and_then(|rule| self.policy.rules.get(rule));
+        ticket.max_usd = ticket.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
         if let Some(refusal) = self.never(class, &ticket) {
             self.refused.push(refusal);
             return;
@@ -206,9 +242,10 @@ impl Scheduler {
         queue.stuck_at = None;
     }
 
-    /// How many loaded tickets of `class` wait to be sent.
-    pub fn loaded(&self, class: usize) -> usize {
-        self.classes[class].loaded()
+    /// How many loaded tickets of `class` have not been tried yet. Those that were may wait long for a route of their
+    /// own, and must not keep others from being loaded.
+    pub fn fresh(&self, class: usize) -> usize {
+        self.classes[class].fresh.len()
     }
 
     pub fn in_flight(&self) -> usize {
@@ -253,6 +290,7 @@ impl Scheduler {
         for class in &mut self.classes {
             class.unpark(route);
         }
+        self.holding.freed(route);
         self.version += 1;
     }
 
@@ -260,6 +298,8 @@ impl Scheduler {
         for class in &mut self.classes {
             class.park(route);
         }
+        self.note_parked(now, route);
+        self.want_lease(self.routes[route.index()].pool);
         self.set_alarm(now, route, wake);
     }
 
@@ -270,18 +310,6 @@ impl Scheduler {
             *alarm = Some(at);
             self.alarms.push(Reverse((at, route)));
         }
-    }
-
-    fn unpark_where(&mut self, is_meant: impl Fn(&Self, RouteId) -> bool) {
-        for route in (0..self.routes.len() as u32).map(RouteId) {
-            if is_meant(self, route) {
-                self.unpark(route);
-            }
-        }
-    }
-
-    fn project_of(&self, route: RouteId) -> usize {
-        self.keys[self.routes[route.index()].key].project
     }
 
     fn unpark_pool(&mut self, pool: usize) {

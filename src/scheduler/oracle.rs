@@ -8,7 +8,9 @@ use crate::domain::{Now, RouteId, Seq, SpillTo, WhenLimited};
 
 use super::{
     Scheduler, Ticket,
+    breaker::Breaker,
     dispatch::{AGED, LOOKAHEAD},
+    purse::Fit,
     standing::Standing,
 };
 
@@ -56,7 +58,8 @@ impl Scheduler {
         ready.iter().copied().filter(move |&route| {
             allowed.as_ref().is_none_or(|allowed| allowed.contains(&route))
                 && self.unfit(route, ticket).is_none()
-                && !self.over_budget_on(route, ticket)
+                && self.fits_budget(now, route, ticket) == Fit::Now
+                && !self.is_kept_for_primaries(now, class, route, ticket)
                 && !self.keeps_trial_from(now, route, ticket)
         })
     }
@@ -72,7 +75,8 @@ impl Scheduler {
             });
             return Some(stands.into_iter().collect());
         }
-        let holds_out = now.mono.since(ticket.since) < self.policy.spill_after;
+        let has_favourite = self.classes[class].picker.has_favourite();
+        let holds_out = has_favourite && now.mono.since(ticket.since) < self.policy.spill_after;
         if self.policy.spill == SpillTo::Any && !holds_out {
             return None;
         }
@@ -85,5 +89,19 @@ impl Scheduler {
         }
         let same = |other: &&RouteId| self.routes[other.index()].model == self.routes[preferred.index()].model;
         Some(candidates.iter().filter(same).copied().collect())
+    }
+
+    /// A backup key waits while a primary is in service for the ticket.
+    fn is_kept_for_primaries(&self, now: Now, class: usize, route: RouteId, ticket: &Ticket) -> bool {
+        let state = &self.classes[class];
+        let Some(first) = state.picker.backups_from.filter(|first| state.rank(route) >= Some(*first)) else {
+            return false;
+        };
+        state.candidates[..first].iter().any(|&primary| {
+            matches!(self.standing(now, primary), Standing::Ready | Standing::Full { .. })
+                && matches!(self.routes[primary.index()].breaker, Breaker::Closed { .. })
+                && self.unfit(primary, ticket).is_none()
+                && self.fits_budget(now, primary, ticket) == Fit::Now
+        })
     }
 }

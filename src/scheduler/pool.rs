@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::domain::{
     Counted, Dimension, Limits, Now, Provenance, RouteId, Wall,
+    days::Unit,
     snapshot::{Cause, Gauge},
 };
 
@@ -11,8 +12,9 @@ use super::{
     bound::Bound,
     bounds::{Admission, Bounds},
     cooldown::{Cooldown, Wake},
-    day::{DayMeter, DayRoom},
+    day::{DayMeter, DayRoom, Stay},
     ramp::Ramp,
+    share::SHARED_DAY,
     window::{MINUTE, Pace, Room, Window},
 };
 
@@ -39,6 +41,8 @@ pub enum Counting {
     Actual(Need),
     /// Refused for quota: the request stays in its minute, tokens and the day's place are returned.
     Refused,
+    /// Answered, and nobody says how much it used: all that was reserved stays.
+    Untold,
     /// Sent and never answered: all that was reserved stays.
     Unknown,
     /// No byte was sent: all is returned.
@@ -101,10 +105,25 @@ pub struct Pool {
 /// What a settled request tells of its time.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
+    pub reserved: Now,
     /// When it left, as far as that was told.
     pub sent: Now,
     /// How long before the answer the server has counted it for certain.
     pub head_start: Duration,
+}
+
+/// A look at a pool's counters, for reckoning ahead.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters<'a> {
+    pub counted: Counted,
+    pub concurrency: Option<u64>,
+    pub requests: &'a Window,
+    pub tokens: &'a Window,
+    pub input: &'a Window,
+    pub output: &'a Window,
+    pub pace: Option<&'a Pace>,
+    pub day_requests: &'a DayMeter,
+    pub day_tokens: &'a DayMeter,
 }
 
 impl Pool {
@@ -153,6 +172,9 @@ impl Pool {
         if let Some(block) = day_block(&self.day_requests, now, 1, "requests/day") {
             return Some(block);
         }
+        if self.day_requests.lacks(now.wall, 1) {
+            return Some(Block::Full { what: SHARED_DAY, wake: Wake::Settle });
+        }
         if let Some(cooldown) = self.cooldown.as_ref().filter(|cooldown| !cooldown.over(now)) {
             return Some(Block::Cooling(cooldown));
         }
@@ -195,7 +217,11 @@ impl Pool {
         if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
             return Some(Block::TooLarge { what: "tokens/day" });
         }
-        day_block(&self.day_tokens, now, amount, "tokens/day")
+        if let Some(block) = day_block(&self.day_tokens, now, amount, "tokens/day") {
+            return Some(block);
+        }
+        let lacks = self.day_tokens.lacks(now.wall, amount);
+        lacks.then_some(Block::Full { what: SHARED_DAY, wake: Wake::Settle })
     }
 
     /// Takes room for one request; what was taken comes back in [`Pool::settle`].
@@ -228,7 +254,7 @@ impl Pool {
     /// Settles one request that was reserved with `taken`.
     pub fn settle(&mut self, now: Now, taken: Need, counting: Counting, timing: Timing) {
         self.in_flight -= 1;
-        let Timing { sent, head_start } = timing;
+        let Timing { reserved: reserved_at, sent, head_start } = timing;
         // Output is counted as it is made: as late as the last of it.
         let hold = MINUTE.saturating_sub(head_start);
         let tokens_hold = if self.counted == Counted::Input { hold } else { MINUTE };
@@ -236,7 +262,7 @@ impl Pool {
         let (requests, day_requests, used) = match counting {
             Counting::Actual(used) => (1, 1, used),
             Counting::Refused => (1, 0, Need::default()),
-            Counting::Unknown => (1, 1, taken),
+            Counting::Untold | Counting::Unknown => (1, 1, taken),
             Counting::NotSent => (0, 0, Need::default()),
         };
         let (reserved, actual) = (taken.counted(self.counted), used.counted(self.counted));
@@ -244,9 +270,10 @@ impl Pool {
         self.tokens.settle(now.mono, reserved, actual, tokens_hold);
         self.input.settle(now.mono, taken.input, used.input, hold);
         self.output.settle(now.mono, taken.output, used.output, MINUTE);
-        self.day_requests.settle(now.wall, counted_by, 1, day_requests);
-        self.day_tokens.settle(now.wall, counted_by, reserved, actual);
-        if let Counting::Actual(used) = counting {
+        let stay = Stay { reserved_at: reserved_at.wall, counted_by };
+        self.day_requests.settle(now.wall, stay, 1, day_requests);
+        self.day_tokens.settle(now.wall, stay, reserved, actual);
+        if matches!(counting, Counting::Actual(_) | Counting::Untold) {
             let admission =
                 Admission { sent: sent.mono, latency: now.mono.since(sent.mono), used, others: self.in_flight };
             self.bounds.admit(now.mono, admission);
@@ -296,6 +323,36 @@ impl Pool {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
         let said_spent = self.spent.as_ref().is_some_and(|spent| !spent.over(now));
         gauge(if said_spent { used.max(limit.unwrap_or(used)) } else { used }, self.bounds.day_requests)
+    }
+
+    pub fn day_meters(&mut self) -> impl Iterator<Item = (Unit, &mut DayMeter)> {
+        [(Unit::Requests, &mut self.day_requests), (Unit::Tokens, &mut self.day_tokens)].into_iter()
+    }
+
+    pub const fn is_shared(&self) -> bool {
+        self.day_requests.is_shared() || self.day_tokens.is_shared()
+    }
+
+    /// A request of this size found too little of the block in hand.
+    pub fn note_short(&mut self, need: Need) {
+        let tokens = self.bounds.day_tokens.reserved(need.counted(self.counted));
+        if let Some(share) = self.day_tokens.share_mut() {
+            share.note_short(tokens);
+        }
+    }
+
+    pub fn counters(&self) -> Counters<'_> {
+        Counters {
+            counted: self.counted,
+            concurrency: self.bounds.concurrency.effective(),
+            requests: &self.requests,
+            tokens: &self.tokens,
+            input: &self.input,
+            output: &self.output,
+            pace: self.pace.as_ref(),
+            day_requests: &self.day_requests,
+            day_tokens: &self.day_tokens,
+        }
     }
 
     pub const fn day(&self) -> crate::domain::Day {

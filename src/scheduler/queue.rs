@@ -4,9 +4,15 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use crate::domain::{Api, ModelId, Money, Mono, Outcome, RouteId, Seq, Traits};
+use crate::domain::{Api, ModelId, Money, Mono, Outcome, RouteId, Seq};
 
-use super::{bits::BitSet, examination::Charges, pool::Need};
+use super::{
+    bits::BitSet,
+    candidates::{Candidates, Routing},
+    examination::Charges,
+    pool::Need,
+    strategy::Picker,
+};
 
 /// An item as the scheduler knows it: its size and its history, never its text.
 #[derive(Clone, Debug)]
@@ -89,13 +95,17 @@ impl Course {
 /// Items that may use the same routes.
 #[derive(Debug)]
 pub struct Class {
-    pub traits: Traits,
+    pub routing: Routing,
     /// In order of preference.
     pub candidates: Vec<RouteId>,
     /// By route: its place in `candidates`, or `ABSENT`.
     rank_of: Vec<u32>,
     /// Ranks that may be ready; a bit is cleared when a look says otherwise and set when that may have changed.
     pub ready: BitSet,
+    /// Chooses among them.
+    pub picker: Picker,
+    /// The rank of the primary that was last found in service, under `primary_backup`.
+    pub witness: usize,
     pub fresh: VecDeque<Ticket>,
     /// Tried before and free to go again.
     pub retries: VecDeque<Ticket>,
@@ -108,22 +118,29 @@ pub struct Class {
 const ABSENT: u32 = u32::MAX;
 
 impl Class {
-    pub fn new(traits: Traits, candidates: Vec<RouteId>, routes: usize) -> Self {
+    pub fn new(routing: Routing, candidates: Candidates, routes: usize) -> Self {
         let mut class = Self {
-            traits,
+            routing,
             candidates: Vec::new(),
             rank_of: Vec::new(),
             ready: BitSet::default(),
+            picker: candidates.picker,
+            witness: 0,
             fresh: VecDeque::new(),
             retries: VecDeque::new(),
             backlog: 0,
             stuck_at: None,
         };
-        class.set_candidates(candidates, routes);
+        class.all_ready(candidates.routes, routes);
         class
     }
 
-    pub fn set_candidates(&mut self, candidates: Vec<RouteId>, routes: usize) {
+    pub fn set_candidates(&mut self, candidates: Candidates, routes: usize) {
+        self.picker = candidates.picker;
+        self.all_ready(candidates.routes, routes);
+    }
+
+    fn all_ready(&mut self, candidates: Vec<RouteId>, routes: usize) {
         self.rank_of = vec![ABSENT; routes];
         for (rank, route) in candidates.iter().enumerate() {
             self.rank_of[route.index()] = rank as u32;
@@ -141,12 +158,14 @@ impl Class {
     pub fn park(&mut self, route: RouteId) {
         if let Some(rank) = self.rank(route) {
             self.ready.remove(rank);
+            self.picker.park(rank);
         }
     }
 
     pub fn unpark(&mut self, route: RouteId) {
         if let Some(rank) = self.rank(route) {
             self.ready.insert(rank);
+            self.picker.unpark(rank);
         }
     }
 

@@ -55,8 +55,13 @@ impl Scheduler {
     /// Takes the verdict on `attempt`. `None` where no such attempt is in flight.
     pub fn settle(&mut self, now: Now, attempt: AttemptId, verdict: &Verdict) -> Option<Settlement> {
         let mut flight = self.flights.remove(&attempt)?;
+        self.tick_holding(now);
+        // A trial that succeeds lifts the hold before the end of this: every route it held has to be looked at again.
+        let on_trial = self.on_trial(flight.route);
         self.take_statements(&flight, verdict);
         let (cost, at_risk) = self.settle_counters(now, &flight, verdict);
+        let key = self.routes[flight.route.index()].key;
+        let health_before = self.keys[key].health;
         let course_attempts = flight.ticket.attempts() + 1;
         let mut events = Vec::new();
         let cause =
@@ -133,8 +138,16 @@ impl Scheduler {
         if !matches!(fate, Fate::Waits { .. }) {
             self.suspects.remove(&flight.ticket.seq);
         }
+        self.time(now, &flight, verdict.outcome);
+        if self.keys[key].health != health_before {
+            self.measure_key(key);
+        }
         self.park_used_up(now, &flight, verdict);
-        self.look_again_after(&flight);
+        if on_trial {
+            self.look_again();
+        } else {
+            self.look_again_after(&flight);
+        }
         Some(Settlement {
             seq: flight.ticket.seq,
             route: flight.route,
@@ -159,12 +172,13 @@ impl Scheduler {
             Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
                 Counting::Unknown
             }
-            // Counted, but nobody says how much of it.
-            _ if used == Need::default() => Counting::Unknown,
+            // Answered, and not a word on what it used: all that was reserved stays, and may have been billed.
+            _ if used == Need::default() => Counting::Untold,
             _ => Counting::Actual(used),
         };
         let route = &mut self.routes[flight.route.index()];
         route.in_flight -= 1;
+        self.holding.at_work(flight.route, route.in_flight > 0);
         self.keys[route.key].in_flight -= 1;
         let model = &mut self.models[route.model];
         let mut head_start = Duration::ZERO;
@@ -174,7 +188,7 @@ impl Scheduler {
             transit.answered(latency);
             head_start = transit.head_start(latency, verdict.report.worked);
         }
-        let timing = Timing { sent: flight.sent_at, head_start };
+        let timing = Timing { reserved: flight.reserved_at, sent: flight.sent_at, head_start };
         self.pools[route.pool].settle(now, flight.taken, counting, timing);
         if verdict.outcome == Outcome::Ok {
             let mean = model.mean_output.unwrap_or(used.output as f64);
@@ -185,24 +199,60 @@ impl Scheduler {
         // No status: sent, or nearly, and never answered. An answer that nobody can read was billed all the same.
         let unanswered = verdict.status.is_none() && counting == Counting::Unknown;
         let unreadable = verdict.outcome == Outcome::MalformedResponse && used == Need::default();
-        let at_risk = if unanswered || unreadable { flight.cost } else { Money::ZERO };
+        let untold = matches!(verdict.outcome, Outcome::Ok | Outcome::Truncated) && used == Need::default();
+        let at_risk = if unanswered || unreadable || untold { flight.cost } else { Money::ZERO };
         self.money.reserved = self.money.reserved.saturating_sub(flight.cost);
         self.money.spent += cost;
         self.money.at_risk += at_risk;
+        self.settle_purses(now, flight, cost + at_risk);
         (cost, at_risk)
+    }
+
+    fn settle_purses(&mut self, now: Now, flight: &Flight, gone: Money) {
+        self.purse.settle(now.wall, flight.cost, gone);
+        let key = self.routes[flight.route.index()].key;
+        self.keys[key].purse.settle(now.wall, flight.cost, gone);
+    }
+
+    /// How long the answer took, for strategies that go by it. Refusals say nothing about speed.
+    fn time(&mut self, now: Now, flight: &Flight, outcome: Outcome) {
+        let took = now.mono.since(flight.reserved_at.mono);
+        let route = &mut self.routes[flight.route.index()];
+        let of_model = &mut self.models[route.model].latency;
+        let is_first = of_model.mean().is_none();
+        match outcome {
+            Outcome::Ok | Outcome::Truncated => {
+                route.latency.answered(now.mono, took);
+                of_model.answered(now.mono, took);
+            }
+            _ if outcome.is_provider_fault() => route.latency.failed(now.mono, took, *of_model),
+            _ => {}
+        }
+        if is_first && of_model.mean().is_some() {
+            let model = route.model;
+            // What one key's route has shown is expected of the others'.
+            for index in 0..self.routes.len() {
+                if self.routes[index].model == model {
+                    self.measure(RouteId(index as u32));
+                }
+            }
+        }
+        self.measure(flight.route);
+    }
+
+    /// Its provider can't be reached, or its project is out of credit, as far as is known.
+    fn on_trial(&self, route: RouteId) -> bool {
+        let route = &self.routes[route.index()];
+        let project = self.keys[route.key].project;
+        self.providers[route.provider].hold.is_some() || self.projects[project].billing.is_some()
     }
 
     /// What a settled request may have made room for.
     fn look_again_after(&mut self, flight: &Flight) {
-        let route = &self.routes[flight.route.index()];
-        let (pool, provider) = (route.pool, route.provider);
-        let project = self.keys[route.key].project;
-        if self.providers[provider].hold.is_some() {
-            self.unpark_where(|scheduler, route| scheduler.routes[route.index()].provider == provider);
-        } else if self.projects[project].billing.is_some() {
-            self.unpark_where(|scheduler, route| scheduler.project_of(route) == project);
+        if self.on_trial(flight.route) {
+            self.look_again();
         } else {
-            self.unpark_pool(pool);
+            self.unpark_pool(self.routes[flight.route.index()].pool);
         }
     }
 
@@ -247,12 +297,11 @@ impl Scheduler {
             let what = self.route_name(flight.route);
             events.push(EventKind::Recovered { what, words: "its probe was answered".to_owned() });
         }
-        let index = self.routes[flight.route.index()].provider;
-        let provider = &mut self.providers[index];
+        let provider = self.routes[flight.route.index()].provider;
+        let provider = &mut self.providers[provider];
         provider.hold_step = 0;
         if provider.hold.take().is_some() {
             events.push(EventKind::Recovered { what: provider.name.clone(), words: "it can be reached".to_owned() });
-            self.unpark_where(|scheduler, route| scheduler.routes[route.index()].provider == index);
         }
     }
 
@@ -265,12 +314,10 @@ impl Scheduler {
         route.last_ok = Some(now.mono);
         route.ramp = route.ramp.and_then(Ramp::succeeded);
         let key = route.key;
-        let index = self.keys[key].project;
-        let project = &mut self.projects[index];
+        let project = &mut self.projects[self.keys[key].project];
         if project.billing.take().is_some() {
             let what = project.name.clone();
             events.push(EventKind::Recovered { what, words: "its credit is good again".to_owned() });
-            self.unpark_where(|scheduler, route| scheduler.project_of(route) == index);
         }
     }
 
@@ -556,12 +603,15 @@ impl Scheduler {
     /// Takes back a dispatch that was never sent: the run is stopping, or its intent could not be recorded.
     pub fn unsend(&mut self, now: Now, attempt: AttemptId) {
         let Some(flight) = self.flights.remove(&attempt) else { return };
+        self.tick_holding(now);
         let route = &mut self.routes[flight.route.index()];
         route.in_flight -= 1;
+        self.holding.at_work(flight.route, route.in_flight > 0);
         self.keys[route.key].in_flight -= 1;
-        let timing = Timing { sent: flight.sent_at, head_start: Duration::ZERO };
+        let timing = Timing { reserved: flight.reserved_at, sent: flight.sent_at, head_start: Duration::ZERO };
         self.pools[route.pool].settle(now, flight.taken, Counting::NotSent, timing);
         self.money.reserved = self.money.reserved.saturating_sub(flight.cost);
+        self.settle_purses(now, &flight, Money::ZERO);
         self.look_again_after(&flight);
         self.classes[flight.class].retries.push_front(flight.ticket);
         self.classes[flight.class].stuck_at = None;

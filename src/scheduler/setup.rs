@@ -1,17 +1,18 @@
-//! Building the machine: keys and models become routes, routes share pools, traits become classes.
+//! Building the machine: keys and models become routes, routes share pools.
 
 use std::collections::HashMap;
 
-use crate::domain::{CascadeOrder, Key, Limits, Model, Policy, Provider, RouteId, Traits};
+use crate::domain::{Key, Limits, Model, MoneyCaps, Policy, Provider, RouteId};
 
 use super::{
-    Class, KeyState, Ledger, ModelState, ProjectState, ProviderState, Route, Scheduler, breaker::Breaker,
-    health::Health, pool::Pool,
+    KeyState, Ledger, ModelState, ProjectState, ProviderState, Route, Scheduler, breaker::Breaker, health::Health,
+    latency::Latency, pool::Pool, purse::Purse,
 };
 
 impl Scheduler {
     /// A fleet at rest. `seed` decides every jitter: the same seed and the same inputs give the same history.
     pub fn new(providers: &[Provider], models: &[Model], keys: &[Key], policy: Policy, seed: u64) -> Self {
+        let day_cap = MoneyCaps { max_usd: None, max_usd_per_day: policy.max_usd_per_day };
         let mut scheduler = Self {
             policy,
             providers: providers
@@ -27,7 +28,13 @@ impl Scheduler {
             keys: Vec::new(),
             models: models
                 .iter()
-                .map(|model| ModelState { model: model.clone(), off: None, witnesses: [None; 2], mean_output: None })
+                .map(|model| ModelState {
+                    model: model.clone(),
+                    off: None,
+                    witnesses: [None; 2],
+                    mean_output: None,
+                    latency: Latency::default(),
+                })
                 .collect(),
             pools: Vec::new(),
             routes: Vec::new(),
@@ -44,14 +51,22 @@ impl Scheduler {
             next_attempt: 1,
             paused: false,
             money: Ledger::default(),
+            purse: Purse::new(day_cap),
             cursor: 0,
             kept_for_others: false,
+            uses: 0,
+            measuring: false,
+            rotated_on: None,
             version: 1,
             last_poll: None,
+            holding: super::holding::Holding::default(),
+            lease_wanted: Vec::new(),
+            first_leases: false,
             random: fastrand::Rng::with_seed(seed),
         };
         scheduler.add_keys(keys);
         scheduler.apply_strictness();
+        scheduler.holding.set_routes(scheduler.routes.len());
         scheduler.rank();
         scheduler
     }
@@ -105,6 +120,8 @@ impl Scheduler {
                     refused_alike: (0, 0),
                     ever_accepted: false,
                     last_ok: None,
+                    latency: Latency::default(),
+                    last_used: 0,
                     alarm: None,
                 });
             }
@@ -117,6 +134,7 @@ impl Scheduler {
                 accusers: super::Accusers::default(),
                 in_flight: 0,
                 routes,
+                purse: Purse::new(key.caps),
             });
         }
     }
@@ -140,45 +158,5 @@ impl Scheduler {
             limits.tpd = tighter(limits.tpd, other.limits.tpd);
         }
         limits
-    }
-
-    /// Puts the routes in the cascade's order, and every class's candidates with them.
-    pub(super) fn rank(&mut self) {
-        let mut ranking: Vec<RouteId> = (0..self.routes.len() as u32).map(RouteId).collect();
-        ranking.sort_by_key(|route| {
-            let route = &self.routes[route.index()];
-            // Backup keys come after all primaries, whatever the order.
-            let backup = self.keys[route.key].key.role == crate::domain::Role::Backup;
-            match self.policy.order {
-                CascadeOrder::KeyFirst => (backup, route.key, route.model),
-                CascadeOrder::ModelFirst => (backup, route.model, route.key),
-            }
-        });
-        self.ranking = ranking;
-        for index in 0..self.classes.len() {
-            let candidates = self.candidates(&self.classes[index].traits);
-            self.classes[index].set_candidates(candidates, self.routes.len());
-        }
-        self.version += 1;
-    }
-
-    /// The class of items with these traits, made when it is first asked for.
-    pub fn class(&mut self, traits: &Traits) -> usize {
-        if let Some(index) = self.classes.iter().position(|class| class.traits == *traits) {
-            return index;
-        }
-        let candidates = self.candidates(traits);
-        self.classes.push(Class::new(traits.clone(), candidates, self.routes.len()));
-        self.classes.len() - 1
-    }
-
-    /// Routes that such items may use: those of the preferred model first, then the cascade.
-    fn candidates(&self, traits: &Traits) -> Vec<RouteId> {
-        let model_of = |route: &RouteId| &self.models[self.routes[route.index()].model].model;
-        let able = self.ranking.iter().copied().filter(|route| !traits.vision || model_of(route).vision);
-        let (mut preferred, rest): (Vec<_>, Vec<_>) =
-            able.partition(|route| traits.model.as_ref() == Some(&model_of(route).name));
-        preferred.extend(rest);
-        preferred
     }
 }

@@ -8,6 +8,7 @@ use super::{
     breaker::Breaker,
     cooldown::{Cooldown, Wake},
     pool::Block,
+    purse::Fit,
 };
 
 #[derive(Debug)]
@@ -137,13 +138,23 @@ impl Scheduler {
         let waiting = self.classes.iter().filter(|class| class.backlog > 0 || class.loaded() > 0);
         let backing = self.backing_off.values().map(|(class, _)| &self.classes[*class]);
         let (mut soonest, mut returns): (Option<(Wall, String)>, Option<Wall>) = (None, None);
-        let (mut all_exhausted, mut any_off, mut any_ready) = (true, false, false);
+        let (mut any, mut all_exhausted, mut any_off) = (false, true, false);
+        let (mut any_ready, mut any_broke) = (false, false);
         let mut why_out = String::new();
         for &route in waiting.chain(backing).flat_map(|class| &class.candidates) {
+            any = true;
             let standing = self.standing(now, route);
             match &standing {
                 Standing::Off { .. } => any_off = true,
-                Standing::Ready => any_ready = true,
+                Standing::Ready => match self.affordable(now, route) {
+                    Fit::Now => any_ready = true,
+                    // As good as exhausted: money is what it lacks.
+                    fit => {
+                        any_broke = true;
+                        returns = returns.into_iter().chain(fit.opens()).min();
+                        continue;
+                    }
+                },
                 Standing::Dead(cause) => why_out = self.out_words(route, cause.outcome.name()),
                 _ => {}
             }
@@ -166,13 +177,18 @@ impl Scheduler {
         if any_ready {
             let next = self.next_wake().map(|at| now.wall + at.since(now.mono));
             return match next {
-                _ if self.over_budget() => Holdup::Budget,
                 Some(at) if at > now.wall => Holdup::Until { at, why: "a retry delay or token window".to_owned() },
                 _ => Holdup::Working,
             };
         }
+        if !any {
+            // No route may ever serve them: each is refused as it is loaded.
+            return Holdup::Working;
+        }
         if all_exhausted {
             let why = match returns {
+                None if any_broke => return Holdup::Budget,
+                Some(_) if any_broke => "the money for today is used up, or every other route is out".to_owned(),
                 Some(_) => "every route is out for the day, out of credit or dead".to_owned(),
                 None => format!("no route is left: {why_out}"),
             };

@@ -1,6 +1,6 @@
 //! The operator's hand on the machine: switches, strategy, caps, cooldowns ended by hand.
 
-use crate::domain::{CascadeOrder, Money, OnExhausted, SpillTo, Strategy, Wall, WhenLimited};
+use crate::domain::{CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, Wall, WhenLimited};
 
 use super::{Scheduler, breaker::Breaker};
 
@@ -27,6 +27,9 @@ impl Scheduler {
             key.health = super::Health::from_score(50);
         }
         let project = key.project;
+        if let Some(index) = self.keys.iter().position(|state| state.key.name == name) {
+            self.measure_key(index);
+        }
         if on {
             self.projects[project].billing = None;
         }
@@ -80,23 +83,33 @@ impl Scheduler {
         Ok(any)
     }
 
-    pub fn set_strategy(&mut self, strategy: Strategy) {
-        self.policy.strategy = strategy;
-        self.rank();
+    /// # Errors
+    /// Where it does not go with `when_limited`, in words for the operator.
+    pub fn set_strategy(&mut self, strategy: Strategy) -> Result<(), String> {
+        self.change_policy(|policy| policy.strategy = strategy)
     }
 
     pub fn set_order(&mut self, order: CascadeOrder) {
-        let standing_on = self.ranking.get(self.cursor).copied();
         self.policy.order = order;
-        self.rank();
-        // The cursor stays on its route, wherever that ranks now.
-        self.cursor = self.ranking.iter().position(|route| Some(*route) == standing_on).unwrap_or(0);
+        self.rank_anew();
     }
 
-    pub fn set_when_limited(&mut self, when_limited: WhenLimited) {
-        self.policy.when_limited = when_limited;
+    /// # Errors
+    /// Where it does not go with the strategy, or with a rule's, in words for the operator.
+    pub fn set_when_limited(&mut self, when_limited: WhenLimited) -> Result<(), String> {
+        self.change_policy(|policy| policy.when_limited = when_limited)
+    }
+
+    fn change_policy(&mut self, change: impl FnOnce(&mut Policy)) -> Result<(), String> {
+        let before = (self.policy.strategy, self.policy.when_limited);
+        change(&mut self.policy);
+        if let Some(why) = self.policy.wait_conflict() {
+            (self.policy.strategy, self.policy.when_limited) = before;
+            return Err(why);
+        }
         self.apply_strictness();
-        self.look_again();
+        self.rank_anew();
+        Ok(())
     }
 
     pub fn set_spill(&mut self, spill: SpillTo) {

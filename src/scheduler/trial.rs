@@ -2,7 +2,7 @@
 
 use crate::domain::{Now, RouteId};
 
-use super::{Scheduler, Ticket, breaker::Breaker, dispatch::LOOKAHEAD};
+use super::{Scheduler, Ticket, breaker::Breaker, dispatch::LOOKAHEAD, purse::Fit};
 
 impl Scheduler {
     /// The next request on this route is a trial, whose failure would teach more than it gains.
@@ -60,7 +60,7 @@ impl Scheduler {
         !ticket.is_suspect()
             && self.spill_limits(now, class, &ticket).allow(route, model)
             && self.unfit(route, &ticket).is_none()
-            && !self.over_budget_on(route, &ticket)
+            && self.fits_budget(now, route, &ticket) == Fit::Now
             && self.pools[pool].token_block(now, self.need(route, &ticket)).is_none()
     }
 }

@@ -51,6 +51,11 @@ impl Window {
         self.used - expired
     }
 
+    /// What is released after `now`, in time order; the rest of what is used is in flight.
+    pub fn releases(&self, now: Mono) -> impl Iterator<Item = (Mono, u64)> {
+        self.releases.iter().copied().filter(move |(at, _)| *at > now)
+    }
+
     fn forget_expired(&mut self, now: Mono) {
         while let Some((at, amount)) = self.releases.front().copied() {
             if at > now {
@@ -139,6 +144,11 @@ impl Pace {
         // Whole microseconds, as instants are: a remainder would ask to be woken at this very instant, for ever.
         let interval = Duration::from_micros(60_000_000_u64.div_ceil(u64::from(per_minute.max(1))));
         Self { interval, tolerance: interval * (burst.max(1) - 1), empties_at: Mono::default() }
+    }
+
+    /// How many may go at once when nothing has gone for a while.
+    pub fn burst(&self) -> u32 {
+        (self.tolerance.as_micros() / self.interval.as_micros().max(1)) as u32 + 1
     }
 
     pub fn room(&self, now: Mono) -> Room {

@@ -85,6 +85,7 @@ impl Store {
         let commit = || {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
             let mut group = Group::new(&transaction, self.tallies.clone(), &self.traits, &self.routes);
+            group.rules = &self.rules;
             change(&mut group)?;
             let changes = group.finish()?;
             transaction.commit()?;
@@ -153,6 +154,7 @@ mod tests {
             model: None,
             tier: None,
             max_usd: None,
+            fields: std::collections::BTreeMap::new(),
             caption: None,
         };
         Op::Items(lines.map(spec).collect())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{error::StoreError, run_dir, run_dir::RunDir, schema};
 
@@ -58,6 +58,9 @@ fn open(dir: &RunDir, access: OpenFlags, cache_kib: i64) -> Result<Connection, S
         let conn = Connection::open_with_flags(dir.database(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         conn.busy_timeout(BUSY)?;
         conn.pragma_update(None, "cache_size", -cache_kib)?;
+        // Plans don't depend on bound values. Without this, SQLite prepares a statement anew whenever the value of a
+        // parameter in a range or key constraint changes: with every item.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(conn)
     };

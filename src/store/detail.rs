@@ -7,8 +7,11 @@ use super::{
     items::{ItemWindows, in_flight},
     open::parse,
     resume::outcome_named,
+    rules,
 };
-use crate::domain::{AttemptRow, Image, ItemDetail, ItemSpec, Money, Part, Request, ResultLine, Speaker, Usage, Wall};
+use crate::domain::{
+    AttemptRow, Image, ItemDetail, ItemSpec, Money, Part, Request, ResultLine, Speaker, Usage, Wall, rule,
+};
 
 pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
     let sent = in_flight(windows.conn())?.contains(&seq);
@@ -45,8 +48,16 @@ pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemD
         }),
         cost: attempts.iter().map(|attempt| attempt.cost).sum(),
         attempts,
-        rule: None,
+        rule: routed(conn, &spec)?,
     }))
+}
+
+/// Which routing rule applies and why, and what the item itself prefers.
+fn routed(conn: &rusqlite::Connection, spec: &ItemSpec) -> Result<Option<String>, StoreError> {
+    let rules = rules::load(conn)?;
+    let own = spec.model.as_ref().map(|model| format!("its row asks for {model} first"));
+    let said: Vec<String> = rule::applying(&rules, spec).map(|it| it.to_string()).into_iter().chain(own).collect();
+    Ok((!said.is_empty()).then(|| said.join("; ")))
 }
 
 fn attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow>, StoreError> {

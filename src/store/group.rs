@@ -11,7 +11,7 @@ use super::{
     schema::{DONE, FAILED, WAITING},
     tallies::{BlockChanges, Tallies},
 };
-use crate::domain::{FinalState, Outcome, ResultLine, Traits};
+use crate::domain::{FinalState, Outcome, ResultLine, Rule, Traits};
 
 /// At most this many characters of an error are kept with the item; the attempt has them all.
 pub(super) const WORDS: usize = 200;
@@ -20,6 +20,8 @@ pub(super) struct Group<'a> {
     pub conn: &'a Connection,
     /// Rows of the table of routes, by the engine's route index.
     pub routes: &'a [i64],
+    /// The routing rules that items are classed by.
+    pub rules: &'a [Rule],
     pub tallies: Tallies,
     pub blocks: BlockChanges,
     /// What results.jsonl gains by this group.
@@ -43,6 +45,7 @@ impl<'a> Group<'a> {
         Self {
             conn,
             routes,
+            rules: &[],
             tallies,
             blocks: BlockChanges::default(),
             lines: Vec::new(),

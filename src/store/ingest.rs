@@ -1,6 +1,6 @@
 //! Rows of the input become items: new ones are added, known ones recognised, changed ones named.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     error::StoreError,
@@ -73,8 +73,24 @@ pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnCh
     Ok(ingested)
 }
 
+/// The rows whose ids are known but whose requests are others; nothing is written.
+pub(super) fn changed(conn: &Connection, specs: &[ItemSpec]) -> Result<Vec<ChangedItem>, StoreError> {
+    let mut find = conn.prepare_cached("SELECT seq, hash FROM items WHERE id = ?1")?;
+    let mut changed = Vec::new();
+    for spec in specs {
+        let hash = hash_bytes(spec)?;
+        let known = find
+            .query_row([&spec.id], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, [u8; 16]>(1)?)))
+            .optional()?;
+        if let Some((seq, _)) = known.filter(|(_, known)| *known != hash) {
+            changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line });
+        }
+    }
+    Ok(changed)
+}
+
 fn add(group: &mut Group<'_>, seq: u64, spec: &ItemSpec) -> Result<Queued, StoreError> {
-    let traits = group.traits_id(spec.traits())?;
+    let traits = group.traits_id(spec.traits(group.rules))?;
     group.run("INSERT INTO payload(seq, body) VALUES (?1, ?2)", params![seq as i64, body(spec)?])?;
     group
         .run("INSERT INTO progress(seq, state, traits, attempts) VALUES (?1, 0, ?2, 0)", params![seq as i64, traits])?;
@@ -84,7 +100,7 @@ fn add(group: &mut Group<'_>, seq: u64, spec: &ItemSpec) -> Result<Queued, Store
 }
 
 fn replace(group: &mut Group<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) -> Result<Queued, StoreError> {
-    let traits = group.traits_id(spec.traits())?;
+    let traits = group.traits_id(spec.traits(group.rules))?;
     let row = seq as i64;
     let was = group
         .conn

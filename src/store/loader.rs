@@ -43,7 +43,7 @@ impl Loader {
             .name("store-loader".to_owned())
             .spawn(move || {
                 while let Some(Load { seqs, reply }) = wanted.blocking_recv() {
-                    let loaded = seqs.into_iter().map(|seq| load(&conn, seq)).collect::<Result<_, _>>();
+                    let loaded = load_all(&conn, &seqs);
                     let _ = reply.send(loaded.map_err(|error| error.in_file(&database)));
                 }
             })
@@ -57,6 +57,14 @@ impl Loader {
         self.loads.send(Load { seqs, reply }).await.map_err(|_| StoreError::Closed)?;
         loaded.await.map_err(|_| StoreError::Closed)?
     }
+}
+
+/// In one transaction: taking and dropping SQLite's locks costs more than reading a row.
+fn load_all(conn: &Connection, seqs: &[Seq]) -> Result<Vec<Loaded>, StoreError> {
+    let transaction = conn.unchecked_transaction()?;
+    let loaded = seqs.iter().map(|seq| load(&transaction, *seq)).collect::<Result<_, _>>()?;
+    transaction.commit()?;
+    Ok(loaded)
 }
 
 fn load(conn: &Connection, seq: Seq) -> Result<Loaded, StoreError> {

@@ -8,6 +8,8 @@
 //! groups of [`Op`]s, commits each group as one transaction and answers with an [`Ack`]. Everything else
 //! reads through connections of its own: [`Loader`] for the engine's payloads, [`spawn_reader`] for
 //! screens, [`report`] and [`mod@audit`] for other processes.
+//!
+//! Beside the runs stands [`ledger`]: what all runs of a user have used of each provider's day.
 
 mod apply;
 pub mod audit;
@@ -19,6 +21,7 @@ mod error;
 mod group;
 mod ingest;
 mod items;
+pub mod ledger;
 mod loader;
 mod op;
 mod open;
@@ -28,6 +31,7 @@ mod reader;
 pub mod report;
 mod requeue;
 mod resume;
+mod rules;
 mod run_dir;
 mod schema;
 mod tallies;
@@ -35,6 +39,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use ingest::{ChangedItem, Ingested, OnChanged};
+pub use ledger::DayLedger;
 pub use loader::{Loaded, Loader};
 pub use op::{Ack, Answer, Decision, Intent, LocalVerdict, Op, Queued, Rejected, RouteName, Settled};
 pub use open::{Ingest, LostCall, Opened, Store};
@@ -42,5 +47,6 @@ pub use pins::{PinChange, Pins};
 pub use projection::Repair;
 pub use reader::{Ask, spawn_reader};
 pub use resume::PastAttempt;
+pub use rules::Reclassed;
 pub use run_dir::{RunDir, RunLock};
 pub use writer::{OUTSTANDING, Unsubmitted, Writer};

@@ -16,12 +16,13 @@ use super::{
     op::{Decision, RouteName},
     pins::Pins,
     projection::{Projection, Repair},
+    rules,
     run_dir::{self, RunDir, RunLock},
     schema,
     tallies::Tallies,
 };
 use crate::domain::{
-    AttemptId, Event, Money, Outcome, Seq, Traits, Usage, Wall,
+    AttemptId, Event, Money, Outcome, Rule, Seq, Traits, Usage, Wall,
     snapshot::{Spend, Totals},
 };
 
@@ -38,6 +39,8 @@ pub struct Store {
     pub(super) durability: Durability,
     pub(super) tallies: Tallies,
     pub(super) traits: HashMap<Traits, u32>,
+    /// The routing rules that unfinished items were last classed by.
+    pub(super) rules: Vec<Rule>,
     /// Rows of the table of routes, by the engine's route index.
     pub(super) routes: Vec<i64>,
     /// Committed lines on their way to results.jsonl.
@@ -119,6 +122,7 @@ impl Store {
             durability: Durability::new(dir)?,
             tallies: Tallies::load(&conn)?,
             traits: load_traits(&conn)?,
+            rules: rules::load(&conn)?,
             routes: Vec::new(),
             unprojected: Vec::new(),
             conn,

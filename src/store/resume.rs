@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::{
     connect,
     error::StoreError,
-    ingest::{Ingested, OnChanged, ingest},
+    ingest::{ChangedItem, Ingested, OnChanged, changed, ingest},
     op::{Queued, RouteName},
     open::{Store, parse, save_pins, stored_pins},
     pins::Pins,
@@ -28,6 +28,8 @@ pub struct PastAttempt {
     pub est_tokens: u64,
     pub latency_ms: u64,
     pub cost: Money,
+    /// What it may have cost: sent, and never answered.
+    pub at_risk: Money,
 }
 
 impl Store {
@@ -69,7 +71,7 @@ impl Store {
     pub fn attempts_since(&self, since: Wall, mut each: impl FnMut(PastAttempt)) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare(
             "SELECT key, model, sent_at, settled_at, outcome, input_tokens, output_tokens, thinking_tokens, est_tokens,
-                    latency_ms, cost
+                    latency_ms, cost, at_risk
              FROM attempts JOIN routes ON routes.id = attempts.route
              WHERE sent_at >= ?1 ORDER BY attempt",
         )?;
@@ -89,9 +91,15 @@ impl Store {
                 est_tokens: row.get::<_, i64>(8)? as u64,
                 latency_ms: row.get::<_, i64>(9)? as u64,
                 cost: Money(row.get::<_, i64>(10)? as u64),
+                at_risk: Money(row.get::<_, i64>(11)? as u64),
             });
         }
         Ok(())
+    }
+
+    /// Rows of the input that are not what they were when they were recorded. Writes nothing.
+    pub fn changed(&self, specs: &[ItemSpec]) -> Result<Vec<ChangedItem>, StoreError> {
+        changed(&self.conn, specs)
     }
 
     /// Takes rows of the input in before the engine starts: to reconcile a changed input.

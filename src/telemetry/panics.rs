@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    io::{self, Write as _},
     panic::{self, PanicHookInfo},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -47,7 +48,8 @@ impl Drop for TerminalHold {
             if printing.holders > 0 { Vec::new() } else { std::mem::take(&mut printing.withheld) }
         };
         for message in withheld {
-            eprintln!("{message}");
+            // Not `eprintln!`, which panics where stderr was a terminal that is gone.
+            let _ = writeln!(io::stderr(), "{message}");
         }
     }
 }

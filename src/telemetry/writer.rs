@@ -5,6 +5,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{
         Arc,
@@ -90,7 +91,8 @@ fn plain(line: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn open(path: &Path) -> io::Result<(Writer, Guard)> {
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    // It quotes prompts and providers: its owner's business alone.
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     let (lines, waiting) = sync_channel(WAITING_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
     let thread = {

@@ -46,10 +46,14 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, snapshot: &Snapshot) {
 
 fn framed_pane(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement, place: Rect, buf: &mut Buffer) {
     let state = scene.state;
+    if pane == Pane::Log {
+        // tui-logger's widget has borders of its own.
+        return panes::render(scene, pane, place, buf);
+    }
     let border = if state.focus == pane { Role::Focus } else { Role::Border };
     let tabs = arrangement.shape.tabs();
     let title = if state.whole_body().is_none() && tabs.contains(&pane) {
-        let titles = tabs.iter().map(|tab| title(scene, *tab, *tab == pane));
+        let titles = tabs.iter().map(|tab| title(scene, *tab, true, *tab == pane));
         let mut line = Line::default();
         for (at, tab) in titles.enumerate() {
             if at > 0 {
@@ -59,7 +63,7 @@ fn framed_pane(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement, place: R
         }
         line
     } else {
-        Line::from(title(scene, pane, true))
+        Line::from(title(scene, pane, false, true))
     };
     let corner = panes::position(scene, pane, arrangement).map(|text| Line::styled(text, scene.style(Role::Muted)));
     let inner = framed(title, corner, scene.style(border), scene.glyphs().border, place, buf);
@@ -67,15 +71,16 @@ fn framed_pane(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement, place: R
 }
 
 /// ` 1 Keys `, with a count where one tells something.
-fn title(scene: Scene<'_>, pane: Pane, open: bool) -> Vec<Span<'static>> {
+fn title(scene: Scene<'_>, pane: Pane, tab: bool, open: bool) -> Vec<Span<'static>> {
     let focused = open && scene.state.focus == pane;
     let role = match (open, focused) {
         (_, true) => Role::Focus,
         (true, false) => Role::Title,
         (false, false) => Role::Muted,
     };
-    let tail = panes::title_tail(scene, pane).map_or_else(String::new, |tail| format!(": {tail}"));
-    vec![scene.span(format!(" {} ", pane.number()), Role::Key), scene.span(format!("{}{tail} ", pane.title()), role)]
+    let tail = panes::title_tail(scene, pane).filter(|_| open).map_or_else(String::new, |tail| format!(": {tail}"));
+    let name = if tab { pane.short_title() } else { pane.title() };
+    vec![scene.span(format!(" {} ", pane.number()), Role::Key), scene.span(format!("{name}{tail} "), role)]
 }
 
 /// What is left of the dashboard where there is no room for one.
@@ -88,12 +93,6 @@ fn status_line(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Segment::left(2, [Span::raw(format!("{ended}/{}", totals.total))]),
         Segment::left(1, [scene.span(format!("{} failed", totals.failed), header::failed_role(totals.failed))]),
         Segment::left(3, [Span::raw(snapshot.spend.cost.to_string())]),
-        Segment::right(
-            4,
-            [scene
-                .span(format!("{}x{} is too small: 60x15 shows the dashboard", area.width, area.height), Role::Muted)],
-        ),
-        Segment::right(5, [scene.span("q quits", Role::Muted)]),
     ];
     ribbon::render(segments, 2, area, buf);
     let small = format!("{}x{} is too small, 60x15 is needed; q quits", area.width, area.height);

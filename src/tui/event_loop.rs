@@ -74,7 +74,7 @@ pub async fn drive<S, I, G>(
     handle: Handle,
     state: State,
     frame_time: Duration,
-) -> anyhow::Result<Exit>
+) -> Exit
 where
     S: Screen,
     I: Stream<Item = io::Result<Event>>,
@@ -83,12 +83,12 @@ where
     let mut input = pin!(input.fuse());
     let mut signals = pin!(signals.fuse());
     let mut dashboard = Dashboard::new(screen, handle, state, frame_time);
-    if let Some(exit) = dashboard.handle(Message::Published)? {
-        return Ok(exit);
+    if let Some(exit) = dashboard.handle(Message::Published) {
+        return exit;
     }
     loop {
-        if let Some(exit) = dashboard.draw_if_due()? {
-            return Ok(exit);
+        if let Some(exit) = dashboard.draw_if_due() {
+            return exit;
         }
         let (wake_at, listening) = (dashboard.wake_at(), !dashboard.state.gone);
         let happened = tokio::select! {
@@ -101,8 +101,8 @@ where
             }
             () = sleep_until(wake_at.into()) => Happened::Time,
         };
-        if let Some(exit) = dashboard.happened(happened)? {
-            return Ok(exit);
+        if let Some(exit) = dashboard.happened(happened) {
+            return exit;
         }
     }
 }
@@ -185,14 +185,13 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         }
     }
 
-    fn happened(&mut self, happened: Happened) -> anyhow::Result<Option<Exit>> {
+    fn happened(&mut self, happened: Happened) -> Option<Exit> {
         match happened {
-            Happened::Input(None) => return Ok(Some(Exit::Detach)),
+            Happened::Input(None) | Happened::Signal(Signal::HangUp) => return Some(Exit::Detach),
             Happened::Input(Some(events)) => return self.take_input(events),
-            Happened::Signal(Signal::HangUp) => return Ok(Some(Exit::Detach)),
             Happened::Signal(Signal::Interrupt) => return self.handle(Message::Act(Action::Interrupt)),
             // Whoever only looks on has nothing to end.
-            Happened::Signal(Signal::Terminate) if self.state.read_only => return Ok(Some(Exit::Detach)),
+            Happened::Signal(Signal::Terminate) if self.state.read_only => return Some(Exit::Detach),
             Happened::Signal(Signal::Terminate) => {
                 // The second time at once: the first drain is what `Interrupt` cuts short.
                 let action = if self.state.leaving.is_some() { Action::Interrupt } else { Action::Drain };
@@ -218,13 +217,13 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         self.handle(Message::Tick)
     }
 
-    fn take_input(&mut self, events: Vec<io::Result<Event>>) -> anyhow::Result<Option<Exit>> {
+    fn take_input(&mut self, events: Vec<io::Result<Event>>) -> Option<Exit> {
         for event in events {
             let message = match event {
                 // Reading from a terminal fails when it is gone, and for no reason a user could act on.
                 Err(error) => {
                     tracing::warn!("the terminal can't be read any more: {error}");
-                    return Ok(Some(Exit::Detach));
+                    return Some(Exit::Detach);
                 }
                 Ok(Event::Key(key)) if key.kind == KeyEventKind::Release => continue,
                 Ok(Event::Key(key)) => Message::Key(key),
@@ -233,22 +232,22 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 Ok(Event::Resize(width, height)) => Message::Resized((width, height).into()),
                 Ok(Event::FocusGained | Event::FocusLost) => continue,
             };
-            if let Some(exit) = self.handle(message)? {
-                return Ok(Some(exit));
+            if let Some(exit) = self.handle(message) {
+                return Some(exit);
             }
         }
-        Ok(None)
+        None
     }
 
     /// One message through `update`, and its effects into the world.
-    fn handle(&mut self, message: Message) -> anyhow::Result<Option<Exit>> {
+    fn handle(&mut self, message: Message) -> Option<Exit> {
         let now = Instant::now();
         self.state.now = self.clock.now(now);
         self.state.ui = now.saturating_duration_since(self.began);
         self.dirty = true;
         for effect in update(&mut self.state, &self.snapshot, message) {
             let done = match effect {
-                Effect::Leave(exit) => return Ok(Some(exit)),
+                Effect::Leave(exit) => return Some(exit),
                 Effect::Send(command) => {
                     self.send(command);
                     Ok(())
@@ -260,11 +259,11 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 Effect::Notify(words) => self.screen.notify(&words),
             };
             if let Err(error) = done {
-                return Ok(Some(gone(&error)));
+                return Some(gone(&error));
             }
         }
         self.ask_if_due();
-        Ok(None)
+        None
     }
 
     /// On its way as a task of its own: it is delivered although the dashboard may be left before the answer.
@@ -310,21 +309,21 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         let log = (self.state.focus == Pane::Log).then_some(now + LOG_PAUSE);
         let busy = !self.state.toasts.is_empty() || !self.state.pending.is_empty() || self.state.leaving.is_some();
         let housekeeping = busy.then_some(now + HOUSEKEEPING);
-        let idle = now + Duration::from_secs(60);
+        let idle = now + Duration::from_mins(1);
         [frame, clock, question, log, housekeeping].into_iter().flatten().fold(idle, Instant::min)
     }
 
-    fn draw_if_due(&mut self) -> anyhow::Result<Option<Exit>> {
+    fn draw_if_due(&mut self) -> Option<Exit> {
         let now = Instant::now();
         if !self.dirty || now < self.next_frame {
-            return Ok(None);
+            return None;
         }
         self.state.now = self.clock.now(now);
         self.dirty = false;
         self.next_frame = now + self.frame_time;
         match self.screen.draw(&self.state, &self.snapshot) {
-            Ok(()) => Ok(None),
-            Err(error) => Ok(Some(gone(&error))),
+            Ok(()) => None,
+            Err(error) => Some(gone(&error)),
         }
     }
 }

@@ -58,6 +58,15 @@ pub fn countdown(left: Duration) -> String {
     }
 }
 
+/// How long something will take, no more exactly than it is known: `40s`, `24m`, `6h12m`, `2d03h`.
+pub fn rough(span: Duration) -> String {
+    match span.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3_600 => format!("{}m", seconds / 60),
+        _ => short_span(span),
+    }
+}
+
 /// `hh:mm:ss` since the run began; days in front where there are any.
 pub fn stopwatch(elapsed: Duration) -> String {
     let seconds = elapsed.as_secs();

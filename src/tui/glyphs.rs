@@ -22,7 +22,7 @@ pub struct Glyphs {
     pub border: border::Set<'static>,
 }
 
-const UNICODE: Glyphs = Glyphs {
+static UNICODE: Glyphs = Glyphs {
     ascii: false,
     ellipsis: "…",
     arrow: "→",
@@ -36,7 +36,7 @@ const UNICODE: Glyphs = Glyphs {
     border: border::PLAIN,
 };
 
-const ASCII: Glyphs = Glyphs {
+static ASCII: Glyphs = Glyphs {
     ascii: true,
     ellipsis: "~",
     arrow: ">",
@@ -60,16 +60,16 @@ const ASCII: Glyphs = Glyphs {
 };
 
 impl Glyphs {
-    pub const fn new(ascii: bool) -> Self {
-        if ascii { ASCII } else { UNICODE }
+    pub const fn new(ascii: bool) -> &'static Self {
+        if ascii { &ASCII } else { &UNICODE }
     }
 
-    const fn either(self, unicode: &'static str, ascii: &'static str) -> &'static str {
+    const fn either(&self, unicode: &'static str, ascii: &'static str) -> &'static str {
         if self.ascii { ascii } else { unicode }
     }
 
     /// Every condition has a sign of its own, so that a column of them reads without its words.
-    pub const fn condition(self, condition: &Condition) -> &'static str {
+    pub const fn condition(&self, condition: &Condition) -> &'static str {
         match condition {
             Condition::Ready => self.either("●", "o"),
             Condition::Full { .. } => self.either("◐", "="),
@@ -81,7 +81,7 @@ impl Glyphs {
         }
     }
 
-    pub const fn run(self, state: &RunState) -> &'static str {
+    pub const fn run(&self, state: &RunState) -> &'static str {
         match state {
             RunState::Running => self.either("●", "o"),
             RunState::Waiting { .. } => self.either("◌", "~"),
@@ -93,7 +93,7 @@ impl Glyphs {
         }
     }
 
-    pub const fn item(self, state: ItemState) -> &'static str {
+    pub const fn item(&self, state: ItemState) -> &'static str {
         match state {
             ItemState::Waiting => self.either("◌", "~"),
             ItemState::InFlight => self.either("▸", ">"),
@@ -102,7 +102,7 @@ impl Glyphs {
         }
     }
 
-    pub const fn level(self, level: Level) -> &'static str {
+    pub const fn level(&self, level: Level) -> &'static str {
         match level {
             Level::Info => self.either("·", "."),
             Level::You => self.either("◆", "@"),
@@ -111,11 +111,11 @@ impl Glyphs {
         }
     }
 
-    pub const fn switch(self, on: bool) -> &'static str {
+    pub const fn switch(&self, on: bool) -> &'static str {
         if on { self.either("●", "o") } else { self.either("–", "-") }
     }
 
-    pub const fn chosen(self, chosen: bool) -> &'static str {
+    pub const fn chosen(&self, chosen: bool) -> &'static str {
         if chosen { self.either("●", "*") } else { self.either("○", " ") }
     }
 }

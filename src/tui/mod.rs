@@ -113,7 +113,7 @@ pub async fn run(handle: Handle, options: Options) -> anyhow::Result<Exit> {
     drop(screen);
     drop(hold);
     match outcome {
-        Ok(exit) => exit,
+        Ok(exit) => Ok(exit),
         Err(panic) => Err(anyhow!(
             "the dashboard failed ({}); the run itself is not affected. Please report this.",
             panics::words(panic.as_ref())

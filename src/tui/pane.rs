@@ -35,6 +35,14 @@ impl Pane {
         }
     }
 
+    /// Its title where several stand in one line.
+    pub const fn short_title(self) -> &'static str {
+        match self {
+            Self::Events => "Events",
+            _ => self.title(),
+        }
+    }
+
     /// Rows above its list that don't scroll.
     pub const fn heading_rows(self) -> u16 {
         match self {

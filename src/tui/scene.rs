@@ -24,7 +24,7 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    pub const fn glyphs(&self) -> Glyphs {
+    pub const fn glyphs(&self) -> &'static Glyphs {
         self.state.glyphs
     }
 
@@ -44,6 +44,18 @@ impl Scene<'_> {
     /// Text from outside, safe and cut to `columns`.
     pub fn outside(&self, text: &str, columns: usize) -> String {
         fit(&self.spelled(&one_line(text)), columns, self.glyphs().ellipsis).into_owned()
+    }
+
+    /// `model@key` cut in the model, so that whose it is stays readable.
+    pub fn route(&self, route: &str, columns: usize) -> String {
+        let safe = one_line(route);
+        match safe.rsplit_once('@') {
+            Some((model, owner)) if width(&safe) > columns && width(owner) + 8 < columns => {
+                let model = self.outside(model, columns - width(owner) - 1);
+                format!("{model}@{owner}")
+            }
+            _ => self.outside(route, columns),
+        }
     }
 
     /// Our own words, cut to `columns`.

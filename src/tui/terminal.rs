@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, BufWriter, Stdout, Write as _},
+    mem::ManuallyDrop,
 };
 
 use crossterm::{
@@ -15,7 +16,10 @@ use crossterm::{
     },
 };
 use futures_util::Stream;
-use ratatui::{Terminal as Canvas, backend::CrosstermBackend};
+use ratatui::{
+    Terminal as Canvas,
+    backend::{Backend as _, ClearType, CrosstermBackend},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -31,7 +35,9 @@ const BUFFER: usize = 64 * 1024;
 
 /// The terminal while it is ours; dropping it gives it back.
 pub struct Terminal {
-    canvas: Canvas<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Never dropped: ratatui's drop prints to stderr when it can't show the cursor, which panics when stderr was
+    /// the terminal that is gone. Two buffers are lost with it, and a frame left half written, as it should be.
+    canvas: ManuallyDrop<Canvas<CrosstermBackend<BufWriter<Stdout>>>>,
     mouse: bool,
     notify: bool,
     taken: bool,
@@ -40,8 +46,12 @@ pub struct Terminal {
 impl Terminal {
     pub fn enter(options: &Options) -> io::Result<Self> {
         let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, io::stdout()));
-        let mut terminal =
-            Self { canvas: Canvas::new(backend)?, mouse: options.mouse, notify: options.notify, taken: false };
+        let mut terminal = Self {
+            canvas: ManuallyDrop::new(Canvas::new(backend)?),
+            mouse: options.mouse,
+            notify: options.notify,
+            taken: false,
+        };
         terminal.take()?;
         Ok(terminal)
     }
@@ -53,7 +63,15 @@ impl Terminal {
         if self.mouse {
             execute!(io::stdout(), EnableMouseCapture)?;
         }
-        self.canvas.clear()
+        self.forget()
+    }
+
+    /// Clears the terminal; the next frame is written whole. `Terminal::clear` would ask the terminal where its
+    /// cursor is, and the answer would be read as input.
+    fn forget(&mut self) -> io::Result<()> {
+        self.canvas.backend_mut().clear_region(ClearType::All)?;
+        self.canvas.swap_buffers();
+        Ok(())
     }
 
     /// Every step is tried, whatever becomes of the others: a terminal that is gone can't be restored, and
@@ -71,7 +89,6 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // A frame left in the buffer is dropped with it rather than written over the shell.
         let _ = self.give_back();
     }
 }
@@ -86,12 +103,12 @@ impl Screen for Terminal {
     }
 
     fn repaint(&mut self) -> io::Result<()> {
-        self.canvas.clear()
+        self.forget()
     }
 
     fn suspend(&mut self) -> io::Result<()> {
         self.give_back()?;
-        stop_this_job()?;
+        stop_this_process()?;
         self.take()
     }
 
@@ -115,14 +132,11 @@ impl Screen for Terminal {
     }
 }
 
-/// As the terminal does for Ctrl-Z: the whole foreground job stops, wrappers included. Returns when it is
-/// continued.
-fn stop_this_job() -> io::Result<()> {
-    use nix::{
-        sys::signal::{Signal, kill},
-        unistd::Pid,
-    };
-    kill(Pid::from_raw(0), Signal::SIGTSTP).map_err(io::Error::from)
+/// As the terminal does for Ctrl-Z. Raised in this very thread, so that it has taken effect when this goes on:
+/// a signal sent to the process may reach another thread a moment later, and then the terminal would be taken
+/// again before the shell puts it into its own mode.
+fn stop_this_process() -> io::Result<()> {
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGTSTP).map_err(io::Error::from)
 }
 
 /// Terminate, interrupt and hang-up, as long as the stream is held.

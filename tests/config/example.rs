@@ -47,6 +47,9 @@ fn every_commented_setting_of_the_example_is_valid_too() {
     let config = with_variables(&text).load();
     assert!(config.policy.max_usd.is_some());
     assert!(config.defaults.params.json.is_some());
+    let rules: Vec<&str> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(rules, ["hard", "everything-else"]);
+    assert!(config.policy.rules[0].when.field.contains_key("language"));
     assert_eq!(config.models[1].limits.burst, Some(5));
     assert!(config.providers.iter().any(|provider| provider.name == "gpu-box"));
 }

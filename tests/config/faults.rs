@@ -145,6 +145,11 @@ fn faults_of_keys() {
             "[[key]]\nname = 'b@b'\nprovider = 'gemini'\nsecret = 't'",
             "10:8: a key's name may not contain @, since routes are written model@key",
         ),
+        (
+            KEY,
+            "max_usd = 5",
+            "13:11: max_usd is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
+        ),
         (KEY, "role = 'secondary'", "13:8: role must be primary or backup, not `secondary`"),
         (KEY, "weight = 1.5", "13:10: weight must be a whole number, not a number with a fraction"),
         (KEY, "project = 'a b'", "13:11: a project's name must be one visible word, not `a b`"),
@@ -254,9 +259,75 @@ fn faults_of_providers() {
 }
 
 #[test]
+fn faults_of_rules() {
+    let rule = "[[rule]]\nname = 'r'\n";
+    assert_table(&[
+        ("", "[[rule]]\ncode = true", "9:1: name is missing from this [[rule]]"),
+        ("", "[rule]\nname = 'r'", "9:1: write [[rule]], in double brackets: there may be several"),
+        ("", "[[rule]]\nname = 'two words'", "10:8: a rule's name must be one visible word, not `two words`"),
+        (rule, "word_over = 5", "11:1: `word_over` is not a setting of [[rule]] (did you mean `words_over`?)"),
+        (rule, "words_over = -1", "11:14: words_over must be at least 0, not -1"),
+        (rule, "code = 'yes'", "11:8: code must be true or false, not a text"),
+        (rule, "terms = []", "11:9: terms is an empty list; leave it out for the default"),
+        (rule, "terms = ['a', ' ']", "11:15: terms is empty"),
+        (rule, "terms = ['a']\nterms_at_least = 2", "12:18: terms_at_least = 2 can't be met: there are 1 terms"),
+        (
+            rule,
+            "terms_at_least = 2",
+            "11:18: terms_at_least says how many of terms an item must mention, but there are no terms",
+        ),
+        (rule, "field = 'de'", "11:9: field must be a table of the row's fields, like { lang = \"de\" }, not a text"),
+        (rule, "field = {}", "11:9: field is empty; leave it out for no condition"),
+        (rule, "field = { lang = [] }", "11:18: field `lang`: give a text, a whole number, true or false"),
+        (
+            rule,
+            "models = ['lit']",
+            "11:11: models: there is no [[model]] called `lit` (did you mean `lite`?); there are lite",
+        ),
+        (rule, "models = ['lite', 'lite']", "11:19: models: `lite` stands here twice"),
+        (rule, "max_usd = 0", "11:11: max_usd must be more than 0; leave it out for no limit"),
+        (
+            rule,
+            "max_usd = 1",
+            "11:11: max_usd is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
+        ),
+        (rule, "code = true\n[[rule]]\nname = 'r'", "13:8: a rule named `r` already stands on line 10"),
+        (
+            rule,
+            "[[rule]]\nname = 's'",
+            "11:1: this rule can never apply: rule `r` on line 10 fits every item, and the first that fits counts",
+        ),
+        (
+            rule,
+            "strategy = 'weighted'\n[policy]\nwhen_limited = 'wait'",
+            "11:12: strategy = \"weighted\" does not go with when_limited = \"wait\", the strict pipeline over the \
+             cascade's order; take when_limited = \"spill\" or strategy = \"cascade\"",
+        ),
+    ]);
+}
+
+#[test]
 fn faults_of_policy_and_defaults() {
     assert_table(&[
-        ("[policy]\n", "strategy = 'fasttest'", "10:12: strategy must be cascade, not `fasttest`"),
+        (
+            "[policy]\n",
+            "strategy = 'fasttest'",
+            "10:12: strategy must be cascade, round_robin, weighted, primary_backup, health, least_recently_used, \
+             fastest, cheapest or balanced, not `fasttest` (did you mean `fastest`?)",
+        ),
+        (
+            "[policy]\nwhen_limited = 'wait'\n",
+            "strategy = 'fastest'",
+            "11:12: strategy = \"fastest\" does not go with when_limited = \"wait\", the strict pipeline over the \
+             cascade's order; take when_limited = \"spill\" or strategy = \"cascade\"",
+        ),
+        ("[policy]\n", "explore = 1", "10:11: explore must be at least 2, not 1"),
+        ("[policy]\n", "balance = { cost = 1 }", "10:13: `cost` is not a setting of balance"),
+        (
+            "[policy]\n",
+            "balance = { quality = 0, price = 0, wait = 0 }",
+            "10:11: balance weighs nothing: at least one of quality, price and wait must be above 0",
+        ),
         (
             "[policy]\n",
             "order = 'keyfirst'",
@@ -285,6 +356,12 @@ fn faults_of_policy_and_defaults() {
             "max_usd = 5",
             "10:11: max_usd is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
         ),
+        (
+            "[policy]\n",
+            "max_usd_per_day = 5",
+            "10:19: max_usd_per_day is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
+        ),
+        ("[policy]\n", "max_usd_per_day = 0", "10:19: max_usd_per_day must be more than 0; leave it out for no cap"),
         ("[defaults]\n", "temperature = 3", "10:15: temperature must be from 0 to 2, not 3"),
         (
             "[defaults]\n",

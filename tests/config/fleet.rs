@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cascadeck::domain::{
-    Api, CascadeOrder, Counted, Day, JsonMode, Limits, Money, OnExhausted, Price, Role, SpillTo, Thinking, WhenLimited,
+    Api, Balance, CascadeOrder, Counted, Day, JsonMode, Limits, Money, OnExhausted, Price, Role, SpillTo, Strategy,
+    Terms, Thinking, WhenLimited,
 };
 
 use crate::{Desk, exposed};
@@ -287,4 +288,42 @@ fn a_cap_from_elsewhere_can_be_checked_against_the_models() {
     .load();
     let names: Vec<&str> = config.uncapped_models().iter().map(|&(name, _)| name).collect();
     assert_eq!(names, ["bare", "open-ended"]);
+}
+
+#[test]
+fn strategies_and_rules_arrive_in_order() {
+    let base = "[[model]]\nname = 'pro'\nprovider = 'ollama'\n[[model]]\nname = 'lite'\nprovider = 'ollama'\n";
+    let policy = Desk::with_keys(&format!(
+        "{base}[[rule]]\nname = 'hard'\nwords_over = 500\ncode = true\nterms = ['tensor', ' qubit ']\nterms_at_least = 2\n\
+         models = ['lite', 'pro']\nmax_usd = 0.5\n\
+         [[rule]]\nname = 'seen'\nimages = true\ntier = 'gold'\nlatency_sensitive = false\n\
+         field = {{ lang = 'de', level = 3, draft = true }}\nstrategy = 'least_recently_used'\n\
+         [policy]\nstrategy = 'balanced'\nbalance = {{ price = 2, wait = 0 }}\nexplore = 8\nrotate_keys_daily = true\n"
+    ))
+    .load()
+    .policy;
+    assert_eq!(policy.strategy, Strategy::Balanced);
+    assert_eq!(policy.balance, Balance { quality: 1.0, price: 2.0, wait: 0.0 });
+    assert_eq!((policy.explore, policy.rotate_keys_daily), (8, true));
+    let [hard, seen] = &policy.rules[..] else { panic!("{:?}", policy.rules) };
+    let terms = Terms { words: vec!["tensor".to_owned(), "qubit".to_owned()], at_least: 2 };
+    assert_eq!((hard.when.words_over, hard.when.code, hard.when.terms.clone()), (Some(500), Some(true), Some(terms)));
+    assert_eq!(hard.models, Some(vec!["lite".to_owned(), "pro".to_owned()]));
+    assert_eq!((hard.max_usd, hard.strategy), (Money::from_usd(0.5), None));
+    assert_eq!(
+        (seen.when.images, seen.when.tier.as_deref(), seen.when.latency_sensitive),
+        (Some(true), Some("gold"), Some(false))
+    );
+    let fields: Vec<_> = seen.when.field.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(fields, ["draft=true", "lang=de", "level=3"]);
+    assert_eq!(seen.strategy, Some(Strategy::LeastRecentlyUsed));
+}
+
+#[test]
+fn every_strategy_has_its_word() {
+    for strategy in Strategy::ALL {
+        let text = format!("[[model]]\nname = 'm'\nprovider = 'ollama'\n[policy]\nstrategy = '{}'\n", strategy.name());
+        assert_eq!(Desk::with_keys(&text).load().policy.strategy, strategy);
+        assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
+    }
 }

@@ -1,6 +1,11 @@
 //! The scheduler as a machine, in a simulated world with a virtual clock.
 
+mod forecast;
+mod holding;
+mod money;
 mod proof;
+mod sharing;
+mod strategies;
 mod world;
 
 use std::time::Duration;

@@ -8,8 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Action, Api, AttemptId, Day, Hint, Key, Limits, Model, Mono, Now, Outcome, Policy, Price, Provider, ProviderId,
-        Role, Seq, Traits, Usage, Verdict, Wall,
+        Action, Api, AttemptId, Day, Hint, Key, Limits, Model, MoneyCaps, Mono, Now, Outcome, Policy, Price, Provider,
+        ProviderId, Role, Seq, Traits, Usage, Verdict, Wall,
     },
     scheduler::{Dispatch, Fate, Scheduler, Step, Ticket},
 };
@@ -44,6 +44,7 @@ pub fn key(name: &str, project: &str) -> Key {
         weight: 1,
         role: Role::Primary,
         models: None,
+        caps: MoneyCaps::default(),
     }
 }
 
@@ -93,6 +94,9 @@ struct ServerPool {
     day: BTreeMap<i64, u32>,
 }
 
+/// How long an answer takes, decided by the test.
+pub type Lag = Box<dyn Fn(&Now, &Dispatch) -> Duration>;
+
 /// One refusal or fault, decided by the test.
 pub type Weather = Box<dyn FnMut(&Now, &Dispatch) -> Option<Verdict>>;
 
@@ -115,6 +119,8 @@ pub struct World {
     pub weather: Weather,
     pub random: fastrand::Rng,
     pub latency: (Duration, Duration),
+    /// How long an answer takes beyond that, decided by the test.
+    pub lag: Lag,
     pub ended: HashMap<u64, Fate>,
     /// (when, model index, key index) of every request that arrived.
     pub arrivals: Vec<(Now, usize, usize)>,
@@ -126,6 +132,7 @@ pub struct World {
 }
 
 impl World {
+    #[expect(clippy::needless_pass_by_value, reason = "a fleet is made for its world")]
     pub fn new(models: Vec<Model>, keys: Vec<Key>, policy: Policy, start: Wall, seed: u64) -> Self {
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
         let class = scheduler.class(&Traits::default());
@@ -143,6 +150,7 @@ impl World {
             weather: Box::new(|_, _| None),
             random: fastrand::Rng::with_seed(seed),
             latency: (Duration::from_millis(300), Duration::from_millis(900)),
+            lag: Box::new(|_, _| Duration::ZERO),
             ended: HashMap::new(),
             arrivals: Vec::new(),
             refusals: 0,
@@ -154,11 +162,21 @@ impl World {
     }
 
     pub fn offer(&mut self, items: u64) {
+        self.offer_to(self.class, items);
+    }
+
+    pub fn offer_to(&mut self, class: usize, items: u64) {
         for _ in 0..items {
             self.offered += 1;
             let ticket = Ticket { since: self.now.mono, ..ticket(self.offered) };
-            self.scheduler.offer(self.class, ticket);
+            self.scheduler.offer(class, ticket);
         }
+    }
+
+    /// How many requests arrived at each key.
+    pub fn by_key(&self) -> Vec<usize> {
+        let at = |key| self.arrivals.iter().filter(|(_, _, arrived)| *arrived == key).count();
+        (0..self.keys.len()).map(at).collect()
     }
 
     pub fn elapsed(&self) -> Duration {
@@ -221,7 +239,8 @@ impl World {
         self.arrivals.push((self.now, model, key));
         let verdict = (self.weather)(&self.now, dispatch).unwrap_or_else(|| self.serve(key, model));
         let half = self.latency.0 / 2 + (self.latency.1 - self.latency.0).mul_f64(self.random.f64() / 2.0);
-        self.plan(half, Happens::Answers(dispatch.attempt, verdict));
+        let lag = (self.lag)(&self.now, dispatch);
+        self.plan(half + lag, Happens::Answers(dispatch.attempt, verdict));
     }
 
     fn serve(&mut self, key: usize, model: usize) -> Verdict {

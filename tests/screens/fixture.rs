@@ -46,6 +46,7 @@ fn key(name: &str, project: &str, health: u8, ok: u64, failed: u64, in_flight: u
     }
 }
 
+#[derive(Clone, Copy)]
 struct Quota(Gauge, Gauge, Gauge);
 
 fn gauge(used: u64, limit: u64) -> Gauge {
@@ -185,6 +186,7 @@ pub fn storm() -> Snapshot {
                 in_flight: u32::from(key.name == "alice"),
                 ok: key.ok / 3,
                 failed: key.failed / 3,
+                holding: Vec::new(),
             });
         }
     }
@@ -298,6 +300,8 @@ pub fn storm() -> Snapshot {
             budget: None,
         },
         pace: Pace { items_per_second: 1.21, finish_at: Some(NOW + seconds(24 * 60 + 36)) },
+        forecast: None,
+        holding: Vec::new(),
         place: Some(Place {
             key: "alice".to_owned(),
             key_number: 1,

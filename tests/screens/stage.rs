@@ -7,6 +7,7 @@ use cascadeck::{
         action::Action,
         draw,
         pane::Pane,
+        state::Detail,
         theme::{Depth, Theme},
         update,
     },
@@ -107,6 +108,13 @@ impl Stage {
         self.send(Message::Answered { wanted, page: Ok(page) });
     }
 
+    /// Opens an item that was answered.
+    pub fn answered_item(&mut self) -> &mut Self {
+        self.state.detail = Some(Detail::of(1));
+        self.answer();
+        self
+    }
+
     fn terminal(&self) -> Terminal<TestBackend> {
         let mut terminal = Terminal::new(TestBackend::new(self.state.size.width, self.state.size.height)).unwrap();
         terminal.draw(|frame| draw(frame, &self.state, &self.snapshot)).unwrap();
@@ -125,11 +133,12 @@ impl Stage {
     pub fn text(&self) -> String {
         let buffer = self.buffer();
         let area = buffer.area;
-        (0..area.height)
-            .map(|y| {
-                let row: String = (0..area.width).map(|x| buffer[(x, y)].symbol()).collect();
-                format!("{}\n", row.trim_end())
-            })
-            .collect()
+        let mut text = String::new();
+        for y in 0..area.height {
+            let row: String = (0..area.width).map(|x| buffer[(x, y)].symbol()).collect();
+            text += row.trim_end();
+            text.push('\n');
+        }
+        text
     }
 }

@@ -43,6 +43,7 @@ pub fn worded(number: u64, prompt: &str) -> ItemSpec {
         model: None,
         tier: None,
         max_usd: None,
+        fields: std::collections::BTreeMap::new(),
         caption: None,
     }
 }

@@ -8,5 +8,6 @@ mod crash;
 mod harness;
 mod record;
 mod resume;
+mod rules;
 mod screens;
 mod throughput;

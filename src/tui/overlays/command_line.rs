@@ -38,7 +38,7 @@ pub fn render(scene: Scene<'_>, line: &Line, arrangement: &Arrangement, buf: &mu
     let rows = completions.len().min(MOST).min(usize::from(body.height.saturating_sub(2)));
     let height = rows as u16 + 2;
     let area = Rect { x: body.x, y: body.bottom() - height, width: body.width.min(100), height };
-    let inner = open(scene, "Commands", None, area, buf);
+    let inner = open(scene, "Commands (Tab completes)", None, area, buf);
     let chosen = line.choice.unwrap_or(0);
     let first = first_visible(chosen, rows, completions.len());
     for (row, (at, completion)) in completions.iter().enumerate().skip(first).take(rows).enumerate() {

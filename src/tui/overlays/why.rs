@@ -8,7 +8,7 @@ use crate::{
         snapshot::{Cause, Condition, CooldownView, Gauge, RouteView, Source},
     },
     tui::{
-        figures::{against, countdown, dollars, moment},
+        figures::{against, countdown, dollars, grouped, moment},
         scene::Scene,
         state::Subject,
         text::{one_line, wrap},
@@ -22,7 +22,10 @@ pub fn lines(scene: Scene<'_>, subject: &Subject, columns: usize) -> Vec<Line<'s
     let found = match subject {
         Subject::Key(name) => page.key(name),
         Subject::Model(name) => page.model(name),
-        Subject::Route { key, model } => page.route(key, model),
+        Subject::Route { key, model } => {
+            page.route(key, model);
+            Some(())
+        }
         Subject::Cooldown(what) => page.cooldown(what),
     };
     if found.is_none() {
@@ -51,7 +54,7 @@ impl Page<'_> {
 
     /// `name` in a column, what it is beside it.
     fn fact(&mut self, name: &str, text: &str) {
-        const NAME: usize = 12;
+        const NAME: usize = 15;
         for (at, line) in wrap(&self.scene.spelled(text), self.columns.saturating_sub(NAME)).into_iter().enumerate() {
             let name = if at == 0 { name } else { "" };
             self.lines.push(Line::from(vec![
@@ -136,7 +139,7 @@ impl Page<'_> {
         self.condition(&key.condition);
         let health = format!("{} of 100: {} ok, {} not, {} in flight", key.health, key.ok, key.failed, key.in_flight);
         self.fact("health", &health);
-        self.fact("cost", &format!("${}, {} tokens", dollars(key.cost), key.usage.total()));
+        self.fact("cost", &format!("${}, {} tokens", dollars(key.cost), grouped(key.usage.total())));
         if let Some(error) = &key.last_error {
             self.fact("last error", error);
         }
@@ -160,11 +163,11 @@ impl Page<'_> {
         Some(())
     }
 
-    fn route(&mut self, key: &str, model: &str) -> Option<()> {
+    fn route(&mut self, key: &str, model: &str) {
         let route = self.scene.snapshot.routes.iter().find(|route| route.key == key && route.model == model);
         let Some(route) = route else {
             self.say(&format!("{key} has no route to {model}: they are of different providers"), Role::Muted);
-            return Some(());
+            return;
         };
         let off = if route.on { "" } else { "  (switched off by you)" };
         self.say(&format!("route {model}@{key}{off}"), Role::Title);
@@ -177,7 +180,6 @@ impl Page<'_> {
             self.heading("Its cooldown");
             self.timer(cooldown);
         }
-        Some(())
     }
 
     fn cooldown(&mut self, what: &str) -> Option<()> {

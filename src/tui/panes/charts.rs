@@ -31,9 +31,9 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Constraint::Fill(1),
         Constraint::Length(1),
     ]));
-    chart(scene, "items a second", &rates(samples), Role::Ok, |most| pace(most), one, buf);
+    chart(scene, "items a second", &rates(samples), Role::Ok, pace, one, buf);
     let refused = differences(samples, |sample| sample.rate_limited as f64);
-    chart(scene, "refusals", &refused, Role::Warn, |most| format!("{most:.0} at once"), two, buf);
+    chart(scene, "refusals", &refused, Role::Warn, |most| format!("{most:.0} a sample"), two, buf);
     let slow: Vec<f64> = samples.iter().map(|sample| sample.p95_ms.unwrap_or(0) as f64).collect();
     chart(scene, "p95 of the busiest model", &slow, Role::Cooling, |most| latency(Some(most as u64)), three, buf);
     let spent: Vec<f64> = samples.iter().map(|sample| sample.cost.usd()).collect();

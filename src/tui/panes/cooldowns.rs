@@ -34,13 +34,13 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     }
     let longest = longest(cooldowns.iter().map(|cooldown| cooldown.what.as_str()), 40);
     let columns = [
-        Column::left(Cell::What, "", 14, longest.saturating_sub(14), 0),
-        Column::left(Cell::Bar, "", 4, 6, 3),
-        Column::right(Cell::Left, "", 6, 0, 0),
-        Column::left(Cell::Reason, "", 12, 1, 1),
-        Column::left(Cell::Source, "", 8, 0, 4),
-        Column::left(Cell::Until, "", 9, 7, 5),
-        Column::left(Cell::Words, "", 20, 200, 6),
+        Column::left(Cell::What, "", [14, longest.min(20), longest], 0),
+        Column::left(Cell::Bar, "", [4, 8, 10], 2),
+        Column::right(Cell::Left, "", 6, 0),
+        Column::left(Cell::Reason, "", [12, 13, 13], 1),
+        Column::left(Cell::Source, "", [8; 3], 3),
+        Column::left(Cell::Until, "", [9, 9, 16], 4),
+        Column::left(Cell::Words, "", [20, 20, 200], 5),
     ];
     table(&scene, Pane::Cooldowns, &columns, false)
         .render(area, buf, |row, id, width| cell(scene, cooldowns[row], id, width));
@@ -49,7 +49,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 fn cell(scene: Scene<'_>, cooldown: &CooldownView, id: Cell, width: usize) -> Line<'static> {
     let left = scene.left(cooldown.until);
     match id {
-        Cell::What => Line::raw(scene.outside(&cooldown.what, width)),
+        Cell::What => Line::raw(scene.route(&cooldown.what, width)),
         Cell::Bar => {
             let whole = cooldown.until.since(cooldown.from).as_secs_f64();
             let share = if whole > 0.0 { left.as_secs_f64() / whole } else { 0.0 };

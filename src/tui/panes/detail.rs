@@ -86,7 +86,7 @@ impl Page<'_> {
     fn push<'s>(&mut self, spans: impl IntoIterator<Item = Span<'s>>) {
         let line = self.scene.fit_spans(spans, self.columns);
         let owned = line.spans.into_iter().map(|span| Span::styled(span.content.into_owned(), span.style));
-        self.lines.push(Line::from_iter(owned));
+        self.lines.push(owned.collect());
     }
 
     fn heading(&mut self, title: &str) {
@@ -149,6 +149,11 @@ impl Page<'_> {
     fn attempt(&mut self, attempt: &AttemptRow) {
         let scene = self.scene;
         let role = if attempt.outcome == Outcome::Ok { Role::Ok } else { Role::Warn };
+        let spent = if attempt.usage.total() > 0 {
+            format!("  {}  ${}", tokens(attempt.usage), dollars(attempt.cost))
+        } else {
+            String::new()
+        };
         let status = attempt.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
         self.push([
             scene.span(format!("{:>3}  ", attempt.number), Role::Muted),
@@ -156,7 +161,7 @@ impl Page<'_> {
             Span::raw(format!("  {}@{}  ", one_line(&attempt.model), one_line(&attempt.key))),
             scene.span(format!("{status} {}", words::outcome(attempt.outcome)), role),
             scene.span(format!("  {}", latency(Some(attempt.latency_ms))), Role::Text),
-            scene.span(format!("  {}  ${}", tokens(attempt.usage), dollars(attempt.cost)), Role::Muted),
+            scene.span(spent, Role::Muted),
         ]);
         if !attempt.message.is_empty() {
             self.text(&attempt.message, 5, Role::Text);

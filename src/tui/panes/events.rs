@@ -19,18 +19,17 @@ enum Cell {
     Sentence,
 }
 
-const COLUMNS: [Column<Cell>; 3] = [
-    Column::left(Cell::Time, "", 8, 0, 1),
-    Column::left(Cell::Level, "", 1, 0, 0),
-    Column::left(Cell::Sentence, "", 20, 1_000, 0),
-];
-
 pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let events = &scene.snapshot.events;
     if events.is_empty() {
         return empty(scene, "nothing has happened yet", area, buf);
     }
-    table(&scene, Pane::Events, &COLUMNS, false).render(area, buf, |row, id, width| {
+    let columns = [
+        Column::left(Cell::Time, "", [8; 3], 1),
+        Column::left(Cell::Level, "", [1; 3], 0),
+        Column::left(Cell::Sentence, "", [20, 40, u16::MAX], 0),
+    ];
+    table(&scene, Pane::Events, &columns, false).render(area, buf, |row, id, width| {
         let event = &events[events.len() - 1 - row];
         match id {
             Cell::Time => Line::styled(time_of_day(event.at, &scene.state.zone), scene.style(Role::Muted)),

@@ -8,7 +8,7 @@ use crate::{
         snapshot::{Place, RunState},
     },
     tui::{
-        figures::{NONE, compact, countdown, grouped, moment, pace, percent, stopwatch},
+        figures::{NONE, compact, countdown, dollars, grouped, moment, pace, percent, rough, stopwatch},
         scene::Scene,
         text::one_line,
         theme::Role,
@@ -85,9 +85,15 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let finish = match snapshot.pace.finish_at {
         Some(at) if !snapshot.state.is_over() => {
             let when = moment(at, scene.state.now, &scene.state.zone);
-            format!("ETA {when} ({})", countdown(scene.left(at)))
+            format!("ETA {when} ({})", rough(scene.left(at)))
         }
-        _ => format!("ETA {NONE}"),
+        _ => match snapshot.forecast.as_ref().and_then(|forecast| forecast.stops) {
+            Some(stop) if !snapshot.state.is_over() => {
+                let when = moment(stop.at, scene.state.now, &scene.state.zone);
+                format!("stops {when}, {} left", compact(stop.left))
+            }
+            _ => format!("ETA {NONE}"),
+        },
     };
     let text = |text: String| [scene.span(text, Role::Text)];
     let mut figures = vec![
@@ -124,7 +130,7 @@ fn doing(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
     let refused = format!("{} of {} refused", compact(totals.rate_limited), compact(totals.attempts));
     let tokens = format!("{} tokens", compact(spend.usage.total()));
     let money = |name: &str, amount: Money| {
-        if amount == Money::ZERO { String::new() } else { format!("{amount} {name}") }
+        if amount == Money::ZERO { String::new() } else { format!("${} {name}", dollars(amount)) }
     };
     let truncated = if totals.truncated > 0 { format!("{} cut off", compact(totals.truncated)) } else { String::new() };
     vec![
@@ -173,17 +179,14 @@ fn now(scene: Scene<'_>) -> (String, Role) {
 
 fn place(scene: Scene<'_>, place: &Place) -> String {
     let (dot, arrow) = (scene.glyphs().dot, scene.glyphs().here);
-    let mut words = format!(
-        "{arrow} {}@{}  key {}/{} {dot} model {}/{}",
+    let retry = if place.retry > 0 { format!(" {dot} retry {}/{}", place.retry, place.retries) } else { String::new() };
+    format!(
+        "{arrow} {}@{}  key {}/{} {dot} model {}/{}{retry}",
         one_line(&place.model),
         one_line(&place.key),
         place.key_number,
         place.keys,
         place.model_number,
         place.models
-    );
-    if place.retry > 0 {
-        words.push_str(&format!(" {dot} retry {}/{}", place.retry, place.retries));
-    }
-    words
+    )
 }

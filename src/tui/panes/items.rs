@@ -73,12 +73,12 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let visible: Vec<_> = (first..total.min(first + rows)).filter_map(|at| items.row(at as u64)).collect();
     let id = longest(visible.iter().map(|row| row.id.as_str()), 24) + 1;
     let columns = [
-        Column::left(Cell::State, "", 1, 0, 0),
-        Column::left(Cell::Id, "", 5, id.saturating_sub(5), 0),
-        Column::left(Cell::Tries, "", 3, 0, 3),
-        Column::left(Cell::Outcome, "", 13, 0, 2),
-        Column::left(Cell::Words, "", 12, 60, 0),
-        Column::left(Cell::Route, "", 20, 20, 4),
+        Column::left(Cell::State, "", [1; 3], 0),
+        Column::left(Cell::Id, "", [5, id.min(16), id], 0),
+        Column::left(Cell::Tries, "", [3; 3], 2),
+        Column::left(Cell::Outcome, "", [13; 3], 1),
+        Column::left(Cell::Words, "", [12, 16, 80], 0),
+        Column::left(Cell::Route, "", [20, 20, 40], 3),
     ];
     table(&scene, pane, &columns, false).render(area, buf, |at, id, width| match items.row(at as u64) {
         Some(row) => cell(scene, row, id, width),
@@ -142,7 +142,7 @@ fn cell(scene: Scene<'_>, row: &ItemRow, id: Cell, width: usize) -> Line<'static
         }
         Cell::Route => {
             let route = row.route.as_deref().unwrap_or_default();
-            Line::styled(scene.outside(route, width), scene.style(Role::Muted))
+            Line::styled(scene.route(route, width), scene.style(Role::Muted))
         }
         Cell::Words => Line::raw(scene.outside(&row.words, width)),
     }

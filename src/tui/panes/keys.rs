@@ -44,19 +44,19 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     if keys.is_empty() {
         return empty(scene, "no keys", area, buf);
     }
-    let named = |name: fn(&KeyView) -> &str, least: u16| longest(keys.iter().map(name), 24).saturating_sub(least);
+    let named = |name: fn(&KeyView) -> &str, most: usize| longest(keys.iter().map(name), most);
     let columns = [
-        Column::left(Cell::Here, "", 1, 0, 0),
-        Column::left(Cell::Name, "key", 6, named(|key| &key.name, 6), 0),
-        Column::left(Cell::Health, "health", SCORE + 3, 8, 3),
-        Column::right(Cell::Ok, "ok", 5, 1, 1),
-        Column::right(Cell::Failed, "fail", 4, 1, 1),
-        Column::right(Cell::Flying, "fly", 3, 0, 2),
-        Column::left(Cell::State, "state", 17, 13, 0),
-        Column::right(Cell::Cost, "$", 6, 0, 4),
-        Column::right(Cell::Tokens, "tokens", 6, 0, 5),
-        Column::left(Cell::Provider, "provider", 8, named(|key| &key.provider, 8), 6),
-        Column::left(Cell::Project, "project", 8, named(|key| &key.project, 8), 7),
+        Column::left(Cell::Here, "", [1; 3], 0),
+        Column::left(Cell::Name, "key", [6, named(|key| &key.name, 10), named(|key| &key.name, 24)], 0),
+        Column::left(Cell::Health, "health", [6, SCORE + 7, SCORE + 11], 2),
+        Column::right(Cell::Ok, "ok", 5, 1),
+        Column::right(Cell::Failed, "fail", 4, 1),
+        Column::right(Cell::Flying, "fly", 3, 3),
+        Column::left(Cell::State, "state", [17, 24, 34], 0),
+        Column::right(Cell::Cost, "$", 6, 4),
+        Column::right(Cell::Tokens, "tokens", 6, 5),
+        Column::left(Cell::Provider, "provider", [8, 8, named(|key| &key.provider, 16)], 6),
+        Column::left(Cell::Project, "project", [8, 8, named(|key| &key.project, 24)], 7),
     ];
     table(&scene, Pane::Keys, &columns, true).render(area, buf, |row, id, width| cell(scene, &keys[row], id, width));
 }

@@ -19,8 +19,8 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     }
     TuiLoggerSmartWidget::default()
         .title_target(" Targets ")
-        .title_log(" Log ")
-        .border_style(scene.style(Role::Border))
+        .title_log(" 7 Log ")
+        .border_style(scene.style(Role::Focus))
         .border_type(BorderType::Plain)
         .style(scene.style(Role::Text))
         .highlight_style(scene.style(Role::Selection))

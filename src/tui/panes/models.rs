@@ -1,10 +1,6 @@
 //! Models: how much of each quota is used and when the day starts anew, how fast, how good, how dear.
 
-use ratatui::{
-    buffer::Buffer,
-    layout::Rect,
-    text::{Line, Span},
-};
+use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
 use super::{empty, longest, table};
 use crate::{
@@ -22,8 +18,11 @@ use crate::{
 enum Cell {
     Here,
     Name,
+    RpmBar,
     Rpm,
+    TpmBar,
     Tpm,
+    RpdBar,
     Rpd,
     Resets,
     Flying,
@@ -35,36 +34,46 @@ enum Cell {
     Provider,
 }
 
-/// Widths of the figures; what a column has more than this is its bar.
-const RPM: u16 = 7;
-const TPM: u16 = 9;
-const RPD: u16 = 9;
-const BAR: u16 = 7;
+const BAR: u16 = 6;
+/// ` - off` behind a model's name.
+const OFF: u16 = 6;
 
 pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let models = &scene.snapshot.models;
     if models.is_empty() {
         return empty(scene, "no models", area, buf);
     }
-    let name = longest(models.iter().map(|model| model.name.as_str()), 32) + 6;
+    let any_off = models.iter().any(|model| !model.on);
+    let name = longest(models.iter().map(|model| model.name.as_str()), 32) + if any_off { OFF } else { 0 };
     let provider = longest(models.iter().map(|model| model.provider.as_str()), 16);
+    let bar = |id| Column::left(id, "", [BAR; 3], 5);
     let columns = [
-        Column::left(Cell::Here, "", 1, 0, 0),
-        Column::left(Cell::Name, "model", 12, name.saturating_sub(12), 0),
-        Column::right(Cell::Rpm, "RPM", RPM, BAR, 1),
-        Column::right(Cell::Tpm, "TPM", TPM, BAR, 3),
-        Column::right(Cell::Rpd, "RPD", RPD, BAR, 1),
-        Column::right(Cell::Resets, "resets", 6, 0, 3),
-        Column::right(Cell::Flying, "fly", 3, 0, 7),
-        Column::right(Cell::P50, "p50", 5, 0, 6),
-        Column::right(Cell::P95, "p95", 5, 0, 4),
-        Column::right(Cell::Ok, "ok%", 4, 1, 2),
-        Column::right(Cell::Tokens, "tokens", 6, 0, 5),
-        Column::right(Cell::Cost, "$", 6, 0, 2),
-        Column::left(Cell::Provider, "provider", 8, provider.saturating_sub(8), 8),
+        Column::left(Cell::Here, "", [1; 3], 0),
+        Column::left(Cell::Name, "model", [12, name.min(21), name], 0),
+        bar(Cell::RpmBar),
+        Column::right(Cell::Rpm, "RPM", figures(models, 7, |model| model.rpm), 1),
+        bar(Cell::TpmBar),
+        Column::right(Cell::Tpm, "TPM", figures(models, 9, |model| model.tpm), 2),
+        bar(Cell::RpdBar),
+        Column::right(Cell::Rpd, "RPD", figures(models, 9, |model| model.rpd), 1),
+        Column::right(Cell::Resets, "resets", 6, 2),
+        Column::right(Cell::Flying, "fly", 3, 7),
+        Column::right(Cell::P50, "p50", 5, 6),
+        Column::right(Cell::P95, "p95", 5, 4),
+        Column::right(Cell::Ok, "ok%", 4, 3),
+        Column::right(Cell::Tokens, "tokens", 6, 6),
+        Column::right(Cell::Cost, "$", 6, 3),
+        Column::left(Cell::Provider, "provider", [8, 8, provider], 8),
     ];
     table(&scene, Pane::Models, &columns, true)
         .render(area, buf, |row, id, width| cell(scene, &models[row], id, width));
+}
+
+/// Wide enough for every model's `used/limit`, however the use grows; at least `least`.
+fn figures(models: &[ModelView], least: u16, gauge: impl Fn(&ModelView) -> Gauge) -> u16 {
+    const USED: usize = 5;
+    let width = |gauge: Gauge| USED + gauge.limit.map_or(0, |limit| 1 + compact(limit).len());
+    models.iter().map(|model| width(gauge(model)) as u16).fold(least, u16::max)
 }
 
 fn cell(scene: Scene<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'static> {
@@ -75,12 +84,15 @@ fn cell(scene: Scene<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'st
         }
         Cell::Name if model.on => Line::raw(scene.outside(&model.name, width)),
         Cell::Name => {
-            let name = scene.outside(&model.name, width.saturating_sub(6));
+            let name = scene.outside(&model.name, width.saturating_sub(usize::from(OFF)));
             Line::styled(format!("{name} {} off", scene.glyphs().switch(false)), scene.style(Role::Disabled))
         }
-        Cell::Rpm => gauge(scene, model.rpm, RPM, width),
-        Cell::Tpm => gauge(scene, model.tpm, TPM, width),
-        Cell::Rpd => gauge(scene, model.rpd, RPD, width),
+        Cell::RpmBar => gauge_bar(scene, model.rpm, width),
+        Cell::TpmBar => gauge_bar(scene, model.tpm, width),
+        Cell::RpdBar => gauge_bar(scene, model.rpd, width),
+        Cell::Rpm => gauge(scene, model.rpm),
+        Cell::Tpm => gauge(scene, model.tpm),
+        Cell::Rpd => gauge(scene, model.rpd),
         Cell::Resets => {
             let left = model.day_resets_at.map_or_else(|| NONE.to_owned(), |at| countdown(scene.left(at)));
             Line::styled(left, scene.style(Role::Muted))
@@ -98,28 +110,31 @@ fn cell(scene: Scene<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'st
     }
 }
 
-/// Bar and `used/limit`; without a known limit only the use.
-fn gauge(scene: Scene<'_>, gauge: Gauge, figures: u16, width: usize) -> Line<'static> {
-    let text = against(gauge.used, gauge.limit);
-    let share = match gauge.limit {
-        Some(limit) if limit > 0 => gauge.used as f64 / limit as f64,
-        Some(_) => 1.0,
-        None => 0.0,
+/// `used/limit`; without a known limit only the use.
+fn gauge(scene: Scene<'_>, gauge: Gauge) -> Line<'static> {
+    let role = match load(gauge) {
+        Some(share) if share >= NEARLY => load_role(share),
+        _ => Role::Text,
     };
-    let role = if share >= 1.0 {
-        Role::Exhausted
-    } else if share >= 0.85 {
-        Role::Warn
-    } else {
-        Role::Bar
-    };
-    let figures = usize::from(figures);
-    let room = width.saturating_sub(figures + 1);
-    let text_role = if share >= 0.85 { role } else { Role::Text };
-    let text = scene.span(format!("{text:>figures$}"), text_role);
-    if room < 3 || gauge.limit.is_none() {
-        return Line::from(text);
+    Line::styled(against(gauge.used, gauge.limit), scene.style(role))
+}
+
+fn gauge_bar(scene: Scene<'_>, gauge: Gauge, width: usize) -> Line<'static> {
+    let Some(share) = load(gauge) else { return Line::default() };
+    bar(share, width, scene.glyphs(), scene.style(load_role(share)), scene.style(Role::Track)).into_iter().collect()
+}
+
+/// The used share of a limit; a limit of nothing is used up.
+fn load(gauge: Gauge) -> Option<f64> {
+    gauge.limit.map(|limit| if limit == 0 { 1.0 } else { gauge.used as f64 / limit as f64 })
+}
+
+const NEARLY: f64 = 0.85;
+
+fn load_role(share: f64) -> Role {
+    match share {
+        1.0.. => Role::Exhausted,
+        NEARLY.. => Role::Warn,
+        _ => Role::Bar,
     }
-    let [full, rest] = bar(share, room, scene.glyphs(), scene.style(role), scene.style(Role::Track));
-    Line::from(vec![full, rest, Span::raw(" "), text])
 }

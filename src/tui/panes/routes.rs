@@ -81,6 +81,7 @@ fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<
         Condition::Disabled { cause, .. } => words::outcome(cause.outcome).to_owned(),
         Condition::Off { .. } => "off".to_owned(),
     };
-    let flying = if route.in_flight > 0 { format!(" {}{}", route.in_flight, "fly") } else { String::new() };
+    let flying =
+        if route.in_flight > 0 { format!(" {} {} fly", scene.glyphs().dot, route.in_flight) } else { String::new() };
     scene.fit_spans([scene.span(format!("{glyph} {words}"), role), scene.span(flying, Role::Muted)], width)
 }

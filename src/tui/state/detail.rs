@@ -16,11 +16,14 @@ impl Reading {
     }
 }
 
+/// `None`: there is no such item.
+type Answer = Result<Option<Box<ItemDetail>>, String>;
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct Detail {
     pub seq: u64,
     pub reading: Reading,
-    answer: Option<(Stamp, Result<Option<Box<ItemDetail>>, String>)>,
+    answer: Option<(Stamp, Answer)>,
 }
 
 /// What is known of the item.

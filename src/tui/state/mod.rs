@@ -35,7 +35,7 @@ pub use toasts::{Toast, ToastLevel, Toasts};
 
 pub struct State {
     pub theme: Theme,
-    pub glyphs: Glyphs,
+    pub glyphs: &'static Glyphs,
     /// Where the operator is; what clock times are shown in.
     pub zone: TimeZone,
     pub read_only: bool,

@@ -25,12 +25,12 @@ pub(super) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Opt
                 state.overlay = None;
                 Some(send(state, command))
             }
-            Action::No | Action::Back => close(state),
+            Action::No | Action::Back => Some(close(state)),
             _ => None,
         },
         Overlay::Quit => {
             if action == Action::Back {
-                close(state)
+                Some(close(state))
             } else {
                 None
             }
@@ -40,11 +40,11 @@ pub(super) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Opt
             menu(state, snapshot, action, selected)
         }
         Overlay::Filter { before } => match action {
-            Action::Open => close(state),
+            Action::Open => Some(close(state)),
             Action::Back => {
                 let (show, text) = before.clone();
                 state.items.refilter(show, text);
-                close(state)
+                Some(close(state))
             }
             Action::NextPane | Action::PreviousPane | Action::Up | Action::Down => Some(Vec::new()),
             _ => None,
@@ -56,14 +56,14 @@ pub(super) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Opt
     }
 }
 
-fn close(state: &mut State) -> Option<Vec<Effect>> {
+fn close(state: &mut State) -> Vec<Effect> {
     state.overlay = None;
-    Some(Vec::new())
+    Vec::new()
 }
 
 fn read(state: &mut State, snapshot: &Snapshot, action: Action) -> Option<Vec<Effect>> {
     if action == Action::Back {
-        return close(state);
+        return Some(close(state));
     }
     let (total, visible) = overlays::reading_extent(state, snapshot);
     let lines = step(action, visible)?;
@@ -89,7 +89,7 @@ pub struct Choice {
 pub fn choices(snapshot: &Snapshot) -> Vec<Choice> {
     let strategies = Strategy::ALL.into_iter().map(|strategy| Choice {
         section: "Strategy",
-        label: words::strategy(strategy),
+        label: format!("{}: {}", words::strategy(strategy), strategy.meaning()),
         chosen: snapshot.strategy == strategy,
         command: Command::SetStrategy { strategy },
     });
@@ -125,7 +125,7 @@ fn menu(state: &mut State, snapshot: &Snapshot, action: Action, selected: usize)
             let choice = choices.into_iter().nth(selected)?;
             return Some(if choice.chosen { Vec::new() } else { send(state, choice.command) });
         }
-        Action::Back => return close(state),
+        Action::Back => return Some(close(state)),
         _ => return None,
     };
     state.overlay = Some(Overlay::Menu { selected });
@@ -180,7 +180,7 @@ fn command_line_action(state: &mut State, snapshot: &Snapshot, action: Action, m
     let completions = command_line::completions(&line.text, snapshot);
     let count = completions.len();
     match action {
-        Action::Back => return close(state),
+        Action::Back => return Some(close(state)),
         Action::Down if count > 0 => line.choice = Some(line.choice.map_or(0, |at| (at + 1) % count)),
         Action::Up if count > 0 => line.choice = Some(line.choice.map_or(count - 1, |at| (at + count - 1) % count)),
         Action::NextPane => {

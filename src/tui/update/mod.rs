@@ -8,7 +8,7 @@ mod mouse;
 mod moving;
 mod orders;
 
-use crossterm::event::{KeyEvent, MouseEvent};
+use crossterm::event::{KeyEvent, KeyModifiers, MouseEvent};
 use ratatui::layout::Size;
 
 use super::{
@@ -95,6 +95,10 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
 }
 
 fn press(state: &mut State, snapshot: &Snapshot, key: KeyEvent) -> Vec<Effect> {
+    // Nothing is bound to Alt, and Esc with a letter right behind it looks like it: that must not be the letter.
+    if key.modifiers.contains(KeyModifiers::ALT) {
+        return Vec::new();
+    }
     let chord = Chord::from(key);
     match keymap::lookup(&state.contexts(), chord) {
         Some(action) => act(state, snapshot, action),
@@ -133,7 +137,8 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
             moving::focus(state, Pane::Items);
             state.overlay = Some(Overlay::Filter { before: (state.items.show, state.items.text.clone()) });
         }
-        Action::NextFilter => next_filter(state),
+        Action::NextFilter => walk_lists(state, 1),
+        Action::PreviousFilter => walk_lists(state, LISTS.len() - 1),
         Action::Help => state.overlay = Some(Overlay::Help(Reading::default())),
         Action::CommandLine => state.overlay = Some(Overlay::CommandLine(Line::default())),
         Action::Strategy => {
@@ -227,12 +232,11 @@ fn back(state: &mut State) {
 }
 
 fn why(state: &mut State, snapshot: &Snapshot) {
-    match state.subject(snapshot) {
-        Some(subject) => state.overlay = Some(Overlay::Why { subject, reading: Reading::default() }),
-        None => {
-            let words = "select a key, model, route or cooldown first";
-            state.toasts.push(words, ToastLevel::Refused, state.ui);
-        }
+    if let Some(subject) = state.subject(snapshot) {
+        state.overlay = Some(Overlay::Why { subject, reading: Reading::default() });
+    } else {
+        let words = "select a key, model, route or cooldown first";
+        state.toasts.push(words, ToastLevel::Refused, state.ui);
     }
 }
 
@@ -240,10 +244,10 @@ fn why(state: &mut State, snapshot: &Snapshot) {
 pub const LISTS: [Option<ItemState>; 5] =
     [Some(ItemState::Failed), Some(ItemState::Waiting), Some(ItemState::InFlight), Some(ItemState::Done), None];
 
-fn next_filter(state: &mut State) {
+fn walk_lists(state: &mut State, steps: usize) {
     let at = LISTS.iter().position(|list| *list == state.items.show).unwrap_or(0);
     let text = state.items.text.clone();
-    state.items.refilter(LISTS[(at + 1) % LISTS.len()], text);
+    state.items.refilter(LISTS[(at + steps) % LISTS.len()], text);
 }
 
 fn log(state: &State, action: LogAction) {

@@ -5,12 +5,12 @@ use ratatui::{style::Style, text::Span};
 use crate::tui::glyphs::Glyphs;
 
 /// `fraction` (0 to 1) of `columns`. What isn't nothing shows something; only the whole fills the bar.
-pub fn bar(fraction: f64, columns: usize, glyphs: Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
+pub fn bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
     let (full, rest) = cells(fraction, columns, glyphs);
     [Span::styled(full, fill), Span::styled(rest, track)]
 }
 
-fn cells(fraction: f64, columns: usize, glyphs: Glyphs) -> (String, String) {
+fn cells(fraction: f64, columns: usize, glyphs: &Glyphs) -> (String, String) {
     let steps = glyphs.bar_parts.len() + 1;
     let all = columns * steps;
     let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
@@ -31,7 +31,7 @@ fn cells(fraction: f64, columns: usize, glyphs: Glyphs) -> (String, String) {
 }
 
 /// The glyph for a height of `fraction` (0 to 1) in one cell; a blank for nothing.
-pub fn height(fraction: f64, glyphs: Glyphs) -> &'static str {
+pub fn height(fraction: f64, glyphs: &Glyphs) -> &'static str {
     let steps = glyphs.heights.len();
     if !fraction.is_finite() || fraction <= 0.0 {
         return " ";

@@ -20,41 +20,81 @@ pub struct Column<I> {
     pub id: I,
     pub title: &'static str,
     /// At least this wide, or not there at all.
-    pub width: u16,
-    /// May get this much wider where there is room; earlier columns first.
-    pub grow: u16,
-    /// 0 always stays; the highest goes first.
+    pub least: u16,
+    /// What it gets before less important columns are let in.
+    pub comfort: u16,
+    /// What it may grow to where there is room left in the end.
+    pub most: u16,
+    /// 0 is always there; the higher, the sooner it gives way.
     pub priority: u8,
     pub right: bool,
 }
 
 impl<I> Column<I> {
-    pub const fn left(id: I, title: &'static str, width: u16, grow: u16, priority: u8) -> Self {
-        Self { id, title, width, grow, priority, right: false }
+    /// Widths are least, comfortable and most.
+    pub fn left(id: I, title: &'static str, widths: [u16; 3], priority: u8) -> Self {
+        let [least, comfort, most] = widths;
+        Self {
+            id,
+            title,
+            least,
+            comfort: comfort.max(least),
+            most: most.max(comfort).max(least),
+            priority,
+            right: false,
+        }
     }
 
-    pub const fn right(id: I, title: &'static str, width: u16, grow: u16, priority: u8) -> Self {
-        Self { id, title, width, grow, priority, right: true }
+    /// Of one width, like most figures.
+    pub fn right(id: I, title: &'static str, width: u16, priority: u8) -> Self {
+        Self { right: true, ..Self::left(id, title, [width; 3], priority) }
     }
 }
 
-/// Which columns are shown, and how wide, with one column of space between them.
-pub fn fit<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<Column<I>> {
-    let mut shown = columns.to_vec();
-    let taken =
-        |shown: &[Column<I>]| shown.iter().map(|c| c.width).sum::<u16>() + (shown.len() as u16).saturating_sub(1);
-    while taken(&shown) > width {
-        let least = shown.iter().enumerate().filter(|(_, c)| c.priority > 0).max_by_key(|(at, c)| (c.priority, *at));
-        let Some((at, _)) = least else { break };
-        shown.remove(at);
+/// A column that is shown, and how wide.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<I> {
+    pub id: I,
+    pub title: &'static str,
+    pub width: u16,
+    pub right: bool,
+}
+
+/// Which columns are shown, with one column of space between them. The important ones come first, and are
+/// made comfortable before the next are let in; what is left in the end goes to the important ones again.
+pub fn fit<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<Shown<I>> {
+    let mut widths = vec![0_u16; columns.len()];
+    let mut left = i32::from(width) + 1;
+    let mut by_priority: Vec<usize> = (0..columns.len()).collect();
+    // At equal priority the later column is the one that has the words, and may need the room.
+    by_priority.sort_by_key(|&at| (columns[at].priority, std::cmp::Reverse(at)));
+    let levels: Vec<&[usize]> = by_priority.chunk_by(|&a, &b| columns[a].priority == columns[b].priority).collect();
+    'levels: for level in levels {
+        for &at in level {
+            let column = &columns[at];
+            if column.priority > 0 && left < i32::from(column.least) + 1 {
+                break 'levels;
+            }
+            widths[at] = column.least;
+            left -= i32::from(column.least) + 1;
+        }
+        for &at in level {
+            grow(&mut widths[at], columns[at].comfort, &mut left);
+        }
     }
-    let mut left = width.saturating_sub(taken(&shown));
-    for column in &mut shown {
-        let more = column.grow.min(left);
-        column.width += more;
-        left -= more;
+    for at in by_priority {
+        if widths[at] > 0 {
+            grow(&mut widths[at], columns[at].most, &mut left);
+        }
     }
-    shown
+    let shown = columns.iter().zip(widths).filter(|(_, width)| *width > 0);
+    shown.map(|(c, width)| Shown { id: c.id, title: c.title, width, right: c.right }).collect()
+}
+
+fn grow(width: &mut u16, to: u16, left: &mut i32) {
+    let more = i32::from(to.saturating_sub(*width)).min(*left).max(0);
+    *width += more as u16;
+    *left -= more;
 }
 
 pub struct Table<'a, I> {
@@ -65,7 +105,7 @@ pub struct Table<'a, I> {
     pub focused: bool,
     pub heading: bool,
     pub theme: &'a Theme,
-    pub glyphs: Glyphs,
+    pub glyphs: &'a Glyphs,
 }
 
 impl<I: Copy> Table<'_, I> {
@@ -90,7 +130,7 @@ impl<I: Copy> Table<'_, I> {
     }
 }
 
-fn row<'l, I: Copy>(shown: &[Column<I>], area: Rect, buf: &mut Buffer, mut cell: impl FnMut(&Column<I>) -> Line<'l>) {
+fn row<'l, I: Copy>(shown: &[Shown<I>], area: Rect, buf: &mut Buffer, mut cell: impl FnMut(&Shown<I>) -> Line<'l>) {
     let mut x = area.x;
     for column in shown {
         let width = column.width.min(area.right().saturating_sub(x));
@@ -104,7 +144,7 @@ fn row<'l, I: Copy>(shown: &[Column<I>], area: Rect, buf: &mut Buffer, mut cell:
 }
 
 /// The selected row in one look, whatever colours it had. Bars keep theirs: reversed, they would say the opposite.
-pub fn highlight(area: Rect, style: Style, glyphs: Glyphs, buf: &mut Buffer) {
+pub fn highlight(area: Rect, style: Style, glyphs: &Glyphs, buf: &mut Buffer) {
     let is_bar = |symbol: &str| {
         symbol == glyphs.bar_full || (symbol == glyphs.bar_empty && !glyphs.ascii) || glyphs.bar_parts.contains(&symbol)
     };
@@ -120,31 +160,36 @@ pub fn highlight(area: Rect, style: Style, glyphs: Glyphs, buf: &mut Buffer) {
 mod tests {
     use super::*;
 
-    const COLUMNS: [Column<char>; 4] = [
-        Column::left('n', "name", 6, 10, 0),
-        Column::right('o', "ok", 4, 0, 1),
-        Column::right('c', "cost", 5, 0, 3),
-        Column::left('s', "state", 8, 4, 2),
-    ];
+    fn columns() -> [Column<char>; 4] {
+        [
+            Column::left('n', "name", [6, 8, 12], 0),
+            Column::right('o', "ok", 4, 1),
+            Column::right('c', "cost", 5, 3),
+            Column::left('s', "state", [8, 10, 20], 2),
+        ]
+    }
 
     fn widths(width: u16) -> Vec<(char, u16)> {
-        fit(&COLUMNS, width).iter().map(|column| (column.id, column.width)).collect()
+        fit(&columns(), width).iter().map(|column| (column.id, column.width)).collect()
     }
 
     #[test]
-    fn columns_give_way_by_priority_and_grow_in_order() {
-        assert_eq!(widths(26), [('n', 6), ('o', 4), ('c', 5), ('s', 8)]);
-        assert_eq!(widths(25), [('n', 11), ('o', 4), ('s', 8)]);
-        assert_eq!(widths(12), [('n', 7), ('o', 4)]);
-        assert_eq!(widths(3), [('n', 6)]);
-        assert_eq!(widths(50), [('n', 16), ('o', 4), ('c', 5), ('s', 12)]);
+    fn the_important_are_comfortable_before_the_others_come_in() {
+        assert_eq!(widths(3), [('n', 6)], "what always stays is cut off by the edge");
+        assert_eq!(widths(8), [('n', 8)]);
+        assert_eq!(widths(13), [('n', 8), ('o', 4)]);
+        assert_eq!(widths(22), [('n', 8), ('o', 4), ('s', 8)]);
+        assert_eq!(widths(24), [('n', 8), ('o', 4), ('s', 10)]);
+        assert_eq!(widths(30), [('n', 8), ('o', 4), ('c', 5), ('s', 10)]);
+        assert_eq!(widths(36), [('n', 12), ('o', 4), ('c', 5), ('s', 12)]);
+        assert_eq!(widths(99), [('n', 12), ('o', 4), ('c', 5), ('s', 20)]);
     }
 
     #[test]
     fn only_visible_rows_are_built() {
         let theme = Theme::load(None, crate::tui::theme::Depth::Mono).unwrap();
         let table = Table {
-            columns: &COLUMNS,
+            columns: &columns(),
             total: 1_000_000,
             selected: 700_000,
             focused: true,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cascadeck::domain::{
-    Api, CascadeOrder, Counted, Day, Key, Limits, Model, Money, OnExhausted, Policy, Price, Provider, ProviderId, Role,
-    SpillTo, Strategy, Wall, WhenLimited,
+    Api, CascadeOrder, Counted, Day, Key, Limits, Model, Money, MoneyCaps, OnExhausted, Policy, Price, Provider,
+    ProviderId, Role, Rule, SpillTo, Strategy, Wall, WhenLimited,
 };
 
 use super::server::{Hints, Server};
@@ -69,6 +69,12 @@ fn limits(random: &mut fastrand::Rng) -> Limits {
     }
 }
 
+/// Now and then a cap on a day's money, large enough for any one item.
+fn day_cap(random: &mut fastrand::Rng) -> MoneyCaps {
+    let dollars = 0.05 + random.f64() * 0.2;
+    MoneyCaps { max_usd: None, max_usd_per_day: Money::from_usd(dollars).filter(|_| random.u8(0..8) == 0) }
+}
+
 impl Plan {
     pub fn new(random: &mut fastrand::Rng) -> Self {
         use Knowledge::{Changing, Exact, Optimistic, Unknown};
@@ -118,14 +124,29 @@ impl Plan {
                 weight: random.u32(1..4),
                 role: if random.u8(0..5) == 0 { Role::Backup } else { Role::Primary },
                 models: None,
+                caps: day_cap(random),
             })
             .collect();
         let spill = if random.u8(0..4) == 0 { SpillTo::SameModel } else { SpillTo::Any };
+        let when_limited = if random.u8(0..4) == 0 { WhenLimited::Wait } else { WhenLimited::Spill };
+        let strategy = |random: &mut fastrand::Rng| match when_limited {
+            WhenLimited::Wait => Strategy::Cascade,
+            WhenLimited::Spill => Strategy::ALL[random.usize(0..Strategy::ALL.len())],
+        };
+        let rule = Rule {
+            name: "ruled".to_owned(),
+            models: random.bool().then(|| vec![models[models.len() - 1].name.clone(), "m0".to_owned()]),
+            strategy: random.bool().then(|| strategy(random)),
+            ..Rule::default()
+        };
         let policy = Policy {
             in_flight: random.u32(1..40),
-            strategy: Strategy::ALL[random.usize(0..Strategy::ALL.len())],
+            strategy: strategy(random),
+            rules: vec![rule],
+            rotate_keys_daily: random.u8(0..4) == 0,
+            max_usd_per_day: day_cap(random).max_usd_per_day,
             order: CascadeOrder::ALL[random.usize(0..2)],
-            when_limited: if random.u8(0..4) == 0 { WhenLimited::Wait } else { WhenLimited::Spill },
+            when_limited,
             spill,
             spill_after: Duration::from_secs(if random.u8(0..4) == 0 { random.u64(1..30) } else { 0 }),
             on_exhausted: OnExhausted::Wait,

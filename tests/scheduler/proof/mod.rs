@@ -2,7 +2,8 @@
 //!
 //! Whatever happens: no window, day or budget is exceeded (held against [`reference`] at every dispatch), every item ends
 //! exactly once, every wait ends, nothing waits while it could be sent, and the same seed gives the same history.
-//! `CASCADECK_SEEDS=N` sets how many worlds are tried, `CASCADECK_SEED=N` tries one again.
+//! `CASCADECK_SEEDS=N` sets how many worlds are tried, `CASCADECK_SEED=N` tries one again and tells
+//! its story.
 
 mod build;
 mod operator;
@@ -27,7 +28,7 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn every_promise_is_kept_in_thousands_of_worlds() {
     if let Some(seed) = number("CASCADECK_SEED") {
-        World::new(seed).play();
+        World::new(seed).aloud().play();
         return;
     }
     let seeds = number("CASCADECK_SEEDS").unwrap_or(SEEDS);

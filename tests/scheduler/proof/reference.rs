@@ -173,7 +173,8 @@ impl Reference {
         if verdict.status.is_none() && verdict.outcome != Outcome::ClientTrouble {
             self.at_risk += reserved;
         }
-        if verdict.outcome == Outcome::MalformedResponse && verdict.usage == Usage::default() {
+        let billed = matches!(verdict.outcome, Outcome::MalformedResponse | Outcome::Ok | Outcome::Truncated);
+        if billed && verdict.status.is_some() && verdict.usage == Usage::default() {
             self.at_risk += reserved;
         }
         let price = self.models[model].price;

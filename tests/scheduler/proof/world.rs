@@ -48,6 +48,7 @@ pub struct World {
     offered: u64,
     history: DefaultHasher,
     steps: u64,
+    aloud: bool,
 }
 
 impl World {
@@ -57,7 +58,8 @@ impl World {
         let mut scheduler = Scheduler::new(&plan.providers, &plan.models, &plan.keys, plan.policy.clone(), seed);
         let seeing = Traits { vision: true, ..Traits::default() };
         let choosy = Traits { model: Some("m0".to_owned()), ..Traits::default() };
-        let classes = [Traits::default(), seeing, choosy].iter().map(|traits| scheduler.class(traits)).collect();
+        let ruled = Traits { rule: Some("ruled".to_owned()), ..Traits::default() };
+        let classes = [Traits::default(), seeing, choosy, ruled].iter().map(|traits| scheduler.class(traits)).collect();
         let projects = plan.keys.iter().map(|key| format!("{}/{}", key.provider.0, key.project)).collect();
         let strict = plan.knowledge == Knowledge::Exact;
         let mut reference = Reference::new(&plan.models, projects, plan.latency.0 / 2, strict);
@@ -81,6 +83,7 @@ impl World {
             offered: 0,
             history: DefaultHasher::new(),
             steps: 0,
+            aloud: false,
             plan,
         };
         world.offer(world.plan.items);
@@ -91,6 +94,12 @@ impl World {
         world
     }
 
+    /// Tells what happens while it does.
+    pub const fn aloud(mut self) -> Self {
+        self.aloud = true;
+        self
+    }
+
     /// Through trouble to the end. The history, as a number.
     pub fn play(mut self) -> u64 {
         let trouble = Duration::from_secs(self.random.u64(600..30_000));
@@ -98,9 +107,6 @@ impl World {
         self.relent();
         self.run(Duration::from_secs(400 * 86_400));
         let budget = self.plan.policy.max_usd;
-        if std::env::var("DBG").is_ok() {
-            eprintln!("{:#?}\n{:#?}", self.plan, self.scheduler);
-        }
         assert_eq!(
             self.ended.len() as u64,
             self.offered,
@@ -134,7 +140,7 @@ impl World {
                 new.inexpressible.push(self.plan.providers[self.random.usize(0..2)].api);
             }
             self.sizes.insert(self.offered, input);
-            let class = self.classes[[0, 0, 0, 1, 2][self.random.usize(0..5)]];
+            let class = self.classes[[0, 0, 0, 1, 2, 3][self.random.usize(0..6)]];
             self.scheduler.offer(class, new);
         }
     }
@@ -147,6 +153,13 @@ impl World {
         let factor = [1, 2, 4, 8][self.random.usize(0..4)];
         for ((_, model), server) in &mut self.servers {
             server.limits.rpm = self.plan.enforced[*model].rpm.map(|rpm| (rpm * 2 / factor).max(1));
+        }
+    }
+
+    /// One world that is looked at alone tells its story.
+    pub fn tell(&self, words: impl FnOnce() -> String) {
+        if self.aloud {
+            eprintln!("{} {}", self.now.wall, words());
         }
     }
 
@@ -198,9 +211,7 @@ impl World {
         while let Some(step) = self.scheduler.poll(self.now) {
             match step {
                 Step::Send(dispatch) => {
-                    if std::env::var("DBG").is_ok() {
-                        eprintln!("{} send {} {:?}", self.now.wall, dispatch.seq.0, dispatch.route);
-                    }
+                    self.tell(|| format!("send {} on {:?}", dispatch.seq.0, dispatch.route));
                     self.note((dispatch.attempt.0, dispatch.seq.0, dispatch.route.0));
                     self.reference.dispatched(self.now, &dispatch);
                     let writing = Duration::from_millis(self.random.u64(0..20));
@@ -210,9 +221,6 @@ impl World {
             }
         }
         let idle = self.scheduler.sendable(self.now);
-        if idle.is_some() && std::env::var("DBG").is_ok() {
-            eprintln!("{:#?}\n{:?}", self.plan, self.scheduler);
-        }
         assert!(idle.is_none(), "idle, though item and route could go: {idle:?}");
     }
 
@@ -333,12 +341,9 @@ impl World {
         }
         self.reference.settled(self.now, dispatch, verdict);
         let settlement = self.scheduler.settle(self.now, dispatch.attempt, verdict).expect("settled once");
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "{} settle {} {} {:?} {:?}",
-                self.now.wall, dispatch.seq.0, verdict.outcome, verdict.hint, settlement.events
-            );
-        }
+        self.tell(|| {
+            format!("settle {} {} {:?} {:?}", dispatch.seq.0, verdict.outcome, verdict.hint, settlement.events)
+        });
         self.note((settlement.seq.0, verdict.outcome.name(), settlement.events.len()));
         assert_eq!(settlement.seq, dispatch.seq);
         let twice = self.scheduler.settle(self.now, dispatch.attempt, verdict);

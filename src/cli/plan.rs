@@ -1,0 +1,252 @@
+//! `cascadeck plan`: what a batch would take, reckoned from the configuration, the input and what is left of today.
+//! Nothing is sent.
+
+use std::{
+    collections::HashMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use super::{
+    Failure,
+    conduct::say,
+    options::{Conduct, Keys, default_run_dir, ledger},
+    run::Asking,
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    domain::{Now, Rule, Summary, Traits, Wall},
+    engine,
+    headless::plan::{Assumed, Capacity, Plan, plan_table},
+    input::Input,
+    scheduler::{
+        Assumptions, ForecastInput, Scheduler,
+        forecast::{ASSUMED_LATENCY, Reckoning, forecast},
+    },
+    store::{DayLedger, RunDir, report},
+};
+
+/// Show what a batch would take: capacity, duration, cost and what runs out first. Sends nothing
+///
+/// Where the batch has a run directory already, the plan is about the rest of it, and goes by what its answers
+/// have taken so far.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PlanArgs {
+    /// The batch, as for run
+    #[arg(value_name = "INPUT")]
+    pub input: String,
+
+    #[command(flatten)]
+    pub keys: Keys,
+
+    /// Where the run is or would be kept; default: runs/<input name>
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub asking: Asking,
+
+    #[command(flatten)]
+    pub conduct: Conduct,
+
+    /// Reckon with answers of N tokens; default: as measured so far, or else 256
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub expect_output: Option<u32>,
+
+    /// Reckon with answers that take SECONDS; default: as measured so far, or else 2
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub expect_latency: Option<Duration>,
+
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=3_600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.001 to 3600".to_owned())
+}
+
+/// Output tokens of an answer, where nothing is known.
+const ASSUMED_OUTPUT: f64 = 256.0;
+
+pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
+    let mut config = args.keys.load()?;
+    args.conduct.apply(&mut config)?;
+    let options = args.asking.options(&config)?;
+    let spool = Spool::new();
+    let input = Input::open(&args.input, options, &spool.0.join("input"))?;
+    let batch = Batch::read(&input, &config.policy.rules)?;
+    let run_dir = args.run_dir.clone().unwrap_or_else(|| default_run_dir(input.name()));
+    let so_far = if RunDir::new(&run_dir).holds_a_run() { Some(report::summary(&run_dir)?) } else { None };
+
+    let plan = reckon(args, &config, &input, &batch, &run_dir, so_far.as_ref());
+    let text = if args.json {
+        let json = serde_json::to_string(&plan).map_err(|error| Failure::broken(error.to_string()))?;
+        json + "\n"
+    } else {
+        plan_table(&plan, &TimeZone::system())
+    };
+    // A closed pipe has heard enough.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(super::DONE)
+}
+
+/// A place for standard input while it is read, removed afterwards.
+struct Spool(PathBuf);
+
+impl Spool {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("cascadeck-plan-{}", std::process::id())))
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        // Only standard input is spooled; a temporary place that can't be removed is the system's to clean.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What the input holds, by what routing depends on.
+struct Batch {
+    rows: u64,
+    skipped: u64,
+    /// Items and estimated input tokens.
+    classes: HashMap<Traits, (u64, u64)>,
+}
+
+impl Batch {
+    fn read(input: &Input, rules: &[Rule]) -> Result<Self, Failure> {
+        // All faults together, as a run would report them.
+        let checked = input.validate()?;
+        let mut classes: HashMap<Traits, (u64, u64)> = HashMap::new();
+        for row in input.items() {
+            let item = row.map_err(|fault| Failure::usage(format!("{fault}; it has changed since it was checked")))?;
+            let (items, tokens) = classes.entry(item.traits(rules)).or_default();
+            *items += 1;
+            *tokens += item.request.estimated_input_tokens();
+        }
+        Ok(Self { rows: checked.rows, skipped: checked.skipped, classes })
+    }
+}
+
+fn reckon(
+    args: &PlanArgs,
+    config: &Config,
+    input: &Input,
+    batch: &Batch,
+    run_dir: &Path,
+    so_far: Option<&Summary>,
+) -> Plan {
+    let now = Clock::real().now();
+    let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), 0);
+    let ended = so_far.map_or(0, |summary| summary.done + summary.failed).min(batch.rows);
+    let (assume, assumed) = assumptions(args, config, batch, so_far);
+    // Which rows are answered is not looked up: the rest is taken to be like the whole.
+    let share = if batch.rows == 0 { 0.0 } else { (batch.rows - ended) as f64 / batch.rows as f64 };
+    count_today(config, &mut scheduler, now);
+    let mut means = Vec::new();
+    for (traits, (items, tokens)) in &batch.classes {
+        let class = scheduler.class(traits);
+        scheduler.set_backlog(class, (*items as f64 * share).round() as u64);
+        means.push((class, *tokens as f64 / (*items).max(1) as f64));
+    }
+    let mut ahead = scheduler.forecast_input(now, &assume);
+    if !assumed.input_measured {
+        for (class, mean) in means {
+            ahead.classes[class].input = mean;
+        }
+    }
+    let Reckoning { forecast, loads } = forecast(&ahead);
+    Plan {
+        input: args.input.clone(),
+        kind: input.kind().name().to_owned(),
+        rows: batch.rows,
+        skipped: batch.skipped,
+        ended,
+        run_dir: run_dir.display().to_string(),
+        budget_usd: config.policy.max_usd.map(crate::domain::Money::usd),
+        assumed,
+        ends_at: forecast.finish.map(Wall::rfc3339),
+        earliest_at: forecast.earliest.map(Wall::rfc3339),
+        latest_at: forecast.latest.map(Wall::rfc3339),
+        cost_usd: forecast.cost.usd(),
+        forecast,
+        capacity: capacity(&ahead, &loads),
+    }
+}
+
+/// What the user's runs have used of today, as far as the ledger knows.
+fn count_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
+    let Some(path) = ledger(&Clock::real()).filter(|path| path.exists()) else { return };
+    let counted = DayLedger::open(&path).and_then(|ledger| {
+        for (pool, name) in engine::pool_names(config, scheduler, &ledger).iter().enumerate() {
+            let used = ledger.used(now.wall, name)?;
+            scheduler.count_elsewhere(now, pool, used.requests, used.tokens, used.spent_until);
+        }
+        Ok(())
+    });
+    if let Err(error) = counted {
+        say(&format!("warning: the daily ledger can't be read, today is taken to be unused: {error}"));
+    }
+}
+
+fn assumptions(args: &PlanArgs, config: &Config, batch: &Batch, so_far: Option<&Summary>) -> (Assumptions, Assumed) {
+    let answered = so_far.map_or(0, |summary| summary.models.iter().map(|model| model.ok).sum::<u64>());
+    let mean = |tokens: fn(&Summary) -> u64| {
+        let summary = so_far.filter(|_| answered > 0)?;
+        Some(tokens(summary) as f64 / answered as f64)
+    };
+    let (input, output) = (mean(|summary| summary.input_tokens), mean(|summary| summary.output_tokens));
+    let estimated: u64 = batch.classes.values().map(|(_, tokens)| tokens).sum();
+    let asked = config.defaults.params.max_output_tokens.into_iter().chain(args.asking.max_output_tokens).min();
+    let assumed_output = asked.map_or(ASSUMED_OUTPUT, |most| ASSUMED_OUTPUT.min(f64::from(most)));
+    let said = args.expect_output.map(f64::from);
+    let measured = |model: &crate::domain::Model| {
+        let tally = so_far?.models.iter().find(|tally| tally.name == model.name)?;
+        tally.mean_ms.map(Duration::from_millis)
+    };
+    let latency: Vec<Option<Duration>> =
+        config.models.iter().map(|model| args.expect_latency.or_else(|| measured(model))).collect();
+    let known: Vec<Duration> = latency.iter().flatten().copied().collect();
+    let total: Duration = known.iter().sum();
+    let typical = if known.is_empty() { ASSUMED_LATENCY } else { total / known.len() as u32 };
+    let assumed = Assumed {
+        input_measured: input.is_some(),
+        output_tokens_per_answer: said.or(output).unwrap_or(assumed_output),
+        output_measured: said.is_none() && output.is_some(),
+        latency_s: typical.as_secs_f64(),
+        latency_measured: args.expect_latency.is_none() && !known.is_empty(),
+    };
+    let assume = Assumptions {
+        latency: latency.into_iter().map(|latency| latency.or(Some(typical))).collect(),
+        input: input.or(Some(estimated as f64 / batch.rows.max(1) as f64)),
+        output: Some(assumed.output_tokens_per_answer),
+        effort: 1.0,
+    };
+    (assume, assumed)
+}
+
+fn capacity(ahead: &ForecastInput, loads: &[f64]) -> Vec<Capacity> {
+    let rows = ahead.lanes.iter().zip(loads);
+    rows.map(|(lane, load)| {
+        let pool = &ahead.pools[lane.pool];
+        Capacity {
+            key: ahead.keys[lane.key].name.clone(),
+            model: ahead.models[lane.model].name.clone(),
+            pool: pool.label.clone(),
+            per_minute: pool.per_minute,
+            minute_by: pool.minute_by,
+            per_day: pool.per_day,
+            left_today: pool.left_today,
+            items: load.round() as u64,
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,112 @@
+//! How demanding an item looks from its text alone: what routing rules by complexity are judged on.
+//!
+//! Only what the item asks is looked at: a system prompt is the same for thousands of items and tells them apart
+//! in nothing. Guesses that err are cheap here, since a rule only chooses among routes.
+
+use unicode_segmentation::UnicodeSegmentation as _;
+
+use super::request::{Part, Request};
+
+/// Code stands in a fence, or shows in at least this many lines.
+const LINES_OF_CODE: usize = 2;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Complexity {
+    /// By Unicode's word boundaries, so that scripts without spaces have words too.
+    pub words: u64,
+    pub code: bool,
+    /// The whole text in lower case, for terms.
+    lowered: String,
+}
+
+impl Complexity {
+    pub fn of(request: &Request) -> Self {
+        let (mut words, mut code, mut lines, mut lowered) = (0, false, 0, String::new());
+        for part in request.messages.iter().flat_map(|message| &message.parts) {
+            let Part::Text(text) = part else { continue };
+            words += text.unicode_words().count() as u64;
+            code |= text.lines().any(|line| line.trim_start().starts_with("```"));
+            lines += text.lines().filter(|line| is_code(line.trim())).take(LINES_OF_CODE).count();
+            lowered.push_str(&text.to_lowercase());
+            lowered.push('\n');
+        }
+        Self { words, code: code || lines >= LINES_OF_CODE, lowered }
+    }
+
+    /// Which of `terms` occur as whole words, whatever their case.
+    pub fn terms<'t>(&self, terms: &'t [String]) -> Vec<&'t str> {
+        terms.iter().map(String::as_str).filter(|term| self.mentions(&term.to_lowercase())).collect()
+    }
+
+    fn mentions(&self, term: &str) -> bool {
+        let is_letter = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+        !term.is_empty()
+            && self.lowered.match_indices(term).any(|(at, found)| {
+                let before = self.lowered[..at].chars().next_back();
+                let after = self.lowered[at + found.len()..].chars().next();
+                // A term that itself begins or ends in a sign (`c++`) has its edge there.
+                let goes_on_before = is_letter(before) && is_letter(term.chars().next());
+                let goes_on_after = is_letter(after) && is_letter(term.chars().next_back());
+                !goes_on_before && !goes_on_after
+            })
+    }
+}
+
+/// A line that hardly anybody writes in prose.
+fn is_code(line: &str) -> bool {
+    const OPENINGS: [&str; 6] = ["#include", "#!/", "<?php", "@Override", "using namespace ", "package "];
+    const DEFINITIONS: [&str; 8] =
+        ["def ", "fn ", "func ", "function ", "class ", "pub fn ", "async def ", "public static "];
+    let defines = DEFINITIONS.iter().any(|word| line.starts_with(word)) && line.ends_with([':', '{', ')', '}']);
+    let opens = OPENINGS.iter().any(|opening| line.starts_with(opening));
+    let imports = (line.starts_with("import ") || line.starts_with("from ") && line.contains(" import "))
+        && !line.ends_with(['.', '?', '!']);
+    defines || opens || imports || line.ends_with([';', '{']) || line == "}" || line.ends_with("});")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Complexity {
+        Complexity::of(&Request::text(text))
+    }
+
+    #[test]
+    fn words_are_counted_in_any_script() {
+        for (text, words) in [("", 0), ("Why is the sky blue?", 5), ("it's one-two", 3), ("空は青い", 4), ("— … !", 0)]
+        {
+            assert_eq!(of(text).words, words, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_system_prompt_does_not_count() {
+        let request = Request { system: Some("one two three".to_owned()), ..Request::text("four") };
+        assert_eq!(Complexity::of(&request).words, 1);
+    }
+
+    #[test]
+    fn code_is_told_from_prose() {
+        for (text, code) in [
+            ("Explain:\n```python\nprint(1)\n```", true),
+            ("What does this do?\ndef f(x):\n    return x\nimport os", true),
+            ("int main() {\n  return 0;\n}", true),
+            ("import numpy as np\nfrom os import path", true),
+            ("Write a poem about the sea; make it short.", false),
+            ("I came;\nI saw.\nI conquered.", false),
+            ("Let me know\nfrom where you import tea.", false),
+            ("What is a class in school? Define it:", false),
+        ] {
+            assert_eq!(of(text).code, code, "{text}");
+        }
+    }
+
+    #[test]
+    fn terms_are_whole_words_in_any_case() {
+        let terms = ["tensor".to_owned(), "C++".to_owned(), "Fourier transform".to_owned(), "art".to_owned()];
+        let text = of("A TENSOR in c++, and the fourier transform of a party");
+        assert_eq!(text.terms(&terms), ["tensor", "C++", "Fourier transform"]);
+        assert_eq!(of("tensors abc++").terms(&terms[..1]), [""; 0]);
+    }
+}

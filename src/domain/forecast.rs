@@ -1,0 +1,121 @@
+//! What is expected of the rest of a run: when it ends, what binds it, what runs out. Plain data for screens and JSON.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{money::Money, time::Wall};
+
+/// Reckoned from the state at `at`; bounded in size however large the fleet is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Forecast {
+    pub at: Wall,
+    /// Items that were neither done nor failed, those in flight included.
+    pub items: u64,
+    /// When the last of them ends. Where the run stops before (see `stops`) and is resumed at every reset, this is
+    /// when it ends then. `None` where it can't end: the budget is too small, or no route is left.
+    pub finish: Option<Wall>,
+    /// The range around `finish`.
+    pub earliest: Option<Wall>,
+    pub latest: Option<Wall>,
+    /// Where work will be left behind: quota spent under `on_exhausted = "stop"`, the budget used up, no route left.
+    pub stops: Option<Stop>,
+    /// What holds the work back until then, the largest share first. Shares add up to 1; empty where nothing does.
+    pub binds: Vec<Bind>,
+    /// The first daily quota to be used up.
+    pub runs_out: Option<RunsOut>,
+    /// How much fits before the next day's quota begins; `None` where all is done by then, or no day is limited.
+    pub before_reset: Option<BeforeReset>,
+    /// What one more key would save, the most useful first; one entry per kind of key.
+    pub savings: Vec<Saving>,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    /// What models with a price will cost.
+    pub cost: Money,
+    /// Some of the items go to models without a price.
+    pub unpriced: bool,
+}
+
+/// What keeps requests from going out faster.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Constraint {
+    RequestsPerMinute,
+    TokensPerMinute,
+    Day,
+    /// Cooling down, or a breaker is open.
+    Cooldown,
+    Concurrency,
+    /// The run's own cap on requests in flight.
+    InFlight,
+}
+
+impl Constraint {
+    pub const ALL: [Self; 6] =
+        [Self::RequestsPerMinute, Self::TokensPerMinute, Self::Day, Self::Cooldown, Self::Concurrency, Self::InFlight];
+
+    /// As it is said to people: "bound by requests a minute".
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute => "requests a minute",
+            Self::TokensPerMinute => "tokens a minute",
+            Self::Day => "the daily quota",
+            Self::Cooldown => "cooldowns",
+            Self::Concurrency => "the provider's concurrency limit",
+            Self::InFlight => "the run's in-flight cap",
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Bind {
+    pub what: Constraint,
+    /// The pool that it holds back most, `model@project`; `None` for what belongs to the whole run.
+    pub pool: Option<String>,
+    /// Of the time until the last request goes out: 0 to 1.
+    pub share: f64,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RunsOut {
+    /// `model@project`.
+    pub pool: String,
+    pub at: Wall,
+    /// When its next day begins; `None` for rolling days, which open little by little.
+    pub returns: Option<Wall>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BeforeReset {
+    pub at: Wall,
+    pub items: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stop {
+    pub at: Wall,
+    pub why: StopWhy,
+    /// Items that are left then.
+    pub left: u64,
+    /// When quota returns.
+    pub returns: Option<Wall>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopWhy {
+    /// Every route is out for the day.
+    Quota,
+    Budget,
+    /// What is left has no route that could ever take it as things stand.
+    NoRoute,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Saving {
+    /// The alias of a key that the new one would be like, in a project of its own.
+    pub like: String,
+    pub finish: Option<Wall>,
+    /// Time saved; `None` where the batch could not end at all without it.
+    pub saves: Option<Duration>,
+}

@@ -1,0 +1,241 @@
+//! A plan in plain words and as JSON: what a batch would take, before anything is sent.
+
+use std::fmt::Write as _;
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::words::{ahead, columns, grouped};
+use crate::domain::{
+    Forecast, Money,
+    event::short_span,
+    forecast::{Constraint, StopWhy},
+    neutralise,
+};
+
+/// Rows of the capacity table; the rest is in the JSON.
+const ROWS: usize = 40;
+
+/// What `plan` found. Field names are a contract: scripts read them.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Plan {
+    pub input: String,
+    /// As people call the rows: "JSONL rows".
+    pub kind: String,
+    pub rows: u64,
+    /// Pictures that have a caption already, and are not asked about.
+    pub skipped: u64,
+    /// Rows that the run directory has an answer to already.
+    pub ended: u64,
+    pub run_dir: String,
+    pub budget_usd: Option<f64>,
+    pub assumed: Assumed,
+    /// RFC 3339, as in `forecast`; null where it can't end.
+    pub ends_at: Option<String>,
+    pub earliest_at: Option<String>,
+    pub latest_at: Option<String>,
+    pub cost_usd: f64,
+    pub forecast: Forecast,
+    /// By key and model, in the cascade's order.
+    pub capacity: Vec<Capacity>,
+}
+
+/// What was reckoned with where nothing is known.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Assumed {
+    /// Input tokens were estimated from the rows, or taken from the run's answers so far.
+    pub input_measured: bool,
+    pub output_tokens_per_answer: f64,
+    pub output_measured: bool,
+    pub latency_s: f64,
+    pub latency_measured: bool,
+}
+
+/// What one key may do with one model. Keys of one project share a pool.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Capacity {
+    pub key: String,
+    pub model: String,
+    /// `model@project`: rows with the same pool share what it says.
+    pub pool: String,
+    /// Requests of this batch that a minute lets through; `None`: no limit is known.
+    pub per_minute: Option<f64>,
+    pub minute_by: Constraint,
+    pub per_day: Option<f64>,
+    pub left_today: Option<f64>,
+    /// Items of this batch that would go here.
+    pub items: u64,
+}
+
+/// The plan for people; ends with a line break.
+pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, words: String| {
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "{name:<10}{}", neutralise(&words));
+    };
+    line("batch", batch(plan));
+    line("ends", ends(&plan.forecast, zone));
+    if let Some(words) = stops(&plan.forecast, zone) {
+        line("stops", words);
+    }
+    line("bound by", bound_by(&plan.forecast));
+    line("runs out", runs_out(&plan.forecast, zone));
+    if let Some(before) = plan.forecast.before_reset {
+        let when = ahead(before.at, plan.forecast.at, zone);
+        line("today", format!("{} items before the next day's quota, {when}", grouped(before.items)));
+    }
+    for saving in &plan.forecast.savings {
+        let words = match (saving.saves, saving.finish) {
+            (Some(saves), Some(finish)) if saves.as_secs() > 0 => {
+                let when = ahead(finish, plan.forecast.at, zone);
+                format!("like {} would end it {when}: {} sooner", saving.like, short_span(whole(saves)))
+            }
+            (None, Some(finish)) => {
+                format!("like {} would end it {}", saving.like, ahead(finish, plan.forecast.at, zone))
+            }
+            _ => format!("like {} would save nothing", saving.like),
+        };
+        line("one key", words);
+    }
+    line("tokens", tokens(plan));
+    line("cost", cost(plan));
+    text.push('\n');
+    text.push_str(&capacity(plan));
+    text
+}
+
+fn batch(plan: &Plan) -> String {
+    let mut words = format!("{}: {} {}", plan.input, grouped(plan.rows), plan.kind);
+    if plan.skipped > 0 {
+        let _ = write!(words, ", {} captioned already", grouped(plan.skipped));
+    }
+    if plan.ended > 0 {
+        let _ = write!(
+            words,
+            "; {} answered in {}, {} to go",
+            grouped(plan.ended),
+            plan.run_dir,
+            grouped(plan.forecast.items)
+        );
+    }
+    words
+}
+
+fn ends(forecast: &Forecast, zone: &TimeZone) -> String {
+    let Some(finish) = forecast.finish else {
+        return "not by itself: see below".to_owned();
+    };
+    let mut words = ahead(finish, forecast.at, zone);
+    if let (Some(earliest), Some(latest)) = (forecast.earliest, forecast.latest) {
+        let span = |at: crate::domain::Wall| short_span(whole(at.since(forecast.at)));
+        let _ = write!(words, "; in {} at the earliest, {} at the latest", span(earliest), span(latest));
+    }
+    if forecast.stops.is_some() {
+        words.push_str(", if it is resumed whenever quota returns");
+    }
+    words
+}
+
+fn stops(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
+    let stop = forecast.stops?;
+    let left = grouped(stop.left);
+    let when = ahead(stop.at, forecast.at, zone);
+    Some(match stop.why {
+        StopWhy::Quota => {
+            let returns = stop.returns.map(|at| format!(", quota returns {}", ahead(at, forecast.at, zone)));
+            format!(
+                "{when} with {left} items left: every route is out for the day{}. Resume it then, or let it wait: --on-exhausted wait",
+                returns.unwrap_or_default()
+            )
+        }
+        StopWhy::Budget => format!("{when} with {left} items left: the budget is used up"),
+        StopWhy::NoRoute => format!("{left} items can't be sent: no model and key may take them"),
+    })
+}
+
+fn bound_by(forecast: &Forecast) -> String {
+    let words: Vec<String> = forecast
+        .binds
+        .iter()
+        .filter(|bind| bind.share >= 0.005)
+        .map(|bind| {
+            let pool = bind.pool.as_ref().map(|pool| format!(" ({pool} most)")).unwrap_or_default();
+            format!("{} {:.0}%{pool}", bind.what.words(), bind.share * 100.0)
+        })
+        .collect();
+    if words.is_empty() { "nothing but how long answers take".to_owned() } else { words.join(", ") }
+}
+
+fn runs_out(forecast: &Forecast, zone: &TimeZone) -> String {
+    let Some(out) = &forecast.runs_out else { return "no daily quota".to_owned() };
+    let returns = match out.returns {
+        Some(at) => format!("returns {}", ahead(at, forecast.at, zone)),
+        None => "opens again little by little".to_owned(),
+    };
+    format!("{} for the day {}; {returns}", out.pool, ahead(out.at, forecast.at, zone))
+}
+
+fn tokens(plan: &Plan) -> String {
+    let Assumed { input_measured, output_tokens_per_answer, output_measured, .. } = plan.assumed;
+    let input = if input_measured { "as measured so far" } else { "estimated" };
+    let output = if output_measured { "as measured so far" } else { "assumed" };
+    format!(
+        "{} in ({input}), {} out ({output_tokens_per_answer:.0} an answer, {output})",
+        grouped(plan.forecast.input_tokens),
+        grouped(plan.forecast.output_tokens),
+    )
+}
+
+fn cost(plan: &Plan) -> String {
+    let mut words = plan.forecast.cost.to_string();
+    if plan.forecast.unpriced {
+        words.push_str(", without the models that have no price");
+    }
+    if let Some(budget) = plan.budget_usd.and_then(Money::from_usd) {
+        let _ = write!(words, " of a budget of {budget}");
+    }
+    words
+}
+
+fn capacity(plan: &Plan) -> String {
+    let heading =
+        ["key", "model", "quota of", "requests/min", "limited by", "requests/day", "left today", "this batch"];
+    let figure =
+        |amount: Option<f64>| amount.map_or_else(|| "no limit".to_owned(), |amount| grouped(amount.floor() as u64));
+    let rows: Vec<[String; 8]> = plan
+        .capacity
+        .iter()
+        .take(ROWS)
+        .map(|row| {
+            let by = match row.minute_by {
+                _ if row.per_minute.is_none() => "-",
+                Constraint::TokensPerMinute => "tokens",
+                _ => "requests",
+            };
+            let per_minute = match row.per_minute {
+                Some(few) if few < 1.0 => format!("{few:.2}"),
+                other => figure(other),
+            };
+            [
+                neutralise(&row.key).into_owned(),
+                neutralise(&row.model).into_owned(),
+                neutralise(&row.pool).into_owned(),
+                per_minute,
+                by.to_owned(),
+                figure(row.per_day),
+                figure(row.left_today),
+                grouped(row.items),
+            ]
+        })
+        .collect();
+    let mut text = columns(heading, &rows);
+    if plan.capacity.len() > ROWS {
+        let _ = writeln!(text, "… and {} more: --json lists all", grouped((plan.capacity.len() - ROWS) as u64));
+    }
+    text
+}
+
+const fn whole(span: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_secs(span.as_secs())
+}

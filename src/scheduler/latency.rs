@@ -1,0 +1,80 @@
+//! How long answers have lately taken: a mean that forgets.
+
+use std::time::Duration;
+
+use crate::domain::Mono;
+
+/// The least that a new answer counts for.
+const LEAST_SHARE: f64 = 0.2;
+
+/// After a silence of this long, a new answer counts as much as all before it.
+const FADES_IN: Duration = Duration::from_secs(60);
+
+/// What an answer is taken to need before the first has come.
+const UNKNOWN: Duration = Duration::from_secs(10);
+
+/// Microseconds, and when the last answer came.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Latency(Option<(f64, Mono)>);
+
+impl Latency {
+    pub fn mean(self) -> Option<f64> {
+        self.0.map(|(mean, _)| mean)
+    }
+
+    /// Counts an answer; the older the mean, the more, so that a slow start is soon forgotten.
+    pub fn answered(&mut self, now: Mono, took: Duration) {
+        let took = took.as_micros() as f64;
+        let mean = self.0.map_or(took, |(mean, at)| {
+            let silence = now.since(at).as_secs_f64();
+            let share = LEAST_SHARE.max(silence / (silence + FADES_IN.as_secs_f64()));
+            mean + (took - mean) * share
+        });
+        self.0 = Some((mean, now));
+    }
+
+    /// Counts a failure of the provider's: however soon it came, the item has to go again, so that it was no faster
+    /// than twice what an answer takes.
+    pub fn failed(&mut self, now: Mono, took: Duration, answer: Self) {
+        let usual = answer.mean().map_or(UNKNOWN, |mean| Duration::from_micros(mean as u64));
+        self.answered(now, took.max(usual * 2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Mono {
+        Mono(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_slow_start_is_forgotten_after_a_silence() {
+        let mut latency = Latency::default();
+        latency.answered(at(0), Duration::from_secs(30));
+        latency.answered(at(600), Duration::from_secs(1));
+        assert!(latency.mean().unwrap() < 4_000_000.0, "{latency:?}");
+    }
+
+    #[test]
+    fn one_slow_answer_among_many_is_not_believed_at_once() {
+        let mut latency = Latency::default();
+        for second in 0..10 {
+            latency.answered(at(second), Duration::from_secs(1));
+        }
+        latency.answered(at(10), Duration::from_secs(11));
+        assert_eq!(latency.mean(), Some(3_000_000.0));
+    }
+
+    #[test]
+    fn a_quick_failure_is_not_fast() {
+        let (mut model, mut route) = (Latency::default(), Latency::default());
+        route.failed(at(0), Duration::from_millis(5), model);
+        assert_eq!(route.mean(), Some(20_000_000.0));
+        model.answered(at(0), Duration::from_secs(1));
+        let mut route = Latency::default();
+        route.failed(at(1), Duration::from_millis(5), model);
+        assert_eq!(route.mean(), Some(2_000_000.0));
+    }
+}

@@ -1,0 +1,145 @@
+//! Money caps beside the run's own: for a key, and for a day.
+//!
+//! As with the run's cap, what counts is the worst case: the dearest answer is reserved before a request goes out, so
+//! that a cap can be undershot and never overshot. A day of money is a UTC day, of this run.
+
+use crate::domain::{Day, Money, MoneyCaps, Now, RouteId, Wall};
+
+use super::{Scheduler, Ticket, day::next_reset};
+
+/// What has been spent against some caps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Purse {
+    pub caps: MoneyCaps,
+    /// For certain, or at risk.
+    gone: Money,
+    reserved: Money,
+    /// Gone in the day that ends then.
+    today: Money,
+    ends: Wall,
+}
+
+/// Whether an amount may be committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fit {
+    Now,
+    /// Once a new day begins.
+    Tomorrow(Wall),
+    Never,
+}
+
+impl Fit {
+    pub const fn opens(self) -> Option<Wall> {
+        match self {
+            Self::Tomorrow(at) => Some(at),
+            Self::Now | Self::Never => None,
+        }
+    }
+}
+
+impl Purse {
+    pub const fn new(caps: MoneyCaps) -> Self {
+        Self { caps, gone: Money::ZERO, reserved: Money::ZERO, today: Money::ZERO, ends: Wall(0) }
+    }
+
+    fn today(&self, now: Wall) -> Money {
+        if now < self.ends { self.today } else { Money::ZERO }
+    }
+
+    pub fn fit(&self, now: Wall, worst: Money) -> Fit {
+        if self.caps.max_usd.is_some_and(|most| self.gone + self.reserved + worst > most) {
+            return Fit::Never;
+        }
+        let Some(most) = self.caps.max_usd_per_day else { return Fit::Now };
+        if self.today(now) + self.reserved + worst <= most {
+            return Fit::Now;
+        }
+        match next_reset(Day::Utc, now) {
+            Some(midnight) if worst <= most => Fit::Tomorrow(midnight),
+            _ => Fit::Never,
+        }
+    }
+
+    pub fn reserve(&mut self, worst: Money) {
+        self.reserved += worst;
+    }
+
+    /// Turns a reservation into what is gone: certain, or at risk.
+    pub fn settle(&mut self, now: Wall, reserved: Money, gone: Money) {
+        self.reserved = self.reserved.saturating_sub(reserved);
+        self.recall(now, now, gone);
+    }
+
+    /// Counts what went at `at`. Calls come in time order.
+    pub fn recall(&mut self, now: Wall, at: Wall, gone: Money) {
+        self.gone += gone;
+        if next_reset(Day::Utc, at) == next_reset(Day::Utc, now) {
+            self.today = self.today(now) + gone;
+            self.ends = next_reset(Day::Utc, now).unwrap_or_default();
+        }
+    }
+}
+
+impl Scheduler {
+    /// Whether this ticket's worst case on this route fits every cap.
+    pub(super) fn fits_budget(&self, now: Now, id: RouteId, ticket: &Ticket) -> Fit {
+        let worst = self.worst_case(id, ticket);
+        let money = self.money;
+        let committed = money.spent + money.reserved + money.at_risk;
+        if self.policy.max_usd.is_some_and(|most| committed + worst > most) {
+            return Fit::Never;
+        }
+        let key = &self.keys[self.routes[id.index()].key];
+        match (self.purse.fit(now.wall, worst), key.purse.fit(now.wall, worst)) {
+            (Fit::Now, fit) | (fit, Fit::Now) => fit,
+            (Fit::Tomorrow(at), Fit::Tomorrow(_)) => Fit::Tomorrow(at),
+            _ => Fit::Never,
+        }
+    }
+
+    /// How the money left bears on a ready route: `Now` where any waiting item fits, or else the day that lets one.
+    pub(super) fn affordable(&self, now: Now, id: RouteId) -> Fit {
+        let mut best = Fit::Now;
+        let classes = self.classes.iter().filter(|class| class.rank(id).is_some());
+        for head in classes.filter_map(|class| class.retries.front().or(class.fresh.front())) {
+            match (self.fits_budget(now, id, head), best) {
+                (Fit::Now, _) => return Fit::Now,
+                (Fit::Never, Fit::Tomorrow(_)) => {}
+                (fit, _) => best = fit,
+            }
+        }
+        best
+    }
+
+    /// Money that an earlier process spent, or may have spent, on this route. Calls come in time order.
+    pub fn recall_money(&mut self, now: Now, route: RouteId, at: Wall, gone: Money) {
+        self.purse.recall(now.wall, at, gone);
+        let key = self.routes[route.index()].key;
+        self.keys[key].purse.recall(now.wall, at, gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usd(amount: f64) -> Money {
+        Money::from_usd(amount).unwrap()
+    }
+
+    #[test]
+    fn a_days_cap_opens_at_utc_midnight_and_a_total_never() {
+        let (evening, midnight) = (Wall::from_unix_seconds(1_795_302_000), Wall::from_unix_seconds(1_795_305_600));
+        let caps = MoneyCaps { max_usd: Some(usd(3.0)), max_usd_per_day: Some(usd(2.0)) };
+        let mut purse = Purse::new(caps);
+        purse.reserve(usd(1.5));
+        assert_eq!(purse.fit(evening, usd(0.5)), Fit::Now);
+        assert_eq!(purse.fit(evening, usd(0.6)), Fit::Tomorrow(midnight));
+        purse.settle(evening, usd(1.5), usd(1.2));
+        assert_eq!(purse.fit(evening, usd(0.8)), Fit::Now);
+        assert_eq!(purse.fit(evening, usd(0.9)), Fit::Tomorrow(midnight));
+        assert_eq!(purse.fit(midnight, usd(1.8)), Fit::Now);
+        assert_eq!(purse.fit(midnight, usd(1.9)), Fit::Never, "over the total");
+        assert_eq!(purse.fit(midnight, usd(2.1)), Fit::Never, "no day is large enough");
+    }
+}

@@ -1,0 +1,357 @@
+//! The daily ledger: what a user's runs have used of each provider's day, all of them together.
+//!
+//! A small database of its own in the user's state directory, since it outlives every run and belongs to none.
+//! Processes lease blocks of a day's quota in short transactions and give back what they did not use; what a process
+//! that was killed had leased counts as used. What it says is a lower bound: keys are used elsewhere too.
+//!
+//! Pools go by names that mean the same in every configuration: base URL, project, model. A key without a stated
+//! project goes by a salted fingerprint of its secret; the salt is in here, the secret is not.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ring::{
+    hmac,
+    rand::{SecureRandom as _, SystemRandom},
+};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::error::StoreError;
+use crate::domain::{
+    Wall,
+    days::{Grant, Unit, Wish},
+};
+
+/// Transactions take well under a millisecond; who can't get in for so long goes on without.
+const BUSY: Duration = Duration::from_secs(2);
+
+const VERSION: u32 = 1;
+/// "cscd" and a number, so that nobody else's database is taken for a ledger.
+const APPLICATION: i32 = 0x6373_6402;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS salt (only INTEGER PRIMARY KEY CHECK (only = 1), salt BLOB NOT NULL);
+    -- What is taken of a day, leases included. A row counts until `ends`: a calendar day has one, a rolling day one
+    -- for each half hour.
+    CREATE TABLE IF NOT EXISTS day (
+        pool TEXT NOT NULL, unit INTEGER NOT NULL, ends INTEGER NOT NULL, taken INTEGER NOT NULL,
+        PRIMARY KEY (pool, unit, ends)
+    ) WITHOUT ROWID;
+    -- Days that a provider said are used up.
+    CREATE TABLE IF NOT EXISTS spent (pool TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// What has been used of a pool's day, for plans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct UsedToday {
+    pub requests: u64,
+    pub tokens: u64,
+    pub spent_until: Option<Wall>,
+}
+
+#[derive(Debug)]
+pub struct DayLedger {
+    conn: Connection,
+    path: PathBuf,
+    salt: Vec<u8>,
+}
+
+impl DayLedger {
+    /// Where it is kept: `$XDG_STATE_HOME/cascadeck/ledger.db`, by default under `~/.local/state`. `None` where
+    /// neither that nor a home is known.
+    pub fn place(environment: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        let directory = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state = directory("XDG_STATE_HOME").or_else(|| Some(directory("HOME")?.join(".local/state")))?;
+        Some(state.join("cascadeck").join("ledger.db"))
+    }
+
+    /// Opens the ledger at `path`, made for its owner alone where there is none.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent() {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|error| StoreError::file("make the folder of the daily ledger", folder, error))?;
+        }
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        file.map_err(|error| StoreError::file("open the daily ledger", path, error))?;
+        Self::connect(path).map_err(|error| error.in_file(path))
+    }
+
+    fn connect(path: &Path) -> Result<Self, StoreError> {
+        let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut conn = Connection::open_with_flags(path, access)?;
+        conn.busy_timeout(BUSY)?;
+        let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+        if application != APPLICATION && (application != 0 || tables > 0) {
+            return Err(StoreError::Foreign { path: path.to_owned() });
+        }
+        let version: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version > VERSION {
+            return Err(StoreError::NewerSchema { path: path.to_owned(), found: version, known: VERSION });
+        }
+        // A journal that every file system can keep: transactions are few and small.
+        conn.pragma_update(None, "synchronous", "NORMAL")?;
+        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if version < VERSION {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        let salt = salt(&transaction)?;
+        transaction.commit()?;
+        Ok(Self { conn, path: path.to_owned(), salt })
+    }
+
+    /// The name of a pool that means the same in every run: `account` is a stated project, or else a fingerprint.
+    pub fn pool(base_url: &str, account: &str, counter: &str) -> String {
+        format!("{} {account} {counter}", base_url.trim_end_matches('/'))
+    }
+
+    /// What a key goes by that has no stated project. It can't be told back, and differs between ledgers.
+    pub fn fingerprint(&self, secret: &str) -> String {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.salt), secret.as_bytes());
+        tag.as_ref().iter().take(16).fold("key:".to_owned(), |mut text, byte| {
+            // Writing to a string can't fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// Answers wishes, all in one transaction; `pool` names the pool of each.
+    pub fn lease(&mut self, now: Wall, wishes: &[(String, Wish)]) -> Result<Vec<Grant>, StoreError> {
+        self.transact(|transaction| {
+            transaction.prepare_cached("DELETE FROM day WHERE ends <= ?1")?.execute([now.0])?;
+            wishes.iter().map(|(pool, wish)| lease_one(transaction, now, pool, wish)).collect()
+        })
+    }
+
+    /// The provider said that this pool's day is used up.
+    pub fn mark_spent(&mut self, pool: &str, until: Wall) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            let sql =
+                "INSERT INTO spent VALUES (?1, ?2) ON CONFLICT (pool) DO UPDATE SET until = max(until, excluded.until)";
+            transaction.prepare_cached(sql)?.execute(params![pool, until.0]).map(drop)
+        })
+    }
+
+    /// The operator says that it isn't.
+    pub fn forget_spent(&mut self, pool: &str) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            transaction.prepare_cached("DELETE FROM spent WHERE pool = ?1")?.execute([pool]).map(drop)
+        })
+    }
+
+    /// What is known of a pool's day.
+    pub fn used(&self, now: Wall, pool: &str) -> Result<UsedToday, StoreError> {
+        let read = || -> rusqlite::Result<UsedToday> {
+            Ok(UsedToday {
+                requests: taken(&self.conn, now, pool, Unit::Requests)?,
+                tokens: taken(&self.conn, now, pool, Unit::Tokens)?,
+                spent_until: spent_until(&self.conn, now, pool)?,
+            })
+        };
+        read().map_err(|error| StoreError::from(error).in_file(&self.path))
+    }
+
+    fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let attempt = || {
+            let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        };
+        attempt().map_err(|error: rusqlite::Error| StoreError::from(error).in_file(&self.path))
+    }
+}
+
+fn salt(transaction: &Transaction<'_>) -> Result<Vec<u8>, StoreError> {
+    let known = transaction.query_row("SELECT salt FROM salt", [], |row| row.get(0)).optional()?;
+    if let Some(salt) = known {
+        return Ok(salt);
+    }
+    let mut salt = vec![0; 32];
+    let random = SystemRandom::new().fill(&mut salt);
+    random
+        .map_err(|_| StoreError::file("draw a salt for", "the daily ledger", std::io::Error::other("no randomness")))?;
+    transaction.execute("INSERT INTO salt VALUES (1, ?1)", [&salt])?;
+    Ok(salt)
+}
+
+fn lease_one(transaction: &Transaction<'_>, now: Wall, pool: &str, wish: &Wish) -> rusqlite::Result<Grant> {
+    if let Some((row, amount)) = wish.give_back {
+        let sql = "UPDATE day SET taken = max(taken - ?4, 0) WHERE pool = ?1 AND unit = ?2 AND ends = ?3";
+        transaction.prepare_cached(sql)?.execute(params![pool, wish.unit as i64, row.0, amount as i64])?;
+    }
+    let before = taken(transaction, now, pool, wish.unit)? + wish.owed;
+    // What a process has seen used was used, whatever has become of the ledger since.
+    let before = before.max(wish.at_least);
+    let left = wish.limit.map_or(0, |limit| limit.saturating_sub(before));
+    let granted = wish.want.min(left);
+    let add = before + granted - taken(transaction, now, pool, wish.unit)?;
+    if add > 0 {
+        let sql = "INSERT INTO day VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET taken = taken + excluded.taken";
+        transaction.prepare_cached(sql)?.execute(params![pool, wish.unit as i64, wish.row.0, add as i64])?;
+    }
+    let full = wish.limit.is_some() && granted == 0 && wish.want > 0;
+    let opens = if full {
+        let sql = "SELECT min(ends) FROM day WHERE pool = ?1 AND unit = ?2 AND ends > ?3 AND taken > 0";
+        let first: Option<i64> =
+            transaction.prepare_cached(sql)?.query_row(params![pool, wish.unit as i64, now.0], |row| row.get(0))?;
+        Some(first.map_or(wish.row, Wall))
+    } else {
+        None
+    };
+    Ok(Grant {
+        pool: wish.pool,
+        unit: wish.unit,
+        row: wish.row,
+        granted,
+        taken: before + granted,
+        opens,
+        spent_until: spent_until(transaction, now, pool)?,
+    })
+}
+
+fn taken(conn: &Connection, now: Wall, pool: &str, unit: Unit) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(sum(taken), 0) FROM day WHERE pool = ?1 AND unit = ?2 AND ends > ?3";
+    let taken: i64 = conn.prepare_cached(sql)?.query_row(params![pool, unit as i64, now.0], |row| row.get(0))?;
+    Ok(taken.max(0) as u64)
+}
+
+fn spent_until(conn: &Connection, now: Wall, pool: &str) -> rusqlite::Result<Option<Wall>> {
+    let sql = "SELECT until FROM spent WHERE pool = ?1 AND until > ?2";
+    conn.prepare_cached(sql)?.query_row(params![pool, now.0], |row| Ok(Wall(row.get(0)?))).optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
+    const MIDNIGHT: Wall = Wall::from_unix_seconds(1_795_305_600);
+
+    fn wish(limit: u64, want: u64) -> Wish {
+        Wish {
+            pool: 0,
+            unit: Unit::Requests,
+            row: MIDNIGHT,
+            limit: Some(limit),
+            want,
+            at_least: 0,
+            owed: 0,
+            give_back: None,
+        }
+    }
+
+    fn one(ledger: &mut DayLedger, now: Wall, wish: Wish) -> Grant {
+        ledger.lease(now, &[("pool".to_owned(), wish)]).unwrap().remove(0)
+    }
+
+    fn ledger() -> (tempfile::TempDir, DayLedger) {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = DayLedger::open(&dir.path().join("state/cascadeck/ledger.db")).unwrap();
+        (dir, ledger)
+    }
+
+    #[test]
+    fn two_processes_never_lease_more_than_the_day_has() {
+        let (dir, mut one_process) = ledger();
+        let mut other = DayLedger::open(&dir.path().join("state/cascadeck/ledger.db")).unwrap();
+        let mut granted = 0;
+        for _ in 0..10 {
+            granted += one(&mut one_process, NOON, wish(100, 7)).granted;
+            granted += one(&mut other, NOON, wish(100, 9)).granted;
+        }
+        assert_eq!(granted, 100);
+        let full = one(&mut other, NOON, wish(100, 9));
+        assert_eq!((full.granted, full.taken, full.opens), (0, 100, Some(MIDNIGHT)));
+        assert_eq!(
+            one(&mut other, MIDNIGHT, Wish { row: MIDNIGHT + Duration::from_secs(86_400), ..wish(100, 9) }).granted,
+            9
+        );
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_had_again_and_what_is_not_counts_as_used() {
+        let (_dir, mut ledger) = ledger();
+        assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 8);
+        // A process that was killed gives nothing back.
+        assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 2);
+        let back = Wish { give_back: Some((MIDNIGHT, 5)), ..wish(10, 0) };
+        assert_eq!(one(&mut ledger, NOON, back).taken, 5);
+        assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 5);
+    }
+
+    #[test]
+    fn a_ledger_that_was_lost_learns_what_a_run_remembers() {
+        let (_dir, mut ledger) = ledger();
+        let grant = one(&mut ledger, NOON, Wish { at_least: 95, ..wish(100, 10) });
+        assert_eq!((grant.granted, grant.taken), (5, 100));
+    }
+
+    #[test]
+    fn what_was_used_beyond_a_lease_is_owed() {
+        let (_dir, mut ledger) = ledger();
+        one(&mut ledger, NOON, wish(100, 10));
+        assert_eq!(one(&mut ledger, NOON, Wish { owed: 30, ..wish(100, 10) }).taken, 50);
+    }
+
+    #[test]
+    fn rolling_days_open_half_hour_by_half_hour() {
+        let (_dir, mut ledger) = ledger();
+        let later = NOON + Duration::from_secs(1_800);
+        one(&mut ledger, NOON, Wish { row: later, ..wish(10, 4) });
+        one(&mut ledger, NOON, Wish { row: MIDNIGHT, ..wish(10, 6) });
+        assert_eq!(one(&mut ledger, NOON, wish(10, 5)).opens, Some(later));
+        assert_eq!(one(&mut ledger, later, wish(10, 5)).granted, 4);
+    }
+
+    #[test]
+    fn a_spent_day_is_spent_for_everybody_until_its_reset_or_the_operators_word() {
+        let (_dir, mut ledger) = ledger();
+        ledger.mark_spent("pool", MIDNIGHT).unwrap();
+        ledger.mark_spent("pool", NOON).unwrap();
+        let grant = one(&mut ledger, NOON, wish(100, 10));
+        assert_eq!((grant.granted, grant.spent_until), (10, Some(MIDNIGHT)), "the limit stays what it was");
+        assert_eq!(one(&mut ledger, MIDNIGHT, wish(100, 1)).spent_until, None);
+        ledger.forget_spent("pool").unwrap();
+        assert_eq!(ledger.used(NOON, "pool").unwrap().spent_until, None);
+    }
+
+    #[test]
+    fn it_is_the_owners_alone_and_holds_no_secret() {
+        let (dir, ledger) = ledger();
+        let path = dir.path().join("state/cascadeck/ledger.db");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mark = ledger.fingerprint("AIzaSy-very-secret");
+        assert_eq!(mark, DayLedger::open(&path).unwrap().fingerprint("AIzaSy-very-secret"));
+        assert_ne!(mark, ledger.fingerprint("AIzaSy-other-secret"));
+        let elsewhere = super::tests::ledger();
+        assert_ne!(mark, elsewhere.1.fingerprint("AIzaSy-very-secret"), "another salt");
+        assert!(!mark.contains("very"));
+    }
+
+    #[test]
+    fn somebody_elses_database_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+        assert!(matches!(DayLedger::open(&path), Err(StoreError::Foreign { .. })));
+    }
+
+    #[test]
+    fn it_stands_in_the_users_state_directory() {
+        let home = |name: &str| (name == "HOME").then(|| "/home/u".to_owned());
+        assert_eq!(DayLedger::place(&home), Some("/home/u/.local/state/cascadeck/ledger.db".into()));
+        let state = |name: &str| (name == "XDG_STATE_HOME").then(|| "/state".to_owned());
+        assert_eq!(DayLedger::place(&state), Some("/state/cascadeck/ledger.db".into()));
+        assert_eq!(DayLedger::place(&|_| None), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! The commands beside a run: check, explain, sim, completions, help; and starting from the environment alone.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    thread,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::lab::{Machine, Provider, sums};
+
+#[test]
+fn check_tells_good_keys_from_bad_ones_and_names_missing_models() {
+    let profile = r#"
+        name = "mixed"
+        provider = [{ name = "g", api = "gemini" }, { name = "o", api = "openai" }, { name = "a", api = "anthropic" }]
+        model = [{ name = "gm", provider = "g" }, { name = "om", provider = "o" }, { name = "am", provider = "a" }]
+        key = [
+            { name = "alice", provider = "g", project = "1", secret = "AIza-alice" },
+            { name = "olga", provider = "o", project = "2", secret = "sk-olga" },
+            { name = "anton", provider = "a", project = "3", secret = "sk-ant-anton" },
+        ]
+    "#;
+    let provider = Provider::of(profile);
+    let machine = Machine::with(&provider);
+    let ended = machine.cascadeck(&["check"]).with_status(0);
+    assert!(ended.out.contains("3 keys, 3 models, 3 providers"), "{}", ended.out);
+    assert_eq!(ended.out.matches("good, ").count(), 3, "{}", ended.out);
+
+    machine.write_keys(&(provider.keys_toml() + "\n[[model]]\nname = \"gm-9\"\nprovider = \"g\"\n"));
+    let ended = machine.cascadeck(&["check"]).with_status(0);
+    assert!(ended.out.contains("not among them: gm-9"), "{}", ended.out);
+
+    let revoked = Provider::of(&profile.replace("secret = \"sk-olga\"", "secret = \"sk-olga\", state = \"invalid\""));
+    machine.write_keys(&revoked.keys_toml());
+    let ended = machine.cascadeck(&["check"]).with_status(2);
+    assert!(ended.out.contains("BAD: invalid_key"), "{}", ended.out);
+    ended.says(&["1 of 3 keys are no good"]);
+    machine.cascadeck(&["check", "--offline"]).with_status(0);
+    assert_eq!(provider.books().total.requests + revoked.books().total.requests, 0, "a check costs no quota");
+}
+
+const SPENT_DAY: &str = r#"{"status":429,"headers":{},"body":{"error":{"code":429,"status":"RESOURCE_EXHAUSTED",
+    "message":"You exceeded your current quota.","details":[
+    {"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaMetric":"m",
+     "quotaId":"GenerateRequestsPerDayPerProjectPerModel-FreeTier","quotaValue":"20"}]},
+    {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"31s"}]}}}"#;
+
+#[test]
+fn explain_judges_an_answer_from_a_file_and_from_a_pipe() {
+    let machine = Machine::new();
+    machine.write("answer.json", SPENT_DAY);
+    let from_file = machine.cascadeck(&["explain", "--api", "gemini", "answer.json"]).with_status(0);
+    let finding = from_file.json();
+    assert_eq!((&finding["outcome"], &finding["action"]), (&"quota_exhausted_day".into(), &"next_route".into()));
+    let fields: Vec<&String> = finding.as_object().unwrap().keys().collect();
+    for field in ["outcome", "action", "cooldown_s", "because"] {
+        assert!(fields.iter().any(|name| *name == field), "{fields:?}");
+    }
+    let piped = machine.cascadeck_with_stdin(&["explain", "--api", "gemini"], SPENT_DAY).with_status(0);
+    assert_eq!(piped.out, from_file.out);
+    for (api, answer, outcome, action) in [
+        ("openai", r#"{"status":null}"#, "server_error", "retry"),
+        (
+            "openai",
+            r#"{"status":502,"headers":{"content-type":"text/html"},"body":"<html>Bad Gateway</html>"}"#,
+            "server_error",
+            "retry",
+        ),
+        (
+            "anthropic",
+            r#"{"status":529,"body":{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}}"#,
+            "overloaded",
+            "retry",
+        ),
+        (
+            "anthropic",
+            r#"{"status":401,"body":{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}}"#,
+            "invalid_key",
+            "disable_key",
+        ),
+    ] {
+        let finding = machine.cascadeck_with_stdin(&["explain", "--api", api, "-"], answer).with_status(0).json();
+        assert_eq!((&finding["outcome"], &finding["action"]), (&outcome.into(), &action.into()), "{answer}");
+    }
+    for wrong in ["", "[]", "{\"status\":\"soon\"}", "not json"] {
+        machine.cascadeck_with_stdin(&["explain", "--api", "openai"], wrong).with_status(2).says(&["standard input"]);
+    }
+}
+
+#[test]
+fn completions_are_printed_for_each_shell() {
+    let machine = Machine::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = machine.cascadeck(&["completions", shell]).with_status(0).out;
+        for word in ["cascadeck", "replay", "in-flight"] {
+            assert!(script.contains(word), "{shell} knows nothing of {word}");
+        }
+    }
+}
+
+#[test]
+fn help_names_every_command_and_every_exit_status() {
+    let machine = Machine::new();
+    let help = machine.cascadeck(&["--help"]).with_status(0).out;
+    for word in ["run", "demo", "check", "status", "replay", "export", "explain", "sim", "completions"] {
+        assert!(help.contains(&format!("\n  {word} ")), "{word} is not in:\n{help}");
+    }
+    for status in ["0 ", "1 ", "2 ", "3 ", "4 ", "130 "] {
+        assert!(help.contains(&format!("\n  {status}")), "{status} is not in:\n{help}");
+    }
+    let help = machine.cascadeck(&["run", "--help"]).with_status(0).out;
+    for option in [
+        "keys",
+        "run-dir",
+        "prompt",
+        "prompt-file",
+        "system",
+        "max-output-tokens",
+        "limit",
+        "in-flight",
+        "strategy",
+        "on-exhausted",
+        "max-usd",
+        "captions",
+        "existing",
+        "headless",
+        "json",
+        "no-check",
+    ] {
+        assert!(help.contains(&format!("--{option}")), "--{option} is not in:\n{help}");
+    }
+}
+
+#[test]
+fn the_simulated_provider_is_a_command_whose_printed_keys_work() {
+    let machine = Machine::new();
+    let mut sim = machine.start(&["sim", "--listen", "127.0.0.1:0", "--profile", "open"]);
+    let url = sim.line_with("simulating \"open\" on http://");
+    let addr = url.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let keys = machine.cascadeck(&["sim", "--profile", "open", "--listen", &addr, "--print-keys"]).with_status(0).out;
+    machine.write_keys(&keys);
+    machine.write("batch.jsonl", sums(5));
+    machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).with_status(0);
+    sim.signal(Signal::SIGTERM);
+    let ended = sim.end().with_status(0);
+    let books: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&books["total"]["ok"], &books["prompts"]["distinct"]), (&5.into(), &5.into()));
+}
+
+#[test]
+fn keys_in_the_environment_alone_lead_to_the_providers_real_address() {
+    for (variable, host) in [
+        ("GEMINI_API_KEYS", "generativelanguage.googleapis.com"),
+        ("OPENAI_API_KEYS", "api.openai.com"),
+        ("ANTHROPIC_API_KEYS", "api.anthropic.com"),
+    ] {
+        // A proxy that is asked for the way, and knows none.
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", proxy.local_addr().unwrap());
+        let asked = thread::spawn(move || {
+            let (mut socket, _) = proxy.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(socket.try_clone().unwrap()).read_line(&mut line).unwrap();
+            // The client may have gone already.
+            let _ = socket.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n");
+            line
+        });
+        let machine =
+            Machine::new().variable(variable, "sk-first-of-two,sk-second-of-two").variable("HTTPS_PROXY", &address);
+        let ended = machine.cascadeck(&["check"]).with_status(0);
+        let line = asked.join().unwrap();
+        assert!(line.starts_with(&format!("CONNECT {host}:443 ")), "{line}");
+        assert!(ended.out.contains(&format!("the environment ({variable}): 2 keys")), "{}", ended.out);
+        assert!(ended.out.contains("not known"), "an unreachable provider convicts no key: {}", ended.out);
+        assert!(!(ended.out + &ended.err).contains("-of-two"));
+    }
+}
+
+#[test]
+fn without_any_key_the_ways_to_give_one_are_named() {
+    let machine = Machine::new();
+    machine.write("batch.jsonl", sums(1));
+    let words = ["no keys found", "GEMINI_API_KEYS", "keys.toml", "cascadeck demo"];
+    machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).with_status(2).says(&words);
+    machine.write(".env", "GEMINI_API_KEYS=from-a-file\n");
+    let ended = machine.cascadeck(&["check", "--offline"]).with_status(0);
+    assert!(ended.out.contains("GEMINI_API_KEYS in .env"), "{}", ended.out);
+}

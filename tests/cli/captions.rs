@@ -1,0 +1,162 @@
+//! Pictures get captions: beside copies of them, under a folder, and never in place of somebody's.
+
+use crate::lab::{Machine, Provider};
+
+const EYES: &str = r#"
+name = "eyes"
+provider = [{ name = "g", api = "gemini" }, { name = "o", api = "openai" }, { name = "a", api = "anthropic" }]
+model = [
+    { name = "blind", provider = "o", vision = false },
+    { name = "gm", provider = "g", rpd = 2 },
+    { name = "om", provider = "o", rpd = 2 },
+    { name = "am", provider = "a" },
+]
+key = [
+    { name = "alice", provider = "g", project = "1", secret = "AIza-alice" },
+    { name = "olga", provider = "o", project = "2", secret = "sk-olga" },
+    { name = "anton", provider = "a", project = "3", secret = "sk-ant-anton" },
+]
+"#;
+
+/// A black picture, uncompressed inside.
+fn png(width: u32, height: u32) -> Vec<u8> {
+    let row = vec![0; 1 + width as usize * 3];
+    let pixels = row.repeat(height as usize);
+    let length = u16::try_from(pixels.len()).unwrap();
+    let (low, high) = pixels.iter().fold((1_u32, 0_u32), |(low, high), byte| {
+        let low = (low + u32::from(*byte)) % 65_521;
+        (low, (high + low) % 65_521)
+    });
+    let mut stream = vec![0x78, 0x01, 0x01];
+    stream.extend(length.to_le_bytes());
+    stream.extend((!length).to_le_bytes());
+    stream.extend(pixels);
+    stream.extend((high << 16 | low).to_be_bytes());
+    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", &stream), chunk(b"IEND", b"")].concat()
+}
+
+fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
+    let body = [kind, data].concat();
+    let crc = !body.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+    });
+    [&(data.len() as u32).to_be_bytes()[..], &body, &crc.to_be_bytes()].concat()
+}
+
+/// An album of five, one of them in a folder of its own.
+fn album(machine: &Machine) {
+    for (name, width, height) in ALBUM {
+        machine.write(&format!("album/{name}.png"), png(width, height));
+    }
+}
+
+const ALBUM: [(&str, u32, u32); 5] =
+    [("wide", 40, 30), ("tall", 20, 50), ("square", 32, 32), ("dot", 2, 3), ("more/strip", 90, 4)];
+
+#[test]
+fn every_picture_gets_its_own_caption_beside_it_over_all_three_apis() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    let ended = machine.cascadeck(&["run", "album", "--prompt", "Describe {{ name }}."]).with_status(0);
+    ended.says(&["album: 5 pictures"]);
+    for (name, width, height) in ALBUM {
+        let caption = machine.read(&format!("album/{name}.txt"));
+        assert!(caption.starts_with(&format!("A picture of {width}x{height} pixels")), "{name}: {caption}");
+        assert!(caption.ends_with('\n') && caption.lines().count() == 1, "{name}: {caption:?}");
+    }
+    let books = provider.books();
+    assert_eq!((books.total.ok, books.total.requests), (5, 5));
+    let served = |name: &str| books.key(name).unwrap().tally.ok;
+    assert_eq!([served("alice"), served("olga"), served("anton")], [2, 2, 1], "each API described some");
+}
+
+#[test]
+fn captions_that_are_there_are_kept_replaced_or_added_to() {
+    for (existing, wide, dot) in [
+        ("skip", "Mine.\n", "A picture of 2x3"),
+        ("overwrite", "A picture of 40x30", "A picture of 2x3"),
+        ("append", "Mine.\nA picture of 40x30", "A picture of 2x3"),
+        ("prepend", "A picture of 40x30", "A picture of 2x3"),
+    ] {
+        let provider = Provider::of(EYES);
+        let machine = Machine::with(&provider);
+        album(&machine);
+        machine.write("album/wide.txt", "Mine.\n");
+        // An empty file is no caption.
+        machine.write("album/dot.txt", "");
+        machine.cascadeck(&["run", "album", "--existing", existing]).with_status(0);
+        let (now_wide, now_dot) = (machine.read("album/wide.txt"), machine.read("album/dot.txt"));
+        assert!(now_wide.starts_with(wide), "{existing}: {now_wide}");
+        assert!(now_dot.starts_with(dot), "{existing}: {now_dot}");
+        assert_eq!(now_wide.contains("Mine."), existing != "overwrite", "{existing}: {now_wide}");
+        let asked = if existing == "skip" { 4 } else { 5 };
+        assert_eq!(provider.books().total.ok, asked, "{existing}");
+        // Again: nothing is asked, nothing is added.
+        machine.cascadeck(&["run", "album", "--existing", existing]).with_status(0);
+        assert_eq!((machine.read("album/wide.txt"), provider.books().total.ok), (now_wide, asked), "{existing}");
+    }
+}
+
+#[test]
+fn captions_go_under_a_folder_that_mirrors_the_album() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    machine.cascadeck(&["run", "album", "--captions", "words"]).with_status(0);
+    assert!(machine.read("words/more/strip.txt").starts_with("A picture of 90x4"));
+    assert!(!machine.path("album/wide.txt").exists());
+    // A glob is an album too.
+    machine.cascadeck(&["run", "album/[ws]*.png", "--captions", "chosen", "--run-dir", "chosen-run"]).with_status(0);
+    let mut chosen: Vec<_> =
+        std::fs::read_dir(machine.path("chosen")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    chosen.sort();
+    assert_eq!(chosen, ["square.txt", "wide.txt"]);
+}
+
+#[test]
+fn two_pictures_that_would_share_a_caption_stop_the_run_with_a_way_out() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    machine.write("album/a.png", png(3, 3));
+    machine.write("album/a.jpg", png(4, 4));
+    machine.cascadeck(&["run", "album"]).with_status(2).says(&["a.jpg", "a.png", "--full-caption-names"]);
+    assert_eq!(provider.books().total.requests, 0);
+    machine.cascadeck(&["run", "album", "--full-caption-names"]).with_status(0);
+    assert!(machine.read("album/a.png.txt").starts_with("A picture of 3x3"));
+    assert!(machine.read("album/a.jpg.txt").starts_with("A picture of 4x4"));
+}
+
+#[test]
+fn errors_and_broken_pictures_are_never_captions() {
+    let provider = Provider::of(&EYES.replace("name = \"eyes\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }"));
+    let machine = Machine::with(&provider);
+    album(&machine);
+    machine.write("album/broken.png", "no picture at all");
+    machine.cascadeck(&["run", "album"]).with_status(3);
+    for (name, ..) in ALBUM {
+        assert!(!machine.path(format!("album/{name}.txt")).exists(), "{name}");
+    }
+    assert!(!machine.path("album/broken.txt").exists());
+    let outcomes: Vec<_> =
+        machine.results("runs/album").into_iter().map(|line| line.error.unwrap().outcome.name()).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == "content_blocked").count(), 5, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == "unreadable_input").count(), 1, "{outcomes:?}");
+}
+
+#[test]
+fn a_row_may_carry_pictures() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    machine.write(
+        "rows.jsonl",
+        "{\"id\":\"a\",\"prompt\":\"What is this?\",\"images\":[\"album/wide.png\",\"album/dot.png\"]}\n",
+    );
+    machine.cascadeck(&["run", "rows.jsonl"]).with_status(0);
+    let line = machine.result("runs/rows", "a");
+    let output = line.output.unwrap();
+    assert!(output.contains("40x30") && output.contains("2x3"), "{output}");
+    assert_ne!(line.model.as_deref(), Some("blind"), "a model without eyes is no candidate");
+}

@@ -1,0 +1,48 @@
+//! `cascadeck demo`: the whole program without key or network.
+
+use crate::lab::Machine;
+
+#[test]
+fn the_demo_shows_everything_that_can_happen_and_finishes() {
+    let machine = Machine::new();
+    let args = ["demo", "--headless", "--json", "--speed", "150", "--run-dir", "demo"];
+    let ended = machine.cascadeck(&args).with_status(0);
+    let summary = ended.json();
+    let count = |name: &str| summary[name].as_u64().unwrap();
+    assert_eq!((count("total"), count("done"), count("failed"), count("waiting")), (240, 240, 0, 0));
+    assert_eq!(summary["state"], "finished");
+    let ok = |list: &str, name: &str| {
+        let all = summary[list].as_array().unwrap();
+        all.iter().find(|one| one["name"] == name).unwrap()["ok"].as_u64().unwrap()
+    };
+    for model in ["gemini-3.8-flash", "gemini-3.6-flash", "gemini-3.5-flash-lite", "gemini-3.1-flash-lite"] {
+        assert!(ok("models", model) > 0, "{model} is used");
+    }
+    // Bruno shares alice's project, and with it her quota: which of the two is asked is chance.
+    let projects = [ok("keys", "alice") + ok("keys", "bruno"), ok("keys", "chiara"), ok("keys", "emeka")];
+    assert!(projects.iter().all(|answered| *answered > 0), "every project is used: {projects:?}");
+    assert_eq!(ok("keys", "dmitri"), 0, "a dead key answers nothing");
+
+    let log = machine.read("demo/run/cascadeck.log");
+    for (what, words) in [
+        ("a spent day", "quota_exhausted_day"),
+        ("a dead key", "key dmitri is off, invalid_key"),
+        ("fallbacks", " → "),
+        ("an overloaded model", "overloaded"),
+        ("recovery", " is back"),
+    ] {
+        assert!(log.contains(words), "{what} is not shown");
+    }
+    // Three projects have room for 120 requests a minute between them.
+    assert!(summary["elapsed_s"].as_f64().unwrap() > 60.0, "minute limits held it up: {summary}");
+    ended.says(&["the demo's run is in"]);
+    assert_eq!(machine.results("demo/run").len(), 240);
+}
+
+#[test]
+fn without_a_folder_the_demo_leaves_nothing() {
+    let machine = Machine::new();
+    machine.cascadeck(&["demo", "--headless", "--speed", "400"]).with_status(0);
+    let left = |folder: &str| std::fs::read_dir(machine.root().join(folder)).unwrap().count();
+    assert_eq!((left("work"), left("tmp")), (0, 0));
+}

@@ -1,0 +1,231 @@
+//! Every exit status, each by a situation that people meet, and what is left behind for the next start.
+
+use nix::sys::signal::Signal;
+
+use crate::lab::{Machine, Provider, answer_to, sums};
+
+const OPEN: &str = r#"
+name = "open"
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g" }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
+const SLOW: &str = r#"
+name = "slow"
+latency = { median_ms = 150 }
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g" }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
+const RUN: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];
+
+#[test]
+fn done_is_0_with_a_table_on_standard_output() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(3));
+    let ended = machine.cascadeck(&RUN).with_status(0);
+    for words in ["batch: finished", "3 of 3 done, 0 failed", "alice", "p95"] {
+        assert!(ended.out.contains(words), "{words:?} is not in:\n{}", ended.out);
+    }
+    ended.says(&["batch.jsonl: 3 JSONL rows; run directory runs/batch"]);
+}
+
+#[test]
+fn a_disk_that_refuses_is_1() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(3));
+    machine.write("runs", "a file where the folder of runs would be");
+    machine.cascadeck(&RUN).with_status(1).says(&["can't make the run's directory runs/batch"]);
+    assert_eq!(provider.books().total.requests, 0);
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let machine = Machine::new();
+    machine.write("batch.jsonl", sums(1));
+    for (args, words) in [
+        (&["run"][..], "<INPUT>"),
+        (&["run", "batch.jsonl", "--strategy", "luck"], "one of: cascade"),
+        (&["run", "batch.jsonl", "--in-flight", "0"], "--in-flight"),
+        (&["run", "batch.jsonl", "--max-usd", "free"], "an amount in dollars"),
+        (&["frobnicate"], "frobnicate"),
+        (&["replay", "runs/batch"], "--failed"),
+        (&["status", "runs/none"], "runs/none"),
+        (&["export", "runs/none"], "runs/none"),
+        (&["explain", "--api", "telepathy"], "telepathy"),
+    ] {
+        machine.cascadeck(args).with_status(2).says(&[words]);
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_2_with_all_its_faults_by_file_and_line() {
+    let machine = Machine::new();
+    machine.write("batch.jsonl", sums(1));
+    machine.write_keys(
+        "[[provider]]\nname = 'far'\napi = 'openai'\nbase_url = 'http://llm.example/v1'\n\n\
+         [[model]]\nname = 'm'\nprovider = 'nowhere'\nrmp = 5\n\n\
+         [[key]]\nname = 'a'\nprovider = 'gemini'\nsecret = 'env:NOT_SET_ANYWHERE'\n\n\
+         [[key]]\nname = 'a'\nprovider = 'far'\nsecret = 'sk-x'\n",
+    );
+    let ended = machine.cascadeck(&RUN).with_status(2);
+    for at in ["keys.toml:4:", "keys.toml:8:", "keys.toml:9:", "keys.toml:14:", "keys.toml:17:"] {
+        assert!(ended.err.contains(at), "nothing is said of {at}\n{}", ended.err);
+    }
+    ended.says(&["http", "nowhere", "rmp", "NOT_SET_ANYWHERE"]);
+    assert!(!machine.path("runs").exists(), "nothing was begun");
+}
+
+#[test]
+fn bad_rows_are_2_all_together_by_line_before_anything_is_sent() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write(
+        "batch.jsonl",
+        "{\"id\":\"a\",\"question\":\"1 + 1\"}\n{\"id\":\"b\"\n{\"id\":\"a\",\"question\":\"2 + 2\"}\n\
+         {\"id\":\"c\",\"query\":\"3 + 3\"}\n{\"id\":\"d\",\"question\":\"ok\"}\n[1]\n",
+    );
+    let ended = machine.cascadeck(&RUN).with_status(2);
+    for line in ["batch.jsonl:2:", "batch.jsonl:3:", "batch.jsonl:4:", "batch.jsonl:6:"] {
+        assert!(ended.err.contains(line), "nothing is said of {line}\n{}", ended.err);
+    }
+    ended.says(&["4 bad rows; nothing was sent"]);
+    assert_eq!(provider.books().total.requests, 0);
+    assert!(!machine.path("runs").exists(), "nothing was begun");
+}
+
+#[test]
+fn inputs_that_are_none_are_2() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("empty.jsonl", "");
+    machine.write("batch.jsonl", sums(1));
+    for (args, words) in [
+        (&["run", "missing.jsonl"][..], "missing.jsonl is not there"),
+        (&["run", "empty.jsonl"], "empty.jsonl holds no rows"),
+        (&["run", "batch.jsonl", "--prompt", "{{ question"], "template"),
+        (&["run", "batch.jsonl", "--prompt-file", "none.txt"], "none.txt"),
+        (&["run", "batch.jsonl", "--keys", "none.toml"], "none.toml"),
+    ] {
+        machine.cascadeck(args).with_status(2).says(&[words]);
+    }
+}
+
+#[test]
+fn no_good_key_at_all_is_2_before_anything_is_sent() {
+    let provider = Provider::of(&OPEN.replace("secret = ", "state = \"invalid\", secret = "));
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(3));
+    machine.cascadeck(&RUN).with_status(2).says(&["key alice", "no key is good"]);
+    assert_eq!(provider.books().total.requests, 0);
+}
+
+#[test]
+fn some_items_failed_is_3_and_the_others_are_done() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write(
+        "batch.jsonl",
+        sums(20) + "{\"id\":\"x\",\"question\":\"[sim:blocked]\"}\n{\"id\":\"y\",\"question\":\"[sim:400]\"}\n",
+    );
+    let ended = machine.cascadeck(&RUN).with_status(3);
+    assert!(ended.out.contains("20 of 22 done, 2 failed"), "{}", ended.out);
+    ended.says(&["#x failed", "#y failed"]);
+    let outcome = |id: &str| machine.result("runs/batch", id).error.unwrap().outcome.name();
+    assert_eq!((outcome("x"), outcome("y")), ("content_blocked", "bad_request"));
+    // The same command again finds nothing to do: failures are not run again by accident.
+    let before = provider.books().total.requests;
+    machine.cascadeck(&RUN).with_status(3);
+    assert_eq!(provider.books().total.requests, before);
+}
+
+#[test]
+fn spent_quota_is_4_and_says_when_it_returns() {
+    let provider = Provider::of(&OPEN.replace(r#"provider = "g" }]"#, r#"provider = "g", rpd = 7 }]"#));
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(10));
+    let ended = machine.cascadeck(&RUN).with_status(4);
+    assert!(ended.out.contains("7 of 10 done, 0 failed, 3 left"), "{}", ended.out);
+    ended.says(&["quota returns at", "the same command resumes"]);
+    assert_eq!(provider.books().total.requests, 7, "and nothing knocks at a spent day");
+    // What the first start used up is remembered by the second.
+    machine.cascadeck(&RUN).with_status(4);
+    assert_eq!(provider.books().total.requests, 7);
+}
+
+#[test]
+fn a_spent_budget_is_4_and_more_money_resumes_it() {
+    let priced = r#"provider = "g", max_output = 100, usd_per_mtok = { input = 1.0, output = 100.0 } }]"#;
+    let provider = Provider::of(&OPEN.replace(r#"provider = "g" }]"#, priced));
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(50));
+    let with = |most: &'static str| [&RUN[..], &["--max-output-tokens", "100", "--json", "--max-usd", most]].concat();
+    let ended = machine.cascadeck(&with("0.02")).with_status(4);
+    let summary = ended.json();
+    let (done, cost) = (summary["done"].as_u64().unwrap(), summary["cost_usd"].as_f64().unwrap());
+    assert!(done > 0 && done < 50 && cost <= 0.02, "{summary}");
+    let summary = machine.cascadeck(&with("5")).with_status(0).json();
+    assert_eq!((&summary["done"], &summary["attempts"]), (&50.into(), &50.into()));
+}
+
+#[test]
+fn an_interrupt_finishes_what_is_in_flight_and_is_130_then_the_same_command_goes_on() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let provider = Provider::of(SLOW);
+        let machine = Machine::with(&provider);
+        machine.write("batch.jsonl", sums(60));
+        let args = [&RUN[..], &["--in-flight", "4", "--json"]].concat();
+        let live = machine.start(&args);
+        provider.until("some answers", |books| books.total.ok >= 4 && books.total.in_flight > 0);
+        live.signal(signal);
+        let ended = live.end().with_status(130);
+        ended.says(&["interrupted: finishing what is in flight"]);
+        let books = provider.books();
+        assert_eq!((books.total.abandoned, books.total.in_flight), (0, 0), "{signal}: nothing was broken off");
+        let summary = ended.json();
+        assert_eq!(summary["done"], books.total.ok);
+        assert_eq!(machine.results("runs/batch").len() as u64, books.total.ok);
+        assert!(books.total.ok < 60, "{signal}: it was stopped in the middle");
+
+        let summary = machine.cascadeck(&args).with_status(0).json();
+        assert_eq!((&summary["done"], &summary["attempts"]), (&60.into(), &60.into()));
+        let books = provider.books();
+        assert_eq!((books.total.requests, books.prompts.answered_more_than_once), (60, 0), "{signal}: nothing twice");
+    }
+}
+
+#[test]
+fn a_second_interrupt_stops_at_once() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n".to_owned() + &sums(3));
+    let mut live = machine.start(&RUN);
+    provider.until("one hangs, the others are answered", |books| books.total.ok == 3 && books.total.requests == 4);
+    live.signal(Signal::SIGINT);
+    live.line_with("interrupted: finishing what is in flight; once more stops at once");
+    assert!(!live.has_ended(), "it waits for the one in flight");
+    live.signal(Signal::SIGINT);
+    live.end().with_status(130).says(&["the same command resumes"]);
+    let results = machine.results("runs/batch");
+    assert_eq!(results.len(), 3);
+    for line in results {
+        assert_eq!(line.output.as_deref(), Some(answer_to(&line.id).as_str()));
+    }
+    assert_eq!(machine.status("runs/batch")["waiting"], 1, "the one that was broken off waits again");
+}
+
+#[test]
+fn a_closed_terminal_changes_nothing() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(12));
+    let live = machine.start(&[&RUN[..], &["--in-flight", "4"]].concat());
+    provider.until("some answers", |books| books.total.ok >= 4);
+    live.signal(Signal::SIGHUP);
+    live.end().with_status(0);
+    assert_eq!(provider.books().total.ok, 12);
+}

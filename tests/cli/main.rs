@@ -1,0 +1,20 @@
+//! The real program, run as people run it, against the simulated provider on a real socket.
+//!
+//! What it says, what it leaves on disk, how it exits, and whether the provider's own books agree.
+
+#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
+
+#[path = "../lab/mod.rs"]
+mod lab;
+
+mod asides;
+mod captions;
+mod cascade;
+mod demo;
+mod endings;
+mod formats;
+mod minutes;
+mod replaying;
+mod resuming;
+mod secrets;
+mod watching;

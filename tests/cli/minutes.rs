@@ -1,0 +1,86 @@
+//! Minutes that pass: the engine and the simulated provider on one clock that runs fast.
+
+use std::collections::BTreeMap;
+
+use cascadeck::{
+    clock::Clock,
+    config,
+    engine::{self, Ending, Rows, Setup},
+    input::{Input, InputOptions},
+    output::Existing,
+    sim::{Profile, Simulator},
+    store::{Pins, RunDir, Store},
+};
+use tokio::sync::mpsc;
+
+use crate::lab::{Machine, sums};
+
+/// 75 requests a minute altogether. What refuses also counts: knocking too early would never end.
+const TIGHT: &str = r#"
+name = "tight"
+refusals_count = true
+latency = { median_ms = 900, spread = 0.4 }
+provider = [{ name = "g", api = "gemini" }, { name = "a", api = "anthropic" }]
+model = [
+    { name = "large", provider = "g", rpm = 5, tpm = 200 },
+    { name = "medium", provider = "g", rpm = 10 },
+    { name = "small", provider = "g", rpm = 15, concurrency = 2 },
+    { name = "other", provider = "a", rpm = 15, otpm = 500 },
+]
+key = [
+    { name = "alice", provider = "g", project = "one", secret = "AIza-alice" },
+    { name = "amira", provider = "g", project = "one", secret = "AIza-amira" },
+    { name = "bruno", provider = "g", project = "two", secret = "AIza-bruno" },
+    { name = "anton", provider = "a", project = "three", secret = "sk-ant-anton" },
+]
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
+    const ITEMS: u64 = 300;
+    let clock = Clock::sped_up(60.0);
+    let simulator = Simulator::start(Profile::from_toml(TIGHT).unwrap(), clock).await.unwrap();
+    let machine = Machine::new();
+    machine.write_keys(&Profile::from_toml(TIGHT).unwrap().keys_toml(simulator.addr()));
+    machine.write("batch.jsonl", sums(ITEMS));
+    let config = config::load(Some(&machine.path("keys.toml")), &|_| None, &machine.path("")).unwrap();
+
+    let options = InputOptions { prompt: Some("{{ question }}".to_owned()), ..InputOptions::default() };
+    let path = machine.path("batch.jsonl");
+    let input = Input::open(&path.display().to_string(), options, &machine.path("spool")).unwrap();
+    let (sender, rows) = mpsc::channel(2);
+    sender.send(Rows::Batch(input.items().collect::<Result<_, _>>().unwrap())).await.unwrap();
+    sender.send(Rows::End).await.unwrap();
+    let dir = RunDir::new(machine.path("run"));
+    let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
+    let setup = Setup {
+        run: dir.name(),
+        config,
+        clock,
+        existing: Existing::Skip,
+        unattended: true,
+        seed: 7,
+        flags: BTreeMap::new(),
+        ledger: None,
+    };
+    let running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();
+    assert_eq!(running.engine.await.unwrap(), Ending::Finished);
+
+    let snapshot = running.handle.snapshot();
+    assert_eq!((snapshot.totals.done, snapshot.totals.failed), (ITEMS, 0));
+    let books = simulator.stop().await.unwrap();
+    assert_eq!(books.discrepancies(), [""; 0]);
+    assert_eq!(books.exceeded(), [""; 0]);
+    assert_eq!((books.total.ok, books.prompts.answered_more_than_once), (ITEMS, 0));
+    assert_eq!(
+        books.total.refused,
+        BTreeMap::new(),
+        "limits that are configured are never run into: {}",
+        books.summary()
+    );
+    for (project, model) in [("one", "large"), ("one", "medium"), ("two", "small"), ("three", "other")] {
+        let pool = books.pool(project, model).unwrap();
+        let rpm = pool.limits[&cascadeck::sim::Limit::Rpm];
+        assert!(pool.tally.ok > rpm, "{model}: more than a minute's worth was served ({})", pool.tally.ok);
+    }
+}

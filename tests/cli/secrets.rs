@@ -1,0 +1,76 @@
+//! A secret leaves the process in requests only.
+
+use crate::lab::{Machine, Provider, sums};
+
+#[test]
+fn no_secret_is_in_any_file_or_output_even_where_the_provider_echoes_it() {
+    let provider = Provider::of(
+        r#"
+        name = "gossip"
+        provider = [
+            { name = "g", api = "gemini" }, { name = "o", api = "openai" }, { name = "a", api = "anthropic" },
+        ]
+        model = [{ name = "gm", provider = "g" }, { name = "om", provider = "o" }, { name = "am", provider = "a" }]
+        key = [
+            { name = "g-suspended", provider = "g", project = "p1", secret = "AIzaSecret-0001-suspended", state = "suspended" },
+            { name = "g-invalid", provider = "g", project = "p2", secret = "AIzaSecret-0002-invalid", state = "invalid" },
+            { name = "g-leaked", provider = "g", project = "p3", secret = "AIzaSecret-0003-leaked", state = "leaked" },
+            { name = "o-invalid", provider = "o", project = "p4", secret = "sk-Secret-0004-invalid", state = "invalid" },
+            { name = "a-suspended", provider = "a", project = "p5", secret = "sk-ant-Secret-0005", state = "suspended" },
+            { name = "good", provider = "g", project = "p6", secret = "AIzaSecret-0006-good" },
+        ]
+        "#,
+    );
+    let machine = Machine::with(&provider).variable("RUST_LOG", "trace").variable("RUST_BACKTRACE", "full");
+    machine.write("batch.jsonl", sums(10) + "{\"id\":\"x\",\"question\":\"[sim:400]\"}\n");
+    let mut said = Vec::new();
+    for args in [
+        &["check"][..],
+        &["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check"],
+        &["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"],
+        &["status", "runs/batch"],
+        &["replay", "runs/batch", "--failed", "--dry-run"],
+        &["export", "runs/batch", "-o", "out.jsonl"],
+        &["export", "runs/batch", "--format", "csv", "-o", "out.csv"],
+    ] {
+        let ended = machine.cascadeck(args);
+        said.push((args[0], ended.out + &ended.err));
+    }
+    assert_eq!(machine.results("runs/batch").len(), 11, "there was something to leak");
+    let books = provider.books();
+    for key in &provider.profile().keys {
+        assert!(
+            books.key(&key.name).unwrap().tally.requests > 0 || said[0].1.contains(&key.name),
+            "{} was used",
+            key.name
+        );
+        assert_eq!(machine.files_with(&key.secret), [machine.path("keys.toml")], "{}", key.name);
+        let tail = &key.secret[key.secret.len() - 12..];
+        assert_eq!(machine.files_with(tail), [machine.path("keys.toml")], "half of {}", key.name);
+        for (command, words) in &said {
+            assert!(!words.contains(tail), "{command} tells {}:\n{words}", key.name);
+        }
+    }
+}
+
+#[test]
+fn what_a_run_leaves_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let provider = Provider::of(
+        r#"
+        name = "open"
+        provider = [{ name = "g", api = "gemini" }]
+        model = [{ name = "m", provider = "g" }]
+        key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+        "#,
+    );
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(2));
+    machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).with_status(0);
+    for file in ["run.db", "results.jsonl", "cascadeck.log"] {
+        let mode = machine.path("runs/batch").join(file).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file} is {mode:o}");
+    }
+    std::fs::set_permissions(machine.path("keys.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    machine.cascadeck(&["check"]).with_status(0).says(&["warning: ", "keys.toml"]);
+}

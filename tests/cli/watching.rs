@@ -1,0 +1,83 @@
+//! A run's state from another process, while it runs and after.
+
+use nix::sys::signal::Signal;
+
+use crate::lab::{Machine, Provider, sums};
+
+#[test]
+fn status_tells_the_state_while_it_runs_and_after() {
+    let provider = Provider::of(
+        r#"
+        name = "slow"
+        latency = { median_ms = 80 }
+        provider = [{ name = "g", api = "gemini" }]
+        model = [{ name = "m", provider = "g" }]
+        key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+        "#,
+    );
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(400));
+    let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "4", "--json"];
+    let live = machine.start(&args);
+    provider.until("the run is under way", |books| books.total.ok >= 8);
+
+    let status = machine.status("runs/batch");
+    let count = |name: &str| status[name].as_u64().unwrap();
+    assert_eq!(status["state"], "running");
+    assert_eq!(count("total"), 400);
+    assert_eq!(count("waiting") + count("in_flight") + count("done") + count("failed"), 400, "{status}");
+    assert!(count("done") > 0, "{status}");
+    let table = machine.cascadeck(&["status", "runs/batch"]).with_status(0).out;
+    assert!(table.contains("batch: running") && table.contains("alice"), "{table}");
+
+    live.signal(Signal::SIGINT);
+    let ended = live.end().with_status(130);
+    let (summary, status) = (ended.json(), machine.status("runs/batch"));
+    assert_eq!(status["state"], "stopped");
+    for field in ["run", "total", "waiting", "in_flight", "done", "failed", "attempts", "rate_limited", "input_tokens"]
+    {
+        assert_eq!(summary[field], status[field], "{field}: the run and its record say the same");
+    }
+    assert_eq!(summary["models"][0]["ok"], status["models"][0]["ok"]);
+    assert_eq!(summary["keys"][0]["ok"], status["keys"][0]["ok"]);
+}
+
+#[test]
+fn a_killed_run_is_not_called_running() {
+    let provider = Provider::of(
+        r#"
+        name = "hanging"
+        provider = [{ name = "g", api = "gemini" }]
+        model = [{ name = "m", provider = "g" }]
+        key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+        "#,
+    );
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", "{\"id\":\"a\",\"prompt\":\"[sim:stall]\"}\n");
+    let live = machine.start(&["run", "batch.jsonl"]);
+    provider.until("it hangs", |books| books.total.requests == 1);
+    assert!(live.kill().was_killed());
+    assert_ne!(machine.status("runs/batch")["state"], "running");
+}
+
+#[test]
+fn progress_names_the_place_in_the_cascade_on_standard_error_alone() {
+    let provider = Provider::of(
+        r#"
+        name = "slow"
+        latency = { median_ms = 400 }
+        provider = [{ name = "g", api = "gemini" }]
+        model = [{ name = "m", provider = "g" }, { name = "n", provider = "g" }]
+        key = [
+            { name = "alice", provider = "g", project = "one", secret = "AIza-alice" },
+            { name = "bruno", provider = "g", project = "two", secret = "AIza-bruno" },
+        ]
+        "#,
+    );
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(60));
+    let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "4", "--json"];
+    let ended = machine.cascadeck(&args).with_status(0);
+    ended.says(&["key 1/2 alice, model 1/2 m, retry 0/5", "60/60 done 100%"]);
+    assert_eq!(ended.json()["done"], 60, "and standard output is the summary alone");
+}

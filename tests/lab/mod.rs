@@ -1,0 +1,360 @@
+//! A laboratory for the real program: a machine with nothing on it, and a simulated provider on a real socket.
+//!
+//! Knows the program by its command line, its files and its exit status only.
+
+#![allow(dead_code, reason = "each test program uses its part of the laboratory")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::SocketAddr,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use cascadeck::{
+    clock::Clock,
+    domain::ResultLine,
+    sim::{Books, Profile, Simulator},
+};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A program that has not come this far after so long hangs.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// An empty machine: a home, a working directory, and nothing of this process's environment.
+pub struct Machine {
+    directory: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Machine {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for folder in ["home", "tmp", "work"] {
+            fs::create_dir(directory.path().join(folder)).unwrap();
+        }
+        Self { directory, variables: Vec::new() }
+    }
+
+    /// A machine whose keys.toml leads to `provider`.
+    pub fn with(provider: &Provider) -> Self {
+        let machine = Self::new();
+        machine.write_keys(&provider.keys_toml());
+        machine
+    }
+
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Everything that the program could have left behind, its home included.
+    pub fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A path in the working directory.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.root().join("work").join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn write_keys(&self, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        self.write("keys.toml", text);
+        fs::set_permissions(self.path("keys.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cascadeck"));
+        let home = self.root().join("home");
+        command.args(args).current_dir(self.path(".")).env_clear();
+        command.env("HOME", &home).env("TMPDIR", self.root().join("tmp"));
+        for (variable, folder) in
+            [("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", ".state"), ("XDG_DATA_HOME", ".data")]
+        {
+            command.env(variable, home.join(folder));
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn cascadeck(&self, args: &[&str]) -> Ended {
+        self.start(args).end()
+    }
+
+    pub fn cascadeck_with_stdin(&self, args: &[&str], stdin: &str) -> Ended {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        // A program that refuses its arguments does not read.
+        let _ = pipe.write_all(stdin.as_bytes());
+        drop(pipe);
+        Live::of(child).end()
+    }
+
+    /// Starts a command and leaves it running.
+    pub fn start(&self, args: &[&str]) -> Live {
+        Live::of(self.command(args).spawn().unwrap())
+    }
+
+    /// The lines of a run's results.jsonl.
+    pub fn results(&self, run: &str) -> Vec<ResultLine> {
+        let text = self.read(&format!("{run}/results.jsonl"));
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    /// The same where the program was killed while it wrote: a line without its end is none.
+    pub fn results_whole(&self, run: &str) -> Vec<ResultLine> {
+        let text = self.read(&format!("{run}/results.jsonl"));
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    pub fn result(&self, run: &str, id: &str) -> ResultLine {
+        let mut lines = self.results(run);
+        let place = lines.iter().position(|line| line.id == id).unwrap_or_else(|| panic!("no result for {id}"));
+        lines.swap_remove(place)
+    }
+
+    pub fn status(&self, run: &str) -> Value {
+        self.cascadeck(&["status", run, "--json"]).with_status(0).json()
+    }
+
+    /// Every file under the machine's root that holds `text`.
+    pub fn files_with(&self, text: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.root().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    let bytes = fs::read(entry.path()).unwrap();
+                    if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                        found.push(entry.path());
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A program that runs. Killed when forgotten.
+pub struct Live {
+    child: Child,
+    out: Option<thread::JoinHandle<String>>,
+    err: mpsc::Receiver<String>,
+    said: String,
+}
+
+impl Live {
+    fn of(mut child: Child) -> Self {
+        let mut stdout = child.stdout.take().unwrap();
+        let out = thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).unwrap();
+            text
+        });
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, err) = mpsc::channel();
+        thread::spawn(move || {
+            // A test that has its answer reads no further.
+            stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
+        Self { child, out: Some(out), err, said: String::new() }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        signal::kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Reads progress until a line holds `words`: that line.
+    #[track_caller]
+    pub fn line_with(&mut self, words: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let line = self.err.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|_| panic!("it never said {words:?}, but:\n{}", self.said));
+            self.said.push_str(&line);
+            self.said.push('\n');
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it ends by itself.
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.err.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.said.push_str(&line);
+                    self.said.push('\n');
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs; it said:\n{}", self.said),
+            }
+        }
+        let status = self.child.wait().unwrap();
+        let out = self.out.take().unwrap().join().unwrap();
+        Ended { status, out, err: std::mem::take(&mut self.said) }
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) -> Ended {
+        self.child.kill().unwrap();
+        self.end()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // It has ended already, or is to end now.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a command ended, and what it said.
+pub struct Ended {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub fn with_status(self, status: i32) -> Self {
+        assert_eq!(self.status.code(), Some(status), "{}\nstdout:\n{}\nstderr:\n{}", self.status, self.out, self.err);
+        self
+    }
+
+    pub fn was_killed(&self) -> bool {
+        self.status.signal() == Some(Signal::SIGKILL as i32)
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        assert_eq!(self.out.lines().count(), 1, "one JSON object on one line: {}", self.out);
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+
+    /// Everything it said on standard error is there to be understood.
+    #[track_caller]
+    pub fn says(&self, all: &[&str]) {
+        for words in all {
+            assert!(self.err.contains(words), "{words:?} is not in:\n{}", self.err);
+        }
+    }
+}
+
+/// The simulated provider, served beside the test on threads of its own.
+pub struct Provider {
+    runtime: tokio::runtime::Runtime,
+    simulator: Option<Simulator>,
+    profile: Profile,
+}
+
+impl Provider {
+    pub fn start(profile: Profile) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let simulator = runtime.block_on(Simulator::start(profile.clone(), Clock::real())).unwrap();
+        Self { runtime, simulator: Some(simulator), profile }
+    }
+
+    pub fn of(profile: &str) -> Self {
+        Self::start(Profile::from_toml(profile).unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.simulator.as_ref().unwrap().addr()
+    }
+
+    /// The configuration that leads here, with the limits that are enforced.
+    pub fn keys_toml(&self) -> String {
+        self.profile.keys_toml(self.addr())
+    }
+
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// As they are now; they must add up, and no limit may have been broken.
+    #[track_caller]
+    pub fn books(&self) -> Books {
+        let books = self.simulator.as_ref().unwrap().books();
+        assert_eq!(books.discrepancies(), [""; 0]);
+        assert_eq!(books.exceeded(), [""; 0]);
+        books
+    }
+
+    /// Waits for something that shows in the books.
+    #[track_caller]
+    pub fn until(&self, what: &str, happened: impl Fn(&Books) -> bool) -> Books {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let books = self.simulator.as_ref().unwrap().books();
+            if happened(&books) {
+                return books;
+            }
+            assert!(Instant::now() < deadline, "it never came to this: {what}; {}", books.summary());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        if let Some(simulator) = self.simulator.take() {
+            // A test that fails for another reason shall say that one.
+            let _ = self.runtime.block_on(simulator.stop());
+        }
+    }
+}
+
+/// Sums that no two items share, so that each answer shows which question it belongs to.
+pub fn sums(count: u64) -> String {
+    let rows = (1..=count).map(|n| format!("{{\"id\":\"q{n}\",\"question\":\"What is {n} + 1000?\"}}\n"));
+    rows.collect::<Vec<_>>().concat()
+}
+
+/// What the simulator answers to [`sums`].
+pub fn answer_to(id: &str) -> String {
+    let n: u64 = id.strip_prefix('q').unwrap().parse().unwrap();
+    format!("{n} + 1000 = {}.", n + 1_000)
+}

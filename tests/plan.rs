@@ -1,0 +1,126 @@
+//! `cascadeck plan`: right about what is configured, and silent towards the world.
+
+use std::{
+    io::ErrorKind,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+struct Place {
+    dir: tempfile::TempDir,
+    listener: TcpListener,
+}
+
+impl Place {
+    /// Two keys of one project and one of another, at a provider that listens.
+    fn new(policy: &str, prices: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("test");
+        listener.set_nonblocking(true).expect("test");
+        let dir = tempfile::tempdir().expect("test");
+        let base = format!("http://{}/v1", listener.local_addr().expect("test"));
+        let keys = format!(
+            "[[provider]]\nname = \"box\"\napi = \"openai\"\nbase_url = \"{base}\"\nday = \"utc\"\n\
+             [[model]]\nname = \"big\"\nprovider = \"box\"\nrpm = 10\nrpd = 100\nmax_output = 1000\n{prices}\n\
+             [[model]]\nname = \"small\"\nprovider = \"box\"\nrpm = 20\nmax_output = 1000\n{prices}\n\
+             [[key]]\nname = \"alice\"\nprovider = \"box\"\nsecret = \"sk-alice-0123456789\"\nproject = \"lab\"\n\
+             [[key]]\nname = \"bob\"\nprovider = \"box\"\nsecret = \"sk-bob-0123456789\"\nproject = \"lab\"\n\
+             [[key]]\nname = \"carol\"\nprovider = \"box\"\nsecret = \"sk-carol-0123456789\"\n{policy}\n"
+        );
+        std::fs::write(dir.path().join("keys.toml"), keys).expect("test");
+        let rows: Vec<_> = (0..600).map(|row| format!("{{\"prompt\": \"What is {row} times {row}?\"}}\n")).collect();
+        std::fs::write(dir.path().join("sums.jsonl"), rows.concat()).expect("test");
+        Self { dir, listener }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn plan(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_cascadeck"))
+            .args(["plan", "sums.jsonl"])
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("HOME", self.path())
+            .env("XDG_STATE_HOME", self.path().join("state"))
+            .env("TZ", "UTC")
+            .output()
+            .expect("test")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.plan(&[arguments, &["--json"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("test")
+    }
+}
+
+#[test]
+fn nothing_is_sent_and_nothing_is_left_behind() {
+    let place = Place::new("", "");
+    assert!(place.plan(&[]).status.success());
+    assert_eq!(place.listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "a connection was made");
+    assert!(!place.path().join("runs").exists(), "a run directory was made");
+}
+
+#[test]
+fn capacity_is_told_by_key_and_model_and_shared_by_project() {
+    let plan = Place::new("", "").json(&[]);
+    let rows = plan["capacity"].as_array().unwrap();
+    let row = |index: usize| {
+        let row = &rows[index];
+        (row["key"].as_str().unwrap(), row["model"].as_str().unwrap(), row["pool"].as_str().unwrap())
+    };
+    assert_eq!(rows.len(), 6);
+    assert_eq!([row(0), row(2)], [("alice", "big", "big@lab"), ("bob", "big", "big@lab")]);
+    assert_eq!((rows[0]["per_minute"].as_f64(), rows[0]["left_today"].as_f64()), (Some(10.0), Some(100.0)));
+    let items: u64 = rows.iter().map(|row| row["items"].as_u64().unwrap()).sum();
+    assert_eq!(items, 600);
+    // Two projects, 30 requests a minute each, of which a third ends with the day.
+    assert_eq!(plan["forecast"]["binds"][0]["what"], "requests_per_minute");
+    assert_eq!(plan["forecast"]["items"], 600);
+    assert!(plan["forecast"]["savings"][0]["saves"]["secs"].as_u64().unwrap() > 60);
+}
+
+#[test]
+fn money_and_tokens_are_reckoned_and_what_is_assumed_is_said() {
+    let place = Place::new("", "usd_per_mtok = { input = 1.0, output = 2.0 }");
+    let plan = place.json(&["--expect-output", "100"]);
+    assert_eq!(plan["forecast"]["output_tokens"], 60_000);
+    let (input, cost) = (plan["forecast"]["input_tokens"].as_f64().unwrap(), plan["cost_usd"].as_f64().unwrap());
+    assert!((cost * 1e6 - input - 120_000.0).abs() < 1.0, "$1 and $2 a million: {cost}");
+    let text = String::from_utf8(place.plan(&["--expect-output", "100"]).stdout).unwrap();
+    assert!(text.contains("100 an answer, assumed"), "{text}");
+}
+
+#[test]
+fn a_budget_that_is_too_small_is_said_before_a_dollar_is_spent() {
+    let place = Place::new("", "usd_per_mtok = { input = 1.0, output = 2.0 }");
+    let plan = place.json(&["--max-usd", "0.01"]);
+    assert_eq!(plan["forecast"]["stops"]["why"], "budget");
+    assert!(plan["forecast"]["finish"].is_null());
+    let text = String::from_utf8(place.plan(&["--max-usd", "0.01"]).stdout).unwrap();
+    assert!(text.contains("the budget is used up"), "{text}");
+}
+
+#[test]
+fn the_table_names_its_units() {
+    let output = Place::new("", "").plan(&[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for words in ["requests/min", "requests/day", "left today", "ends", "bound by", "runs out", "tokens", "cost"] {
+        assert!(text.contains(words), "{words} in\n{text}");
+    }
+}
+
+#[test]
+fn bad_rows_are_reported_as_a_run_would() {
+    let place = Place::new("", "");
+    std::fs::write(place.path().join("sums.jsonl"), "{\"prompt\": \"fine\"}\n{\"prompt\": \n").unwrap();
+    let output = place.plan(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains('2'), "the line is named");
+}

@@ -1,0 +1,265 @@
+//! The forecast against what then happens in the simulated world.
+
+use std::time::Duration;
+
+use cascadeck::{
+    domain::{
+        CascadeOrder, Day, Forecast, Limits, Money, OnExhausted, Policy, SpillTo, Traits, WhenLimited,
+        forecast::{Constraint, StopWhy},
+    },
+    scheduler::{
+        Assumptions, ForecastInput,
+        forecast::{Reckoning, forecast},
+    },
+};
+
+use super::{
+    HOUR, MORNING, classic_fleet, policy,
+    world::{World, key, limits, model, wall},
+};
+
+/// The forecast of the end may be off by this much of the whole, and by one turn of a window.
+const TOLERANCE: f64 = 0.01;
+const TURN: Duration = Duration::from_secs(62);
+
+fn input(world: &World) -> ForecastInput {
+    // The world's answers take 0.3 to 0.9 s, and count 80 tokens in and 40 out.
+    let latency = vec![Some(Duration::from_millis(600)); world.enforced.len()];
+    world.scheduler.forecast_input(
+        world.now,
+        &Assumptions { latency, input: Some(80.0), output: Some(40.0), ..Assumptions::default() },
+    )
+}
+
+fn reckon(world: &World) -> Forecast {
+    forecast(&input(world)).forecast
+}
+
+fn waiting(in_flight: u32) -> Policy {
+    Policy { on_exhausted: OnExhausted::Wait, ..policy(in_flight) }
+}
+
+fn paced(rpm: u32, burst: u32) -> Limits {
+    Limits { burst: Some(burst), ..limits(rpm, None) }
+}
+
+#[test]
+fn the_end_is_foreseen_within_one_percent() {
+    let one = |limits: Limits| vec![model("m", limits)];
+    let three = || (0..3).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect::<Vec<_>>();
+    let tokens = Limits { tpm: Some(2_000), ..Limits::default() };
+    let rolling = Limits { rpd: Some(100), rpm: Some(60), day: Day::Rolling, ..Limits::default() };
+    let crowd = (0..50).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect::<Vec<_>>();
+    let uneven: Vec<_> =
+        (0..5).map(|index| model(&format!("m{index}"), limits(5 + 7 * index, Some(20 + 90 * index)))).collect();
+    let cases: Vec<(&str, World, u64)> = vec![
+        ("one window", World::new(one(limits(10, None)), three(), waiting(64), wall(MORNING), 1), 500),
+        ("a few turns", World::new(one(limits(10, None)), three(), waiting(64), wall(MORNING), 2), 100),
+        ("one turn", World::new(one(limits(10, None)), three(), waiting(64), wall(MORNING), 3), 25),
+        ("classic, one day", World::new(classic_fleet(3).0, classic_fleet(3).1, waiting(64), wall(MORNING), 4), 3_000),
+        (
+            "classic, over two resets",
+            World::new(classic_fleet(3).0, classic_fleet(3).1, waiting(16), wall(MORNING), 5),
+            12_000,
+        ),
+        (
+            "over the day on which clocks go back",
+            World::new(classic_fleet(1).0, classic_fleet(1).1, waiting(16), wall("2026-10-31T12:00:00Z"), 6),
+            4_500,
+        ),
+        ("few in flight", World::new(one(Limits::default()), three(), waiting(4), wall(MORNING), 7), 5_000),
+        ("paced", World::new(one(paced(30, 3)), three(), waiting(64), wall(MORNING), 8), 600),
+        ("tokens", World::new(one(tokens), three(), waiting(64), wall(MORNING), 9), 500),
+        ("rolling days", World::new(one(rolling), three(), waiting(64), wall(MORNING), 10), 700),
+        ("fifty by five", World::new(uneven, crowd, waiting(200), wall(MORNING), 11), 40_000),
+        (
+            "the strict pipeline",
+            World::new(
+                classic_fleet(2).0,
+                classic_fleet(2).1,
+                Policy { when_limited: WhenLimited::Wait, ..waiting(16) },
+                wall(MORNING),
+                12,
+            ),
+            2_500,
+        ),
+        (
+            "spilling to the same model only",
+            World::new(
+                classic_fleet(3).0,
+                classic_fleet(3).1,
+                Policy { spill: SpillTo::SameModel, ..waiting(16) },
+                wall(MORNING),
+                13,
+            ),
+            3_000,
+        ),
+        (
+            "a concurrency limit",
+            World::new(
+                one(Limits { concurrency: Some(2), ..Limits::default() }),
+                three(),
+                waiting(64),
+                wall(MORNING),
+                14,
+            ),
+            3_000,
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (name, mut world, items) in cases {
+        world.offer(items);
+        let begun = world.now.wall;
+        let foreseen = reckon(&world);
+        world.run(HOUR * 24 * 30);
+        assert_eq!(world.done, items, "{name}: {} of {items} done", world.done);
+        let (actual, finish) = (world.now.wall, foreseen.finish.expect("it ends"));
+        let span = actual.since(begun);
+        let off = Duration::from_micros(finish.0.abs_diff(actual.0));
+        let range = (foreseen.earliest.expect("a range"), foreseen.latest.expect("a range"));
+        if off > span.mul_f64(TOLERANCE) + TURN || actual < range.0 || actual > range.1 {
+            let foreseen = finish.since(begun);
+            wrong.push(format!("{name}: took {span:?}, foreseen {foreseen:?}, range {range:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_forecast_made_in_the_middle_is_as_good() {
+    let (models, keys) = classic_fleet(2);
+    let mut world = World::new(models, keys, waiting(32), wall("2026-11-22T06:30:00Z"), 21);
+    world.offer(9_000);
+    world.run(Duration::from_secs(60 * 137));
+    let foreseen = reckon(&world);
+    assert_eq!(foreseen.items, world.offered - world.ended.len() as u64);
+    let from = world.now.wall;
+    world.run(HOUR * 24 * 10);
+    let (took, thought) = (world.now.wall.since(from), foreseen.finish.expect("it ends").since(from));
+    assert!(took.abs_diff(thought) < took.mul_f64(TOLERANCE) + TURN, "took {took:?}, thought {thought:?}");
+}
+
+#[test]
+fn what_binds_is_named() {
+    let key_a = || vec![key("a", "a")];
+    let cases = [
+        (limits(10, None), 64, 500, Constraint::RequestsPerMinute),
+        (Limits { tpm: Some(2_000), ..Limits::default() }, 64, 500, Constraint::TokensPerMinute),
+        (limits(60, Some(100)), 64, 500, Constraint::Day),
+        (Limits::default(), 2, 500, Constraint::InFlight),
+        (Limits { concurrency: Some(2), ..Limits::default() }, 64, 500, Constraint::Concurrency),
+    ];
+    for (limits, in_flight, items, want) in cases {
+        let mut world = World::new(vec![model("m", limits)], key_a(), waiting(in_flight), wall(MORNING), 31);
+        world.offer(items);
+        let foreseen = reckon(&world);
+        let top = foreseen.binds.first().unwrap_or_else(|| panic!("{want:?}: nothing binds in {foreseen:?}"));
+        assert_eq!(top.what, want, "{:?}", foreseen.binds);
+        let total: f64 = foreseen.binds.iter().map(|bind| bind.share).sum();
+        assert!((total - 1.0).abs() < 1e-9, "shares add up: {total}");
+    }
+}
+
+#[test]
+fn what_runs_out_first_and_what_fits_before_the_reset_are_foreseen() {
+    let mut world = World::new(
+        vec![model("big", limits(60, Some(500))), model("small", limits(60, Some(100)))],
+        vec![key("a", "a")],
+        waiting(32),
+        wall("2026-11-22T07:00:00Z"),
+        41,
+    );
+    world.offer(900);
+    let foreseen = reckon(&world);
+    let midnight = wall("2026-11-22T08:00:00Z");
+    let out = foreseen.runs_out.expect("a day is limited");
+    assert_eq!((out.pool.as_str(), out.returns), ("small@a", Some(midnight)));
+    assert_eq!(foreseen.before_reset.map(|before| (before.at, before.items)), Some((midnight, 600)));
+    world.run(HOUR);
+    assert_eq!(world.done, 600);
+}
+
+#[test]
+fn a_run_that_will_stop_says_when_and_with_how_much_left() {
+    let (models, keys) = classic_fleet(1);
+    let mut world = World::new(models, keys, policy(32), wall(MORNING), 51);
+    world.offer(2_000);
+    let stop = reckon(&world).stops.expect("1,650 a day");
+    assert_eq!((stop.why, stop.left, stop.returns), (StopWhy::Quota, 350, Some(wall("2026-11-22T08:00:00Z"))));
+    world.run(HOUR * 10);
+    assert_eq!(world.done, 1_650);
+}
+
+#[test]
+fn a_budget_that_is_too_small_is_foreseen() {
+    let budgeted = Policy { max_usd: Money::from_usd(0.05), ..policy(16) };
+    let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], budgeted, wall(MORNING), 61);
+    world.offer(1_000);
+    let foreseen = reckon(&world);
+    let stop = foreseen.stops.expect("$0.05 is not enough");
+    assert_eq!((stop.why, foreseen.finish), (StopWhy::Budget, None));
+    world.run(HOUR);
+    let left = 1_000 - world.done;
+    assert!(stop.left.abs_diff(left) <= 60, "foreseen {}, left {left}", stop.left);
+}
+
+#[test]
+fn one_more_key_is_worth_what_it_then_saves() {
+    let fleet = |keys: usize| {
+        let keys = (0..keys).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect();
+        let mut world = World::new(vec![model("m", limits(10, None))], keys, waiting(64), wall(MORNING), 71);
+        world.offer(1_000);
+        world
+    };
+    let foreseen = reckon(&fleet(2));
+    let (mut two, mut three) = (fleet(2), fleet(3));
+    two.run(HOUR * 24);
+    three.run(HOUR * 24);
+    let saved = two.elapsed() - three.elapsed();
+    let said = foreseen.savings[0].saves.expect("it saves");
+    assert!(said.abs_diff(saved) < Duration::from_secs(65), "said {said:?}, saved {saved:?}");
+}
+
+#[test]
+fn a_switched_off_fleet_never_ends_and_items_without_a_route_are_left() {
+    let mut world = World::new(vec![model("m", limits(10, None))], vec![key("a", "a")], policy(4), wall(MORNING), 81);
+    world.offer(10);
+    world.scheduler.switch_key(world.now.wall, "a", false).expect("known");
+    let foreseen = reckon(&world);
+    assert_eq!(foreseen.finish, None);
+    assert_eq!(foreseen.stops.map(|stop| (stop.why, stop.left)), Some((StopWhy::NoRoute, 10)));
+}
+
+#[test]
+fn classes_share_what_they_may_both_use() {
+    let mut blind = model("blind", limits(30, None));
+    blind.vision = false;
+    let seeing = model("seeing", limits(10, None));
+    let order = Policy { order: CascadeOrder::ModelFirst, ..waiting(64) };
+    let mut world = World::new(vec![seeing, blind], vec![key("a", "a")], order, wall(MORNING), 91);
+    let pictures = world.scheduler.class(&Traits { vision: true, ..Traits::default() });
+    let texts = world.scheduler.class(&Traits::default());
+    world.scheduler.set_backlog(pictures, 200);
+    world.scheduler.set_backlog(texts, 300);
+    let Reckoning { forecast, loads } = forecast(&input(&world));
+    assert_eq!(loads.len(), 2);
+    // Pictures keep the seeing model to themselves: 20 turns of 10.
+    let span = forecast.finish.expect("it ends").since(world.now.wall);
+    assert!(span.abs_diff(Duration::from_secs(19 * 60)) < Duration::from_secs(90), "{span:?}");
+}
+
+#[test]
+fn ten_million_items_over_a_thousand_routes_are_reckoned_without_counting_them() {
+    let models: Vec<_> = (0..10).map(|index| model(&format!("m{index}"), limits(15, Some(500)))).collect();
+    let keys: Vec<_> = (0..100).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect();
+    let mut world = World::new(models, keys, waiting(2_000), wall(MORNING), 101);
+    let class = world.scheduler.class(&Traits::default());
+    world.scheduler.set_backlog(class, 10_000_000);
+    let input = input(&world);
+    let reckoning = forecast(&input);
+    assert_eq!(reckoning.forecast.items, 10_000_000);
+    // 500,000 a day: the first day's at once, nineteen more nights, and the last ones go in the first half hour.
+    let days = reckoning.forecast.finish.expect("it ends").since(world.now.wall).as_secs_f64() / 86_400.0;
+    assert!((18.5..19.5).contains(&days), "{days}");
+    assert!((reckoning.loads.iter().sum::<f64>() - 1e7).abs() < 10.0);
+}

@@ -1,0 +1,167 @@
+//! "Why not faster?": the right culprit is named, and shares are shares.
+
+use std::time::Duration;
+
+use cascadeck::{
+    domain::{
+        Hint, Limits, Money, Outcome, Policy, RouteId, Verdict,
+        holding::{Hold, HoldShare},
+    },
+    scheduler::Holdup,
+};
+
+use super::{
+    HOUR, MORNING, classic_fleet, policy,
+    world::{World, key, limits, model, verdict, wall},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn one_key(limits: Limits, policy: Policy) -> World {
+    World::new(vec![model("m", limits)], vec![key("a", "a")], policy, wall(MORNING), 1)
+}
+
+/// The run's shares after `span`, in which nothing needs to happen.
+fn after(world: &mut World, span: Duration) -> Vec<HoldShare> {
+    let end = world.now + span;
+    world.run(span);
+    world.now = end;
+    let step = world.scheduler.poll(world.now);
+    assert!(step.is_none(), "{step:?} could have gone before");
+    world.scheduler.run_holding(world.now)
+}
+
+fn share(shares: &[HoldShare], what: Hold) -> f64 {
+    shares.iter().find(|share| share.what == what).map_or(0.0, |share| share.share)
+}
+
+#[track_caller]
+fn names(shares: &[HoldShare], what: Hold, least: f64) {
+    assert!(share(shares, what) >= least && shares[0].what == what, "{what:?} in {shares:?}");
+}
+
+#[test]
+fn a_full_minute_is_named() {
+    let mut world = one_key(limits(10, None), policy(64));
+    world.offer(200);
+    names(&after(&mut world, MINUTE * 5), Hold::RequestsPerMinute, 0.95);
+}
+
+#[test]
+fn full_tokens_are_named() {
+    let mut world = one_key(Limits { tpm: Some(2_000), ..Limits::default() }, policy(64));
+    world.offer(300);
+    names(&after(&mut world, MINUTE * 5), Hold::TokensPerMinute, 0.95);
+}
+
+#[test]
+fn a_spent_day_is_named() {
+    let waits = Policy { on_exhausted: cascadeck::domain::OnExhausted::Wait, ..policy(64) };
+    let mut world = one_key(limits(100, Some(50)), waits);
+    world.offer(200);
+    names(&after(&mut world, MINUTE * 5), Hold::Day, 0.95);
+}
+
+#[test]
+fn the_in_flight_cap_is_named_for_the_run_while_the_route_is_sending() {
+    let mut world = one_key(Limits::default(), policy(2));
+    world.offer(10_000);
+    world.run(MINUTE * 5);
+    names(&world.scheduler.run_holding(world.now), Hold::InFlight, 0.95);
+    names(&world.scheduler.route_holding(world.now, RouteId(0)), Hold::Sending, 0.95);
+}
+
+#[test]
+fn a_cooldown_is_named() {
+    let mut world = one_key(Limits::default(), policy(4));
+    world.weather = Box::new(|_, _| {
+        let hint = Some(Hint { after: Duration::from_secs(50) });
+        Some(Verdict { status: Some(429), hint, ..verdict(Outcome::RateLimitedMinute) })
+    });
+    world.offer(10);
+    let shares = after(&mut world, Duration::from_secs(295));
+    names(&shares, Hold::Cooldown, 0.9);
+}
+
+#[test]
+fn an_open_breaker_is_named_where_items_could_go() {
+    let mut world = one_key(Limits::default(), policy(8));
+    world.weather = Box::new(|_, _| Some(Verdict { status: Some(503), ..verdict(Outcome::Overloaded) }));
+    world.offer(2_000);
+    world.run(MINUTE * 5);
+    names(&world.scheduler.run_holding(world.now), Hold::Breaker, 0.8);
+}
+
+#[test]
+fn what_is_switched_off_has_its_share() {
+    let mut world = World::new(
+        vec![model("m", limits(10, None))],
+        vec![key("a", "a"), key("b", "b")],
+        policy(64),
+        wall(MORNING),
+        2,
+    );
+    world.scheduler.switch_key(world.now.wall, "b", false).unwrap();
+    world.offer(500);
+    let shares = after(&mut world, MINUTE * 5 - Duration::from_secs(10));
+    for what in [Hold::SwitchedOff, Hold::RequestsPerMinute] {
+        assert!((share(&shares, what) - 0.5).abs() < 0.05, "{what:?} in {shares:?}");
+    }
+}
+
+#[test]
+fn the_budget_is_named() {
+    let mut world = one_key(Limits::default(), Policy { max_usd: Money::from_usd(0.01), ..policy(8) });
+    world.offer(1_000);
+    let shares = after(&mut world, MINUTE * 5);
+    assert_eq!(world.scheduler.holdup(world.now), Holdup::Budget);
+    names(&shares, Hold::Budget, 0.9);
+}
+
+#[test]
+fn the_pause_and_nothing_to_send_are_named() {
+    let mut world = one_key(Limits::default(), policy(8));
+    world.offer(10);
+    world.scheduler.set_paused(true);
+    names(&after(&mut world, MINUTE * 5), Hold::Paused, 0.95);
+    world.scheduler.set_paused(false);
+    world.run(HOUR);
+    assert_eq!(world.done, 10);
+    names(&after(&mut world, MINUTE * 6), Hold::NothingToSend, 0.95);
+}
+
+#[test]
+fn retry_delays_are_named() {
+    let mut world = one_key(
+        Limits::default(),
+        Policy { retry_delays: vec![Duration::from_secs(600)], breaker_after: 1_000, ..policy(8) },
+    );
+    world.weather = Box::new(|_, _| Some(Verdict { status: Some(500), ..verdict(Outcome::ServerError) }));
+    world.offer(3);
+    names(&after(&mut world, MINUTE * 5), Hold::RetryDelay, 0.95);
+}
+
+#[test]
+fn shares_add_up_whenever_they_are_asked_for() {
+    for seed in 0..20 {
+        let (models, keys) = classic_fleet(3);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut world = World::new(models, keys, policy(random.u32(1..40)), wall(MORNING), seed);
+        let mut dice = fastrand::Rng::with_seed(seed + 1);
+        world.weather = Box::new(move |_, _| {
+            (dice.u8(0..10) == 0).then(|| Verdict { status: Some(503), ..verdict(Outcome::Overloaded) })
+        });
+        world.offer(random.u64(100..2_000));
+        for _ in 0..20 {
+            world.run(Duration::from_secs(random.u64(1..900)));
+            let now = world.now;
+            let routes = world.scheduler.route_count() as u32;
+            let mut all = vec![("the run".to_owned(), world.scheduler.run_holding(now))];
+            all.extend((0..routes).map(|id| (format!("route {id}"), world.scheduler.route_holding(now, RouteId(id)))));
+            for (what, shares) in all {
+                let total: f64 = shares.iter().map(|share| share.share).sum();
+                assert!((total - 1.0).abs() < 1e-6, "seed {seed}, {what}: {shares:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Days that several processes share through the ledger.
+
+use std::{collections::HashMap, time::Duration};
+
+use cascadeck::{
+    domain::{Day, Limits, OnExhausted, Outcome, Policy, Verdict, Wall, days::Wish},
+    scheduler::Holdup,
+    store::DayLedger,
+};
+
+use super::{
+    HOUR, policy,
+    world::{World, key, limits, model, verdict, wall},
+};
+
+/// Half an hour before midnight in Los Angeles.
+const EVENING: &str = "2026-11-22T07:30:00Z";
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Machine {
+    _dir: tempfile::TempDir,
+    path: std::path::PathBuf,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("test");
+        let path = dir.path().join("ledger.db");
+        Self { _dir: dir, path }
+    }
+
+    fn process(&self, limits: Limits, items: u64, seed: u64) -> (World, DayLedger) {
+        let waits = Policy { on_exhausted: OnExhausted::Wait, ..policy(4) };
+        let mut world = World::new(vec![model("m", limits)], vec![key("a", "lab")], waits, wall(EVENING), seed);
+        world.scheduler.share_days();
+        world.offer(items);
+        (world, DayLedger::open(&self.path).expect("test"))
+    }
+}
+
+/// One second of a process that talks to its ledger whenever it wants to.
+fn second((world, ledger): &mut (World, DayLedger)) {
+    let end = world.now + SECOND;
+    loop {
+        let wishes = world.scheduler.lease_wishes(world.now);
+        answer(world, ledger, wishes);
+        let before = world.arrivals.len();
+        world.run(end.mono.since(world.now.mono));
+        if world.arrivals.len() == before {
+            break;
+        }
+    }
+    world.now = end;
+}
+
+fn answer(world: &mut World, ledger: &mut DayLedger, wishes: Vec<Wish>) {
+    let named: Vec<_> = wishes.into_iter().map(|wish| ("pool".to_owned(), wish)).collect();
+    for grant in ledger.lease(world.now.wall, &named).expect("test") {
+        world.scheduler.grant(world.now, &grant);
+    }
+}
+
+fn sent(processes: &[&(World, DayLedger)]) -> usize {
+    processes.iter().map(|(world, _)| world.arrivals.len()).sum()
+}
+
+#[test]
+fn processes_together_use_a_day_to_its_last_request_and_no_further() {
+    for limit in [1, 7, 50, 400] {
+        let machine = Machine::new();
+        let mut one = machine.process(limits(600, Some(limit)), 1_000, 1);
+        let mut two = machine.process(limits(600, Some(limit)), 1_000, 2);
+        for _ in 0..600 {
+            second(&mut one);
+            second(&mut two);
+        }
+        let together = sent(&[&one, &two]);
+        assert!(together <= limit as usize, "{together} of {limit}");
+        // A process may sit on less than a block that it has leased, and would still use it.
+        assert!(together as u32 + limit / 20 >= limit, "{together} of {limit}");
+    }
+}
+
+#[test]
+fn a_new_day_is_leased_anew() {
+    let machine = Machine::new();
+    let mut one = machine.process(limits(600, Some(40)), 1_000, 3);
+    for _ in 0..2_400 {
+        second(&mut one);
+    }
+    let midnight: Wall = wall("2026-11-22T08:00:00Z");
+    let (before, after): (Vec<_>, Vec<_>) =
+        one.0.arrivals.iter().map(|(at, _, _)| at.wall).partition(|at| *at < midnight);
+    assert_eq!((before.len(), after.len()), (40, 40));
+}
+
+#[test]
+fn what_a_process_gives_back_another_can_use_and_what_a_killed_one_held_it_can_not() {
+    for (gives_back, want) in [(true, 100), (false, 95)] {
+        let machine = Machine::new();
+        let mut one = machine.process(limits(600, Some(100)), 1_000, 4);
+        // A process with one item only: the rest of its block is left over.
+        let mut brief = machine.process(limits(600, Some(100)), 1, 5);
+        second(&mut brief);
+        second(&mut brief);
+        assert_eq!(brief.0.done, 1);
+        if gives_back {
+            let (world, ledger) = &mut brief;
+            let unused = world.scheduler.unused_leases(world.now);
+            answer(world, ledger, unused);
+        }
+        for _ in 0..300 {
+            second(&mut one);
+        }
+        let together = sent(&[&one, &brief]);
+        assert!(together <= 100 && together >= want - 1, "{together}, gives back: {gives_back}");
+        assert!(gives_back || together < 100, "{together}: a killed process's block counts as used");
+    }
+}
+
+#[test]
+fn a_day_that_one_run_found_spent_is_spent_for_the_next() {
+    let machine = Machine::new();
+    let mut one = machine.process(limits(600, Some(1_000)), 10, 6);
+    one.0.weather = Box::new(|_, _| Some(Verdict { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) }));
+    second(&mut one);
+    let until = one.0.scheduler.spent_until(one.0.now, 0).expect("it was told so");
+    one.1.mark_spent("pool", until).expect("test");
+    let mut two = machine.process(limits(600, Some(1_000)), 10, 7);
+    for _ in 0..30 {
+        second(&mut two);
+    }
+    assert_eq!(two.0.arrivals.len(), 0);
+    let holdup = two.0.scheduler.holdup(two.0.now);
+    assert!(matches!(holdup, Holdup::Exhausted { returns: Some(at), .. } if at == until), "{holdup:?}");
+}
+
+#[test]
+fn tokens_and_rolling_days_are_leased_too() {
+    let rolling = Limits { tpd: Some(6_000), rpm: Some(600), day: Day::Rolling, ..Limits::default() };
+    let machine = Machine::new();
+    let mut one = machine.process(rolling.clone(), 200, 8);
+    let mut two = machine.process(rolling, 200, 9);
+    for _ in 0..300 {
+        second(&mut one);
+        second(&mut two);
+    }
+    // 120 tokens each as the provider counts; what is reserved while it flies is more.
+    let tokens = (one.0.done + two.0.done) * 120;
+    assert!((4_000..=6_000).contains(&tokens), "{tokens}");
+}
+
+#[test]
+fn without_its_ledger_a_process_goes_on_by_its_own_counts() {
+    let machine = Machine::new();
+    let (mut world, _) = machine.process(limits(600, Some(40)), 100, 10);
+    world.run(HOUR / 4);
+    assert_eq!(world.arrivals.len(), 0, "nothing is leased yet");
+    world.scheduler.stop_sharing_days();
+    world.run(HOUR / 4);
+    assert_eq!(world.arrivals.len(), 40);
+}
+
+#[test]
+fn what_is_unused_is_told_once() {
+    let machine = Machine::new();
+    let (mut world, mut ledger) = machine.process(limits(600, Some(100)), 3, 11);
+    let wishes = world.scheduler.lease_wishes(world.now);
+    answer(&mut world, &mut ledger, wishes);
+    world.run(SECOND * 5);
+    let unused: HashMap<usize, u64> = world
+        .scheduler
+        .unused_leases(world.now)
+        .into_iter()
+        .filter_map(|wish| Some((wish.pool, wish.give_back?.1)))
+        .collect();
+    assert_eq!(unused, HashMap::from([(0, 2)]), "a block of 5, of which 3 were used");
+    assert_eq!(world.scheduler.unused_leases(world.now), []);
+}

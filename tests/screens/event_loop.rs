@@ -1,0 +1,296 @@
+//! The real loop, with scripted keys, a screen in memory and a fake engine.
+
+use std::{io, sync::Arc, time::Duration};
+
+use cascadeck::{
+    domain::{Command, Query, Snapshot, snapshot::RunState},
+    tui::{
+        Exit, State, draw,
+        event_loop::{Screen, Signal, drive},
+        theme::{Depth, Theme},
+    },
+};
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+use futures_util::{Stream, StreamExt as _, stream};
+use jiff::tz::TimeZone;
+use ratatui::{Terminal, backend::TestBackend};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    engine::{FakeEngine, engine},
+    fixture,
+};
+
+/// Draws into memory and lets the test see every frame.
+struct Memory {
+    terminal: Terminal<TestBackend>,
+    frames: watch::Sender<String>,
+    said: mpsc::UnboundedSender<String>,
+    /// The terminal is gone: writing fails.
+    broken: bool,
+}
+
+impl Screen for Memory {
+    fn draw(&mut self, state: &State, snapshot: &Snapshot) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("EIO"));
+        }
+        self.terminal.draw(|frame| draw(frame, state, snapshot)).map_err(io::Error::other)?;
+        self.frames.send_replace(self.terminal.backend().to_string());
+        Ok(())
+    }
+    fn repaint(&mut self) -> io::Result<()> {
+        self.terminal.clear().map_err(io::Error::other)
+    }
+    fn suspend(&mut self) -> io::Result<()> {
+        let _ = self.said.send("suspended".to_owned());
+        Ok(())
+    }
+    fn capture_mouse(&mut self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+    fn set_title(&mut self, title: &str) -> io::Result<()> {
+        let _ = self.said.send(format!("title: {title}"));
+        Ok(())
+    }
+    fn notify(&mut self, words: &str) -> io::Result<()> {
+        let _ = self.said.send(format!("bell: {words}"));
+        Ok(())
+    }
+}
+
+/// A dashboard under way.
+struct Show {
+    engine: FakeEngine,
+    keys: Option<mpsc::UnboundedSender<io::Result<Event>>>,
+    signals: mpsc::UnboundedSender<Signal>,
+    frames: watch::Receiver<String>,
+    said: mpsc::UnboundedReceiver<String>,
+    exit: JoinHandle<Exit>,
+}
+
+fn receiving<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
+    stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
+}
+
+impl Show {
+    fn begin(snapshot: &Snapshot) -> Self {
+        Self::on(snapshot, false)
+    }
+
+    fn on(snapshot: &Snapshot, broken: bool) -> Self {
+        let (engine, handle) = engine(snapshot.clone());
+        let theme = Theme::load(None, Depth::True).unwrap();
+        let state = State::new(theme, false, TimeZone::UTC, (120, 36).into(), snapshot);
+        let (frames, watching) = watch::channel(String::new());
+        let (said, hearing) = mpsc::unbounded_channel();
+        let mut screen = Memory { terminal: Terminal::new(TestBackend::new(120, 36)).unwrap(), frames, said, broken };
+        let (keys, pressed) = mpsc::unbounded_channel();
+        let (signals, raised) = mpsc::unbounded_channel();
+        let exit = tokio::spawn(async move {
+            let (input, signals) = (receiving(pressed).boxed(), receiving(raised).boxed());
+            drive(&mut screen, input, signals, handle, state, Duration::from_millis(1)).await
+        });
+        Self { engine, keys: Some(keys), signals, frames: watching, said: hearing, exit }
+    }
+
+    fn press(&self, keys: &str) {
+        for key in keys.chars() {
+            let code = if key == '\n' { KeyCode::Enter } else { KeyCode::Char(key) };
+            self.key(KeyEvent::new(code, KeyModifiers::NONE));
+        }
+    }
+
+    fn ctrl(&self, letter: char) {
+        self.key(KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL));
+    }
+
+    fn key(&self, key: KeyEvent) {
+        self.keys.as_ref().unwrap().send(Ok(Event::Key(key))).unwrap();
+    }
+
+    /// Waits for a frame that shows `text`.
+    async fn sees(&mut self, text: &str) {
+        let seen = self.frames.wait_for(|frame| frame.contains(text));
+        let seen = tokio::time::timeout(Duration::from_secs(20), seen).await;
+        assert!(seen.is_ok(), "`{text}` was not seen");
+    }
+
+    async fn hears(&mut self, words: &str) {
+        loop {
+            let said = tokio::time::timeout(Duration::from_secs(20), self.said.recv()).await;
+            let said = said.unwrap_or_else(|_| panic!("`{words}` was not heard")).expect("the dashboard still runs");
+            if said.contains(words) {
+                return;
+            }
+        }
+    }
+
+    async fn exit(self) -> Exit {
+        let Self { engine, keys, exit, .. } = self;
+        let exit = tokio::time::timeout(Duration::from_secs(20), exit).await;
+        drop((engine, keys));
+        exit.expect("the dashboard leaves").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn space_on_a_key_switches_it_off() {
+    let mut show = Show::begin(&fixture::storm());
+    show.press(" ");
+    let command = show.engine.obey().await;
+    assert_eq!(command, Command::SetKey { key: "alice".to_owned(), on: false });
+    show.sees("done").await;
+}
+
+#[tokio::test]
+async fn a_command_the_engine_never_answers_does_not_hold_up_the_keyboard() {
+    let mut show = Show::begin(&fixture::storm());
+    show.press("p");
+    let unanswered = show.engine.orders.recv().await.unwrap();
+    assert_eq!(unanswered.command, Command::Pause);
+    show.sees("PAUSING…").await;
+    show.press("?");
+    show.sees("Help").await;
+}
+
+#[tokio::test]
+async fn items_are_asked_for_one_question_at_a_time() {
+    let mut show = Show::begin(&fixture::storm());
+    let first = show.engine.asks.recv().await.unwrap();
+    assert!(matches!(first.query, Query::Items { .. }));
+    // Others become wanted while the first is under way; only the newest is asked for, and only afterwards.
+    show.press("5ff");
+    show.sees("▾in flight").await;
+    assert!(show.engine.asks.try_recv().is_err());
+    drop(first);
+    let Query::Items { filter, .. } = show.engine.answer().await else { panic!("rows are wanted") };
+    assert_eq!(filter.state, Some(cascadeck::domain::ItemState::InFlight));
+}
+
+#[tokio::test]
+async fn an_item_is_opened_and_shown() {
+    let mut show = Show::begin(&fixture::storm());
+    show.engine.answer().await;
+    show.sees("✗ #0342").await;
+    show.press("5j\n");
+    assert_eq!(show.engine.answer().await, Query::Item { seq: 342 });
+    show.sees("Name every animal").await;
+}
+
+#[tokio::test]
+async fn leaving_a_run_that_is_over_needs_no_question() {
+    let show = Show::begin(&fixture::finished());
+    show.press("q");
+    assert_eq!(show.exit().await, Exit::Over);
+}
+
+#[tokio::test]
+async fn plain_progress_detaches() {
+    let show = Show::begin(&fixture::storm());
+    show.press("qp");
+    assert_eq!(show.exit().await, Exit::Detach);
+}
+
+#[tokio::test]
+async fn draining_stays_until_the_run_is_over() {
+    let mut show = Show::begin(&fixture::storm());
+    show.press("qd");
+    assert_eq!(show.engine.obey().await, Command::Drain);
+    let mut snapshot = fixture::storm();
+    snapshot.state = RunState::Draining;
+    show.engine.snapshots.send_replace(Arc::new(snapshot.clone()));
+    show.sees("DRAINING").await;
+    assert!(!show.exit.is_finished());
+    snapshot.state = RunState::Stopped { why: "drained".to_owned() };
+    show.engine.snapshots.send_replace(Arc::new(snapshot));
+    assert_eq!(show.exit().await, Exit::Drained);
+}
+
+#[tokio::test]
+async fn ctrl_c_asks_and_ctrl_c_again_stops() {
+    let mut show = Show::begin(&fixture::storm());
+    show.ctrl('c');
+    show.sees("The run is under way").await;
+    show.ctrl('c');
+    assert_eq!(show.engine.obey().await, Command::Stop);
+    assert_eq!(show.exit().await, Exit::StopNow);
+}
+
+#[tokio::test]
+async fn a_third_ctrl_c_does_not_wait_for_the_engine() {
+    let mut show = Show::begin(&fixture::storm());
+    for _ in 0..3 {
+        show.ctrl('c');
+    }
+    assert_eq!(show.engine.orders.recv().await.unwrap().command, Command::Stop);
+    assert_eq!(show.exit().await, Exit::StopNow);
+}
+
+#[tokio::test]
+async fn terminate_drains_and_terminate_again_stops() {
+    let mut show = Show::begin(&fixture::storm());
+    show.signals.send(Signal::Terminate).unwrap();
+    assert_eq!(show.engine.obey().await, Command::Drain);
+    show.signals.send(Signal::Terminate).unwrap();
+    assert_eq!(show.engine.obey().await, Command::Stop);
+    assert_eq!(show.exit().await, Exit::StopNow);
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_gone_leaves_the_run_alone() {
+    let show = Show::begin(&fixture::storm());
+    show.signals.send(Signal::HangUp).unwrap();
+    assert_eq!(show.exit().await, Exit::Detach);
+
+    let mut show = Show::begin(&fixture::storm());
+    show.keys = None;
+    assert_eq!(show.exit().await, Exit::Detach);
+
+    let show = Show::begin(&fixture::storm());
+    show.keys.as_ref().unwrap().send(Err(io::Error::other("EIO"))).unwrap();
+    assert_eq!(show.exit().await, Exit::Detach);
+
+    assert_eq!(Show::on(&fixture::storm(), true).exit().await, Exit::Detach);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_gone_is_said_so_and_q_leaves() {
+    let mut show = Show::begin(&fixture::storm());
+    let (snapshots, _) = watch::channel(Arc::new(fixture::storm()));
+    drop(std::mem::replace(&mut show.engine.snapshots, snapshots));
+    show.sees("ENGINE GONE").await;
+    show.press("q");
+    assert_eq!(show.exit().await, Exit::Over);
+}
+
+#[tokio::test]
+async fn the_title_follows_the_run_and_the_bell_rings_at_its_end() {
+    let mut show = Show::begin(&fixture::storm());
+    show.hears("title: captions-spring: running 64%").await;
+    show.engine.snapshots.send_replace(Arc::new(fixture::finished()));
+    show.hears("title: captions-spring: finished 100%").await;
+    show.hears("bell: captions-spring is finished: 4993 done, 7 failed").await;
+}
+
+#[tokio::test]
+async fn ctrl_z_suspends_and_the_dashboard_comes_back() {
+    let mut show = Show::begin(&fixture::storm());
+    show.ctrl('z');
+    show.hears("suspended").await;
+    show.press("?");
+    show.sees("Help").await;
+}
+
+#[tokio::test]
+async fn the_clock_runs_between_snapshots_at_the_engines_speed() {
+    let mut snapshot = fixture::storm();
+    snapshot.speed = 3_600.0;
+    let mut show = Show::begin(&snapshot);
+    show.sees("clock ×3600").await;
+    // Nothing is published any more, and still bob's 37 seconds pass, within a hundredth of a second.
+    show.sees("◌ cooling 0:00").await;
+}

@@ -1,0 +1,116 @@
+//! The real dashboard over a fake engine that moves, for looking at it:
+//! `cargo test --test screens look -- --ignored --nocapture`, on a terminal. (After a minute the test harness
+//! writes a line over it; Ctrl-L draws the screen anew.)
+
+use std::{
+    io::Write as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cascadeck::{
+    domain::{
+        Command, Event, EventKind, Outcome, Snapshot,
+        snapshot::{Condition, RunState},
+    },
+    tui::{Options, run},
+};
+
+use crate::{
+    engine::{FakeEngine, engine, page},
+    fixture,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a terminal and a person"]
+async fn look() {
+    let directory = tempfile::tempdir().unwrap();
+    let _log = cascadeck::telemetry::init(
+        &directory.path().join("cascadeck.log"),
+        tracing::level_filters::LevelFilter::DEBUG,
+        true,
+    )
+    .unwrap();
+    let (engine, handle) = engine(fixture::storm());
+    let FakeEngine { snapshots, mut orders, mut asks } = engine;
+    let moving = tokio::spawn(async move {
+        let mut snapshot = fixture::storm();
+        let began = Instant::now();
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => step(&mut snapshot, began.elapsed()),
+                order = orders.recv() => {
+                    let Some(order) = order else { return };
+                    let words = if matches!(order.command, Command::ClearCooldowns { .. }) {
+                        let worker = tokio::spawn(async { panic!("a worker's mistake") });
+                        format!("the worker has panicked: {}", worker.await.is_err())
+                    } else {
+                        obey(&mut snapshot, &order.command)
+                    };
+                    let _ = order.reply.send(Ok(words));
+                }
+                Some(ask) = asks.recv() => {
+                    let page = page(&ask.query);
+                    let _ = ask.reply.send(Ok(page));
+                }
+            }
+            snapshots.send_replace(Arc::new(snapshot.clone()));
+        }
+    });
+    let exit = run(handle, Options { ascii: std::env::var_os("ASCII").is_some(), ..Options::default() }).await;
+    moving.abort();
+    if let Some(path) = std::env::var_os("EXIT_TO") {
+        std::fs::write(path, format!("{exit:?}")).unwrap();
+    }
+    let _ = writeln!(std::io::stdout(), "left with {exit:?}");
+}
+
+fn step(snapshot: &mut Snapshot, elapsed: Duration) {
+    if snapshot.state.is_over() || snapshot.state == RunState::Paused {
+        return;
+    }
+    snapshot.at = fixture::NOW + elapsed;
+    snapshot.elapsed = fixture::seconds(42 * 60 + 17) + elapsed;
+    let totals = &mut snapshot.totals;
+    if elapsed.subsec_millis() % 800 < 100 && totals.waiting > 0 {
+        totals.waiting -= 1;
+        totals.done += 1;
+        totals.attempts += 1;
+        snapshot.keys[0].ok += 1;
+        snapshot.models[0].rpd.used += 1;
+        tracing::info!(target: "cascadeck", item = totals.done, "done");
+        let number = snapshot.events.last().map_or(1, |event| event.number + 1);
+        let kind = EventKind::Fallback {
+            seq: totals.done,
+            item: totals.done.to_string(),
+            from: "gemini-3.8-flash@bob".to_owned(),
+            to: Some("gemini-3.8-flash@alice".to_owned()),
+            outcome: Outcome::RateLimitedMinute,
+            status: Some(429),
+            wait: Some(fixture::seconds(37)),
+            words: String::new(),
+        };
+        snapshot.events.push(Arc::new(Event { number, at: snapshot.at, kind }));
+        if snapshot.events.len() > 256 {
+            snapshot.events.remove(0);
+        }
+    }
+}
+
+fn obey(snapshot: &mut Snapshot, command: &Command) -> String {
+    match command {
+        Command::Pause | Command::HardPause => snapshot.state = RunState::Paused,
+        Command::Resume => snapshot.state = RunState::Running,
+        Command::Drain | Command::Stop => snapshot.state = RunState::Stopped { why: "by you".to_owned() },
+        Command::SetInFlight { in_flight } => snapshot.in_flight_cap = *in_flight,
+        Command::SetKey { key, on } => {
+            let at = snapshot.at;
+            if let Some(view) = snapshot.keys.iter_mut().find(|view| view.name == *key) {
+                view.condition = if *on { Condition::Ready } else { Condition::Off { since: at } };
+            }
+        }
+        _ => {}
+    }
+    format!("{command:?}")
+}

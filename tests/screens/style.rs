@@ -1,0 +1,140 @@
+//! Colours and signs: what snapshots of text can't see.
+
+use std::collections::HashSet;
+
+use cascadeck::tui::{
+    pane::Pane,
+    theme::{Depth, Role},
+};
+use ratatui::{
+    buffer::{Buffer, Cell},
+    style::{Color, Modifier},
+};
+
+use crate::{fixture, stage::Stage};
+
+/// The first cell of `text` on the screen.
+fn find<'b>(buffer: &'b Buffer, text: &str) -> &'b Cell {
+    let area = buffer.area;
+    for y in 0..area.height {
+        let row: Vec<&str> = (0..area.width).map(|x| buffer[(x, y)].symbol()).collect();
+        for x in 0..area.width {
+            if row[usize::from(x)..].concat().starts_with(text) {
+                return &buffer[(x, y)];
+            }
+        }
+    }
+    panic!("`{text}` is not on the screen");
+}
+
+#[test]
+fn without_colour_no_cell_has_one() {
+    for keys in ["", "?", "w", "q", "s", "R", ":", "/x", "5\n", "6", "8", "5z"] {
+        let mut stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, false);
+        stage.press(keys);
+        for cell in stage.buffer().content() {
+            assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset), "{keys:?}: {cell:?}");
+        }
+    }
+}
+
+#[test]
+fn without_colour_the_selection_and_the_focus_still_show() {
+    let stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, false);
+    let buffer = stage.buffer();
+    assert!(find(&buffer, "alice     ").modifier.contains(Modifier::REVERSED));
+    assert!(!find(&buffer, "bob     ").modifier.contains(Modifier::REVERSED));
+    assert!(find(&buffer, "Keys").modifier.contains(Modifier::BOLD));
+}
+
+#[test]
+fn a_terminal_with_sixteen_colours_gets_no_others() {
+    let stage = Stage::with(120, 36, fixture::storm(), Depth::Ansi16, false);
+    for cell in stage.buffer().content() {
+        assert!(!matches!(cell.fg, Color::Rgb(..) | Color::Indexed(_)), "{cell:?}");
+    }
+}
+
+#[test]
+fn every_state_of_a_key_has_a_sign_a_word_and_a_look_of_its_own() {
+    let stage = Stage::new(200, 50, fixture::storm());
+    let buffer = stage.buffer();
+    let words = ["● ready", "◌ cooling", "○ exhausted", "✗ disabled", "– off", "◐ full", "▲ broken"];
+    let signs: HashSet<_> = words.iter().map(|word| word.chars().next()).collect();
+    assert_eq!(signs.len(), words.len());
+    let mut looks = HashSet::new();
+    for word in &words[1..] {
+        looks.insert(find(&buffer, word).fg);
+    }
+    // Full and cooling both mean "soon": they share a colour, and differ in sign and word.
+    assert_eq!(looks.len(), words.len() - 2);
+    assert_eq!(find(&buffer, "✗ disabled").fg, stage.state.theme.style(Role::Bad).fg.unwrap());
+}
+
+#[test]
+fn the_operators_own_events_stand_out() {
+    let stage = Stage::new(120, 36, fixture::storm());
+    let buffer = stage.buffer();
+    assert_eq!(find(&buffer, "you  erin").fg, stage.state.theme.style(Role::You).fg.unwrap());
+}
+
+#[test]
+fn bars_of_the_selected_row_keep_their_meaning() {
+    let stage = Stage::new(120, 36, fixture::storm());
+    let buffer = stage.buffer();
+    let bar = find(&buffer, "██████ 100");
+    assert!(!bar.modifier.contains(Modifier::REVERSED), "{bar:?}");
+}
+
+#[test]
+fn ascii_screens_are_ascii() {
+    for keys in ["", "?", "w", "q", "s", "R", ":", "6", "8", "4z", "2z"] {
+        let mut stage = Stage::with(120, 36, fixture::storm(), Depth::True, true);
+        stage.press(keys);
+        let buffer = stage.buffer();
+        // What comes from outside is shown as it is; the fixture's items and one event have such text.
+        let outside = ["フ", "SAFETY", "owned"];
+        for y in 0..36 {
+            let row: String = (0..120).map(|x| buffer[(x, y)].symbol()).collect();
+            if !outside.iter().any(|text| row.contains(text)) {
+                assert!(row.is_ascii(), "{keys:?}: {row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_from_outside_reaches_the_terminal_as_a_control_character() {
+    for keys in ["", "4z", "5z", "5jjjjj\n", "5j\n"] {
+        let mut stage = Stage::new(120, 36, fixture::storm());
+        stage.press(keys);
+        let text = stage.text();
+        let bad = |character: char| {
+            (character.is_control() && character != '\n') || matches!(character, '\u{202a}'..='\u{202e}')
+        };
+        assert!(!text.contains(bad), "{keys:?}");
+    }
+    let mut stage = Stage::new(120, 36, fixture::storm());
+    assert!(stage.focus(Pane::Events).press("z").text().contains("SAFETY ␛[31m<U+202E>"));
+}
+
+#[test]
+fn wide_characters_do_not_break_columns() {
+    let mut stage = Stage::new(120, 36, fixture::storm());
+    stage.press("5");
+    let buffer = stage.buffer();
+    for y in 4..35 {
+        let edge = buffer[(119, y)].symbol();
+        assert!(["│", "┐", "┘"].contains(&edge), "row {y} ends in {edge:?}");
+    }
+}
+
+#[test]
+fn a_quota_is_shown_with_all_its_digits() {
+    let mut snapshot = fixture::storm();
+    snapshot.models[0].rpd = cascadeck::domain::snapshot::Gauge { used: 1_060, limit: Some(1_500), provenance: None };
+    for width in [100, 120, 200] {
+        let text = Stage::new(width, 36, snapshot.clone()).text();
+        assert!(text.contains(" 1.06k/1.5k"), "{width} columns:\n{text}");
+    }
+}

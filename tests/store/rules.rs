@@ -1,0 +1,106 @@
+//! Routing rules: which one an item is classed by, at the first start and when the rules have changed.
+
+use std::collections::BTreeMap;
+
+use cascadeck::{
+    domain::{Conditions, ItemSpec, Outcome, Page, Query, ReplayFilter, Rule, Strategy},
+    store::{Ask, Op, Reclassed, Store, spawn_reader},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::harness::{Engine, Home, answered, failed, intent, spec, waiting, worded};
+
+fn rule(name: &str, when: Conditions) -> Rule {
+    Rule { name: name.into(), when, ..Rule::default() }
+}
+
+fn over(words: u64) -> Conditions {
+    Conditions { words_over: Some(words), ..Conditions::default() }
+}
+
+fn speaking(lang: &str) -> Conditions {
+    Conditions { field: BTreeMap::from([("lang".into(), lang.into())]), ..Conditions::default() }
+}
+
+/// The rule of each waiting item, in order.
+fn applied(store: &Store) -> Vec<Option<String>> {
+    let traits: BTreeMap<u32, _> = store.traits().into_iter().collect();
+    let mut applied = Vec::new();
+    store.waiting(|item| applied.push(traits[&item.traits].rule.clone())).unwrap();
+    applied
+}
+
+fn some(names: &[&str]) -> Vec<Option<String>> {
+    names.iter().map(|name| (!name.is_empty()).then(|| (*name).to_owned())).collect()
+}
+
+/// One word, three words, and three words in a field of its own.
+fn items() -> Vec<ItemSpec> {
+    let mut german = worded(3, "drei Wörter hier");
+    german.fields.insert("lang".into(), "de".into());
+    vec![worded(1, "one"), worded(2, "three words here"), german]
+}
+
+#[test]
+fn rows_are_classed_by_the_first_rule_that_fits() {
+    let home = Home::new();
+    let (mut store, _) = home.open();
+    store.adopt_rules(&[rule("german", speaking("de")), rule("long", over(2))]).unwrap();
+    let mut engine = Engine::new(store);
+    engine.commit(vec![Op::Items(items())]);
+    let store = engine.close();
+    assert_eq!(applied(&store), some(&["", "long", "german"]));
+    assert_eq!(store.traits().len(), 3);
+}
+
+#[test]
+fn changed_rules_are_applied_to_everything_that_is_not_done() {
+    let home = Home::new();
+    let rules = [rule("long", over(2))];
+    let (mut store, _) = home.open();
+    assert_eq!(store.adopt_rules(&rules).unwrap(), Reclassed::default());
+    let mut engine = Engine::new(store);
+    engine.commit(vec![Op::Items([items(), vec![worded(4, "four words are here"), worded(5, "five")]].concat())]);
+    engine.commit(vec![intent(1, 4, 0), intent(2, 5, 0)]);
+    engine.commit(vec![failed(1, 4, Outcome::ContentBlocked), answered(2, 5)]);
+    drop(engine.close());
+
+    let (mut store, _) = home.open();
+    assert_eq!(store.adopt_rules(&rules).unwrap(), Reclassed::default(), "the same rules change nothing");
+    let reclassed = store.adopt_rules(&[rule("longer", over(3)), rule("german", speaking("de"))]).unwrap();
+    assert_eq!(reclassed, Reclassed { waiting: 2, not_kept: vec!["lang".into()] });
+    assert_eq!(applied(&store), some(&["", "", "german"]));
+    drop(store);
+
+    let (mut store, _) = home.open();
+    assert_eq!(applied(&store), some(&["", "", "german"]), "and outlive the process");
+    store.requeue(&ReplayFilter::default()).unwrap();
+    assert_eq!(waiting(&store), [1, 2, 3, 4]);
+    assert_eq!(applied(&store), some(&["", "", "german", "longer"]), "a failed item too");
+}
+
+#[test]
+fn one_item_says_which_rule_applies_and_why() {
+    let home = Home::new();
+    let (mut store, _) = home.open();
+    let german =
+        Rule { models: Some(vec!["pro".into()]), strategy: Some(Strategy::Fastest), ..rule("german", speaking("de")) };
+    store.adopt_rules(&[german]).unwrap();
+    let mut engine = Engine::new(store);
+    let mut own = spec(4);
+    own.model = Some("flash".into());
+    engine.commit(vec![Op::Items([items(), vec![own]].concat())]);
+    let (asks, asked) = mpsc::channel(4);
+    spawn_reader(&home.dir, asked).unwrap();
+    let said = |seq| {
+        let (reply, page) = oneshot::channel();
+        asks.blocking_send(Ask { query: Query::Item { seq }, reply }).unwrap();
+        match page.blocking_recv().unwrap().unwrap() {
+            Page::Item(item) => item.rule,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(said(1), None);
+    assert_eq!(said(3).unwrap(), "rule german (lang is de): models pro; strategy fastest");
+    assert_eq!(said(4).unwrap(), "its row asks for flash first");
+}
