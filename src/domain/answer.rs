@@ -67,4 +67,6 @@ pub struct Verdict {
     /// What the response says of limits and of its own making.
     #[serde(default)]
     pub report: Report,
+    /// The request is longer than the model's context: a model with a larger one may take it.
+    pub too_long: bool,
 }

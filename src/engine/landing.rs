@@ -65,6 +65,7 @@ impl Engine {
             stated_limit: None,
             limit_zero: false,
             report: crate::domain::Report::default(),
+            too_long: false,
         };
         let latency = now.wall.since(flying.sent_at);
         self.settle(now, &flying, verdict, latency);

@@ -44,8 +44,11 @@ pub(super) const MEMORY: &str = "scheduler";
 /// The name under which the last command line's flags are kept in the run.
 const FLAGS: &str = "flags";
 
-/// Daily windows look back no further.
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// Daily windows look back no further: a day that saving time makes longest has 25 hours.
+const LONGEST_DAY: Duration = Duration::from_secs(26 * 3_600);
+
+/// So long after it was recorded a request that nobody saw the end of may still have reached its provider.
+const ON_ITS_WAY: Duration = Duration::from_secs(30);
 
 /// What the engine is started with, beside the run itself.
 pub struct Setup {
@@ -334,10 +337,14 @@ fn recount(
             let (ok, failed) = &mut routes[route.index()];
             if matches!(past.outcome, Outcome::Ok | Outcome::Truncated) { *ok += 1 } else { *failed += 1 }
         }
-        let at = past.settled_at.unwrap_or(past.sent_at);
+        let at = past.settled_at.unwrap_or_else(|| (past.sent_at + ON_ITS_WAY).min(now.wall));
         scheduler.recall_money(now, route, at, past.cost + past.at_risk);
-        if now.wall.since(at) < DAY {
-            scheduler.recall(now, route, &PastAttempt { at, outcome: past.outcome, usage: past.usage });
+        if now.wall.since(at) < LONGEST_DAY {
+            scheduler.recall(
+                now,
+                route,
+                &PastAttempt { at, outcome: past.outcome, usage: past.usage, estimated: past.est_tokens },
+            );
         }
     })?;
     Ok(())

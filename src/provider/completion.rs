@@ -112,6 +112,7 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict 
         stated_limit: None,
         limit_zero: false,
         report: crate::domain::Report::default(),
+        too_long: false,
     }
 }
 

@@ -67,6 +67,7 @@ pub(super) fn verdict(
         stated_limit: None,
         limit_zero: false,
         report: Report::default(),
+        too_long: false,
     }
 }
 
@@ -152,6 +153,7 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
         stated_limit: quota::stated_limit(&case.refusal, rule.outcome),
         limit_zero: rule.limit_zero,
         report: Report { limits: stated_limits(response, &case.refusal), worked: None },
+        too_long: rule.too_long,
         ..verdict(
             rule.outcome,
             rule.action,

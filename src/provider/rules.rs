@@ -47,10 +47,12 @@ pub(super) struct Rule {
     pub because: &'static str,
     /// The whole model is out of reach, rather than used up.
     pub limit_zero: bool,
+    /// The model's context is too small.
+    pub too_long: bool,
 }
 
 const fn rule(test: fn(&Case) -> bool, outcome: Outcome, action: Action, because: &'static str) -> Rule {
-    Rule { test, outcome, action, because, limit_zero: false }
+    Rule { test, outcome, action, because, limit_zero: false, too_long: false }
 }
 
 /// The first rule that fits. The last one fits everything.
@@ -102,7 +104,10 @@ const RULES: &[Rule] = &[
         Action::FailItem,
         "the request alone is larger than the whole limit, so it can never pass",
     ),
-    rule(too_long, Outcome::BadRequest, Action::FailItem, "the prompt is longer than the model's context"),
+    Rule {
+        too_long: true,
+        ..rule(too_long, Outcome::BadRequest, Action::FailItem, "the prompt is longer than the model's context")
+    },
     rule(
         content_policy,
         Outcome::ContentBlocked,
@@ -141,6 +146,7 @@ const RULES: &[Rule] = &[
         action: Action::NextModel,
         because: "a limit of 0: this model is not offered to the project at all",
         limit_zero: true,
+        too_long: false,
     },
     // Gemini's daily refusal differs from its per-minute one by `quotaId` alone.
     rule(

@@ -25,11 +25,11 @@ impl Bound {
         self.configured.into_iter().chain(self.stated).min()
     }
 
-    /// What of `amount` is reserved. Our own estimate is generous: where only it says that a request is too large, the whole
-    /// window has to do. And no request is too large for a limit that was merely found out.
-    pub fn reserved(&self, amount: u64) -> u64 {
+    /// What of `amount` is reserved, where it may turn out as small as `least`: more than a whole window only where even
+    /// that does not fit. And no request is too large for a limit that was merely found out.
+    pub fn reserved(&self, amount: u64, least: u64) -> u64 {
         let known = self.known();
-        let amount = known.filter(|limit| amount > *limit && amount / 2 <= *limit).unwrap_or(amount);
+        let amount = known.filter(|limit| amount > *limit && least <= *limit).unwrap_or(amount);
         let fits = known.is_none_or(|limit| amount <= limit);
         self.learned.filter(|_| fits).map_or(amount, |limit| amount.min(limit))
     }

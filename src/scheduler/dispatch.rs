@@ -66,10 +66,36 @@ pub enum Step {
 
 enum Choice {
     Route(RouteId),
-    /// No route now; `tokens` where only the ticket's size keeps it from one.
-    Blocked {
-        tokens: bool,
-    },
+    Blocked(Blocked),
+}
+
+/// What keeps a ticket from every route, and so who may pass it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Blocked {
+    /// No route is ready: nobody goes.
+    Routes,
+    /// Token windows have no room for its size yet: smaller ones may pass, for a while.
+    Size,
+    /// Routes are ready that can't serve this ticket, or for which it is too dear: others always may.
+    Itself,
+    /// Routes are ready that it holds out against: the next may think otherwise.
+    Choosy,
+}
+
+impl Blocked {
+    const fn or_itself(self) -> Self {
+        match self {
+            Self::Routes => Self::Itself,
+            Self::Size | Self::Itself | Self::Choosy => self,
+        }
+    }
+
+    const fn or_choosy(self) -> Self {
+        match self {
+            Self::Routes | Self::Itself => Self::Choosy,
+            Self::Size | Self::Choosy => self,
+        }
+    }
 }
 
 impl Scheduler {
@@ -97,20 +123,18 @@ impl Scheduler {
             .enumerate()
             .filter(|(_, class)| class.stuck_at != Some(self.version))
             .filter_map(|(index, class)| {
-                let head = class.retries.front().or(class.fresh.front())?;
+                let head = class.head()?;
                 Some((head.seq, index))
             })
             .collect();
         order.sort_unstable();
         for (_, index) in order {
-            self.kept_for_others = false;
             if let Some(dispatch) = self.poll_class(now, index) {
                 return Some(Step::Send(dispatch));
             }
-            // What is kept for others is free as soon as they have gone elsewhere: no change of a route tells.
-            if !self.kept_for_others {
-                self.classes[index].stuck_at = Some(self.version);
-            }
+            let version = self.version;
+            let state = &mut self.classes[index];
+            state.stuck_at = Some(version).filter(|_| !state.left_a_trial);
         }
         None
     }
@@ -148,17 +172,37 @@ impl Scheduler {
     }
 
     fn poll_class(&mut self, now: Now, class: usize) -> Option<Dispatch> {
-        for _ in 0..self.classes[class].retries.len() {
+        let version = self.version;
+        self.classes[class].look_again_at_aside(version);
+        if let Some(dispatch) = self.poll_retries(now, class, LOOKAHEAD) {
+            return Some(dispatch);
+        }
+        if let Some(dispatch) = self.poll_fresh(now, class) {
+            return Some(dispatch);
+        }
+        if std::mem::take(&mut self.classes[class].left_a_trial) {
+            // Those it was left to may be gone, and no change of a route tells.
+            self.classes[class].look_again();
+        }
+        // Nothing may stay unseen where nothing goes.
+        self.poll_retries(now, class, usize::MAX)
+    }
+
+    fn poll_retries(&mut self, now: Now, class: usize, most: usize) -> Option<Dispatch> {
+        for _ in 0..self.classes[class].retries.len().min(most) {
             let ticket = self.classes[class].retries.pop_front()?;
             match self.choose(now, class, &ticket) {
                 Choice::Route(route) => {
                     let ticket = self.smallest_instead(now, class, route, ticket);
                     return Some(self.reserve(now, class, ticket, route));
                 }
-                // To the back, so that each gets its look.
-                Choice::Blocked { .. } => self.classes[class].retries.push_back(ticket),
+                Choice::Blocked(_) => self.classes[class].set_aside(ticket),
             }
         }
+        None
+    }
+
+    fn poll_fresh(&mut self, now: Now, class: usize) -> Option<Dispatch> {
         let mut position = 0;
         while position < self.classes[class].fresh.len().min(LOOKAHEAD) {
             let ticket = self.classes[class].fresh.remove(position)?;
@@ -167,16 +211,22 @@ impl Scheduler {
                     let ticket = self.smallest_instead(now, class, route, ticket);
                     return Some(self.reserve(now, class, ticket, route));
                 }
-                Choice::Blocked { tokens } => {
-                    // What keeps this one from the free routes (its size, its API) need not keep the next.
-                    let holds_place = tokens && now.mono.since(ticket.since) >= AGED;
+                Choice::Blocked(Blocked::Itself) if self.classes[class].has_room_aside() => {
+                    self.classes[class].set_aside(ticket);
+                }
+                Choice::Blocked(why) => {
+                    let overtake = match why {
+                        Blocked::Routes | Blocked::Itself => false,
+                        Blocked::Size => now.mono.since(ticket.since) < AGED,
+                        Blocked::Choosy => true,
+                    };
                     self.classes[class].fresh.insert(position, ticket);
-                    if holds_place || self.classes[class].ready.first_from(0).is_none() {
+                    if !overtake {
                         return None;
                     }
+                    position += 1;
                 }
             }
-            position += 1;
         }
         None
     }
@@ -199,15 +249,21 @@ impl Scheduler {
         limits: &SpillLimits,
         search: &mut Search,
     ) -> Choice {
-        let mut tokens = false;
+        let mut why = Blocked::Routes;
         loop {
             let state = &mut self.classes[class];
             let Some(rank) = state.picker.next(&state.ready, search, &mut self.random) else { break };
             let id = state.candidates[rank];
             if state.picker.backups_from.is_some_and(|first| rank >= first) && self.has_primary(now, class, ticket) {
+                why = why.or_choosy();
                 break;
             }
-            if !limits.allow(id, self.routes[id.index()].model) || self.unfit(id, ticket).is_some() {
+            if !limits.allow(id, self.routes[id.index()].model) {
+                why = why.or_choosy();
+                continue;
+            }
+            if self.unfit(id, ticket).is_some() {
+                why = why.or_itself();
                 continue;
             }
             let standing = self.standing(now, id);
@@ -215,7 +271,7 @@ impl Scheduler {
                 // A lease is a matter of milliseconds: no reason to move on to the next model.
                 self.holding.held(id, Hold::Day);
                 self.want_lease(self.routes[id.index()].pool);
-                return Choice::Blocked { tokens: false };
+                return Choice::Blocked(Blocked::Routes);
             }
             if let Some(wake) = standing.wake() {
                 self.park(now, id, wake);
@@ -228,11 +284,13 @@ impl Scheduler {
                     if let Fit::Tomorrow(at) = fit {
                         self.set_alarm(now, id, Wake::Wall(at));
                     }
+                    why = why.or_itself();
                     continue;
                 }
             }
             if self.keeps_trial_from(now, id, ticket) {
-                self.kept_for_others = true;
+                self.classes[class].left_a_trial = true;
+                why = why.or_itself();
                 continue;
             }
             let need = self.need(id, ticket);
@@ -245,20 +303,20 @@ impl Scheduler {
                 None => return Choice::Route(id),
                 Some(Block::Full { what: SHARED_DAY, .. }) => {
                     self.note_short(pool, need);
-                    return Choice::Blocked { tokens: false };
+                    return Choice::Blocked(Blocked::Routes);
                 }
                 Some(Block::Full { wake, .. }) => {
-                    tokens = true;
+                    why = Blocked::Size;
                     self.set_alarm(now, id, wake);
                 }
                 Some(Block::DayFull { until, .. }) => {
-                    tokens = true;
+                    why = why.or_itself();
                     self.set_alarm(now, id, Wake::Wall(until));
                 }
-                Some(Block::TooLarge { .. } | Block::Cooling(_) | Block::Spent(_)) => {}
+                Some(Block::TooLarge { .. } | Block::Cooling(_) | Block::Spent(_)) => why = why.or_itself(),
             }
         }
-        Choice::Blocked { tokens }
+        Choice::Blocked(why)
     }
 
     /// Whether a primary key is in service for this ticket: ready, or merely full for the moment.
@@ -292,10 +350,8 @@ impl Scheduler {
             return SpillLimits::Any;
         }
         let candidates = &self.classes[class].candidates;
-        let preferred = candidates
-            .iter()
-            .copied()
-            .find(|&route| self.unfit(route, ticket).is_none() && !self.standing(now, route).is_exhausted());
+        let preferred =
+            candidates.iter().copied().find(|&route| self.unfit(route, ticket).is_none() && self.is_usable(now, route));
         match preferred {
             None => SpillLimits::Any,
             Some(route) if holds_out => {
@@ -419,7 +475,7 @@ impl Scheduler {
         if let Some(course) = &mut ticket.course {
             course.on_model(model);
         }
-        let retry = ticket.course.as_ref().map_or(0, |course| course.charged + course.uncharged);
+        let tries = ticket.tries();
         let enlarged = ticket.course.as_ref().is_some_and(|course| course.enlarged);
         let dispatch = Dispatch {
             attempt,
@@ -428,10 +484,10 @@ impl Scheduler {
             route: id,
             key: KeyId(route.key as u32),
             model,
-            retry,
+            retry: tries.faults(),
             reserved,
             estimated_input: need.input,
-            timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(ticket.timeouts().min(4) as i32)),
+            timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(tries.timeouts.min(4) as i32)),
             enlarge: if enlarged { self.policy.retry_truncated_factor } else { None },
         };
         self.want_lease(pool);

@@ -89,18 +89,12 @@ impl Scheduler {
     fn drop_unfit(&mut self) {
         let mut refused: Vec<Refusal> = Vec::new();
         for class in 0..self.classes.len() {
-            let queues =
-                [std::mem::take(&mut self.classes[class].fresh), std::mem::take(&mut self.classes[class].retries)];
-            let [fresh, retries] = queues.map(|mut queue| {
-                queue.retain(|ticket| {
-                    self.never(class, ticket).is_none_or(|refusal| {
-                        refused.push(refusal);
-                        false
-                    })
-                });
-                queue
-            });
-            (self.classes[class].fresh, self.classes[class].retries) = (fresh, retries);
+            let unfit: Vec<Refusal> =
+                self.classes[class].tickets().filter_map(|ticket| self.never(class, ticket)).collect();
+            if !unfit.is_empty() {
+                self.classes[class].retain(|ticket| unfit.iter().all(|refusal| refusal.seq != ticket.seq));
+                refused.extend(unfit);
+            }
         }
         let mut waiting: Vec<_> = self.backing_off.iter().map(|(seq, (class, _))| (*seq, *class)).collect();
         waiting.sort_unstable();

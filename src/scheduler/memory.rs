@@ -65,6 +65,8 @@ pub struct PastAttempt {
     pub at: Wall,
     pub outcome: Outcome,
     pub usage: Usage,
+    /// What was reserved for it: it stays taken where no usage was ever heard.
+    pub estimated: u64,
 }
 
 impl CooldownMemory {
@@ -202,7 +204,20 @@ impl Scheduler {
         if matches!(past.outcome, Outcome::ClientTrouble | Outcome::UnreadableInput | Outcome::NoRoute) {
             return;
         }
-        let used = Need { input: past.usage.input_tokens, output: past.usage.billed_output() };
+        let mut used = Need { input: past.usage.input_tokens, output: past.usage.billed_output() };
+        let unheard = matches!(
+            past.outcome,
+            Outcome::Lost
+                | Outcome::Timeout
+                | Outcome::ServerError
+                | Outcome::Overloaded
+                | Outcome::MalformedResponse
+                | Outcome::Ok
+                | Outcome::Truncated
+        );
+        if unheard && used == Need::default() {
+            used.input = past.estimated;
+        }
         self.pools[pool].recall(now, past.at, used, past.outcome.is_limit());
     }
 }

@@ -117,8 +117,6 @@ pub struct Scheduler {
     purse: purse::Purse,
     /// `when_limited = "wait"`: where in `ranking` the run stands.
     cursor: usize,
-    /// Some ticket left a trial to others in the present look at a class.
-    kept_for_others: bool,
     /// How often any route was taken.
     uses: u64,
     /// Whether any class goes by what must be measured.

@@ -26,8 +26,7 @@ impl Scheduler {
             if ready.is_empty() {
                 return None;
             }
-            let mut retries = class.retries.iter().take(LOOKAHEAD);
-            let found = retries.find_map(|ticket| self.route_for(now, index, ticket, &ready));
+            let found = class.tried().find_map(|ticket| self.route_for(now, index, ticket, &ready));
             found.or_else(|| {
                 for ticket in class.fresh.iter().take(LOOKAHEAD) {
                     if let Some(found) = self.route_for(now, index, ticket, &ready) {
@@ -83,7 +82,7 @@ impl Scheduler {
         let preferred = candidates
             .iter()
             .copied()
-            .find(|&route| self.unfit(route, ticket).is_none() && !self.standing(now, route).is_exhausted())?;
+            .find(|&route| self.unfit(route, ticket).is_none() && self.is_usable(now, route))?;
         if holds_out {
             return Some(vec![preferred]);
         }

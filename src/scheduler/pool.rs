@@ -29,8 +29,33 @@ impl Need {
     pub const fn counted(self, counted: Counted) -> u64 {
         match counted {
             Counted::Input => self.input,
-            Counted::Total => self.input + self.output,
+            Counted::Total => self.total(),
         }
+    }
+
+    const fn input(self) -> u64 {
+        self.input
+    }
+
+    const fn output(self) -> u64 {
+        self.output
+    }
+
+    const fn total(self) -> u64 {
+        self.input + self.output
+    }
+
+    const fn counter(counted: Counted) -> fn(Self) -> u64 {
+        match counted {
+            Counted::Input => Self::input,
+            Counted::Total => Self::total,
+        }
+    }
+
+    /// What of it is reserved under a limit. How long an answer will be nobody knows, and the input is reckoned
+    /// generously; so a request is too large only where half its estimated input is.
+    fn under(self, bound: &Bound, counted: fn(Self) -> u64) -> u64 {
+        bound.reserved(counted(self), counted(Self { input: self.input / 2, output: 0 }))
     }
 }
 
@@ -153,9 +178,9 @@ impl Pool {
     }
 
     fn amounts(&self, need: Need) -> [(u64, &Window, &'static str); 4] {
-        let tokens = self.bounds.tokens.reserved(need.counted(self.counted));
-        let input = self.bounds.input.reserved(need.input);
-        let output = self.bounds.output.reserved(need.output);
+        let tokens = need.under(&self.bounds.tokens, Need::counter(self.counted));
+        let input = need.under(&self.bounds.input, Need::input);
+        let output = need.under(&self.bounds.output, Need::output);
         [
             (1, &self.requests, "requests/min"),
             (tokens, &self.tokens, "tokens/min"),
@@ -199,7 +224,7 @@ impl Pool {
     pub fn too_large(&self, need: Need) -> Option<&'static str> {
         let mut windows = self.amounts(need).into_iter().skip(1);
         let minute = windows.find(|(amount, window, _)| window.limit().is_some_and(|limit| *amount > limit));
-        let day = self.bounds.day_tokens.reserved(need.counted(self.counted));
+        let day = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
         let over_day = self.day_tokens.limit().is_some_and(|limit| day > limit);
         minute.map(|(_, _, what)| what).or(over_day.then_some("tokens/day"))
     }
@@ -213,7 +238,7 @@ impl Pool {
                 room => return Some(full(what, room)),
             }
         }
-        let amount = self.bounds.day_tokens.reserved(need.counted(self.counted));
+        let amount = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
         if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
             return Some(Block::TooLarge { what: "tokens/day" });
         }
@@ -226,9 +251,11 @@ impl Pool {
 
     /// Takes room for one request; what was taken comes back in [`Pool::settle`].
     pub fn reserve(&mut self, now: Now, need: Need) -> Need {
-        let taken =
-            Need { input: self.bounds.input.reserved(need.input), output: self.bounds.output.reserved(need.output) };
-        let tokens = self.bounds.tokens.reserved(need.counted(self.counted));
+        let taken = Need {
+            input: need.under(&self.bounds.input, Need::input),
+            output: need.under(&self.bounds.output, Need::output),
+        };
+        let tokens = need.under(&self.bounds.tokens, Need::counter(self.counted));
         // Both token windows must settle what they took, so a clamp in one applies to the input estimate of all.
         let taken = if tokens < taken.counted(self.counted) { Need { input: tokens, output: 0 } } else { taken };
         self.in_flight += 1;
@@ -335,7 +362,7 @@ impl Pool {
 
     /// A request of this size found too little of the block in hand.
     pub fn note_short(&mut self, need: Need) {
-        let tokens = self.bounds.day_tokens.reserved(need.counted(self.counted));
+        let tokens = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
         if let Some(share) = self.day_tokens.share_mut() {
             share.note_short(tokens);
         }

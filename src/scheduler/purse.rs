@@ -97,15 +97,23 @@ impl Scheduler {
         }
     }
 
-    /// How the money left bears on a ready route: `Now` where any waiting item fits, or else the day that lets one.
-    pub(super) fn affordable(&self, now: Now, id: RouteId) -> Fit {
-        let mut best = Fit::Now;
-        let classes = self.classes.iter().filter(|class| class.rank(id).is_some());
-        for head in classes.filter_map(|class| class.retries.front().or(class.fresh.front())) {
-            match (self.fits_budget(now, id, head), best) {
-                (Fit::Now, _) => return Fit::Now,
-                (Fit::Never, Fit::Tomorrow(_)) => {}
-                (fit, _) => best = fit,
+    /// How the money left bears on a ready route: `Now` where a waiting ticket that may use it fits, or else the day
+    /// that lets one; `None` where no waiting ticket may use it.
+    pub(super) fn affordable(&self, now: Now, id: RouteId) -> Option<Fit> {
+        let mut best = None;
+        let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
+        for (index, class) in classes {
+            if class.backlog > 0 && class.fresh.is_empty() {
+                // The next are being loaded.
+                return Some(Fit::Now);
+            }
+            let delayed = self.backing_off.values().filter(|(class, _)| *class == index).map(|(_, ticket)| ticket);
+            for ticket in class.tickets().chain(delayed).filter(|ticket| self.unfit(id, ticket).is_none()) {
+                match (self.fits_budget(now, id, ticket), best) {
+                    (Fit::Now, _) => return Some(Fit::Now),
+                    (Fit::Never, Some(_)) => {}
+                    (fit, _) => best = Some(fit),
+                }
             }
         }
         best

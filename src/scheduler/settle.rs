@@ -122,6 +122,10 @@ impl Scheduler {
                 self.answered(&flight, &mut events);
                 self.next_model(now, &mut flight)
             }
+            Outcome::BadRequest if verdict.too_long => {
+                self.answered(&flight, &mut events);
+                self.larger_model(now, &mut flight)
+            }
             Outcome::BadRequest => {
                 self.answered(&flight, &mut events);
                 self.refused(&flight, verdict, cause(Source::Guessed), &mut events);
@@ -280,13 +284,27 @@ impl Scheduler {
     /// On to the next model that may serve it; where none is left, it fails.
     fn next_model(&mut self, now: Now, flight: &mut Flight) -> Fate {
         let model = crate::domain::ModelId(self.routes[flight.route.index()].model as u32);
-        flight.ticket.course().given_up.push(model);
+        if !flight.ticket.has_given_up(model) {
+            flight.ticket.course().given_up.push(model);
+        }
         self.suspects.remove(&flight.ticket.seq);
         let left = self.classes[flight.class].candidates.iter().any(|&route| {
             let dead = matches!(self.standing(now, route), super::standing::Standing::Dead(_));
             !dead && self.unfit(route, &flight.ticket).is_none()
         });
         if left { self.wait(now, flight, None) } else { Fate::Failed }
+    }
+
+    /// On to a model that is known to have a larger context than this one, or than the request.
+    fn larger_model(&mut self, now: Now, flight: &mut Flight) -> Fate {
+        let least = self.models[self.routes[flight.route.index()].model].model.context.unwrap_or(flight.ticket.input);
+        for (index, state) in self.models.iter().enumerate() {
+            let model = crate::domain::ModelId(index as u32);
+            if state.model.context.is_none_or(|context| context <= least) && !flight.ticket.has_given_up(model) {
+                flight.ticket.course().given_up.push(model);
+            }
+        }
+        self.next_model(now, flight)
     }
 
     /// The provider answered, whatever it said: it is reachable, and this route's breaker can rest.
@@ -514,16 +532,16 @@ impl Scheduler {
         };
         let retries = self.policy.retries_per_model;
         let course = flight.ticket.course();
-        course.on_model(crate::domain::ModelId(model as u32));
         course.last = Some(verdict.outcome);
-        course.timeouts += u32::from(verdict.outcome == Outcome::Timeout);
-        if testified || (suspects_only && course.uncharged >= retries) {
-            course.charged += 1;
+        let here = course.on_model(crate::domain::ModelId(model as u32));
+        here.timeouts += u32::from(verdict.outcome == Outcome::Timeout);
+        if testified || (suspects_only && here.uncharged >= retries) {
+            here.charged += 1;
         } else {
-            course.uncharged += 1;
+            here.uncharged += 1;
         }
-        let tries = course.charged + course.uncharged;
-        if course.charged > 0 && tries > retries {
+        let (tries, charged) = (here.faults(), here.charged);
+        if charged > 0 && tries > retries {
             return self.next_model(now, flight);
         }
         let delays = &self.policy.retry_delays;
@@ -545,10 +563,10 @@ impl Scheduler {
         let model = crate::domain::ModelId(self.routes[flight.route.index()].model as u32);
         let quick = self.policy.empty_retries;
         let course = flight.ticket.course();
-        course.on_model(model);
-        course.empties += 1;
         course.last = Some(Outcome::EmptyOutput);
-        if course.empties <= quick { self.wait(now, flight, None) } else { self.next_model(now, flight) }
+        let here = course.on_model(model);
+        here.empties += 1;
+        if here.empties <= quick { self.wait(now, flight, None) } else { self.next_model(now, flight) }
     }
 
     fn truncated(&mut self, now: Now, flight: &mut Flight, verdict: &Verdict) -> Fate {

@@ -53,7 +53,6 @@ impl Scheduler {
             money: Ledger::default(),
             purse: Purse::new(day_cap),
             cursor: 0,
-            kept_for_others: false,
             uses: 0,
             measuring: false,
             rotated_on: None,

@@ -135,18 +135,17 @@ impl Scheduler {
         if self.live() == 0 {
             return Holdup::NothingToDo;
         }
-        let waiting = self.classes.iter().filter(|class| class.backlog > 0 || class.loaded() > 0);
-        let backing = self.backing_off.values().map(|(class, _)| &self.classes[*class]);
         let (mut soonest, mut returns): (Option<(Wall, String)>, Option<Wall>) = (None, None);
         let (mut any, mut all_exhausted, mut any_off) = (false, true, false);
         let (mut any_ready, mut any_broke) = (false, false);
         let mut why_out = String::new();
-        for &route in waiting.chain(backing).flat_map(|class| &class.candidates) {
+        for route in (0..self.routes.len() as u32).map(RouteId) {
+            let Some(fit) = self.affordable(now, route) else { continue };
             any = true;
             let standing = self.standing(now, route);
             match &standing {
                 Standing::Off { .. } => any_off = true,
-                Standing::Ready => match self.affordable(now, route) {
+                Standing::Ready => match fit {
                     Fit::Now => any_ready = true,
                     // As good as exhausted: money is what it lacks.
                     fit => {

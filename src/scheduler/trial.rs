@@ -15,14 +15,14 @@ impl Scheduler {
             || over(&self.providers[route.provider].hold)
     }
 
-    /// A trial is kept for an item that has not been in trouble itself, where one waits that the route can serve: else items
-    /// that fail everywhere would try it for ever, and keep it shut for the rest.
+    /// A trial is kept for an item that has not been in trouble itself, where one waits that the route can serve now: else
+    /// items that fail everywhere would try it for ever, and keep it shut for the rest.
     pub(super) fn keeps_trial_from(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
-        let innocent = |other: &Ticket| !other.is_suspect() && self.unfit(route, other).is_none();
+        let innocent = |other: &Ticket| !other.is_suspect() && self.can_take(now, route, other);
         ticket.is_suspect()
             && self.is_trial(now, route)
             && self.classes.iter().filter(|class| class.rank(route).is_some()).any(|class| {
-                class.fresh.iter().take(LOOKAHEAD).any(innocent) || class.retries.iter().take(LOOKAHEAD).any(innocent)
+                class.fresh.iter().take(LOOKAHEAD).any(innocent) || class.tried().take(LOOKAHEAD).any(innocent)
             })
     }
 
@@ -56,11 +56,15 @@ impl Scheduler {
     fn may_try(&mut self, now: Now, class: usize, place: usize, route: RouteId) -> bool {
         let ticket = self.classes[class].fresh[place].clone();
         let model = self.routes[route.index()].model;
-        let pool = self.routes[route.index()].pool;
         !ticket.is_suspect()
             && self.spill_limits(now, class, &ticket).allow(route, model)
-            && self.unfit(route, &ticket).is_none()
-            && self.fits_budget(now, route, &ticket) == Fit::Now
-            && self.pools[pool].token_block(now, self.need(route, &ticket)).is_none()
+            && self.can_take(now, route, &ticket)
+    }
+
+    /// Whether nothing of the ticket's own keeps it from a ready route.
+    fn can_take(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
+        self.unfit(route, ticket).is_none()
+            && self.fits_budget(now, route, ticket) == Fit::Now
+            && self.pools[self.routes[route.index()].pool].token_block(now, self.need(route, ticket)).is_none()
     }
 }

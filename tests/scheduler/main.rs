@@ -1,5 +1,6 @@
 //! The scheduler as a machine, in a simulated world with a virtual clock.
 
+mod fit;
 mod forecast;
 mod holding;
 mod money;

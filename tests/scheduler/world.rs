@@ -84,6 +84,7 @@ pub fn verdict(outcome: Outcome) -> Verdict {
         stated_limit: None,
         limit_zero: false,
         report: cascadeck::domain::Report::default(),
+        too_long: false,
     }
 }
 
@@ -127,7 +128,7 @@ pub struct World {
     pub refusals: u64,
     pub done: u64,
     pub offered: u64,
-    class: usize,
+    pub class: usize,
     pub stuck: bool,
 }
 
@@ -167,10 +168,15 @@ impl World {
 
     pub fn offer_to(&mut self, class: usize, items: u64) {
         for _ in 0..items {
-            self.offered += 1;
-            let ticket = Ticket { since: self.now.mono, ..ticket(self.offered) };
-            self.scheduler.offer(class, ticket);
+            self.offer_ticket(class, ticket(0));
         }
+    }
+
+    /// Offers one item like `ticket`, with a number of its own.
+    pub fn offer_ticket(&mut self, class: usize, ticket: Ticket) -> u64 {
+        self.offered += 1;
+        self.scheduler.offer(class, Ticket { seq: Seq(self.offered), since: self.now.mono, ..ticket });
+        self.offered
     }
 
     /// How many requests arrived at each key.

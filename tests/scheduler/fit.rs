@@ -1,0 +1,154 @@
+//! Items that not every route can take, among items that any can.
+
+use std::time::Duration;
+
+use cascadeck::{
+    domain::{Action, Limits, Model, Money, MoneyCaps, Outcome, Policy, Price, RouteId, SpillTo, Usage, Verdict},
+    scheduler::{Holdup, PastAttempt, Ticket},
+};
+
+use super::{
+    HOUR, MORNING, policy,
+    world::{World, key, limits, model, ticket, verdict, wall},
+};
+
+fn with_context(name: &str, context: u64, limits: Limits) -> Model {
+    Model { context: Some(context), ..model(name, limits) }
+}
+
+fn long() -> Ticket {
+    Ticket { input: 5_000, ..ticket(0) }
+}
+
+#[test]
+fn an_item_that_fits_only_a_full_route_holds_nobody_up() {
+    // More of them than are ever looked past, and than are loaded at a time.
+    for long_items in [1, 40, 400] {
+        let models =
+            vec![with_context("large", 100_000, limits(2, None)), with_context("small", 1_000, limits(60_000, None))];
+        let mut world = World::new(models, vec![key("a", "p")], policy(4), wall(MORNING), 1);
+        let class = world.class;
+        for _ in 0..long_items {
+            world.offer_ticket(class, long());
+        }
+        world.offer(100);
+        world.run(Duration::from_secs(59));
+        let short_done = world.ended.keys().filter(|seq| **seq > long_items).count();
+        assert_eq!(short_done, 100, "{long_items} long ones ahead");
+        world.run(HOUR * 4);
+        assert_eq!(world.done, long_items + 100);
+        assert_eq!(world.refusals, 0);
+    }
+}
+
+#[test]
+fn a_ready_route_that_no_waiting_item_may_use_does_not_hide_that_the_rest_is_exhausted() {
+    let mut world = World::new(
+        vec![model("sulks", limits(100, None)), model("spent", limits(100, Some(1)))],
+        vec![key("a", "p")],
+        policy(4),
+        wall(MORNING),
+        2,
+    );
+    // The first model gives every item up at once, and is ready all the time.
+    world.weather = Box::new(|_, dispatch| {
+        (dispatch.model.index() == 0).then(|| Verdict {
+            action: Action::NextModel,
+            status: Some(400),
+            ..verdict(Outcome::BadRequest)
+        })
+    });
+    world.offer(2);
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.done, 1);
+    let holdup = world.scheduler.holdup(world.now);
+    assert!(matches!(holdup, Holdup::Exhausted { returns: Some(_), .. }), "{holdup:?}");
+}
+
+#[test]
+fn a_cheap_route_that_is_dead_does_not_hide_that_the_rest_is_too_dear() {
+    let cheap = Model { price: Price::per_mtok(0.000_1, 0.000_1), ..model("cheap", Limits::default()) };
+    let dear = Model { price: Price::per_mtok(100.0, 100.0), ..model("dear", Limits::default()) };
+    let budget = Policy { max_usd: Money::from_usd(0.01), ..policy(4) };
+    let mut world = World::new(vec![cheap, dear], vec![key("a", "p")], budget, wall(MORNING), 3);
+    world.weather = Box::new(|_, dispatch| {
+        (dispatch.model.index() == 0).then(|| Verdict { status: Some(404), ..verdict(Outcome::ModelNotFound) })
+    });
+    world.offer(5);
+    world.run(HOUR);
+    assert_eq!(world.done, 0);
+    assert_eq!(world.scheduler.holdup(world.now), Holdup::Budget);
+}
+
+#[test]
+fn answers_longer_than_a_minute_of_tokens_go_one_by_one_and_not_never() {
+    let narrow = Limits { tpm: Some(150), ..Limits::default() };
+    let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(4), wall(MORNING), 4);
+    world.offer(3);
+    world.run(HOUR);
+    assert_eq!((world.done, world.stuck), (3, false));
+    assert!(world.elapsed() > Duration::from_secs(120), "each takes a whole minute: {:?}", world.elapsed());
+}
+
+#[test]
+fn spilling_to_the_same_model_does_not_wait_for_one_that_is_switched_off() {
+    let same_model = Policy { spill: SpillTo::SameModel, ..policy(4) };
+    let models = vec![model("off", limits(100, None)), model("on", limits(100, None))];
+    let mut world = World::new(models, vec![key("a", "p")], same_model, wall(MORNING), 5);
+    world.scheduler.switch_model(world.now.wall, "off", false).expect("a model of that name");
+    world.offer(10);
+    world.run(HOUR);
+    assert_eq!(world.done, 10);
+}
+
+#[test]
+fn what_is_too_long_for_one_model_goes_to_a_larger_one_and_to_no_smaller() {
+    let too_long =
+        || Verdict { too_long: true, action: Action::FailItem, status: Some(400), ..verdict(Outcome::BadRequest) };
+    for (third, done) in [("larger", 10), ("smaller", 0)] {
+        let context = if third == "larger" { 1_000_000 } else { 10_000 };
+        let models = vec![
+            with_context("first", 32_000, Limits::default()),
+            model("unknown", Limits::default()),
+            with_context(third, context, Limits::default()),
+        ];
+        let mut world = World::new(models, vec![key("a", "p")], policy(2), wall(MORNING), 6);
+        world.weather = Box::new(move |_, dispatch| (dispatch.model.index() == 0).then(too_long));
+        world.offer(10);
+        world.run(HOUR);
+        assert_eq!((world.done, world.ended.len()), (done, 10), "{third}");
+        assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 0, "{third}");
+        // Ten prompts that are too long say nothing against the route.
+        assert!(!world.scheduler.asks_operator());
+    }
+}
+
+#[test]
+fn what_an_earlier_process_may_have_used_of_a_minute_stays_used() {
+    for (outcome, held) in [(Outcome::Lost, true), (Outcome::Timeout, true), (Outcome::InvalidKey, false)] {
+        let narrow = Limits { tpm: Some(500), ..Limits::default() };
+        let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(1), wall(MORNING), 7);
+        let past = PastAttempt { at: world.now.wall, outcome, usage: Usage::default(), estimated: 450 };
+        world.scheduler.recall(world.now, RouteId(0), &past);
+        world.offer(1);
+        world.run(Duration::from_secs(30));
+        assert_eq!(world.done == 0, held, "{outcome:?}");
+        world.run(HOUR);
+        assert_eq!(world.done, 1);
+    }
+}
+
+#[test]
+fn money_that_is_left_goes_to_what_it_suffices_for() {
+    // The first item's worst case is over what the key may spend; those behind it fit.
+    let caps = MoneyCaps { max_usd: Money::from_usd(0.003), max_usd_per_day: None };
+    let keys = vec![cascadeck::domain::Key { caps, ..key("a", "p") }];
+    let mut world = World::new(vec![model("m", Limits::default())], keys, policy(1), wall(MORNING), 8);
+    let class = world.class;
+    let dear = world.offer_ticket(class, Ticket { max_output: Some(1_000_000), ..ticket(0) });
+    world.offer(3);
+    world.run(HOUR);
+    assert_eq!(world.done, 3);
+    assert!(!world.ended.contains_key(&dear));
+    assert_eq!(world.scheduler.holdup(world.now), Holdup::Budget);
+}
