@@ -349,9 +349,10 @@ impl Scheduler {
         if self.policy.spill == SpillTo::Any && !holds_out {
             return SpillLimits::Any;
         }
-        let candidates = &self.classes[class].candidates;
-        let preferred =
-            candidates.iter().copied().find(|&route| self.unfit(route, ticket).is_none() && self.is_usable(now, route));
+        let count = self.classes[class].candidates.len();
+        let preferred = self.first_usable(now, ticket, count, |scheduler, rank| {
+            Some(scheduler.classes[class].candidates[rank])
+        });
         match preferred {
             None => SpillLimits::Any,
             Some(route) if holds_out => {
@@ -367,21 +368,33 @@ impl Scheduler {
     fn at_cursor(&mut self, now: Now, class: usize, ticket: &Ticket) -> Option<RouteId> {
         self.advance_cursor(now);
         let routes = self.ranking.len();
-        let found = (0..routes).map(|step| self.ranking[(self.cursor + step) % routes]).find(|&route| {
-            self.classes[class].rank(route).is_some()
-                && self.unfit(route, ticket).is_none()
-                && self.is_usable(now, route)
-        });
-        if found.is_none() {
-            // Nothing to stand on before one of them returns.
-            for index in 0..self.classes[class].candidates.len() {
-                let route = self.classes[class].candidates[index];
-                if let Some(wake) = self.standing(now, route).wake() {
-                    self.set_alarm(now, route, wake);
-                }
+        self.first_usable(now, ticket, routes, |scheduler, step| {
+            let route = scheduler.ranking[(scheduler.cursor + step) % routes];
+            scheduler.classes[class].rank(route).map(|_| route)
+        })
+    }
+
+    /// The first of some routes that the ticket can wait on. Those before it that return by themselves are looked at
+    /// again then: nobody parks what is passed over here.
+    fn first_usable(
+        &mut self,
+        now: Now,
+        ticket: &Ticket,
+        count: usize,
+        route_at: impl Fn(&Self, usize) -> Option<RouteId>,
+    ) -> Option<RouteId> {
+        for index in 0..count {
+            let Some(route) = route_at(self, index).filter(|route| self.unfit(*route, ticket).is_none()) else {
+                continue;
+            };
+            if self.is_usable(now, route) {
+                return Some(route);
+            }
+            if let Some(wake) = self.standing(now, route).wake() {
+                self.set_alarm(now, route, wake);
             }
         }
-        found
+        None
     }
 
     /// Moves the cursor off a route that is spent, dead or switched off; stays where all are.
@@ -389,6 +402,8 @@ impl Scheduler {
         let routes = self.ranking.len();
         if let Some(steps) = (0..routes).find(|step| self.is_usable(now, self.ranking[(self.cursor + step) % routes])) {
             self.cursor = (self.cursor + steps) % routes;
+            // Whoever was blocked may go where it stands now.
+            self.version += u64::from(steps > 0);
         }
     }
 
@@ -468,6 +483,11 @@ impl Scheduler {
         self.keys[route.key].in_flight += 1;
         let pool = route.pool;
         let taken = self.pools[pool].reserve(now, need);
+        let moves_on = self.policy.when_limited == WhenLimited::Wait || self.policy.spill == SpillTo::SameModel;
+        if moves_on && matches!(self.pools[pool].block(now), Some(Block::DayFull { .. })) {
+            // The last of its day: who insisted on this route insists on another now.
+            self.version += 1;
+        }
         self.money.reserved += reserved;
         self.purse.reserve(reserved);
         self.keys[route.key].purse.reserve(reserved);

@@ -113,6 +113,8 @@ pub struct Pool {
     pub spent: Option<Cooldown>,
     /// Minute refusals in a row, one per episode.
     pub ladder_step: usize,
+    /// Times in a row that the day was still spent when it should have begun anew.
+    pub day_step: u32,
     /// After a guessed cooldown: the way back up.
     pub ramp: Option<Ramp>,
     pub bounds: Bounds,
@@ -163,6 +165,7 @@ impl Pool {
             cooldown: None,
             spent: None,
             ladder_step: 0,
+            day_step: 0,
             ramp: None,
             bounds: Bounds::new(limits),
             counted: limits.counted,
@@ -329,6 +332,7 @@ impl Pool {
     /// A success: the ladder starts anew and the ramp doubles.
     pub fn succeeded(&mut self) {
         self.ladder_step = 0;
+        self.day_step = 0;
         self.ramp = self.ramp.and_then(Ramp::succeeded);
     }
 
@@ -419,7 +423,7 @@ impl Pool {
     /// Ends what our side can end: cooldown and spent day. The operator asked.
     pub fn clear(&mut self) -> Option<Cause> {
         self.ramp = None;
-        self.ladder_step = 0;
+        (self.ladder_step, self.day_step) = (0, 0);
         let cooldown = self.cooldown.take();
         self.spent.take().or(cooldown).map(|cooldown| cooldown.cause)
     }

@@ -85,9 +85,10 @@ impl Ticket {
         self.course.as_ref().is_some_and(|course| course.given_up.contains(&model))
     }
 
-    /// Has failed in a way that may yet be its own fault.
-    pub fn is_suspect(&self) -> bool {
-        self.course.as_ref().is_some_and(|course| course.tries.iter().any(|(_, tries)| tries.faults() > 0))
+    /// How often it has failed on a model in a way that may yet be its own fault.
+    pub fn faults_on(&self, model: ModelId) -> u32 {
+        let tries = self.course.as_ref().and_then(|course| course.tries.iter().find(|(other, _)| *other == model));
+        tries.map_or(0, |(_, tries)| tries.faults())
     }
 
     /// What went wrong on the model that it was last sent to.

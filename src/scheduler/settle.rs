@@ -21,6 +21,9 @@ const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// A rolling day without a hint is looked at again after this, with a trial.
 const ROLLING_GUESS: Duration = Duration::from_secs(3_600);
 
+/// After a hint for a rolling day that proved too short, and twice as long each time.
+const MISLED: Duration = Duration::from_secs(5);
+
 /// What becomes of the item.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fate {
@@ -422,11 +425,17 @@ impl Scheduler {
     fn day_spent(&mut self, now: Now, flight: &Flight, verdict: &Verdict, events: &mut Vec<EventKind>) {
         let state = &mut self.pools[self.routes[flight.route.index()].pool];
         let was_spent = state.spent.as_ref().is_some_and(|spent| !spent.over(now));
+        state.day_step += u32::from(!was_spent);
         let reset = next_reset(state.day(), now.wall);
         let (until, calendar, source) = match (reset, verdict.hint) {
             (Some(reset), _) => (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, Source::Stated),
             (None, Some(hint)) => {
-                let span = hint.after.min(Duration::from_secs(24 * 3_600));
+                // A hint that has proved too short is believed less each time.
+                let least = match state.day_step {
+                    0 | 1 => Duration::ZERO,
+                    step => (MISLED * 2_u32.saturating_pow(step - 2)).min(ROLLING_GUESS),
+                };
+                let span = hint.after.clamp(least, super::day::ROLLING);
                 (now + span, false, Source::Stated)
             }
             (None, None) => (now + ROLLING_GUESS, false, Source::Guessed),

@@ -1,6 +1,6 @@
 //! Trials: what was out on a guess comes back with one real item, the smallest that waits.
 
-use crate::domain::{Now, RouteId};
+use crate::domain::{ModelId, Now, RouteId};
 
 use super::{Scheduler, Ticket, breaker::Breaker, dispatch::LOOKAHEAD, purse::Fit};
 
@@ -15,14 +15,16 @@ impl Scheduler {
             || over(&self.providers[route.provider].hold)
     }
 
-    /// A trial is kept for an item that has not been in trouble itself, where one waits that the route can serve now: else
-    /// items that fail everywhere would try it for ever, and keep it shut for the rest.
+    /// A trial is kept for an item that has been in less trouble on the model, where one waits that the route can serve
+    /// now: else items that fail everywhere would try it for ever, and keep it shut for the rest.
     pub(super) fn keeps_trial_from(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
-        let innocent = |other: &Ticket| !other.is_suspect() && self.can_take(now, route, other);
-        ticket.is_suspect()
+        let model = ModelId(self.routes[route.index()].model as u32);
+        let faults = ticket.faults_on(model);
+        let better = |other: &Ticket| other.faults_on(model) < faults && self.can_take(now, route, other);
+        faults > 0
             && self.is_trial(now, route)
             && self.classes.iter().filter(|class| class.rank(route).is_some()).any(|class| {
-                class.fresh.iter().take(LOOKAHEAD).any(innocent) || class.tried().take(LOOKAHEAD).any(innocent)
+                class.fresh.iter().take(LOOKAHEAD).any(better) || class.tried().take(LOOKAHEAD).any(better)
             })
     }
 
@@ -56,7 +58,7 @@ impl Scheduler {
     fn may_try(&mut self, now: Now, class: usize, place: usize, route: RouteId) -> bool {
         let ticket = self.classes[class].fresh[place].clone();
         let model = self.routes[route.index()].model;
-        !ticket.is_suspect()
+        ticket.faults_on(ModelId(model as u32)) == 0
             && self.spill_limits(now, class, &ticket).allow(route, model)
             && self.can_take(now, route, &ticket)
     }

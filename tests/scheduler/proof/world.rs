@@ -106,6 +106,7 @@ impl World {
         self.run(trouble);
         self.relent();
         self.run(Duration::from_secs(400 * 86_400));
+        self.tell(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
         let budget = self.plan.policy.max_usd;
         assert_eq!(
             self.ended.len() as u64,
@@ -221,6 +222,9 @@ impl World {
             }
         }
         let idle = self.scheduler.sendable(self.now);
+        if idle.is_some() {
+            self.tell(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
+        }
         assert!(idle.is_none(), "idle, though item and route could go: {idle:?}");
     }
 
