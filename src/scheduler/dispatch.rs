@@ -74,7 +74,8 @@ enum Choice {
 enum Blocked {
     /// No route is ready: nobody goes.
     Routes,
-    /// Token windows have no room for its size yet: smaller ones may pass, for a while.
+    /// Token windows have no room for its size yet: smaller ones may pass, for a while, and for ever where they go
+    /// elsewhere.
     Size,
     /// Routes are ready that can't serve this ticket, or for which it is too dear: others always may.
     Itself,
@@ -217,8 +218,7 @@ impl Scheduler {
                 Choice::Blocked(why) => {
                     let overtake = match why {
                         Blocked::Routes | Blocked::Itself => false,
-                        Blocked::Size => now.mono.since(ticket.since) < AGED,
-                        Blocked::Choosy => true,
+                        Blocked::Size | Blocked::Choosy => true,
                     };
                     self.classes[class].fresh.insert(position, ticket);
                     if !overtake {
@@ -259,6 +259,10 @@ impl Scheduler {
                 break;
             }
             if !limits.allow(id, self.routes[id.index()].model) {
+                why = why.or_choosy();
+                continue;
+            }
+            if self.is_held(now, class, id, ticket) {
                 why = why.or_choosy();
                 continue;
             }
@@ -308,6 +312,9 @@ impl Scheduler {
                 Some(Block::Full { wake, .. }) => {
                     why = Blocked::Size;
                     self.set_alarm(now, id, wake);
+                    if now.mono.since(ticket.since) >= AGED && !self.is_trial(now, id) {
+                        self.classes[class].held.push((id, ticket.seq));
+                    }
                 }
                 Some(Block::DayFull { until, .. }) => {
                     why = why.or_itself();
@@ -317,6 +324,12 @@ impl Scheduler {
             }
         }
         Choice::Blocked(why)
+    }
+
+    /// Whether an aged ticket keeps its place there. A trial is nobody's.
+    fn is_held(&self, now: Now, class: usize, route: RouteId, ticket: &Ticket) -> bool {
+        let by_another = |(held, by): &(RouteId, Seq)| *held == route && *by != ticket.seq;
+        self.classes[class].held.iter().any(by_another) && !self.is_trial(now, route)
     }
 
     /// Whether a primary key is in service for this ticket: ready, or merely full for the moment.
@@ -350,9 +363,8 @@ impl Scheduler {
             return SpillLimits::Any;
         }
         let count = self.classes[class].candidates.len();
-        let preferred = self.first_usable(now, ticket, count, |scheduler, rank| {
-            Some(scheduler.classes[class].candidates[rank])
-        });
+        let preferred =
+            self.first_usable(now, ticket, count, |scheduler, rank| Some(scheduler.classes[class].candidates[rank]));
         match preferred {
             None => SpillLimits::Any,
             Some(route) if holds_out => {
@@ -483,6 +495,7 @@ impl Scheduler {
         self.keys[route.key].in_flight += 1;
         let pool = route.pool;
         let taken = self.pools[pool].reserve(now, need);
+        self.classes[class].held.retain(|(_, by)| *by != ticket.seq);
         let moves_on = self.policy.when_limited == WhenLimited::Wait || self.policy.spill == SpillTo::SameModel;
         if moves_on && matches!(self.pools[pool].block(now), Some(Block::DayFull { .. })) {
             // The last of its day: who insisted on this route insists on another now.

@@ -26,40 +26,41 @@ impl Scheduler {
             if ready.is_empty() {
                 return None;
             }
-            let found = class.tried().find_map(|ticket| self.route_for(now, index, ticket, &ready));
-            found.or_else(|| {
-                for ticket in class.fresh.iter().take(LOOKAHEAD) {
-                    if let Some(found) = self.route_for(now, index, ticket, &ready) {
-                        return Some(found);
-                    }
-                    // A large ticket that has waited long keeps its place in the window.
-                    let aged = now.mono.since(ticket.since) >= AGED;
-                    if aged && self.places(now, index, ticket, &ready).next().is_some() {
-                        return None;
-                    }
-                }
-                None
+            let look = || class.tried().chain(class.fresh.iter().take(LOOKAHEAD));
+            let mut held = Vec::new();
+            for ticket in look().filter(|ticket| now.mono.since(ticket.since) >= AGED) {
+                // A large ticket that has waited long keeps its place in the window, also while money lacks for it.
+                let waits = |route: &RouteId| !self.has_tokens(now, *route, ticket) && !self.is_trial(now, *route);
+                let places = self.uses(now, index, ticket, &ready).filter(waits);
+                held.extend(places.map(|route| (route, ticket.seq)));
+            }
+            look().find_map(|ticket| {
+                let mut free = self.places(now, index, ticket, &ready);
+                let kept = |route| held.iter().any(|(other, by)| *other == route && *by != ticket.seq);
+                let route = free.find(|&route| self.has_tokens(now, route, ticket) && !kept(route))?;
+                Some((ticket.seq, route))
             })
         })
     }
 
-    /// The ready route that has room for the ticket's tokens as well.
-    fn route_for(&self, now: Now, class: usize, ticket: &Ticket, ready: &[RouteId]) -> Option<(Seq, RouteId)> {
-        let free = self.places(now, class, ticket, ready).find(|&route| {
-            self.pools[self.routes[route.index()].pool].token_block(now, self.need(route, ticket)).is_none()
-        });
-        free.map(|route| (ticket.seq, route))
+    fn has_tokens(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
+        self.pools[self.routes[route.index()].pool].token_block(now, self.need(route, ticket)).is_none()
     }
 
     /// Ready routes that the ticket may take, as far as its tokens allow.
     fn places(&self, now: Now, class: usize, ticket: &Ticket, ready: &[RouteId]) -> impl Iterator<Item = RouteId> {
-        let allowed = self.allowed(now, class, ticket);
-        ready.iter().copied().filter(move |&route| {
-            allowed.as_ref().is_none_or(|allowed| allowed.contains(&route))
-                && self.unfit(route, ticket).is_none()
-                && self.fits_budget(now, route, ticket) == Fit::Now
+        self.uses(now, class, ticket, ready).filter(move |&route| {
+            self.fits_budget(now, route, ticket) == Fit::Now
                 && !self.is_kept_for_primaries(now, class, route, ticket)
                 && !self.keeps_trial_from(now, route, ticket)
+        })
+    }
+
+    /// Ready routes that would do for the ticket.
+    fn uses(&self, now: Now, class: usize, ticket: &Ticket, ready: &[RouteId]) -> impl Iterator<Item = RouteId> {
+        let allowed = self.allowed(now, class, ticket);
+        ready.iter().copied().filter(move |&route| {
+            allowed.as_ref().is_none_or(|allowed| allowed.contains(&route)) && self.unfit(route, ticket).is_none()
         })
     }
 

@@ -137,6 +137,8 @@ pub struct Class {
     aside: VecDeque<Ticket>,
     /// The scheduler's version at which `aside` was looked at.
     aside_since: u64,
+    /// Routes that a ticket which has waited long for token room keeps its place on: no other of the class takes them.
+    pub held: SmallVec<[(RouteId, Seq); 4]>,
     /// A suspect left a trial to others.
     pub left_a_trial: bool,
     /// Waiting items of this class that are not loaded yet.
@@ -162,6 +164,7 @@ impl Class {
             retries: VecDeque::new(),
             aside: VecDeque::new(),
             aside_since: 0,
+            held: SmallVec::new(),
             left_a_trial: false,
             backlog: 0,
             stuck_at: None,
@@ -232,6 +235,7 @@ impl Class {
 
     /// What was set aside goes back in front, in its order.
     pub fn look_again(&mut self) {
+        self.held.clear();
         self.aside.append(&mut self.retries);
         std::mem::swap(&mut self.aside, &mut self.retries);
     }

@@ -1,6 +1,6 @@
 //! Trials: what was out on a guess comes back with one real item, the smallest that waits.
 
-use crate::domain::{ModelId, Now, RouteId};
+use crate::domain::{ModelId, Now, RouteId, SpillTo, WhenLimited};
 
 use super::{Scheduler, Ticket, breaker::Breaker, dispatch::LOOKAHEAD, purse::Fit};
 
@@ -20,18 +20,44 @@ impl Scheduler {
     pub(super) fn keeps_trial_from(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
         let model = ModelId(self.routes[route.index()].model as u32);
         let faults = ticket.faults_on(model);
-        let better = |other: &Ticket| other.faults_on(model) < faults && self.can_take(now, route, other);
-        faults > 0
-            && self.is_trial(now, route)
-            && self.classes.iter().filter(|class| class.rank(route).is_some()).any(|class| {
-                class.fresh.iter().take(LOOKAHEAD).any(better) || class.tried().take(LOOKAHEAD).any(better)
-            })
+        if faults == 0 || !self.is_trial(now, route) {
+            return false;
+        }
+        let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(route).is_some());
+        classes.into_iter().any(|(index, class)| {
+            let better = |other: &Ticket| {
+                other.faults_on(model) < faults
+                    && self.can_take(now, route, other)
+                    && self.may_spill_to(now, index, route, other)
+            };
+            class.fresh.iter().take(LOOKAHEAD).any(better) || class.tried().take(LOOKAHEAD).any(better)
+        })
+    }
+
+    /// What `spill` says, as dispatch will have it for the ticket.
+    fn may_spill_to(&self, now: Now, class: usize, route: RouteId, ticket: &Ticket) -> bool {
+        let class = &self.classes[class];
+        let usable = |other: &RouteId| self.unfit(*other, ticket).is_none() && self.is_usable(now, *other);
+        if self.policy.when_limited == WhenLimited::Wait {
+            let (before, after) = self.ranking.split_at(self.cursor);
+            let mut in_order = after.iter().chain(before).copied().filter(|other| class.rank(*other).is_some());
+            return in_order.find(usable) == Some(route);
+        }
+        let holds_out = class.picker.has_favourite() && now.mono.since(ticket.since) < self.policy.spill_after;
+        if self.policy.spill == SpillTo::Any && !holds_out {
+            return true;
+        }
+        class.candidates.iter().copied().find(usable).is_none_or(|preferred| {
+            let same_model = self.routes[preferred.index()].model == self.routes[route.index()].model;
+            preferred == route || (same_model && !holds_out)
+        })
     }
 
     /// The ticket to try `route` with instead of `ticket`: the smallest near the head of its class that has not been in
     /// trouble itself. `ticket` takes its place in the queue.
     pub(super) fn smallest_instead(&mut self, now: Now, class: usize, route: RouteId, ticket: Ticket) -> Ticket {
-        if !self.is_trial(now, route) {
+        // The strict pipeline tries again with the item that was refused, as a script does.
+        if self.policy.when_limited == WhenLimited::Wait || !self.is_trial(now, route) {
             return ticket;
         }
         let near = self.classes[class].fresh.len().min(LOOKAHEAD);
