@@ -496,11 +496,6 @@ impl Scheduler {
         let pool = route.pool;
         let taken = self.pools[pool].reserve(now, need);
         self.classes[class].held.retain(|(_, by)| *by != ticket.seq);
-        let moves_on = self.policy.when_limited == WhenLimited::Wait || self.policy.spill == SpillTo::SameModel;
-        if moves_on && matches!(self.pools[pool].block(now), Some(Block::DayFull { .. })) {
-            // The last of its day: who insisted on this route insists on another now.
-            self.version += 1;
-        }
         self.money.reserved += reserved;
         self.purse.reserve(reserved);
         self.keys[route.key].purse.reserve(reserved);
@@ -523,6 +518,7 @@ impl Scheduler {
             timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(tries.timeouts.min(4) as i32)),
             enlarge: if enlarged { self.policy.retry_truncated_factor } else { None },
         };
+        self.note_last(now, id);
         self.want_lease(pool);
         self.flights.insert(
             attempt,
@@ -530,6 +526,24 @@ impl Scheduler {
         );
         self.took(class, id);
         dispatch
+    }
+
+    /// A route that was just used may have had its last room for today. Who insisted on it, or left others alone while
+    /// it was in service, may go elsewhere now.
+    fn note_last(&mut self, now: Now, id: RouteId) {
+        let keeps_backups = self.classes.iter().any(|class| class.picker.backups_from.is_some());
+        let policy = &self.policy;
+        let holds_out = policy.spill == SpillTo::SameModel || !policy.spill_after.is_zero();
+        let insists = holds_out || policy.when_limited == WhenLimited::Wait;
+        if !keeps_backups && !insists {
+            return;
+        }
+        let key = &self.keys[self.routes[id.index()].key];
+        let capped = policy.max_usd.is_some() || self.purse.is_capped() || key.purse.is_capped();
+        let block = self.pools[self.routes[id.index()].pool].block(now);
+        if matches!(block, Some(Block::DayFull { .. })) || (keeps_backups && capped) {
+            self.version += 1;
+        }
     }
 
     /// The route that would take `ticket` at this instant, without taking anything: for the event log. `None` also

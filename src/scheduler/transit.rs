@@ -6,7 +6,7 @@
 //! - A server that says how long it worked has counted the request that much before its answer left.
 //! - The answer took its work and the way back, and a request that takes the place over needs the way out: together that
 //!   is never less than the fastest round trip there can be. It is estimated from below, as the ends of distributions are:
-//!   the fastest seen, less three times what lies between it and the tenth fastest. Where latencies scatter
+//!   the fastest seen, less three times what lies between it and the twentieth fastest. Where latencies scatter
 //!   widely that is nothing at all; where they are steady it is nearly the whole round trip.
 //!
 //! A server that counts at the end after all would refuse what these let go early: then neither is used any more.
@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 const ENOUGH: u32 = 50;
 
 /// How many of the fastest are kept.
-const FASTEST: usize = 10;
+const FASTEST: usize = 20;
 
 /// How much further than the scatter of the fastest the true end may lie.
 const MARGIN: u32 = 3;
@@ -55,7 +55,7 @@ impl Transit {
     /// No round trip is shorter than this.
     fn shortest(&self) -> Duration {
         match (self.fastest.first(), self.fastest.get(FASTEST - 1)) {
-            (Some(first), Some(tenth)) if self.seen >= ENOUGH => first.saturating_sub((*tenth - *first) * MARGIN),
+            (Some(first), Some(last)) if self.seen >= ENOUGH => first.saturating_sub((*last - *first) * MARGIN),
             _ => Duration::ZERO,
         }
     }
@@ -84,7 +84,7 @@ mod tests {
     fn the_end_of_the_round_trips_is_estimated_from_below() {
         assert_eq!(after([400; 49].into_iter()).head_start(ms(900), None), ms(0), "too few to tell");
         assert_eq!(after([400; 50].into_iter()).head_start(ms(900), None), ms(400));
-        assert_eq!(after((400..900).rev().chain(0..0)).head_start(ms(900), None), ms(400 - 27));
+        assert_eq!(after((400..900).rev().chain(0..0)).head_start(ms(900), None), ms(400 - 57));
         assert_eq!(after((0..500).map(|index| 20 + index * 12)).head_start(ms(900), None), ms(0), "scattered");
     }
 
