@@ -164,7 +164,10 @@ mod tests {
     /// 2026-11-21T12:00:00Z.
     const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
 
-    fn read(vendor: Vendor, pairs: &[(&str, &str)]) -> Vec<(Dimension, Option<u64>, Option<u64>, Option<f64>)> {
+    /// What it is about, limit, remaining, seconds.
+    type Reading = (Dimension, Option<u64>, Option<u64>, Option<f64>);
+
+    fn read(vendor: Vendor, pairs: &[(&str, &str)]) -> Vec<Reading> {
         let headers: HeaderMap = pairs
             .iter()
             .map(|(name, value)| {

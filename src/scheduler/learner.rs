@@ -183,7 +183,7 @@ const fn minute_before(at: Mono) -> Mono {
 }
 
 /// Requests in flight on a pool of which nothing is known: few to begin with, more with every success, so that the first
-/// refusal meets few. Grows by an eighth per answer, or e-fold in half a minute where answers are slow.
+/// refusal meets few. Grows by a sixteenth per answer, or e-fold in half a minute where answers are slow.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowStart(f64);
 
@@ -199,7 +199,7 @@ impl SlowStart {
     }
 
     pub fn answered(&mut self, latency: Duration) {
-        self.0 = (self.0 + (latency.as_secs_f64() / 30.0).clamp(0.125, 1.0)).min(1e6);
+        self.0 = (self.0 + (latency.as_secs_f64() / 30.0).clamp(1.0 / 16.0, 1.0)).min(1e6);
     }
 }
 

@@ -4,6 +4,7 @@ mod fit;
 mod forecast;
 mod holding;
 mod money;
+mod optimum;
 mod proof;
 mod sharing;
 mod strategies;
