@@ -30,8 +30,8 @@ fn main() {
                 quota.name,
                 if known { "known" } else { "unknown" },
                 quota.items,
-                measured.hours,
-                measured.ratio,
+                measured.makespan.as_secs_f64() / 3_600.0,
+                measured.ratio(),
                 measured.refused_share() * 100.0,
             );
         }

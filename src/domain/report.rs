@@ -39,8 +39,8 @@ pub struct Report {
     pub worked: Option<Duration>,
 }
 
-/// Where a limit in force comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+/// Where a limit in force comes from, the most certain first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provenance {
     Configured,

@@ -6,6 +6,7 @@ mod holding;
 mod money;
 mod optimum;
 mod proof;
+mod serial;
 mod sharing;
 mod strategies;
 mod world;

@@ -84,7 +84,7 @@ fn round_robin_goes_on_where_it_stood_after_a_switch() {
 fn weighted_shares_are_the_weights_of_key_times_model() {
     let heavy = Model { weight: 3, ..free("heavy") };
     let two = vec![weighing(key("a", "a"), 5), key("b", "b")];
-    let mut world = World::new(vec![heavy, free("light")], two, policy(Strategy::Weighted, 4), wall(MORNING), 2);
+    let mut world = World::new(vec![heavy, free("light")], two, policy(Strategy::Weighted, 2), wall(MORNING), 2);
     world.offer(2_400);
     world.run(HOUR);
     let mut counts: HashMap<(usize, usize), u32> = HashMap::new();
