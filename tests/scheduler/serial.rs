@@ -107,8 +107,7 @@ fn scheduled(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<Sent> 
         world.offer(ITEMS);
     }
     world.run(Duration::from_secs(8 * 3_600));
-    let sent = sent.borrow().clone();
-    sent
+    sent.borrow().clone()
 }
 
 #[test]
