@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::outcome::{Action, Outcome};
+use super::{
+    outcome::{Action, Outcome},
+    report::Report,
+};
 
 /// Tokens as the provider counted them. `output_tokens` excludes thinking; both are billed as output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -61,6 +64,9 @@ pub struct Verdict {
     pub stated_limit: Option<u64>,
     /// The whole model is not offered to this project (`limit: 0`), rather than used up.
     pub limit_zero: bool,
+    /// What the response says of limits and of its own making.
+    #[serde(default)]
+    pub report: Report,
     /// The request is longer than the model's context: a model with a larger one may take it.
     pub too_long: bool,
 }

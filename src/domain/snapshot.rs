@@ -13,6 +13,7 @@ use super::{
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, Strategy, WhenLimited},
+    report::Provenance,
     time::Wall,
 };
 
@@ -258,6 +259,9 @@ pub struct KeyView {
 pub struct Gauge {
     pub used: u64,
     pub limit: Option<u64>,
+    /// Where the limit comes from; `None` where there is none, or none is known.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
 }
 
 /// One model over all its keys. Gauges add up the pools of distinct projects.

@@ -64,6 +64,7 @@ impl Engine {
             usage: Usage::default(),
             stated_limit: None,
             limit_zero: false,
+            report: crate::domain::Report::default(),
             too_long: false,
         };
         let latency = now.wall.since(flying.sent_at);

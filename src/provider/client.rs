@@ -8,7 +8,12 @@ use serde_json::Value;
 
 use crate::domain::{Action, Api, Outcome, Request, Verdict};
 
-use super::{Endpoint, Reply, Response, TransportFailure, classify, encode, outcome, pictures, redact::redact};
+use super::{
+    Endpoint, Reply, Response, TransportFailure, classify, encode,
+    limits::{self, Vendor},
+    outcome, pictures,
+    redact::redact,
+};
 
 /// Most bytes of a body that are read. An endless one is judged by its beginning.
 const MAX_BODY: usize = 32 * 1024 * 1024;
@@ -174,6 +179,9 @@ impl Received {
             secrets: endpoint.secrets(),
         };
         let mut verdict = classify(endpoint.api(), &Reply::Response(response));
+        let said = limits::report(Vendor::of(endpoint.provider()), &self.headers, response.received);
+        verdict.report.limits.extend(said.limits);
+        verdict.report.worked = said.worked;
         if self.body.len() >= MAX_BODY {
             verdict.because = format!("{}; the body was cut off after {} MiB", verdict.because, MAX_BODY >> 20);
         }

@@ -111,6 +111,7 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict 
         usage,
         stated_limit: None,
         limit_zero: false,
+        report: crate::domain::Report::default(),
         too_long: false,
     }
 }

@@ -64,7 +64,7 @@ fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     seconds(text).or_else(|| until(http_date(text)?, now)).or_else(|| duration(text, false).map(|(wait, _)| wait))
 }
 
-fn http_date(text: &str) -> Option<Timestamp> {
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     const PARSER: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     PARSER.parse_timestamp(text).ok()
 }
@@ -103,13 +103,13 @@ fn resets(sources: &Sources<'_>, now: Timestamp) -> (Option<Duration>, Option<Du
     (relative, absolute)
 }
 
-enum Reset {
+pub(super) enum Reset {
     After(Duration),
     At(Duration),
 }
 
 /// A Go duration ("6m0s"), plain seconds, an epoch in seconds or milliseconds, or RFC 3339.
-fn reset(text: &str, now: Timestamp) -> Option<Reset> {
+pub(super) fn reset(text: &str, now: Timestamp) -> Option<Reset> {
     if let Ok(number) = text.parse::<f64>() {
         let epoch_ms = if number > 1e11 {
             number

@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::{Action, Api, Hint, Outcome, Usage, Verdict};
+use crate::domain::{Action, Api, Hint, LimitReport, Outcome, Report, Usage, Verdict};
 
 use super::{
-    anthropic, completion, gemini, hint, openai, quota,
+    anthropic, completion, gemini, hint, limits, openai, quota,
     redact::redact,
     refusal::{self, Refusal},
     reply::{Reply, Response, TransportFailure},
@@ -66,6 +66,7 @@ pub(super) fn verdict(
         usage: Usage::default(),
         stated_limit: None,
         limit_zero: false,
+        report: Report::default(),
         too_long: false,
     }
 }
@@ -151,6 +152,7 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
         hint: hint_for(api, rule.outcome, response, &case.refusal).map(|after| Hint { after }),
         stated_limit: quota::stated_limit(&case.refusal, rule.outcome),
         limit_zero: rule.limit_zero,
+        report: Report { limits: stated_limits(response, &case.refusal), worked: None },
         too_long: rule.too_long,
         ..verdict(
             rule.outcome,
@@ -160,6 +162,17 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
             format!("HTTP {}{inside}: {}", response.status, rule.because),
         )
     }
+}
+
+/// Limits that the refusal's body names, and those in headers that it quotes (OpenRouter's upstreams).
+fn stated_limits(response: &Response<'_>, refusal: &Refusal) -> Vec<LimitReport> {
+    let mut reports = quota::reports(refusal);
+    let quoted = |name: &str| {
+        let found = refusal.quoted_headers.iter().find(|(quoted, _)| quoted.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    };
+    reports.extend(limits::undivided(&quoted, response.received.timestamp()));
+    reports
 }
 
 fn redirect(response: &Response<'_>) -> String {

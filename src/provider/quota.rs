@@ -1,6 +1,6 @@
 //! Numbers in a refusal: limits that are stated, limits of nothing, and requests larger than any limit.
 
-use crate::domain::Outcome;
+use crate::domain::{Dimension, LimitReport, Outcome};
 
 use super::refusal::{Refusal, Violation};
 
@@ -35,6 +35,33 @@ pub(super) fn stated_limit(refusal: &Refusal, outcome: Outcome) -> Option<u64> {
     refusal.violations.iter().filter(of_kind).filter_map(|violation| violation.value).min()
 }
 
+/// Every limit that the refusal states, by what it counts. A limit of 0 is no limit but an absence, and left out.
+pub(super) fn reports(refusal: &Refusal) -> Vec<LimitReport> {
+    let of = |violation: &Violation| {
+        let id = if violation.id.is_empty() { &violation.metric } else { &violation.id };
+        let dimension = match (id.contains("perday"), id.contains("perminute"), id.contains("token")) {
+            (true, _, true) => Dimension::TokensPerDay,
+            (true, _, false) => Dimension::RequestsPerDay,
+            (_, true, true) if id.contains("input") => Dimension::InputTokensPerMinute,
+            (_, true, true) => Dimension::TokensPerMinute,
+            (_, true, false) => Dimension::RequestsPerMinute,
+            // A metric alone does not tell a minute from a day.
+            _ => return None,
+        };
+        let limit = violation.value.filter(|limit| *limit > 0)?;
+        Some(LimitReport { limit: Some(limit), ..LimitReport::of(dimension) })
+    };
+    let concurrent = ["concurrent", "concurrency", "parallel requests", "simultaneous"];
+    let in_flight = concurrent.iter().any(|word| refusal.lower.contains(word)) && limits_requests(&refusal.lower);
+    let concurrency = in_flight.then(|| LimitReport::of(Dimension::Concurrency));
+    refusal.violations.iter().filter_map(of).chain(concurrency).collect()
+}
+
+/// About too many of them, rather than about one that went wrong in parallel.
+fn limits_requests(text: &str) -> bool {
+    ["limit", "too many", "exceed", "max", "at most"].iter().any(|word| text.contains(word))
+}
+
 fn number_at(text: &str) -> &str {
     text.trim_start_matches([':', '=', ' ', '"'])
 }
@@ -61,6 +88,46 @@ mod tests {
 
     fn words(text: &str) -> Refusal {
         Refusal::from_value(&json!({"error": {"message": text}}))
+    }
+
+    #[test]
+    fn google_states_limits_by_quota_id_alone() {
+        let violations = |pairs: &[(&str, &str)]| {
+            let each = pairs.iter().map(|(id, value)| json!({"quotaId": id, "quotaValue": value}));
+            let details = json!([{"@type": "type.googleapis.com/google.rpc.QuotaFailure",
+                "violations": each.collect::<Vec<_>>()}]);
+            Refusal::from_value(&json!({"error": {"code": 429, "message": "m", "details": details}}))
+        };
+        let refusal = violations(&[
+            ("GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "15"),
+            ("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "20"),
+            ("GenerateContentInputTokensPerModelPerMinute-FreeTier", "250000"),
+            ("GenerateRequestsPerDayPerProjectPerModel", "0"),
+            ("SomethingElse", "7"),
+        ]);
+        let read: Vec<_> = reports(&refusal).into_iter().map(|report| (report.dimension, report.limit)).collect();
+        assert_eq!(
+            read,
+            [
+                (Dimension::RequestsPerMinute, Some(15)),
+                (Dimension::RequestsPerDay, Some(20)),
+                (Dimension::InputTokensPerMinute, Some(250_000)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_refusal_for_requests_in_flight_says_so() {
+        let cases = [
+            ("max organization concurrency: 3, please try again after 1 seconds", true),
+            ("Too many concurrent requests", true),
+            ("Rate limit reached for requests", false),
+            ("a concurrent modification went wrong", false),
+        ];
+        for (text, want) in cases {
+            let found = reports(&words(text)).iter().any(|report| report.dimension == Dimension::Concurrency);
+            assert_eq!(found, want, "{text}");
+        }
     }
 
     #[test]

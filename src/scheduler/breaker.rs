@@ -47,6 +47,11 @@ impl Breaker {
         true
     }
 
+    /// Open by another's judgement than its own count.
+    pub fn opened(now: Now, span: Duration, cause: Cause) -> Self {
+        Self::Open { since: now, until: now + span, span, cause }
+    }
+
     /// The provider answered, whatever it said. True where this closed an open breaker.
     pub fn answered(&mut self) -> bool {
         let was_open = !matches!(self, Self::Closed { .. });

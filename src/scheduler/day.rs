@@ -34,15 +34,37 @@ pub fn next_reset(day: Day, now: Wall) -> Option<Wall> {
     Some(midnight.timestamp().into())
 }
 
+/// Room in a day for a given amount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DayRoom {
+    Now,
+    /// A calendar day opens whole, a rolling one little by little.
+    At(Wall),
+    /// What is in flight may yet be counted in this day, and takes the rest of it.
+    WhenSettled,
+}
+
+/// Between which instants a request can have been counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Stay {
+    pub reserved_at: Wall,
+    /// The latest.
+    pub counted_by: Wall,
+}
+
 /// One amount (requests or tokens) per provider day.
+///
+/// What is in flight when a day ends counts in the next one: the server may not have counted it before.
 #[derive(Clone, Debug)]
 pub struct DayMeter {
     day: Day,
     limit: Option<u64>,
+    /// In flight included.
     used: u64,
+    open: u64,
     /// Calendar days: when `used` starts anew.
     ends: Option<Wall>,
-    /// Rolling days: (end of the minute it was counted in, amount), in time order.
+    /// Rolling days: (end of the minute it was counted in, amount), in time order; without what is in flight.
     counted: VecDeque<(Wall, u64)>,
     /// Where several processes draw on the day: this one's part.
     share: Option<Share>,
@@ -50,11 +72,15 @@ pub struct DayMeter {
 
 impl DayMeter {
     pub const fn new(day: Day, limit: Option<u64>) -> Self {
-        Self { day, limit, used: 0, ends: None, counted: VecDeque::new(), share: None }
+        Self { day, limit, used: 0, open: 0, ends: None, counted: VecDeque::new(), share: None }
     }
 
     pub const fn limit(&self) -> Option<u64> {
         self.limit
+    }
+
+    pub const fn set_limit(&mut self, limit: Option<u64>) {
+        self.limit = limit;
     }
 
     pub const fn day(&self) -> Day {
@@ -93,7 +119,7 @@ impl DayMeter {
                     self.counted.iter().take_while(|(at, _)| *at + ROLLING <= now).map(|(_, amount)| amount).sum();
                 self.used - gone
             }
-            _ if self.ends.is_some_and(|ends| ends <= now) => 0,
+            _ if self.ends.is_some_and(|ends| ends <= now) => self.open,
             _ => self.used,
         }
     }
@@ -114,46 +140,86 @@ impl DayMeter {
                 self.counted.pop_front();
             }
         } else if self.ends.is_none_or(|ends| ends <= now) {
-            self.used = 0;
+            self.used = self.open;
             self.ends = next_reset(self.day, now);
         }
     }
 
-    /// `None` where `amount` fits; else when it will. A rolling day opens little by little.
-    pub fn full_until(&self, now: Wall, amount: u64) -> Option<Wall> {
-        let limit = self.limit?;
+    pub fn room(&self, now: Wall, amount: u64) -> DayRoom {
+        let Some(limit) = self.limit else { return DayRoom::Now };
         if let Some(until) = self.share.as_ref().and_then(|share| share.full_until(now, amount)) {
-            return Some(until);
+            return DayRoom::At(until);
         }
-        let mut used = self.used;
+        let mut used = self.own(now);
         if used + amount <= limit {
-            return None;
+            return DayRoom::Now;
         }
         if self.day != Day::Rolling {
-            return self.ends.filter(|ends| *ends > now);
+            return match self.ends {
+                Some(ends) if ends <= now => DayRoom::WhenSettled,
+                Some(ends) => DayRoom::At(ends),
+                None => next_reset(self.day, now).map_or(DayRoom::WhenSettled, DayRoom::At),
+            };
         }
-        for (at, counted) in &self.counted {
+        for (at, counted) in self.counted.iter().filter(|(at, _)| *at + ROLLING > now) {
             used -= counted;
             if used + amount <= limit {
-                return Some(*at + ROLLING).filter(|opens| *opens > now);
+                return DayRoom::At(*at + ROLLING);
             }
         }
-        Some(now + ROLLING)
+        DayRoom::WhenSettled
     }
 
+    /// Counts what is certainly used: by others, for a plan.
     pub fn count(&mut self, now: Wall, amount: u64) {
-        if let Some(share) = self.share.as_mut().filter(|_| self.limit.is_some()) {
-            share.count(now, amount);
-        }
+        self.share_count(now, amount);
+        self.roll(now);
         self.count_own(now, amount);
     }
 
-    fn count_own(&mut self, now: Wall, amount: u64) {
+    fn share_count(&mut self, now: Wall, amount: u64) {
+        if let Some(share) = self.share.as_mut().filter(|_| self.limit.is_some()) {
+            share.count(now, amount);
+        }
+    }
+
+    /// Takes room for what is about to be sent.
+    pub fn reserve(&mut self, now: Wall, amount: u64) {
+        self.share_count(now, amount);
         self.roll(now);
+        self.used += amount;
+        self.open += amount;
+    }
+
+    /// Turns a reservation into what was used. What was certainly counted in a day that is over does not burden the
+    /// new one.
+    pub fn settle(&mut self, now: Wall, stay: Stay, reserved: u64, actual: u64) {
+        self.roll(now);
+        self.open -= reserved;
+        self.used -= reserved;
+        let over = next_reset(self.day, stay.counted_by).is_some_and(|end| end <= now);
+        if !over && actual > 0 {
+            self.count_own(now, actual);
+        }
+        let same_day = next_reset(self.day, stay.reserved_at) == next_reset(self.day, now);
+        if let Some(share) = self.share.as_mut().filter(|_| self.limit.is_some()) {
+            match () {
+                () if same_day => {
+                    share.give_back(now, reserved.saturating_sub(actual));
+                    share.count(now, actual.saturating_sub(reserved));
+                }
+                () if !over => share.count(now, actual),
+                () => {}
+            }
+        }
+    }
+
+    fn count_own(&mut self, now: Wall, amount: u64) {
         self.used += amount;
         if self.day == Day::Rolling {
             let minute = Wall(now.0 - now.0.rem_euclid(GRAIN) + GRAIN);
             match self.counted.back_mut() {
+                // A clock that stepped back merges forward.
                 Some((at, counted)) if *at >= minute => *counted += amount,
                 _ => self.counted.push_back((minute, amount)),
             }
@@ -168,32 +234,9 @@ impl DayMeter {
         };
         if counts {
             // The ledger has counted it when it happened.
-            self.count_own(if self.day == Day::Rolling { at } else { now }, amount);
-        }
-    }
-
-    /// Replaces an amount counted at `counted_at` by another, unless its day is over.
-    pub fn correct(&mut self, now: Wall, counted_at: Wall, counted: u64, actual: u64) {
-        self.roll(now);
-        if self.day == Day::Rolling {
-            let minute = Wall(counted_at.0 - counted_at.0.rem_euclid(GRAIN) + GRAIN);
-            // Entries merge forward when the clock steps back, so look for the first that can hold it.
-            if let Some((_, amount)) = self.counted.iter_mut().find(|(at, amount)| *at >= minute && *amount >= counted)
-            {
-                *amount = *amount - counted + actual;
-                self.used = self.used - counted + actual;
-                self.correct_share(now, counted, actual);
-            }
-        } else if self.ends.is_some_and(|ends| next_reset(self.day, counted_at) == Some(ends)) {
-            self.used = self.used.saturating_sub(counted) + actual;
-            self.correct_share(now, counted, actual);
-        }
-    }
-
-    fn correct_share(&mut self, now: Wall, counted: u64, actual: u64) {
-        if let Some(share) = self.share.as_mut().filter(|_| self.limit.is_some()) {
-            share.give_back(now, counted.saturating_sub(actual));
-            share.count(now, actual.saturating_sub(counted));
+            let at = if self.day == Day::Rolling { at } else { now };
+            self.roll(at);
+            self.count_own(at, amount);
         }
     }
 }
@@ -227,38 +270,55 @@ mod tests {
         assert_eq!(next_reset(Day::Rolling, wall("2026-11-21T09:00:00Z")), None);
     }
 
+    const fn stay(counted_by: Wall) -> Stay {
+        Stay { reserved_at: counted_by, counted_by }
+    }
+
     #[test]
     fn a_calendar_day_opens_at_its_reset() {
         let (noon, midnight) = (wall("2026-11-21T12:00:00Z"), wall("2026-11-22T00:00:00Z"));
         let mut meter = DayMeter::new(Day::Utc, Some(2));
-        meter.count(noon, 1);
-        meter.count(noon, 1);
-        assert_eq!(meter.full_until(noon, 1), Some(midnight));
-        assert_eq!(meter.full_until(midnight, 1), None);
+        for _ in 0..2 {
+            meter.reserve(noon, 1);
+            meter.settle(noon, stay(noon), 1, 1);
+        }
+        assert_eq!(meter.room(noon, 1), DayRoom::At(midnight));
+        assert_eq!(meter.room(midnight, 1), DayRoom::Now);
         assert_eq!(meter.used(midnight), 0);
     }
 
     #[test]
-    fn a_refusal_gives_its_place_in_the_day_back_but_not_to_the_next_day() {
-        let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
+    fn a_refusal_gives_its_place_in_the_day_back() {
+        let noon = wall("2026-11-21T12:00:00Z");
         let mut meter = DayMeter::new(Day::Utc, Some(5));
-        meter.count(before, 1);
-        meter.correct(before, before, 1, 0);
-        assert_eq!(meter.used(before), 0);
-        meter.count(before, 1);
-        meter.count(after, 1);
-        meter.correct(after, before, 1, 0);
-        assert_eq!(meter.used(after), 1);
+        meter.reserve(noon, 1);
+        meter.settle(noon, stay(noon), 1, 0);
+        assert_eq!(meter.used(noon), 0);
     }
 
     #[test]
-    fn a_rolling_day_opens_a_day_after_each_request() {
+    fn what_is_in_flight_at_midnight_counts_in_the_new_day_unless_it_was_certainly_counted_before() {
+        let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
+        let mut meter = DayMeter::new(Day::Utc, Some(1));
+        meter.reserve(before, 1);
+        assert_eq!(meter.room(after, 1), DayRoom::WhenSettled);
+        let mut early = meter.clone();
+        meter.settle(after, stay(after), 1, 1);
+        assert_eq!(meter.room(after, 1), DayRoom::At(wall("2026-11-23T00:00:00Z")));
+        early.settle(after, stay(before), 1, 1);
+        assert_eq!(early.room(after, 1), DayRoom::Now);
+    }
+
+    #[test]
+    fn a_rolling_day_opens_a_day_after_each_answer() {
         let mut meter = DayMeter::new(Day::Rolling, Some(2));
-        meter.count(wall("2026-11-21T09:00:10Z"), 1);
-        meter.count(wall("2026-11-21T12:00:10Z"), 1);
+        meter.reserve(wall("2026-11-21T09:00:10Z"), 1);
+        meter.settle(wall("2026-11-21T09:00:40Z"), stay(wall("2026-11-21T09:00:40Z")), 1, 1);
+        meter.reserve(wall("2026-11-21T12:00:10Z"), 1);
         let now = wall("2026-11-21T13:00:00Z");
-        assert_eq!(meter.full_until(now, 1), Some(wall("2026-11-22T09:01:00Z")));
-        assert_eq!(meter.full_until(wall("2026-11-22T09:01:00Z"), 1), None);
+        assert_eq!(meter.room(now, 1), DayRoom::At(wall("2026-11-22T09:01:00Z")));
+        assert_eq!(meter.room(wall("2026-11-22T09:01:00Z"), 1), DayRoom::Now);
+        assert_eq!(meter.room(wall("2026-11-22T09:01:00Z"), 2), DayRoom::WhenSettled);
         assert_eq!(meter.used(wall("2026-11-22T09:01:00Z")), 1);
     }
 }

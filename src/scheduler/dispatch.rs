@@ -21,10 +21,10 @@ use super::{
 };
 
 /// How many tickets behind a blocked one are looked at for one that fits.
-const LOOKAHEAD: usize = 32;
+pub(super) const LOOKAHEAD: usize = 32;
 
 /// A ticket that has waited this long for token room is not overtaken any more.
-const AGED: Duration = Duration::from_secs(60);
+pub(super) const AGED: Duration = Duration::from_secs(60);
 
 /// The output limit reckoned with where neither item nor model states one.
 const UNSTATED_OUTPUT: u32 = 8_192;
@@ -74,17 +74,27 @@ enum Choice {
 enum Blocked {
     /// No route is ready: nobody goes.
     Routes,
-    /// Token windows have no room for its size yet: smaller ones may pass, for a while.
+    /// Token windows have no room for its size yet: smaller ones may pass, for a while, and for ever where they go
+    /// elsewhere.
     Size,
     /// Routes are ready that can't serve this ticket, or for which it is too dear: others always may.
     Itself,
+    /// Routes are ready that it holds out against: the next may think otherwise.
+    Choosy,
 }
 
 impl Blocked {
     const fn or_itself(self) -> Self {
         match self {
             Self::Routes => Self::Itself,
-            Self::Size | Self::Itself => self,
+            Self::Size | Self::Itself | Self::Choosy => self,
+        }
+    }
+
+    const fn or_choosy(self) -> Self {
+        match self {
+            Self::Routes | Self::Itself => Self::Choosy,
+            Self::Size | Self::Choosy => self,
         }
     }
 }
@@ -123,7 +133,9 @@ impl Scheduler {
             if let Some(dispatch) = self.poll_class(now, index) {
                 return Some(Step::Send(dispatch));
             }
-            self.classes[index].stuck_at = Some(self.version);
+            let version = self.version;
+            let state = &mut self.classes[index];
+            state.stuck_at = Some(version).filter(|_| !state.left_a_trial);
         }
         None
     }
@@ -166,15 +178,12 @@ impl Scheduler {
         if let Some(dispatch) = self.poll_retries(now, class, LOOKAHEAD) {
             return Some(dispatch);
         }
-        let had_fresh = !self.classes[class].fresh.is_empty();
         if let Some(dispatch) = self.poll_fresh(now, class) {
             return Some(dispatch);
         }
-        if had_fresh && self.classes[class].fresh.is_empty() {
-            // A suspect leaves a probe to a fresh ticket, but only while there is one.
-            self.version += 1;
-            let version = self.version;
-            self.classes[class].look_again_at_aside(version);
+        if std::mem::take(&mut self.classes[class].left_a_trial) {
+            // Those it was left to may be gone, and no change of a route tells.
+            self.classes[class].look_again();
         }
         // Nothing may stay unseen where nothing goes.
         self.poll_retries(now, class, usize::MAX)
@@ -184,7 +193,10 @@ impl Scheduler {
         for _ in 0..self.classes[class].retries.len().min(most) {
             let ticket = self.classes[class].retries.pop_front()?;
             match self.choose(now, class, &ticket) {
-                Choice::Route(route) => return Some(self.reserve(now, class, ticket, route)),
+                Choice::Route(route) => {
+                    let ticket = self.smallest_instead(now, class, route, ticket);
+                    return Some(self.reserve(now, class, ticket, route));
+                }
                 Choice::Blocked(_) => self.classes[class].set_aside(ticket),
             }
         }
@@ -196,12 +208,18 @@ impl Scheduler {
         while position < self.classes[class].fresh.len().min(LOOKAHEAD) {
             let ticket = self.classes[class].fresh.remove(position)?;
             match self.choose(now, class, &ticket) {
-                Choice::Route(route) => return Some(self.reserve(now, class, ticket, route)),
+                Choice::Route(route) => {
+                    let ticket = self.smallest_instead(now, class, route, ticket);
+                    return Some(self.reserve(now, class, ticket, route));
+                }
                 Choice::Blocked(Blocked::Itself) if self.classes[class].has_room_aside() => {
                     self.classes[class].set_aside(ticket);
                 }
                 Choice::Blocked(why) => {
-                    let overtake = why == Blocked::Size && now.mono.since(ticket.since) < AGED;
+                    let overtake = match why {
+                        Blocked::Routes | Blocked::Itself => false,
+                        Blocked::Size | Blocked::Choosy => true,
+                    };
                     self.classes[class].fresh.insert(position, ticket);
                     if !overtake {
                         return None;
@@ -237,9 +255,15 @@ impl Scheduler {
             let Some(rank) = state.picker.next(&state.ready, search, &mut self.random) else { break };
             let id = state.candidates[rank];
             if state.picker.backups_from.is_some_and(|first| rank >= first) && self.has_primary(now, class, ticket) {
+                why = why.or_choosy();
                 break;
             }
             if !limits.allow(id, self.routes[id.index()].model) {
+                why = why.or_choosy();
+                continue;
+            }
+            if self.is_held(now, class, id, ticket) {
+                why = why.or_choosy();
                 continue;
             }
             if self.unfit(id, ticket).is_some() {
@@ -268,36 +292,44 @@ impl Scheduler {
                     continue;
                 }
             }
-            // A probe is for an item that has not been in trouble itself, where there is one.
-            let route = &self.routes[id.index()];
-            let probes = matches!(route.breaker, Breaker::Open { .. } | Breaker::HalfOpen { .. });
-            if probes && ticket.is_suspect() && !self.classes[class].fresh.is_empty() {
+            if self.keeps_trial_from(now, id, ticket) {
+                self.classes[class].left_a_trial = true;
+                why = why.or_itself();
                 continue;
             }
             let need = self.need(id, ticket);
-            let block = self.pools[route.pool].token_block(now, need);
+            let pool = self.routes[id.index()].pool;
+            let block = self.pools[pool].token_block(now, need);
             if let Some(block) = &block {
                 self.holding.held(id, Hold::of_block(block));
             }
             match block {
                 None => return Choice::Route(id),
                 Some(Block::Full { what: SHARED_DAY, .. }) => {
-                    let pool = route.pool;
                     self.note_short(pool, need);
                     return Choice::Blocked(Blocked::Routes);
                 }
                 Some(Block::Full { wake, .. }) => {
                     why = Blocked::Size;
                     self.set_alarm(now, id, wake);
+                    if now.mono.since(ticket.since) >= AGED && !self.is_trial(now, id) {
+                        self.classes[class].held.push((id, ticket.seq));
+                    }
                 }
                 Some(Block::DayFull { until, .. }) => {
                     why = why.or_itself();
                     self.set_alarm(now, id, Wake::Wall(until));
                 }
-                Some(Block::TooLarge { .. } | Block::Cooling(_) | Block::Spent(_)) => {}
+                Some(Block::TooLarge { .. } | Block::Cooling(_) | Block::Spent(_)) => why = why.or_itself(),
             }
         }
         Choice::Blocked(why)
+    }
+
+    /// Whether an aged ticket keeps its place there. A trial is nobody's.
+    fn is_held(&self, now: Now, class: usize, route: RouteId, ticket: &Ticket) -> bool {
+        let by_another = |(held, by): &(RouteId, Seq)| *held == route && *by != ticket.seq;
+        self.classes[class].held.iter().any(by_another) && !self.is_trial(now, route)
     }
 
     /// Whether a primary key is in service for this ticket: ready, or merely full for the moment.
@@ -321,7 +353,7 @@ impl Scheduler {
     }
 
     /// Which routes the ticket may take by `when_limited` and `spill`.
-    fn spill_limits(&mut self, now: Now, class: usize, ticket: &Ticket) -> SpillLimits {
+    pub(super) fn spill_limits(&mut self, now: Now, class: usize, ticket: &Ticket) -> SpillLimits {
         if self.policy.when_limited == WhenLimited::Wait {
             return SpillLimits::Only(self.at_cursor(now, class, ticket));
         }
@@ -330,9 +362,9 @@ impl Scheduler {
         if self.policy.spill == SpillTo::Any && !holds_out {
             return SpillLimits::Any;
         }
-        let candidates = &self.classes[class].candidates;
+        let count = self.classes[class].candidates.len();
         let preferred =
-            candidates.iter().copied().find(|&route| self.unfit(route, ticket).is_none() && self.is_usable(now, route));
+            self.first_usable(now, ticket, count, |scheduler, rank| Some(scheduler.classes[class].candidates[rank]));
         match preferred {
             None => SpillLimits::Any,
             Some(route) if holds_out => {
@@ -348,21 +380,33 @@ impl Scheduler {
     fn at_cursor(&mut self, now: Now, class: usize, ticket: &Ticket) -> Option<RouteId> {
         self.advance_cursor(now);
         let routes = self.ranking.len();
-        let found = (0..routes).map(|step| self.ranking[(self.cursor + step) % routes]).find(|&route| {
-            self.classes[class].rank(route).is_some()
-                && self.unfit(route, ticket).is_none()
-                && self.is_usable(now, route)
-        });
-        if found.is_none() {
-            // Nothing to stand on before one of them returns.
-            for index in 0..self.classes[class].candidates.len() {
-                let route = self.classes[class].candidates[index];
-                if let Some(wake) = self.standing(now, route).wake() {
-                    self.set_alarm(now, route, wake);
-                }
+        self.first_usable(now, ticket, routes, |scheduler, step| {
+            let route = scheduler.ranking[(scheduler.cursor + step) % routes];
+            scheduler.classes[class].rank(route).map(|_| route)
+        })
+    }
+
+    /// The first of some routes that the ticket can wait on. Those before it that return by themselves are looked at
+    /// again then: nobody parks what is passed over here.
+    fn first_usable(
+        &mut self,
+        now: Now,
+        ticket: &Ticket,
+        count: usize,
+        route_at: impl Fn(&Self, usize) -> Option<RouteId>,
+    ) -> Option<RouteId> {
+        for index in 0..count {
+            let Some(route) = route_at(self, index).filter(|route| self.unfit(*route, ticket).is_none()) else {
+                continue;
+            };
+            if self.is_usable(now, route) {
+                return Some(route);
+            }
+            if let Some(wake) = self.standing(now, route).wake() {
+                self.set_alarm(now, route, wake);
             }
         }
-        found
+        None
     }
 
     /// Moves the cursor off a route that is spent, dead or switched off; stays where all are.
@@ -370,11 +414,13 @@ impl Scheduler {
         let routes = self.ranking.len();
         if let Some(steps) = (0..routes).find(|step| self.is_usable(now, self.ranking[(self.cursor + step) % routes])) {
             self.cursor = (self.cursor + steps) % routes;
+            // Whoever was blocked may go where it stands now.
+            self.version += u64::from(steps > 0);
         }
     }
 
     /// Worth waiting on: neither out for the day, nor dead, nor switched off.
-    fn is_usable(&self, now: Now, route: RouteId) -> bool {
+    pub(super) fn is_usable(&self, now: Now, route: RouteId) -> bool {
         let standing = self.standing(now, route);
         !standing.is_exhausted() && !matches!(standing, Standing::Off { .. })
     }
@@ -419,7 +465,7 @@ impl Scheduler {
         Some(Refusal { seq: ticket.seq, outcome, words, attempts: ticket.attempts() })
     }
 
-    fn need(&self, id: RouteId, ticket: &Ticket) -> Need {
+    pub(super) fn need(&self, id: RouteId, ticket: &Ticket) -> Need {
         let model = &self.models[self.routes[id.index()].model];
         let mean = model.mean_output.unwrap_or(TYPICAL_OUTPUT);
         let stated = ticket.max_output.map_or(f64::MAX, f64::from);
@@ -449,6 +495,7 @@ impl Scheduler {
         self.keys[route.key].in_flight += 1;
         let pool = route.pool;
         let taken = self.pools[pool].reserve(now, need);
+        self.classes[class].held.retain(|(_, by)| *by != ticket.seq);
         self.money.reserved += reserved;
         self.purse.reserve(reserved);
         self.keys[route.key].purse.reserve(reserved);
@@ -456,7 +503,7 @@ impl Scheduler {
         if let Some(course) = &mut ticket.course {
             course.on_model(model);
         }
-        let retry = ticket.course.as_ref().map_or(0, |course| course.charged + course.uncharged);
+        let tries = ticket.tries();
         let enlarged = ticket.course.as_ref().is_some_and(|course| course.enlarged);
         let dispatch = Dispatch {
             attempt,
@@ -465,16 +512,38 @@ impl Scheduler {
             route: id,
             key: KeyId(route.key as u32),
             model,
-            retry,
+            retry: tries.faults(),
             reserved,
             estimated_input: need.input,
-            timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(ticket.timeouts().min(4) as i32)),
+            timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(tries.timeouts.min(4) as i32)),
             enlarge: if enlarged { self.policy.retry_truncated_factor } else { None },
         };
+        self.note_last(now, id);
         self.want_lease(pool);
-        self.flights.insert(attempt, Flight { class, ticket, route: id, reserved_at: now, taken, cost: reserved });
+        self.flights.insert(
+            attempt,
+            Flight { class, ticket, route: id, reserved_at: now, sent_at: now, taken, cost: reserved },
+        );
         self.took(class, id);
         dispatch
+    }
+
+    /// A route that was just used may have had its last room for today. Who insisted on it, or left others alone while
+    /// it was in service, may go elsewhere now.
+    fn note_last(&mut self, now: Now, id: RouteId) {
+        let keeps_backups = self.classes.iter().any(|class| class.picker.backups_from.is_some());
+        let policy = &self.policy;
+        let holds_out = policy.spill == SpillTo::SameModel || !policy.spill_after.is_zero();
+        let insists = holds_out || policy.when_limited == WhenLimited::Wait;
+        if !keeps_backups && !insists {
+            return;
+        }
+        let key = &self.keys[self.routes[id.index()].key];
+        let capped = policy.max_usd.is_some() || self.purse.is_capped() || key.purse.is_capped();
+        let block = self.pools[self.routes[id.index()].pool].block(now);
+        if matches!(block, Some(Block::DayFull { .. })) || (keeps_backups && capped) {
+            self.version += 1;
+        }
     }
 
     /// The route that would take `ticket` at this instant, without taking anything: for the event log. `None` also
@@ -495,21 +564,22 @@ impl Scheduler {
 
     /// The request of `attempt` leaves the process now.
     pub fn sent(&mut self, now: Now, attempt: AttemptId) {
-        if let Some(flight) = self.flights.get(&attempt) {
+        if let Some(flight) = self.flights.get_mut(&attempt) {
+            flight.sent_at = now;
             let pool = self.routes[flight.route.index()].pool;
             self.pools[pool].sent(now);
         }
     }
 }
 
-enum SpillLimits {
+pub(super) enum SpillLimits {
     Any,
     Model(usize),
     Only(Option<RouteId>),
 }
 
 impl SpillLimits {
-    fn allow(&self, route: RouteId, model: usize) -> bool {
+    pub(super) fn allow(&self, route: RouteId, model: usize) -> bool {
         match self {
             Self::Any => true,
             Self::Model(only) => model == *only,

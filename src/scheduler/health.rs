@@ -34,6 +34,11 @@ impl Health {
         self.0 = self.0.saturating_sub(20);
     }
 
+    /// Gives back what an own fault took: it was somebody else's.
+    pub fn refund(&mut self) {
+        self.0 = (self.0 + 20).min(100);
+    }
+
     pub fn dead(&mut self) {
         self.0 = 0;
     }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Now, Outcome, RouteId, Usage, Wall, snapshot::Cause};
+use crate::domain::{Dimension, Now, Outcome, RouteId, Usage, Wall, snapshot::Cause};
 
 use super::{Scheduler, cooldown::Cooldown, health::Health, pool::Need};
 
@@ -19,12 +19,16 @@ pub struct Memory {
     cursor: Option<(String, String)>,
 }
 
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct PoolMemory {
     name: String,
     cooldown: Option<CooldownMemory>,
     spent: Option<CooldownMemory>,
     ladder_step: usize,
+    stated: Vec<(Dimension, u64)>,
+    /// Requests and tokens per minute.
+    learned: (Option<u64>, Option<u64>),
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -102,8 +106,13 @@ impl Scheduler {
                     cooldown: cool(&pool.cooldown),
                     spent: cool(&pool.spent),
                     ladder_step: pool.ladder_step,
+                    stated: pool.bounds.stated(),
+                    learned: pool.bounds.learned(),
                 })
-                .filter(|pool| pool.cooldown.is_some() || pool.spent.is_some() || pool.ladder_step > 0)
+                .filter(|pool| {
+                    let learned = pool.learned != (None, None) || !pool.stated.is_empty();
+                    pool.cooldown.is_some() || pool.spent.is_some() || pool.ladder_step > 0 || learned
+                })
                 .collect(),
             projects: self
                 .projects
@@ -144,6 +153,8 @@ impl Scheduler {
                 pool.cooldown = saved.cooldown.and_then(|cooldown| cooldown.restore(now));
                 pool.spent = saved.spent.and_then(|cooldown| cooldown.restore(now));
                 pool.ladder_step = saved.ladder_step;
+                pool.bounds.restore(&saved.stated, saved.learned);
+                pool.retune();
             }
         }
         for (name, saved) in memory.projects {

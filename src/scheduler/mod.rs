@@ -11,26 +11,37 @@
 //! dispatch   poll: which ticket, which route   window    sliding minutes, pacing      day   provider days
 //! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
 //! switches   the operator's hand               standing  why a route can't go now
+//! bounds     limits and their provenance       learner   unknown limits, found out    learn  statements
+//! transit    when a request was counted        trial     probes       ramp  the way back up
+//! examination  whose fault it was              kinship   quotas that are one          oracle  for tests
 //! view       gauges and conditions for screens memory    what outlives the process
 //! share      blocks of a day that processes share         purse    money caps of keys and days
 //! forecast   the same limits, run ahead of the clock        holding  why not faster, by time
 //! ```
 
 mod bits;
+mod bound;
+mod bounds;
 mod breaker;
 mod candidates;
 mod cooldown;
 mod day;
 mod dispatch;
+mod examination;
 pub mod forecast;
 mod health;
 mod holding;
+mod kinship;
 mod latency;
+mod learn;
+mod learner;
 mod lottery;
 mod memory;
+mod oracle;
 mod pool;
 mod purse;
 mod queue;
+mod ramp;
 mod scoring;
 mod settle;
 mod setup;
@@ -39,6 +50,8 @@ mod standing;
 mod strategy;
 mod switches;
 mod tournament;
+mod transit;
+mod trial;
 mod view;
 mod window;
 
@@ -61,10 +74,14 @@ use crate::domain::{AttemptId, Key, Model, Money, Mono, Now, Policy, RouteId, Se
 
 use breaker::Breaker;
 use cooldown::Cooldown;
+use examination::Accusers;
 use health::Health;
+use kinship::Kinship;
 use latency::Latency;
 use pool::Pool;
 use queue::{Class, Flight};
+use ramp::Ramp;
+use transit::Transit;
 
 /// Everything that a dispatch decision may depend on.
 #[derive(Debug)]
@@ -89,6 +106,9 @@ pub struct Scheduler {
     refused: Vec<Refusal>,
     /// Items that have failed often enough to be at fault, if anybody else succeeded.
     suspects: HashSet<Seq>,
+    families: Vec<Family>,
+    /// Keys that may share a quota though they claim different projects.
+    kinship: Kinship,
     next_attempt: u64,
     /// No new dispatches while set.
     paused: bool,
@@ -111,6 +131,13 @@ pub struct Scheduler {
     lease_wanted: Vec<usize>,
     first_leases: bool,
     random: fastrand::Rng,
+}
+
+/// One model at one provider, over all projects: the same servers at the end of the same way.
+#[derive(Debug, Default)]
+struct Family {
+    pools: Vec<usize>,
+    transit: Transit,
 }
 
 /// The run's money: what is certain, what is promised, what is feared.
@@ -146,6 +173,8 @@ struct KeyState {
     off: Option<Wall>,
     dead: Option<Cause>,
     health: Health,
+    /// Items that failed here lately while other keys answered.
+    accusers: Accusers,
     in_flight: u32,
     routes: Vec<RouteId>,
     purse: purse::Purse,
@@ -176,8 +205,8 @@ struct Route {
     /// Items were refused alike; the operator is asked.
     held: Option<Cause>,
     breaker: Breaker,
-    /// After a breaker closed: how many may be in flight until a success doubles it.
-    ramp: Option<u32>,
+    /// After a breaker closed: the way back up.
+    ramp: Option<Ramp>,
     in_flight: u32,
     refused_alike: (u32, u64),
     ever_accepted: bool,

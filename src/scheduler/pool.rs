@@ -1,16 +1,21 @@
 //! A quota pool: the counters that some routes share, and what keeps them from being drawn on.
 
+use std::time::Duration;
+
 use crate::domain::{
-    Counted, Limits, Now, RouteId, Wall,
+    Counted, Dimension, Limits, Now, Provenance, RouteId, Wall,
     days::Unit,
     snapshot::{Cause, Gauge},
 };
 
 use super::{
+    bound::Bound,
+    bounds::{Admission, Bounds},
     cooldown::{Cooldown, Wake},
-    day::DayMeter,
+    day::{DayMeter, DayRoom, Stay},
+    ramp::Ramp,
     share::SHARED_DAY,
-    window::{Pace, Room, Window},
+    window::{MINUTE, Pace, Room, Window},
 };
 
 /// Tokens that an attempt is expected to use, before the provider has counted.
@@ -25,18 +30,6 @@ impl Need {
         match counted {
             Counted::Input => self.input,
             Counted::Total => self.total(),
-        }
-    }
-
-    /// What a window of this size is asked for: all that it can ever hold, where only our own estimate says that it is
-    /// more. How long an answer will be nobody knows, and the input is reckoned generously; so a request is too large
-    /// only where half its estimated input is.
-    fn at_most(self, counted: fn(Self) -> u64, limit: Option<u64>) -> u64 {
-        let amount = counted(self);
-        let least = counted(Self { input: self.input / 2, output: 0 });
-        match limit {
-            Some(limit) if amount > limit && least <= limit => limit,
-            _ => amount,
         }
     }
 
@@ -58,6 +51,12 @@ impl Need {
             Counted::Total => Self::total,
         }
     }
+
+    /// What of it is reserved under a limit. How long an answer will be nobody knows, and the input is reckoned
+    /// generously; so a request is too large only where half its estimated input is.
+    fn under(self, bound: &Bound, counted: fn(Self) -> u64) -> u64 {
+        bound.reserved(counted(self), counted(Self { input: self.input / 2, output: 0 }))
+    }
 }
 
 /// What an answer proves about the room it was given.
@@ -67,6 +66,8 @@ pub enum Counting {
     Actual(Need),
     /// Refused for quota: the request stays in its minute, tokens and the day's place are returned.
     Refused,
+    /// Answered, and nobody says how much it used: all that was reserved stays.
+    Untold,
     /// Sent and never answered: all that was reserved stays.
     Unknown,
     /// No byte was sent: all is returned.
@@ -102,16 +103,23 @@ pub struct Pool {
     /// `model@project` for the screen.
     pub label: String,
     pub routes: Vec<RouteId>,
+    /// Which of the scheduler's families it is of.
+    pub family: usize,
+    /// When it was last refused far below its limit by our own count.
+    pub surprised_at: Option<crate::domain::Mono>,
     pub in_flight: u32,
     pub cooldown: Option<Cooldown>,
     /// The provider said that the day's quota is used up.
     pub spent: Option<Cooldown>,
     /// Minute refusals in a row, one per episode.
     pub ladder_step: usize,
-    /// After a guessed cooldown: how many may be in flight until a success doubles it.
-    pub ramp: Option<u32>,
+    /// Times in a row that the day was still spent when it should have begun anew.
+    pub day_step: u32,
+    /// After a guessed cooldown: the way back up.
+    pub ramp: Option<Ramp>,
+    pub bounds: Bounds,
     counted: Counted,
-    concurrency: Option<u32>,
+    burst: Option<u32>,
     requests: Window,
     tokens: Window,
     input: Window,
@@ -121,11 +129,21 @@ pub struct Pool {
     day_tokens: DayMeter,
 }
 
+/// What a settled request tells of its time.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    pub reserved: Now,
+    /// When it left, as far as that was told.
+    pub sent: Now,
+    /// How long before the answer the server has counted it for certain.
+    pub head_start: Duration,
+}
+
 /// A look at a pool's counters, for reckoning ahead.
 #[derive(Clone, Copy, Debug)]
 pub struct Counters<'a> {
     pub counted: Counted,
-    pub concurrency: Option<u32>,
+    pub concurrency: Option<u64>,
     pub requests: &'a Window,
     pub tokens: &'a Window,
     pub input: &'a Window,
@@ -135,22 +153,23 @@ pub struct Counters<'a> {
     pub day_tokens: &'a DayMeter,
 }
 
-/// A ramp that reaches this is over.
-const RAMPED: u32 = 16;
-
 impl Pool {
-    pub fn new(name: String, label: String, limits: &Limits) -> Self {
+    pub fn new(name: String, label: String, family: usize, limits: &Limits) -> Self {
         Self {
             name,
             label,
             routes: Vec::new(),
+            family,
+            surprised_at: None,
             in_flight: 0,
             cooldown: None,
             spent: None,
             ladder_step: 0,
+            day_step: 0,
             ramp: None,
+            bounds: Bounds::new(limits),
             counted: limits.counted,
-            concurrency: limits.concurrency,
+            burst: limits.burst,
             requests: Window::new(limits.rpm.map(u64::from)),
             tokens: Window::new(limits.tpm),
             input: Window::new(limits.itpm),
@@ -162,9 +181,9 @@ impl Pool {
     }
 
     fn amounts(&self, need: Need) -> [(u64, &Window, &'static str); 4] {
-        let tokens = need.at_most(Need::counter(self.counted), self.tokens.limit());
-        let input = need.at_most(Need::input, self.input.limit());
-        let output = need.at_most(Need::output, self.output.limit());
+        let tokens = need.under(&self.bounds.tokens, Need::counter(self.counted));
+        let input = need.under(&self.bounds.input, Need::input);
+        let output = need.under(&self.bounds.output, Need::output);
         [
             (1, &self.requests, "requests/min"),
             (tokens, &self.tokens, "tokens/min"),
@@ -178,9 +197,8 @@ impl Pool {
         if let Some(spent) = self.spent.as_ref().filter(|spent| !spent.over(now)) {
             return Some(Block::Spent(spent));
         }
-        if let Some(until) = self.day_requests.full_until(now.wall, 1) {
-            let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit().unwrap_or_default());
-            return Some(Block::DayFull { until, used, limit });
+        if let Some(block) = day_block(&self.day_requests, now, 1, "requests/day") {
+            return Some(block);
         }
         if self.day_requests.lacks(now.wall, 1) {
             return Some(Block::Full { what: SHARED_DAY, wake: Wake::Settle });
@@ -188,11 +206,14 @@ impl Pool {
         if let Some(cooldown) = self.cooldown.as_ref().filter(|cooldown| !cooldown.over(now)) {
             return Some(Block::Cooling(cooldown));
         }
-        if self.concurrency.is_some_and(|most| self.in_flight >= most) {
+        if self.bounds.concurrency.effective().is_some_and(|most| u64::from(self.in_flight) >= most) {
             return Some(Block::Full { what: "concurrency", wake: Wake::Settle });
         }
-        if self.ramp.is_some_and(|most| self.in_flight >= most) {
+        if self.ramp.is_some_and(|ramp| self.in_flight >= ramp.width()) {
             return Some(Block::Full { what: "ramping up", wake: Wake::Settle });
+        }
+        if self.bounds.slow_start().is_some_and(|most| self.in_flight >= most) {
+            return Some(Block::Full { what: "finding its pace", wake: Wake::Settle });
         }
         let room = self.requests.room(now.mono, 1);
         if room != Room::Now {
@@ -206,7 +227,7 @@ impl Pool {
     pub fn too_large(&self, need: Need) -> Option<&'static str> {
         let mut windows = self.amounts(need).into_iter().skip(1);
         let minute = windows.find(|(amount, window, _)| window.limit().is_some_and(|limit| *amount > limit));
-        let day = need.at_most(Need::counter(self.counted), self.day_tokens.limit());
+        let day = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
         let over_day = self.day_tokens.limit().is_some_and(|limit| day > limit);
         minute.map(|(_, _, what)| what).or(over_day.then_some("tokens/day"))
     }
@@ -220,25 +241,24 @@ impl Pool {
                 room => return Some(full(what, room)),
             }
         }
-        let amount = need.at_most(Need::counter(self.counted), self.day_tokens.limit());
+        let amount = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
         if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
             return Some(Block::TooLarge { what: "tokens/day" });
         }
-        let Some(until) = self.day_tokens.full_until(now.wall, amount) else {
-            let lacks = self.day_tokens.lacks(now.wall, amount);
-            return lacks.then_some(Block::Full { what: SHARED_DAY, wake: Wake::Settle });
-        };
-        let (used, limit) = (self.day_tokens.used(now.wall), self.day_tokens.limit().unwrap_or_default());
-        Some(Block::DayFull { until, used, limit })
+        if let Some(block) = day_block(&self.day_tokens, now, amount, "tokens/day") {
+            return Some(block);
+        }
+        let lacks = self.day_tokens.lacks(now.wall, amount);
+        lacks.then_some(Block::Full { what: SHARED_DAY, wake: Wake::Settle })
     }
 
     /// Takes room for one request; what was taken comes back in [`Pool::settle`].
     pub fn reserve(&mut self, now: Now, need: Need) -> Need {
         let taken = Need {
-            input: need.at_most(Need::input, self.input.limit()),
-            output: need.at_most(Need::output, self.output.limit()),
+            input: need.under(&self.bounds.input, Need::input),
+            output: need.under(&self.bounds.output, Need::output),
         };
-        let tokens = need.at_most(Need::counter(self.counted), self.tokens.limit());
+        let tokens = need.under(&self.bounds.tokens, Need::counter(self.counted));
         // Both token windows must settle what they took, so a clamp in one applies to the input estimate of all.
         let taken = if tokens < taken.counted(self.counted) { Need { input: tokens, output: 0 } } else { taken };
         self.in_flight += 1;
@@ -249,8 +269,8 @@ impl Pool {
         if let Some(pace) = &mut self.pace {
             pace.reserve(now.mono);
         }
-        self.day_requests.count(now.wall, 1);
-        self.day_tokens.count(now.wall, taken.counted(self.counted));
+        self.day_requests.reserve(now.wall, 1);
+        self.day_tokens.reserve(now.wall, taken.counted(self.counted));
         taken
     }
 
@@ -261,29 +281,41 @@ impl Pool {
         }
     }
 
-    /// Settles one request that was reserved at `reserved_at` with `taken`.
-    pub fn settle(&mut self, now: Now, reserved_at: Now, taken: Need, counting: Counting) {
+    /// Settles one request that was reserved with `taken`.
+    pub fn settle(&mut self, now: Now, taken: Need, counting: Counting, timing: Timing) {
         self.in_flight -= 1;
+        let Timing { reserved: reserved_at, sent, head_start } = timing;
+        // Output is counted as it is made: as late as the last of it.
+        let hold = MINUTE.saturating_sub(head_start);
+        let tokens_hold = if self.counted == Counted::Input { hold } else { MINUTE };
+        let counted_by = now.wall - head_start;
         let (requests, day_requests, used) = match counting {
             Counting::Actual(used) => (1, 1, used),
             Counting::Refused => (1, 0, Need::default()),
-            Counting::Unknown => (1, 1, taken),
+            Counting::Untold | Counting::Unknown => (1, 1, taken),
             Counting::NotSent => (0, 0, Need::default()),
         };
         let (reserved, actual) = (taken.counted(self.counted), used.counted(self.counted));
-        self.requests.settle(now.mono, 1, requests);
-        self.tokens.settle(now.mono, reserved, actual);
-        self.input.settle(now.mono, taken.input, used.input);
-        self.output.settle(now.mono, taken.output, used.output);
-        self.day_requests.correct(now.wall, reserved_at.wall, 1, day_requests);
-        self.day_tokens.correct(now.wall, reserved_at.wall, reserved, actual);
+        self.requests.settle(now.mono, 1, requests, hold);
+        self.tokens.settle(now.mono, reserved, actual, tokens_hold);
+        self.input.settle(now.mono, taken.input, used.input, hold);
+        self.output.settle(now.mono, taken.output, used.output, MINUTE);
+        let stay = Stay { reserved_at: reserved_at.wall, counted_by };
+        self.day_requests.settle(now.wall, stay, 1, day_requests);
+        self.day_tokens.settle(now.wall, stay, reserved, actual);
+        if matches!(counting, Counting::Actual(_) | Counting::Untold) {
+            let admission =
+                Admission { sent: sent.mono, latency: now.mono.since(sent.mono), used, others: self.in_flight };
+            self.bounds.admit(now.mono, admission);
+            self.retune();
+        }
     }
 
     /// Counts an attempt of an earlier process: settled (or, at the latest, sent) at `at`, `age` before `now`.
     pub fn recall(&mut self, now: Now, at: Wall, used: Need, refused: bool) {
         let age = now.wall.since(at);
-        if age < super::window::MINUTE {
-            let release = now.mono + (super::window::MINUTE - age);
+        if age < MINUTE {
+            let release = now.mono + (MINUTE - age);
             self.requests.recall(release, 1);
             if !refused {
                 self.tokens.recall(release, used.counted(self.counted));
@@ -300,24 +332,28 @@ impl Pool {
     /// A success: the ladder starts anew and the ramp doubles.
     pub fn succeeded(&mut self) {
         self.ladder_step = 0;
-        self.ramp = self.ramp.map(|most| most * 2).filter(|most| *most < RAMPED);
+        self.day_step = 0;
+        self.ramp = self.ramp.and_then(Ramp::succeeded);
     }
 
     pub fn requests_gauge(&self, now: Now) -> Gauge {
-        Gauge { used: self.requests.used(now.mono), limit: self.requests.limit() }
+        gauge(self.requests.used(now.mono), self.bounds.requests)
     }
 
     pub fn tokens_gauge(&self, now: Now) -> Gauge {
         let input_only = self.tokens.limit().is_none() && self.input.limit().is_some();
-        let window = if input_only { &self.input } else { &self.tokens };
-        Gauge { used: window.used(now.mono), limit: window.limit() }
+        if input_only {
+            gauge(self.input.used(now.mono), self.bounds.input)
+        } else {
+            gauge(self.tokens.used(now.mono), self.bounds.tokens)
+        }
     }
 
     /// The day as the provider sees it: full where it said so, whatever we counted.
     pub fn day_gauge(&self, now: Now) -> Gauge {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
         let said_spent = self.spent.as_ref().is_some_and(|spent| !spent.over(now));
-        Gauge { used: if said_spent { used.max(limit.unwrap_or(used)) } else { used }, limit }
+        gauge(if said_spent { used.max(limit.unwrap_or(used)) } else { used }, self.bounds.day_requests)
     }
 
     pub fn day_meters(&mut self) -> impl Iterator<Item = (Unit, &mut DayMeter)> {
@@ -330,16 +366,16 @@ impl Pool {
 
     /// A request of this size found too little of the block in hand.
     pub fn note_short(&mut self, need: Need) {
-        let tokens = need.at_most(Need::counter(self.counted), self.day_tokens.limit());
+        let tokens = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
         if let Some(share) = self.day_tokens.share_mut() {
             share.note_short(tokens);
         }
     }
 
-    pub const fn counters(&self) -> Counters<'_> {
+    pub fn counters(&self) -> Counters<'_> {
         Counters {
             counted: self.counted,
-            concurrency: self.concurrency,
+            concurrency: self.bounds.concurrency.effective(),
             requests: &self.requests,
             tokens: &self.tokens,
             input: &self.input,
@@ -359,12 +395,52 @@ impl Pool {
         self.cooldown.as_ref().is_none_or(|cooldown| cooldown.over(now) && sent_at >= cooldown.until.mono)
     }
 
+    /// A refusal that our counters did not foresee, the first of its episode, of a request sent at `sent`.
+    pub fn refused_unforeseen(&mut self, now: Now, sent: Now, what: Dimension) {
+        self.bounds.refuse(now.mono, sent.mono, what, self.in_flight);
+        self.retune();
+    }
+
+    /// The limits may have changed: puts those in force into the counters.
+    pub fn retune(&mut self) {
+        let bounds = &self.bounds;
+        self.requests.set_limit(bounds.requests.effective());
+        self.tokens.set_limit(bounds.tokens.effective());
+        self.input.set_limit(bounds.input.effective());
+        self.output.set_limit(bounds.output.effective());
+        self.day_requests.set_limit(bounds.day_requests.effective());
+        self.day_tokens.set_limit(bounds.day_tokens.effective());
+        let rpm = bounds.requests.effective().map(|rpm| u32::try_from(rpm).unwrap_or(u32::MAX));
+        // A learned limit is not spent at once: should it be wrong, or a day end, few requests meet the refusal.
+        let gentle = rpm.filter(|_| bounds.requests.provenance() == Some(Provenance::Learned)).map(|rpm| rpm / 8 + 1);
+        let burst = self.burst.into_iter().chain(gentle).min();
+        self.pace = rpm.zip(burst).map(|(rpm, burst)| match &self.pace {
+            Some(pace) => pace.retuned(rpm, burst),
+            None => Pace::new(rpm, burst),
+        });
+    }
+
     /// Ends what our side can end: cooldown and spent day. The operator asked.
     pub fn clear(&mut self) -> Option<Cause> {
         self.ramp = None;
-        self.ladder_step = 0;
+        (self.ladder_step, self.day_step) = (0, 0);
         let cooldown = self.cooldown.take();
         self.spent.take().or(cooldown).map(|cooldown| cooldown.cause)
+    }
+}
+
+fn gauge(used: u64, bound: Bound) -> Gauge {
+    Gauge { used, limit: bound.effective(), provenance: bound.provenance() }
+}
+
+fn day_block(meter: &DayMeter, now: Now, amount: u64, what: &'static str) -> Option<Block<'static>> {
+    match meter.room(now.wall, amount) {
+        DayRoom::Now => None,
+        DayRoom::At(until) => {
+            let (used, limit) = (meter.used(now.wall), meter.limit().unwrap_or_default());
+            Some(Block::DayFull { until, used, limit })
+        }
+        DayRoom::WhenSettled => Some(Block::Full { what, wake: Wake::Settle }),
     }
 }
 

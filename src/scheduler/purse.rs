@@ -42,6 +42,10 @@ impl Purse {
         Self { caps, gone: Money::ZERO, reserved: Money::ZERO, today: Money::ZERO, ends: Wall(0) }
     }
 
+    pub const fn is_capped(&self) -> bool {
+        self.caps.max_usd.is_some() || self.caps.max_usd_per_day.is_some()
+    }
+
     fn today(&self, now: Wall) -> Money {
         if now < self.ends { self.today } else { Money::ZERO }
     }

@@ -9,6 +9,7 @@ use crate::domain::{Api, ModelId, Money, Mono, Outcome, RouteId, Seq};
 use super::{
     bits::BitSet,
     candidates::{Candidates, Routing},
+    examination::Charges,
     pool::Need,
     strategy::Picker,
 };
@@ -39,17 +40,31 @@ pub struct Course {
     pub attempts: u32,
     /// Models that it is done with.
     pub given_up: SmallVec<[ModelId; 4]>,
-    /// The model that the counts below are about.
-    pub model: Option<ModelId>,
-    /// Provider faults charged to the item on this model.
+    /// The model it was last sent to.
+    model: Option<ModelId>,
+    /// By model: an item that spills to and fro must run out of tries nevertheless.
+    tries: SmallVec<[(ModelId, Tries); 1]>,
+    /// The one retry with a larger output limit has been used.
+    pub enlarged: bool,
+    pub last: Option<Outcome>,
+    pub charges: Charges,
+}
+
+/// What went wrong on one model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tries {
+    /// Provider faults charged to the item.
     pub charged: u32,
     /// Provider faults that nobody else's success has confirmed as the item's.
     pub uncharged: u32,
     pub empties: u32,
     pub timeouts: u32,
-    /// The one retry with a larger output limit has been used.
-    pub enlarged: bool,
-    pub last: Option<Outcome>,
+}
+
+impl Tries {
+    pub const fn faults(self) -> u32 {
+        self.charged + self.uncharged
+    }
 }
 
 impl Ticket {
@@ -70,23 +85,33 @@ impl Ticket {
         self.course.as_ref().is_some_and(|course| course.given_up.contains(&model))
     }
 
-    /// Has failed on its present model in a way that may yet be its own fault.
-    pub fn is_suspect(&self) -> bool {
-        self.course.as_ref().is_some_and(|course| course.charged + course.uncharged > 0)
+    /// How often it has failed on a model in a way that may yet be its own fault.
+    pub fn faults_on(&self, model: ModelId) -> u32 {
+        let tries = self.course.as_ref().and_then(|course| course.tries.iter().find(|(other, _)| *other == model));
+        tries.map_or(0, |(_, tries)| tries.faults())
     }
 
-    pub fn timeouts(&self) -> u32 {
-        self.course.as_ref().map_or(0, |course| course.timeouts)
+    /// What went wrong on the model that it was last sent to.
+    pub fn tries(&self) -> Tries {
+        self.course.as_ref().map_or_else(Tries::default, |course| course.tries())
     }
 }
 
 impl Course {
-    /// Counts are per model: moving on starts them anew.
-    pub fn on_model(&mut self, model: ModelId) {
-        if self.model != Some(model) {
-            self.model = Some(model);
-            (self.charged, self.uncharged, self.empties, self.timeouts) = (0, 0, 0, 0);
-        }
+    /// Counts are per model.
+    pub fn on_model(&mut self, model: ModelId) -> &mut Tries {
+        self.model = Some(model);
+        let known = self.tries.iter().position(|(other, _)| *other == model);
+        let place = known.unwrap_or_else(|| {
+            self.tries.push((model, Tries::default()));
+            self.tries.len() - 1
+        });
+        &mut self.tries[place].1
+    }
+
+    fn tries(&self) -> Tries {
+        let here = self.tries.iter().find(|(model, _)| Some(*model) == self.model);
+        here.map_or_else(Tries::default, |(_, tries)| *tries)
     }
 }
 
@@ -112,6 +137,10 @@ pub struct Class {
     aside: VecDeque<Ticket>,
     /// The scheduler's version at which `aside` was looked at.
     aside_since: u64,
+    /// Routes that a ticket which has waited long for token room keeps its place on: no other of the class takes them.
+    pub held: SmallVec<[(RouteId, Seq); 4]>,
+    /// A suspect left a trial to others.
+    pub left_a_trial: bool,
     /// Waiting items of this class that are not loaded yet.
     pub backlog: u64,
     /// The scheduler's version at which nothing of this class could go.
@@ -135,6 +164,8 @@ impl Class {
             retries: VecDeque::new(),
             aside: VecDeque::new(),
             aside_since: 0,
+            held: SmallVec::new(),
+            left_a_trial: false,
             backlog: 0,
             stuck_at: None,
         };
@@ -186,15 +217,33 @@ impl Class {
     }
 
     pub fn tickets(&self) -> impl Iterator<Item = &Ticket> {
-        self.fresh.iter().chain(&self.retries).chain(&self.aside)
+        self.fresh.iter().chain(self.tried())
+    }
+
+    /// Those that were looked at before, or sent.
+    pub fn tried(&self) -> impl Iterator<Item = &Ticket> {
+        self.retries.iter().chain(&self.aside)
     }
 
     /// Something has changed since `version`, perhaps: what was set aside before gets another look, in its order.
     pub fn look_again_at_aside(&mut self, version: u64) {
         if self.aside_since != version {
             self.aside_since = version;
-            self.aside.append(&mut self.retries);
-            std::mem::swap(&mut self.aside, &mut self.retries);
+            self.look_again();
+        }
+    }
+
+    /// What was set aside goes back in front, in its order.
+    pub fn look_again(&mut self) {
+        self.held.clear();
+        self.aside.append(&mut self.retries);
+        std::mem::swap(&mut self.aside, &mut self.retries);
+    }
+
+    /// Lets go of waiting tickets.
+    pub fn retain(&mut self, mut stays: impl FnMut(&Ticket) -> bool) {
+        for queue in [&mut self.fresh, &mut self.retries, &mut self.aside] {
+            queue.retain(&mut stays);
         }
     }
 
@@ -215,6 +264,8 @@ pub struct Flight {
     pub ticket: Ticket,
     pub route: RouteId,
     pub reserved_at: crate::domain::Now,
+    /// When its request left the process; when it was reserved, until that is told.
+    pub sent_at: crate::domain::Now,
     pub taken: Need,
     pub cost: Money,
 }

@@ -11,7 +11,8 @@ use super::{
     Flight, Scheduler, TESTIMONY,
     cooldown::Cooldown,
     day::next_reset,
-    pool::{Counting, Need},
+    pool::{Counting, Need, Timing},
+    ramp::Ramp,
 };
 
 /// Longest step of a provider's hold while it can't be reached.
@@ -19,6 +20,9 @@ const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
 /// A rolling day without a hint is looked at again after this, with a trial.
 const ROLLING_GUESS: Duration = Duration::from_secs(3_600);
+
+/// After a hint for a rolling day that proved too short, and twice as long each time.
+const MISLED: Duration = Duration::from_secs(5);
 
 /// What becomes of the item.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,6 +61,7 @@ impl Scheduler {
         self.tick_holding(now);
         // A trial that succeeds lifts the hold before the end of this: every route it held has to be looked at again.
         let on_trial = self.on_trial(flight.route);
+        self.take_statements(&flight, verdict);
         let (cost, at_risk) = self.settle_counters(now, &flight, verdict);
         let key = self.routes[flight.route.index()].key;
         let health_before = self.keys[key].health;
@@ -144,6 +149,7 @@ impl Scheduler {
         if self.keys[key].health != health_before {
             self.measure_key(key);
         }
+        self.park_used_up(now, &flight, verdict);
         if on_trial {
             self.look_again();
         } else {
@@ -174,7 +180,7 @@ impl Scheduler {
                 Counting::Unknown
             }
             // Answered, and not a word on what it used: all that was reserved stays, and may have been billed.
-            Outcome::Ok | Outcome::Truncated if used == Need::default() => Counting::Unknown,
+            _ if used == Need::default() => Counting::Untold,
             _ => Counting::Actual(used),
         };
         let route = &mut self.routes[flight.route.index()];
@@ -182,7 +188,15 @@ impl Scheduler {
         self.holding.at_work(flight.route, route.in_flight > 0);
         self.keys[route.key].in_flight -= 1;
         let model = &mut self.models[route.model];
-        self.pools[route.pool].settle(now, flight.reserved_at, flight.taken, counting);
+        let mut head_start = Duration::ZERO;
+        if verdict.status.is_some() {
+            let latency = now.mono.since(flight.sent_at.mono);
+            let transit = &mut self.families[self.pools[route.pool].family].transit;
+            transit.answered(latency);
+            head_start = transit.head_start(latency, verdict.report.worked);
+        }
+        let timing = Timing { reserved: flight.reserved_at, sent: flight.sent_at, head_start };
+        self.pools[route.pool].settle(now, flight.taken, counting, timing);
         if verdict.outcome == Outcome::Ok {
             let mean = model.mean_output.unwrap_or(used.output as f64);
             model.mean_output = Some(mean + (used.output as f64 - mean) * 0.05);
@@ -253,6 +267,11 @@ impl Scheduler {
     fn wait(&mut self, now: Now, flight: &mut Flight, delay: Option<Duration>) -> Fate {
         flight.ticket.course().attempts += 1;
         let (class, ticket) = (flight.class, flight.ticket.clone());
+        // A limit that was learned meanwhile may have closed the last way.
+        if let Some(refusal) = self.never(class, &ticket) {
+            self.refused.push(refusal);
+            return Fate::Waits { wait: None, to: None };
+        }
         if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
             let at = now.mono + delay;
             self.backoff.push(Reverse((at, ticket.seq)));
@@ -295,7 +314,7 @@ impl Scheduler {
     fn answered(&mut self, flight: &Flight, events: &mut Vec<EventKind>) {
         let route = &mut self.routes[flight.route.index()];
         if route.breaker.answered() {
-            route.ramp = Some(2);
+            route.ramp = Some(Ramp::PASSED);
             let what = self.route_name(flight.route);
             events.push(EventKind::Recovered { what, words: "its probe was answered".to_owned() });
         }
@@ -314,7 +333,7 @@ impl Scheduler {
         route.ever_accepted = true;
         route.refused_alike = (0, 0);
         route.last_ok = Some(now.mono);
-        route.ramp = route.ramp.map(|most| most * 2).filter(|most| *most < 16);
+        route.ramp = route.ramp.and_then(Ramp::succeeded);
         let key = route.key;
         let project = &mut self.projects[self.keys[key].project];
         if project.billing.take().is_some() {
@@ -327,6 +346,8 @@ impl Scheduler {
         let route = &self.routes[flight.route.index()];
         let (key, model, pool) = (route.key, route.model, route.pool);
         self.keys[key].health.success();
+        self.keys[key].accusers.dismiss();
+        self.acquit_kin(now, pool);
         let witnesses = &mut self.models[model].witnesses;
         if witnesses[0].is_none_or(|(seq, _)| seq != flight.ticket.seq) {
             witnesses[1] = witnesses[0];
@@ -353,6 +374,12 @@ impl Scheduler {
         let max_hint = self.policy.max_hint;
         let hint = verdict.hint.map(|hint| hint.after.min(max_hint)).filter(|after| !after.is_zero());
         let new_episode = self.pools[pool].is_new_episode(now, flight.reserved_at.mono);
+        if new_episode {
+            let family = self.pools[pool].family;
+            self.families[family].transit.distrust();
+            self.suspect_kin(now, pool, events);
+            self.pools[pool].refused_unforeseen(now, flight.sent_at, Self::refused_dimension(verdict));
+        }
         let state = &mut self.pools[pool];
         if new_episode {
             state.ladder_step += 1;
@@ -361,7 +388,8 @@ impl Scheduler {
         let step = state.ladder_step.max(1);
         let after_ladder = step > self.policy.ladder.len();
         let (span, source) = match hint {
-            _ if after_ladder => (self.policy.ladder_rest, Source::Guessed),
+            // A stated wait that is longer than the rest still counts.
+            _ if after_ladder => (self.policy.ladder_rest.max(hint.unwrap_or_default()), Source::Guessed),
             Some(hint) => (hint, Source::Stated),
             None => (self.policy.ladder[step - 1], Source::Guessed),
         };
@@ -371,7 +399,7 @@ impl Scheduler {
             if source == Source::Stated { Duration::from_millis(self.random.u64(50..250)) } else { Duration::ZERO };
         let cooldown = Cooldown { since: now, until: now + span + jitter, calendar: false, cause };
         if source == Source::Guessed {
-            state.ramp = Some(1);
+            state.ramp = Some(Ramp::TRIAL);
         }
         Cooldown::extend(&mut state.cooldown, cooldown, now);
         if new_episode {
@@ -397,17 +425,23 @@ impl Scheduler {
     fn day_spent(&mut self, now: Now, flight: &Flight, verdict: &Verdict, events: &mut Vec<EventKind>) {
         let state = &mut self.pools[self.routes[flight.route.index()].pool];
         let was_spent = state.spent.as_ref().is_some_and(|spent| !spent.over(now));
+        state.day_step += u32::from(!was_spent);
         let reset = next_reset(state.day(), now.wall);
         let (until, calendar, source) = match (reset, verdict.hint) {
             (Some(reset), _) => (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, Source::Stated),
             (None, Some(hint)) => {
-                let span = hint.after.min(Duration::from_secs(24 * 3_600));
+                // A hint that has proved too short is believed less each time.
+                let least = match state.day_step {
+                    0 | 1 => Duration::ZERO,
+                    step => (MISLED * 2_u32.saturating_pow(step - 2)).min(ROLLING_GUESS),
+                };
+                let span = hint.after.clamp(least, super::day::ROLLING);
                 (now + span, false, Source::Stated)
             }
             (None, None) => (now + ROLLING_GUESS, false, Source::Guessed),
         };
         if source == Source::Guessed {
-            state.ramp = Some(1);
+            state.ramp = Some(Ramp::TRIAL);
         }
         let cause = Cause { outcome: verdict.outcome, source, words: verdict.message.clone(), since: now.wall };
         Cooldown::extend(&mut state.spent, Cooldown { since: now, until, calendar, cause }, now);
@@ -475,6 +509,7 @@ impl Scheduler {
             let route = &self.routes[flight.route.index()];
             (route.model, route.key)
         };
+        let accusation = cause.clone();
         let policy = &self.policy;
         let opened = self.routes[flight.route.index()].breaker.fault(
             now,
@@ -496,7 +531,7 @@ impl Scheduler {
             route.model == model && route.key != key && route.last_ok.is_some_and(|at| now.mono.since(at) < TESTIMONY)
         });
         if another_key_succeeds {
-            self.keys[key].health.own_fault();
+            self.examine(now, flight, &accusation, events);
         }
         let testified = self.has_witness(now, model, flight.ticket.seq);
         let suspects_only = {
@@ -506,23 +541,25 @@ impl Scheduler {
         };
         let retries = self.policy.retries_per_model;
         let course = flight.ticket.course();
-        course.on_model(crate::domain::ModelId(model as u32));
         course.last = Some(verdict.outcome);
-        course.timeouts += u32::from(verdict.outcome == Outcome::Timeout);
-        if testified || (suspects_only && course.uncharged >= retries) {
-            course.charged += 1;
+        let here = course.on_model(crate::domain::ModelId(model as u32));
+        here.timeouts += u32::from(verdict.outcome == Outcome::Timeout);
+        if testified || (suspects_only && here.uncharged >= retries) {
+            here.charged += 1;
         } else {
-            course.uncharged += 1;
+            here.uncharged += 1;
         }
-        let tries = course.charged + course.uncharged;
-        if course.charged > 0 && tries > retries {
+        let (tries, charged) = (here.faults(), here.charged);
+        if charged > 0 && tries > retries {
             return self.next_model(now, flight);
         }
         let delays = &self.policy.retry_delays;
         let step = (tries as usize).clamp(1, delays.len().max(1)) - 1;
         let delay = delays.get(step).copied().unwrap_or_default();
         let jitter = delay.mul_f64(self.random.f64() * 0.25);
-        self.wait(now, flight, Some(delay + jitter))
+        // A provider that says when to come back is not asked before, as long as that is sane.
+        let stated = verdict.hint.map(|hint| hint.after.min(self.policy.max_hint)).unwrap_or_default();
+        self.wait(now, flight, Some((delay + jitter).max(stated)))
     }
 
     /// Whether this model answered some other item within the last minute.
@@ -535,10 +572,10 @@ impl Scheduler {
         let model = crate::domain::ModelId(self.routes[flight.route.index()].model as u32);
         let quick = self.policy.empty_retries;
         let course = flight.ticket.course();
-        course.on_model(model);
-        course.empties += 1;
         course.last = Some(Outcome::EmptyOutput);
-        if course.empties <= quick { self.wait(now, flight, None) } else { self.next_model(now, flight) }
+        let here = course.on_model(model);
+        here.empties += 1;
+        if here.empties <= quick { self.wait(now, flight, None) } else { self.next_model(now, flight) }
     }
 
     fn truncated(&mut self, now: Now, flight: &mut Flight, verdict: &Verdict) -> Fate {
@@ -598,7 +635,8 @@ impl Scheduler {
         route.in_flight -= 1;
         self.holding.at_work(flight.route, route.in_flight > 0);
         self.keys[route.key].in_flight -= 1;
-        self.pools[route.pool].settle(now, flight.reserved_at, flight.taken, Counting::NotSent);
+        let timing = Timing { reserved: flight.reserved_at, sent: flight.sent_at, head_start: Duration::ZERO };
+        self.pools[route.pool].settle(now, flight.taken, Counting::NotSent, timing);
         self.money.reserved = self.money.reserved.saturating_sub(flight.cost);
         self.settle_purses(now, &flight, Money::ZERO);
         self.look_again_after(&flight);

@@ -46,6 +46,8 @@ impl Scheduler {
             alarms: std::collections::BinaryHeap::new(),
             refused: Vec::new(),
             suspects: std::collections::HashSet::new(),
+            families: Vec::new(),
+            kinship: super::Kinship::default(),
             next_attempt: 1,
             paused: false,
             money: Ledger::default(),
@@ -62,6 +64,7 @@ impl Scheduler {
             random: fastrand::Rng::with_seed(seed),
         };
         scheduler.add_keys(keys);
+        scheduler.apply_strictness();
         scheduler.holding.set_routes(scheduler.routes.len());
         scheduler.rank();
         scheduler
@@ -70,6 +73,7 @@ impl Scheduler {
     fn add_keys(&mut self, keys: &[Key]) {
         let mut projects: HashMap<String, usize> = HashMap::new();
         let mut pools: HashMap<String, usize> = HashMap::new();
+        let mut families: HashMap<(usize, String), usize> = HashMap::new();
         for key in keys {
             let provider = key.provider.index();
             let project_name = format!("{}/{}", self.providers[provider].name, key.project);
@@ -91,7 +95,12 @@ impl Scheduler {
                 let pool = *pools.entry(pool_name.clone()).or_insert(self.pools.len());
                 if pool == self.pools.len() {
                     let limits = self.shared_limits(model_index);
-                    self.pools.push(Pool::new(pool_name, label, &limits));
+                    let family = families.entry((provider, shared.to_owned())).or_insert_with(|| {
+                        self.families.push(super::Family::default());
+                        self.families.len() - 1
+                    });
+                    self.families[*family].pools.push(pool);
+                    self.pools.push(Pool::new(pool_name, label, *family, &limits));
                 }
                 let route = RouteId(self.routes.len() as u32);
                 self.pools[pool].routes.push(route);
@@ -121,6 +130,7 @@ impl Scheduler {
                 off: None,
                 dead: None,
                 health: Health::default(),
+                accusers: super::Accusers::default(),
                 in_flight: 0,
                 routes,
                 purse: Purse::new(key.caps),

@@ -121,7 +121,7 @@ impl Scheduler {
             }
             _ => {}
         }
-        if route.ramp.is_some_and(|most| route.in_flight >= most) {
+        if route.ramp.is_some_and(|ramp| route.in_flight >= ramp.width()) {
             return Standing::Full { what: "ramping up", wake: Wake::Settle };
         }
         Standing::Ready

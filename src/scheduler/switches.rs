@@ -107,6 +107,7 @@ impl Scheduler {
             (self.policy.strategy, self.policy.when_limited) = before;
             return Err(why);
         }
+        self.apply_strictness();
         self.rank_anew();
         Ok(())
     }

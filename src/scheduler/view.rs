@@ -239,4 +239,6 @@ fn add(sum: &mut Gauge, gauge: Gauge) {
         (Some(one), Some(two)) => Some(one + two),
         (one, two) => one.or(two),
     };
+    // A sum is as certain as its least certain part.
+    sum.provenance = sum.provenance.max(gauge.provenance);
 }

@@ -22,11 +22,12 @@ pub enum Room {
 /// An amount (requests or tokens) within any sixty seconds.
 ///
 /// What is in flight occupies the window without an end, since the server may count it as late as the instant
-/// before its answer; it is released sixty seconds after it settled. Releases are therefore in time order.
+/// before its answer; it is released sixty seconds after the last instant at which the server can have counted it.
 #[derive(Clone, Debug)]
 pub struct Window {
     limit: Option<u64>,
     used: u64,
+    /// In time order.
     releases: VecDeque<(Mono, u64)>,
 }
 
@@ -37,6 +38,11 @@ impl Window {
 
     pub const fn limit(&self) -> Option<u64> {
         self.limit
+    }
+
+    /// Another limit from now on; what is counted stays counted.
+    pub const fn set_limit(&mut self, limit: Option<u64>) {
+        self.limit = limit;
     }
 
     /// Occupied at `now`: in flight, and settled within the last minute.
@@ -85,20 +91,23 @@ impl Window {
         self.used += amount;
     }
 
-    /// Turns a reservation of `reserved` into `actual`, released a minute from `now`. More than was reserved may
+    /// Turns a reservation of `reserved` into `actual`, held for `hold` from `now`. More than was reserved may
     /// overshoot the limit; the overshoot blocks what comes after, as it does at the provider.
-    pub fn settle(&mut self, now: Mono, reserved: u64, actual: u64) {
+    pub fn settle(&mut self, now: Mono, reserved: u64, actual: u64, hold: Duration) {
         self.used = self.used - reserved + actual;
-        if actual > 0 {
-            // Unlimited windows are counted too, for the screen and for limits learned later; entries of the same
-            // tenth of a second share one, so that a fast unlimited route costs at most 600 entries.
-            let release = now + MINUTE;
-            match self.releases.back_mut() {
-                Some((at, amount)) if self.limit.is_none() && release.since(*at) < Duration::from_millis(100) => {
-                    *amount += actual;
-                }
-                _ => self.releases.push_back((release, actual)),
+        if actual == 0 {
+            return;
+        }
+        let release = now + hold;
+        // Holds differ a little, so that a later answer may be released before an earlier one.
+        let later = self.releases.iter().rev().take_while(|(at, _)| *at > release).count();
+        // Unlimited windows are counted too, for the screen and for limits learned later; entries of the same
+        // tenth of a second share one, so that a fast unlimited route costs at most 600 entries.
+        match self.releases.back_mut() {
+            Some((at, amount)) if self.limit.is_none() && release.since(*at) < Duration::from_millis(100) => {
+                *amount += actual;
             }
+            _ => self.releases.insert(self.releases.len() - later, (release, actual)),
         }
     }
 
@@ -125,6 +134,11 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The same bucket at another rate.
+    pub fn retuned(&self, per_minute: u32, burst: u32) -> Self {
+        Self { empties_at: self.empties_at, ..Self::new(per_minute, burst) }
+    }
+
     /// `burst` of at least 1; 0 is taken as 1.
     pub fn new(per_minute: u32, burst: u32) -> Self {
         // Whole microseconds, as instants are: a remainder would ask to be woken at this very instant, for ever.
@@ -166,7 +180,7 @@ mod tests {
         window.reserve(at(0), 1);
         window.reserve(at(0), 1);
         assert_eq!(window.room(at(0), 1), Room::WhenSettled);
-        window.settle(at(3), 1, 1);
+        window.settle(at(3), 1, 1, MINUTE);
         assert_eq!(window.room(at(3), 1), Room::At(at(63)));
         assert_eq!(window.room(at(63), 1), Room::Now);
         assert_eq!(window.room(at(63), 2), Room::WhenSettled);
@@ -177,7 +191,7 @@ mod tests {
         let mut window = Window::new(Some(100));
         assert_eq!(window.room(at(0), 101), Room::Never);
         window.reserve(at(0), 80);
-        window.settle(at(1), 80, 95);
+        window.settle(at(1), 80, 95, MINUTE);
         assert_eq!(window.room(at(1), 6), Room::At(at(61)));
     }
 
@@ -185,7 +199,7 @@ mod tests {
     fn returned_room_is_free_at_once() {
         let mut window = Window::new(Some(1));
         window.reserve(at(1), 1);
-        window.settle(at(1), 1, 0);
+        window.settle(at(1), 1, 0, MINUTE);
         assert_eq!(window.room(at(1), 1), Room::Now);
     }
 
@@ -194,7 +208,7 @@ mod tests {
         let mut window = Window::new(None);
         for millisecond in 0..10_000 {
             window.reserve(Mono(millisecond * 1_000), 1);
-            window.settle(Mono(millisecond * 1_000), 1, 1);
+            window.settle(Mono(millisecond * 1_000), 1, 1, MINUTE);
         }
         assert_eq!(window.used(at(10)), 10_000);
         assert!(window.releases.len() <= 101, "{} entries", window.releases.len());

@@ -4,6 +4,9 @@ mod fit;
 mod forecast;
 mod holding;
 mod money;
+mod optimum;
+mod proof;
+mod serial;
 mod sharing;
 mod strategies;
 mod world;
@@ -11,10 +14,7 @@ mod world;
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{
-        CascadeOrder, Hint, Key, Limits, Money, OnExhausted, Outcome, Policy, Role, Rule, SpillTo, Strategy, Traits,
-        Verdict, WhenLimited,
-    },
+    domain::{CascadeOrder, Hint, Limits, Money, OnExhausted, Outcome, Policy, SpillTo, Traits, Verdict, WhenLimited},
     scheduler::{Holdup, Step},
 };
 use world::{World, key, limits, model, ticket, verdict, wall};
@@ -344,130 +344,4 @@ fn five_items_refused_alike_hold_the_route_before_five_thousand_fail() {
     world.run(HOUR);
     assert_eq!(world.ended.len(), 5);
     assert!(world.scheduler.asks_operator());
-}
-
-/// Random fleets, weather and operators: whatever happens, no item is lost or ends twice, no known limit is
-/// exceeded, and everything that can end does.
-#[test]
-fn random_worlds_keep_every_promise() {
-    let seeds: u64 = std::env::var("CASCADECK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
-    for seed in 0..seeds {
-        random_world(seed);
-    }
-}
-
-/// A rule for the items of a class of their own.
-fn random_rules(random: &mut fastrand::Rng, when_limited: WhenLimited) -> Vec<Rule> {
-    let free = when_limited == WhenLimited::Spill && random.bool();
-    vec![Rule {
-        name: "ruled".to_owned(),
-        models: random.bool().then(|| vec!["m1".to_owned(), "m0".to_owned()]),
-        strategy: free.then(|| Strategy::ALL[random.usize(0..Strategy::ALL.len())]),
-        ..Rule::default()
-    }]
-}
-
-fn random_world(seed: u64) {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let models: Vec<_> = (0..random.usize(1..4))
-        .map(|index| {
-            let rpd = random.bool().then(|| random.u32(5..200));
-            model(
-                &format!("m{index}"),
-                Limits { burst: random.bool().then(|| random.u32(1..5)), ..limits(random.u32(1..40), rpd) },
-            )
-        })
-        .collect();
-    let projects = random.usize(1..4);
-    let keys: Vec<_> =
-        (0..random.usize(1..5)).map(|index| key(&format!("k{index}"), &format!("p{}", index % projects))).collect();
-    let keys: Vec<_> = keys
-        .into_iter()
-        .map(|key| Key {
-            weight: random.u32(1..9),
-            role: if random.u8(0..4) == 0 { Role::Backup } else { Role::Primary },
-            ..key
-        })
-        .collect();
-    let policy = Policy {
-        in_flight: random.u32(1..40),
-        order: if random.bool() { CascadeOrder::KeyFirst } else { CascadeOrder::ModelFirst },
-        when_limited: if random.u8(0..4) == 0 { WhenLimited::Wait } else { WhenLimited::Spill },
-        on_exhausted: OnExhausted::Wait,
-        max_usd: (random.u8(0..6) == 0).then(|| Money::from_usd(0.2).expect("an amount")),
-        rotate_keys_daily: random.bool(),
-        ..Policy::default()
-    };
-    let strategy = Strategy::ALL[random.usize(0..Strategy::ALL.len())];
-    let strategy = if policy.when_limited == WhenLimited::Wait { Strategy::Cascade } else { strategy };
-    let policy = Policy { strategy, rules: random_rules(&mut random, policy.when_limited), ..policy };
-    // Around a change to daylight-saving time, at a random hour.
-    let start = wall("2026-10-30T00:00:00Z") + Duration::from_secs(random.u64(0..3 * 86_400));
-    let budget = policy.max_usd;
-    let mut world = World::new(models, keys, policy, start, seed);
-    let fault_rate = random.f64() * 0.3;
-    let mut dice = fastrand::Rng::with_seed(seed ^ 0xfa_417);
-    let faulty = random.bool();
-    world.weather = Box::new(move |_, dispatch| {
-        if !faulty || dice.f64() > fault_rate {
-            return None;
-        }
-        let outcome = [
-            Outcome::ServerError,
-            Outcome::Overloaded,
-            Outcome::Timeout,
-            Outcome::MalformedResponse,
-            Outcome::EmptyOutput,
-            Outcome::ClientTrouble,
-            Outcome::RateLimitedMinute,
-            Outcome::ContentBlocked,
-        ][dice.usize(0..8)];
-        let _ = dispatch;
-        Some(verdict(outcome))
-    });
-    let traits = |rule: Option<&str>, model: Option<&str>| Traits {
-        rule: rule.map(str::to_owned),
-        model: model.map(str::to_owned),
-        ..Traits::default()
-    };
-    world.offer(random.u64(1..200));
-    for traits in [traits(Some("ruled"), None), traits(None, Some("m0")), traits(Some("ruled"), Some("m1"))] {
-        let class = world.scheduler.class(&traits);
-        world.offer_to(class, random.u64(0..40));
-    }
-    for _ in 0..8 {
-        world.run(Duration::from_secs(random.u64(1..4_000)));
-        let name = format!("k{}", random.usize(0..world.keys.len()));
-        match random.u8(0..9) {
-            0 => drop(world.scheduler.switch_key(world.now.wall, &name, false)),
-            1 => drop(world.scheduler.clear_cooldowns(&name)),
-            2 => world.scheduler.set_in_flight(random.u32(1..50)),
-            3 => world.scheduler.set_order(CascadeOrder::ModelFirst),
-            4 => drop(world.scheduler.set_when_limited(if random.bool() {
-                WhenLimited::Wait
-            } else {
-                WhenLimited::Spill
-            })),
-            5..8 => drop(world.scheduler.set_strategy(Strategy::ALL[random.usize(0..Strategy::ALL.len())])),
-            _ => {}
-        }
-    }
-    for index in 0..world.keys.len() {
-        world.scheduler.switch_key(world.now.wall, &format!("k{index}"), true).expect("known");
-    }
-    world.run(Duration::from_secs(400 * 86_400));
-    let money = world.scheduler.money();
-    if let Some(budget) = budget {
-        assert!(money.spent + money.at_risk <= budget, "seed {seed}: {money:?} of {budget:?}");
-    }
-    let held_by_budget = budget.is_some() && world.scheduler.holdup(world.now) == Holdup::Budget;
-    assert!(
-        world.ended.len() as u64 == world.offered || held_by_budget,
-        "seed {seed}: {} of {} ended, {:?}, stuck: {}",
-        world.ended.len(),
-        world.offered,
-        world.scheduler.holdup(world.now),
-        world.stuck,
-    );
-    assert_eq!(world.refusals, 0, "seed {seed}: a known limit was exceeded");
 }

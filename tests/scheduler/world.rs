@@ -83,6 +83,7 @@ pub fn verdict(outcome: Outcome) -> Verdict {
         },
         stated_limit: None,
         limit_zero: false,
+        report: cascadeck::domain::Report::default(),
         too_long: false,
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{
-        CascadeOrder, Command, Event, EventKind, Money, Outcome, ReplayFilter, Snapshot, Strategy,
+        CascadeOrder, Command, Event, EventKind, Money, Outcome, Provenance, ReplayFilter, Snapshot, Strategy,
         snapshot::{Condition, RunState},
     },
     tui::{Effect, Message, action::Action, keymap::Context, pane::Pane, state::Overlay},
@@ -378,6 +378,24 @@ fn the_why_of_every_key_and_route_is_told() {
     assert!(stage().press("6jw").text().contains("route gemini-3.8-flash@bob"));
     assert!(stage().press("2w").text().contains("internal error"));
     assert!(stage().press("3w").text().contains("day resets"));
+}
+
+#[test]
+fn a_limit_that_was_not_configured_says_where_it_comes_from() {
+    let words = [
+        (None, None),
+        (Some(Provenance::Configured), None),
+        (Some(Provenance::Stated), Some("the limit is the provider's word")),
+        (Some(Provenance::Learned), Some("the limit was learned from refusals")),
+    ];
+    for (provenance, told) in words {
+        let mut snapshot = fixture::storm();
+        snapshot.models[0].rpm.provenance = provenance;
+        let mut stage = Stage::new(160, 50, snapshot);
+        let text = stage.press("2w").text();
+        assert_eq!(text.contains("the limit "), told.is_some(), "{text}");
+        assert!(told.is_none_or(|told| text.contains(told)), "{text}");
+    }
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn key(name: &str, project: &str, health: u8, ok: u64, failed: u64, in_flight: u
 struct Quota(Gauge, Gauge, Gauge);
 
 fn gauge(used: u64, limit: u64) -> Gauge {
-    Gauge { used, limit: Some(limit) }
+    Gauge { used, limit: Some(limit), provenance: None }
 }
 
 fn model(name: &str, quota: Quota, ok: u64, failed: u64, p50: u64, p95: u64) -> ModelView {
@@ -170,14 +170,7 @@ pub fn storm() -> Snapshot {
             in_flight: 0,
             p50_ms: None,
             p95_ms: None,
-            ..model(
-                "local-llava",
-                Quota(Gauge { used: 0, limit: None }, Gauge { used: 0, limit: None }, Gauge { used: 0, limit: None }),
-                0,
-                0,
-                0,
-                0,
-            )
+            ..model("local-llava", Quota(Gauge::default(), Gauge::default(), Gauge::default()), 0, 0, 0, 0)
         },
     ];
     let mut routes = Vec::new();

@@ -261,7 +261,7 @@ fn pool_outlook(now: Now, pool: &Pool, need: Need, latency: f64) -> PoolOutlook 
         per_minute,
         minute_by,
         free,
-        concurrency: counters.concurrency.map(f64::from),
+        concurrency: counters.concurrency.map(|most| most as f64),
         in_flight: f64::from(pool.in_flight),
         day: pool.day(),
         per_day: tighter.map(|(per_day, _)| per_day),

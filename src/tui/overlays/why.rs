@@ -4,7 +4,7 @@ use ratatui::text::Line;
 
 use crate::{
     domain::{
-        Wall,
+        Provenance, Wall,
         snapshot::{Cause, Condition, CooldownView, Gauge, RouteView, Source},
     },
     tui::{
@@ -129,7 +129,12 @@ impl Page<'_> {
             || ", no limit known".to_owned(),
             |limit| format!(", {} left", limit.saturating_sub(gauge.used)),
         );
-        self.fact(name, &format!("{}{left}", against(gauge.used, gauge.limit)));
+        let source = match gauge.provenance {
+            Some(Provenance::Stated) => "; the limit is the provider's word",
+            Some(Provenance::Learned) => "; the limit was learned from refusals",
+            Some(Provenance::Configured) | None => "",
+        };
+        self.fact(name, &format!("{}{left}{source}", against(gauge.used, gauge.limit)));
     }
 
     fn key(&mut self, name: &str) -> Option<()> {

@@ -1,0 +1,309 @@
+//! Limits that responses state in their headers, and how long the server says that it worked.
+//!
+//! The same names mean different things: `x-ratelimit-limit-requests` is per minute at OpenAI and per day at Groq, and a
+//! reset is a Go duration, an instant or an epoch in milliseconds. Who is speaking decides, and is told by the provider's
+//! name or address.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::HeaderMap;
+
+use crate::domain::{Api, Dimension, LimitReport, Provider, Report, Wall};
+
+use super::hint::{self, Reset};
+
+/// Whose meaning the headers have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Vendor {
+    /// Says nothing in headers (its refusals carry `quotaValue`).
+    Gemini,
+    Anthropic,
+    /// Requests are per day, tokens per minute (console.groq.com/docs/rate-limits).
+    Groq,
+    /// `X-RateLimit-*` without a dimension; resets in epoch milliseconds.
+    OpenRouter,
+    /// OpenAI, and whoever follows it: requests and tokens are per minute.
+    OpenAi,
+}
+
+/// A window of a minute can't take longer than this to open, whatever a clock that is wrong makes of it.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A reset further off than this belongs to a day, not to a minute.
+const BEYOND_A_MINUTE: Duration = Duration::from_secs(120);
+
+impl Vendor {
+    pub(super) fn of(provider: &Provider) -> Self {
+        let is = |name: &str| {
+            provider.name.eq_ignore_ascii_case(name) || provider.base_url.to_ascii_lowercase().contains(name)
+        };
+        match provider.api {
+            Api::Gemini => Self::Gemini,
+            Api::Anthropic => Self::Anthropic,
+            Api::OpenAi if is("groq") => Self::Groq,
+            Api::OpenAi if is("openrouter") => Self::OpenRouter,
+            Api::OpenAi => Self::OpenAi,
+        }
+    }
+}
+
+/// What a response's headers say. Pure and total: what can't be read is left out.
+pub(super) fn report(vendor: Vendor, headers: &HeaderMap, received: Wall) -> Report {
+    let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let now = get("date").and_then(hint::http_date).unwrap_or_else(|| received.timestamp());
+    let limits = match vendor {
+        Vendor::Gemini => Vec::new(),
+        Vendor::Anthropic => anthropic(&get, now),
+        Vendor::Groq | Vendor::OpenAi => openai(vendor, &get, now),
+        Vendor::OpenRouter => undivided(&get, now),
+    };
+    Report { limits, worked: worked(&get) }
+}
+
+/// One triple of headers, as numbers.
+struct Triple {
+    limit: Option<u64>,
+    remaining: Option<u64>,
+    reset: Option<Duration>,
+}
+
+impl Triple {
+    fn read<'a>(get: &impl Fn(&str) -> Option<&'a str>, names: [&str; 3], now: Timestamp) -> Option<Self> {
+        let number = |name: &str| get(name).and_then(|text| text.parse::<f64>().ok()).filter(|number| *number >= 0.0);
+        let [limit, remaining, reset] = names;
+        let limit = number(limit).map(|number| number as u64).filter(|limit| *limit > 0);
+        // Less than one is none: some count in fractions.
+        let remaining = number(remaining).map(|number| number as u64);
+        let reset = get(reset).and_then(|text| hint::reset(text, now)).map(|reset| match reset {
+            Reset::After(wait) | Reset::At(wait) => wait,
+        });
+        (limit.is_some() || remaining.is_some()).then_some(Self { limit, remaining, reset })
+    }
+
+    fn is_of_a_day(&self) -> bool {
+        self.reset.is_some_and(|reset| reset > BEYOND_A_MINUTE)
+    }
+
+    fn report(&self, dimension: Dimension) -> LimitReport {
+        let daily = matches!(dimension, Dimension::RequestsPerDay | Dimension::TokensPerDay);
+        let opens_in = self.reset.filter(|reset| self.remaining == Some(0) && !reset.is_zero());
+        let opens_in = opens_in.map(|reset| if daily { reset } else { reset.min(MINUTE) });
+        LimitReport { dimension, limit: self.limit, remaining: self.remaining, opens_in }
+    }
+}
+
+fn openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<LimitReport> {
+    let mut reports = Vec::new();
+    let names = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
+    if let Some(requests) = Triple::read(get, names, now) {
+        if vendor == Vendor::Groq {
+            let report = requests.report(Dimension::RequestsPerDay);
+            // A bucket: the reset is when it will be full again, and one request fits long before.
+            let one = |reset: Duration| {
+                let share = u32::try_from(requests.limit.unwrap_or(1)).unwrap_or(u32::MAX).max(1);
+                (reset / share).max(Duration::from_secs(1))
+            };
+            reports.push(LimitReport { opens_in: report.opens_in.map(one), ..report });
+        } else if requests.is_of_a_day() {
+            // The lowest tiers are limited by the day, under the same name.
+            reports.push(requests.report(Dimension::RequestsPerDay));
+        } else {
+            reports.push(requests.report(Dimension::RequestsPerMinute));
+        }
+    }
+    let names = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
+    if let Some(tokens) = Triple::read(get, names, now) {
+        reports.push(tokens.report(Dimension::TokensPerMinute));
+    }
+    reports
+}
+
+fn anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<LimitReport> {
+    let read = |what: &str, dimension| {
+        let [limit, remaining, reset] =
+            ["limit", "remaining", "reset"].map(|part| format!("anthropic-ratelimit-{what}-{part}"));
+        Triple::read(get, [&limit, &remaining, &reset], now).map(|triple| triple.report(dimension))
+    };
+    let requests = read("requests", Dimension::RequestsPerMinute);
+    let input = read("input-tokens", Dimension::InputTokensPerMinute);
+    let output = read("output-tokens", Dimension::OutputTokensPerMinute);
+    // `tokens` repeats the tightest of the others where those are given.
+    let tokens = if input.is_some() || output.is_some() { None } else { read("tokens", Dimension::TokensPerMinute) };
+    [requests, input, output, tokens].into_iter().flatten().collect()
+}
+
+/// `X-RateLimit-Limit`, `-Remaining`, `-Reset`: requests, of a minute or of a day as the reset tells.
+pub(super) fn undivided<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<LimitReport> {
+    let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    let Some(requests) = Triple::read(get, names, now) else { return Vec::new() };
+    let dimension = if requests.is_of_a_day() { Dimension::RequestsPerDay } else { Dimension::RequestsPerMinute };
+    vec![requests.report(dimension)]
+}
+
+/// `openai-processing-ms`, Envoy's `x-envoy-upstream-service-time`, or Google's `server-timing: gfet4t7; dur=812`.
+fn worked<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
+    let millis = |text: &str| text.trim().parse::<f64>().ok().filter(|ms| ms.is_finite() && *ms >= 0.0);
+    let timing = |text: &str| {
+        let (_, rest) = text.split_once("gfet4t7")?;
+        let (_, duration) = rest.split(',').next()?.split_once("dur=")?;
+        millis(duration.split(';').next()?)
+    };
+    let named =
+        ["openai-processing-ms", "x-envoy-upstream-service-time"].into_iter().find_map(|name| millis(get(name)?));
+    let ms = named.or_else(|| timing(get("server-timing")?))?;
+    Duration::try_from_secs_f64(ms / 1_000.0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    /// 2026-11-21T12:00:00Z.
+    const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
+
+    /// What it is about, limit, remaining, seconds.
+    type Reading = (Dimension, Option<u64>, Option<u64>, Option<f64>);
+
+    fn read(vendor: Vendor, pairs: &[(&str, &str)]) -> Vec<Reading> {
+        let headers: HeaderMap = pairs
+            .iter()
+            .map(|(name, value)| {
+                (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
+            })
+            .collect();
+        let reports = report(vendor, &headers, NOON).limits.into_iter();
+        reports.map(|it| (it.dimension, it.limit, it.remaining, it.opens_in.map(|wait| wait.as_secs_f64()))).collect()
+    }
+
+    #[test]
+    fn the_same_headers_mean_a_minute_at_openai_and_a_day_at_groq() {
+        let headers = [
+            ("x-ratelimit-limit-requests", "14400"),
+            ("x-ratelimit-remaining-requests", "14370"),
+            ("x-ratelimit-reset-requests", "59.56s"),
+            ("x-ratelimit-limit-tokens", "18000"),
+            ("x-ratelimit-remaining-tokens", "0"),
+            ("x-ratelimit-reset-tokens", "7.66s"),
+        ];
+        let tokens = (Dimension::TokensPerMinute, Some(18_000), Some(0), Some(7.66));
+        let of = |dimension| vec![(dimension, Some(14_400), Some(14_370), None), tokens];
+        assert_eq!(read(Vendor::OpenAi, &headers), of(Dimension::RequestsPerMinute));
+        assert_eq!(read(Vendor::Groq, &headers), of(Dimension::RequestsPerDay));
+    }
+
+    #[test]
+    fn a_limit_of_the_day_under_openais_name_is_told_by_its_reset() {
+        let headers = [
+            ("x-ratelimit-limit-requests", "200"),
+            ("x-ratelimit-remaining-requests", "199"),
+            ("x-ratelimit-reset-requests", "7m12s"),
+        ];
+        assert_eq!(read(Vendor::OpenAi, &headers), [(Dimension::RequestsPerDay, Some(200), Some(199), None)]);
+    }
+
+    #[test]
+    fn a_spent_groq_day_opens_request_by_request() {
+        let headers = [
+            ("x-ratelimit-limit-requests", "1000"),
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "24h0m0s"),
+        ];
+        assert_eq!(read(Vendor::Groq, &headers), [(Dimension::RequestsPerDay, Some(1_000), Some(0), Some(86.4))]);
+    }
+
+    #[test]
+    fn anthropic_counts_input_and_output_apart() {
+        let headers = [
+            ("anthropic-ratelimit-requests-limit", "50"),
+            ("anthropic-ratelimit-requests-remaining", "0"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-21T12:00:30Z"),
+            ("anthropic-ratelimit-input-tokens-limit", "30000"),
+            ("anthropic-ratelimit-input-tokens-remaining", "29000"),
+            ("anthropic-ratelimit-output-tokens-limit", "8000"),
+            ("anthropic-ratelimit-output-tokens-remaining", "7000"),
+            ("anthropic-ratelimit-tokens-limit", "38000"),
+            ("anthropic-ratelimit-tokens-remaining", "36000"),
+        ];
+        assert_eq!(
+            read(Vendor::Anthropic, &headers),
+            [
+                (Dimension::RequestsPerMinute, Some(50), Some(0), Some(30.0)),
+                (Dimension::InputTokensPerMinute, Some(30_000), Some(29_000), None),
+                (Dimension::OutputTokensPerMinute, Some(8_000), Some(7_000), None),
+            ]
+        );
+        let total = [("anthropic-ratelimit-tokens-limit", "38000")];
+        assert_eq!(read(Vendor::Anthropic, &total), [(Dimension::TokensPerMinute, Some(38_000), None, None)]);
+    }
+
+    #[test]
+    fn openrouter_resets_in_epoch_milliseconds() {
+        let day = [("X-RateLimit-Limit", "50"), ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795305600000")];
+        assert_eq!(read(Vendor::OpenRouter, &day), [(Dimension::RequestsPerDay, Some(50), Some(0), Some(43_200.0))]);
+        let minute =
+            [("X-RateLimit-Limit", "20"), ("X-RateLimit-Remaining", "3"), ("X-RateLimit-Reset", "1795262440000")];
+        assert_eq!(read(Vendor::OpenRouter, &minute), [(Dimension::RequestsPerMinute, Some(20), Some(3), None)]);
+    }
+
+    #[test]
+    fn nonsense_states_nothing() {
+        for (name, value) in [
+            ("x-ratelimit-limit-requests", "many"),
+            ("x-ratelimit-limit-requests", "-5"),
+            ("x-ratelimit-limit-requests", "0"),
+            ("x-ratelimit-reset-requests", "1s"),
+            ("x-ratelimit-limit-requests", "NaN"),
+        ] {
+            assert_eq!(read(Vendor::OpenAi, &[(name, value)]), [], "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_never_closes_a_minute_for_longer_than_a_minute() {
+        let headers = [
+            ("anthropic-ratelimit-requests-remaining", "0"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-25T12:00:30Z"),
+        ];
+        assert_eq!(read(Vendor::Anthropic, &headers), [(Dimension::RequestsPerMinute, None, Some(0), Some(60.0))]);
+    }
+
+    #[test]
+    fn vendors_are_known_by_name_or_address() {
+        let provider = |name: &str, base_url: &str, api| Provider {
+            name: name.to_owned(),
+            api,
+            base_url: base_url.to_owned(),
+            headers: vec![],
+        };
+        let cases = [
+            (provider("groq", "http://127.0.0.1:8080", Api::OpenAi), Vendor::Groq),
+            (provider("fast", "https://api.groq.com/openai/v1", Api::OpenAi), Vendor::Groq),
+            (provider("openrouter", "https://openrouter.ai/api/v1", Api::OpenAi), Vendor::OpenRouter),
+            (provider("deepseek", "https://api.deepseek.com", Api::OpenAi), Vendor::OpenAi),
+            (provider("gemini", "https://generativelanguage.googleapis.com", Api::Gemini), Vendor::Gemini),
+            (provider("anthropic", "https://api.anthropic.com", Api::Anthropic), Vendor::Anthropic),
+        ];
+        for (provider, want) in cases {
+            assert_eq!(Vendor::of(&provider), want, "{}", provider.name);
+        }
+    }
+
+    #[test]
+    fn servers_say_how_long_they_worked() {
+        let cases = [
+            (("openai-processing-ms", "812"), Some(0.812)),
+            (("x-envoy-upstream-service-time", "35"), Some(0.035)),
+            (("server-timing", "gfet4t7; dur=4812"), Some(4.812)),
+            (("server-timing", "cfL4;desc=\"x\", gfet4t7;dur=12.5, db"), Some(0.0125)),
+            (("server-timing", "db;dur=53"), None),
+            (("openai-processing-ms", "-1"), None),
+        ];
+        for ((name, value), want) in cases {
+            let get = |asked: &str| (asked == name).then_some(value);
+            assert_eq!(worked(&get).map(|it| it.as_secs_f64()), want, "{name}: {value}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! All limits of a pool with their provenance, and what teaches them: statements and refusals.
+//!
+//! The pool asks what is in force; who says so is told to screens. The strict pipeline learns nothing: there a refusal walks
+//! the ladder, as the operator of a serial script knows it.
+
+use std::time::Duration;
+
+use crate::domain::{Counted, Dimension, LimitReport, Limits, Mono};
+
+use super::{
+    bound::Bound,
+    learner::{InFlight, Learner, SlowStart},
+    pool::Need,
+};
+
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    pub requests: Bound,
+    pub tokens: Bound,
+    pub input: Bound,
+    pub output: Bound,
+    pub day_requests: Bound,
+    pub day_tokens: Bound,
+    pub concurrency: Bound,
+    counted: Counted,
+    strict: bool,
+    request_rate: Learner,
+    token_rate: Learner,
+    in_flight: InFlight,
+    slow_start: SlowStart,
+}
+
+/// One request that the provider counted, for the learners.
+#[derive(Clone, Copy, Debug)]
+pub struct Admission {
+    pub sent: Mono,
+    pub latency: Duration,
+    pub used: Need,
+    /// In flight on the pool beside it when it was answered.
+    pub others: u32,
+}
+
+impl Bounds {
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            requests: Bound::configured(limits.rpm.map(u64::from)),
+            tokens: Bound::configured(limits.tpm),
+            input: Bound::configured(limits.itpm),
+            output: Bound::configured(limits.otpm),
+            day_requests: Bound::configured(limits.rpd.map(u64::from)),
+            day_tokens: Bound::configured(limits.tpd),
+            concurrency: Bound::configured(limits.concurrency.map(u64::from)),
+            counted: limits.counted,
+            strict: false,
+            request_rate: Learner::default(),
+            token_rate: Learner::default(),
+            in_flight: InFlight::default(),
+            slow_start: SlowStart::default(),
+        }
+    }
+
+    /// The strict pipeline begins or ends.
+    pub fn set_strict(&mut self, strict: bool) {
+        self.strict = strict;
+        self.adopt();
+    }
+
+    fn slot(&mut self, dimension: Dimension) -> &mut Bound {
+        match dimension {
+            Dimension::RequestsPerMinute => &mut self.requests,
+            Dimension::TokensPerMinute => &mut self.tokens,
+            // Where input is all that counts, the one limit goes by either name.
+            Dimension::InputTokensPerMinute if self.counted == Counted::Input && self.input.configured.is_none() => {
+                &mut self.tokens
+            }
+            Dimension::InputTokensPerMinute => &mut self.input,
+            Dimension::OutputTokensPerMinute => &mut self.output,
+            Dimension::RequestsPerDay => &mut self.day_requests,
+            Dimension::TokensPerDay => &mut self.day_tokens,
+            Dimension::Concurrency => &mut self.concurrency,
+        }
+    }
+
+    /// The provider states a limit. True where that changed what is in force.
+    pub fn state(&mut self, report: &LimitReport) -> bool {
+        let Some(limit) = report.limit else { return false };
+        let slot = self.slot(report.dimension);
+        let before = slot.effective();
+        slot.stated = Some(limit);
+        slot.effective() != before
+    }
+
+    /// What the provider stated so far, to be remembered.
+    pub fn stated(&self) -> Vec<(Dimension, u64)> {
+        let slots = [
+            (Dimension::RequestsPerMinute, &self.requests),
+            (Dimension::TokensPerMinute, &self.tokens),
+            (Dimension::InputTokensPerMinute, &self.input),
+            (Dimension::OutputTokensPerMinute, &self.output),
+            (Dimension::RequestsPerDay, &self.day_requests),
+            (Dimension::TokensPerDay, &self.day_tokens),
+            (Dimension::Concurrency, &self.concurrency),
+        ];
+        slots.into_iter().filter_map(|(dimension, bound)| Some((dimension, bound.stated?))).collect()
+    }
+
+    /// Requests and tokens per minute that were found, to be remembered.
+    pub const fn learned(&self) -> (Option<u64>, Option<u64>) {
+        (self.request_rate.limit(), self.token_rate.limit())
+    }
+
+    pub fn restore(&mut self, stated: &[(Dimension, u64)], learned: (Option<u64>, Option<u64>)) {
+        for (dimension, limit) in stated {
+            self.slot(*dimension).stated = Some(*limit);
+        }
+        for (limit, rate) in [(learned.0, &mut self.request_rate), (learned.1, &mut self.token_rate)] {
+            if let Some(limit) = limit {
+                rate.restore(limit);
+            }
+        }
+        self.adopt();
+    }
+
+    /// Nothing is known of what a minute holds: only the number in flight keeps the first refusals few.
+    fn is_unknown(&self) -> bool {
+        let minute = [&self.requests, &self.tokens, &self.input, &self.output, &self.concurrency];
+        minute.into_iter().all(|bound| *bound == Bound::default())
+    }
+
+    /// Most requests in flight while the limits are looked for.
+    pub fn slow_start(&self) -> Option<u32> {
+        (!self.strict && self.is_unknown()).then(|| self.slow_start.most())
+    }
+
+    /// The provider counted a request.
+    pub fn admit(&mut self, now: Mono, admission: Admission) {
+        self.slow_start.answered(admission.latency);
+        if self.strict {
+            return;
+        }
+        let Admission { sent, used, others, .. } = admission;
+        self.request_rate.admit(now, sent, 1, self.requests.known());
+        self.token_rate.admit(now, sent, used.counted(self.counted), self.tokens.known());
+        self.in_flight.admit(u64::from(others));
+        self.adopt();
+    }
+
+    /// A refusal that our counters did not foresee, the first of its episode.
+    pub fn refuse(&mut self, now: Mono, sent: Mono, what: Dimension, others: u32) {
+        if self.strict {
+            return;
+        }
+        match what {
+            Dimension::Concurrency => self.in_flight.refuse(u64::from(others)),
+            Dimension::TokensPerMinute => self.token_rate.refuse(now, sent, self.tokens.known()),
+            _ => self.request_rate.refuse(now, sent, self.requests.known()),
+        }
+        self.adopt();
+    }
+
+    fn adopt(&mut self) {
+        let unless_strict = |limit: Option<u64>| limit.filter(|_| !self.strict);
+        self.requests.learned = unless_strict(self.request_rate.limit());
+        self.tokens.learned = unless_strict(self.token_rate.limit());
+        self.concurrency.learned = unless_strict(self.in_flight.limit());
+    }
+}

@@ -1,0 +1,112 @@
+//! What a response teaches about limits, beside what becomes of its item.
+
+use std::time::Duration;
+
+use crate::domain::{
+    Day, Dimension, LimitReport, Now, Outcome, Verdict, WhenLimited,
+    snapshot::{Cause, Source},
+};
+
+use super::{Flight, Refusal, Scheduler, cooldown::Cooldown, day::next_reset};
+
+/// No statement about a day closes a pool for longer: days are 25 hours at most.
+const LONGEST_DAY: Duration = Duration::from_secs(25 * 3_600);
+
+impl Scheduler {
+    /// Takes in the limits that a response states.
+    pub(super) fn take_statements(&mut self, flight: &Flight, verdict: &Verdict) {
+        let pool = self.routes[flight.route.index()].pool;
+        let mut smaller = false;
+        for report in &verdict.report.limits {
+            let changed = self.pools[pool].bounds.state(report);
+            smaller |= changed && report.dimension != Dimension::RequestsPerMinute;
+        }
+        if !verdict.report.limits.is_empty() {
+            self.pools[pool].retune();
+        }
+        if smaller {
+            self.drop_unfit();
+        }
+    }
+
+    /// Parks the pool where a response says that nothing is left, before a refusal has to say so.
+    pub(super) fn park_used_up(&mut self, now: Now, flight: &Flight, verdict: &Verdict) {
+        let pool = self.routes[flight.route.index()].pool;
+        for report in &verdict.report.limits {
+            self.park_if_used_up(now, pool, report);
+        }
+    }
+
+    fn park_if_used_up(&mut self, now: Now, pool: usize, report: &LimitReport) {
+        let Some(wait) = report.opens_in.filter(|wait| report.remaining == Some(0) && !wait.is_zero()) else { return };
+        let state = &mut self.pools[pool];
+        let words = report.limit.map_or_else(|| "nothing left".to_owned(), |limit| format!("0 of {limit} left"));
+        let cause = |outcome| Cause { outcome, source: Source::Stated, words, since: now.wall };
+        match report.dimension {
+            Dimension::RequestsPerDay | Dimension::TokensPerDay => {
+                let wait = wait.min(LONGEST_DAY);
+                let until = match next_reset(state.day(), now.wall) {
+                    Some(reset) if wait > Duration::from_secs(3_600) => {
+                        Now { mono: now.mono + reset.since(now.wall), wall: reset }
+                    }
+                    _ => now + wait,
+                };
+                let calendar = until.wall != (now + wait).wall && state.day() != Day::Rolling;
+                let cause = cause(Outcome::QuotaExhaustedDay);
+                Cooldown::extend(&mut state.spent, Cooldown { since: now, until, calendar, cause }, now);
+            }
+            Dimension::Concurrency => {}
+            dimension => {
+                let tokens = dimension != Dimension::RequestsPerMinute;
+                let outcome = if tokens { Outcome::TokensLimitedMinute } else { Outcome::RateLimitedMinute };
+                let until = now + wait.min(self.policy.max_hint);
+                let cooldown = Cooldown { since: now, until, calendar: false, cause: cause(outcome) };
+                Cooldown::extend(&mut state.cooldown, cooldown, now);
+            }
+        }
+    }
+
+    /// What the first refusal of an episode was about, as far as its words tell.
+    pub(super) fn refused_dimension(verdict: &Verdict) -> Dimension {
+        let concurrency = |report: &LimitReport| report.dimension == Dimension::Concurrency;
+        match verdict.outcome {
+            _ if verdict.report.limits.iter().any(concurrency) => Dimension::Concurrency,
+            Outcome::TokensLimitedMinute => Dimension::TokensPerMinute,
+            _ => Dimension::RequestsPerMinute,
+        }
+    }
+
+    /// The strict pipeline knows no learned limits: it walks its ladder instead.
+    pub(super) fn apply_strictness(&mut self) {
+        let strict = self.policy.when_limited == WhenLimited::Wait;
+        for pool in &mut self.pools {
+            pool.bounds.set_strict(strict);
+            pool.retune();
+        }
+    }
+
+    /// A token limit turned out smaller: what fits nowhere any more is refused rather than kept waiting for ever.
+    fn drop_unfit(&mut self) {
+        let mut refused: Vec<Refusal> = Vec::new();
+        for class in 0..self.classes.len() {
+            let unfit: Vec<Refusal> =
+                self.classes[class].tickets().filter_map(|ticket| self.never(class, ticket)).collect();
+            if !unfit.is_empty() {
+                self.classes[class].retain(|ticket| unfit.iter().all(|refusal| refusal.seq != ticket.seq));
+                refused.extend(unfit);
+            }
+        }
+        let mut waiting: Vec<_> = self.backing_off.iter().map(|(seq, (class, _))| (*seq, *class)).collect();
+        waiting.sort_unstable();
+        for (seq, class) in waiting {
+            if let Some(refusal) = self.backing_off.get(&seq).and_then(|(_, ticket)| self.never(class, ticket)) {
+                self.backing_off.remove(&seq);
+                refused.push(refusal);
+            }
+        }
+        for refusal in &refused {
+            self.suspects.remove(&refusal.seq);
+        }
+        self.refused.extend(refused);
+    }
+}

@@ -1,0 +1,195 @@
+//! What a seed makes of a world: its fleet, its policy, its providers and their weather.
+
+use std::time::Duration;
+
+use cascadeck::domain::{
+    Api, CascadeOrder, Counted, Day, Key, Limits, Model, Money, MoneyCaps, OnExhausted, Policy, Price, Provider,
+    ProviderId, Role, Rule, SpillTo, Strategy, Wall, WhenLimited,
+};
+
+use super::server::{Hints, Server};
+use crate::world::wall;
+
+/// How a world's provider limits relate to what is configured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Knowledge {
+    /// What is configured is what is enforced: nothing may be refused.
+    Exact,
+    /// Nothing is configured.
+    Unknown,
+    /// Less is enforced than configured.
+    Optimistic,
+    /// And it changes while the run goes on.
+    Changing,
+}
+
+/// Trouble that comes and goes, by provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    pub provider: usize,
+    /// Seconds from the start.
+    pub from: u64,
+    pub until: u64,
+    /// 0: 503; 1: silence; 2: can't be reached; 3: refuses for no reason of quota.
+    pub kind: u8,
+}
+
+#[derive(Debug)]
+pub struct Plan {
+    pub providers: Vec<Provider>,
+    pub models: Vec<Model>,
+    pub enforced: Vec<Limits>,
+    pub keys: Vec<Key>,
+    pub policy: Policy,
+    pub knowledge: Knowledge,
+    pub start: Wall,
+    pub items: u64,
+    /// Chance of a fault per request.
+    pub fault_rate: f64,
+    pub outages: Vec<Outage>,
+    /// Items that always fail, as a share in percent.
+    pub poison: u64,
+    pub hints: Hints,
+    pub states: bool,
+    pub tells_work: bool,
+    pub latency: (Duration, Duration),
+}
+
+fn limits(random: &mut fastrand::Rng) -> Limits {
+    let some = |random: &mut fastrand::Rng, one_in: u8| random.u8(0..one_in) == 0;
+    Limits {
+        rpm: Some(random.u32(1..40)),
+        rpd: some(random, 2).then(|| random.u32(5..120)),
+        tpm: some(random, 3).then(|| random.u64(2_000..20_000)),
+        counted: Counted::Input,
+        day: [Day::Pacific, Day::Utc, Day::Rolling][random.usize(0..3)],
+        burst: some(random, 3).then(|| random.u32(1..5)),
+        concurrency: some(random, 4).then(|| random.u32(1..6)),
+        ..Limits::default()
+    }
+}
+
+/// Now and then a cap on a day's money, large enough for any one item.
+fn day_cap(random: &mut fastrand::Rng) -> MoneyCaps {
+    let dollars = 0.05 + random.f64() * 0.2;
+    MoneyCaps { max_usd: None, max_usd_per_day: Money::from_usd(dollars).filter(|_| random.u8(0..8) == 0) }
+}
+
+impl Plan {
+    pub fn new(random: &mut fastrand::Rng) -> Self {
+        use Knowledge::{Changing, Exact, Optimistic, Unknown};
+        let knowledge = [Exact, Exact, Exact, Exact, Unknown, Optimistic, Changing][random.usize(0..7)];
+        let providers: Vec<Provider> = (0..random.usize(1..3))
+            .map(|index| Provider {
+                name: ["gemini", "openai"][index].to_owned(),
+                api: [Api::Gemini, Api::OpenAi][index],
+                base_url: "http://127.0.0.1:1".to_owned(),
+                headers: vec![],
+            })
+            .collect();
+        let enforced: Vec<Limits> = (0..random.usize(1..4)).map(|_| limits(random)).collect();
+        let models = enforced.iter().enumerate().map(|(index, enforced)| {
+            let limits = match knowledge {
+                Exact | Changing => enforced.clone(),
+                Unknown => Limits { counted: Counted::Input, day: enforced.day, ..Limits::default() },
+                Optimistic => Limits {
+                    rpm: enforced.rpm.map(|rpm| rpm * random.u32(1..4)),
+                    rpd: enforced.rpd.map(|rpd| rpd * 2),
+                    ..enforced.clone()
+                },
+            };
+            Model {
+                name: format!("m{index}"),
+                provider: ProviderId(random.u32(0..providers.len() as u32)),
+                limits,
+                vision: random.bool(),
+                context: None,
+                max_output: Some(random.u32(100..2_000)),
+                weight: random.u32(1..4),
+                pool: None,
+                price: Price::per_mtok(1.0, 2.0),
+            }
+        });
+        let models: Vec<Model> = models.collect();
+        let projects = random.usize(1..4);
+        let keys: Vec<Key> = (0..random.usize(1..5))
+            .map(|index| Key {
+                name: format!("k{index}"),
+                provider: ProviderId(if index == 0 {
+                    models[0].provider.0
+                } else {
+                    random.u32(0..providers.len() as u32)
+                }),
+                project: format!("p{}", index % projects),
+                weight: random.u32(1..4),
+                role: if random.u8(0..5) == 0 { Role::Backup } else { Role::Primary },
+                models: None,
+                caps: day_cap(random),
+            })
+            .collect();
+        let spill = if random.u8(0..4) == 0 { SpillTo::SameModel } else { SpillTo::Any };
+        let when_limited = if random.u8(0..4) == 0 { WhenLimited::Wait } else { WhenLimited::Spill };
+        let strategy = |random: &mut fastrand::Rng| match when_limited {
+            WhenLimited::Wait => Strategy::Cascade,
+            WhenLimited::Spill => Strategy::ALL[random.usize(0..Strategy::ALL.len())],
+        };
+        let rule = Rule {
+            name: "ruled".to_owned(),
+            models: random.bool().then(|| vec![models[models.len() - 1].name.clone(), "m0".to_owned()]),
+            strategy: random.bool().then(|| strategy(random)),
+            ..Rule::default()
+        };
+        let policy = Policy {
+            in_flight: random.u32(1..40),
+            strategy: strategy(random),
+            rules: vec![rule],
+            rotate_keys_daily: random.u8(0..4) == 0,
+            max_usd_per_day: day_cap(random).max_usd_per_day,
+            order: CascadeOrder::ALL[random.usize(0..2)],
+            when_limited,
+            spill,
+            spill_after: Duration::from_secs(if random.u8(0..4) == 0 { random.u64(1..30) } else { 0 }),
+            on_exhausted: OnExhausted::Wait,
+            max_usd: (random.u8(0..6) == 0).then(|| Money::from_usd(0.2).expect("an amount")),
+            blocked_next_model: random.bool(),
+            retry_truncated_factor: random.bool().then_some(2),
+            refused_alike: 5,
+            ..Policy::default()
+        };
+        // Around a change to or from daylight-saving time, at a random hour.
+        let day = ["2026-10-30T00:00:00Z", "2026-03-06T00:00:00Z"][random.usize(0..2)];
+        let faulty = random.bool();
+        let outages = (0..random.usize(0..3))
+            .map(|_| {
+                let from = random.u64(0..7_200);
+                let provider = random.usize(0..providers.len());
+                Outage { provider, from, until: from + random.u64(1..3_600), kind: random.u8(0..4) }
+            })
+            .collect();
+        let fast = Duration::from_millis(random.u64(20..800));
+        Self {
+            keys,
+            enforced,
+            models,
+            policy,
+            knowledge,
+            start: wall(day) + Duration::from_secs(random.u64(0..3 * 86_400)),
+            items: random.u64(1..160),
+            fault_rate: if faulty { random.f64() * 0.3 } else { 0.0 },
+            outages,
+            poison: if random.u8(0..4) == 0 { 5 } else { 0 },
+            hints: [Hints::Honest, Hints::Honest, Hints::None, Hints::TooShort, Hints::Absurd][random.usize(0..5)],
+            states: random.u8(0..3) == 0,
+            tells_work: random.u8(0..3) == 0,
+            latency: (fast, fast + Duration::from_millis(random.u64(0..6_000))),
+            providers,
+        }
+    }
+
+    /// A server for one (project, model).
+    pub fn server(&self, model: usize) -> Server {
+        let mut server = Server::new(self.enforced[model].clone());
+        (server.hints, server.states, server.tells_work) = (self.hints, self.states, self.tells_work);
+        server
+    }
+}

@@ -1,0 +1,101 @@
+//! The operator's hand: any command, at any time, told to the reference as well.
+
+use std::time::Duration;
+
+use cascadeck::domain::{CascadeOrder, Money, SpillTo, Strategy, WhenLimited};
+
+use super::world::World;
+
+impl World {
+    pub fn meddle(&mut self) {
+        let (keys, models) = (self.plan.keys.len(), self.plan.models.len());
+        let (key, model) = (self.random.usize(0..keys), self.random.usize(0..models));
+        let on = self.random.bool();
+        match self.random.u8(0..14) {
+            0 => self.switch_key(key, on),
+            1 => self.switch_model(model, on),
+            2 => self.switch_route(key, model, on),
+            3 => {
+                self.scheduler.clear_cooldowns(&format!("k{key}")).expect("known");
+                self.reference.cleared(key);
+            }
+            4 => {
+                let in_flight = self.random.u32(1..50);
+                self.set_in_flight(in_flight);
+            }
+            5 => self.scheduler.set_order(CascadeOrder::ALL[self.random.usize(0..2)]),
+            // Some do not go together: then nothing may change.
+            6 => drop(self.scheduler.set_strategy(Strategy::ALL[self.random.usize(0..Strategy::ALL.len())])),
+            7 => drop(self.scheduler.set_when_limited(WhenLimited::ALL[self.random.usize(0..2)])),
+            8 => self.scheduler.set_spill(SpillTo::ALL[self.random.usize(0..2)]),
+            9 => {
+                let budget = Money::from_usd(self.random.f64() * 0.5).filter(|_| on);
+                self.set_budget(budget);
+            }
+            10 => self.set_paused(on),
+            // The machine sleeps: the wall goes on, the monotonic clock does not.
+            11 => self.now.wall = self.now.wall + Duration::from_secs(self.random.u64(1..20_000)),
+            12 => self.change_limits(),
+            _ => self.offer(1 + self.plan.items / 10),
+        }
+    }
+
+    /// Everything is well again, and stays so: whatever still waits must end now.
+    pub fn relent(&mut self) {
+        for key in 0..self.plan.keys.len() {
+            self.switch_key(key, true);
+            for model in 0..self.plan.models.len() {
+                self.switch_route(key, model, true);
+            }
+        }
+        for model in 0..self.plan.models.len() {
+            self.switch_model(model, true);
+        }
+        self.set_paused(false);
+        self.set_budget(None);
+        self.fair = true;
+    }
+
+    fn switch_key(&mut self, key: usize, on: bool) {
+        self.scheduler.switch_key(self.now.wall, &format!("k{key}"), on).expect("known");
+        toggle(&mut self.reference.keys_off, key, on);
+        if on {
+            self.reference.revived(key);
+        }
+    }
+
+    fn switch_model(&mut self, model: usize, on: bool) {
+        self.scheduler.switch_model(self.now.wall, &format!("m{model}"), on).expect("known");
+        toggle(&mut self.reference.models_off, model, on);
+    }
+
+    fn switch_route(&mut self, key: usize, model: usize, on: bool) {
+        // Not every key has every model.
+        if self.scheduler.switch_route(self.now.wall, &format!("k{key}"), &format!("m{model}"), on).is_ok() {
+            toggle(&mut self.reference.routes_off, (key, model), on);
+        }
+    }
+
+    fn set_in_flight(&mut self, in_flight: u32) {
+        self.scheduler.set_in_flight(in_flight);
+        self.reference.in_flight_cap = in_flight as usize;
+    }
+
+    fn set_budget(&mut self, budget: Option<Money>) {
+        self.scheduler.set_budget(budget);
+        self.reference.budget = budget;
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        self.scheduler.set_paused(paused);
+        self.reference.paused = paused;
+    }
+}
+
+fn toggle<T: std::hash::Hash + Eq>(off: &mut std::collections::HashSet<T>, what: T, on: bool) {
+    if on {
+        off.remove(&what);
+    } else {
+        off.insert(what);
+    }
+}

@@ -1,0 +1,365 @@
+//! One world: a scheduler, its providers, a virtual clock, and everything that must hold at every step.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+use cascadeck::{
+    domain::{Action, Hint, Mono, Now, Outcome, Seq, Traits, Usage, Verdict},
+    scheduler::{Dispatch, Fate, Holdup, Scheduler, Step, Ticket},
+};
+
+use super::{
+    build::{Knowledge, Plan},
+    reference::Reference,
+    server::Server,
+};
+use crate::world::{ticket, verdict};
+
+/// So many steps without an end are no progress.
+const MOST_STEPS: u64 = 400_000;
+
+enum Happens {
+    Leaves(Dispatch),
+    Arrives(Dispatch),
+    Answers(Dispatch, Box<Verdict>, bool),
+    Meddles,
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub scheduler: Scheduler,
+    pub reference: Reference,
+    pub now: Now,
+    pub random: fastrand::Rng,
+    /// No more faults, outages or meddling.
+    pub fair: bool,
+    start: Now,
+    servers: BTreeMap<(String, usize), Server>,
+    agenda: BinaryHeap<Reverse<(Mono, u64)>>,
+    happenings: HashMap<u64, Happens>,
+    counter: u64,
+    classes: Vec<usize>,
+    sizes: HashMap<u64, u64>,
+    ended: HashMap<u64, Fate>,
+    offered: u64,
+    history: DefaultHasher,
+    steps: u64,
+    aloud: bool,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let plan = Plan::new(&mut random);
+        let mut scheduler = Scheduler::new(&plan.providers, &plan.models, &plan.keys, plan.policy.clone(), seed);
+        let seeing = Traits { vision: true, ..Traits::default() };
+        let choosy = Traits { model: Some("m0".to_owned()), ..Traits::default() };
+        let ruled = Traits { rule: Some("ruled".to_owned()), ..Traits::default() };
+        let classes = [Traits::default(), seeing, choosy, ruled].iter().map(|traits| scheduler.class(traits)).collect();
+        let projects = plan.keys.iter().map(|key| format!("{}/{}", key.provider.0, key.project)).collect();
+        let strict = plan.knowledge == Knowledge::Exact;
+        let mut reference = Reference::new(&plan.models, projects, plan.latency.0 / 2, strict);
+        reference.in_flight_cap = plan.policy.in_flight as usize;
+        reference.budget = plan.policy.max_usd;
+        let now = Now { mono: Mono(1_000_000), wall: plan.start };
+        let mut world = Self {
+            scheduler,
+            reference,
+            now,
+            random,
+            fair: false,
+            start: now,
+            servers: BTreeMap::new(),
+            agenda: BinaryHeap::new(),
+            happenings: HashMap::new(),
+            counter: 0,
+            classes,
+            sizes: HashMap::new(),
+            ended: HashMap::new(),
+            offered: 0,
+            history: DefaultHasher::new(),
+            steps: 0,
+            aloud: false,
+            plan,
+        };
+        world.offer(world.plan.items);
+        for _ in 0..world.random.usize(0..8) {
+            let at = Duration::from_secs(world.random.u64(0..20_000));
+            world.later(at, Happens::Meddles);
+        }
+        world
+    }
+
+    /// Tells what happens while it does.
+    pub const fn aloud(mut self) -> Self {
+        self.aloud = true;
+        self
+    }
+
+    /// Through trouble to the end. The history, as a number.
+    pub fn play(mut self) -> u64 {
+        let trouble = Duration::from_secs(self.random.u64(600..30_000));
+        self.run(trouble);
+        self.relent();
+        self.run(Duration::from_secs(400 * 86_400));
+        self.tell(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
+        let budget = self.plan.policy.max_usd;
+        assert_eq!(
+            self.ended.len() as u64,
+            self.offered,
+            "{} of {} items ended: {:?}, {:?}",
+            self.ended.len(),
+            self.offered,
+            self.scheduler.holdup(self.now),
+            budget
+        );
+        assert_eq!(self.scheduler.in_flight(), 0, "something is in flight after the end");
+        assert_eq!(self.scheduler.live(), 0, "something is left after the end");
+        assert_eq!(self.scheduler.holdup(self.now), Holdup::NothingToDo);
+        if self.reference.strict {
+            let refused: u64 = self.servers.values().map(|server| server.refused).sum();
+            assert_eq!(refused, 0, "requests were refused for limits that are known");
+        }
+        let money = self.scheduler.money();
+        assert_eq!(money.spent + money.at_risk, self.reference.committed(), "the money does not add up");
+        self.history.finish()
+    }
+
+    pub fn offer(&mut self, items: u64) {
+        for _ in 0..items {
+            self.offered += 1;
+            let tightest = self.plan.enforced.iter().filter_map(|limits| limits.tpm).min().unwrap_or(20_000);
+            let large = self.random.u8(0..20) == 0;
+            let input = if large { self.random.u64(tightest / 2..tightest) } else { self.random.u64(10..500) };
+            let mut new = Ticket { since: self.now.mono, input, ..ticket(self.offered) };
+            new.caption = self.random.u8(0..8) == 0;
+            if self.plan.providers.len() > 1 && self.random.u8(0..6) == 0 {
+                new.inexpressible.push(self.plan.providers[self.random.usize(0..2)].api);
+            }
+            self.sizes.insert(self.offered, input);
+            let class = self.classes[[0, 0, 0, 1, 2, 3][self.random.usize(0..6)]];
+            self.scheduler.offer(class, new);
+        }
+    }
+
+    /// Limits are not what they were.
+    pub fn change_limits(&mut self) {
+        if self.plan.knowledge != Knowledge::Changing {
+            return;
+        }
+        let factor = [1, 2, 4, 8][self.random.usize(0..4)];
+        for ((_, model), server) in &mut self.servers {
+            server.limits.rpm = self.plan.enforced[*model].rpm.map(|rpm| (rpm * 2 / factor).max(1));
+        }
+    }
+
+    /// One world that is looked at alone tells its story.
+    pub fn tell(&self, words: impl FnOnce() -> String) {
+        if self.aloud {
+            eprintln!("{} {}", self.now.wall, words());
+        }
+    }
+
+    fn later(&mut self, after: Duration, what: Happens) {
+        self.counter += 1;
+        self.agenda.push(Reverse((self.now.mono + after, self.counter)));
+        self.happenings.insert(self.counter, what);
+    }
+
+    fn note(&mut self, what: impl Hash) {
+        (self.now.mono, what).hash(&mut self.history);
+    }
+
+    fn run(&mut self, limit: Duration) {
+        let end = self.now.mono + limit;
+        let mut still = 0;
+        loop {
+            self.poll();
+            if self.fair && self.ended.len() as u64 == self.offered {
+                return;
+            }
+            let agenda = self.agenda.peek().map(|Reverse((at, _))| *at);
+            let Some(next) = agenda.into_iter().chain(self.scheduler.next_wake()).min() else { return };
+            self.steps += 1;
+            assert!(self.steps < MOST_STEPS, "{MOST_STEPS} steps and no end: {:?}", self.scheduler.holdup(self.now));
+            still = if next > self.now.mono { 0 } else { still + 1 };
+            assert!(still < 1_000, "time stands still: woken {still} times at {:?}", self.now.mono);
+            if next > end {
+                self.pass(end.since(self.now.mono));
+                return;
+            }
+            self.pass(next.since(self.now.mono));
+            while let Some(Reverse((at, id))) = self.agenda.peek().copied() {
+                if at > self.now.mono {
+                    break;
+                }
+                self.agenda.pop();
+                let what = self.happenings.remove(&id).expect("planned once");
+                self.happen(what);
+            }
+        }
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now = self.now + span;
+    }
+
+    fn poll(&mut self) {
+        while let Some(step) = self.scheduler.poll(self.now) {
+            match step {
+                Step::Send(dispatch) => {
+                    self.tell(|| format!("send {} on {:?}", dispatch.seq.0, dispatch.route));
+                    self.note((dispatch.attempt.0, dispatch.seq.0, dispatch.route.0));
+                    self.reference.dispatched(self.now, &dispatch);
+                    let writing = Duration::from_millis(self.random.u64(0..20));
+                    self.later(writing, Happens::Leaves(dispatch));
+                }
+                Step::Refuse(refusal) => self.end(refusal.seq, Fate::Failed),
+            }
+        }
+        let idle = self.scheduler.sendable(self.now);
+        if idle.is_some() {
+            self.tell(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
+        }
+        assert!(idle.is_none(), "idle, though item and route could go: {idle:?}");
+    }
+
+    fn happen(&mut self, what: Happens) {
+        match what {
+            Happens::Leaves(dispatch) if self.random.u8(0..100) == 0 => {
+                self.scheduler.unsend(self.now, dispatch.attempt);
+                self.reference.unsent(&dispatch);
+            }
+            Happens::Leaves(dispatch) => {
+                self.scheduler.sent(self.now, dispatch.attempt);
+                let out = self.half_way();
+                self.later(out, Happens::Arrives(dispatch));
+            }
+            Happens::Arrives(dispatch) => self.arrive(dispatch),
+            Happens::Answers(dispatch, verdict, counted) => self.answer(&dispatch, &verdict, counted),
+            Happens::Meddles if !self.fair => self.meddle(),
+            Happens::Meddles => {}
+        }
+    }
+
+    fn half_way(&mut self) -> Duration {
+        let (least, most) = self.plan.latency;
+        least / 2 + (most - least).mul_f64(self.random.f64() / 2.0)
+    }
+
+    fn arrive(&mut self, dispatch: Dispatch) {
+        let (key, model) = (dispatch.key.index(), dispatch.model.index());
+        let back = self.half_way();
+        if let Some(trouble) = self.trouble(&dispatch) {
+            self.later(back, Happens::Answers(dispatch, Box::new(trouble), false));
+            return;
+        }
+        let tokens = self.sizes[&dispatch.seq.0] * self.random.u64(50..=100) / 100;
+        let project = format!("{}/{}", self.plan.keys[key].provider.0, self.plan.keys[key].project);
+        let server = self.servers.entry((project, model)).or_insert_with(|| self.plan.server(model));
+        if let Some(refusal) = server.arrive(self.now, tokens) {
+            self.later(back, Happens::Answers(dispatch, Box::new(refusal), false));
+            return;
+        }
+        let statements = server.statements();
+        let tells = server.tells_work;
+        self.reference.counted(self.now, &dispatch, tokens);
+        let mut answer = self.content(&dispatch);
+        if answer.usage != Usage::default() {
+            answer.usage.input_tokens = tokens;
+        }
+        answer.report.limits = statements;
+        // All of the way back is work, to the microsecond: the least that a server may say is what it knows.
+        answer.report.worked = tells.then(|| back.saturating_sub(self.plan.latency.0 / 2));
+        self.later(back, Happens::Answers(dispatch, Box::new(answer), true));
+    }
+
+    /// What keeps a request from being counted at all.
+    fn trouble(&mut self, dispatch: &Dispatch) -> Option<Verdict> {
+        if self.fair {
+            return None;
+        }
+        let second = self.now.mono.since(self.start.mono).as_secs();
+        let provider = self.plan.models[dispatch.model.index()].provider.index();
+        let outage = self
+            .plan
+            .outages
+            .iter()
+            .find(|outage| outage.provider == provider && (outage.from..outage.until).contains(&second));
+        if let Some(outage) = outage {
+            return Some(match outage.kind {
+                0 => Verdict { status: Some(503), ..verdict(Outcome::Overloaded) },
+                1 => verdict(Outcome::Timeout),
+                2 => verdict(Outcome::ClientTrouble),
+                _ => Verdict { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
+            });
+        }
+        if self.plan.fault_rate > 0.0 && self.random.f64() < self.plan.fault_rate {
+            let outcome = [
+                Outcome::ServerError,
+                Outcome::Overloaded,
+                Outcome::ClientTrouble,
+                Outcome::RateLimitedMinute,
+                Outcome::QuotaExhaustedBilling,
+                Outcome::InvalidKey,
+                Outcome::ModelNotFound,
+            ][self.random.usize(0..7) * usize::from(self.random.u8(0..4) != 0)];
+            let hint = (self.random.u8(0..4) == 0).then(|| Hint { after: Duration::from_secs(self.random.u64(0..90)) });
+            let status = if outcome == Outcome::ClientTrouble { None } else { Some(400) };
+            return Some(Verdict { status, hint, message: "no luck".to_owned(), ..verdict(outcome) });
+        }
+        None
+    }
+
+    /// What comes back of a request that was counted.
+    fn content(&mut self, dispatch: &Dispatch) -> Verdict {
+        let poisoned = self.plan.poison > 0 && dispatch.seq.0 % 20 < self.plan.poison / 5;
+        if poisoned {
+            return Verdict { status: Some(500), ..verdict(Outcome::ServerError) };
+        }
+        if self.fair || self.plan.fault_rate == 0.0 || self.random.f64() > self.plan.fault_rate {
+            return verdict(Outcome::Ok);
+        }
+        let outcome = [
+            Outcome::Timeout,
+            Outcome::MalformedResponse,
+            Outcome::EmptyOutput,
+            Outcome::ContentBlocked,
+            Outcome::Truncated,
+            Outcome::BadRequest,
+            Outcome::Lost,
+        ][self.random.usize(0..7)];
+        let action = if self.random.bool() { Action::NextModel } else { Action::FailItem };
+        Verdict { action, ..verdict(outcome) }
+    }
+
+    fn answer(&mut self, dispatch: &Dispatch, verdict: &Verdict, counted: bool) {
+        if counted {
+            let key = &self.plan.keys[dispatch.key.index()];
+            let pool = (format!("{}/{}", key.provider.0, key.project), dispatch.model.index());
+            self.servers.get_mut(&pool).expect("it was counted there").answer();
+        }
+        self.reference.settled(self.now, dispatch, verdict);
+        let settlement = self.scheduler.settle(self.now, dispatch.attempt, verdict).expect("settled once");
+        self.tell(|| {
+            format!("settle {} {} {:?} {:?}", dispatch.seq.0, verdict.outcome, verdict.hint, settlement.events)
+        });
+        self.note((settlement.seq.0, verdict.outcome.name(), settlement.events.len()));
+        assert_eq!(settlement.seq, dispatch.seq);
+        let twice = self.scheduler.settle(self.now, dispatch.attempt, verdict);
+        assert!(twice.is_none(), "an attempt settled twice");
+        if !matches!(settlement.fate, Fate::Waits { .. }) {
+            self.end(settlement.seq, settlement.fate);
+        }
+    }
+
+    fn end(&mut self, seq: Seq, fate: Fate) {
+        self.note(seq.0);
+        let before = self.ended.insert(seq.0, fate);
+        assert!(before.is_none(), "item {} ended twice", seq.0);
+    }
+}
