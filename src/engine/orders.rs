@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{Command, EventKind, Level},
-    store::{Decision, Op},
+    store::{Decision, Op, audit::CAP},
 };
 
 impl Engine {
@@ -124,10 +124,12 @@ impl Engine {
                     return Err(format!("a budget is a hard cap, but model {} {why}", model.name));
                 }
                 self.scheduler.set_budget(Some(*max_usd));
+                self.note_cap();
                 Ok(format!("budget {max_usd}"))
             }
             Command::SetBudget { max_usd: None } => {
                 self.scheduler.set_budget(None);
+                self.note_cap();
                 Ok("no budget".to_owned())
             }
             Command::Replay { filter } if filter.ids.is_empty() && filter.outcomes.is_empty() => {
@@ -148,6 +150,21 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Keeps the widest cap there was, which an audit holds the run to.
+    pub(super) fn note_cap(&mut self) {
+        let now = self.scheduler.policy().max_usd;
+        let widest = match self.widest_cap {
+            None => now,
+            Some(before) => before.zip(now).map(|(before, now)| before.max(now)),
+        };
+        if self.widest_cap == Some(widest) {
+            return;
+        }
+        self.widest_cap = Some(widest);
+        let json = widest.map_or_else(|| "null".to_owned(), |cap| cap.0.to_string());
+        self.journal.record(Op::State { name: CAP.to_owned(), json });
     }
 
     pub(super) fn pause(&mut self, paused: bool) {
