@@ -119,6 +119,13 @@ impl Machine {
         Live::of(child)
     }
 
+    /// Runs a command whose readers close both pipes at once; its exit status.
+    pub fn unheard(&self, args: &[&str]) -> Option<i32> {
+        let mut child = self.command(args).spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        child.wait().unwrap().code()
+    }
+
     /// Starts a command in a shell that has set limits, or closed files, before it becomes the command.
     pub fn start_after(&self, shell: &str, args: &[&str]) -> Live {
         let command = self.command(args);

@@ -2,6 +2,7 @@
 
 mod forecast;
 mod holding;
+mod jumps;
 mod money;
 mod sharing;
 mod strategies;
