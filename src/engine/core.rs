@@ -102,8 +102,8 @@ pub(super) struct Engine {
     pub clock: Clock,
     pub began: Now,
     pub worked: Worked,
-    /// The widest cap on money that was ever in force; inside `None`: there was none.
-    pub widest_cap: Option<Option<Money>>,
+    /// The widest cap on money that was ever in force; none at all is wider than any.
+    pub widest_cap: Option<Money>,
     pub run: String,
     pub providers: Vec<Provider>,
     pub models: Vec<Model>,

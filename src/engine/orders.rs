@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     domain::{Command, EventKind, Level},
-    store::{Decision, Op, audit::CAP},
+    store::{
+        Decision, Op,
+        audit::{CAP, NO_CAP},
+    },
 };
 
 impl Engine {
@@ -154,16 +157,13 @@ impl Engine {
 
     /// Keeps the widest cap there was, which an audit holds the run to.
     pub(super) fn note_cap(&mut self) {
-        let now = self.scheduler.policy().max_usd;
-        let widest = match self.widest_cap {
-            None => now,
-            Some(before) => before.zip(now).map(|(before, now)| before.max(now)),
-        };
+        let now = self.scheduler.policy().max_usd.unwrap_or(NO_CAP);
+        let widest = self.widest_cap.map_or(now, |before| before.max(now));
         if self.widest_cap == Some(widest) {
             return;
         }
         self.widest_cap = Some(widest);
-        let json = widest.map_or_else(|| "null".to_owned(), |cap| cap.0.to_string());
+        let json = widest.0.to_string();
         self.journal.record(Op::State { name: CAP.to_owned(), json });
     }
 

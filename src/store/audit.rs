@@ -15,9 +15,11 @@ use promises::PROMISES;
 /// Examples that one check names; it counts all.
 const EXAMPLES: usize = 10;
 
-/// The name under which the engine keeps the widest cap on money that was ever in force, in pico-dollars; `null` once
-/// there was none.
+/// The name under which the engine keeps the widest cap on money that was ever in force, in pico-dollars.
 pub const CAP: &str = "widest_cap";
+
+/// What is kept once there was none.
+pub const NO_CAP: Money = Money(u64::MAX);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Audit {

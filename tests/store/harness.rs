@@ -188,7 +188,9 @@ impl Engine {
     }
 
     pub fn submit(&mut self, mut ops: Vec<Op>) -> u64 {
-        ops.iter_mut().for_each(|op| self.complete(op));
+        for op in &mut ops {
+            self.complete(op);
+        }
         self.number += 1;
         self.writer.submit(self.number, ops).unwrap();
         self.number
