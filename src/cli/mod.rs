@@ -1,5 +1,6 @@
 //! The commands: arguments in, exit status out. One file per command; what several share stands beside them.
 
+mod audit;
 mod check;
 mod completions;
 mod conduct;
@@ -54,6 +55,7 @@ enum Command {
     Status(status::StatusArgs),
     Replay(Box<replay::ReplayArgs>),
     Export(export::ExportArgs),
+    Audit(audit::AuditArgs),
     Explain(explain::ExplainArgs),
     Sim(sim::command::SimArgs),
     Completions(completions::CompletionsArgs),
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Replay(args) => on_runtime(replay::run(*args)),
         Command::Export(args) => export::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Sim(args) => {
             on_runtime(async { sim::command::run(args).await.map(|()| DONE).map_err(Failure::Broken) })

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        AttemptId, Event, EventKind, Key, Level, Model, Now, Provider, Seq, Snapshot, Wall,
+        AttemptId, Event, EventKind, Key, Level, Model, Money, Now, Provider, Seq, Snapshot, Wall,
         plain_text::neutralise,
         snapshot::{RunState, Spend, Totals},
     },
@@ -102,6 +102,8 @@ pub(super) struct Engine {
     pub clock: Clock,
     pub began: Now,
     pub worked: Worked,
+    /// The widest cap on money that was ever in force; none at all is wider than any.
+    pub widest_cap: Option<Money>,
     pub run: String,
     pub providers: Vec<Provider>,
     pub models: Vec<Model>,

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     domain::{Command, EventKind, Level},
-    store::{Decision, Op},
+    store::{
+        Decision, Op,
+        audit::{CAP, NO_CAP},
+    },
 };
 
 impl Engine {
@@ -124,10 +127,12 @@ impl Engine {
                     return Err(format!("a budget is a hard cap, but model {} {why}", model.name));
                 }
                 self.scheduler.set_budget(Some(*max_usd));
+                self.note_cap();
                 Ok(format!("budget {max_usd}"))
             }
             Command::SetBudget { max_usd: None } => {
                 self.scheduler.set_budget(None);
+                self.note_cap();
                 Ok("no budget".to_owned())
             }
             Command::Replay { filter } if filter.ids.is_empty() && filter.outcomes.is_empty() => {
@@ -148,6 +153,18 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Keeps the widest cap there was, which an audit holds the run to.
+    pub(super) fn note_cap(&mut self) {
+        let now = self.scheduler.policy().max_usd.unwrap_or(NO_CAP);
+        let widest = self.widest_cap.map_or(now, |before| before.max(now));
+        if self.widest_cap == Some(widest) {
+            return;
+        }
+        self.widest_cap = Some(widest);
+        let json = widest.0.to_string();
+        self.journal.record(Op::State { name: CAP.to_owned(), json });
     }
 
     pub(super) fn pause(&mut self, paused: bool) {

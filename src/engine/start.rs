@@ -37,7 +37,7 @@ use crate::{
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{PastAttempt, Scheduler},
-    store::{Decision, Loader, LostCall, Op, Opened, Reclassed, RouteName, RunDir, Store, spawn_reader},
+    store::{Decision, Loader, LostCall, Op, Opened, Reclassed, RouteName, RunDir, Store, audit::CAP, spawn_reader},
 };
 
 /// The name under which the scheduler's memory is kept in the run.
@@ -209,6 +209,7 @@ pub(super) fn prepare(
         clock,
         began: now,
         worked: Worked::resumed(opened.worked, now.mono),
+        widest_cap: opened.states.get(CAP).and_then(|json| serde_json::from_str(json).ok()),
         run,
         model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
         providers,
@@ -263,6 +264,7 @@ pub(super) fn prepare(
     if let (false, Ok(json)) = (passing, serde_json::to_string(&flags)) {
         engine.journal.record(Op::State { name: FLAGS.to_owned(), json });
     }
+    engine.note_cap();
     engine.journal.record(Op::RunState(RunState::Running));
     engine.publish(now);
     // A closed channel reads as the end of the input.

@@ -2,7 +2,10 @@
 
 use crate::domain::{Action, Answer, Outcome, Usage, Verdict};
 
-use super::{redact::redact, reply::Response};
+use super::{
+    redact::{redact, without_secrets},
+    reply::Response,
+};
 
 /// What an API's reader found in a well-formed body.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -51,7 +54,10 @@ fn finish(word: &str) -> Finish {
 /// The verdict on an answer. The order is the table's: an error outranks a block, a block a cut, a cut emptiness.
 pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict {
     let Completion { text, finish: word, model_version, usage, blocked, words, hopeless } = completion;
-    let word = word.map(|word| clip(&word.to_lowercase()));
+    // No answer of a decent server holds a key; one that does is not written to files with it.
+    let text = without_secrets(text, response.secrets);
+    let word = word.map(|word| clip(&without_secrets(word, response.secrets).to_lowercase()));
+    let model_version = model_version.map(|model| without_secrets(model, response.secrets));
     let class = word.as_deref().map_or(Finish::Ordinary, finish);
     let has_text = !text.trim().is_empty();
     let shown = word.as_deref().unwrap_or("nothing").to_owned();

@@ -71,12 +71,16 @@ const NAMES: [&str; 13] = [
 /// bidirectional-override characters are dropped, white space is folded, at most 500 characters remain.
 pub fn redact(text: &str, secrets: &[SecretString]) -> String {
     let text = clean(&text[..floor_char_boundary(text, MAX_RAW)]);
-    let text = secrets.iter().fold(text, |text, secret| {
+    clip(hide_shapes(&without_secrets(text, secrets)), MAX_CHARS)
+}
+
+/// A text that is kept as it is, an answer, but for `secrets` themselves.
+pub(super) fn without_secrets(text: String, secrets: &[SecretString]) -> String {
+    secrets.iter().fold(text, |text, secret| {
         let secret = secret.expose_secret().trim();
         // A "secret" of a few letters is a placeholder for a local server; hiding it would hide ordinary words.
-        if secret.len() < 6 { text } else { text.replace(secret, REDACTED) }
-    });
-    clip(hide_shapes(&text), MAX_CHARS)
+        if secret.len() < 6 || !text.contains(secret) { text } else { text.replace(secret, REDACTED) }
+    })
 }
 
 /// White space folded to single spaces; what a terminal would act on, or a reader could not see, left out.

@@ -1,26 +1,56 @@
 //! Proves from the record alone that nothing was lost, doubled or overspent. Every sum that is kept beside
 //! the rows is made again from the rows; nothing is taken on trust but the rows themselves.
 
-use std::{fs::File, path::Path};
+use std::{fs, fs::File, path::Path};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{connect, error::StoreError, projection, run_dir::RunDir, tallies::Tallies};
-use crate::domain::Money;
+use crate::domain::{Money, Wall};
+
+mod promises;
+
+use promises::PROMISES;
 
 /// Examples that one check names; it counts all.
 const EXAMPLES: usize = 10;
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The name under which the engine keeps the widest cap on money that was ever in force, in pico-dollars.
+pub const CAP: &str = "widest_cap";
+
+/// What is kept once there was none.
+pub const NO_CAP: Money = Money(u64::MAX);
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Audit {
     pub items: u64,
+    pub waiting: u64,
+    pub done: u64,
+    pub failed: u64,
+    /// The input was read to its end.
+    pub whole: bool,
     pub attempts: u64,
-    /// Calls whose answer nobody saw: sent again since, or still to be, and possibly billed.
-    pub lost_calls: u64,
     pub cost: Money,
-    /// Worst case of calls that may have been billed without an answer.
+    /// Worst case of calls that may have been billed without an answer, those of `open` included.
     pub at_risk: Money,
+    /// The calls that this is about.
+    pub unanswered: Vec<Unanswered>,
+    /// Sent, and of no outcome yet: a living process waits for them, or a killed one never heard.
+    pub open: u64,
     pub checks: Vec<Check>,
+}
+
+/// A call that may have been billed, and whose answer nobody has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unanswered {
+    pub attempt: u64,
+    pub item: String,
+    pub key: String,
+    pub model: String,
+    pub sent_at: Wall,
+    /// How it ended; `None` while it has no outcome.
+    pub outcome: Option<String>,
+    pub at_risk: Money,
 }
 
 /// One promise, and what breaks it.
@@ -38,78 +68,6 @@ impl Audit {
     }
 }
 
-/// Promises as queries that find what breaks them, one sentence a row.
-const PROMISES: [(&str, &str); 9] = [
-    (
-        "every item of the input is recorded whole, once, in order",
-        "SELECT 'item ' || id || ' lacks its body or its state' FROM items
-         WHERE seq NOT IN (SELECT seq FROM payload) OR seq NOT IN (SELECT seq FROM progress)
-         UNION ALL SELECT 'there is a state for an item ' || seq || ', which does not exist' FROM progress
-         WHERE seq NOT IN (SELECT seq FROM items)
-         UNION ALL SELECT 'there are ' || count(*) || ' items, numbered up to ' || max(seq)
-         FROM items HAVING count(*) <> max(seq)",
-    ),
-    (
-        "every finished item has its one line, every other has none",
-        "SELECT 'item ' || id || iif(state = 0, ' waits, but has a line', ' has ended, but has no line')
-         FROM progress JOIN items USING (seq) LEFT JOIN results ON results.n = result AND results.seq = progress.seq
-         WHERE (state = 0) <> (results.n IS NULL)
-         UNION ALL SELECT 'line ' || results.n || ' belongs to no item''s end'
-         FROM results LEFT JOIN progress ON progress.seq = results.seq AND progress.result = results.n
-         WHERE progress.seq IS NULL AND results.n NOT IN (SELECT n FROM superseded)",
-    ),
-    (
-        "every line says what its item says",
-        "SELECT 'the line of item ' || id || ' names ' || (results.line ->> 'id') || ' as ' || (results.line ->> 'status')
-         FROM progress JOIN items USING (seq) JOIN results ON results.n = result
-         WHERE state <> 0
-           AND (results.line ->> 'id', results.line ->> 'status') <> (id, iif(state = 1, 'done', 'failed'))",
-    ),
-    (
-        "no item was answered twice",
-        "SELECT 'item ' || id || ' was answered ' || count(*) || ' times' FROM attempts JOIN items USING (seq)
-         WHERE outcome = 'ok' GROUP BY seq HAVING count(*) > 1 + revision",
-    ),
-    (
-        "no finished item was sent again",
-        "SELECT 'item ' || id || ' was sent again after its answer' FROM attempts JOIN items USING (seq)
-         JOIN progress USING (seq) WHERE state = 1 GROUP BY seq
-         HAVING max(attempt) > max(iif(attempts.outcome IN ('ok', 'truncated'), attempt, 0))
-            AND max(attempts.outcome IN ('ok', 'truncated'))
-         UNION ALL SELECT 'item ' || id || ' has ended, but is in flight' FROM in_flight JOIN items USING (seq)
-         JOIN progress USING (seq) WHERE state <> 0",
-    ),
-    (
-        "every attempt is an item's, on a route, and counted",
-        "SELECT 'attempt ' || attempt || ' is nobody''s' FROM attempts
-         WHERE seq NOT IN (SELECT seq FROM items) OR route NOT IN (SELECT id FROM routes)
-         UNION ALL SELECT 'item ' || id || ' had ' || count(attempt) || ' attempts and counts ' || progress.attempts
-         FROM progress JOIN items USING (seq) LEFT JOIN attempts ON attempts.seq = progress.seq
-         GROUP BY progress.seq HAVING count(attempt) <> progress.attempts",
-    ),
-    (
-        "no attempt is both settled and in flight",
-        "SELECT 'attempt ' || attempt || ' is both' FROM attempts JOIN in_flight USING (attempt)",
-    ),
-    (
-        "items are counted right by state",
-        "SELECT 'items ' || min(seq) || ' to ' || max(seq) || ' are counted wrong'
-         FROM progress LEFT JOIN blocks ON block = seq / 4096 GROUP BY seq / 4096
-         HAVING (sum(state = 0), sum(state = 1), sum(state = 2)) IS NOT (max(waiting), max(done), max(failed))",
-    ),
-    (
-        "money and tokens add up",
-        "SELECT 'the attempts say ' || rows || ', the run says ' || kept FROM (
-             SELECT (SELECT json_array(count(*), coalesce(sum(cost), 0), coalesce(sum(at_risk), 0),
-                                       coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
-                                       coalesce(sum(thinking_tokens), 0)) FROM attempts) AS rows,
-                    (SELECT json_array(value -> 'attempts', value -> 'cost', value -> 'at_risk',
-                                       value -> '$.usage.input_tokens', value -> '$.usage.output_tokens',
-                                       value -> '$.usage.thinking_tokens') FROM meta WHERE key = 'tallies') AS kept)
-         WHERE rows <> kept",
-    ),
-];
-
 /// Looks at every row. `budget` is the run's hard cap, where it has one.
 pub fn audit(dir: &Path, budget: Option<Money>) -> Result<Audit, StoreError> {
     let dir = RunDir::new(dir);
@@ -121,43 +79,101 @@ fn examine(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Aud
     // One state of the database for all the checks.
     let snapshot = conn.unchecked_transaction()?;
     let conn = &*snapshot;
-    let mut checks = vec![file_is_sound(conn)?];
-    for (promise, query) in PROMISES {
-        checks.push(find(conn, promise, query)?);
+    let mut checks = vec![file_is_sound(conn)];
+    checks.extend(PROMISES.iter().map(|(promise, query)| find(conn, promise, query)));
+    checks.push(attempt_check(RESULTS, || results_agree(dir, conn)));
+    checks.push(attempt_check(CAPTIONS, || captions_are_there(dir, conn)));
+    let mut audit = Audit { checks, ..Audit::default() };
+    // What is damaged beyond counting has been named above.
+    match figures(conn, &mut audit).and_then(|()| budget.map_or_else(|| recorded_cap(conn), |cap| Ok(Some(cap)))) {
+        Ok(cap) => audit.checks.push(within_budget(&audit, cap)),
+        Err(error) => audit.checks.push(unmade(BUDGET, &error)),
     }
-    checks.push(results_agree(dir, conn)?);
+    Ok(audit)
+}
+
+const RESULTS: &str = "results.jsonl is what the record says";
+const CAPTIONS: &str = "every picture that is done has its caption";
+const BUDGET: &str = "the budget was kept, with all that may have been billed";
+
+fn figures(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
     let tallies = Tallies::load(conn)?;
-    checks.push(within_budget(&tallies, budget));
-    let lost: i64 = conn.query_row("SELECT count(*) FROM attempts WHERE outcome = 'lost'", [], |row| row.get(0))?;
-    Ok(Audit {
-        items: tallies.items,
-        attempts: tallies.attempts,
-        lost_calls: lost as u64,
-        cost: tallies.cost,
-        at_risk: tallies.at_risk,
-        checks,
+    let states =
+        "SELECT count(*), coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(sum(state = 2), 0)
+                  FROM progress";
+    let count = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(|count| count as u64);
+    (audit.items, audit.waiting, audit.done, audit.failed) =
+        conn.query_row(states, [], |row| Ok((count(row, 0)?, count(row, 1)?, count(row, 2)?, count(row, 3)?)))?;
+    audit.whole = tallies.input_rows.is_some();
+    audit.attempts = tallies.attempts;
+    audit.cost = tallies.cost;
+    let mut statement = conn.prepare(
+        "SELECT attempt, items.id, key, model, sent_at, outcome, at_risk FROM (
+             SELECT attempt, seq, route, sent_at, outcome, at_risk FROM attempts WHERE at_risk > 0 OR outcome = 'lost'
+             UNION ALL SELECT attempt, seq, route, sent_at, NULL, reserved FROM in_flight)
+         JOIN items USING (seq) JOIN routes ON routes.id = route ORDER BY attempt",
+    )?;
+    let calls = statement.query_map([], |row| {
+        Ok(Unanswered {
+            attempt: count(row, 0)?,
+            item: row.get(1)?,
+            key: row.get(2)?,
+            model: row.get(3)?,
+            sent_at: Wall(row.get(4)?),
+            outcome: row.get(5)?,
+            at_risk: Money(count(row, 6)?),
+        })
+    })?;
+    audit.unanswered = calls.collect::<Result<_, _>>()?;
+    audit.open = audit.unanswered.iter().filter(|call| call.outcome.is_none()).count() as u64;
+    audit.at_risk = audit.unanswered.iter().map(|call| call.at_risk).sum();
+    Ok(())
+}
+
+fn recorded_cap(conn: &Connection) -> Result<Option<Money>, StoreError> {
+    let json: Option<String> =
+        conn.query_row("SELECT json FROM states WHERE name = ?1", [CAP], |row| row.get(0)).optional()?;
+    json.map_or(Ok(None), |json| super::open::parse(&json, "the cap on money"))
+}
+
+/// A check that could not be made proves nothing, and says so.
+fn unmade(promise: &'static str, error: &StoreError) -> Check {
+    Check { promise, broken: 1, examples: vec![format!("it could not be checked: {error}")] }
+}
+
+fn attempt_check(promise: &'static str, check: impl FnOnce() -> Result<Check, StoreError>) -> Check {
+    check().unwrap_or_else(|error| unmade(promise, &error))
+}
+
+impl Check {
+    const fn of(promise: &'static str) -> Self {
+        Self { promise, broken: 0, examples: Vec::new() }
+    }
+
+    fn broken_by(&mut self, example: impl FnOnce() -> String) {
+        self.broken += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(example());
+        }
+    }
+}
+
+fn find(conn: &Connection, promise: &'static str, query: &str) -> Check {
+    attempt_check(promise, || {
+        let mut check = Check::of(promise);
+        let mut statement = conn.prepare(query)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let example: String = row.get(0)?;
+            check.broken_by(|| example);
+        }
+        Ok(check)
     })
 }
 
-fn find(conn: &Connection, promise: &'static str, query: &str) -> Result<Check, StoreError> {
-    let mut check = Check { promise, broken: 0, examples: Vec::new() };
-    let mut statement = conn.prepare(query)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        check.broken += 1;
-        if check.examples.len() < EXAMPLES {
-            check.examples.push(row.get(0)?);
-        }
-    }
-    Ok(check)
-}
-
-fn file_is_sound(conn: &Connection) -> Result<Check, StoreError> {
-    let mut check = find(conn, "the database file is sound", "PRAGMA quick_check(10)")?;
-    if check.examples == ["ok"] {
-        check = Check { broken: 0, examples: Vec::new(), ..check };
-    }
-    Ok(check)
+fn file_is_sound(conn: &Connection) -> Check {
+    let check = find(conn, "the database file is sound", "PRAGMA integrity_check(10)");
+    if check.examples == ["ok"] { Check::of(check.promise) } else { check }
 }
 
 /// While a process owns the run its file may be a moment behind; nothing can be said of its end then.
@@ -167,24 +183,46 @@ fn results_agree(dir: &RunDir, conn: &Connection) -> Result<Check, StoreError> {
     let agreed = projection::agreement(&file, &path, conn)?;
     let length = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
     let lacking: i64 = conn.query_row("SELECT count(*) FROM results WHERE n > ?1", [agreed.last], |row| row.get(0))?;
-    let mut check = Check { promise: "results.jsonl is what the record says", broken: 0, examples: Vec::new() };
+    let mut check = Check::of(RESULTS);
     if !dir.is_owned() && (length > agreed.length || lacking > 0) {
-        check.broken = 1;
-        check.examples.push(format!(
-            "they part at byte {}: the record has {lacking} lines from there on, the file {} bytes; the next start repairs it",
-            agreed.length,
-            length.saturating_sub(agreed.length),
-        ));
+        let more = length.saturating_sub(agreed.length);
+        check.broken_by(|| {
+            format!(
+                "they part at byte {}: the record has {lacking} lines from there on, the file {more} bytes; \
+                 the next start repairs it",
+                agreed.length,
+            )
+        });
     }
     Ok(check)
 }
 
-fn within_budget(tallies: &Tallies, budget: Option<Money>) -> Check {
-    let spent = tallies.cost + tallies.at_risk;
-    let over = budget.filter(|budget| spent > *budget);
-    Check {
-        promise: "the budget was kept, with all that may have been billed",
-        broken: u64::from(over.is_some()),
-        examples: over.iter().map(|budget| format!("{spent} of {budget} was spent or is at risk")).collect(),
+/// A caption may have been edited since, and while a process owns the run the newest may not be there yet.
+fn captions_are_there(dir: &RunDir, conn: &Connection) -> Result<Check, StoreError> {
+    let mut check = Check::of(CAPTIONS);
+    if dir.is_owned() {
+        return Ok(check);
     }
+    let mut statement = conn.prepare(
+        "SELECT id, iif(json_valid(body), body ->> 'caption', NULL) FROM progress JOIN items USING (seq)
+         JOIN payload USING (seq) WHERE state = 1",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, caption): (String, Option<String>) = (row.get(0)?, row.get(1)?);
+        let Some(caption) = caption else { continue };
+        if !fs::metadata(&caption).is_ok_and(|file| file.is_file() && file.len() > 0) {
+            check.broken_by(|| format!("item {id} is done, but {caption} is not there, or is empty"));
+        }
+    }
+    Ok(check)
+}
+
+fn within_budget(audit: &Audit, cap: Option<Money>) -> Check {
+    let mut check = Check::of(BUDGET);
+    let spent = audit.cost + audit.at_risk;
+    if let Some(cap) = cap.filter(|cap| spent > *cap) {
+        check.broken_by(|| format!("{spent} of {cap} was spent or is at risk"));
+    }
+    check
 }

@@ -1,6 +1,6 @@
 //! Pictures get captions: beside copies of them, under a folder, and never in place of somebody's.
 
-use crate::lab::{Machine, Provider};
+use crate::lab::{Machine, Provider, png};
 
 const EYES: &str = r#"
 name = "eyes"
@@ -17,32 +17,6 @@ key = [
     { name = "anton", provider = "a", project = "3", secret = "sk-ant-anton" },
 ]
 "#;
-
-/// A black picture, uncompressed inside.
-fn png(width: u32, height: u32) -> Vec<u8> {
-    let row = vec![0; 1 + width as usize * 3];
-    let pixels = row.repeat(height as usize);
-    let length = u16::try_from(pixels.len()).unwrap();
-    let (low, high) = pixels.iter().fold((1_u32, 0_u32), |(low, high), byte| {
-        let low = (low + u32::from(*byte)) % 65_521;
-        (low, (high + low) % 65_521)
-    });
-    let mut stream = vec![0x78, 0x01, 0x01];
-    stream.extend(length.to_le_bytes());
-    stream.extend((!length).to_le_bytes());
-    stream.extend(pixels);
-    stream.extend((high << 16 | low).to_be_bytes());
-    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
-    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", &stream), chunk(b"IEND", b"")].concat()
-}
-
-fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
-    let body = [kind, data].concat();
-    let crc = !body.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
-    });
-    [&(data.len() as u32).to_be_bytes()[..], &body, &crc.to_be_bytes()].concat()
-}
 
 /// An album of five, one of them in a folder of its own.
 fn album(machine: &Machine) {

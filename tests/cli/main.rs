@@ -8,6 +8,7 @@
 mod lab;
 
 mod asides;
+mod auditing;
 mod captions;
 mod cascade;
 mod demo;

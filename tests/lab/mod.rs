@@ -119,6 +119,24 @@ impl Machine {
         Live::of(child)
     }
 
+    /// Runs a command whose readers close both pipes at once; its exit status.
+    pub fn unheard(&self, args: &[&str]) -> Option<i32> {
+        let mut child = self.command(args).spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        child.wait().unwrap().code()
+    }
+
+    /// Starts a command in a shell that has set limits, or closed files, before it becomes the command.
+    pub fn start_after(&self, shell: &str, args: &[&str]) -> Live {
+        let command = self.command(args);
+        let mut shelled = Command::new("sh");
+        shelled.arg("-c").arg(format!("{shell}; exec \"$0\" \"$@\"")).arg(command.get_program());
+        shelled.args(command.get_args()).current_dir(self.path(".")).env_clear();
+        shelled.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shelled.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Live::of(shelled.spawn().unwrap())
+    }
+
     /// Starts a command and leaves it running.
     pub fn start(&self, args: &[&str]) -> Live {
         Live::of(self.command(args).spawn().unwrap())
@@ -371,4 +389,30 @@ pub fn sums(count: u64) -> String {
 pub fn answer_to(id: &str) -> String {
     let n: u64 = id.strip_prefix('q').unwrap().parse().unwrap();
     format!("{n} + 1000 = {}.", n + 1_000)
+}
+
+/// A black picture, uncompressed inside.
+pub fn png(width: u32, height: u32) -> Vec<u8> {
+    let row = vec![0; 1 + width as usize * 3];
+    let pixels = row.repeat(height as usize);
+    let length = u16::try_from(pixels.len()).unwrap();
+    let (low, high) = pixels.iter().fold((1_u32, 0_u32), |(low, high), byte| {
+        let low = (low + u32::from(*byte)) % 65_521;
+        (low, (high + low) % 65_521)
+    });
+    let mut stream = vec![0x78, 0x01, 0x01];
+    stream.extend(length.to_le_bytes());
+    stream.extend((!length).to_le_bytes());
+    stream.extend(pixels);
+    stream.extend((high << 16 | low).to_be_bytes());
+    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", &stream), chunk(b"IEND", b"")].concat()
+}
+
+fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
+    let body = [kind, data].concat();
+    let crc = !body.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+    });
+    [&(data.len() as u32).to_be_bytes()[..], &body, &crc.to_be_bytes()].concat()
 }

@@ -3,6 +3,7 @@
 mod fit;
 mod forecast;
 mod holding;
+mod jumps;
 mod money;
 mod optimum;
 mod proof;

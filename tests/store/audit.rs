@@ -32,7 +32,10 @@ fn a_sound_run_is_proved_sound() {
     let home = eventful();
     let audit = audit(home.dir.path(), Some(Money(11_000_000))).unwrap();
     assert!(audit.holds(), "{audit:#?}");
-    assert_eq!((audit.items, audit.attempts, audit.lost_calls), (6, 7, 1));
+    assert_eq!((audit.items, audit.done, audit.failed, audit.waiting, audit.attempts), (6, 3, 2, 1, 7));
+    let unanswered: Vec<_> =
+        audit.unanswered.iter().map(|call| (call.attempt, call.item.as_str(), call.at_risk)).collect();
+    assert_eq!(unanswered, [(4, "item-4", Money(5_000_000))]);
     assert_eq!((audit.cost, audit.at_risk), (Money(6_000_000), Money(5_000_000)));
 }
 
@@ -46,8 +49,12 @@ fn every_broken_promise_is_found_and_named() {
     let states = "items are counted right by state";
     let sums = "money and tokens add up";
     let file = "results.jsonl is what the record says";
+    let body = "every item's body is the one that its row had";
+    let rows = "every row of the input is done, failed or waiting";
+    let question = "every line answers the question that its item asks";
+    let attempt = "every done item was answered by a recorded attempt, as its line says";
     let in_flight = "INSERT INTO in_flight VALUES (99, 1, 1, 0, 0, 0)";
-    let cases: [(&str, &str, &[&str]); 14] = [
+    let cases: [(&str, &str, &[&str]); 24] = [
         ("a body is gone", "DELETE FROM payload WHERE seq = 2", &[recorded]),
         (
             "a waiting item is gone",
@@ -62,7 +69,7 @@ fn every_broken_promise_is_found_and_named() {
             "UPDATE results SET line = replace(line, 'item-1', 'item-9') WHERE seq = 1",
             &[says, file],
         ),
-        ("a failure called done", "UPDATE progress SET state = 1 WHERE seq = 2", &[says, states]),
+        ("a failure called done", "UPDATE progress SET state = 1 WHERE seq = 2", &[says, attempt, states]),
         ("billed twice", "UPDATE attempts SET outcome = 'ok' WHERE attempt = 3", &["no item was answered twice"]),
         ("sent after its answer", "UPDATE attempts SET seq = 1 WHERE attempt = 4", &[again, counted]),
         ("a finished item in flight", in_flight, &[again]),
@@ -73,6 +80,32 @@ fn every_broken_promise_is_found_and_named() {
         ),
         ("a miscounted state", "UPDATE blocks SET failed = failed + 1", &[states]),
         ("money unaccounted for", "UPDATE attempts SET cost = cost + 1 WHERE attempt = 1", &[sums]),
+        (
+            "a body is another's",
+            "UPDATE payload SET body = (SELECT body FROM payload WHERE seq = 1) WHERE seq = 2",
+            &[body],
+        ),
+        ("a body is damaged", "UPDATE payload SET body = substr(body, 2) WHERE seq = 2", &[body]),
+        ("an item's id was changed", "UPDATE items SET id = 'item-9' WHERE seq = 4", &[body]),
+        (
+            "a row is missing",
+            "UPDATE meta SET value = json_set(value, '$.input_rows', 7) WHERE key = 'tallies'",
+            &[rows],
+        ),
+        ("a state that is none", "UPDATE progress SET state = 5 WHERE seq = 4", &[rows, one_line, states]),
+        ("a damaged line", "UPDATE results SET line = substr(line, 2) WHERE seq = 1", &[says, file]),
+        (
+            "an answer to another question",
+            "UPDATE results SET line = json_set(line, '$.request_hash', 'f') WHERE seq = 1",
+            &[question, file],
+        ),
+        ("an attempt is gone", "DELETE FROM attempts WHERE attempt = 1", &[attempt, counted, sums]),
+        (
+            "another model's answer",
+            "UPDATE results SET line = json_set(line, '$.model', 'o9') WHERE seq = 1",
+            &[attempt, file],
+        ),
+        ("a table is gone", "DROP TABLE superseded", &[one_line]),
         ("an attempt on no route", "UPDATE attempts SET route = 77 WHERE attempt = 1", &[counted]),
     ];
     for (what, damage, promises) in cases {
@@ -102,4 +135,41 @@ fn a_results_file_that_was_tampered_with_is_found_and_a_running_one_is_not_judge
     engine.commit(vec![Op::Items(vec![spec(7)])]);
     std::fs::write(home.dir.results(), "").unwrap();
     assert!(audit(home.dir.path(), None).unwrap().holds(), "its owner may be about to write");
+}
+
+#[test]
+fn a_damaged_file_is_named_and_not_passed_over() {
+    let home = eventful();
+    let path = home.dir.database();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let (from, to) = (bytes.len() / 2, bytes.len() / 2 + 4_096);
+    bytes[from..to].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    match audit(home.dir.path(), None) {
+        Ok(audit) => {
+            let sound = &audit.checks[0];
+            assert!(sound.broken > 0 && !audit.holds(), "{audit:#?}");
+        }
+        Err(error) => assert!(error.to_string().contains("run.db"), "{error}"),
+    }
+}
+
+#[test]
+fn a_results_file_that_is_gone_is_named() {
+    let home = eventful();
+    std::fs::remove_file(home.dir.results()).unwrap();
+    let audit = audit(home.dir.path(), None).unwrap();
+    let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).collect();
+    assert_eq!(broken.len(), 1, "{audit:#?}");
+    assert!(broken[0].examples[0].contains("results.jsonl"), "{audit:#?}");
+}
+
+#[test]
+fn the_widest_cap_that_was_ever_in_force_is_held_to() {
+    for (cap, holds) in [("10999999", false), ("11000000", true), ("18446744073709551615", true)] {
+        let home = eventful();
+        let keep = "INSERT OR REPLACE INTO states VALUES ('widest_cap', ?1)";
+        home.sql().execute(keep, [cap]).unwrap();
+        assert_eq!(audit(home.dir.path(), None).unwrap().holds(), holds, "{cap}");
+    }
 }

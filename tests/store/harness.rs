@@ -116,7 +116,7 @@ pub fn line(id: u64, status: FinalState, outcome: Outcome, words: &str) -> Resul
         attempts: 1,
         started_at: Some(BEGAN.rfc3339()),
         finished_at: BEGAN.rfc3339(),
-        request_hash: "0".repeat(32),
+        request_hash: String::new(),
     }
 }
 
@@ -176,18 +176,46 @@ pub struct Engine {
     pub writer: Writer,
     pub acks: mpsc::Receiver<Ack>,
     number: u64,
+    /// What was sent where, and the hashes of the rows that were handed in: a line says both.
+    sent: BTreeMap<u64, RouteName>,
+    hashes: BTreeMap<String, String>,
 }
 
 impl Engine {
     pub fn new(store: Store) -> Self {
         let (writer, acks) = store.into_writer(&routes()).unwrap();
-        Self { writer, acks, number: 0 }
+        Self { writer, acks, number: 0, sent: BTreeMap::new(), hashes: BTreeMap::new() }
     }
 
-    pub fn submit(&mut self, ops: Vec<Op>) -> u64 {
+    pub fn submit(&mut self, mut ops: Vec<Op>) -> u64 {
+        for op in &mut ops {
+            self.complete(op);
+        }
         self.number += 1;
         self.writer.submit(self.number, ops).unwrap();
         self.number
+    }
+
+    /// Lines name the route that the attempt was sent on, and their item's hash.
+    fn complete(&mut self, op: &mut Op) {
+        let (line, route) = match op {
+            Op::Items(specs) => {
+                self.hashes.extend(specs.iter().map(|spec| (spec.id.clone(), spec.hash.clone())));
+                return;
+            }
+            Op::Intent(intent) => {
+                self.sent.extend(routes().get(intent.route.index()).map(|route| (intent.attempt.0, route.clone())));
+                return;
+            }
+            Op::Settle(settled) => (settled.last.as_mut(), self.sent.get(&settled.attempt.0)),
+            Op::Verdict(verdict) => (Some(&mut verdict.line), None),
+            _ => return,
+        };
+        let Some(line) = line else { return };
+        line.request_hash = self.hashes.get(&line.id).cloned().unwrap_or_default();
+        if let Some(route) = route {
+            (line.key, line.model) = (Some(route.key.clone()), Some(route.model.clone()));
+        }
     }
 
     pub fn ack(&mut self) -> Ack {

@@ -7,6 +7,7 @@ mod audit;
 mod crash;
 mod harness;
 mod record;
+mod recovery;
 mod resume;
 mod rules;
 mod screens;

@@ -1,0 +1,106 @@
+//! `cascadeck audit`: proof from the record that nothing was lost, doubled or overspent.
+
+use std::{fmt::Write as _, io::Write as _, path::PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Failure, shown};
+use crate::store::audit::{Audit, Unanswered, audit};
+
+/// Prove from the record that nothing was lost, doubled or overspent
+///
+/// Looks at every row. Exits with 0 only where every promise holds, and otherwise with 1, naming what breaks it.
+#[derive(Args, Clone, Debug)]
+pub(super) struct AuditArgs {
+    #[arg(value_name = "RUN_DIR")]
+    pub run_dir: PathBuf,
+
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Calls named in the report; the JSON object has all.
+const NAMED: usize = 20;
+
+pub(super) fn run(args: &AuditArgs) -> Result<u8, Failure> {
+    let audit = audit(&args.run_dir, None)?;
+    let text = if args.json { object(args, &audit).to_string() } else { shown(&report(args, &audit)) };
+    // A closed pipe has heard enough.
+    let _ = std::io::stdout().lock().write_all((text + "\n").as_bytes());
+    let broken = audit.checks.iter().filter(|check| check.broken > 0).count();
+    if broken > 0 {
+        return Err(Failure::broken(format!(
+            "{broken} of {} promises are broken in {}",
+            audit.checks.len(),
+            args.run_dir.display()
+        )));
+    }
+    Ok(super::DONE)
+}
+
+fn object(args: &AuditArgs, audit: &Audit) -> Value {
+    let checks: Vec<Value> = audit
+        .checks
+        .iter()
+        .map(|check| json!({ "promise": check.promise, "broken": check.broken, "examples": check.examples }))
+        .collect();
+    let calls: Vec<Value> = audit
+        .unanswered
+        .iter()
+        .map(|call| {
+            let Unanswered { attempt, item, key, model, sent_at, outcome, at_risk } = call;
+            json!({ "attempt": attempt, "id": item, "key": key, "model": model, "sent_at": sent_at.rfc3339(),
+                    "outcome": outcome, "at_risk_usd": at_risk.usd() })
+        })
+        .collect();
+    json!({
+        "run_dir": args.run_dir.display().to_string(),
+        "holds": audit.holds(),
+        "total": audit.items,
+        "done": audit.done,
+        "failed": audit.failed,
+        "waiting": audit.waiting,
+        "input_read_to_its_end": audit.whole,
+        "attempts": audit.attempts,
+        "in_flight": audit.open,
+        "cost_usd": audit.cost.usd(),
+        "at_risk_usd": audit.at_risk.usd(),
+        "may_have_been_billed": calls,
+        "checks": checks,
+    })
+}
+
+fn report(args: &AuditArgs, audit: &Audit) -> String {
+    let Audit { items, done, failed, waiting, attempts, cost, at_risk, .. } = audit;
+    let unread = if audit.whole { "" } else { "; the input was not read to its end yet" };
+    let mut text = format!(
+        "{}\n{items} items: {done} done, {failed} failed, {waiting} waiting{unread}\n{attempts} attempts, {cost} spent\n",
+        args.run_dir.display(),
+    );
+    let calls = audit.unanswered.len();
+    let _ = writeln!(text, "{calls} calls may have been billed without an answer, {at_risk} at most");
+    for call in audit.unanswered.iter().take(NAMED) {
+        let Unanswered { attempt, item, key, model, sent_at, outcome, at_risk } = call;
+        let outcome = outcome.as_deref().unwrap_or("no outcome yet");
+        let _ = writeln!(
+            text,
+            "  item {item}, attempt {attempt}, {model}@{key}, sent {sent_at}, {outcome}, {at_risk} at most"
+        );
+    }
+    if calls > NAMED {
+        let _ = writeln!(text, "  … and {} more", calls - NAMED);
+    }
+    for check in &audit.checks {
+        let verdict = if check.broken == 0 { "holds " } else { "BROKEN" };
+        let _ = writeln!(text, "{verdict}  {}", check.promise);
+        for example in &check.examples {
+            let _ = writeln!(text, "        {example}");
+        }
+        if check.broken > check.examples.len() as u64 {
+            let _ = writeln!(text, "        … {} in all", check.broken);
+        }
+    }
+    text.trim_end().to_owned()
+}

@@ -1,0 +1,95 @@
+//! `audit`: proof from the record, and an exit status that says whether it holds.
+
+use crate::lab::{Machine, Provider, png, sums, until};
+
+const OPEN: &str = r#"
+name = "open"
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g", max_output = 100, usd_per_mtok = { input = 1.0, output = 10.0 } }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
+const RUN: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"];
+
+fn damaged(machine: &Machine, sql: &str) {
+    let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+    record.execute_batch(sql).unwrap();
+}
+
+#[test]
+fn a_sound_run_is_proved_and_says_what_may_have_been_billed() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(5) + "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n");
+    let live = machine.start(&RUN);
+    provider.until("all but one are answered", |books| books.total.ok == 5 && books.total.requests == 6);
+    until("they are recorded", || machine.results_whole("runs/batch").len() == 5);
+    // While it runs, and after it was killed: what nobody has an answer to is named.
+    let during = machine.cascadeck(&["audit", "runs/batch", "--json"]).with_status(0).json();
+    live.kill();
+    let after = machine.cascadeck(&["audit", "runs/batch", "--json"]).with_status(0).json();
+    for audit in [&during, &after] {
+        assert_eq!((&audit["holds"], &audit["total"], &audit["done"]), (&true.into(), &6.into(), &5.into()), "{audit}");
+        assert_eq!((&audit["waiting"], &audit["failed"], &audit["in_flight"]), (&1.into(), &0.into(), &1.into()));
+        let call = &audit["may_have_been_billed"][0];
+        assert_eq!((&call["id"], &call["key"], &call["model"]), (&"stuck".into(), &"alice".into(), &"m".into()));
+        assert!(audit["at_risk_usd"].as_f64().unwrap() > 0.0, "{audit}");
+        assert!(audit["cost_usd"].as_f64().unwrap() > 0.0, "{audit}");
+    }
+    let ended = machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
+    for words in
+        ["6 items: 5 done, 0 failed, 1 waiting", "1 calls may have been billed", "item stuck", "holds   no item"]
+    {
+        assert!(ended.out.contains(words), "{words:?} is not in:\n{}", ended.out);
+    }
+}
+
+#[test]
+fn what_breaks_a_promise_is_named_and_is_1() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(4));
+    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
+
+    let results = machine.read("runs/batch/results.jsonl");
+    machine.write("runs/batch/results.jsonl", results.replace("1001", "1002"));
+    let ended = machine.cascadeck(&["audit", "runs/batch"]).with_status(1);
+    ended.says(&["1 of", "promises are broken in runs/batch"]);
+    assert!(ended.out.contains("BROKEN  results.jsonl is what the record says"), "{}", ended.out);
+    machine.write("runs/batch/results.jsonl", results);
+
+    damaged(&machine, "UPDATE progress SET state = 0 WHERE seq = 2");
+    let ended = machine.cascadeck(&["audit", "runs/batch", "--json"]).with_status(1);
+    assert_eq!(ended.json()["holds"], false);
+    assert!(ended.out.contains("item q2 waits, but has a line"), "{}", ended.out);
+    machine.cascadeck(&["audit", "runs/none"]).with_status(2).says(&["runs/none holds no run"]);
+}
+
+#[test]
+fn a_cap_that_was_broken_is_found() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(4));
+    machine.cascadeck(&[&RUN[..], &["--max-usd", "1"]].concat()).with_status(0);
+    machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
+    damaged(
+        &machine,
+        "UPDATE attempts SET cost = cost + 2000000000000 WHERE attempt = 1;
+         UPDATE meta SET value = json_set(value, '$.cost', (SELECT sum(cost) FROM attempts)) WHERE key = 'tallies'",
+    );
+    let ended = machine.cascadeck(&["audit", "runs/batch"]).with_status(1);
+    assert!(ended.out.contains("of $1"), "{}", ended.out);
+}
+
+#[test]
+fn a_caption_that_is_gone_is_found() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("album/dot.png", png(2, 3));
+    machine.cascadeck(&["run", "album"]).with_status(0);
+    machine.cascadeck(&["audit", "runs/album"]).with_status(0);
+    std::fs::remove_file(machine.path("album/dot.txt")).unwrap();
+    let ended = machine.cascadeck(&["audit", "runs/album"]).with_status(1);
+    assert!(ended.out.contains("item dot.png is done, but"), "{}", ended.out);
+}

@@ -1,0 +1,215 @@
+//! Whatever comes from outside: real answers with pieces missing or doubled, texts with keys in them, texts for the
+//! terminal, templates. Nothing panics, nothing leaks, nothing is taken for what it is not.
+//!
+//! Made-up answers and headers are in `tests/wire.rs`, made-up inputs in `tests/input.rs`, damaged results files in
+//! `tests/store/recovery.rs`.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+use std::{fs, path::Path, sync::LazyLock};
+
+use cascadeck::{
+    domain::{Api, Outcome, Wall, neutralise},
+    input::{Input, InputOptions},
+    provider::{Reply, Response, classify, redact},
+};
+use proptest::prelude::*;
+use reqwest::header::HeaderMap;
+use secrecy::SecretString;
+use serde_json::Value;
+
+/// Real bodies, as they came over the wire.
+static BODIES: LazyLock<Vec<(u16, String)>> = LazyLock::new(|| {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
+    let example = |path: &Path| -> (u16, String) {
+        let example: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let body = match &example["body"] {
+            Value::String(text) => text.clone(),
+            body => body.to_string(),
+        };
+        (example["status"].as_u64().unwrap_or(200) as u16, body)
+    };
+    let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| example(path)).collect()
+});
+
+const SECRET: &str = "AIzaSyFuzz-0123456789_abcdefghijklm";
+
+#[derive(Clone, Debug)]
+enum Change {
+    Cut(usize),
+    Drop(usize, usize),
+    Double(usize, usize),
+    Put(usize, String),
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let piece = prop_oneof![
+        Just(SECRET.to_owned()),
+        Just("\u{1b}[2J\u{202e}".to_owned()),
+        Just("99999999999999999999".to_owned()),
+        Just("null".to_owned()),
+        Just("\"\\ud800".to_owned()),
+        Just("[[[[[[[[".to_owned()),
+        "\\PC{0,12}",
+    ];
+    prop_oneof![
+        any::<usize>().prop_map(Change::Cut),
+        (any::<usize>(), 1..40usize).prop_map(|(at, length)| Change::Drop(at, length)),
+        (any::<usize>(), 1..40usize).prop_map(|(at, length)| Change::Double(at, length)),
+        (any::<usize>(), piece).prop_map(|(at, piece)| Change::Put(at, piece)),
+    ]
+}
+
+fn changed(text: &str, changes: &[Change]) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    for change in changes {
+        let within = |at: usize| at % (bytes.len() + 1);
+        match change {
+            Change::Cut(at) => bytes.truncate(within(*at)),
+            Change::Drop(at, length) => {
+                let (from, to) = (within(*at), (within(*at) + length).min(bytes.len()));
+                bytes.drain(from..to);
+            }
+            Change::Double(at, length) => {
+                let (from, to) = (within(*at), (within(*at) + length).min(bytes.len()));
+                let piece = bytes[from..to].to_vec();
+                bytes.splice(from..from, piece);
+            }
+            Change::Put(at, piece) => drop(bytes.splice(within(*at)..within(*at), piece.bytes())),
+        }
+    }
+    bytes
+}
+
+fn any_api() -> impl Strategy<Value = Api> {
+    prop::sample::select(vec![Api::Gemini, Api::OpenAi, Api::Anthropic])
+}
+
+/// What a terminal would act on, or a reader would not see.
+fn acts(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{feff}' | '\u{2028}')
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        2 => "\\PC{0,8}",
+        1 => any::<char>().prop_map(String::from),
+        1 => prop::sample::select(vec![
+            "\u{1b}]0;x\u{7}", "\u{9b}31m", "\r\n", "\u{202e}", "\u{2066}", "\u{200d}", "\u{fe0f}", "👩‍👩‍👧", "नमस्ते", SECRET,
+        ]).prop_map(str::to_owned),
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_real_answer_with_pieces_missing_or_doubled_gets_a_sane_verdict(
+        which in any::<prop::sample::Index>(),
+        api in any_api(),
+        changes in prop::collection::vec(any_change(), 0..5),
+    ) {
+        let (status, body) = which.get(&BODIES);
+        let body = changed(body, &changes);
+        let secrets = [SecretString::from(SECRET)];
+        let headers = HeaderMap::new();
+        let response =
+            Response { status: *status, headers: &headers, body: &body, received: Wall(0), secrets: &secrets };
+        let verdict = classify(api, &Reply::Response(response));
+        // A whole verdict as it is recorded and shown: nowhere the key, whole.
+        let kept = serde_json::to_string(&verdict).unwrap();
+        prop_assert!(!kept.contains(SECRET), "{}", kept);
+        prop_assert!(verdict.message.chars().count() <= 500 && !verdict.message.chars().any(acts));
+        // What is kept as an answer is text, and no error status brings one.
+        prop_assert!(verdict.outcome != Outcome::Ok || (200..300).contains(status));
+        prop_assert!(verdict.answer.is_none_or(|answer| !answer.text.trim().is_empty()));
+        // Sums over millions of answers hold.
+        prop_assert!(verdict.usage.total() < 1 << 33, "{:?}", verdict.usage);
+    }
+
+    #[test]
+    fn nothing_neutralised_moves_a_cursor_and_doing_it_twice_changes_nothing(text in any_text()) {
+        let clean = neutralise(&text).into_owned();
+        prop_assert!(!clean.chars().any(acts), "{:?}", clean);
+        let again = neutralise(&clean).into_owned();
+        prop_assert_eq!(&again, &clean);
+        if text.chars().all(|character| (' '..='~').contains(&character)) {
+            prop_assert_eq!(clean, text);
+        }
+    }
+
+    #[test]
+    fn nothing_redacted_holds_the_secret(text in any_text()) {
+        let words = redact(&text, &[SecretString::from(SECRET)]);
+        prop_assert!(!words.contains(SECRET) && !words.chars().any(acts), "{:?}", words);
+        prop_assert!(words.chars().count() <= 500);
+    }
+}
+
+fn any_template() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "{#",
+        "#}",
+        " prompt ",
+        " id ",
+        " name ",
+        "for x in ",
+        "range(100000)",
+        "endfor",
+        "if ",
+        "endif",
+        "set x = ",
+        "macro m()",
+        "endmacro",
+        "m()",
+        "|upper",
+        "|join(',')",
+        "|tojson",
+        "include 'x'",
+        "import '/etc/passwd'",
+        "extends 'x'",
+        ".__class__",
+        "[0]",
+        "self",
+        "loop",
+        "'a' ~ ",
+        "* 9",
+        "-1",
+        "\"",
+        "'",
+        "\n",
+        "ü",
+        "(",
+        ")",
+    ]);
+    prop_oneof![
+        3 => prop::collection::vec(word, 0..14).prop_map(|words| words.concat()),
+        1 => "\\PC{0,40}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_template_is_refused_or_fills_every_row(template in any_template()) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        fs::write(&path, "{\"id\":\"a\",\"prompt\":\"{{ id }}\"}\n{\"id\":\"b\",\"prompt\":\"x\"}\n").unwrap();
+        let options = InputOptions { prompt: Some(template), ..InputOptions::default() };
+        if let Ok(input) = Input::open(path.to_str().unwrap(), options, Path::new("/nowhere/spool")) {
+            match input.validate() {
+                Ok(checked) => prop_assert_eq!(checked.rows, 2),
+                Err(faults) => prop_assert!(!faults.to_string().is_empty()),
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Whatever becomes of results.jsonl between two starts, the next one leaves what the record says.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use crate::harness::{Home, answered, failed, intent, prove};
+use cascadeck::domain::Outcome;
+
+/// What a crash, an editor or another program may do to a file.
+#[derive(Clone, Debug)]
+enum Damage {
+    Cut(usize),
+    Append(Vec<u8>),
+    Insert(usize, Vec<u8>),
+    Flip(usize, u8),
+    Remove(usize, usize),
+    Replace(Vec<u8>),
+    Delete,
+}
+
+fn any_damage() -> impl Strategy<Value = Damage> {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..80);
+    prop_oneof![
+        any::<usize>().prop_map(Damage::Cut),
+        bytes().prop_map(Damage::Append),
+        Just(Damage::Append(b"{\"id\":\"item-1\",\"status\":\"done\"}\n".to_vec())),
+        (any::<usize>(), bytes()).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
+        (any::<usize>(), 1..=u8::MAX).prop_map(|(at, mask)| Damage::Flip(at, mask)),
+        (any::<usize>(), 1..200usize).prop_map(|(at, length)| Damage::Remove(at, length)),
+        bytes().prop_map(Damage::Replace),
+        Just(Damage::Delete),
+    ]
+}
+
+impl Damage {
+    /// `None`: the file is gone.
+    fn done_to(&self, mut file: Vec<u8>) -> Option<Vec<u8>> {
+        let within = |at: usize| at % (file.len() + 1);
+        match self {
+            Self::Cut(at) => file.truncate(within(*at)),
+            Self::Append(bytes) => file.extend(bytes),
+            Self::Insert(at, bytes) => drop(file.splice(within(*at)..within(*at), bytes.iter().copied())),
+            Self::Flip(at, mask) => {
+                let at = at % file.len().max(1);
+                file.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= mask);
+            }
+            Self::Remove(at, length) => {
+                let (from, to) = (within(*at), (within(*at) + length).min(file.len()));
+                file.drain(from..to);
+            }
+            Self::Replace(bytes) => file.clone_from(bytes),
+            Self::Delete => return None,
+        }
+        Some(file)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_next_start_leaves_what_the_record_says(damages in prop::collection::vec(any_damage(), 1..4)) {
+        let (home, mut engine) = Home::with_items(4);
+        engine.commit(vec![intent(1, 1, 0), intent(2, 2, 1), intent(3, 3, 2)]);
+        engine.commit(vec![answered(1, 1), failed(2, 2, Outcome::ContentBlocked), answered(3, 3)]);
+        drop(engine.close());
+        let whole = fs::read(home.dir.results()).unwrap();
+        for damage in &damages {
+            let file = fs::read(home.dir.results()).unwrap_or_default();
+            match damage.done_to(file) {
+                Some(damaged) => fs::write(home.dir.results(), damaged).unwrap(),
+                None => drop(fs::remove_file(home.dir.results())),
+            }
+        }
+        drop(home.open());
+        prop_assert_eq!(fs::read(home.dir.results()).unwrap(), whole);
+        prove(&home.dir);
+    }
+}

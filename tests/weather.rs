@@ -1,0 +1,147 @@
+//! Bad weather on this side of the wire: a full disk, a locked database, no file handles, nobody who reads. The run
+//! goes on or stops with an honest word and status, and in the end nothing is lost.
+
+#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
+
+mod lab;
+
+use std::{collections::BTreeSet, fs};
+
+use cascadeck::{domain::FinalState, store::audit};
+use nix::sys::signal::Signal;
+
+use crate::lab::{Machine, Provider, answer_to, sums, until};
+
+const SLOW: &str = r#"
+name = "slow"
+latency = { median_ms = 60 }
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g" }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
+const RUN: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check"];
+const DIR: &str = "runs/batch";
+
+/// Every item is done, once, with its own answer, and the record proves it.
+#[track_caller]
+fn prove(machine: &Machine, provider: &Provider, items: u64) {
+    let audit = audit::audit(&machine.path(DIR), None).unwrap();
+    assert!(audit.holds(), "{audit:#?}");
+    assert_eq!((audit.items, audit.done), (items, items));
+    let mut ids = BTreeSet::new();
+    for line in machine.results(DIR) {
+        assert_eq!((line.status, line.output), (FinalState::Done, Some(answer_to(&line.id))), "{}", line.id);
+        assert!(ids.insert(line.id.clone()), "{} is there twice", line.id);
+    }
+    assert_eq!(provider.books().prompts.distinct, items);
+}
+
+#[test]
+fn a_disk_without_room_holds_the_run_and_more_room_resumes_it() {
+    const ITEMS: u64 = 150;
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(ITEMS));
+    // No file may grow beyond 128 KiB, and no signal is sent for it: what a full disk looks like.
+    let mut live = machine.start_after("trap '' XFSZ; ulimit -f 256", &RUN);
+    let line = live.line_with("can't be recorded");
+    assert!(line.contains("run.db") || line.contains("results.jsonl"), "{line}");
+    let sent = provider.books().total.requests;
+    live.signal(Signal::SIGINT);
+    live.signal(Signal::SIGTERM);
+    let ended = live.end();
+    assert!(matches!(ended.status.code(), Some(1 | 130)), "{}: {}", ended.status, ended.err);
+    assert!(sent < ITEMS, "it was stopped in the middle");
+    machine.cascadeck(&RUN).with_status(0);
+    prove(&machine, &provider, ITEMS);
+    let books = provider.books();
+    let again: u64 = books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum();
+    // What was in flight, answered and could not be recorded is asked again; nothing else.
+    assert!(again <= 16, "{again} answered again");
+}
+
+#[test]
+fn a_directory_that_can_not_be_written_to_is_1_and_named() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(2));
+    let args = [&RUN[..], &["--run-dir", "/proc/self/run"]].concat();
+    machine.cascadeck(&args).with_status(1).says(&["/proc/self/run"]);
+    assert_eq!(provider.books().total.requests, 0);
+}
+
+#[test]
+fn a_database_that_another_process_holds_is_waited_for_and_nothing_is_lost() {
+    const ITEMS: u64 = 60;
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(ITEMS));
+    let mut live = machine.start(&[&RUN[..], &["--in-flight", "4"]].concat());
+    provider.until("it is under way", |books| books.total.ok >= 4);
+    let holder = rusqlite::Connection::open(machine.path(DIR).join("run.db")).unwrap();
+    until("the lock is had", || holder.execute_batch("BEGIN IMMEDIATE").is_ok());
+    live.line_with("can't be recorded");
+    let sent = provider.books().total.requests;
+    holder.execute_batch("COMMIT").unwrap();
+    drop(holder);
+    live.end().with_status(0);
+    assert!(sent < ITEMS, "while it was held nothing more went out");
+    prove(&machine, &provider, ITEMS);
+    assert_eq!(provider.books().prompts.answered_more_than_once, 0);
+}
+
+#[test]
+fn without_file_handles_no_item_is_blamed() {
+    const ITEMS: u64 = 80;
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(ITEMS));
+    // Some two dozen are needed to live; few are left for connections.
+    let live = machine.start_after("ulimit -n 48", &[&RUN[..], &["--in-flight", "200"]].concat());
+    let ended = live.end().with_status(0);
+    assert!(ended.err.contains("client_trouble"), "it ran out of them: {}", ended.err);
+    prove(&machine, &provider, ITEMS);
+    assert_eq!(machine.status(DIR)["keys"][0]["failed"], 0, "nor is a key");
+}
+
+#[test]
+fn nobody_reading_is_no_reason_to_stop() {
+    for shell in ["exec >&- 2>&-", "exec > /dev/full 2> /dev/full"] {
+        let provider = Provider::of(SLOW);
+        let machine = Machine::with(&provider);
+        machine.write("batch.jsonl", sums(12));
+        machine.start_after(shell, &RUN).end().with_status(0);
+        prove(&machine, &provider, 12);
+        let closed = machine.start_after(shell, &["status", DIR]).end();
+        assert_eq!(closed.status.code(), Some(0), "{shell}");
+        machine.start_after(shell, &["audit", DIR]).end().with_status(0);
+    }
+    // Readers that have seen enough.
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(12));
+    assert_eq!(machine.unheard(&RUN), Some(0));
+    prove(&machine, &provider, 12);
+    for command in [&["status", DIR][..], &["audit", DIR], &["export", DIR], &["check"]] {
+        assert_eq!(machine.unheard(command), Some(0), "{command:?}");
+    }
+}
+
+#[test]
+fn a_results_file_that_was_thrown_away_is_written_again() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(12));
+    machine.cascadeck(&RUN).with_status(0);
+    let before = machine.read("runs/batch/results.jsonl");
+    for damage in ["", "rubbish", &before[..before.len() / 2]] {
+        machine.write("runs/batch/results.jsonl", damage);
+        machine.cascadeck(&RUN).with_status(0);
+        assert_eq!(machine.read("runs/batch/results.jsonl"), before, "{damage:?}");
+    }
+    fs::remove_file(machine.path("runs/batch/results.jsonl")).unwrap();
+    machine.cascadeck(&RUN).with_status(0);
+    prove(&machine, &provider, 12);
+    assert_eq!(provider.books().total.requests, 12);
+}
