@@ -12,7 +12,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::warn_of_bad_keys,
-    conduct::{conduct, say, wants_dashboard},
+    conduct::{conduct, dashboard, say},
     options::{Conduct, FrontEnd, Keys},
 };
 use crate::{
@@ -76,19 +76,19 @@ fn outcome(name: &str) -> Result<Outcome, String> {
 
 pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     let dir = RunDir::new(&args.run_dir);
-    let filter = ReplayFilter { ids: args.id.clone(), outcomes: args.outcome.clone() };
+    let filter = ReplayFilter { ids: args.id.clone(), outcomes: args.outcome.clone(), ..ReplayFilter::default() };
     if !preview(&args, &filter)? {
         return Ok(super::DONE);
     }
     let mut config = args.keys.load()?;
     args.conduct.apply(&mut config)?;
+    let dashboard = dashboard(&args.front_end, &config.dashboard)?;
     let pins = Store::pins_of(&dir)?;
     let (mut store, mut opened) = Store::open(&dir, &pins)?;
     let queued = store.requeue(&filter)?;
     opened.totals = store.totals()?;
     say(&format!("{} items wait again", queued.len()));
-    let dashboard = wants_dashboard(args.front_end);
-    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
+    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let clock = Clock::real();
     if !args.no_check {
         warn_of_bad_keys(&config, &clock).await?;
@@ -99,13 +99,13 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         clock,
         // The caption of a failed item was never written; what stands there is somebody's.
         existing: Existing::Skip,
-        unattended: !dashboard,
+        unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
     };
     let running = engine::start(setup, &dir, store, opened, None)?;
-    conduct(running, args.front_end, dashboard).await
+    conduct(running, args.front_end.json, dashboard).await
 }
 
 /// Shows what would be sent; true where it shall be.

@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::warn_of_bad_keys,
-    conduct::{conduct, say, wants_dashboard},
+    conduct::{conduct, dashboard, say},
     feed,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
 };
@@ -146,6 +146,7 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
 
 /// The whole of a batch, on whichever clock.
 pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result<u8, Failure> {
+    let dashboard = dashboard(&args.front_end, &config.dashboard)?;
     let options = args.asking.options(&config)?;
     let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.input)));
     let input = Input::open(&args.input, options.clone(), &path.join("input"))?;
@@ -156,8 +157,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
     let dir = RunDir::new(&path);
     let pins = args.asking.pins(&input, &args.input, &options, &checked.fingerprint);
     let (mut store, opened) = Store::open(&dir, &pins)?;
-    let dashboard = wants_dashboard(args.front_end);
-    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
+    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     if !args.no_check {
         warn_of_bad_keys(&config, &clock).await?;
     }
@@ -183,11 +183,11 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         config,
         clock,
         existing: args.asking.existing,
-        unattended: !dashboard,
+        unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
     };
     let running = engine::start(setup, &dir, store, opened, rows)?;
-    conduct(running, args.front_end, dashboard).await
+    conduct(running, args.front_end.json, dashboard).await
 }

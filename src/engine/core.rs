@@ -18,6 +18,7 @@ use super::{
     intake::Intake,
     journal::Journal,
     landing::Account,
+    probe::Probed,
     sharing::{Sharing, Told},
     start::{Ending, Rows},
     stats::{Tally, Throughput},
@@ -94,6 +95,7 @@ pub(super) struct Channels {
     pub trouble: mpsc::Receiver<String>,
     pub foreseen: mpsc::Receiver<Foreseen>,
     pub days: mpsc::Receiver<Told>,
+    pub probes: mpsc::Receiver<Probed>,
 }
 
 pub(super) struct Engine {
@@ -115,6 +117,7 @@ pub(super) struct Engine {
     pub model_names: Vec<Arc<str>>,
     pub existing: Existing,
     pub complaints: mpsc::Sender<String>,
+    pub probes: mpsc::Sender<Probed>,
     pub tasks: JoinSet<Landed>,
     /// Committed answers on their way to their files.
     pub captions: JoinSet<()>,
@@ -176,6 +179,7 @@ impl Engine {
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
+                Some(probed) = channels.probes.recv() => self.probed(probed),
                 Some(told) = channels.days.recv() => self.told_of_days(told),
                 Some(foreseen) = channels.foreseen.recv() => self.foreseen(foreseen),
                 () = tokio::time::sleep_until(wake.into()) => {}
@@ -293,6 +297,11 @@ impl Engine {
                         self.intake.queue(&mut self.scheduler, item);
                     }
                     self.intake.count_backlog(&mut self.scheduler);
+                }
+                Answer::Traits(traits) => {
+                    for (id, traits) in &traits {
+                        self.intake.learn(&mut self.scheduler, *id, traits);
+                    }
                 }
                 Answer::Requeued(items) => {
                     requeued = items.len();

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{error::StoreError, ingest::Ingested, report::KeyStanding};
 use crate::domain::{
-    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, Seq, Usage, Wall,
+    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, Seq, Target, Traits, Usage,
+    Wall,
     snapshot::RunState,
 };
 
@@ -45,6 +46,8 @@ pub enum Op {
     },
     /// Failed items wait again: answered with [`Answer::Requeued`].
     Requeue(ReplayFilter),
+    /// The same, to one model or route alone.
+    RequeueTo(ReplayFilter, Target),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,6 +127,8 @@ pub struct Ack {
 #[derive(Debug)]
 pub enum Answer {
     Ingested(Ingested),
+    /// Traits that came up for the first time by a replay, before the items that have them.
+    Traits(Vec<(u32, Traits)>),
     /// In input order.
     Requeued(Vec<Queued>),
 }

@@ -51,6 +51,8 @@ pub trait Screen {
     fn capture_mouse(&mut self, on: bool) -> io::Result<()>;
     fn set_title(&mut self, title: &str) -> io::Result<()>;
     fn notify(&mut self, words: &str) -> io::Result<()>;
+    /// Hands text to the terminal's clipboard; there is no answer to that.
+    fn copy(&mut self, text: &str) -> io::Result<()>;
 }
 
 /// What came from outside the terminal.
@@ -252,6 +254,12 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                     self.send(command);
                     Ok(())
                 }
+                Effect::Ask(query) => {
+                    let handle = self.handle.clone();
+                    self.replies.push(async move { Message::Told(handle.ask(query).await) }.boxed());
+                    Ok(())
+                }
+                Effect::Copy(text) => self.screen.copy(&text),
                 Effect::Suspend => self.screen.suspend().and_then(|()| self.screen.repaint()),
                 Effect::Repaint => self.screen.repaint(),
                 Effect::CaptureMouse(on) => self.screen.capture_mouse(on),

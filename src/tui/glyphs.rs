@@ -13,9 +13,11 @@ pub struct Glyphs {
     pub here: &'static str,
     pub dot: &'static str,
     pub times: &'static str,
+    /// Of an item that is marked.
+    pub mark: &'static str,
     pub bar_full: &'static str,
     pub bar_empty: &'static str,
-    /// Eighths of a column, from one to seven; empty where only whole columns can be drawn.
+    /// Parts of a column between nothing and the whole; empty where only whole columns can be drawn.
     pub bar_parts: &'static [&'static str],
     /// Heights of a column from an eighth to the whole.
     pub heights: &'static [&'static str],
@@ -29,11 +31,12 @@ static UNICODE: Glyphs = Glyphs {
     here: "▸",
     dot: "·",
     times: "×",
-    bar_full: "█",
-    bar_empty: "░",
-    bar_parts: &["▏", "▎", "▍", "▌", "▋", "▊", "▉"],
+    mark: "◉",
+    bar_full: "━",
+    bar_empty: "─",
+    bar_parts: &["╸"],
     heights: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
-    border: border::PLAIN,
+    border: border::ROUNDED,
 };
 
 static ASCII: Glyphs = Glyphs {
@@ -43,6 +46,7 @@ static ASCII: Glyphs = Glyphs {
     here: ">",
     dot: "|",
     times: "x",
+    mark: "+",
     bar_full: "#",
     bar_empty: ".",
     bar_parts: &[],

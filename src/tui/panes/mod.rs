@@ -4,6 +4,7 @@ pub mod charts;
 pub mod cooldowns;
 pub mod detail;
 pub mod events;
+pub mod failures;
 pub mod footer;
 pub mod header;
 pub mod items;
@@ -36,6 +37,7 @@ pub fn render(scene: Scene<'_>, pane: Pane, area: Rect, buf: &mut Buffer) {
         Pane::Routes => routes::render(scene, area, buf),
         Pane::Log => log::render(scene, area, buf),
         Pane::Charts => charts::render(scene, area, buf),
+        Pane::Failures => failures::render(scene, area, buf),
     }
 }
 
@@ -48,8 +50,11 @@ pub fn title_tail(scene: Scene<'_>, pane: Pane) -> Option<String> {
         }
         Pane::Items => {
             let (name, count) = items::list(scene.state.items.show, &scene.snapshot.totals);
-            Some(format!("{name} {}", grouped(count)))
+            let marks = scene.state.items.marks.len();
+            let marked = if marks > 0 { format!(", {marks} marked") } else { String::new() };
+            Some(format!("{name} {}{marked}", grouped(count)))
         }
+        Pane::Failures => Some(grouped(scene.snapshot.totals.failed)),
         _ => None,
     }
 }

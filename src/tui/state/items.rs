@@ -1,5 +1,7 @@
 //! The window onto the run's items: a million of them, of which a screenful is here.
 
+use std::collections::BTreeMap;
+
 use super::Wanted;
 use crate::domain::{ItemFilter, ItemRow, ItemState, Page, Query, snapshot::Totals};
 
@@ -28,6 +30,8 @@ pub struct Items {
     /// `None` shows all.
     pub show: Option<ItemState>,
     pub text: String,
+    /// Marked items, by number: their ids.
+    pub marks: BTreeMap<u64, String>,
     /// Place in the filtered list.
     selected: u64,
     /// The selected item, so that the selection stays on it when others come before it.
@@ -46,7 +50,7 @@ struct Window {
 
 impl Items {
     pub const fn showing(show: Option<ItemState>) -> Self {
-        Self { show, text: String::new(), selected: 0, seq: None, window: None }
+        Self { show, text: String::new(), marks: BTreeMap::new(), selected: 0, seq: None, window: None }
     }
 
     pub fn filter(&self) -> ItemFilter {
@@ -84,6 +88,17 @@ impl Items {
     pub fn select(&mut self, at: u64) {
         self.selected = at.min(self.matching().unwrap_or(0).saturating_sub(1));
         self.seq = self.selected_row().map(|row| row.seq);
+    }
+
+    /// Marks the selected item, or takes its mark away, and goes on to the next.
+    pub fn mark(&mut self) -> bool {
+        let Some(row) = self.selected_row() else { return false };
+        let (seq, id) = (row.seq, row.id.clone());
+        if self.marks.remove(&seq).is_none() {
+            self.marks.insert(seq, id);
+        }
+        self.select(self.selected.saturating_add(1));
+        true
     }
 
     /// Shows another list, from its top. The old rows stay until the new ones come, but aren't shown.

@@ -1,6 +1,6 @@
 //! What lies over the dashboard and has the keyboard: one thing at most.
 
-use super::Reading;
+use super::{Reading, ReplayPlan};
 use crate::domain::{Command, ItemState};
 
 #[derive(Clone, PartialEq, Debug)]
@@ -11,6 +11,7 @@ pub enum Overlay {
         reading: Reading,
     },
     Confirm(Confirm),
+    Replay(ReplayPlan),
     Quit,
     Menu {
         selected: usize,
@@ -29,6 +30,8 @@ pub enum Subject {
     Model(String),
     Route { key: String, model: String },
     Cooldown(String),
+    /// The run itself: why not faster.
+    Run,
 }
 
 /// Something that costs, asked before it is done.
