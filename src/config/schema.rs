@@ -109,5 +109,4 @@ pub const DEFAULTS: Schema = Schema {
     fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
 };
 
-pub const ALL: [Schema; 10] =
-    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS];
+pub const ALL: [Schema; 10] = [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS];

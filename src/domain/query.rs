@@ -42,8 +42,14 @@ pub enum Page {
     },
     Item(Box<ItemDetail>),
     /// The largest groups first; `matching` counts the items of all, also of those that are too many to list.
-    Failures { groups: Vec<FailureGroup>, matching: u64 },
-    Exported { path: String, rows: u64 },
+    Failures {
+        groups: Vec<FailureGroup>,
+        matching: u64,
+    },
+    Exported {
+        path: String,
+        rows: u64,
+    },
     /// No such item.
     Nothing,
 }

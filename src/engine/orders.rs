@@ -191,7 +191,9 @@ fn which(filter: &ReplayFilter) -> String {
     if !filter.models.is_empty() {
         said.push(format!("on {}", named(&mut filter.models.iter().cloned())));
     }
-    said.extend(filter.pattern.as_ref().filter(|pattern| !pattern.is_empty()).map(|words| format!("\u{201c}{words}\u{201d}")));
+    said.extend(
+        filter.pattern.as_ref().filter(|pattern| !pattern.is_empty()).map(|words| format!("\u{201c}{words}\u{201d}")),
+    );
     if !filter.text.is_empty() {
         said.push(format!("with \u{201c}{}\u{201d}", filter.text));
     }
@@ -229,8 +231,12 @@ fn target(command: &Command) -> Option<String> {
         Command::SetOnExhausted { .. } => "on_exhausted".to_owned(),
         Command::SetInFlight { .. } => "in_flight".to_owned(),
         Command::SetBudget { .. } => "max_usd".to_owned(),
-        Command::Drain | Command::Stop | Command::Replay { .. } | Command::Probe { .. } | Command::ClearCooldowns { .. } => {
+        Command::Drain
+        | Command::Stop
+        | Command::Replay { .. }
+        | Command::Probe { .. }
+        | Command::ClearCooldowns { .. } => {
             return None;
-        },
+        }
     })
 }

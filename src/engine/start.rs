@@ -226,7 +226,8 @@ pub fn start(
     engine.publish(now);
     // A closed channel reads as the end of the input.
     let rows = rows.unwrap_or_else(|| mpsc::channel(1).1);
-    let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days, probes: probed };
+    let channels =
+        Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days, probes: probed };
     let handle = Handle { snapshots: watcher, orders, asks };
     Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
 }

@@ -38,9 +38,8 @@ struct Made {
 impl Failures {
     pub fn page(&mut self, conn: &Connection, filter: &ReplayFilter) -> Result<Page, StoreError> {
         let version = conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
-        let serves = |made: &Made| {
-            made.filter == *filter && (made.version == version || made.at.elapsed() < made.took * REST)
-        };
+        let serves =
+            |made: &Made| made.filter == *filter && (made.version == version || made.at.elapsed() < made.took * REST);
         if !self.0.as_ref().is_some_and(serves) {
             let began = Instant::now();
             let (groups, matching) = group(conn, filter)?;

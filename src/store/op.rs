@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{error::StoreError, ingest::Ingested, report::KeyStanding};
 use crate::domain::{
     AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, Seq, Target, Traits, Usage,
-    Wall,
-    snapshot::RunState,
+    Wall, snapshot::RunState,
 };
 
 /// One transition. A group of them is committed whole or not at all, in order.

@@ -33,19 +33,15 @@ pub fn spawn_reader(dir: &RunDir, mut asks: mpsc::Receiver<Ask>) -> Result<JoinH
             while let Some(Ask { query, reply }) = asks.blocking_recv() {
                 // A screen that scrolled on has given up on this one.
                 if !reply.is_closed() {
-                    let _ = reply.send(answer(&home, &mut windows, &mut failures, &query).map_err(|error| error.to_string()));
+                    let _ = reply
+                        .send(answer(&home, &mut windows, &mut failures, &query).map_err(|error| error.to_string()));
                 }
             }
         })
         .map_err(|error| StoreError::file("start the thread that reads from", dir.path(), error))
 }
 
-fn answer(
-    dir: &RunDir,
-    windows: &mut ItemWindows,
-    failures: &mut Failures,
-    query: &Query,
-) -> Result<Page, StoreError> {
+fn answer(dir: &RunDir, windows: &mut ItemWindows, failures: &mut Failures, query: &Query) -> Result<Page, StoreError> {
     match query {
         Query::Items { filter, offset, limit } => windows.page(filter, *offset, *limit),
         Query::Item { seq } => {

@@ -133,9 +133,7 @@ impl FailedItem {
         (filter.outcomes.is_empty() || self.outcome.is_some_and(|outcome| filter.outcomes.contains(&outcome)))
             && (filter.models.is_empty() || self.model.as_ref().is_some_and(|model| filter.models.contains(model)))
             && filter.pattern.as_ref().is_none_or(|wanted| pattern(&self.words) == *wanted)
-            && (text.is_empty()
-                || self.id.to_lowercase().contains(&text)
-                || self.words.to_lowercase().contains(&text))
+            && (text.is_empty() || self.id.to_lowercase().contains(&text) || self.words.to_lowercase().contains(&text))
     }
 }
 

@@ -203,7 +203,9 @@ impl Action {
             Self::Focus(Pane::Routes) => look("routes", "routes: every key with every model"),
             Self::Focus(Pane::Log) => look("log", "the program's own log"),
             Self::Focus(Pane::Charts) => look("charts", "throughput, refusals, latency and spend over time"),
-            Self::Focus(Pane::Failures) => look("failures", "failures by what they failed of; replay or export a group"),
+            Self::Focus(Pane::Failures) => {
+                look("failures", "failures by what they failed of; replay or export a group")
+            }
             Self::Open => look("open", "open: the item behind a row, or the pane full screen"),
             Self::Zoom => look("zoom", "this pane full screen, and back"),
             Self::Back => key("back: close, clear the filter, leave full screen"),
@@ -227,7 +229,9 @@ impl Action {
             Self::HardPause => steer("hard-pause", "pause and abort what is in flight (asks first)"),
             Self::Replay => steer("replay", "queue the selected or the marked failed items again"),
             Self::ReplayAll => steer("replay-all", "queue all failed items again (asks first)"),
-            Self::ReplayTo => steer("replay-to", "replay: which failed items, where to, and what it may cost (asks first)"),
+            Self::ReplayTo => {
+                steer("replay-to", "replay: which failed items, where to, and what it may cost (asks first)")
+            }
             Self::Probe => steer("probe", "ask the provider about the selected key now; costs nothing"),
             Self::Undo => steer("undo", "undo your last change"),
             Self::MoreInFlight => steer("more", "one more in flight"),

@@ -192,13 +192,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
             Happened::Input(None) | Happened::Signal(Signal::HangUp) => return Some(Exit::Detach),
             Happened::Input(Some(events)) => return self.take_input(events),
             Happened::Signal(Signal::Interrupt) => return self.handle(Message::Act(Action::Interrupt)),
-            // Whoever only looks on has nothing to end.
-            Happened::Signal(Signal::Terminate) if self.state.read_only => return Some(Exit::Detach),
-            Happened::Signal(Signal::Terminate) => {
-                // The second time at once: the first drain is what `Interrupt` cuts short.
-                let action = if self.state.leaving.is_some() { Action::Interrupt } else { Action::Drain };
-                return self.handle(Message::Act(action));
-            }
+            Happened::Signal(Signal::Terminate) => return self.handle(Message::Terminate),
             Happened::Message(message) => {
                 match &message {
                     Message::Gone => self.clock.stop(Instant::now()),

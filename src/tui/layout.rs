@@ -140,7 +140,7 @@ fn dashboard(shape: Shape, body: Rect, view: View) -> Vec<(Pane, Rect)> {
         Shape::Medium => {
             let wants = [Want { least: 5, want: keys.max(6) }, Want { least: 4, want: models }, Want::rest(8)];
             let [top, middle, rest] = rows(body, wants);
-            let ([keys, cooldowns], [events, items]) = (columns(top, 58), columns(rest, 62));
+            let ([keys, cooldowns], [events, items]) = (columns(top, 58), columns(rest, 65));
             vec![
                 (Pane::Keys, keys),
                 (Pane::Cooldowns, cooldowns),

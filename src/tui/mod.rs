@@ -64,7 +64,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ascii: false, theme: None, depth: None, fps: 30, read_only: false, mouse: true, notify: true, keys: Vec::new() }
+        Self {
+            ascii: false,
+            theme: None,
+            depth: None,
+            fps: 30,
+            read_only: false,
+            mouse: true,
+            notify: true,
+            keys: Vec::new(),
+        }
     }
 }
 

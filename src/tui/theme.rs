@@ -328,7 +328,10 @@ mod tests {
     #[test]
     fn a_light_background_is_believed_where_it_is_announced() {
         let said = |words: &'static str| fitting(move |_| Some(words.to_owned()));
-        assert_eq!([said("0;15"), said("15;0"), said("0;default;7"), said("")], [Some("light"), None, Some("light"), None]);
+        assert_eq!(
+            [said("0;15"), said("15;0"), said("0;default;7"), said("")],
+            [Some("light"), None, Some("light"), None]
+        );
         assert_eq!(fitting(|_| None), None);
     }
 

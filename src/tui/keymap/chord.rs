@@ -74,7 +74,9 @@ impl FromStr for Chord {
             "pgdn" | "pagedown" => plain(KeyCode::PageDown),
             word => {
                 let number = word.strip_prefix('f').and_then(|number| number.parse().ok());
-                number.filter(|number| (1..=12).contains(number)).map_or_else(|| Err(unknown(text)), |n| plain(KeyCode::F(n)))
+                number
+                    .filter(|number| (1..=12).contains(number))
+                    .map_or_else(|| Err(unknown(text)), |n| plain(KeyCode::F(n)))
             }
         }
     }

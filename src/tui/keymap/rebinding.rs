@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn an_action_answers_to_its_new_keys_only_and_wherever_it_did() {
-        let keymap = Keymap::rebound(&[rebinding("toggle", &["o", "F6"], 3), rebinding("pause", &["ctrl-p"], 4)]).unwrap();
+        let keymap =
+            Keymap::rebound(&[rebinding("toggle", &["o", "F6"], 3), rebinding("pause", &["ctrl-p"], 4)]).unwrap();
         for pane in [Pane::Keys, Pane::Models, Pane::Routes] {
             for key in ["o", "F6"] {
                 assert_eq!(action(&keymap, Context::Pane(pane), key), Some(Action::Toggle));

@@ -8,12 +8,7 @@ use crate::{
         event::Level,
         snapshot::{Cause, Condition, Source},
     },
-    tui::{
-        keymap::Context,
-        pane::Pane,
-        scene::Scene,
-        theme::Role,
-    },
+    tui::{keymap::Context, pane::Pane, scene::Scene, theme::Role},
 };
 
 const KEYS_COLUMN: usize = 22;

@@ -39,6 +39,9 @@ pub fn lines(scene: Scene<'_>, subject: &Subject, columns: usize) -> Vec<Line<'s
     page.lines
 }
 
+/// The column of what is said.
+pub(super) const NAME: usize = 15;
+
 pub(super) struct Page<'a> {
     pub scene: Scene<'a>,
     pub columns: usize,
@@ -59,7 +62,6 @@ impl Page<'_> {
 
     /// `name` in a column, what it is beside it.
     pub fn fact(&mut self, name: &str, text: &str) {
-        const NAME: usize = 15;
         for (at, line) in wrap(&self.scene.spelled(text), self.columns.saturating_sub(NAME)).into_iter().enumerate() {
             let name = if at == 0 { name } else { "" };
             self.lines.push(Line::from(vec![
@@ -157,8 +159,6 @@ impl Page<'_> {
         let model = self.scene.snapshot.models.iter().find(|model| model.name == name)?;
         let off = if model.on { "" } else { ", switched off by you" };
         self.say(&format!("model {}  ({}{off})", model.name, model.provider), Role::Title);
-        let limits = "as configured, or as the provider has stated since";
-        self.fact("limits", limits);
         self.gauge("RPM", model.rpm);
         self.gauge("TPM", model.tpm);
         self.gauge("RPD", model.rpd);

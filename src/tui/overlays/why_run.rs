@@ -1,6 +1,6 @@
 //! The run explained: what it does, what holds it, when it ends and what would help.
 
-use super::why::Page;
+use super::why::{NAME, Page};
 use crate::{
     domain::{
         Forecast,
@@ -59,7 +59,12 @@ impl Page<'_> {
                 grouped(totals.waiting)
             ),
         );
-        let refused = format!("{}; {} of {} requests were refused for quota", pace(snapshot.pace.items_per_second), grouped(totals.rate_limited), grouped(totals.attempts));
+        let refused = format!(
+            "{}; {} of {} requests were refused for quota",
+            pace(snapshot.pace.items_per_second),
+            grouped(totals.rate_limited),
+            grouped(totals.attempts)
+        );
         self.fact("pace", &refused);
         let how = format!(
             "{}, {}, {} when limited, {} when exhausted; at most {} in flight",
@@ -97,7 +102,8 @@ impl Page<'_> {
         if let Some(stop) = forecast.stops {
             let left = grouped(stop.left);
             let returns = stop.returns.map_or_else(String::new, |at| format!("; quota returns {}", self.when(at)));
-            let words = format!("{}, {}: {left} items left{returns}", self.when(stop.at), outlook::stop_words(stop.why));
+            let words =
+                format!("{}, {}: {left} items left{returns}", self.when(stop.at), outlook::stop_words(stop.why));
             self.fact("stops before", &words);
         }
         if let Some(first) = &forecast.runs_out {
@@ -144,7 +150,9 @@ impl Page<'_> {
                 Source::Guessed => "guessed",
             };
             let outcome = words::outcome(cooldown.cause.outcome);
-            self.fact(&left, &format!("{}  {outcome} ({source}){words}", one_line(&cooldown.what)));
+            let line = format!("{}  {outcome} ({source}){words}", one_line(&cooldown.what));
+            let room = self.columns.saturating_sub(NAME);
+            self.fact(&left, &self.scene.fit(&line, room));
         }
     }
 }

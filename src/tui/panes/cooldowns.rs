@@ -35,7 +35,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let reasons = longest(cooldowns.iter().map(|cooldown| words::outcome(cooldown.cause.outcome)), 13);
     let longest = longest(cooldowns.iter().map(|cooldown| cooldown.what.as_str()), 40);
     let columns = [
-        Column::left(Cell::What, "", [14, longest.min(34), longest], 0),
+        Column::left(Cell::What, "", [14, longest.min(26), longest], 0),
         Column::left(Cell::Bar, "", [4, 8, 10], 3),
         Column::right(Cell::Left, "", 6, 0),
         Column::left(Cell::Reason, "", [reasons; 3], 1),

@@ -41,10 +41,11 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Column::right(Cell::Share, "%", 4, 3),
         Column::left(Cell::Outcome, "what", [13; 3], 0),
         Column::left(Cell::Model, "model", [8, models.min(16), models.max(8)], 1),
-        Column::left(Cell::Words, "in the provider's words (numbers as #)", [20, 40, u16::MAX], 0),
+        Column::left(Cell::Words, "in the provider's words (numbers as #)", [20, 30, u16::MAX], 0),
         Column::left(Cell::First, "first", [8, 10, 20], 2),
     ];
-    table(&scene, Pane::Failures, &columns, true).render(area, buf, |row, id, width| cell(scene, &groups[row], id, width));
+    table(&scene, Pane::Failures, &columns, true)
+        .render(area, buf, |row, id, width| cell(scene, &groups[row], id, width));
 }
 
 fn cell(scene: Scene<'_>, group: &FailureGroup, id: Cell, width: usize) -> Line<'static> {

@@ -17,7 +17,7 @@ use crate::{
         text::one_line,
         theme::Role,
         widgets::{
-            bar::bar,
+            bar,
             ribbon::{self, Segment},
         },
         words,
@@ -26,6 +26,8 @@ use crate::{
 
 const GAP: u16 = 2;
 const SHORTEST_BAR: usize = 8;
+/// Narrower screens rather have the bar.
+const ROOM_FOR_RANGES: u16 = 100;
 
 pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let row = |at: u16| Rect { x: area.x + 1, y: area.y + at, width: area.width.saturating_sub(2), height: 1 };
@@ -91,7 +93,7 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let more = if totals.ingesting { "+" } else { "" };
     let finish = outlook::finish(scene).unwrap_or_else(|| format!("ETA {NONE}"));
     let finish = if snapshot.state.is_over() { String::new() } else { finish };
-    let range = outlook::range(scene).filter(|_| snapshot.pace.finish_at.is_some());
+    let range = outlook::range(scene).filter(|_| snapshot.pace.finish_at.is_some() && area.width >= ROOM_FOR_RANGES);
     let range = range.unwrap_or_default();
     let text = |text: String| [scene.span(text, Role::Text)];
     let mut figures = vec![
@@ -109,7 +111,7 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let left = columns.saturating_sub(ribbon::taken(&figures, usize::from(GAP)) + usize::from(GAP));
     if left >= SHORTEST_BAR {
         let share = if totals.total == 0 { 0.0 } else { ended as f64 / totals.total as f64 };
-        let bar = bar(share, left, scene.glyphs(), scene.style(Role::Bar), scene.style(Role::Track));
+        let bar = bar::progress(share, left, scene.glyphs(), scene.style(Role::Bar), scene.style(Role::Track));
         figures.insert(0, Segment::left(0, bar));
     }
     ribbon::render(figures, GAP, area, buf);
@@ -182,17 +184,21 @@ fn ahead(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
     if snapshot.state.is_over() {
         return over(scene);
     }
-    let held = outlook::holding(&snapshot.holding, 3);
+    let held = outlook::holding(&snapshot.holding, 2);
     let held = match &held {
         Some(held) => vec![scene.span("held by ", Role::Muted), scene.span(held.clone(), Role::Warn)],
         None if snapshot.holding.is_empty() => vec![scene.span("held by nothing yet", Role::Muted)],
         None => vec![scene.span("held by nothing: it goes as fast as it can", Role::Muted)],
     };
-    let key = format!("  {}", scene.state.keymap.key_for(Action::WhyRun));
+    let key = scene.state.keymap.key_for(Action::WhyRun);
     let forecast = snapshot.forecast.as_ref();
     let runs_out = forecast.and_then(|forecast| outlook::runs_out(scene, forecast)).unwrap_or_default();
     let fits = forecast.and_then(|forecast| outlook::before_reset(scene, forecast)).unwrap_or_default();
-    let held = held.into_iter().chain([scene.span(key, Role::Key), scene.span(" says why", Role::Muted)]);
+    let held = held.into_iter().chain([
+        scene.span("  (", Role::Muted),
+        scene.span(key, Role::Key),
+        scene.span(" why)", Role::Muted),
+    ]);
     let held = scene.fit_spans(held, columns.saturating_sub(2));
     vec![
         Segment::left(0, held.spans),

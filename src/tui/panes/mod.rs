@@ -15,6 +15,8 @@ pub mod routes;
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
 
+use crate::domain::snapshot::{Condition, KeyView};
+
 use super::{
     figures::grouped,
     layout::Arrangement,
@@ -44,6 +46,12 @@ pub fn render(scene: Scene<'_>, pane: Pane, area: Rect, buf: &mut Buffer) {
 /// What stands behind a pane's name.
 pub fn title_tail(scene: Scene<'_>, pane: Pane) -> Option<String> {
     match pane {
+        Pane::Keys => {
+            let keys = &scene.snapshot.keys;
+            let able = |key: &&KeyView| matches!(key.condition, Condition::Ready | Condition::Full { .. });
+            let out = keys.len() - keys.iter().filter(able).count();
+            (out > 0).then(|| format!("{out} of {} out", keys.len()))
+        }
         Pane::Cooldowns => {
             let count = scene.snapshot.cooldowns.len();
             (count > 0).then(|| count.to_string())

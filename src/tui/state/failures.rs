@@ -47,9 +47,8 @@ impl Failures {
             Err(words) => Err(words),
         };
         self.answer = Some((stamp, groups));
-        let followed = self.chosen.as_ref().and_then(|chosen| {
-            self.groups()?.iter().position(|group| group.filter() == *chosen)
-        });
+        let followed =
+            self.chosen.as_ref().and_then(|chosen| self.groups()?.iter().position(|group| group.filter() == *chosen));
         self.select(followed.unwrap_or(self.selected));
     }
 }

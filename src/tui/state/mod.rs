@@ -26,7 +26,7 @@ use super::{
     pane::Pane,
     theme::Theme,
 };
-use crate::domain::{ItemState, Query, Snapshot, Wall};
+use crate::domain::{Query, Snapshot, Wall};
 
 pub use detail::{Detail, Known, Reading};
 pub use failures::Failures;
@@ -117,7 +117,7 @@ impl State {
             tab: Pane::Events,
             zoomed: false,
             selection: Selection::default(),
-            items: Items::showing(Some(ItemState::Failed)),
+            items: Items::unchosen(),
             failures: Failures::default(),
             detail: None,
             overlay: None,

@@ -28,7 +28,10 @@ pub enum Overlay {
 pub enum Subject {
     Key(String),
     Model(String),
-    Route { key: String, model: String },
+    Route {
+        key: String,
+        model: String,
+    },
     Cooldown(String),
     /// The run itself: why not faster.
     Run,

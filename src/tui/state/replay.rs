@@ -1,9 +1,7 @@
 //! A replay being put together: which failed items, where to, and what the run's database says they are.
 
 use super::{Stamp, Wanted};
-use crate::domain::{
-    Command, FailureGroup, ItemState, Page, Query, ReplayFilter, Snapshot, Target, snapshot::Totals,
-};
+use crate::domain::{Command, FailureGroup, ItemState, Page, Query, ReplayFilter, Snapshot, Target, snapshot::Totals};
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReplayPlan {

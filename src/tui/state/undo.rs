@@ -45,9 +45,7 @@ pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
         Command::Resume if matches!(snapshot.state, RunState::Pausing | RunState::Paused) => Command::Pause,
         Command::SetKey { key, on } => Command::SetKey { key: key.clone(), on: !on },
         Command::SetModel { model, on } => Command::SetModel { model: model.clone(), on: !on },
-        Command::SetRoute { key, model, on } => {
-            Command::SetRoute { key: key.clone(), model: model.clone(), on: !on }
-        }
+        Command::SetRoute { key, model, on } => Command::SetRoute { key: key.clone(), model: model.clone(), on: !on },
         Command::SetStrategy { .. } => Command::SetStrategy { strategy: snapshot.strategy },
         Command::SetOrder { .. } => Command::SetOrder { order: snapshot.order },
         Command::SetWhenLimited { .. } => Command::SetWhenLimited { when_limited: snapshot.when_limited },

@@ -36,6 +36,9 @@ pub enum Message {
     Resized(Size),
     /// From a signal, or a test.
     Act(Action),
+    /// The process was told to end: in order, and the second time at once. Not the operator's wish, so that it is
+    /// heeded on a read-only screen too.
+    Terminate,
     /// There is a newer snapshot (the one that comes with this message).
     Published,
     /// Nobody will publish any more.
@@ -91,6 +94,8 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
             Vec::new()
         }
         Message::Act(action) => act(state, snapshot, action),
+        Message::Terminate if state.leaving.is_some() => stop_now(state, snapshot),
+        Message::Terminate => drain(state, snapshot),
         Message::Published => published(state, snapshot),
         Message::Gone => {
             state.gone = true;
@@ -309,8 +314,9 @@ fn ask_first(state: &mut State, snapshot: &Snapshot) {
     }
     let pause = state.keymap.key_for(Action::Pause);
     let flying = snapshot.totals.in_flight;
-    let consequence =
-        format!("Those calls may have been billed; their items are sent again later. ({pause} pauses without aborting.)");
+    let consequence = format!(
+        "Those calls may have been billed; their items are sent again later. ({pause} pauses without aborting.)"
+    );
     state.overlay = Some(Overlay::Confirm(Confirm {
         question: format!("Pause and abort {flying} in flight?"),
         consequence,
@@ -392,6 +398,7 @@ impl Leaving {
 
 fn published(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     state.history.record(snapshot);
+    state.items.suggest(&snapshot.totals);
     let mut effects = announce::news(state, snapshot);
     effects.extend(leave_if_over(state, snapshot));
     effects

@@ -72,7 +72,9 @@ fn switch(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Comman
             let on = on.unwrap_or(!is_on);
             Ok(Command::SetRoute { key, model, on })
         }
-        Some(Subject::Cooldown(_) | Subject::Run) | None => Err("select a key, model or route first (panes 1, 3, 6)".to_owned()),
+        Some(Subject::Cooldown(_) | Subject::Run) | None => {
+            Err("select a key, model or route first (panes 1, 3, 6)".to_owned())
+        }
     }
 }
 
