@@ -55,9 +55,10 @@ fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
     provider.until("both keys are used", |books| requests(books, "alice") > 3 && requests(books, "bruno") > 3);
     window.type_keys("j ");
     window.sees("– off (you)");
-    // Confirmed: what was in flight may still land, and nothing else goes out.
+    // What had been decided may still go out and land; after that, nothing.
+    let alice = requests(&provider.books(), "alice");
     provider.until("what bruno had in flight has landed", |books| {
-        books.key("bruno").is_some_and(|books| books.tally.in_flight == 0)
+        requests(books, "alice") > alice + 16 && books.key("bruno").is_some_and(|books| books.tally.in_flight == 0)
     });
     let before = requests(&provider.books(), "bruno");
     let alice = requests(&provider.books(), "alice");
@@ -183,7 +184,9 @@ fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
     window.sees("RUNNING");
     for _ in 0..2 {
         window.type_keys("\x1a");
-        window.until("the shell's own screen", |screen| !screen.alternate_screen() && !screen.hide_cursor());
+        window.until("the shell's own screen and prompt", |screen| {
+            !screen.alternate_screen() && !screen.hide_cursor() && screen.contents().trim_end().ends_with("ready$")
+        });
         window.type_keys("echo $((6*7))th answer\r");
         window.sees("42th answer");
         window.type_keys("clear; fg\r");

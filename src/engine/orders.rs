@@ -137,8 +137,8 @@ impl Engine {
                 if let Some(to) = to.as_ref().filter(|to| !self.scheduler.serves(to)) {
                     return Err(format!("there is no route {to}"));
                 }
-                let where_to = to.as_ref().map_or_else(String::new, |to| format!(", to {to} alone"));
-                Ok(format!("replaying {}{where_to}", which(filter)))
+                let where_to = to.as_ref().map_or_else(String::new, |to| format!("to {to} alone: "));
+                Ok(format!("replaying {where_to}{}", which(filter)))
             }
             Command::Probe { key } => self.probe(key),
             Command::ClearCooldowns { key } => {

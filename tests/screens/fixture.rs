@@ -496,6 +496,9 @@ pub fn finished() -> Snapshot {
     for key in &mut snapshot.keys {
         key.in_flight = 0;
     }
+    for route in &mut snapshot.routes {
+        route.in_flight = 0;
+    }
     snapshot
 }
 

@@ -14,8 +14,7 @@ type Answers = [Answer; 10];
 
 const FOOTER: Answer = ("", &["Space key on/off", "? help", "q quit"]);
 const QUOTAS: Answer = ("3z", &["17/20", "121k/500k", "431/500", "17h51m", "20/20"]);
-/// Both tables have a column for money.
-const COSTS: Answer = ("3z", &["$0.84", "0.35", "666k"]);
+const COSTS: Answer = ("3w", &["$0.84", "$0.35, 665,950 tokens"]);
 const ITEM: Answer = ("5\n", &["Describe this picture.", "Attempts", "429 requests/min"]);
 const ANY_ITEM: Answer = ("5\n", &["Describe this picture.", "Two herons stand at the left bank."]);
 

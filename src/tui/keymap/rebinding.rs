@@ -38,7 +38,7 @@ impl Keymap {
         }
         if let Some((first, second)) = keymap.clash() {
             let place = |binding: &Binding| placed.iter().find(|(action, _)| *action == binding.action);
-            let (at, _) = place(&second).or_else(|| place(&first)).map_or(("keys.toml", ()), |(_, at)| (*at, ()));
+            let at = place(&second).or_else(|| place(&first)).map_or("keys.toml", |(_, at)| *at);
             complaints.push(format!(
                 "{at}: {} can't mean both \u{201c}{}\u{201d} and \u{201c}{}\u{201d} ({}); give one of them another key",
                 second.chord,

@@ -162,6 +162,9 @@ impl Page<'_> {
         self.gauge("RPM", model.rpm);
         self.gauge("TPM", model.tpm);
         self.gauge("RPD", model.rpd);
+        let tried = format!("{} ok, {} not, {} in flight", model.ok, model.failed, model.in_flight);
+        self.fact("attempts", &tried);
+        self.fact("cost", &format!("${}, {} tokens", dollars(model.cost), grouped(model.usage.total())));
         if let Some(at) = model.day_resets_at {
             self.fact("day resets", &self.until(at));
         }

@@ -11,8 +11,11 @@ pub struct ReplayPlan {
     /// `None` is the cascade.
     pub targets: Vec<Option<Target>>,
     pub target: usize,
-    answer: Option<(ReplayFilter, Stamp, Result<(Vec<FailureGroup>, u64), String>)>,
+    answer: Option<(ReplayFilter, Stamp, Found)>,
 }
+
+/// Groups of failed items and how many items there are in all; or why that can't be said.
+type Found = Result<(Vec<FailureGroup>, u64), String>;
 
 /// One answer to "which".
 #[derive(Clone, PartialEq, Debug)]
@@ -48,7 +51,10 @@ impl ReplayPlan {
     /// What the chosen scope holds; `None` until the answer to it is here.
     pub fn preview(&self) -> Option<Result<(&[FailureGroup], u64), &str>> {
         let (filter, _, answer) = self.answer.as_ref()?;
-        (filter == self.filter()).then(|| match answer {
+        if filter != self.filter() {
+            return None;
+        }
+        Some(match answer {
             Ok((groups, matching)) => Ok((groups.as_slice(), *matching)),
             Err(words) => Err(words.as_str()),
         })
