@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn what_can_not_be_is_refused_with_its_place() {
-        let cases: [(&[Rebinding], &str); 4] = [
+        let cases: [(&[Rebinding], &str); 5] = [
+            (&[rebinding("pause", &["ctrl-c"], 6)], "keys.toml:6: ^C can't mean both"),
             (&[rebinding("pause", &["q"], 7)], "keys.toml:7: q can't mean both"),
             (&[rebinding("fly", &["f"], 8)], "keys.toml:8: there is no action fly"),
             (&[rebinding("pause", &["meta-x"], 9)], "keys.toml:9: \u{201c}meta-x\u{201d} is no key"),
