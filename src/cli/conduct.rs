@@ -35,7 +35,7 @@ pub(super) fn wants_dashboard(front_end: FrontEnd) -> bool {
 
 /// Watches the run to its end, in whichever front end; prints the summary; says the exit status.
 pub(super) async fn conduct(running: Running, front_end: FrontEnd, dashboard: bool) -> Result<u8, Failure> {
-    let Running { handle, mut engine } = running;
+    let Running { handle, told, mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
     if dashboard {
         let options = tui::Options { ascii: front_end.ascii, ..tui::Options::default() };
@@ -49,7 +49,8 @@ pub(super) async fn conduct(running: Running, front_end: FrontEnd, dashboard: bo
         handle.snapshot()
     } else {
         let signals = tokio::spawn(heed_signals(handle.clone(), Arc::clone(&interrupted)));
-        let after_event = if dashboard { handle.snapshot().events.last().map_or(0, |event| event.number) } else { 0 };
+        let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
+        let after_event = if dashboard { shown() } else { told };
         let plain = Plain { after_event, ..Plain::default() };
         let snapshot = headless::watch(handle.clone(), plain, std::io::stderr()).await;
         signals.abort();
