@@ -101,6 +101,8 @@ pub enum Rows {
 #[derive(Debug)]
 pub struct Running {
     pub handle: Handle,
+    /// Events up to this number are of earlier processes, which have told them.
+    pub told: u64,
     pub engine: JoinHandle<Ending>,
 }
 
@@ -127,8 +129,9 @@ pub fn start(
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<Running> {
+    let told = opened.next_event - 1;
     let (engine, channels, handle) = prepare(setup, dir, store, opened, rows)?;
-    Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
+    Ok(Running { handle, told, engine: tokio::spawn(engine.run(channels)) })
 }
 
 /// The engine with everything that an opened run has, before its first turn.
