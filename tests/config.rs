@@ -5,6 +5,9 @@
 #[path = "config/start.rs"]
 mod start;
 
+#[path = "config/dashboard.rs"]
+mod dashboard;
+
 #[path = "config/example.rs"]
 mod example;
 

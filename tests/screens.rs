@@ -14,6 +14,8 @@ mod fixture;
 mod log;
 #[path = "screens/look.rs"]
 mod look;
+#[path = "screens/questions.rs"]
+mod questions;
 #[path = "screens/stage.rs"]
 mod stage;
 #[path = "screens/style.rs"]
@@ -22,38 +24,66 @@ mod style;
 mod terminal;
 
 use cascadeck::{
-    domain::Money,
+    domain::{Money, Snapshot},
     tui::{pane::Pane, theme::Depth},
 };
 use insta::assert_snapshot;
 use stage::Stage;
 
+/// The sizes everything is seen at.
+const SIZES: [(u16, u16); 4] = [(200, 50), (120, 36), (80, 24), (60, 15)];
+
+/// What the same keys show at every size.
+fn at_every_size(snapshot: impl Fn() -> Snapshot, keys: &str) -> String {
+    let pictures = SIZES.map(|(width, height)| {
+        let picture = Stage::new(width, height, snapshot()).press(keys).picture();
+        format!("{width}x{height}\n{picture}")
+    });
+    pictures.join("\n")
+}
+
 #[test]
-fn first_screen() {
-    for (name, width, height) in
-        [("120x36", 120, 36), ("80x24", 80, 24), ("200x50", 200, 50), ("60x15", 60, 15), ("59x14", 59, 14)]
-    {
-        assert_snapshot!(format!("first_screen_{name}"), Stage::new(width, height, fixture::storm()).picture());
+fn every_screen_and_overlay_at_every_size() {
+    let cases = [
+        ("first_screen", ""),
+        ("keys_zoomed", "z"),
+        ("cooldowns_zoomed", "2z"),
+        ("models_zoomed", "3z"),
+        ("events_zoomed", "4z"),
+        ("items_zoomed", "5z"),
+        ("items_marked", "5  "),
+        ("routes", "6"),
+        ("failures", "9"),
+        ("detail_failed", "5j\n"),
+        ("help", "?"),
+        ("why_key", "jw"),
+        ("why_model", "3w"),
+        ("why_route", "6jw"),
+        ("why_cooldown", "2w"),
+        ("why_run", "W"),
+        ("quit", "q"),
+        ("hard_pause", "P"),
+        ("replay_all", "R"),
+        ("replay_marked", "5 j tj"),
+        ("strategy", "s"),
+        ("command_line", ":rep"),
+        ("filter", "/SAFE"),
+        ("toast", "2:probe\n"),
+    ];
+    for (name, keys) in cases {
+        assert_snapshot!(name, at_every_size(fixture::storm, keys));
     }
+    assert_snapshot!("too_small", Stage::new(59, 14, fixture::storm()).picture());
 }
 
 #[test]
 fn states_of_the_run() {
-    assert_snapshot!("waiting_for_tomorrow", Stage::new(120, 36, fixture::tomorrow()).picture());
-    assert_snapshot!("finished", Stage::new(120, 36, fixture::finished()).picture());
-    assert_snapshot!("nothing_yet", Stage::new(100, 30, fixture::empty()).picture());
-}
-
-#[test]
-fn overlays() {
-    let stage = || Stage::new(120, 36, fixture::storm());
-    assert_snapshot!("help", stage().press("?").picture());
-    assert_snapshot!("why_key", stage().press("jw").picture());
-    assert_snapshot!("quit", stage().press("q").picture());
-    assert_snapshot!("replay_all", stage().press("R").picture());
-    assert_snapshot!("strategy", stage().press("s").picture());
-    assert_snapshot!("command_line", stage().press(":rep").picture());
-    assert_snapshot!("filter", stage().press("/SAFE").picture());
+    assert_snapshot!("smooth", at_every_size(fixture::smooth, ""));
+    assert_snapshot!("dead_key", at_every_size(fixture::dead_key, ""));
+    assert_snapshot!("outage", at_every_size(fixture::outage, ""));
+    assert_snapshot!("waiting_for_tomorrow", at_every_size(fixture::tomorrow, ""));
+    assert_snapshot!("finished", at_every_size(fixture::finished, ""));
+    assert_snapshot!("nothing_yet", at_every_size(fixture::empty, ""));
 }
 
 #[test]
@@ -63,25 +93,26 @@ fn ascii() {
 
 #[test]
 fn charts() {
-    let mut stage = Stage::new(100, 30, fixture::storm());
-    for second in 1..60_u64 {
-        let mut snapshot = fixture::storm();
-        snapshot.at = fixture::NOW + fixture::seconds(second);
-        snapshot.pace.items_per_second = 0.2 + (second % 17) as f64 / 8.0;
-        snapshot.totals.rate_limited = 96 + second.saturating_sub(30) * (second % 3);
-        snapshot.spend.cost = Money::from_usd(0.84 + second as f64 / 100.0).unwrap();
-        stage.publish(snapshot);
-    }
-    assert_snapshot!("charts", stage.focus(Pane::Charts).picture());
+    let pictures = SIZES.map(|(width, height)| {
+        let mut stage = Stage::new(width, height, fixture::storm());
+        for second in 1..60_u64 {
+            let mut snapshot = fixture::storm();
+            snapshot.at = fixture::NOW + fixture::seconds(second);
+            snapshot.pace.items_per_second = 0.2 + (second % 17) as f64 / 8.0;
+            snapshot.totals.rate_limited = 96 + second.saturating_sub(30) * (second % 3);
+            snapshot.spend.cost = Money::from_usd(0.84 + second as f64 / 100.0).unwrap();
+            stage.publish(snapshot);
+        }
+        format!("{width}x{height}\n{}", stage.focus(Pane::Charts).picture())
+    });
+    assert_snapshot!("charts", pictures.join("\n"));
 }
 
 #[test]
-fn whole_views() {
-    let stage = || Stage::new(120, 36, fixture::storm());
-    assert_snapshot!("detail_failed", stage().press("5j\n").picture());
-    assert_snapshot!("detail_done", stage().answered_item().picture());
-    assert_snapshot!("routes", stage().focus(Pane::Routes).picture());
-    assert_snapshot!("items_zoomed", stage().press("5z").picture());
-    assert_snapshot!("cooldowns_zoomed", stage().press("2z").picture());
-    assert_snapshot!("keys_zoomed", stage().press("z").picture());
+fn an_item_that_was_answered() {
+    let pictures = SIZES.map(|(width, height)| {
+        let mut stage = Stage::new(width, height, fixture::storm());
+        format!("{width}x{height}\n{}", stage.answered_item().picture())
+    });
+    assert_snapshot!("detail_done", pictures.join("\n"));
 }

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, options::FrontEnd, shown};
 use crate::{
+    config::{Dashboard, KeyBinding},
     domain::{Command, Snapshot},
     engine::{Ending, Handle, Running},
     headless::{self, Plain},
@@ -28,17 +29,36 @@ pub(super) fn say(words: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", shown(words));
 }
 
-/// The dashboard wants both ends: keys come in on one, the screen goes out on the other.
-pub(super) fn wants_dashboard(front_end: FrontEnd) -> bool {
-    !front_end.headless && !front_end.json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()
+/// The dashboard as it was asked for, checked before anything begins; `None` where plain progress serves. It wants
+/// both ends: keys come in on one, the screen goes out on the other.
+pub(super) fn dashboard(front_end: &FrontEnd, config: &Dashboard) -> Result<Option<tui::Options>, Failure> {
+    let defaults = tui::Options::default();
+    let options = tui::Options {
+        ascii: front_end.ascii || config.ascii,
+        theme: front_end.theme.clone().or_else(|| config.theme.clone()),
+        fps: config.fps.unwrap_or(defaults.fps),
+        read_only: front_end.read_only,
+        mouse: config.mouse.unwrap_or(defaults.mouse),
+        notify: config.notify.unwrap_or(defaults.notify),
+        keys: config.keys.iter().map(rebinding).collect(),
+        ..defaults
+    };
+    options.check().map_err(|error| Failure::usage(format!("{error:#}")))?;
+    let asked = !front_end.headless && !front_end.json;
+    Ok((asked && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
+}
+
+fn rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
+    let KeyBinding { action, keys, place } = binding.clone();
+    tui::keymap::Rebinding { action, keys, place }
 }
 
 /// Watches the run to its end, in whichever front end; prints the summary; says the exit status.
-pub(super) async fn conduct(running: Running, front_end: FrontEnd, dashboard: bool) -> Result<u8, Failure> {
+pub(super) async fn conduct(running: Running, json: bool, dashboard: Option<tui::Options>) -> Result<u8, Failure> {
     let Running { handle, mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
-    if dashboard {
-        let options = tui::Options { ascii: front_end.ascii, ..tui::Options::default() };
+    let attended = dashboard.is_some();
+    if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
             // Whether the run is over is the engine's to say; what is left of it is watched below.
             Ok(tui::Exit::Detach | tui::Exit::Over | tui::Exit::Drained | tui::Exit::StopNow) => {}
@@ -49,21 +69,21 @@ pub(super) async fn conduct(running: Running, front_end: FrontEnd, dashboard: bo
         handle.snapshot()
     } else {
         let signals = tokio::spawn(heed_signals(handle.clone(), Arc::clone(&interrupted)));
-        let after_event = if dashboard { handle.snapshot().events.last().map_or(0, |event| event.number) } else { 0 };
+        let after_event = if attended { handle.snapshot().events.last().map_or(0, |event| event.number) } else { 0 };
         let plain = Plain { after_event, ..Plain::default() };
         let snapshot = headless::watch(handle.clone(), plain, std::io::stderr()).await;
         signals.abort();
         snapshot
     };
     // With an operator there, the engine rests rather than ends when nothing is left to do; now nobody is.
-    if snapshot.state.is_over() && dashboard {
+    if snapshot.state.is_over() && attended {
         // Where it has ended already there is nobody to answer.
         let _ = handle.command(Command::Drain).await;
     }
     let ending = tokio::time::timeout(LAST_WORDS, &mut engine).await;
     // The engine's last snapshot may be newer than the one the front end left with.
     let snapshot = if snapshot.state.is_over() { handle.snapshot() } else { snapshot };
-    print_summary(&snapshot, front_end.json);
+    print_summary(&snapshot, json);
     match ending {
         Ok(Ok(ending)) => Ok(status(&ending, &snapshot, interrupted.load(Ordering::Relaxed))?),
         Ok(Err(error)) => Err(Failure::broken(format!(

@@ -36,7 +36,7 @@ pub(super) struct Conduct {
 }
 
 /// Which front end.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(super) struct FrontEnd {
     /// Plain progress instead of the dashboard, also on a terminal
     #[arg(long)]
@@ -49,6 +49,14 @@ pub(super) struct FrontEnd {
     /// Draw the dashboard with ASCII signs only
     #[arg(long)]
     pub ascii: bool,
+
+    /// Only watch: the dashboard neither offers nor sends anything that changes the run
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// The dashboard's theme: okabe-ito, light, mono, or a theme file
+    #[arg(long, value_name = "NAME")]
+    pub theme: Option<String>,
 }
 
 /// Where keys come from.

@@ -12,7 +12,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{conduct, say, wants_dashboard},
+    conduct::{conduct, dashboard, say},
     options::{Conduct, FrontEnd, Keys},
 };
 use crate::{
@@ -76,12 +76,13 @@ fn outcome(name: &str) -> Result<Outcome, String> {
 
 pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     let dir = RunDir::new(&args.run_dir);
-    let filter = ReplayFilter { ids: args.id.clone(), outcomes: args.outcome.clone() };
+    let filter = ReplayFilter { ids: args.id.clone(), outcomes: args.outcome.clone(), ..ReplayFilter::default() };
     if !preview(&args, &filter)? {
         return Ok(super::DONE);
     }
     let mut config = args.keys.load()?;
     args.conduct.apply(&mut config)?;
+    let dashboard = dashboard(&args.front_end, &config.dashboard)?;
     let pins = Store::pins_of(&dir)?;
     let (mut store, mut opened) = Store::open(&dir, &pins)?;
     if !opened.ingested.complete {
@@ -93,8 +94,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
             pins.input,
         )));
     }
-    let dashboard = wants_dashboard(args.front_end);
-    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
+    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let clock = Clock::real();
     let good_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
@@ -108,7 +108,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         config,
         clock,
         existing,
-        unattended: !dashboard,
+        unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
@@ -116,7 +116,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         good_keys,
     };
     let running = engine::start(setup, &dir, store, opened, None)?;
-    conduct(running, args.front_end, dashboard).await
+    conduct(running, args.front_end.json, dashboard).await
 }
 
 /// Shows what would be sent; true where it shall be.

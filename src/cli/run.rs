@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{conduct, say, wants_dashboard},
+    conduct::{conduct, dashboard, say},
     feed,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
 };
@@ -147,6 +147,7 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
 
 /// The whole of a batch, on whichever clock.
 pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result<u8, Failure> {
+    let dashboard = dashboard(&args.front_end, &config.dashboard)?;
     let options = args.asking.options(&config)?;
     let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.input)));
     let dir = RunDir::new(&path);
@@ -162,8 +163,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         Some(lock) => Store::open_owned(&dir, lock, &pins)?,
         None => Store::open(&dir, &pins)?,
     };
-    let dashboard = wants_dashboard(args.front_end);
-    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard)?;
+    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let good_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     let mut opened = opened;
     if input.kind().is_pictures() {
@@ -187,7 +187,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         config,
         clock,
         existing: args.asking.existing,
-        unattended: !dashboard,
+        unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
@@ -195,5 +195,5 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         good_keys,
     };
     let running = engine::start(setup, &dir, store, opened, rows)?;
-    conduct(running, args.front_end, dashboard).await
+    conduct(running, args.front_end.json, dashboard).await
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::{
-    Config, Origin, defaults,
+    Config, Origin, dashboard, defaults,
     fault::{Fault, Faults, Position, shown},
     keys::Keys,
     models::{self, Placed},
@@ -69,6 +69,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
     let mut keys = Keys::read(&root, &mut providers, &models, &places, variables);
     let policy = policy::read(&root, &models);
     let defaults = defaults::read(&root, source.real.parent().unwrap_or(Path::new("")));
+    let dashboard = dashboard::read(&root);
     keys.imply(&providers, &models);
     if models.is_empty() && root.field("model").is_none() {
         sheet.fault(0, "there is no [[model]]: list the models to use, best first, each with name and provider");
@@ -90,6 +91,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
         project_stated: keys.project_stated,
         policy,
         defaults,
+        dashboard,
         origin: Origin::File(source.shown.to_owned()),
     }
 }

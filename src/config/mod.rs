@@ -5,6 +5,7 @@
 //! After [`load`] every value is known to be good. It knows nothing of the command line, the engine or HTTP.
 
 mod address;
+mod dashboard;
 mod defaults;
 mod fault;
 mod fleet;
@@ -30,6 +31,7 @@ use std::{
 use secrecy::SecretString;
 
 pub use self::{
+    dashboard::{Dashboard, KeyBinding},
     defaults::Defaults,
     fault::{Fault, Faults, Position},
     span::parse_span,
@@ -53,6 +55,7 @@ pub struct Config {
     pub project_stated: Vec<bool>,
     pub policy: Policy,
     pub defaults: Defaults,
+    pub dashboard: Dashboard,
     /// Things to know that stop nothing, one sentence each.
     pub warnings: Vec<String>,
     pub origin: Origin,

@@ -10,7 +10,7 @@ pub struct Schema {
 }
 
 pub const FILE: Schema =
-    Schema { table: "the file", fields: &["provider", "model", "key", "rule", "policy", "defaults"] };
+    Schema { table: "the file", fields: &["provider", "model", "key", "rule", "policy", "defaults", "dashboard"] };
 
 pub const PROVIDER: Schema =
     Schema { table: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted"] };
@@ -101,9 +101,12 @@ pub const POLICY: Schema = Schema {
     ],
 };
 
+pub const DASHBOARD: Schema =
+    Schema { table: "[dashboard]", fields: &["theme", "ascii", "mouse", "notify", "fps", "keys"] };
+
 pub const DEFAULTS: Schema = Schema {
     table: "[defaults]",
     fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
 };
 
-pub const ALL: [Schema; 9] = [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DEFAULTS];
+pub const ALL: [Schema; 10] = [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS];

@@ -70,6 +70,11 @@ impl<'t> Sheet<'t> {
         self.faults.borrow().is_empty()
     }
 
+    /// `keys.toml:12`, for complaints of others.
+    pub fn place(&self, at: usize) -> String {
+        format!("{}:{}", neutralise(&self.path.display().to_string()), self.line(at))
+    }
+
     pub fn line(&self, at: usize) -> usize {
         Position::of(self.text, at).line
     }

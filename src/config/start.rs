@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::{
-    Config, Defaults, Origin,
+    Config, Dashboard, Defaults, Origin,
     fault::{Fault, Faults},
     keys::{Keys, own_key},
     preset,
@@ -96,6 +96,7 @@ pub(super) fn from_environment(variables: &Variables<'_>, looked_for: &[String])
         project_stated: keys.project_stated,
         policy: Policy::default(),
         defaults: Defaults::default(),
+        dashboard: Dashboard::default(),
         origin: Origin::Environment(used),
     })
 }

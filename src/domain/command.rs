@@ -1,5 +1,7 @@
 //! What an operator can ask of a running engine.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -54,9 +56,15 @@ pub enum Command {
     SetBudget {
         max_usd: Option<Money>,
     },
-    /// Queue failed items again.
+    /// Queue failed items again: to the cascade, or to one model or route alone.
     Replay {
         filter: ReplayFilter,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Target>,
+    },
+    /// Ask a key's provider about it now, at no cost; one that was dead and is good again is switched on.
+    Probe {
+        key: String,
     },
     /// End the cooldowns of a key (all its routes) now.
     ClearCooldowns {
@@ -70,4 +78,35 @@ pub enum Command {
 pub struct ReplayFilter {
     pub ids: Vec<String>,
     pub outcomes: Vec<Outcome>,
+    /// Models of the last attempt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// What the error must be but for its numbers: see [`pattern`](super::failure::pattern).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// Case-insensitive substring of the id or of the error.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+impl ReplayFilter {
+    /// Every failed item.
+    pub fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A model on any of its keys, or one route.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Target {
+    pub model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.model)?;
+        self.key.as_ref().map_or(Ok(()), |key| write!(f, "@{key}"))
+    }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    command::Target,
     money::Money,
     request::Request,
     rule::{self, Rule},
@@ -69,6 +70,9 @@ pub struct Traits {
     /// The name of the rule that applies; worked out anew for every unfinished item when the rules change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// Where the operator sent it, and nowhere else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<Target>,
 }
 
 impl ItemSpec {
@@ -77,6 +81,7 @@ impl ItemSpec {
             vision: self.request.needs_vision(),
             model: self.model.clone(),
             rule: rule::applying(rules, self).map(|applying| applying.rule.name.clone()),
+            only: None,
         }
     }
 }

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{answer::Usage, item::ItemState, money::Money, outcome::Outcome, time::Wall};
+use super::{
+    answer::Usage, command::ReplayFilter, failure::FailureGroup, item::ItemState, money::Money, outcome::Outcome,
+    time::Wall,
+};
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "query", rename_all = "snake_case")]
@@ -12,6 +15,10 @@ pub enum Query {
     Items { filter: ItemFilter, offset: u64, limit: u32 },
     /// One item with its attempts and answer.
     Item { seq: u64 },
+    /// Failed items by what they failed of.
+    Failures { filter: ReplayFilter },
+    /// Writes the lines of failed items, as in results.jsonl, to a file beside it.
+    ExportFailures { filter: ReplayFilter },
 }
 
 /// `None` and empty match everything. In-flight items count as waiting in the store's item table; the
@@ -34,6 +41,15 @@ pub enum Page {
         offset: u64,
     },
     Item(Box<ItemDetail>),
+    /// The largest groups first; `matching` counts the items of all, also of those that are too many to list.
+    Failures {
+        groups: Vec<FailureGroup>,
+        matching: u64,
+    },
+    Exported {
+        path: String,
+        rows: u64,
+    },
     /// No such item.
     Nothing,
 }

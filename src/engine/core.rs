@@ -19,6 +19,7 @@ use super::{
     intake::Intake,
     journal::{Journal, WRITER_GONE},
     landing::Account,
+    probe::Probed,
     sharing::{Sharing, Told},
     start::{Ending, Rows},
     stats::{Tally, Throughput, Worked},
@@ -96,6 +97,7 @@ pub(super) struct Channels {
     pub trouble: mpsc::Receiver<String>,
     pub foreseen: mpsc::Receiver<Foreseen>,
     pub days: mpsc::Receiver<Told>,
+    pub probes: mpsc::Receiver<Probed>,
 }
 
 pub(super) struct Engine {
@@ -120,6 +122,7 @@ pub(super) struct Engine {
     pub model_names: Vec<Arc<str>>,
     pub existing: Existing,
     pub complaints: mpsc::Sender<String>,
+    pub probes: mpsc::Sender<Probed>,
     pub tasks: JoinSet<Landed>,
     /// Committed answers on their way to their files.
     pub captions: JoinSet<Seq>,
@@ -188,6 +191,7 @@ impl Engine {
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
+                Some(probed) = channels.probes.recv() => self.probed(probed),
                 Some(told) = channels.days.recv() => self.told_of_days(told),
                 Some(foreseen) = channels.foreseen.recv() => self.foreseen(foreseen),
                 () = tokio::time::sleep_until(wake.into()) => {}
@@ -324,6 +328,11 @@ impl Engine {
                     self.totals.total += ingested.added.len() as u64;
                     for item in ingested.added {
                         self.intake.queue(&mut self.scheduler, item);
+                    }
+                }
+                Answer::Traits(traits) => {
+                    for (id, traits) in &traits {
+                        self.intake.learn(&mut self.scheduler, *id, traits);
                     }
                 }
                 Answer::Requeued(items) => {

@@ -22,6 +22,7 @@ mod intake;
 mod journal;
 mod landing;
 mod orders;
+mod probe;
 mod publish;
 mod sharing;
 mod start;

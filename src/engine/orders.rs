@@ -8,7 +8,7 @@ use super::{
     start::Ending,
 };
 use crate::{
-    domain::{Command, EventKind, Level},
+    domain::{Command, EventKind, Level, ReplayFilter},
     store::{
         Decision, Op,
         audit::{CAP, NO_CAP},
@@ -42,8 +42,11 @@ impl Engine {
                         reason: "operator".to_owned(),
                     })));
                 }
-                if let Command::Replay { filter } = command {
-                    self.journal.record(Op::Requeue(filter));
+                if let Command::Replay { filter, to } = command {
+                    self.journal.record(match to {
+                        None => Op::Requeue(filter),
+                        Some(to) => Op::RequeueTo(filter, to),
+                    });
                     self.journal.then(Then::ReplyRequeued(reply));
                 } else {
                     self.journal.then(Then::Reply(reply, words));
@@ -135,15 +138,14 @@ impl Engine {
                 self.note_cap();
                 Ok("no budget".to_owned())
             }
-            Command::Replay { filter } if filter.ids.is_empty() && filter.outcomes.is_empty() => {
-                Ok("replaying every failed item".to_owned())
+            Command::Replay { filter, to } => {
+                if let Some(to) = to.as_ref().filter(|to| !self.scheduler.serves(to)) {
+                    return Err(format!("there is no route {to}"));
+                }
+                let where_to = to.as_ref().map_or_else(String::new, |to| format!("to {to} alone: "));
+                Ok(format!("replaying {where_to}{}", which(filter)))
             }
-            Command::Replay { filter } => {
-                let outcomes = filter.outcomes.iter().map(|outcome| outcome.name().to_owned());
-                let ids = filter.ids.iter().map(|id| format!("#{id}"));
-                let named: Vec<String> = ids.chain(outcomes).take(4).collect();
-                Ok(format!("replaying failed items: {}", named.join(", ")))
-            }
+            Command::Probe { key } => self.probe(key),
             Command::ClearCooldowns { key } => {
                 if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
                     self.tell_unspent(key);
@@ -182,6 +184,42 @@ impl Engine {
     }
 }
 
+/// Which failed items, as the operator's record says it.
+fn which(filter: &ReplayFilter) -> String {
+    if filter.is_everything() {
+        return "every failed item".to_owned();
+    }
+    let named = |names: &mut dyn Iterator<Item = String>| {
+        let mut names: Vec<String> = names.collect();
+        let more = names.len().saturating_sub(NAMED);
+        names.truncate(NAMED);
+        if more > 0 {
+            names.push(format!("{more} more"));
+        }
+        names.join(", ")
+    };
+    let mut said = Vec::new();
+    if !filter.ids.is_empty() {
+        said.push(named(&mut filter.ids.iter().map(|id| format!("#{id}"))));
+    }
+    if !filter.outcomes.is_empty() {
+        said.push(named(&mut filter.outcomes.iter().map(|outcome| outcome.name().to_owned())));
+    }
+    if !filter.models.is_empty() {
+        said.push(format!("on {}", named(&mut filter.models.iter().cloned())));
+    }
+    said.extend(
+        filter.pattern.as_ref().filter(|pattern| !pattern.is_empty()).map(|words| format!("\u{201c}{words}\u{201d}")),
+    );
+    if !filter.text.is_empty() {
+        said.push(format!("with \u{201c}{}\u{201d}", filter.text));
+    }
+    format!("failed items: {}", said.join(", "))
+}
+
+/// Ids, outcomes or models named in one sentence.
+const NAMED: usize = 4;
+
 /// Whether a run that rests may have something to do after this.
 const fn brings_work(command: &Command) -> bool {
     matches!(
@@ -210,6 +248,12 @@ fn target(command: &Command) -> Option<String> {
         Command::SetOnExhausted { .. } => "on_exhausted".to_owned(),
         Command::SetInFlight { .. } => "in_flight".to_owned(),
         Command::SetBudget { .. } => "max_usd".to_owned(),
-        Command::Drain | Command::Stop | Command::Replay { .. } | Command::ClearCooldowns { .. } => return None,
+        Command::Drain
+        | Command::Stop
+        | Command::Replay { .. }
+        | Command::Probe { .. }
+        | Command::ClearCooldowns { .. } => {
+            return None;
+        }
     })
 }

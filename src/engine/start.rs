@@ -203,6 +203,7 @@ pub(super) fn prepare(
     let (loaded, loaded_inbox) = mpsc::channel(16);
     let (complaints, trouble) = mpsc::channel(16);
     let (ahead, foreseen) = mpsc::channel(1);
+    let (probes, probed) = mpsc::channel(16);
     spawn_reader(dir, ask_inbox)?;
     let (snapshots, watcher) = watch::channel(Arc::new(blank(&run, now, clock)));
     let mut engine = Engine {
@@ -225,6 +226,7 @@ pub(super) fn prepare(
         endpoints,
         existing,
         complaints,
+        probes,
         tasks: JoinSet::new(),
         captions: JoinSet::new(),
         owed: Owed::resumed(&opened),
@@ -269,7 +271,8 @@ pub(super) fn prepare(
     engine.publish(now);
     // A closed channel reads as the end of the input.
     let rows = rows.unwrap_or_else(|| mpsc::channel(1).1);
-    let channels = Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days };
+    let channels =
+        Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days, probes: probed };
     let handle = Handle { snapshots: watcher, orders, asks };
     Ok((engine, channels, handle))
 }

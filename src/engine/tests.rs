@@ -101,7 +101,7 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         let refusal = Refusal { seq: Seq(1), outcome: Outcome::NoRoute, words: "nobody can".to_owned(), attempts: 0 };
         engine.refuse(now, &refusal);
         let (reply, answer) = tokio::sync::oneshot::channel();
-        engine.order(Order { command: Command::Replay { filter }, reply });
+        engine.order(Order { command: Command::Replay { filter, to: None }, reply });
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
         engine.acknowledged(ack);

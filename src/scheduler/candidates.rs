@@ -1,14 +1,15 @@
 //! Which routes a class of items may use, in order of preference: the cascade's order, turned round daily where
 //! that is asked for, and what a rule or the items themselves prefer.
 
-use crate::domain::{CascadeOrder, Key, Model, Now, Role, RouteId, Strategy, Traits, WhenLimited};
+use crate::domain::{CascadeOrder, Key, Model, Now, Role, RouteId, Strategy, Target, Traits, WhenLimited};
 
 use super::{
     Class, Scheduler,
     strategy::{Block, Facts, Picker, Tiers},
 };
 
-/// What items of one class have in common. There are at most as many classes as models times rules, times two.
+/// What items of one class have in common. There are at most as many classes as models times rules, times two, but
+/// for those that the operator sends to a place of their own.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Routing {
     pub vision: bool,
@@ -16,6 +17,8 @@ pub(super) struct Routing {
     pub model: Option<String>,
     /// An index into the policy's rules.
     pub rule: Option<usize>,
+    /// Where the operator sent such items: there alone.
+    pub only: Option<Target>,
 }
 
 /// Routes in order of preference, and how to choose among those that are ready.
@@ -53,7 +56,18 @@ impl Scheduler {
             vision: traits.vision,
             model: traits.model.as_ref().filter(has).cloned(),
             rule: traits.rule.as_ref().and_then(rule_named),
+            only: traits.only.as_ref().filter(|target| self.serves(target)).cloned(),
         }
+    }
+
+    /// Whether there is such a route at all.
+    pub fn serves(&self, target: &Target) -> bool {
+        self.routes.iter().any(|route| self.is_of(route.key, route.model, target))
+    }
+
+    fn is_of(&self, key: usize, model: usize, target: &Target) -> bool {
+        self.models[model].model.name == target.model
+            && target.key.as_ref().is_none_or(|name| self.keys[key].key.name == *name)
     }
 
     /// Puts the routes in the cascade's order, and every class's candidates with them.
@@ -133,6 +147,8 @@ impl Scheduler {
             let model = &state.model;
             let able = model.vision || !routing.vision;
             let place = match listed {
+                // What the operator says needs no leave either.
+                _ if routing.only.is_some() => Some(index),
                 // What the item itself prefers needs no leave.
                 Some(_) if routing.model.as_ref() == Some(&model.name) => Some(0),
                 Some(listed) => listed.iter().position(|name| *name == model.name),
@@ -145,6 +161,9 @@ impl Scheduler {
         let mut placed: Vec<(Place, RouteId)> = Vec::with_capacity(self.routes.len());
         for (index, route) in self.routes.iter().enumerate() {
             let Some(model_place) = places[route.model] else { continue };
+            if routing.only.as_ref().is_some_and(|target| !self.is_of(route.key, route.model, target)) {
+                continue;
+            }
             let backup = usize::from(self.keys[route.key].key.role == Role::Backup);
             let model = &self.models[route.model].model.name;
             let other = usize::from(routing.model.as_ref().is_some_and(|preferred| preferred != model));

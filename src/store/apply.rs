@@ -42,7 +42,11 @@ pub(super) fn apply(group: &mut Group<'_>, op: &Op) -> Result<(), StoreError> {
         Op::Worked(span) => keep_state(group, WORKED, &span.as_micros().to_string())?,
         Op::State { name, json } => keep_state(group, name, json)?,
         Op::Requeue(filter) => {
-            let queued = requeue(group, filter)?;
+            let queued = requeue(group, filter, None)?;
+            group.answers.push(Answer::Requeued(queued));
+        }
+        Op::RequeueTo(filter, to) => {
+            let queued = requeue(group, filter, Some(to))?;
             group.answers.push(Answer::Requeued(queued));
         }
     }

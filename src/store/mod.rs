@@ -18,6 +18,7 @@ mod compact;
 mod connect;
 mod detail;
 mod error;
+mod failures;
 mod group;
 mod ingest;
 mod items;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{error::StoreError, ingest::Ingested, report::KeyStanding};
 use crate::domain::{
-    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, Seq, Usage, Wall,
-    snapshot::RunState,
+    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, Seq, Target, Traits, Usage,
+    Wall, snapshot::RunState,
 };
 
 /// One transition. A group of them is committed whole or not at all, in order.
@@ -47,6 +47,8 @@ pub enum Op {
     },
     /// Failed items wait again: answered with [`Answer::Requeued`].
     Requeue(ReplayFilter),
+    /// The same, to one model or route alone.
+    RequeueTo(ReplayFilter, Target),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -126,6 +128,8 @@ pub struct Ack {
 #[derive(Debug)]
 pub enum Answer {
     Ingested(Ingested),
+    /// Traits that came up for the first time by a replay, before the items that have them.
+    Traits(Vec<(u32, Traits)>),
     /// In input order.
     Requeued(Vec<Queued>),
 }
@@ -135,7 +139,7 @@ impl Answer {
     pub const fn requeued(&self) -> usize {
         match self {
             Self::Requeued(items) => items.len(),
-            Self::Ingested(_) => 0,
+            Self::Ingested(_) | Self::Traits(_) => 0,
         }
     }
 }

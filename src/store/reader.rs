@@ -5,7 +5,14 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{connect, detail::detail, error::StoreError, items::ItemWindows, run_dir::RunDir};
+use super::{
+    connect,
+    detail::detail,
+    error::StoreError,
+    failures::{self, Failures},
+    items::ItemWindows,
+    run_dir::RunDir,
+};
 use crate::domain::{Page, Query};
 
 /// A query and where its page goes.
@@ -18,25 +25,30 @@ pub struct Ask {
 /// Answers until every sender of `asks` is gone.
 pub fn spawn_reader(dir: &RunDir, mut asks: mpsc::Receiver<Ask>) -> Result<JoinHandle<()>, StoreError> {
     let mut windows = ItemWindows::new(connect::reader(dir)?);
+    let mut failures = Failures::default();
+    let home = RunDir::new(dir.path());
     thread::Builder::new()
         .name("store-reader".to_owned())
         .spawn(move || {
             while let Some(Ask { query, reply }) = asks.blocking_recv() {
                 // A screen that scrolled on has given up on this one.
                 if !reply.is_closed() {
-                    let _ = reply.send(answer(&mut windows, &query).map_err(|error| error.to_string()));
+                    let _ = reply
+                        .send(answer(&home, &mut windows, &mut failures, &query).map_err(|error| error.to_string()));
                 }
             }
         })
         .map_err(|error| StoreError::file("start the thread that reads from", dir.path(), error))
 }
 
-fn answer(windows: &mut ItemWindows, query: &Query) -> Result<Page, StoreError> {
+fn answer(dir: &RunDir, windows: &mut ItemWindows, failures: &mut Failures, query: &Query) -> Result<Page, StoreError> {
     match query {
         Query::Items { filter, offset, limit } => windows.page(filter, *offset, *limit),
         Query::Item { seq } => {
             let found = detail(windows, *seq)?;
             Ok(found.map_or(Page::Nothing, |detail| Page::Item(Box::new(detail))))
         }
+        Query::Failures { filter } => failures.page(windows.conn(), filter),
+        Query::ExportFailures { filter } => failures::export(dir, windows.conn(), filter),
     }
 }

@@ -127,7 +127,7 @@ impl Store {
     pub fn requeue(&mut self, filter: &ReplayFilter) -> Result<Vec<Queued>, StoreError> {
         let mut queued = Vec::new();
         self.transact(|group| {
-            queued = requeue(group, filter)?;
+            queued = requeue(group, filter, None)?;
             Ok(())
         })?;
         self.sync()?;

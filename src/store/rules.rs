@@ -10,9 +10,10 @@ use super::{
     Store,
     error::StoreError,
     open::parse,
+    requeue::traits_of,
     schema::{DONE, WAITING},
 };
-use crate::domain::{ItemSpec, Rule, rule::fields};
+use crate::domain::{ItemSpec, Rule, Traits, rule::fields};
 
 /// The name under which the rules are kept.
 const RULES: &str = "rules";
@@ -48,7 +49,8 @@ impl Store {
                     .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
                     .query_row([seq], |row| row.get(0))?;
                 let spec: ItemSpec = parse(&body, "an item")?;
-                let traits = group.traits_id(spec.traits(rules))?;
+                let only = traits_of(group.conn, was)?.only;
+                let traits = group.traits_id(Traits { only, ..spec.traits(rules) })?;
                 if traits != was {
                     group.run("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![seq, traits])?;
                     reclassed.waiting += u64::from(state == WAITING);

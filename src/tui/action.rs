@@ -21,6 +21,7 @@ pub enum Action {
     Back,
     // Looking closer.
     Why,
+    WhyRun,
     Filter,
     NextFilter,
     PreviousFilter,
@@ -28,6 +29,9 @@ pub enum Action {
     CommandLine,
     Redraw,
     Mouse,
+    Copy,
+    Mark,
+    Export,
     // Steering the run.
     Toggle,
     SwitchOn,
@@ -37,6 +41,9 @@ pub enum Action {
     HardPause,
     Replay,
     ReplayAll,
+    ReplayTo,
+    Probe,
+    Undo,
     MoreInFlight,
     FewerInFlight,
     Strategy,
@@ -92,7 +99,7 @@ impl Action {
 
     /// The actions that have a name, for the command line's completion.
     pub fn named() -> impl Iterator<Item = Self> {
-        const NAMED: [Action; 24] = [
+        const NAMED: [Action; 31] = [
             Action::Pause,
             Action::HardPause,
             Action::Toggle,
@@ -101,6 +108,13 @@ impl Action {
             Action::ClearCooldowns,
             Action::Replay,
             Action::ReplayAll,
+            Action::ReplayTo,
+            Action::Probe,
+            Action::Undo,
+            Action::Mark,
+            Action::Export,
+            Action::Copy,
+            Action::WhyRun,
             Action::MoreInFlight,
             Action::FewerInFlight,
             Action::Strategy,
@@ -119,6 +133,45 @@ impl Action {
             Action::Quit,
         ];
         NAMED.into_iter().chain(Pane::ALL.into_iter().map(Action::Focus))
+    }
+
+    /// Its name in the configuration: that of the command line, or one of its own.
+    pub fn binding_name(self) -> &'static str {
+        if let Some(name) = self.name() {
+            return name;
+        }
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Left => "left",
+            Self::Right => "right",
+            Self::PageUp => "page-up",
+            Self::PageDown => "page-down",
+            Self::Top => "top",
+            Self::Bottom => "bottom",
+            Self::NextPane => "next-pane",
+            Self::PreviousPane => "previous-pane",
+            Self::Back => "back",
+            Self::PreviousFilter => "previous-filter",
+            Self::CommandLine => "command-line",
+            Self::Interrupt => "interrupt",
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Log(LogAction::HideSelector) => "log-selector",
+            Self::Log(LogAction::FocusTarget) => "log-focus",
+            Self::Log(LogAction::HideOff) => "log-hide-off",
+            Self::Log(LogAction::ShowLess) => "log-show-less",
+            Self::Log(LogAction::ShowMore) => "log-show-more",
+            Self::Log(LogAction::CaptureLess) => "log-record-less",
+            Self::Log(LogAction::CaptureMore) => "log-record-more",
+            _ => "",
+        }
+    }
+
+    /// The action of that name in the configuration.
+    pub fn by_name(name: &str) -> Option<Self> {
+        let bound = super::keymap::BINDINGS.iter().map(|binding| binding.action);
+        Self::named().chain(bound).find(|action| action.binding_name() == name)
     }
 
     const fn info(self) -> Info {
@@ -150,10 +203,14 @@ impl Action {
             Self::Focus(Pane::Routes) => look("routes", "routes: every key with every model"),
             Self::Focus(Pane::Log) => look("log", "the program's own log"),
             Self::Focus(Pane::Charts) => look("charts", "throughput, refusals, latency and spend over time"),
+            Self::Focus(Pane::Failures) => {
+                look("failures", "failures by what they failed of; replay or export a group")
+            }
             Self::Open => look("open", "open: the item behind a row, or the pane full screen"),
             Self::Zoom => look("zoom", "this pane full screen, and back"),
             Self::Back => key("back: close, clear the filter, leave full screen"),
             Self::Why => look("why", "why: state of the selection, since when, until when, on whose word"),
+            Self::WhyRun => look("why-run", "why not faster: what holds the run, when it ends, what runs out first"),
             Self::Filter => look("filter", "filter items as you type, by id or error"),
             Self::NextFilter => look("next-filter", "show failed, waiting, in flight, done or all items"),
             Self::PreviousFilter => key("the list before"),
@@ -161,14 +218,22 @@ impl Action {
             Self::CommandLine => key("command line: every action by its name"),
             Self::Redraw => look("redraw", "draw the whole screen anew"),
             Self::Mouse => look("mouse", "give the mouse back to the terminal, for selecting text; and take it again"),
+            Self::Copy => look("copy", "copy the selection, or the open item's answer, to the clipboard"),
+            Self::Mark => look("mark", "mark the selected item, or take its mark away"),
+            Self::Export => look("export", "write the selected group of failed items to a file in the run's directory"),
             Self::Toggle => steer("toggle", "switch the selected key, model or route off or on"),
             Self::SwitchOn => steer("on", "switch the selected key, model or route on"),
             Self::SwitchOff => steer("off", "switch the selected key, model or route off; what is in flight finishes"),
             Self::ClearCooldowns => steer("clear-cooldowns", "end the selected key's cooldowns now"),
             Self::Pause => steer("pause", "pause (what is in flight finishes), or go on"),
             Self::HardPause => steer("hard-pause", "pause and abort what is in flight (asks first)"),
-            Self::Replay => steer("replay", "queue the selected failed item again"),
+            Self::Replay => steer("replay", "queue the selected or the marked failed items again"),
             Self::ReplayAll => steer("replay-all", "queue all failed items again (asks first)"),
+            Self::ReplayTo => {
+                steer("replay-to", "replay: which failed items, where to, and what it may cost (asks first)")
+            }
+            Self::Probe => steer("probe", "ask the provider about the selected key now; costs nothing"),
+            Self::Undo => steer("undo", "undo your last change"),
             Self::MoreInFlight => steer("more", "one more in flight"),
             Self::FewerInFlight => steer("fewer", "one fewer in flight"),
             Self::Strategy => steer("strategy", "strategy, order, and what to do when limited or exhausted"),

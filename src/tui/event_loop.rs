@@ -51,6 +51,8 @@ pub trait Screen {
     fn capture_mouse(&mut self, on: bool) -> io::Result<()>;
     fn set_title(&mut self, title: &str) -> io::Result<()>;
     fn notify(&mut self, words: &str) -> io::Result<()>;
+    /// Hands text to the terminal's clipboard; there is no answer to that.
+    fn copy(&mut self, text: &str) -> io::Result<()>;
 }
 
 /// What came from outside the terminal.
@@ -190,13 +192,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
             Happened::Input(None) | Happened::Signal(Signal::HangUp) => return Some(Exit::Detach),
             Happened::Input(Some(events)) => return self.take_input(events),
             Happened::Signal(Signal::Interrupt) => return self.handle(Message::Act(Action::Interrupt)),
-            // Whoever only looks on has nothing to end.
-            Happened::Signal(Signal::Terminate) if self.state.read_only => return Some(Exit::Detach),
-            Happened::Signal(Signal::Terminate) => {
-                // The second time at once: the first drain is what `Interrupt` cuts short.
-                let action = if self.state.leaving.is_some() { Action::Interrupt } else { Action::Drain };
-                return self.handle(Message::Act(action));
-            }
+            Happened::Signal(Signal::Terminate) => return self.handle(Message::Terminate),
             Happened::Message(message) => {
                 match &message {
                     Message::Gone => self.clock.stop(Instant::now()),
@@ -252,6 +248,12 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                     self.send(command);
                     Ok(())
                 }
+                Effect::Ask(query) => {
+                    let handle = self.handle.clone();
+                    self.replies.push(async move { Message::Told(handle.ask(query).await) }.boxed());
+                    Ok(())
+                }
+                Effect::Copy(text) => self.screen.copy(&text),
                 Effect::Suspend => self.screen.suspend().and_then(|()| self.screen.repaint()),
                 Effect::Repaint => self.screen.repaint(),
                 Effect::CaptureMouse(on) => self.screen.capture_mouse(on),

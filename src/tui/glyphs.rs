@@ -13,10 +13,16 @@ pub struct Glyphs {
     pub here: &'static str,
     pub dot: &'static str,
     pub times: &'static str,
+    /// Of an item that is marked.
+    pub mark: &'static str,
     pub bar_full: &'static str,
     pub bar_empty: &'static str,
-    /// Eighths of a column, from one to seven; empty where only whole columns can be drawn.
+    /// Parts of a column between nothing and the whole; empty where only whole columns can be drawn.
     pub bar_parts: &'static [&'static str],
+    /// The same for the one bar that matters most.
+    pub progress_full: &'static str,
+    pub progress_empty: &'static str,
+    pub progress_parts: &'static [&'static str],
     /// Heights of a column from an eighth to the whole.
     pub heights: &'static [&'static str],
     pub border: border::Set<'static>,
@@ -29,11 +35,15 @@ static UNICODE: Glyphs = Glyphs {
     here: "▸",
     dot: "·",
     times: "×",
-    bar_full: "█",
-    bar_empty: "░",
-    bar_parts: &["▏", "▎", "▍", "▌", "▋", "▊", "▉"],
+    mark: "◉",
+    bar_full: "━",
+    bar_empty: "─",
+    bar_parts: &["╸"],
+    progress_full: "█",
+    progress_empty: "░",
+    progress_parts: &["▏", "▎", "▍", "▌", "▋", "▊", "▉"],
     heights: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
-    border: border::PLAIN,
+    border: border::ROUNDED,
 };
 
 static ASCII: Glyphs = Glyphs {
@@ -43,9 +53,13 @@ static ASCII: Glyphs = Glyphs {
     here: ">",
     dot: "|",
     times: "x",
+    mark: "+",
     bar_full: "#",
     bar_empty: ".",
     bar_parts: &[],
+    progress_full: "#",
+    progress_empty: ".",
+    progress_parts: &[],
     heights: &["_", ".", "-", "=", "+", "*", "%", "#"],
     border: border::Set {
         top_left: "+",
@@ -130,7 +144,9 @@ mod tests {
         for ascii in [false, true] {
             let glyphs = Glyphs::new(ascii);
             let signs = [glyphs.ellipsis, glyphs.arrow, glyphs.here, glyphs.dot, glyphs.bar_full, glyphs.bar_empty];
-            for sign in signs.iter().chain(glyphs.bar_parts).chain(glyphs.heights) {
+            let more = [glyphs.times, glyphs.mark, glyphs.progress_full, glyphs.progress_empty];
+            let bars = glyphs.bar_parts.iter().chain(glyphs.progress_parts);
+            for sign in signs.iter().chain(&more).chain(bars).chain(glyphs.heights) {
                 assert_eq!(width(sign), 1, "{sign}");
                 assert!(!ascii || sign.is_ascii(), "{sign}");
             }

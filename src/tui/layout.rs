@@ -1,7 +1,7 @@
 //! Where everything goes, as a pure function of the terminal's size and of what the operator looks at.
 //!
 //! ```text
-//! header (3)        header            header
+//! header (4 rows)   header (3)        header (3)
 //! Keys │ Cooldowns  Keys              Keys
 //! Models            Models            [Models│Events│Items│Cooldowns]
 //! Events │ Items    [Events│Items│    footer
@@ -16,7 +16,6 @@ use ratatui::layout::{Rect, Size};
 
 use super::pane::Pane;
 
-const HEADER_ROWS: u16 = 3;
 const FOOTER_ROWS: u16 = 1;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -53,6 +52,14 @@ impl Shape {
         match self {
             Self::Large => &[Pane::Keys, Pane::Cooldowns, Pane::Models, Pane::Events, Pane::Items, Pane::Routes],
             _ => &[Pane::Keys, Pane::Cooldowns, Pane::Models, Pane::Events, Pane::Items],
+        }
+    }
+
+    /// Rows above the panes; the fourth says why it isn't faster.
+    pub const fn header_rows(self) -> u16 {
+        match self {
+            Self::Medium | Self::Large => 4,
+            Self::TooSmall | Self::Tiny | Self::Small => 3,
         }
     }
 
@@ -104,9 +111,9 @@ pub fn arrange(area: Rect, view: View) -> Arrangement {
         let none = Rect { height: 0, ..area };
         return Arrangement { shape, header: none, body: area, footer: none, panes: Vec::new() };
     }
-    let header = Rect { height: HEADER_ROWS, ..area };
+    let header = Rect { height: shape.header_rows(), ..area };
     let footer = Rect { y: area.bottom() - FOOTER_ROWS, height: FOOTER_ROWS, ..area };
-    let body = Rect { y: header.bottom(), height: area.height - HEADER_ROWS - FOOTER_ROWS, ..area };
+    let body = Rect { y: header.bottom(), height: area.height - header.height - FOOTER_ROWS, ..area };
     let panes = match view.zoomed {
         Some(pane) => vec![(pane, body)],
         None => dashboard(shape, body, view),
@@ -133,7 +140,7 @@ fn dashboard(shape: Shape, body: Rect, view: View) -> Vec<(Pane, Rect)> {
         Shape::Medium => {
             let wants = [Want { least: 5, want: keys.max(6) }, Want { least: 4, want: models }, Want::rest(8)];
             let [top, middle, rest] = rows(body, wants);
-            let ([keys, cooldowns], [events, items]) = (columns(top, 58), columns(rest, 62));
+            let ([keys, cooldowns], [events, items]) = (columns(top, 58), columns(rest, 65));
             vec![
                 (Pane::Keys, keys),
                 (Pane::Cooldowns, cooldowns),

@@ -16,6 +16,7 @@ mod figures;
 pub mod glyphs;
 pub mod keymap;
 pub mod layout;
+mod outlook;
 mod overlays;
 pub mod pane;
 mod panes;
@@ -57,11 +58,22 @@ pub struct Options {
     pub mouse: bool,
     /// Bell and desktop notification when the run ends or wants attention.
     pub notify: bool,
+    /// Other keys for actions.
+    pub keys: Vec<keymap::Rebinding>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ascii: false, theme: None, depth: None, fps: 30, read_only: false, mouse: true, notify: true }
+        Self {
+            ascii: false,
+            theme: None,
+            depth: None,
+            fps: 30,
+            read_only: false,
+            mouse: true,
+            notify: true,
+            keys: Vec::new(),
+        }
     }
 }
 
@@ -83,11 +95,23 @@ impl Options {
     /// The state a dashboard begins with.
     pub fn state(&self, handle: &Handle, size: ratatui::layout::Size) -> anyhow::Result<State> {
         let depth = self.depth.unwrap_or_else(|| theme::Depth::detect(|name| std::env::var(name).ok()));
-        let theme = theme::Theme::load(self.theme.as_deref(), depth)?;
+        let environment = |name: &str| std::env::var(name).ok();
+        let theme = self.theme.as_deref().or_else(|| theme::fitting(environment));
+        let theme = theme::Theme::load(theme, depth)?;
         let mut state = State::new(theme, self.ascii, TimeZone::system(), size, &handle.snapshot());
         state.read_only = self.read_only;
         state.mouse = self.mouse;
+        state.keymap = keymap::Keymap::rebound(&self.keys).map_err(anyhow::Error::msg)?;
         Ok(state)
+    }
+
+    /// Whether theme and keys are understood.
+    ///
+    /// # Errors
+    /// What is wrong with them, with its place where it has one.
+    pub fn check(&self) -> anyhow::Result<()> {
+        keymap::Keymap::rebound(&self.keys).map_err(anyhow::Error::msg)?;
+        theme::Theme::load(self.theme.as_deref(), theme::Depth::True).map(drop)
     }
 
     fn frame_time(&self) -> Duration {

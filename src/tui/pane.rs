@@ -11,11 +11,21 @@ pub enum Pane {
     Routes,
     Log,
     Charts,
+    Failures,
 }
 
 impl Pane {
-    pub const ALL: [Self; 8] =
-        [Self::Keys, Self::Cooldowns, Self::Models, Self::Events, Self::Items, Self::Routes, Self::Log, Self::Charts];
+    pub const ALL: [Self; 9] = [
+        Self::Keys,
+        Self::Cooldowns,
+        Self::Models,
+        Self::Events,
+        Self::Items,
+        Self::Routes,
+        Self::Log,
+        Self::Charts,
+        Self::Failures,
+    ];
 
     /// The digit that focuses it.
     pub const fn number(self) -> u8 {
@@ -32,6 +42,7 @@ impl Pane {
             Self::Routes => "Routes",
             Self::Log => "Log",
             Self::Charts => "Charts",
+            Self::Failures => "Failures",
         }
     }
 
@@ -46,7 +57,7 @@ impl Pane {
     /// Rows above its list that don't scroll.
     pub const fn heading_rows(self) -> u16 {
         match self {
-            Self::Keys | Self::Models | Self::Routes | Self::Items => 1,
+            Self::Keys | Self::Models | Self::Routes | Self::Items | Self::Failures => 1,
             Self::Cooldowns | Self::Events | Self::Log | Self::Charts => 0,
         }
     }

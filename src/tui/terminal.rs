@@ -6,6 +6,7 @@ use std::{
     mem::ManuallyDrop,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use crossterm::{
     Command, cursor,
     event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
@@ -128,6 +129,14 @@ impl Screen for Terminal {
         // Terminals that know OSC 9 show a notification; all ring the bell.
         let mut out = io::stdout().lock();
         write!(out, "\x1b]9;{}\x1b\\\x07", one_line(words))?;
+        out.flush()
+    }
+
+    fn copy(&mut self, text: &str) -> io::Result<()> {
+        // OSC 52 reaches the clipboard of the terminal in front of the operator, also over ssh and (where it is
+        // allowed to) through tmux. Base64 keeps every other character out of the sequence.
+        let mut out = io::stdout().lock();
+        write!(out, "\x1b]52;c;{}\x1b\\", BASE64.encode(text))?;
         out.flush()
     }
 }

@@ -62,6 +62,13 @@ impl Depth {
     }
 }
 
+/// The theme for a terminal that says that its background is light; most say nothing.
+pub fn fitting(environment: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    let colours = environment("COLORFGBG")?;
+    let background: u8 = colours.rsplit(';').next()?.parse().ok()?;
+    matches!(background, 7 | 9..=15).then_some("light")
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Theme {
     roles: Roles<Style>,
@@ -316,6 +323,16 @@ mod tests {
             let lookup = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned());
             assert_eq!(Depth::detect(lookup), want, "{environment:?}");
         }
+    }
+
+    #[test]
+    fn a_light_background_is_believed_where_it_is_announced() {
+        let said = |words: &'static str| fitting(move |_| Some(words.to_owned()));
+        assert_eq!(
+            [said("0;15"), said("15;0"), said("0;default;7"), said("")],
+            [Some("light"), None, Some("light"), None]
+        );
+        assert_eq!(fitting(|_| None), None);
     }
 
     #[test]

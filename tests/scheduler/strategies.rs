@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use cascadeck::{
     domain::{
-        Balance, CascadeOrder, Key, Limits, Model, Money, Outcome, Policy, Price, Role, Rule, Strategy, Traits,
+        Balance, CascadeOrder, Key, Limits, Model, Money, Outcome, Policy, Price, Role, Rule, Strategy, Target, Traits,
         Verdict, WhenLimited,
     },
     scheduler::{Dispatch, Step},
@@ -448,6 +448,33 @@ fn the_items_own_model_leads_under_every_strategy() {
         let sent: Vec<usize> = (0..10).map(|_| send(&mut world).model.index()).collect();
         assert!(sent[..8].iter().all(|model| *model == 1), "{}: {sent:?}", strategy.name());
         assert!(sent[8..].iter().all(|model| *model != 1), "{}: spills when its own is full", strategy.name());
+    }
+}
+
+#[test]
+fn what_the_operator_sends_somewhere_goes_nowhere_else() {
+    for strategy in Strategy::ALL {
+        let models = vec![free("a"), Model { limits: limits(4, None), ..free("b") }];
+        let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 25);
+        let target = |model: &str, key: Option<&str>| Target { model: model.to_owned(), key: key.map(str::to_owned) };
+        let name = world.scheduler.route_names(cascadeck::domain::RouteId(0)).0;
+        let only = |only: Target| Traits { only: Some(only), ..Traits::default() };
+        let to_model = world.scheduler.class(&only(target("b", None)));
+        let to_route = world.scheduler.class(&only(target("b", Some(&name))));
+        let nowhere = world.scheduler.class(&only(target("gone", None)));
+        assert_ne!(to_model, to_route);
+        assert_eq!(nowhere, world.scheduler.class(&Traits::default()), "a place that is gone is no place");
+        world.offer_to(to_route, 20);
+        let sent: Vec<Dispatch> = std::iter::from_fn(|| match world.scheduler.poll(world.now) {
+            Some(Step::Send(dispatch)) => Some(dispatch),
+            _ => None,
+        })
+        .collect();
+        assert_eq!(sent.len(), 4, "{}: its route's minute is full, and nothing spills over", strategy.name());
+        for dispatch in sent {
+            let (key, model) = world.scheduler.route_names(dispatch.route);
+            assert_eq!((key.as_str(), model.as_str()), (name.as_str(), "b"), "{}", strategy.name());
+        }
     }
 }
 

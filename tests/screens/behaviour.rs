@@ -4,10 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{
-        CascadeOrder, Command, Event, EventKind, Money, Outcome, Provenance, ReplayFilter, Snapshot, Strategy,
+        CascadeOrder, Command, Event, EventKind, Money, Outcome, Page, Provenance, Query, ReplayFilter, Snapshot,
+        Strategy, Target,
         snapshot::{Condition, RunState},
     },
-    tui::{Effect, Message, action::Action, keymap::Context, pane::Pane, state::Overlay},
+    tui::{
+        Effect, Message,
+        action::Action,
+        keymap::{Context, Keymap, Rebinding},
+        pane::Pane,
+        state::Overlay,
+    },
 };
 use crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
@@ -18,6 +25,11 @@ use crate::{
 
 fn stage() -> Stage {
     Stage::new(120, 36, fixture::storm())
+}
+
+fn replay(ids: &[&str], to: Option<Target>) -> Command {
+    let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+    Command::Replay { filter: ReplayFilter { ids, ..ReplayFilter::default() }, to }
 }
 
 fn sent(command: Command) -> Vec<Effect> {
@@ -44,10 +56,33 @@ fn every_steering_key_sends_its_command() {
         ("p", Command::Pause),
         ("+", Command::SetInFlight { in_flight: 17 }),
         ("-", Command::SetInFlight { in_flight: 15 }),
-        ("5jr", Command::Replay { filter: ReplayFilter { ids: vec!["0342".to_owned()], outcomes: vec![] } }),
-        ("5j\nr", Command::Replay { filter: ReplayFilter { ids: vec!["0342".to_owned()], outcomes: vec![] } }),
-        ("Ry", Command::Replay { filter: ReplayFilter::default() }),
+        ("5jr", replay(&["0342"], None)),
+        ("5j\nr", replay(&["0342"], None)),
+        ("Ry", Command::Replay { filter: ReplayFilter::default(), to: None }),
         ("Py", Command::HardPause),
+        ("jt", Command::Probe { key: "bob".to_owned() }),
+        ("6jt", Command::Probe { key: "bob".to_owned() }),
+        ("5jty", replay(&["0342"], None)),
+        ("5j\nty", replay(&["0342"], None)),
+        ("5 j ry", replay(&["0117", "0788"], None)),
+        ("5jtjy", replay(&["0342"], Some(Target { model: "gemini-3.8-flash".to_owned(), key: None }))),
+        (
+            "5jtjjjjjy",
+            replay(&["0342"], Some(Target { model: "gemini-3.8-flash".to_owned(), key: Some("alice".to_owned()) })),
+        ),
+        ("5jtly", Command::Replay { filter: ReplayFilter::default(), to: None }),
+        (
+            "5/safe\nty",
+            Command::Replay {
+                filter: ReplayFilter { ids: vec!["0117".to_owned()], ..ReplayFilter::default() },
+                to: None,
+            },
+        ),
+        (
+            "5/safe\ntly",
+            Command::Replay { filter: ReplayFilter { text: "safe".to_owned(), ..ReplayFilter::default() }, to: None },
+        ),
+        ("9ry", Command::Replay { filter: fixture::failures()[0].filter(), to: None }),
         (&model_first, Command::SetOrder { order: CascadeOrder::ModelFirst }),
         ("qd", Command::Drain),
         ("qs", Command::Stop),
@@ -73,7 +108,10 @@ fn every_line_of_the_command_line_does_what_it_says() {
         ),
         (
             "replay-outcome server_error",
-            Command::Replay { filter: ReplayFilter { ids: vec![], outcomes: vec![Outcome::ServerError] } },
+            Command::Replay {
+                filter: ReplayFilter { outcomes: vec![Outcome::ServerError], ..ReplayFilter::default() },
+                to: None,
+            },
         ),
         ("drain", Command::Drain),
     ];
@@ -117,7 +155,7 @@ fn find_shows_items_of_any_state() {
 fn what_costs_asks_first_and_names_the_count() {
     let mut asked = stage();
     asked.press("R");
-    assert!(asked.text().contains("Replay all 7 failed items?"));
+    assert!(asked.text().contains("7 failed items are sent again"), "{}", asked.text());
     for no in ["n", "\x1b", "\n", "q"] {
         let mut stage = stage();
         stage.press("R").press(no);
@@ -134,7 +172,9 @@ fn what_makes_no_sense_is_refused_in_words() {
         ("R", "no item has failed"),
         ("-", "one in flight is the least"),
         (":replay\n", "select a failed item first"),
-        ("4:why\n", "select a key, model, route or cooldown first"),
+        ("4:probe\n", "select the key that is to be tested"),
+        ("u", "nothing of yours is left to undo"),
+        ("8y", "nothing is selected that could be copied"),
         ("6lll ", "there is no route local-llava@alice"),
     ];
     for (keys, words) in cases {
@@ -296,7 +336,26 @@ fn an_event_opens_the_item_it_is_about() {
 
 #[test]
 fn a_read_only_screen_sends_nothing() {
-    for keys in [" ", "p", "P", "R", "+", "-", "jc", "3 ", "5r", "s", ":key bob off\n", ":pause\n", ":drain\n", "6 "] {
+    for keys in [
+        " ",
+        "p",
+        "P",
+        "R",
+        "+",
+        "-",
+        "jc",
+        "3 ",
+        "5r",
+        "5t",
+        "9r",
+        "t",
+        "u",
+        "s",
+        ":key bob off\n",
+        ":pause\n",
+        ":drain\n",
+        "6 ",
+    ] {
         let mut stage = stage();
         stage.state.read_only = true;
         stage.press(keys);
@@ -315,10 +374,10 @@ fn a_read_only_screen_sends_nothing() {
 fn a_click_focuses_and_selects_and_the_wheel_scrolls() {
     let mouse = |kind, column, row| Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
     let mut stage = stage();
-    // The heading is row 4, alice 5, bob 6.
-    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 5, 6));
+    // The heading is row 5, alice 6, bob 7.
+    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 5, 7));
     assert_eq!((stage.state.focus, stage.state.selected(Pane::Keys, &stage.snapshot)), (Pane::Keys, 1));
-    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 100, 5));
+    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 100, 6));
     assert_eq!((stage.state.focus, stage.state.selected(Pane::Cooldowns, &stage.snapshot)), (Pane::Cooldowns, 1));
     stage.send(mouse(MouseEventKind::ScrollDown, 5, 25));
     assert_eq!((stage.state.focus, stage.state.selected(Pane::Events, &stage.snapshot)), (Pane::Events, 3));
@@ -414,11 +473,130 @@ fn a_run_without_anything_is_drawn_in_every_view() {
     snapshots.push(Snapshot { state: RunState::Held { why: "the disk is full".to_owned() }, ..fixture::storm() });
     for snapshot in snapshots {
         for (width, height) in [(1, 1), (20, 3), (59, 14), (60, 15), (80, 24), (120, 36), (300, 90)] {
-            for keys in ["", "z", "2z", "3z", "4z", "5z", "6", "7", "8", "?", "w", "q", "s", ":", "R", "5\n", "4\n"] {
+            for keys in
+                ["", "z", "2z", "3z", "4z", "5z", "6", "7", "8", "9", "W", "?", "w", "q", "s", ":", "R", "5\n", "4\n"]
+            {
                 let mut stage = Stage::new(width, height, snapshot.clone());
                 stage.press(keys);
                 let _ = stage.text();
             }
         }
     }
+}
+
+#[test]
+fn a_replay_shows_what_it_sends_where_and_what_that_may_cost() {
+    let mut asked = stage();
+    asked.press("5 j t");
+    let text = asked.text();
+    for words in [
+        "[2 marked]",
+        "2 failed items are sent again",
+        "blocked on gemini-3.8-flash",
+        "unreadable",
+        "About $0.0",
+        "the cascade",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    asked.press("l");
+    assert!(asked.text().contains("[item #0901]"), "{}", asked.text());
+    asked.press("h\x1b");
+    assert!(asked.effects.is_empty(), "Esc sends nothing");
+    assert!(asked.text().contains("2 marked"), "and the marks stay");
+    asked.press("\x1b");
+    assert!(!asked.text().contains("2 marked"), "until Esc takes them away");
+}
+
+#[test]
+fn nothing_is_replayed_before_its_preview_is_there() {
+    let mut stage = stage();
+    stage.send(Message::Act(Action::ReplayAll));
+    stage.send(Message::Act(Action::Yes));
+    assert!(stage.effects.is_empty());
+    assert!(stage.text().contains("still looking"), "{}", stage.text());
+    stage.answer();
+    stage.press("y");
+    assert_eq!(stage.effects, sent(Command::Replay { filter: ReplayFilter::default(), to: None }));
+}
+
+#[test]
+fn every_change_that_can_be_taken_back_is_newest_first() {
+    let key = |on| Command::SetKey { key: "alice".to_owned(), on };
+    let cases: Vec<(&str, Vec<Command>)> = vec![
+        (" ", vec![key(true)]),
+        ("p", vec![Command::Resume]),
+        ("++", vec![Command::SetInFlight { in_flight: 17 }, Command::SetInFlight { in_flight: 16 }]),
+        (" p", vec![Command::Resume, key(true)]),
+        (":budget 5\n", vec![Command::SetBudget { max_usd: None }]),
+        ("sj\n", vec![Command::SetStrategy { strategy: Strategy::Cascade }]),
+        ("3 ", vec![Command::SetModel { model: "gemini-3.8-flash".to_owned(), on: true }]),
+    ];
+    for (keys, back) in cases {
+        let mut stage = stage();
+        stage.press(keys);
+        for effect in std::mem::take(&mut stage.effects) {
+            let Effect::Send(command) = effect else { panic!("{effect:?}") };
+            stage.send(Message::Replied { command, reply: Ok("done".to_owned()) });
+        }
+        for command in back {
+            stage.press("u");
+            assert_eq!(std::mem::take(&mut stage.effects), sent(command), "{keys:?}");
+        }
+        stage.press("u");
+        assert!(stage.effects.is_empty() && stage.text().contains("nothing of yours is left to undo"), "{keys:?}");
+    }
+    let mut refused = stage();
+    refused.press("p");
+    refused.send(Message::Replied { command: Command::Pause, reply: Err("no".to_owned()) });
+    refused.effects.clear();
+    assert!(refused.press("u").effects.is_empty(), "what was refused is not undone");
+}
+
+#[test]
+fn what_is_selected_is_copied() {
+    let cases = [
+        ("jy", "bob"),
+        ("3y", "gemini-3.8-flash"),
+        ("6y", "gemini-3.8-flash@alice"),
+        ("5jy", "0342"),
+        ("5j\ny", "internal error"),
+        ("9y", "blockReason: SAFETY"),
+    ];
+    for (keys, text) in cases {
+        assert_eq!(stage().press(keys).effects, [Effect::Copy(text.to_owned())], "{keys:?}");
+    }
+    let mut done = stage();
+    done.answered_item().press("y");
+    assert!(matches!(&done.effects[..], [Effect::Copy(answer)] if answer.starts_with("Two herons")));
+    assert!(done.text().contains("sent to the clipboard"));
+}
+
+#[test]
+fn a_group_of_failures_is_opened_and_exported() {
+    let group = fixture::failures()[0].clone();
+    let mut stage = stage();
+    stage.press("9x");
+    assert_eq!(stage.effects, [Effect::Ask(Query::ExportFailures { filter: group.filter() })]);
+    stage.send(Message::Told(Ok(Page::Exported { path: "runs/spring/failed-1.jsonl".to_owned(), rows: 2 })));
+    assert!(stage.text().contains("2 lines written to runs/spring/failed-1.jsonl"));
+    stage.press("\n");
+    assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(group.seq));
+}
+
+#[test]
+fn rebound_keys_work_and_show_everywhere() {
+    let rebinding = |action: &str, key: &str| Rebinding {
+        action: action.to_owned(),
+        keys: vec![key.to_owned()],
+        place: "keys.toml:1".to_owned(),
+    };
+    let mut stage = stage();
+    stage.state.keymap = Keymap::rebound(&[rebinding("pause", "F5"), rebinding("quit", "ctrl-q")]).unwrap();
+    let footer = stage.text().lines().last().unwrap().to_owned();
+    assert!(footer.contains("F5 pause") && footer.contains("^Q quit"), "{footer}");
+    assert!(stage.press("pq").effects.is_empty() && stage.state.overlay.is_none());
+    assert_eq!(stage.code(KeyCode::F(5)).effects, sent(Command::Pause));
+    stage.press("?");
+    assert!(stage.text().contains("F5 "), "{}", stage.text());
 }

@@ -56,6 +56,10 @@ impl Screen for Memory {
         let _ = self.said.send(format!("title: {title}"));
         Ok(())
     }
+    fn copy(&mut self, text: &str) -> io::Result<()> {
+        let _ = self.said.send(format!("clipboard: {text}"));
+        Ok(())
+    }
     fn notify(&mut self, words: &str) -> io::Result<()> {
         let _ = self.said.send(format!("bell: {words}"));
         Ok(())

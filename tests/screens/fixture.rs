@@ -3,9 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use cascadeck::domain::{
-    Api, AttemptRow, CascadeOrder, Day, Event, EventKind, ItemDetail, ItemRow, ItemState, Money, OnExhausted, Outcome,
-    Role, Snapshot, Strategy, Usage, Wall, WhenLimited,
+    Api, AttemptRow, CascadeOrder, Day, Event, EventKind, FailureGroup, Forecast, ItemDetail, ItemRow, ItemState,
+    Money, OnExhausted, Outcome, Role, Snapshot, Strategy, Usage, Wall, WhenLimited,
     event::Level,
+    failure::pattern,
+    forecast::{BeforeReset, Bind, Constraint, RunsOut, Saving},
+    holding::{Hold, HoldShare},
     snapshot::{
         Cause, Condition, CooldownView, Gauge, KeyView, ModelView, Pace, Place, RouteView, RunState, Source, Spend,
         Totals,
@@ -78,6 +81,51 @@ fn model(name: &str, quota: Quota, ok: u64, failed: u64, p50: u64, p95: u64) -> 
 
 fn event(number: u64, ago: u64, kind: EventKind) -> Arc<Event> {
     Arc::new(Event { number, at: NOW - seconds(ago), kind })
+}
+
+/// What is expected of the rest of the storm.
+fn forecast() -> Forecast {
+    Forecast {
+        at: NOW,
+        items: 1_786,
+        finish: Some(NOW + seconds(24 * 60 + 36)),
+        earliest: Some(NOW + seconds(22 * 60)),
+        latest: Some(NOW + seconds(31 * 60)),
+        stops: None,
+        binds: vec![
+            Bind {
+                what: Constraint::RequestsPerMinute,
+                pool: Some("gemini-3.8-flash@vision-lab".to_owned()),
+                share: 0.62,
+            },
+            Bind { what: Constraint::Cooldown, pool: None, share: 0.21 },
+        ],
+        runs_out: Some(RunsOut {
+            pool: "gemini-3.8-flash@vision-lab".to_owned(),
+            at: NOW + seconds(62 * 60),
+            returns: Some(NOW + seconds(MIDNIGHT_PACIFIC)),
+        }),
+        before_reset: Some(BeforeReset { at: NOW + seconds(MIDNIGHT_PACIFIC), items: 2_100 }),
+        savings: vec![Saving {
+            like: "alice".to_owned(),
+            finish: Some(NOW + seconds(15 * 60)),
+            saves: Some(seconds(9 * 60 + 36)),
+        }],
+        input_tokens: 750_120,
+        output_tokens: 80_370,
+        cost: usd(0.46),
+        unpriced: false,
+    }
+}
+
+fn holding() -> Vec<HoldShare> {
+    let held = |what, share| HoldShare { what, share };
+    vec![
+        held(Hold::RequestsPerMinute, 0.55),
+        held(Hold::Cooldown, 0.25),
+        held(Hold::Sending, 0.15),
+        held(Hold::Day, 0.05),
+    ]
 }
 
 /// A run in a storm: one key each that is ready, cooling, exhausted, disabled, off, full and broken.
@@ -300,8 +348,8 @@ pub fn storm() -> Snapshot {
             budget: None,
         },
         pace: Pace { items_per_second: 1.21, finish_at: Some(NOW + seconds(24 * 60 + 36)) },
-        forecast: None,
-        holding: Vec::new(),
+        forecast: Some(forecast()),
+        holding: holding(),
         place: Some(Place {
             key: "alice".to_owned(),
             key_number: 1,
@@ -329,13 +377,100 @@ pub fn tomorrow() -> Snapshot {
     snapshot.on_exhausted = OnExhausted::Wait;
     snapshot.totals.in_flight = 0;
     snapshot.totals.waiting = 1_786;
-    snapshot.pace = Pace { items_per_second: 0.0, finish_at: None };
+    let finish = until + seconds(40 * 60);
+    snapshot.pace = Pace { items_per_second: 0.0, finish_at: Some(finish) };
+    snapshot.holding = vec![HoldShare { what: Hold::Day, share: 1.0 }];
+    snapshot.forecast = Some(Forecast {
+        finish: Some(finish),
+        earliest: Some(finish - seconds(5 * 60)),
+        latest: Some(finish + seconds(30 * 60)),
+        binds: vec![Bind { what: Constraint::Day, pool: None, share: 0.97 }],
+        runs_out: None,
+        before_reset: Some(BeforeReset { at: until, items: 0 }),
+        ..forecast()
+    });
     for key in &mut snapshot.keys {
         key.in_flight = 0;
         key.condition = Condition::Exhausted {
             until,
             cause: cause(Outcome::QuotaExhaustedDay, Source::Stated, "Quota exceeded for metric", 60),
         };
+    }
+    for route in &mut snapshot.routes {
+        (route.in_flight, route.condition) = (0, snapshot.keys[0].condition.clone());
+    }
+    snapshot
+}
+
+/// All goes well.
+pub fn smooth() -> Snapshot {
+    let mut snapshot = storm();
+    for key in &mut snapshot.keys {
+        (key.condition, key.health, key.failed, key.last_error) = (Condition::Ready, 100, 0, None);
+    }
+    for route in &mut snapshot.routes {
+        (route.condition, route.on, route.failed) = (Condition::Ready, true, 0);
+    }
+    for model in &mut snapshot.models {
+        (model.on, model.failed) = (true, 0);
+    }
+    snapshot.cooldowns.clear();
+    snapshot.totals.failed = 0;
+    snapshot.totals.done = 3_214;
+    snapshot.totals.rate_limited = 0;
+    snapshot.events.truncate(1);
+    snapshot.holding = vec![HoldShare { what: Hold::Sending, share: 1.0 }];
+    snapshot
+}
+
+/// All goes well but for one key, whose secret is wrong.
+pub fn dead_key() -> Snapshot {
+    let mut snapshot = smooth();
+    let (dead, event) = (storm().keys[3].clone(), Arc::clone(&storm().events[3]));
+    snapshot.keys[3] = dead;
+    snapshot.events.push(event);
+    for route in snapshot.routes.iter_mut().filter(|route| route.key == "dave") {
+        route.condition = snapshot.keys[3].condition.clone();
+    }
+    snapshot
+}
+
+/// The provider is down: every breaker is open.
+pub fn outage() -> Snapshot {
+    let mut snapshot = smooth();
+    let until = NOW + seconds(29);
+    let words = "The service is currently unavailable.";
+    let broken = Condition::Broken { until, cause: cause(Outcome::ServerError, Source::Guessed, words, 31) };
+    snapshot.state = RunState::Waiting { why: "every route failed too often in a row".to_owned(), until: Some(until) };
+    snapshot.totals.in_flight = 0;
+    snapshot.pace = Pace { items_per_second: 0.0, finish_at: snapshot.pace.finish_at };
+    snapshot.holding =
+        vec![HoldShare { what: Hold::Breaker, share: 0.9 }, HoldShare { what: Hold::Sending, share: 0.1 }];
+    snapshot.place = None;
+    for key in &mut snapshot.keys {
+        (key.condition, key.health, key.in_flight) = (broken.clone(), 20, 0);
+    }
+    for route in &mut snapshot.routes {
+        (route.condition, route.in_flight) = (broken.clone(), 0);
+    }
+    for (number, key) in snapshot.keys.iter().enumerate() {
+        let what = format!("gemini-3.8-flash@{}", key.name);
+        let cause = cause(Outcome::ServerError, Source::Guessed, words, 31);
+        snapshot.cooldowns.push(CooldownView { what: what.clone(), from: NOW - seconds(31), until, cause });
+        snapshot.events.push(event(
+            2 + number as u64,
+            31,
+            EventKind::Fallback {
+                seq: 3_215 + number as u64,
+                item: (3_215 + number).to_string(),
+                from: what,
+                to: None,
+                outcome: Outcome::ServerError,
+                status: Some(503),
+                wait: Some(seconds(2)),
+                words: words.to_owned(),
+            },
+        ));
     }
     snapshot
 }
@@ -347,11 +482,15 @@ pub fn finished() -> Snapshot {
     snapshot.totals =
         Totals { total: 5_000, done: 4_993, failed: 7, attempts: 5_160, rate_limited: 140, ..Totals::default() };
     snapshot.pace = Pace::default();
+    snapshot.forecast = None;
     snapshot.place = None;
     snapshot.spend.reserved = Money::ZERO;
     snapshot.cooldowns.clear();
     for key in &mut snapshot.keys {
         key.in_flight = 0;
+    }
+    for route in &mut snapshot.routes {
+        route.in_flight = 0;
     }
     snapshot
 }
@@ -361,6 +500,8 @@ pub fn empty() -> Snapshot {
     let mut snapshot = storm();
     snapshot.totals = Totals { total: 120, waiting: 120, ingesting: true, ..Totals::default() };
     snapshot.spend = Spend::default();
+    snapshot.forecast = None;
+    snapshot.holding.clear();
     snapshot.pace = Pace::default();
     snapshot.place = None;
     snapshot.keys.clear();
@@ -391,6 +532,32 @@ pub fn failed_items() -> Vec<ItemRow> {
         row(2_044, 2, Outcome::Timeout, "no byte for 120s \u{1b}]0;owned\u{7}"),
         row(3_001, 1, Outcome::ContentBlocked, "blockReason: PROHIBITED_CONTENT"),
     ]
+}
+
+/// Whether an item's id or error holds `text`, whatever its case.
+pub fn holds(row: &ItemRow, text: &str) -> bool {
+    let text = text.to_lowercase();
+    row.id.to_lowercase().contains(&text) || row.words.to_lowercase().contains(&text)
+}
+
+/// Failed items by what they failed of, as the run's database groups them.
+pub fn group(rows: &[ItemRow]) -> Vec<FailureGroup> {
+    let mut groups: Vec<FailureGroup> = Vec::new();
+    for row in rows {
+        let model = (row.attempts > 0).then(|| "gemini-3.8-flash".to_owned());
+        let (outcome, pattern) = (row.outcome, pattern(&row.words));
+        let same =
+            |group: &&mut FailureGroup| (group.outcome, &group.model, &group.pattern) == (outcome, &model, &pattern);
+        match groups.iter_mut().find(same) {
+            Some(group) => group.count += 1,
+            None => groups.push(FailureGroup { outcome, model, pattern, count: 1, seq: row.seq, id: row.id.clone() }),
+        }
+    }
+    groups
+}
+
+pub fn failures() -> Vec<FailureGroup> {
+    group(&failed_items())
 }
 
 /// An item that needed three attempts and failed all the same.
@@ -439,7 +606,8 @@ pub fn failed_item() -> ItemDetail {
 /// An item that was answered.
 pub fn done_item() -> ItemDetail {
     let mut item = failed_item();
-    item.row.state = ItemState::Done;
+    (item.row.seq, item.row.id, item.row.state) = (7, "0007".to_owned(), ItemState::Done);
+    item.row.words = "Two herons stand at the left bank.".to_owned();
     item.row.outcome = Some(Outcome::Ok);
     item.output =
         Some("Two herons stand at the left bank. A fox, half hidden, watches them from the reeds.".to_owned());

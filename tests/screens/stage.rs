@@ -92,17 +92,42 @@ impl Stage {
         let Some(wanted) = self.state.wanted(&self.snapshot) else { return };
         let page = match &wanted.query {
             Query::Items { filter, offset, limit } => {
-                let all: Vec<_> = fixture::failed_items()
-                    .into_iter()
+                let failed = fixture::failed_items().into_iter().filter(|_| self.snapshot.totals.failed > 0);
+                let all: Vec<_> = std::iter::once(fixture::done_item().row)
+                    .chain(failed)
                     .filter(|row| filter.state.is_none_or(|state| state == row.state))
-                    .filter(|row| row.id.contains(&filter.text) || row.words.contains(&filter.text))
+                    .filter(|row| fixture::holds(row, &filter.text))
                     .collect();
                 let matching = all.len() as u64;
                 let rows = all.into_iter().skip(*offset as usize).take(*limit as usize).collect();
                 Page::Items { rows, matching, offset: *offset }
             }
+            Query::Failures { filter } => {
+                let rows: Vec<_> = fixture::failed_items()
+                    .into_iter()
+                    .filter(|row| filter.ids.is_empty() || filter.ids.contains(&row.id))
+                    .filter(|row| fixture::holds(row, &filter.text))
+                    .collect();
+                let rows: Vec<_> = match &filter.pattern {
+                    Some(pattern) => rows.into_iter().filter(|row| row.words == *pattern).collect(),
+                    None => rows,
+                };
+                if self.snapshot.totals.failed == 0 {
+                    Page::Failures { groups: Vec::new(), matching: 0 }
+                } else {
+                    Page::Failures { groups: fixture::group(&rows), matching: rows.len() as u64 }
+                }
+            }
+            Query::ExportFailures { .. } => Page::Nothing,
+            Query::Item { seq: 7 } => Page::Item(Box::new(fixture::done_item())),
             Query::Item { seq: 342 } => Page::Item(Box::new(fixture::failed_item())),
             Query::Item { seq: 1 } => Page::Item(Box::new(fixture::done_item())),
+            // What is failed first.
+            Query::Item { seq: 117 } => {
+                let mut item = fixture::failed_item();
+                item.row = fixture::failed_items()[0].clone();
+                Page::Item(Box::new(item))
+            }
             Query::Item { .. } => Page::Nothing,
         };
         self.send(Message::Answered { wanted, page: Ok(page) });

@@ -29,7 +29,7 @@ fn find<'b>(buffer: &'b Buffer, text: &str) -> &'b Cell {
 
 #[test]
 fn without_colour_no_cell_has_one() {
-    for keys in ["", "?", "w", "q", "s", "R", ":", "/x", "5\n", "6", "8", "5z"] {
+    for keys in ["", "?", "w", "W", "q", "s", "R", ":", "/x", "5\n", "6", "8", "9", "5z", "5 "] {
         let mut stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, false);
         stage.press(keys);
         for cell in stage.buffer().content() {
@@ -82,13 +82,13 @@ fn the_operators_own_events_stand_out() {
 fn bars_of_the_selected_row_keep_their_meaning() {
     let stage = Stage::new(120, 36, fixture::storm());
     let buffer = stage.buffer();
-    let bar = find(&buffer, "██████ 100");
+    let bar = find(&buffer, "━━━━━━ 100");
     assert!(!bar.modifier.contains(Modifier::REVERSED), "{bar:?}");
 }
 
 #[test]
 fn ascii_screens_are_ascii() {
-    for keys in ["", "?", "w", "q", "s", "R", ":", "6", "8", "4z", "2z"] {
+    for keys in ["", "?", "w", "W", "q", "s", "R", ":", "6", "8", "9", "4z", "2z", "5 "] {
         let mut stage = Stage::with(120, 36, fixture::storm(), Depth::True, true);
         stage.press(keys);
         let buffer = stage.buffer();
@@ -123,9 +123,9 @@ fn wide_characters_do_not_break_columns() {
     let mut stage = Stage::new(120, 36, fixture::storm());
     stage.press("5");
     let buffer = stage.buffer();
-    for y in 4..35 {
+    for y in 5..35 {
         let edge = buffer[(119, y)].symbol();
-        assert!(["│", "┐", "┘"].contains(&edge), "row {y} ends in {edge:?}");
+        assert!(["│", "╮", "╯"].contains(&edge), "row {y} ends in {edge:?}");
     }
 }
 

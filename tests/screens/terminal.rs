@@ -158,8 +158,8 @@ fn without_colour_bold_and_reverse_survive() {
     window.sees("RUNNING");
     let screen = window.screen.screen();
     let cell = |row, column| screen.cell(row, column).unwrap();
-    assert!(cell(3, 3).bold(), "the focused pane's title");
-    assert!(cell(5, 4).inverse(), "the selected key");
+    assert!(cell(4, 3).bold(), "the focused pane's title");
+    assert!(cell(6, 4).inverse(), "the selected key");
     let coloured = |row, column| cell(row, column).fgcolor() != vt100::Color::Default;
     assert!(!(0..36).any(|row| (0..120).any(|column| coloured(row, column))));
     window.type_keys("qs");

@@ -1,8 +1,8 @@
 //! What the writer takes, what it refuses, and what it leaves when a run ends.
 
 use cascadeck::{
-    domain::{AttemptId, Outcome, ReplayFilter},
-    store::{Answer, OUTSTANDING, Op, StoreError},
+    domain::{AttemptId, Outcome, ReplayFilter, Rule, Target},
+    store::{Answer, OUTSTANDING, Op, Queued, Store, StoreError},
 };
 
 use crate::harness::{
@@ -77,7 +77,7 @@ fn the_results_file_shows_what_is_acknowledged() {
 
 #[test]
 fn failed_items_are_queued_again_by_outcome_and_by_id() {
-    let cases: [(&str, ReplayFilter, &[u64]); 6] = [
+    let cases: [(&str, ReplayFilter, &[u64]); 8] = [
         ("all", ReplayFilter::default(), &[1, 2, 4]),
         ("by outcome", ReplayFilter { outcomes: vec![Outcome::ContentBlocked], ..ReplayFilter::default() }, &[1, 4]),
         ("by id", ReplayFilter { ids: vec!["item-2".into()], ..ReplayFilter::default() }, &[2]),
@@ -87,9 +87,15 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
             ReplayFilter { ids: vec!["item-3".into(), "item-99".into()], ..ReplayFilter::default() },
             &[],
         ),
+        ("by text of the id", ReplayFilter { text: "ITEM-4".into(), ..ReplayFilter::default() }, &[4]),
+        ("by a model that tried none", ReplayFilter { models: vec!["x".into()], ..ReplayFilter::default() }, &[]),
         (
             "by both",
-            ReplayFilter { ids: vec!["item-1".into(), "item-2".into()], outcomes: vec![Outcome::UnreadableInput] },
+            ReplayFilter {
+                ids: vec!["item-1".into(), "item-2".into()],
+                outcomes: vec![Outcome::UnreadableInput],
+                ..ReplayFilter::default()
+            },
             &[2],
         ),
     ];
@@ -118,6 +124,32 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
         drop(store);
         prove(&home.dir);
     }
+}
+
+#[test]
+fn a_replay_to_one_place_is_kept_until_the_next_replay_says_otherwise() {
+    let (home, mut engine) = Home::with_items(3);
+    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 0)]);
+    engine.commit(vec![failed(1, 1, Outcome::ContentBlocked), failed(2, 2, Outcome::BadRequest)]);
+    let target = Target { model: "m".to_owned(), key: Some("alice".to_owned()) };
+    let blocked = ReplayFilter { outcomes: vec![Outcome::ContentBlocked], ..ReplayFilter::default() };
+    let answers = engine.commit(vec![Op::RequeueTo(blocked.clone(), target.clone())]);
+    let [Answer::Traits(traits), Answer::Requeued(queued)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(queued.iter().map(|item| item.seq.0).collect::<Vec<_>>(), [1]);
+    let of_item = traits.iter().find(|(id, _)| *id == queued[0].traits).map(|(_, traits)| traits.only.clone());
+    assert_eq!(of_item, Some(Some(target.clone())), "traits are told before the items that have them");
+
+    // Rules that change don't change what the operator said, and a restart finds it again.
+    let mut store = engine.close();
+    store.adopt_rules(&[Rule { name: "all".to_owned(), ..Rule::default() }]).unwrap();
+    let mut waits = Vec::new();
+    store.waiting(|item| waits.push(item)).unwrap();
+    let only = |item: &Queued, store: &Store| {
+        store.traits().into_iter().find(|(id, _)| *id == item.traits).and_then(|(_, traits)| traits.only)
+    };
+    assert_eq!(only(waits.iter().find(|item| item.seq.0 == 1).unwrap(), &store), Some(target));
+    drop(store);
+    prove(&home.dir);
 }
 
 #[test]

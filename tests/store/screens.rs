@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        FinalState, Image, ItemFilter, ItemRow, ItemState, Message, Money, Outcome, Page, Part, Query, Seq, Speaker,
+        FinalState, Image, ItemFilter, ItemRow, ItemState, Message, Money, Outcome, Page, Part, Query, ReplayFilter,
+        Seq, Speaker,
     },
     store::{Ask, Loader, Op, report, spawn_reader},
 };
@@ -226,4 +227,39 @@ fn results_are_exported_in_input_order_the_last_line_of_each() {
     .unwrap();
     let want: Vec<_> = (2..=2_500).map(|seq| (seq, format!("item-{seq}"))).collect();
     assert_eq!(exported, want);
+}
+
+#[test]
+fn failures_are_grouped_by_what_they_failed_of_and_a_group_is_exported_alone() {
+    let (home, mut engine) = Home::with_items(5);
+    engine.commit(vec![intent(1, 1, 0), intent(3, 3, 0), intent(4, 4, 0)]);
+    engine.commit(vec![
+        failed(1, 1, Outcome::ContentBlocked),
+        unreadable(2, 2),
+        failed(3, 3, Outcome::ContentBlocked),
+        failed(4, 4, Outcome::BadRequest),
+    ]);
+    let screen = Screen::of(&home);
+    let ask = |query| screen.ask(query);
+    let Page::Failures { groups, matching } = ask(Query::Failures { filter: ReplayFilter::default() }) else {
+        panic!()
+    };
+    let found: Vec<_> = groups.iter().map(|group| (group.outcome, group.count, group.seq)).collect();
+    assert_eq!(matching, 4);
+    assert_eq!(
+        found,
+        [
+            (Some(Outcome::ContentBlocked), 2, 1),
+            (Some(Outcome::UnreadableInput), 1, 2),
+            (Some(Outcome::BadRequest), 1, 4)
+        ]
+    );
+    for number in 1..=2 {
+        let Page::Exported { path, rows } = ask(Query::ExportFailures { filter: groups[0].filter() }) else { panic!() };
+        assert!(path.ends_with(&format!("failed-{number}.jsonl")), "nothing is overwritten: {path}");
+        let written = std::fs::read_to_string(path).unwrap();
+        assert_eq!((rows, written.lines().count()), (2, 2));
+        assert!(written.lines().all(|line| line.contains("content_blocked")), "{written}");
+    }
+    drop(engine.close());
 }

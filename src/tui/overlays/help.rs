@@ -8,12 +8,7 @@ use crate::{
         event::Level,
         snapshot::{Cause, Condition, Source},
     },
-    tui::{
-        keymap::{self, Context},
-        pane::Pane,
-        scene::Scene,
-        theme::Role,
-    },
+    tui::{keymap::Context, pane::Pane, scene::Scene, theme::Role},
 };
 
 const KEYS_COLUMN: usize = 22;
@@ -28,6 +23,7 @@ pub fn lines(scene: Scene<'_>, columns: usize) -> Vec<Line<'static>> {
         Context::Detail,
         Context::Menu,
         Context::Confirm,
+        Context::Replay,
         Context::Quit,
         Context::Typing,
         Context::Reading,
@@ -43,7 +39,7 @@ pub fn lines(scene: Scene<'_>, columns: usize) -> Vec<Line<'static>> {
 }
 
 fn section(scene: Scene<'_>, context: Context, columns: usize, lines: &mut Vec<Line<'static>>) {
-    let help = keymap::help(context);
+    let help = scene.state.keymap.help(context);
     let shown = help.into_iter().filter(|line| !(scene.state.read_only && line.action.changes_run()));
     let mut shown = shown.peekable();
     if shown.peek().is_none() {

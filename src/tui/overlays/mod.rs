@@ -3,8 +3,10 @@
 mod command_line;
 mod dialogs;
 mod help;
+mod replay;
 mod toasts;
 mod why;
+mod why_run;
 
 use ratatui::{
     buffer::Buffer,
@@ -16,7 +18,7 @@ use ratatui::{
 use super::{
     layout::Arrangement,
     scene::Scene,
-    state::{Overlay, Reading, State},
+    state::{Overlay, Reading, State, Subject},
     theme::Role,
     widgets::frame::{framed, position},
 };
@@ -32,9 +34,11 @@ pub fn render(scene: Scene<'_>, arrangement: &Arrangement, buf: &mut Buffer) {
             read(scene, "Help", help::lines(scene, reading_columns(body)), *reading, body, buf);
         }
         Some(Overlay::Why { subject, reading }) => {
-            read(scene, "Why", why::lines(scene, subject, reading_columns(body)), *reading, body, buf);
+            let title = if *subject == Subject::Run { "Why not faster?" } else { "Why" };
+            read(scene, title, why::lines(scene, subject, reading_columns(body)), *reading, body, buf);
         }
         Some(Overlay::Confirm(confirm)) => dialogs::confirm(scene, confirm, body, buf),
+        Some(Overlay::Replay(plan)) => replay::render(scene, plan, body, buf),
         Some(Overlay::Quit) => dialogs::quit(scene, body, buf),
         Some(Overlay::Menu { selected }) => dialogs::menu(scene, *selected, body, buf),
         Some(Overlay::CommandLine(line)) => command_line::render(scene, line, arrangement, buf),

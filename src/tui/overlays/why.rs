@@ -9,6 +9,7 @@ use crate::{
     },
     tui::{
         figures::{against, countdown, dollars, grouped, moment},
+        outlook,
         scene::Scene,
         state::Subject,
         text::{one_line, wrap},
@@ -27,6 +28,10 @@ pub fn lines(scene: Scene<'_>, subject: &Subject, columns: usize) -> Vec<Line<'s
             Some(())
         }
         Subject::Cooldown(what) => page.cooldown(what),
+        Subject::Run => {
+            page.run();
+            Some(())
+        }
     };
     if found.is_none() {
         page.say("it is over: nothing of it is in the newest figures", Role::Muted);
@@ -34,27 +39,29 @@ pub fn lines(scene: Scene<'_>, subject: &Subject, columns: usize) -> Vec<Line<'s
     page.lines
 }
 
-struct Page<'a> {
-    scene: Scene<'a>,
-    columns: usize,
+/// The column of what is said.
+pub(super) const NAME: usize = 15;
+
+pub(super) struct Page<'a> {
+    pub scene: Scene<'a>,
+    pub columns: usize,
     lines: Vec<Line<'static>>,
 }
 
 impl Page<'_> {
-    fn say(&mut self, text: &str, role: Role) {
+    pub fn say(&mut self, text: &str, role: Role) {
         for line in wrap(&self.scene.spelled(text), self.columns) {
             self.lines.push(Line::styled(line, self.scene.style(role)));
         }
     }
 
-    fn heading(&mut self, text: &str) {
+    pub fn heading(&mut self, text: &str) {
         self.lines.push(Line::default());
         self.say(text, Role::Title);
     }
 
     /// `name` in a column, what it is beside it.
-    fn fact(&mut self, name: &str, text: &str) {
-        const NAME: usize = 15;
+    pub fn fact(&mut self, name: &str, text: &str) {
         for (at, line) in wrap(&self.scene.spelled(text), self.columns.saturating_sub(NAME)).into_iter().enumerate() {
             let name = if at == 0 { name } else { "" };
             self.lines.push(Line::from(vec![
@@ -64,7 +71,7 @@ impl Page<'_> {
         }
     }
 
-    fn when(&self, at: Wall) -> String {
+    pub fn when(&self, at: Wall) -> String {
         moment(at, self.scene.state.now, &self.scene.state.zone)
     }
 
@@ -72,7 +79,7 @@ impl Page<'_> {
         format!("{} ({} ago)", self.when(at), countdown(self.scene.state.now.since(at)))
     }
 
-    fn until(&self, at: Wall) -> String {
+    pub fn until(&self, at: Wall) -> String {
         format!("{} (in {})", self.when(at), countdown(self.scene.left(at)))
     }
 
@@ -160,6 +167,9 @@ impl Page<'_> {
         self.gauge("RPM", model.rpm);
         self.gauge("TPM", model.tpm);
         self.gauge("RPD", model.rpd);
+        let tried = format!("{} ok, {} not, {} in flight", model.ok, model.failed, model.in_flight);
+        self.fact("attempts", &tried);
+        self.fact("cost", &format!("${}, {} tokens", dollars(model.cost), grouped(model.usage.total())));
         if let Some(at) = model.day_resets_at {
             self.fact("day resets", &self.until(at));
         }
@@ -180,6 +190,10 @@ impl Page<'_> {
         self.gauge("RPM", route.rpm);
         self.gauge("RPD", route.rpd);
         self.fact("attempts", &format!("{} ok, {} not, {} in flight", route.ok, route.failed, route.in_flight));
+        if !route.holding.is_empty() {
+            let shares: Vec<String> = route.holding.iter().take(4).map(outlook::share).collect();
+            self.fact("last 5 minutes", &format!("held by {}", shares.join(", ")));
+        }
         let ends = |cooldown: &&CooldownView| cooldown.what == format!("{model}@{key}");
         for cooldown in self.scene.snapshot.cooldowns.iter().filter(ends) {
             self.heading("Its cooldown");

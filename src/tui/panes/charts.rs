@@ -3,7 +3,6 @@
 use ratatui::{
     buffer::Buffer,
     layout::{Constraint, Layout, Rect},
-    text::Line,
     widgets::Widget as _,
 };
 
@@ -31,13 +30,17 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Constraint::Fill(1),
         Constraint::Length(1),
     ]));
-    chart(scene, "items a second", &rates(samples), Role::Ok, pace, one, buf);
+    chart(scene, "items a second", &[(&rates(samples), Role::Ok)], pace, one, buf);
     let refused = differences(samples, |sample| sample.rate_limited as f64);
-    chart(scene, "refusals", &refused, Role::Warn, |most| format!("{most:.0} a sample"), two, buf);
-    let slow: Vec<f64> = samples.iter().map(|sample| sample.p95_ms.unwrap_or(0) as f64).collect();
-    chart(scene, "p95 of the busiest model", &slow, Role::Cooling, |most| latency(Some(most as u64)), three, buf);
+    chart(scene, "refusals a sample", &[(&refused, Role::Warn)], |most| format!("{most:.0}"), two, buf);
+    let millis = |of: fn(&Sample) -> Option<u64>| -> Vec<f64> {
+        samples.iter().map(|sample| of(sample).unwrap_or(0) as f64).collect()
+    };
+    let (p50, p95) = (millis(|sample| sample.p50_ms), millis(|sample| sample.p95_ms));
+    let latencies = [(p95.as_slice(), Role::Track), (p50.as_slice(), Role::Cooling)];
+    chart(scene, "p95 and p50 of the busiest model", &latencies, |most| latency(Some(most as u64)), three, buf);
     let spent: Vec<f64> = samples.iter().map(|sample| sample.cost.usd()).collect();
-    chart(scene, "spend", &spent, Role::You, |most| format!("${most:.2}"), four, buf);
+    chart(scene, "spend", &[(&spent, Role::Exhausted)], |most| format!("${most:.2}"), four, buf);
     let span = samples[samples.len() - 1].at.since(samples[0].at);
     let words = format!(
         "the last {} on this screen, one sample every {}; the newest at the right",
@@ -56,12 +59,12 @@ fn differences(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> Vec<f64> {
     samples.windows(2).map(|pair| (of(&pair[1]) - of(&pair[0])).max(0.0)).collect()
 }
 
-/// A title with the greatest value, and a column of cells per sample below it.
+/// A title with the newest and the greatest value, and a column of cells per sample below it. Of several series, all
+/// on one scale, the first is the tallest; the others are drawn over it.
 fn chart(
     scene: Scene<'_>,
     title: &str,
-    values: &[f64],
-    role: Role,
+    series: &[(&[f64], Role)],
     figure: impl Fn(f64) -> String,
     area: Rect,
     buf: &mut Buffer,
@@ -69,29 +72,45 @@ fn chart(
     if area.height < 2 {
         return;
     }
-    let values = squeeze(values, usize::from(area.width));
-    let most = values.iter().copied().fold(0.0, f64::max);
-    let newest = values.last().copied().unwrap_or(0.0);
-    Line::from(vec![
-        scene.span(format!("{title}: "), Role::Title),
-        scene.span(figure(newest), role),
-        scene.span(format!("  most {}", figure(most)), Role::Muted),
-    ])
-    .render(Rect { height: 1, ..area }, buf);
-    if most <= 0.0 {
-        return;
+    let most = series.iter().flat_map(|(values, _)| *values).copied().fold(0.0, f64::max);
+    let mut heading = vec![scene.span(format!("{title}: "), Role::Title)];
+    for (at, (values, role)) in series.iter().enumerate() {
+        let role = if *role == Role::Track { Role::Muted } else { *role };
+        let comma = if at > 0 { ", " } else { "" };
+        heading.push(scene.span(format!("{comma}{}", figure(values.last().copied().unwrap_or(0.0))), role));
     }
+    heading.push(scene.span(format!("  most {}", figure(most)), Role::Muted));
+    scene.fit_spans(heading, usize::from(area.width)).render(Rect { height: 1, ..area }, buf);
+    if most > 0.0 {
+        for (values, role) in series {
+            columns(scene, values, most, *role, area, buf);
+        }
+    }
+}
+
+fn columns(scene: Scene<'_>, values: &[f64], most: f64, role: Role, area: Rect, buf: &mut Buffer) {
+    let values = spread(values, usize::from(area.width));
     let rows = area.height - 1;
     let left = area.right() - values.len() as u16;
     for (at, value) in values.iter().enumerate() {
         let tall = value / most * f64::from(rows);
         for row in 0..rows {
             let glyph = height(tall - f64::from(row), scene.glyphs());
+            // A lower series leaves what stands above it.
+            if glyph == " " {
+                break;
+            }
             if let Some(cell) = buf.cell_mut((left + at as u16, area.bottom() - 1 - row)) {
                 cell.set_symbol(glyph).set_style(scene.style(role));
             }
         }
     }
+}
+
+/// As many values as fit: few are made wider, many are squeezed.
+fn spread(values: &[f64], columns: usize) -> Vec<f64> {
+    let wide = (columns / values.len().max(1)).max(1);
+    squeeze(values, columns).into_iter().flat_map(|value| std::iter::repeat_n(value, wide)).take(columns).collect()
 }
 
 /// At most `columns` values, each the greatest of those it stands for: peaks must not vanish.
@@ -119,5 +138,6 @@ mod tests {
         assert_eq!(squeezed.len(), 80);
         assert!(squeezed.contains(&9.0));
         assert_eq!(squeeze(&[1.0, 2.0], 80), [1.0, 2.0]);
+        assert_eq!(spread(&[1.0, 2.0], 5), [1.0, 1.0, 2.0, 2.0], "few are made wider");
     }
 }

@@ -32,13 +32,14 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     if cooldowns.is_empty() {
         return empty(scene, "nothing cools down", area, buf);
     }
+    let reasons = longest(cooldowns.iter().map(|cooldown| words::outcome(cooldown.cause.outcome)), 13);
     let longest = longest(cooldowns.iter().map(|cooldown| cooldown.what.as_str()), 40);
     let columns = [
-        Column::left(Cell::What, "", [14, longest.min(20), longest], 0),
-        Column::left(Cell::Bar, "", [4, 8, 10], 2),
+        Column::left(Cell::What, "", [14, longest.min(26), longest], 0),
+        Column::left(Cell::Bar, "", [4, 8, 10], 3),
         Column::right(Cell::Left, "", 6, 0),
-        Column::left(Cell::Reason, "", [12, 13, 13], 1),
-        Column::left(Cell::Source, "", [8; 3], 3),
+        Column::left(Cell::Reason, "", [reasons; 3], 1),
+        Column::left(Cell::Source, "", [8; 3], 2),
         Column::left(Cell::Until, "", [9, 9, 16], 4),
         Column::left(Cell::Words, "", [20, 20, 200], 5),
     ];

@@ -131,6 +131,8 @@ impl Page<'_> {
         if !said.is_empty() {
             self.push([scene.span(said.join("   "), Role::Muted)]);
         }
+        let asked = item.prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        self.push([scene.span("asked ", Role::Muted), scene.span(one_line(asked).into_owned(), Role::Text)]);
         if let Some(rule) = &item.rule {
             self.push([scene.span("rule: ", Role::Muted), scene.span(one_line(rule).into_owned(), Role::Text)]);
         }

@@ -4,7 +4,7 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
 use crate::tui::{
     action::Action,
-    keymap::{self, Context},
+    keymap::Context,
     scene::Scene,
     theme::Role,
     update::refusal,
@@ -21,14 +21,14 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 fn hints(scene: Scene<'_>) -> Vec<Segment<'static>> {
     let state = scene.state;
     let mut segments = Vec::new();
-    let mut keys_taken: Vec<&str> = Vec::new();
+    let mut keys_taken: Vec<String> = Vec::new();
     for context in state.contexts() {
-        for binding in keymap::in_context(context) {
-            let Some((key, word)) = binding.hint else { continue };
+        for binding in state.keymap.in_context(context) {
+            let (Some(key), Some((_, word))) = (binding.hint_key(), binding.hint) else { continue };
             if (state.read_only && binding.action.changes_run()) || keys_taken.contains(&key) {
                 continue;
             }
-            keys_taken.push(key);
+            keys_taken.push(key.clone());
             let refused = refusal(binding.action, state, scene.snapshot).is_some();
             let role = if refused { Role::Disabled } else { Role::Text };
             let spans = [scene.span(key, Role::Key), Span::raw(" "), scene.span(word, role)];

@@ -1,4 +1,5 @@
-//! Three lines: who and how, how far and how fast, and what it does or waits for right now.
+//! Who and how, how far and how fast, what it does or waits for right now; and, where there is room for a fourth
+//! line, why it isn't faster and what runs out first.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
@@ -8,12 +9,15 @@ use crate::{
         snapshot::{Place, RunState},
     },
     tui::{
-        figures::{NONE, compact, countdown, dollars, grouped, moment, pace, percent, rough, stopwatch},
+        action::Action,
+        figures::{NONE, compact, countdown, dollars, grouped, moment, pace, percent, stopwatch},
+        outlook,
+        pane::Pane,
         scene::Scene,
         text::one_line,
         theme::Role,
         widgets::{
-            bar::bar,
+            bar,
             ribbon::{self, Segment},
         },
         words,
@@ -22,12 +26,17 @@ use crate::{
 
 const GAP: u16 = 2;
 const SHORTEST_BAR: usize = 8;
+/// Narrower screens rather have the bar.
+const ROOM_FOR_RANGES: u16 = 100;
 
 pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let row = |at: u16| Rect { x: area.x + 1, y: area.y + at, width: area.width.saturating_sub(2), height: 1 };
     ribbon::render(identity(scene), GAP, row(0), buf);
     progress(scene, row(1), buf);
     ribbon::render(doing(scene, usize::from(area.width)), GAP, row(2), buf);
+    if area.height > 3 {
+        ribbon::render(ahead(scene, usize::from(area.width)), GAP, row(3), buf);
+    }
 }
 
 /// Glyph and word of the run's state; what was asked for but isn't so yet, with an ellipsis.
@@ -82,19 +91,10 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let (snapshot, totals) = (scene.snapshot, scene.snapshot.totals);
     let ended = totals.done + totals.failed;
     let more = if totals.ingesting { "+" } else { "" };
-    let finish = match snapshot.pace.finish_at {
-        Some(at) if !snapshot.state.is_over() => {
-            let when = moment(at, scene.state.now, &scene.state.zone);
-            format!("ETA {when} ({})", rough(scene.left(at)))
-        }
-        _ => match snapshot.forecast.as_ref().and_then(|forecast| forecast.stops) {
-            Some(stop) if !snapshot.state.is_over() => {
-                let when = moment(stop.at, scene.state.now, &scene.state.zone);
-                format!("stops {when}, {} left", compact(stop.left))
-            }
-            _ => format!("ETA {NONE}"),
-        },
-    };
+    let finish = outlook::finish(scene).unwrap_or_else(|| format!("ETA {NONE}"));
+    let finish = if snapshot.state.is_over() { String::new() } else { finish };
+    let range = outlook::range(scene).filter(|_| snapshot.pace.finish_at.is_some() && area.width >= ROOM_FOR_RANGES);
+    let range = range.unwrap_or_default();
     let text = |text: String| [scene.span(text, Role::Text)];
     let mut figures = vec![
         Segment::left(0, text(format!("{} / {}{more}", grouped(ended), grouped(totals.total)))),
@@ -102,6 +102,7 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Segment::left(1, [scene.span(format!("{} failed", grouped(totals.failed)), failed_role(totals.failed))]),
         Segment::left(3, text(pace(snapshot.pace.items_per_second))),
         Segment::left(1, text(finish)),
+        Segment::left(4, [scene.span(range, Role::Muted)]),
         Segment::left(2, text(cost(scene))),
     ];
     let columns = usize::from(area.width);
@@ -110,7 +111,7 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let left = columns.saturating_sub(ribbon::taken(&figures, usize::from(GAP)) + usize::from(GAP));
     if left >= SHORTEST_BAR {
         let share = if totals.total == 0 { 0.0 } else { ended as f64 / totals.total as f64 };
-        let bar = bar(share, left, scene.glyphs(), scene.style(Role::Bar), scene.style(Role::Track));
+        let bar = bar::progress(share, left, scene.glyphs(), scene.style(Role::Bar), scene.style(Role::Track));
         figures.insert(0, Segment::left(0, bar));
     }
     ribbon::render(figures, GAP, area, buf);
@@ -170,11 +171,57 @@ fn now(scene: Scene<'_>) -> (String, Role) {
             format!("stopped: {}; the same command goes on from here", scene.spelled(&one_line(why)))
         }
         RunState::Finished => {
-            let failed = if totals.failed > 0 { "; R replays the failed" } else { "" };
-            format!("all {} items have ended{failed}; q leaves", grouped(totals.total))
+            let leave = scene.state.keymap.key_for(Action::Quit);
+            format!("all {} items have ended; {leave} leaves", grouped(totals.total))
         }
     };
     (words, role)
+}
+
+/// Why it isn't faster, and what runs out first.
+fn ahead(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
+    let snapshot = scene.snapshot;
+    if snapshot.state.is_over() {
+        return over(scene);
+    }
+    let held = outlook::holding(&snapshot.holding, 2);
+    let held = match &held {
+        Some(held) => vec![scene.span("held by ", Role::Muted), scene.span(held.clone(), Role::Warn)],
+        None if snapshot.holding.is_empty() => vec![scene.span("held by nothing yet", Role::Muted)],
+        None => vec![scene.span("held by nothing: it goes as fast as it can", Role::Muted)],
+    };
+    let key = scene.state.keymap.key_for(Action::WhyRun);
+    let forecast = snapshot.forecast.as_ref();
+    let runs_out = forecast.and_then(|forecast| outlook::runs_out(scene, forecast)).unwrap_or_default();
+    let fits = forecast.and_then(|forecast| outlook::before_reset(scene, forecast)).unwrap_or_default();
+    let held = held.into_iter().chain([
+        scene.span("  (", Role::Muted),
+        scene.span(key, Role::Key),
+        scene.span(" why)", Role::Muted),
+    ]);
+    let held = scene.fit_spans(held, columns.saturating_sub(2));
+    vec![
+        Segment::left(0, held.spans),
+        Segment::right(1, [scene.span(runs_out, Role::Exhausted)]),
+        Segment::right(2, [scene.span(fits, Role::Muted)]),
+    ]
+}
+
+/// What is left to do when nothing is left to run.
+fn over(scene: Scene<'_>) -> Vec<Segment<'static>> {
+    let keymap = &scene.state.keymap;
+    let mut segments = Vec::new();
+    if scene.snapshot.totals.failed > 0 {
+        let why = keymap.key_for(Action::Focus(Pane::Failures));
+        let again = keymap.key_for(Action::ReplayAll);
+        let failed = scene.snapshot.totals.failed;
+        segments.push(Segment::left(0, [scene.span(format!("{} failed: ", grouped(failed)), Role::Bad)]));
+        segments.push(Segment::left(0, [scene.span(why, Role::Key), scene.span(" shows why", Role::Muted)]));
+        segments.push(Segment::left(0, [scene.span(again, Role::Key), scene.span(" replays them", Role::Muted)]));
+    } else if scene.snapshot.totals.done == scene.snapshot.totals.total {
+        segments.push(Segment::left(0, [scene.span("every item was answered", Role::Ok)]));
+    }
+    segments
 }
 
 fn place(scene: Scene<'_>, place: &Place) -> String {

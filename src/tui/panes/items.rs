@@ -128,6 +128,9 @@ fn heading(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 fn cell(scene: Scene<'_>, row: &ItemRow, id: Cell, width: usize) -> Line<'static> {
     let role = Role::from(row.state);
     match id {
+        Cell::State if scene.state.items.marks.contains_key(&row.seq) => {
+            Line::styled(scene.glyphs().mark, scene.style(Role::You))
+        }
         Cell::State => Line::styled(scene.glyphs().item(row.state), scene.style(role)),
         Cell::Id => Line::raw(scene.outside(&format!("#{}", row.id), width)),
         Cell::Tries => {

@@ -4,6 +4,7 @@ pub mod charts;
 pub mod cooldowns;
 pub mod detail;
 pub mod events;
+pub mod failures;
 pub mod footer;
 pub mod header;
 pub mod items;
@@ -13,6 +14,8 @@ pub mod models;
 pub mod routes;
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
+
+use crate::domain::snapshot::{Condition, KeyView};
 
 use super::{
     figures::grouped,
@@ -36,20 +39,30 @@ pub fn render(scene: Scene<'_>, pane: Pane, area: Rect, buf: &mut Buffer) {
         Pane::Routes => routes::render(scene, area, buf),
         Pane::Log => log::render(scene, area, buf),
         Pane::Charts => charts::render(scene, area, buf),
+        Pane::Failures => failures::render(scene, area, buf),
     }
 }
 
 /// What stands behind a pane's name.
 pub fn title_tail(scene: Scene<'_>, pane: Pane) -> Option<String> {
     match pane {
+        Pane::Keys => {
+            let keys = &scene.snapshot.keys;
+            let able = |key: &&KeyView| matches!(key.condition, Condition::Ready | Condition::Full { .. });
+            let out = keys.len() - keys.iter().filter(able).count();
+            (out > 0).then(|| format!("{out} of {} out", keys.len()))
+        }
         Pane::Cooldowns => {
             let count = scene.snapshot.cooldowns.len();
             (count > 0).then(|| count.to_string())
         }
         Pane::Items => {
             let (name, count) = items::list(scene.state.items.show, &scene.snapshot.totals);
-            Some(format!("{name} {}", grouped(count)))
+            let marks = scene.state.items.marks.len();
+            let marked = if marks > 0 { format!(", {marks} marked") } else { String::new() };
+            Some(format!("{name} {}{marked}", grouped(count)))
         }
+        Pane::Failures => Some(grouped(scene.snapshot.totals.failed)),
         _ => None,
     }
 }

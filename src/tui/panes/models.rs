@@ -46,7 +46,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let any_off = models.iter().any(|model| !model.on);
     let name = longest(models.iter().map(|model| model.name.as_str()), 32) + if any_off { OFF } else { 0 };
     let provider = longest(models.iter().map(|model| model.provider.as_str()), 16);
-    let bar = |id| Column::left(id, "", [BAR; 3], 5);
+    let bar = |id| Column::left(id, "", [BAR, BAR, 2 * BAR], 5);
     let columns = [
         Column::left(Cell::Here, "", [1; 3], 0),
         Column::left(Cell::Name, "model", [12, name.min(21), name], 0),

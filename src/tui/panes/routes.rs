@@ -1,4 +1,5 @@
-//! Routes: every key with every model, one cell each: glyph, and day quota left or time until it is back.
+//! Routes: every key with every model, one cell each: glyph, day quota left or time until it is back, and
+//! what it has answered.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
 
@@ -9,13 +10,15 @@ use crate::{
         figures::{compact, countdown},
         pane::Pane,
         scene::Scene,
+        text,
         theme::Role,
         widgets::{frame::first_visible, table::highlight},
         words,
     },
 };
 
-const CELL: u16 = 15;
+/// Room for what is left today, and for what was done.
+const CELL: u16 = 19;
 
 pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let (state, snapshot) = (scene.state, scene.snapshot);
@@ -27,7 +30,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let models = snapshot.models.len();
     let fits = usize::from((room + 1) / (CELL + 1)).clamp(1, models.max(1));
     // Wider cells where there is room for them: model names are long.
-    let wide = (room / fits as u16).saturating_sub(1).clamp(CELL.min(room), 26);
+    let wide = (room / fits as u16).saturating_sub(1).clamp(CELL.min(room), 30);
     let selected = (state.selected(Pane::Routes, snapshot), state.selected_model(snapshot));
     let first_model = first_visible(selected.1, fits, models);
     let rows = usize::from(area.height - 1);
@@ -69,7 +72,7 @@ fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<
     }
     let words = match &route.condition {
         Condition::Ready => match route.rpd.limit {
-            Some(limit) => format!("{} left today", compact(limit.saturating_sub(route.rpd.used))),
+            Some(limit) => format!("{} left", compact(limit.saturating_sub(route.rpd.used))),
             None => "ready".to_owned(),
         },
         Condition::Full { until, .. } => {
@@ -81,7 +84,16 @@ fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<
         Condition::Disabled { cause, .. } => words::outcome(cause.outcome).to_owned(),
         Condition::Off { .. } => "off".to_owned(),
     };
-    let flying =
-        if route.in_flight > 0 { format!(" {} {} fly", scene.glyphs().dot, route.in_flight) } else { String::new() };
-    scene.fit_spans([scene.span(format!("{glyph} {words}"), role), scene.span(flying, Role::Muted)], width)
+    let mut spans = vec![scene.span(format!("{glyph} {words}"), role)];
+    let flying = (route.in_flight > 0).then(|| format!("{} fly", route.in_flight));
+    let ok = (route.ok > 0).then(|| format!("{} ok", compact(route.ok)));
+    let mut used = spans[0].width();
+    for more in [flying, ok].into_iter().flatten() {
+        let more = format!(" {} {more}", glyphs.dot);
+        if used + text::width(&more) <= width {
+            used += text::width(&more);
+            spans.push(scene.span(more, Role::Muted));
+        }
+    }
+    scene.fit_spans(spans, width)
 }

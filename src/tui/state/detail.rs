@@ -69,7 +69,7 @@ impl Detail {
         let answer = match page {
             Ok(Page::Item(item)) => Ok(Some(item)),
             Ok(Page::Nothing) => Ok(None),
-            Ok(Page::Items { .. }) => Err("the run's database answered another question".to_owned()),
+            Ok(_) => Err("the run's database answered another question".to_owned()),
             Err(words) => Err(words),
         };
         let state = answer.as_ref().ok().and_then(Option::as_ref).map(|item| item.row.state);

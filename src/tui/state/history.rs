@@ -15,6 +15,7 @@ pub struct Sample {
     pub attempts: u64,
     pub rate_limited: u64,
     /// Of the model with the most answers.
+    pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,
     pub cost: Money,
 }
@@ -44,6 +45,7 @@ impl History {
             items_per_second: snapshot.pace.items_per_second,
             attempts: snapshot.totals.attempts,
             rate_limited: snapshot.totals.rate_limited,
+            p50_ms: busiest.and_then(|model| model.p50_ms),
             p95_ms: busiest.and_then(|model| model.p95_ms),
             cost: snapshot.spend.cost,
         });

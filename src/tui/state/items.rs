@@ -1,5 +1,7 @@
 //! The window onto the run's items: a million of them, of which a screenful is here.
 
+use std::collections::BTreeMap;
+
 use super::Wanted;
 use crate::domain::{ItemFilter, ItemRow, ItemState, Page, Query, snapshot::Totals};
 
@@ -27,7 +29,11 @@ impl Stamp {
 pub struct Items {
     /// `None` shows all.
     pub show: Option<ItemState>,
+    /// The operator has not chosen a list yet: failed items are shown once there are any, and answers till then.
+    unchosen: bool,
     pub text: String,
+    /// Marked items, by number: their ids.
+    pub marks: BTreeMap<u64, String>,
     /// Place in the filtered list.
     selected: u64,
     /// The selected item, so that the selection stays on it when others come before it.
@@ -46,7 +52,20 @@ struct Window {
 
 impl Items {
     pub const fn showing(show: Option<ItemState>) -> Self {
-        Self { show, text: String::new(), selected: 0, seq: None, window: None }
+        Self {
+            show,
+            unchosen: false,
+            text: String::new(),
+            marks: BTreeMap::new(),
+            selected: 0,
+            seq: None,
+            window: None,
+        }
+    }
+
+    /// What tells most, until the operator chooses.
+    pub fn unchosen() -> Self {
+        Self { unchosen: true, ..Self::showing(Some(ItemState::Failed)) }
     }
 
     pub fn filter(&self) -> ItemFilter {
@@ -86,11 +105,32 @@ impl Items {
         self.seq = self.selected_row().map(|row| row.seq);
     }
 
+    /// Marks the selected item, or takes its mark away, and goes on to the next.
+    pub fn mark(&mut self) -> bool {
+        let Some(row) = self.selected_row() else { return false };
+        let (seq, id) = (row.seq, row.id.clone());
+        if self.marks.remove(&seq).is_none() {
+            self.marks.insert(seq, id);
+        }
+        self.select(self.selected.saturating_add(1));
+        true
+    }
+
     /// Shows another list, from its top. The old rows stay until the new ones come, but aren't shown.
     pub fn refilter(&mut self, show: Option<ItemState>, text: String) {
         (self.show, self.text) = (show, text);
+        self.unchosen = false;
         self.selected = 0;
         self.seq = None;
+    }
+
+    /// Shows what tells most, for as long as the operator has not chosen.
+    pub fn suggest(&mut self, totals: &Totals) {
+        let telling = if totals.failed > 0 { ItemState::Failed } else { ItemState::Done };
+        if self.unchosen && self.show != Some(telling) && self.text.is_empty() {
+            self.refilter(Some(telling), String::new());
+            self.unchosen = true;
+        }
     }
 
     /// The rows may be other ones although the counts are the same: ask again.

@@ -3,12 +3,15 @@
 //! Figures are never kept here: they are in the snapshot. Only [`super::update`] changes a `State`.
 
 mod detail;
+mod failures;
 mod history;
 mod items;
 mod overlay;
 mod pending;
+mod replay;
 mod selection;
 mod toasts;
+mod undo;
 
 use std::time::Duration;
 
@@ -18,23 +21,27 @@ use tui_logger::TuiWidgetState;
 
 use super::{
     glyphs::Glyphs,
-    keymap::Context,
+    keymap::{Context, Keymap},
     layout::{Arrangement, Shape, View, arrange},
     pane::Pane,
     theme::Theme,
 };
-use crate::domain::{ItemState, Query, Snapshot, Wall};
+use crate::domain::{Query, Snapshot, Wall};
 
 pub use detail::{Detail, Known, Reading};
+pub use failures::Failures;
 pub use history::{History, Sample};
 pub use items::{Items, Stamp, WINDOW_MARGIN};
 pub use overlay::{Confirm, Line, Overlay, Subject};
 pub use pending::Pending;
+pub use replay::{ReplayPlan, Scope};
 pub use selection::{Selection, cooldowns, key_behind};
 pub use toasts::{Toast, ToastLevel, Toasts};
+pub use undo::{Undo, inverse};
 
 pub struct State {
     pub theme: Theme,
+    pub keymap: Keymap,
     pub glyphs: &'static Glyphs,
     /// Where the operator is; what clock times are shown in.
     pub zone: TimeZone,
@@ -53,10 +60,12 @@ pub struct State {
     pub zoomed: bool,
     pub selection: Selection,
     pub items: Items,
+    pub failures: Failures,
     pub detail: Option<Detail>,
     pub overlay: Option<Overlay>,
     pub toasts: Toasts,
     pub pending: Pending,
+    pub undo: Undo,
     pub leaving: Option<Leaving>,
     pub history: History,
     pub announced: Announced,
@@ -96,6 +105,7 @@ impl State {
     pub fn new(theme: Theme, ascii: bool, zone: TimeZone, size: Size, snapshot: &Snapshot) -> Self {
         Self {
             theme,
+            keymap: Keymap::default(),
             glyphs: Glyphs::new(ascii),
             zone,
             read_only: false,
@@ -107,11 +117,13 @@ impl State {
             tab: Pane::Events,
             zoomed: false,
             selection: Selection::default(),
-            items: Items::showing(Some(ItemState::Failed)),
+            items: Items::unchosen(),
+            failures: Failures::default(),
             detail: None,
             overlay: None,
             toasts: Toasts::default(),
             pending: Pending::default(),
+            undo: Undo::default(),
             leaving: None,
             history: History::default(),
             announced: Announced {
@@ -144,6 +156,7 @@ impl State {
         let overlay = self.overlay.as_ref().map(|overlay| match overlay {
             Overlay::Help(_) | Overlay::Why { .. } => Context::Reading,
             Overlay::Confirm(_) => Context::Confirm,
+            Overlay::Replay(_) => Context::Replay,
             Overlay::Quit => Context::Quit,
             Overlay::Menu { .. } => Context::Menu,
             Overlay::Filter { .. } | Overlay::CommandLine(_) => Context::Typing,
@@ -157,8 +170,14 @@ impl State {
 
     /// What is out of date on the screen and has to be asked for; the nearest first.
     pub fn wanted(&self, snapshot: &Snapshot) -> Option<Wanted> {
+        if let Some(Overlay::Replay(plan)) = &self.overlay {
+            return plan.wanted(&snapshot.totals);
+        }
         if let Some(detail) = &self.detail {
             return detail.wanted(&snapshot.totals);
+        }
+        if self.focus == Pane::Failures {
+            return self.failures.wanted(&snapshot.totals);
         }
         let rows = self.arrangement(snapshot).list_rows(Pane::Items);
         if rows == 0 { None } else { self.items.wanted(rows, &snapshot.totals) }

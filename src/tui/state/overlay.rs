@@ -1,6 +1,6 @@
 //! What lies over the dashboard and has the keyboard: one thing at most.
 
-use super::Reading;
+use super::{Reading, ReplayPlan};
 use crate::domain::{Command, ItemState};
 
 #[derive(Clone, PartialEq, Debug)]
@@ -11,6 +11,7 @@ pub enum Overlay {
         reading: Reading,
     },
     Confirm(Confirm),
+    Replay(ReplayPlan),
     Quit,
     Menu {
         selected: usize,
@@ -27,8 +28,13 @@ pub enum Overlay {
 pub enum Subject {
     Key(String),
     Model(String),
-    Route { key: String, model: String },
+    Route {
+        key: String,
+        model: String,
+    },
     Cooldown(String),
+    /// The run itself: why not faster.
+    Run,
 }
 
 /// Something that costs, asked before it is done.

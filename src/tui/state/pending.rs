@@ -92,6 +92,6 @@ fn shows(command: &Command, snapshot: &Snapshot) -> bool {
         Command::SetOnExhausted { on_exhausted } => snapshot.on_exhausted == *on_exhausted,
         Command::SetInFlight { in_flight } => snapshot.in_flight_cap == *in_flight,
         Command::SetBudget { max_usd } => snapshot.spend.budget == *max_usd,
-        Command::Replay { .. } | Command::ClearCooldowns { .. } => true,
+        Command::Replay { .. } | Command::Probe { .. } | Command::ClearCooldowns { .. } => true,
     }
 }

@@ -41,6 +41,7 @@ impl State {
             Pane::Cooldowns => snapshot.cooldowns.len(),
             Pane::Events => snapshot.events.len(),
             Pane::Items => self.items.matching().unwrap_or(0) as usize,
+            Pane::Failures => self.failures.groups().map_or(0, <[_]>::len),
             Pane::Log | Pane::Charts => 0,
         }
     }
@@ -61,6 +62,7 @@ impl State {
                     snapshot.events.iter().rev().position(|event| event.number <= number).unwrap_or(last)
                 }),
                 Pane::Items => self.items.selected() as usize,
+                Pane::Failures => self.failures.selected(),
                 Pane::Log | Pane::Charts => 0,
             };
         at.min(last)
@@ -80,6 +82,7 @@ impl State {
                 self.selection.event = number.filter(|_| at > 0);
             }
             Pane::Items => self.items.select(at as u64),
+            Pane::Failures => self.failures.select(at),
             Pane::Log | Pane::Charts => {}
         }
     }
@@ -103,7 +106,7 @@ impl State {
                 Some(Subject::Route { key: key.name.clone(), model: model.name.clone() })
             }
             Pane::Cooldowns => cooldowns(snapshot).get(at).map(|cooldown| Subject::Cooldown(cooldown.what.clone())),
-            Pane::Events | Pane::Items | Pane::Log | Pane::Charts => None,
+            Pane::Events | Pane::Items | Pane::Log | Pane::Charts | Pane::Failures => None,
         }
     }
 }

@@ -5,12 +5,13 @@ use crate::{
     domain::{Command, Page, Query, Snapshot},
     tui::{
         Exit,
-        state::{Leaving, State, ToastLevel, Wanted},
+        state::{Leaving, Overlay, State, ToastLevel, Wanted},
     },
 };
 
 pub(super) fn replied(state: &mut State, command: &Command, reply: Result<String, String>) -> Vec<Effect> {
     state.pending.replied(command, reply.is_ok(), state.ui);
+    state.undo.replied(command, reply.is_ok());
     let accepted = reply.is_ok();
     match reply {
         Ok(words) => state.toasts.push(words, ToastLevel::Done, state.ui),
@@ -25,6 +26,9 @@ pub(super) fn replied(state: &mut State, command: &Command, reply: Result<String
         }
         (Command::Replay { .. }, _) => {
             state.items.distrust();
+            if accepted {
+                state.items.marks.clear();
+            }
             Vec::new()
         }
         _ => Vec::new(),
@@ -39,11 +43,29 @@ pub(super) fn answered(
 ) -> Vec<Effect> {
     match wanted.query {
         Query::Items { filter, offset, .. } => state.items.answered(filter, offset, wanted.stamp, page),
+        Query::Failures { filter } => match &mut state.overlay {
+            Some(Overlay::Replay(plan)) => plan.answered(filter, wanted.stamp, page),
+            _ if filter.is_everything() => state.failures.answered(wanted.stamp, page),
+            _ => {}
+        },
+        Query::ExportFailures { .. } => {}
         Query::Item { seq } => {
             if let Some(detail) = &mut state.detail {
                 detail.answered(seq, &snapshot.totals, page);
             }
         }
+    }
+    Vec::new()
+}
+
+/// The answer to what was asked once.
+pub(super) fn told(state: &mut State, answer: Result<Page, String>) -> Vec<Effect> {
+    match answer {
+        Ok(Page::Exported { path, rows }) => {
+            state.toasts.push(format!("{rows} lines written to {path}"), ToastLevel::Done, state.ui);
+        }
+        Ok(_) => {}
+        Err(words) => state.toasts.push(words, ToastLevel::Trouble, state.ui),
     }
     Vec::new()
 }

@@ -97,7 +97,10 @@ fn command(form: &Form, rest: &str, snapshot: &Snapshot) -> Result<Command, Stri
             .ok_or_else(usage),
         "replay-outcome" => {
             let outcome = Outcome::from_name(&spelled(rest).replace('-', "_")).ok_or_else(usage)?;
-            Ok(Command::Replay { filter: ReplayFilter { ids: Vec::new(), outcomes: vec![outcome] } })
+            Ok(Command::Replay {
+                filter: ReplayFilter { outcomes: vec![outcome], ..ReplayFilter::default() },
+                to: None,
+            })
         }
         _ => switch(form, rest, snapshot),
     }

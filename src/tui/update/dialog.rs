@@ -9,7 +9,7 @@ use crate::{
         action::Action,
         keymap::Chord,
         overlays,
-        state::{Line, Overlay, State, ToastLevel},
+        state::{Line, Overlay, ReplayPlan, State, ToastLevel},
         text::one_line,
         words,
     },
@@ -23,11 +23,15 @@ pub(super) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Opt
             Action::Yes => {
                 let command = confirm.command.clone();
                 state.overlay = None;
-                Some(send(state, command))
+                Some(send(state, snapshot, command))
             }
             Action::No | Action::Back => Some(close(state)),
             _ => None,
         },
+        Overlay::Replay(plan) => {
+            let plan = plan.clone();
+            replay(state, snapshot, action, plan)
+        }
         Overlay::Quit => {
             if action == Action::Back {
                 Some(close(state))
@@ -71,6 +75,31 @@ fn read(state: &mut State, snapshot: &Snapshot, action: Action) -> Option<Vec<Ef
         Some(Overlay::Help(reading) | Overlay::Why { reading, .. }) => reading.scroll(lines, total, visible),
         _ => return None,
     }
+    Some(Vec::new())
+}
+
+// === Replay ===
+
+fn replay(state: &mut State, snapshot: &Snapshot, action: Action, mut plan: ReplayPlan) -> Option<Vec<Effect>> {
+    let (scopes, targets) = (plan.scopes.len(), plan.targets.len());
+    match action {
+        Action::Up => plan.target = plan.target.saturating_sub(1),
+        Action::Down => plan.target = (plan.target + 1).min(targets.saturating_sub(1)),
+        Action::Left => plan.scope = (plan.scope + scopes - 1) % scopes,
+        Action::Right => plan.scope = (plan.scope + 1) % scopes,
+        Action::No | Action::Back => return Some(close(state)),
+        // What is sent is what was shown: without the preview, nothing.
+        Action::Yes => match plan.preview() {
+            Some(Ok((_, 1..))) => {
+                state.overlay = None;
+                return Some(send(state, snapshot, plan.command()));
+            }
+            Some(Ok(_)) => state.toasts.push("no failed item is meant by this", ToastLevel::Refused, state.ui),
+            _ => state.toasts.push("still looking what that would send", ToastLevel::Refused, state.ui),
+        },
+        _ => return None,
+    }
+    state.overlay = Some(Overlay::Replay(plan));
     Some(Vec::new())
 }
 
@@ -123,7 +152,7 @@ fn menu(state: &mut State, snapshot: &Snapshot, action: Action, selected: usize)
         Action::Open => {
             state.overlay = None;
             let choice = choices.into_iter().nth(selected)?;
-            return Some(if choice.chosen { Vec::new() } else { send(state, choice.command) });
+            return Some(if choice.chosen { Vec::new() } else { send(state, snapshot, choice.command) });
         }
         Action::Back => return Some(close(state)),
         _ => return None,
@@ -226,7 +255,7 @@ fn run_line(state: &mut State, snapshot: &Snapshot, text: String) -> Vec<Effect>
         }
         Ok(Parsed::Command(command)) => {
             state.overlay = None;
-            send(state, command)
+            send(state, snapshot, command)
         }
         Err(complaint) => {
             state.overlay = Some(Overlay::CommandLine(Line { text, choice: None, complaint: Some(complaint) }));

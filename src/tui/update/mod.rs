@@ -3,10 +3,12 @@
 mod announce;
 mod answer;
 mod command_line;
+mod copying;
 mod dialog;
 mod mouse;
 mod moving;
 mod orders;
+mod replaying;
 
 use crossterm::event::{KeyEvent, KeyModifiers, MouseEvent};
 use ratatui::layout::Size;
@@ -14,15 +16,16 @@ use ratatui::layout::Size;
 use super::{
     Exit,
     action::{Action, LogAction},
-    keymap::{self, Chord},
+    keymap::Chord,
     pane::Pane,
-    state::{Confirm, Detail, Leaving, Line, Overlay, Reading, State, ToastLevel, Wanted},
+    state::{Confirm, Detail, Leaving, Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
 };
-use crate::domain::{Command, EventKind, ItemState, Page, ReplayFilter, Snapshot};
+use crate::domain::{Command, EventKind, ItemState, Page, Query, Snapshot};
 
 pub use command_line::{Completion, completions};
 pub use dialog::{Choice, choices};
 pub use orders::{order, refusal};
+pub use replaying::{estimate, reason};
 
 /// Everything that can happen to the screen.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ pub enum Message {
     Resized(Size),
     /// From a signal, or a test.
     Act(Action),
+    /// The process was told to end: in order, and the second time at once. Not the operator's wish, so that it is
+    /// heeded on a read-only screen too.
+    Terminate,
     /// There is a newer snapshot (the one that comes with this message).
     Published,
     /// Nobody will publish any more.
@@ -49,12 +55,18 @@ pub enum Message {
         wanted: Wanted,
         page: Result<Page, String>,
     },
+    /// The answer to [`Effect::Ask`].
+    Told(Result<Page, String>),
 }
 
 /// What the loop is to do about it.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
     Send(Command),
+    /// Asked once, on the operator's word; the answer comes as [`Message::Told`].
+    Ask(Query),
+    /// Onto the clipboard of whoever's terminal this is.
+    Copy(String),
     Leave(Exit),
     Suspend,
     Repaint,
@@ -82,6 +94,8 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
             Vec::new()
         }
         Message::Act(action) => act(state, snapshot, action),
+        Message::Terminate if state.leaving.is_some() => stop_now(state, snapshot),
+        Message::Terminate => drain(state, snapshot),
         Message::Published => published(state, snapshot),
         Message::Gone => {
             state.gone = true;
@@ -90,6 +104,7 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
         }
         Message::Tick => Vec::new(),
         Message::Replied { command, reply } => answer::replied(state, &command, reply),
+        Message::Told(answer) => answer::told(state, answer),
         Message::Answered { wanted, page } => answer::answered(state, snapshot, wanted, page),
     }
 }
@@ -100,7 +115,7 @@ fn press(state: &mut State, snapshot: &Snapshot, key: KeyEvent) -> Vec<Effect> {
         return Vec::new();
     }
     let chord = Chord::from(key);
-    match keymap::lookup(&state.contexts(), chord) {
+    match state.keymap.lookup(&state.contexts(), chord) {
         Some(action) => act(state, snapshot, action),
         None => dialog::type_key(state, chord),
     }
@@ -133,6 +148,23 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         Action::Open => open(state, snapshot),
         Action::Back => back(state),
         Action::Why => why(state, snapshot),
+        Action::WhyRun => state.overlay = Some(Overlay::Why { subject: Subject::Run, reading: Reading::default() }),
+        Action::Copy => return copying::copy(state, snapshot),
+        Action::Mark => {
+            if !state.items.mark() {
+                state.toasts.push("no item is selected", ToastLevel::Refused, state.ui);
+            }
+        }
+        Action::Export => match state.failures.selected_group() {
+            Some(group) => return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })],
+            None => state.toasts.push("select a group of failures first (pane 9)", ToastLevel::Refused, state.ui),
+        },
+        Action::Undo => match state.undo.take() {
+            Some(command) => return undo(state, command),
+            None => state.toasts.push("nothing of yours is left to undo", ToastLevel::Refused, state.ui),
+        },
+        Action::Replay if !state.items.marks.is_empty() && state.detail.is_none() => replaying::plan(state, snapshot),
+        Action::ReplayTo => replaying::plan(state, snapshot),
         Action::Filter => {
             moving::focus(state, Pane::Items);
             state.overlay = Some(Overlay::Filter { before: (state.items.show, state.items.text.clone()) });
@@ -153,16 +185,18 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
             state.toasts.push(words, ToastLevel::Done, state.ui);
             return vec![Effect::CaptureMouse(state.mouse)];
         }
-        Action::HardPause | Action::ReplayAll => ask_first(state, snapshot, action),
+        Action::HardPause => ask_first(state, snapshot),
+        Action::ReplayAll => replaying::plan_all(state, snapshot),
         Action::Toggle
         | Action::SwitchOn
         | Action::SwitchOff
         | Action::ClearCooldowns
+        | Action::Probe
         | Action::Pause
         | Action::Replay
         | Action::MoreInFlight
         | Action::FewerInFlight => match order(action, state, snapshot) {
-            Ok(command) => return send(state, command),
+            Ok(command) => return send(state, snapshot, command),
             Err(why_not) => state.toasts.push(why_not, ToastLevel::Refused, state.ui),
         },
         Action::Quit => return quit(state, snapshot),
@@ -176,8 +210,16 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
     Vec::new()
 }
 
-/// Remembers that the command is on its way, so that the screen can say so.
-fn send(state: &mut State, command: Command) -> Vec<Effect> {
+/// Remembers that the command is on its way, so that the screen can say so, and how to take it back.
+fn send(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec<Effect> {
+    let back = inverse(&command, snapshot).map(|back| orders::as_asked(back, state));
+    state.undo.sent(&command, back);
+    state.pending.sent(command.clone());
+    vec![Effect::Send(command)]
+}
+
+/// A change taken back is not itself a change to be taken back, or `u` would go round in circles.
+fn undo(state: &mut State, command: Command) -> Vec<Effect> {
     state.pending.sent(command.clone());
     vec![Effect::Send(command)]
 }
@@ -191,6 +233,7 @@ fn over(state: &State, snapshot: &Snapshot) -> bool {
 fn open(state: &mut State, snapshot: &Snapshot) {
     let seq = match state.focus {
         Pane::Items => state.items.selected_row().map(|row| row.seq),
+        Pane::Failures => state.failures.selected_group().map(|group| group.seq),
         Pane::Events => {
             let at = state.selected(Pane::Events, snapshot);
             snapshot.events.iter().rev().nth(at).and_then(|event| match &event.kind {
@@ -205,7 +248,7 @@ fn open(state: &mut State, snapshot: &Snapshot) {
         (None, Pane::Events) => {
             state.toasts.push("this event is about no single item", ToastLevel::Refused, state.ui);
         }
-        (None, Pane::Items) => {}
+        (None, Pane::Items | Pane::Failures) => {}
         (None, _) => state.zoomed = !state.zoomed,
     }
 }
@@ -221,6 +264,8 @@ fn back(state: &mut State) {
     if state.focus == Pane::Items && !state.items.text.is_empty() {
         let show = state.items.show;
         state.items.refilter(show, String::new());
+    } else if state.focus == Pane::Items && !state.items.marks.is_empty() {
+        state.items.marks.clear();
     } else if let Some(pane) = state.whole_body() {
         state.zoomed = false;
         if state.whole_body() == Some(pane) {
@@ -231,13 +276,10 @@ fn back(state: &mut State) {
     }
 }
 
+/// Of the selection; where that has no state of its own, of the run.
 fn why(state: &mut State, snapshot: &Snapshot) {
-    if let Some(subject) = state.subject(snapshot) {
-        state.overlay = Some(Overlay::Why { subject, reading: Reading::default() });
-    } else {
-        let words = "select a key, model, route or cooldown first";
-        state.toasts.push(words, ToastLevel::Refused, state.ui);
-    }
+    let subject = state.subject(snapshot).unwrap_or(Subject::Run);
+    state.overlay = Some(Overlay::Why { subject, reading: Reading::default() });
 }
 
 /// The lists of the items pane, in the order in which they are walked.
@@ -265,28 +307,21 @@ fn log(state: &State, action: LogAction) {
 
 // === Steering ===
 
-fn ask_first(state: &mut State, snapshot: &Snapshot, action: Action) {
-    if let Some(why_not) = refusal(action, state, snapshot) {
+fn ask_first(state: &mut State, snapshot: &Snapshot) {
+    if let Some(why_not) = refusal(Action::HardPause, state, snapshot) {
         state.toasts.push(why_not, ToastLevel::Refused, state.ui);
         return;
     }
-    let (failed, flying) = (snapshot.totals.failed, snapshot.totals.in_flight);
-    let confirm = if action == Action::HardPause {
-        Confirm {
-            question: format!("Pause and abort {flying} in flight?"),
-            consequence:
-                "Those calls may have been billed; their items are sent again later. (p pauses without aborting.)"
-                    .to_owned(),
-            command: Command::HardPause,
-        }
-    } else {
-        Confirm {
-            question: format!("Replay all {failed} failed {}?", if failed == 1 { "item" } else { "items" }),
-            consequence: "Each is sent again, and costs again.".to_owned(),
-            command: Command::Replay { filter: ReplayFilter::default() },
-        }
-    };
-    state.overlay = Some(Overlay::Confirm(confirm));
+    let pause = state.keymap.key_for(Action::Pause);
+    let flying = snapshot.totals.in_flight;
+    let consequence = format!(
+        "Those calls may have been billed; their items are sent again later. ({pause} pauses without aborting.)"
+    );
+    state.overlay = Some(Overlay::Confirm(Confirm {
+        question: format!("Pause and abort {flying} in flight?"),
+        consequence,
+        command: Command::HardPause,
+    }));
 }
 
 // === Leaving ===
@@ -323,7 +358,7 @@ fn drain(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
         return vec![Effect::Leave(Exit::Over)];
     }
     state.leaving = Some(Leaving::Draining);
-    send(state, Command::Drain)
+    send(state, snapshot, Command::Drain)
 }
 
 fn stop_now(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
@@ -332,7 +367,7 @@ fn stop_now(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
         return vec![Effect::Leave(Exit::Over)];
     }
     state.leaving = Some(Leaving::Stopping { since: state.ui });
-    send(state, Command::Stop)
+    send(state, snapshot, Command::Stop)
 }
 
 /// Leaves where that was only waiting for the run to end.
@@ -363,6 +398,7 @@ impl Leaving {
 
 fn published(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     state.history.record(snapshot);
+    state.items.suggest(&snapshot.totals);
     let mut effects = announce::news(state, snapshot);
     effects.extend(leave_if_over(state, snapshot));
     effects

@@ -26,7 +26,8 @@ pub fn order(action: Action, state: &State, snapshot: &Snapshot) -> Result<Comma
         Action::Pause => Ok(Command::Pause),
         Action::HardPause => Ok(Command::HardPause),
         Action::Replay => replay(state),
-        Action::ReplayAll => Ok(Command::Replay { filter: ReplayFilter::default() }),
+        Action::ReplayAll => Ok(Command::Replay { filter: ReplayFilter::default(), to: None }),
+        Action::Probe => probe(state, snapshot),
         Action::MoreInFlight => Ok(Command::SetInFlight { in_flight: in_flight(state, snapshot).saturating_add(1) }),
         Action::FewerInFlight => {
             let fewer = in_flight(state, snapshot).saturating_sub(1);
@@ -71,7 +72,9 @@ fn switch(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Comman
             let on = on.unwrap_or(!is_on);
             Ok(Command::SetRoute { key, model, on })
         }
-        Some(Subject::Cooldown(_)) | None => Err("select a key, model or route first (panes 1, 3, 6)".to_owned()),
+        Some(Subject::Cooldown(_) | Subject::Run) | None => {
+            Err("select a key, model or route first (panes 1, 3, 6)".to_owned())
+        }
     }
 }
 
@@ -87,10 +90,17 @@ fn clear(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
     let key = match state.subject(snapshot) {
         Some(Subject::Key(key) | Subject::Route { key, .. }) => Some(key),
         Some(Subject::Cooldown(what)) => key_behind(&what, snapshot),
-        Some(Subject::Model(_)) | None => None,
+        Some(Subject::Model(_) | Subject::Run) | None => None,
     };
     let key = key.ok_or("select the key whose cooldowns are to end (pane 1 or 2)")?;
     Ok(Command::ClearCooldowns { key })
+}
+
+fn probe(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
+    match state.subject(snapshot) {
+        Some(Subject::Key(key) | Subject::Route { key, .. }) => Ok(Command::Probe { key }),
+        _ => Err("select the key that is to be tested (pane 1 or 6)".to_owned()),
+    }
 }
 
 fn replay(state: &State) -> Result<Command, String> {
@@ -103,7 +113,7 @@ fn replay(state: &State) -> Result<Command, String> {
     if row.state != ItemState::Failed {
         return Err(format!("item {} is {}; only failed items are replayed", row.id, row.state.name()));
     }
-    Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], outcomes: Vec::new() } })
+    Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], ..ReplayFilter::default() }, to: None })
 }
 
 /// The cap as it will be once everything on its way has arrived.
@@ -113,6 +123,20 @@ fn in_flight(state: &State, snapshot: &Snapshot) -> u32 {
         _ => None,
     });
     asked.unwrap_or(snapshot.in_flight_cap)
+}
+
+/// The way back from a change leads to what was last asked for, also where the snapshot doesn't show that yet.
+pub(super) fn as_asked(back: Command, state: &State) -> Command {
+    let same = |command: &&Command| std::mem::discriminant(*command) == std::mem::discriminant(&back);
+    match back {
+        Command::SetInFlight { .. }
+        | Command::SetStrategy { .. }
+        | Command::SetOrder { .. }
+        | Command::SetWhenLimited { .. }
+        | Command::SetOnExhausted { .. }
+        | Command::SetBudget { .. } => state.pending.commands().rev().find(same).cloned().unwrap_or(back),
+        _ => back,
+    }
 }
 
 fn is_pausing(state: &State, snapshot: &Snapshot) -> bool {

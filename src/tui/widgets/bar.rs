@@ -1,4 +1,4 @@
-//! Bars: a share of a row of cells, to the eighth of a cell where the terminal has such glyphs.
+//! Bars: a share of a row of cells, to a part of a cell where the terminal has such glyphs.
 
 use ratatui::{style::Style, text::Span};
 
@@ -6,12 +6,19 @@ use crate::tui::glyphs::Glyphs;
 
 /// `fraction` (0 to 1) of `columns`. What isn't nothing shows something; only the whole fills the bar.
 pub fn bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
-    let (full, rest) = cells(fraction, columns, glyphs);
+    let (full, rest) = cells(fraction, columns, [glyphs.bar_full, glyphs.bar_empty], glyphs.bar_parts);
     [Span::styled(full, fill), Span::styled(rest, track)]
 }
 
-fn cells(fraction: f64, columns: usize, glyphs: &Glyphs) -> (String, String) {
-    let steps = glyphs.bar_parts.len() + 1;
+/// The same, heavier: for how far the run is.
+pub fn progress(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
+    let ends = [glyphs.progress_full, glyphs.progress_empty];
+    let (full, rest) = cells(fraction, columns, ends, glyphs.progress_parts);
+    [Span::styled(full, fill), Span::styled(rest, track)]
+}
+
+fn cells(fraction: f64, columns: usize, [whole, empty]: [&str; 2], parts: &[&str]) -> (String, String) {
+    let steps = parts.len() + 1;
     let all = columns * steps;
     let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
     let mut filled = (fraction * all as f64).round() as usize;
@@ -21,13 +28,13 @@ fn cells(fraction: f64, columns: usize, glyphs: &Glyphs) -> (String, String) {
     if fraction < 1.0 {
         filled = filled.min(all.saturating_sub(1));
     }
-    let mut full = glyphs.bar_full.repeat(filled / steps);
+    let mut full = whole.repeat(filled / steps);
     let mut used = filled / steps;
     if !filled.is_multiple_of(steps) {
-        full.push_str(glyphs.bar_parts[filled % steps - 1]);
+        full.push_str(parts[filled % steps - 1]);
         used += 1;
     }
-    (full, glyphs.bar_empty.repeat(columns - used.min(columns)))
+    (full, empty.repeat(columns - used.min(columns)))
 }
 
 /// The glyph for a height of `fraction` (0 to 1) in one cell; a blank for nothing.
@@ -44,30 +51,32 @@ pub fn height(fraction: f64, glyphs: &Glyphs) -> &'static str {
 mod tests {
     use super::*;
 
+    fn drawn([full, rest]: [Span<'static>; 2]) -> String {
+        format!("{}{}", full.content, rest.content)
+    }
+
     #[test]
     fn bars_tell_nothing_something_and_all_apart() {
         let cases = [
-            (0.0, "░░░░"),
-            (0.001, "▏░░░"),
-            (0.5, "██░░"),
-            (0.53, "██▏░"),
-            (0.999, "███▉"),
-            (1.0, "████"),
-            (7.0, "████"),
-            (f64::NAN, "░░░░"),
+            (0.0, "────", "░░░░"),
+            (0.001, "╸───", "▏░░░"),
+            (0.5, "━━──", "██░░"),
+            (0.53, "━━──", "██▏░"),
+            (0.999, "━━━╸", "███▉"),
+            (1.0, "━━━━", "████"),
+            (7.0, "━━━━", "████"),
+            (f64::NAN, "────", "░░░░"),
         ];
-        for (fraction, want) in cases {
-            let (full, rest) = cells(fraction, 4, Glyphs::new(false));
-            assert_eq!(full + &rest, want, "{fraction}");
+        let (glyphs, plain) = (Glyphs::new(false), Style::new());
+        for (fraction, light, heavy) in cases {
+            assert_eq!(drawn(bar(fraction, 4, glyphs, plain, plain)), light, "{fraction}");
+            assert_eq!(drawn(progress(fraction, 4, glyphs, plain, plain)), heavy, "{fraction}");
         }
     }
 
     #[test]
     fn ascii_bars_have_whole_cells() {
-        let ascii = |fraction| {
-            let (full, rest) = cells(fraction, 4, Glyphs::new(true));
-            full + &rest
-        };
+        let ascii = |fraction| drawn(bar(fraction, 4, Glyphs::new(true), Style::new(), Style::new()));
         assert_eq!(
             [ascii(0.0), ascii(0.01), ascii(0.5), ascii(0.99), ascii(1.0)],
             ["....", "#...", "##..", "###.", "####"]
@@ -76,6 +85,6 @@ mod tests {
 
     #[test]
     fn a_bar_of_no_columns_is_empty() {
-        assert_eq!(cells(0.5, 0, Glyphs::new(false)), (String::new(), String::new()));
+        assert_eq!(drawn(bar(0.5, 0, Glyphs::new(false), Style::new(), Style::new())), "");
     }
 }

@@ -150,7 +150,9 @@ pub fn highlight(area: Rect, style: Style, glyphs: &Glyphs, buf: &mut Buffer) {
     };
     for position in area.positions() {
         let Some(cell) = buf.cell_mut(position) else { continue };
-        if !is_bar(cell.symbol()) {
+        if is_bar(cell.symbol()) {
+            cell.bg = style.bg.unwrap_or(cell.bg);
+        } else {
             cell.set_style(Style::new().fg(Color::Reset)).set_style(style);
         }
     }

@@ -1,0 +1,66 @@
+//! `[dashboard]`: how the screen looks, and which keys do what. Names of themes, actions and keys are the
+//! dashboard's own business; it is told where each stands, so that it can say what is wrong with it.
+
+use toml::de::DeValue;
+
+use super::{schema, sheet::Table};
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Dashboard {
+    /// A built-in theme, or a file.
+    pub theme: Option<String>,
+    pub ascii: bool,
+    pub mouse: Option<bool>,
+    pub notify: Option<bool>,
+    /// Most frames a second.
+    pub fps: Option<u16>,
+    pub keys: Vec<KeyBinding>,
+}
+
+/// The keys of one action.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyBinding {
+    pub action: String,
+    pub keys: Vec<String>,
+    /// Where it is written: file and line.
+    pub place: String,
+}
+
+pub(super) fn read(root: &Table<'_>) -> Dashboard {
+    let Some(table) = root.table("dashboard", &schema::DASHBOARD) else { return Dashboard::default() };
+    Dashboard {
+        theme: table.text("theme").map(|theme| theme.text.to_owned()),
+        ascii: table.flag("ascii").unwrap_or_default(),
+        mouse: table.flag("mouse"),
+        notify: table.flag("notify"),
+        fps: table.count("fps", 1..=120),
+        keys: keys(&table),
+    }
+}
+
+fn keys(table: &Table<'_>) -> Vec<KeyBinding> {
+    let Some(field) = table.field("keys") else { return Vec::new() };
+    let Some(entries) = field.value.as_table() else {
+        field.wrong("a table of actions and their keys, like { pause = \"p\" }");
+        return Vec::new();
+    };
+    let mut bindings: Vec<KeyBinding> = Vec::new();
+    for (action, value) in entries {
+        let at = value.span().start;
+        let texts: Option<Vec<String>> = match value.get_ref() {
+            DeValue::String(key) => Some(vec![key.to_string()]),
+            DeValue::Array(keys) => {
+                keys.iter().map(|key| key.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+            }
+            _ => None,
+        };
+        match texts {
+            Some(keys) if !keys.is_empty() => {
+                let place = field.sheet.place(at);
+                bindings.push(KeyBinding { action: action.get_ref().to_string(), keys, place });
+            }
+            _ => field.sheet.fault(at, "write a key in quotes, like \"p\", or a list of keys"),
+        }
+    }
+    bindings
+}

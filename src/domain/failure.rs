@@ -1,0 +1,68 @@
+//! Failed items that failed alike, so that thousands of failures read as a handful of reasons.
+
+use serde::{Deserialize, Serialize};
+
+use super::{command::ReplayFilter, outcome::Outcome};
+
+/// Items that failed with the same outcome, on the same model, with the same words but for numbers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FailureGroup {
+    pub outcome: Option<Outcome>,
+    /// Of the last attempt; `None` where nothing was sent.
+    pub model: Option<String>,
+    pub pattern: String,
+    pub count: u64,
+    /// The first of them in input order.
+    pub seq: u64,
+    pub id: String,
+}
+
+impl FailureGroup {
+    /// Exactly the items of this group.
+    pub fn filter(&self) -> ReplayFilter {
+        ReplayFilter {
+            outcomes: self.outcome.into_iter().collect(),
+            models: self.model.iter().cloned().collect(),
+            pattern: Some(self.pattern.clone()),
+            ..ReplayFilter::default()
+        }
+    }
+}
+
+/// An error's words with every number as `#`: "retry in 37.2s" and "retry in 9.1s" are one reason.
+pub fn pattern(words: &str) -> String {
+    let mut pattern = String::with_capacity(words.len());
+    let mut in_number = false;
+    for (at, character) in words.char_indices() {
+        let digit = character.is_ascii_digit();
+        let next_is_digit = words[at + character.len_utf8()..].starts_with(|next: char| next.is_ascii_digit());
+        let inside = in_number && (character == '.' || character == ',') && next_is_digit;
+        if digit && !in_number {
+            pattern.push('#');
+        } else if !digit && !inside {
+            pattern.push(character);
+        }
+        in_number = digit || inside;
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_do_not_make_a_reason_another() {
+        let cases = [
+            ("Please retry in 37.2s.", "Please retry in #s."),
+            ("img_0788.webp: not a picture", "img_#.webp: not a picture"),
+            ("1,234 of 2.", "# of #."),
+            ("blockReason: SAFETY", "blockReason: SAFETY"),
+            ("日本語 12", "日本語 #"),
+            ("", ""),
+        ];
+        for (words, want) in cases {
+            assert_eq!(pattern(words), want);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! A key examined on the operator's word: its provider lists its models, which costs nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use super::core::Engine;
+use crate::domain::{Level, Outcome, Verdict, snapshot::Condition};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the provider said of a key.
+#[derive(Debug)]
+pub(super) struct Probed {
+    key: usize,
+    answer: Result<usize, Verdict>,
+}
+
+impl Engine {
+    /// Asks; the answer comes as an event.
+    pub(super) fn probe(&self, name: &str) -> Result<String, String> {
+        let key = self.keys.iter().position(|key| key.name == name);
+        let key = key.ok_or_else(|| format!("there is no key called {name}"))?;
+        let (client, endpoint, probes) = (self.client.clone(), Arc::clone(&self.endpoints[key]), self.probes.clone());
+        tokio::spawn(async move {
+            let answer = client.list_models(&endpoint, PATIENCE).await.map(|models| models.len());
+            // The engine being gone means that nobody asks any more.
+            let _ = probes.send(Probed { key, answer }).await;
+        });
+        let provider = &self.providers[self.keys[key].provider.index()].name;
+        Ok(format!("asking {provider} about key {name}"))
+    }
+
+    pub(super) fn probed(&mut self, probed: Probed) {
+        let name = self.keys[probed.key].name.clone();
+        let now = self.clock.now();
+        match probed.answer {
+            Ok(models) => {
+                let facts = self.scheduler.key_facts(now);
+                let dead = matches!(facts[probed.key].condition, Condition::Disabled { .. });
+                let back = if dead && self.scheduler.switch_key(now.wall, &name, true).is_ok() {
+                    self.wake_up();
+                    self.forgetful = true;
+                    "; it is on again"
+                } else {
+                    ""
+                };
+                self.say(Level::Info, format!("key {name} is good: {models} models listed{back}"));
+            }
+            Err(verdict) => {
+                let bad = matches!(
+                    verdict.outcome,
+                    Outcome::InvalidKey | Outcome::KeyForbidden | Outcome::QuotaExhaustedBilling
+                );
+                let (level, found) =
+                    if bad { (Level::Alarm, "is no good") } else { (Level::Warn, "could not be examined") };
+                self.say(level, format!("key {name} {found}, {}: {}", verdict.outcome, verdict.message));
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The forecast and what holds the run, in words: when it ends, what runs out first, why it isn't faster.
+
+use super::{
+    figures::{compact, moment, rough},
+    scene::Scene,
+};
+use crate::domain::{
+    Forecast, Wall,
+    forecast::{Constraint, StopWhy},
+    holding::{Hold, HoldShare},
+};
+
+/// Shares smaller than this are noise.
+const LEAST: f64 = 0.02;
+
+pub fn when(scene: Scene<'_>, at: Wall) -> String {
+    moment(at, scene.state.now, &scene.state.zone)
+}
+
+/// `ETA 14:32 (23m)`, or where it stops before that; `None` where nothing is known.
+pub fn finish(scene: Scene<'_>) -> Option<String> {
+    let snapshot = scene.snapshot;
+    if snapshot.state.is_over() {
+        return None;
+    }
+    let stops = snapshot.forecast.as_ref().and_then(|forecast| forecast.stops);
+    match (snapshot.pace.finish_at, stops) {
+        (Some(at), _) => Some(format!("ETA {} ({})", when(scene, at), rough(scene.left(at)))),
+        (None, Some(stop)) => Some(format!("stops {}, {} left", when(scene, stop.at), compact(stop.left))),
+        (None, None) => None,
+    }
+}
+
+/// `14:28-14:41`, where the range says something that the instant does not.
+pub fn range(scene: Scene<'_>) -> Option<String> {
+    let forecast = scene.snapshot.forecast.as_ref()?;
+    let (earliest, latest) = (when(scene, forecast.earliest?), when(scene, forecast.latest?));
+    (earliest != latest).then(|| format!("{earliest}-{latest}"))
+}
+
+/// `requests a minute 62%, cooldowns 21%`: what held the run over the last minutes, apart from work itself.
+pub fn holding(shares: &[HoldShare], most: usize) -> Option<String> {
+    let held = shares.iter().filter(|held| {
+        held.share >= LEAST && !matches!(held.what, Hold::Sending | Hold::NothingToSend | Hold::NotItsTurn)
+    });
+    let said: Vec<String> = held.take(most).map(share).collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+pub fn share(held: &HoldShare) -> String {
+    format!("{} {:.0}%", held.what.words(), held.share * 100.0)
+}
+
+/// `gemini-3.8-flash@vision-lab runs out 15:10`: the first daily quota to be used up.
+pub fn runs_out(scene: Scene<'_>, forecast: &Forecast) -> Option<String> {
+    let first = forecast.runs_out.as_ref()?;
+    Some(format!("{} runs out {}", scene.outside(&first.pool, 60), when(scene, first.at)))
+}
+
+/// `430 more fit before 00:00`.
+pub fn before_reset(scene: Scene<'_>, forecast: &Forecast) -> Option<String> {
+    let fit = forecast.before_reset?;
+    Some(format!("{} more fit before the reset {}", compact(fit.items), when(scene, fit.at)))
+}
+
+pub const fn stop_words(why: StopWhy) -> &'static str {
+    match why {
+        StopWhy::Quota => "every route is out for the day",
+        StopWhy::Budget => "the budget is used up",
+        StopWhy::NoRoute => "what is left has no route",
+    }
+}
+
+/// What the operator can do about it.
+pub const fn remedy(what: Constraint) -> &'static str {
+    match what {
+        Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",
+        Constraint::Day => "another project's key, or on-exhausted = wait",
+        Constraint::Cooldown => "it passes; a lower in-flight cap draws fewer refusals",
+        Constraint::Concurrency => "another key; the provider sets this",
+        Constraint::InFlight => "raise the cap (+)",
+    }
+}

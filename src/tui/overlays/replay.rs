@@ -1,0 +1,110 @@
+//! What a replay would send, where, and what it may cost, before anything is sent.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+    widgets::Widget as _,
+};
+
+use super::{open, popup};
+use crate::tui::{
+    figures::grouped,
+    scene::Scene,
+    state::ReplayPlan,
+    text::one_line,
+    theme::Role,
+    update::{estimate, reason},
+    widgets::{frame::first_visible, table::highlight},
+};
+
+const COLUMNS: u16 = 76;
+/// Reasons named in the preview.
+const REASONS: usize = 5;
+/// Targets in view.
+const TARGETS: usize = 5;
+
+pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer) {
+    let columns = usize::from(popup(body, COLUMNS, 0).width.saturating_sub(4));
+    let mut lines = vec![which(scene, plan)];
+    preview(scene, plan, columns, &mut lines);
+    lines.push(Line::default());
+    lines.push(Line::styled("Where to", scene.style(Role::Title)));
+    let targets_from = lines.len();
+    let first = first_visible(plan.target, TARGETS, plan.targets.len());
+    for (at, target) in plan.targets.iter().enumerate().skip(first).take(TARGETS) {
+        let mark = scene.glyphs().chosen(at == plan.target);
+        let words = match target {
+            None => "the cascade, like any other item".to_owned(),
+            Some(target) if target.key.is_none() => format!("{target}, on any key, and nowhere else"),
+            Some(target) => format!("{target} alone"),
+        };
+        lines.push(Line::raw(scene.fit(&format!("  {mark} {}", one_line(&words)), columns)));
+    }
+    lines.push(Line::default());
+    lines.push(Line::from(vec![
+        scene.span("y", Role::Key),
+        Span::raw(" send    "),
+        scene.span("Up/Down", Role::Key),
+        Span::raw(" where to    "),
+        scene.span("Left/Right", Role::Key),
+        Span::raw(" which    "),
+        scene.span("Esc", Role::Key),
+        Span::raw(" no"),
+    ]));
+    let area = popup(body, COLUMNS, lines.len() as u16 + 2);
+    let inner = open(scene, "Replay", None, area, buf);
+    let marked = targets_from + (plan.target - first);
+    // Where there is too little room, the question and the answers stay, the rest scrolls.
+    let rows = usize::from(inner.height);
+    let skipped = if lines.len() > rows { first_visible(marked, rows, lines.len()) } else { 0 };
+    for (row, line) in lines.into_iter().enumerate().skip(skipped).take(rows) {
+        let place = Rect { y: inner.y + (row - skipped) as u16, height: 1, ..inner };
+        line.render(place, buf);
+        if row == marked {
+            highlight(place, scene.style(Role::Selection), scene.glyphs(), buf);
+        }
+    }
+}
+
+fn which(scene: Scene<'_>, plan: &ReplayPlan) -> Line<'static> {
+    let mut spans = vec![Span::raw("Replay ")];
+    for (at, scope) in plan.scopes.iter().enumerate() {
+        if at > 0 {
+            spans.push(Span::raw("  "));
+        }
+        let label = one_line(&scope.label).into_owned();
+        if at == plan.scope {
+            spans.push(scene.span(format!("[{label}]"), Role::Title));
+        } else {
+            spans.push(scene.span(format!(" {label} "), Role::Muted));
+        }
+    }
+    spans.into()
+}
+
+fn preview(scene: Scene<'_>, plan: &ReplayPlan, columns: usize, lines: &mut Vec<Line<'static>>) {
+    let mut say = |words: String, role: Role| lines.push(Line::styled(scene.fit(&words, columns), scene.style(role)));
+    let (groups, count) = match plan.preview() {
+        None => return say("looking what that is".to_owned(), Role::Muted),
+        Some(Err(words)) => return say(format!("can't read the failed items: {}", one_line(words)), Role::Bad),
+        Some(Ok((_, 0))) => return say("no failed item is meant by this".to_owned(), Role::Warn),
+        Some(Ok(found)) => found,
+    };
+    let items = if count == 1 { "item is" } else { "items are" };
+    say(format!("{} failed {items} sent again, and cost again:", grouped(count)), Role::Text);
+    for group in groups.iter().take(REASONS) {
+        let words = if group.pattern.is_empty() { String::new() } else { format!("  {}", one_line(&group.pattern)) };
+        say(format!("  {:>6}  {}{words}", grouped(group.count), one_line(&reason(group))), Role::Muted);
+    }
+    let named: u64 = groups.iter().take(REASONS).map(|group| group.count).sum();
+    if count > named {
+        say(format!("  {:>6}  of other reasons", grouped(count - named)), Role::Muted);
+    }
+    let cost = match estimate(plan, count, scene.snapshot) {
+        Some(usd) if usd > 0.0 => format!("About ${usd:.4}, by what an answer has cost there so far."),
+        Some(_) => "At no price, as answers there have been so far.".to_owned(),
+        None => "What it costs there is not known yet: nothing was answered.".to_owned(),
+    };
+    say(cost, Role::Text);
+}

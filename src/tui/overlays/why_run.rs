@@ -1,0 +1,158 @@
+//! The run explained: what it does, what holds it, when it ends and what would help.
+
+use super::why::{NAME, Page};
+use crate::{
+    domain::{
+        Forecast,
+        snapshot::{RunState, Source},
+    },
+    tui::{
+        action::Action,
+        figures::{compact, countdown, grouped, pace, percent, rough},
+        outlook,
+        text::one_line,
+        theme::Role,
+        words,
+    },
+};
+
+impl Page<'_> {
+    pub(super) fn run(&mut self) {
+        self.now();
+        self.held();
+        match &self.scene.snapshot.forecast {
+            Some(forecast) if !self.scene.snapshot.state.is_over() => self.forecast(forecast),
+            _ => {}
+        }
+        self.out();
+    }
+
+    fn now(&mut self) {
+        let (snapshot, totals) = (self.scene.snapshot, self.scene.snapshot.totals);
+        let state = &snapshot.state;
+        self.say(&format!("{} is {}", one_line(&snapshot.run), state.name()), Role::Title);
+        match state {
+            RunState::Waiting { why, until } => {
+                self.fact("for", &one_line(why));
+                if let Some(until) = until {
+                    self.fact("until", &self.until(*until));
+                }
+            }
+            RunState::Held { why } | RunState::Stopped { why } => self.fact("because", &one_line(why)),
+            RunState::Pausing | RunState::Paused => {
+                let pause = self.scene.state.keymap.key_for(Action::Pause);
+                self.fact("because", &format!("you paused it; {pause} goes on"));
+            }
+            RunState::Running | RunState::Draining | RunState::Finished => {}
+        }
+        let ended = totals.done + totals.failed;
+        self.fact(
+            "so far",
+            &format!(
+                "{} of {} ({}%): {} done, {} failed, {} in flight, {} waiting",
+                grouped(ended),
+                grouped(totals.total),
+                percent(ended, totals.total),
+                grouped(totals.done),
+                grouped(totals.failed),
+                totals.in_flight,
+                grouped(totals.waiting)
+            ),
+        );
+        let refused = format!(
+            "{}; {} of {} requests were refused for quota",
+            pace(snapshot.pace.items_per_second),
+            grouped(totals.rate_limited),
+            grouped(totals.attempts)
+        );
+        self.fact("pace", &refused);
+        let how = format!(
+            "{}, {}, {} when limited, {} when exhausted; at most {} in flight",
+            words::strategy(snapshot.strategy),
+            words::order(snapshot.order),
+            words::when_limited(snapshot.when_limited),
+            words::on_exhausted(snapshot.on_exhausted),
+            snapshot.in_flight_cap
+        );
+        self.fact("conducted", &how);
+    }
+
+    fn held(&mut self) {
+        let shares = &self.scene.snapshot.holding;
+        if shares.is_empty() {
+            return;
+        }
+        self.heading("What held it, over the last five minutes");
+        for held in shares.iter().filter(|held| held.share >= 0.005) {
+            self.fact(&format!("{:>5.0}%", held.share * 100.0), held.what.words());
+        }
+        self.fact("on whose word", "our own counters (measured)");
+    }
+
+    fn forecast(&mut self, forecast: &Forecast) {
+        self.heading("What is expected");
+        match forecast.finish {
+            Some(at) => {
+                let range = outlook::range(self.scene).map_or_else(String::new, |range| format!(", between {range}"));
+                let left = rough(self.scene.left(at));
+                self.fact("ends", &format!("{} (in {left}){range}", self.when(at)));
+            }
+            None => self.fact("ends", "it can't: the budget is too small, or no route is left"),
+        }
+        if let Some(stop) = forecast.stops {
+            let left = grouped(stop.left);
+            let returns = stop.returns.map_or_else(String::new, |at| format!("; quota returns {}", self.when(at)));
+            let words =
+                format!("{}, {}: {left} items left{returns}", self.when(stop.at), outlook::stop_words(stop.why));
+            self.fact("stops before", &words);
+        }
+        if let Some(first) = &forecast.runs_out {
+            let back = first.returns.map_or_else(String::new, |at| format!(", back {}", self.when(at)));
+            self.fact("runs out first", &format!("{} at {}{back}", one_line(&first.pool), self.when(first.at)));
+        }
+        if let Some(words) = outlook::before_reset(self.scene, forecast) {
+            self.fact("today", &words);
+        }
+        let priced = if forecast.unpriced { ", and what models without a price cost" } else { "" };
+        let tokens = compact(forecast.input_tokens + forecast.output_tokens);
+        self.fact("still to spend", &format!("{}{priced}, {tokens} tokens", forecast.cost));
+        for bind in forecast.binds.iter().take(4) {
+            let pool = bind.pool.as_ref().map_or_else(String::new, |pool| format!(", most of all {}", one_line(pool)));
+            let words = format!("{}{pool}; what helps: {}", bind.what.words(), outlook::remedy(bind.what));
+            self.fact(&format!("bound {:.0}%", bind.share * 100.0), &words);
+        }
+        for saving in forecast.savings.iter().take(2) {
+            let saved = match saving.saves {
+                Some(span) => format!("would save {}", rough(span)),
+                None => "would let it end at all".to_owned(),
+            };
+            self.fact("one more key", &format!("like {}, in a project of its own, {saved}", one_line(&saving.like)));
+        }
+    }
+
+    /// Everything that is out, as it comes back.
+    fn out(&mut self) {
+        let cooldowns = crate::tui::state::cooldowns(self.scene.snapshot);
+        if cooldowns.is_empty() {
+            return;
+        }
+        self.heading("What is out");
+        for cooldown in cooldowns.into_iter().take(12) {
+            let words = if cooldown.cause.words.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", one_line(&cooldown.cause.words))
+            };
+            let left = countdown(self.scene.left(cooldown.until));
+            let source = match cooldown.cause.source {
+                Source::Stated => "stated",
+                Source::Measured => "measured",
+                Source::Guessed => "guessed",
+            };
+            let outcome = words::outcome(cooldown.cause.outcome);
+            let line = format!("{}  {outcome} ({source}){words}", one_line(&cooldown.what));
+            let room = self.columns.saturating_sub(NAME);
+            self.fact(&left, &self.scene.fit(&line, room));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What `copy` means where the operator stands: always as text, never more than one looks at.
+
+use super::Effect;
+use crate::{
+    domain::{Snapshot, plain_text::neutralise},
+    tui::{
+        pane::Pane,
+        state::{State, Subject, ToastLevel},
+    },
+};
+
+/// Terminals refuse more than about this in one sequence.
+const MOST: usize = 64 * 1024;
+
+pub(super) fn copy(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
+    let Some((what, text)) = selection(state, snapshot) else {
+        state.toasts.push("nothing is selected that could be copied", ToastLevel::Refused, state.ui);
+        return Vec::new();
+    };
+    let text = text[..text.floor_char_boundary(MOST)].to_owned();
+    // No terminal says whether it took it.
+    state.toasts.push(format!("{what} sent to the clipboard"), ToastLevel::Done, state.ui);
+    vec![Effect::Copy(text)]
+}
+
+fn selection(state: &State, snapshot: &Snapshot) -> Option<(&'static str, String)> {
+    if let Some(detail) = &state.detail {
+        let item = detail.item()?;
+        return Some(match &item.output {
+            Some(output) => ("the answer", output.clone()),
+            None => ("the error", item.row.words.clone()),
+        });
+    }
+    match state.focus {
+        Pane::Items => state.items.selected_row().map(|row| ("the item's id", row.id.clone())),
+        Pane::Failures => state.failures.selected_group().map(|group| ("the reason", group.pattern.clone())),
+        Pane::Events => {
+            let at = state.selected(Pane::Events, snapshot);
+            let event = snapshot.events.iter().rev().nth(at)?;
+            Some(("the event", neutralise(&event.kind.to_string()).into_owned()))
+        }
+        _ => state.subject(snapshot).map(|subject| match subject {
+            Subject::Key(name) | Subject::Model(name) | Subject::Cooldown(name) => ("its name", name),
+            Subject::Route { key, model } => ("the route", format!("{model}@{key}")),
+            Subject::Run => ("the run's name", snapshot.run.clone()),
+        }),
+    }
+}

@@ -1,0 +1,238 @@
+//! The real program in a real terminal (a pseudo one), over the simulated provider, as an operator uses it: what is
+//! seen, what the provider's own books say of it, and what is left behind.
+
+#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
+
+mod lab;
+#[path = "terminal/window.rs"]
+mod window;
+
+use cascadeck::sim::Books;
+use lab::{Machine, Provider, sums};
+use nix::sys::signal::Signal;
+use window::Window;
+
+const TWO_KEYS: &str = r#"
+name = "slow"
+latency = { median_ms = 60 }
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g" }]
+key = [
+    { name = "alice", provider = "g", project = "one", secret = "AIza-alice" },
+    { name = "bruno", provider = "g", project = "two", secret = "AIza-bruno" },
+]
+"#;
+
+const RUN: [&str; 10] = [
+    "run",
+    "batch.jsonl",
+    "--prompt",
+    "{{ question }}",
+    "--in-flight",
+    "4",
+    "--strategy",
+    "round_robin",
+    "--no-check",
+    "--run-dir=run",
+];
+
+fn stage(profile: &str, rows: u64) -> (Machine, Provider) {
+    let provider = Provider::of(profile);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(rows));
+    (machine, provider)
+}
+
+fn requests(books: &Books, key: &str) -> u64 {
+    books.key(key).map_or(0, |books| books.tally.requests)
+}
+
+#[test]
+fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
+    let (machine, provider) = stage(TWO_KEYS, 100_000);
+    let mut window = Window::open(&machine, &RUN, &[]);
+    window.sees("RUNNING");
+    provider.until("both keys are used", |books| requests(books, "alice") > 3 && requests(books, "bruno") > 3);
+    window.type_keys("j ");
+    window.sees("– off (you)");
+    // What had been decided may still go out and land; after that, nothing.
+    let alice = requests(&provider.books(), "alice");
+    provider.until("what bruno had in flight has landed", |books| {
+        requests(books, "alice") > alice + 16 && books.key("bruno").is_some_and(|books| books.tally.in_flight == 0)
+    });
+    let before = requests(&provider.books(), "bruno");
+    let alice = requests(&provider.books(), "alice");
+    let after = provider.until("alice goes on alone", |books| requests(books, "alice") > alice + 40);
+    assert_eq!(requests(&after, "bruno"), before, "a key that is off gets nothing");
+    window.sees("you  key bruno switched off");
+    window.type_keys("u");
+    window.sees("you  key bruno switched on");
+    provider.until("bruno works again", |books| requests(books, "bruno") > before + 3);
+    window.leave("qs");
+    let ended = machine.cascadeck(&["status", "run", "--json"]).with_status(0).json();
+    assert_eq!(ended["state"], "stopped");
+}
+
+#[test]
+fn a_pause_lets_land_what_flies_and_sends_nothing_until_it_goes_on() {
+    let (machine, provider) = stage(TWO_KEYS, 100_000);
+    let mut window = Window::open(&machine, &RUN, &[]);
+    provider.until("work goes out", |books| books.total.requests > 8);
+    window.sees("RUNNING");
+    window.type_keys("p");
+    window.sees("‖ PAUSED");
+    window.sees("in flight 0/4");
+    let paused = provider.books().total.requests;
+    assert_eq!(provider.books().total.in_flight, 0);
+    // Whatever else one looks at meanwhile sends nothing either.
+    for (keys, text) in [("3", "3 Models"), ("6", "6 Routes"), ("8", "8 Charts"), ("?", "Help")] {
+        window.type_keys(keys);
+        window.sees(text);
+    }
+    assert_eq!(provider.books().total.requests, paused);
+    window.type_keys("\x1b");
+    window.until("the help is closed", |screen| !screen.contents().contains("Help"));
+    window.type_keys("p");
+    window.sees("RUNNING");
+    provider.until("it goes on", |books| books.total.requests > paused + 8);
+    window.leave("qs");
+}
+
+#[test]
+fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
+    let profile = TWO_KEYS.replace("name = \"slow\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }");
+    let (machine, provider) = stage(&profile, 6);
+    let mut window = Window::open(&machine, &RUN, &[]);
+    window.sees("✓ FINISHED");
+    window.sees("6 failed");
+    window.type_keys("9");
+    window.sees("in the provider's words");
+    window.sees("blocked");
+    let bruno = requests(&provider.books(), "bruno");
+    window.type_keys("r");
+    window.sees("6 failed items are sent again");
+    // The cascade, the model, m@alice, m@bruno.
+    window.type_keys("jjj");
+    window.sees("● m@bruno alone");
+    window.type_keys("y");
+    window.type_keys("4");
+    window.sees("to m@bruno alone");
+    let books = provider.until("all six went to bruno", |books| requests(books, "bruno") == bruno + 6);
+    assert_eq!(requests(&books, "alice") + requests(&books, "bruno"), 12);
+    window.sees("✓ FINISHED");
+    window.type_keys("9x");
+    window.sees("6 lines written to");
+    assert_eq!(machine.read("run/failed-1.jsonl").lines().count(), 6);
+    window.leave("q");
+}
+
+#[test]
+fn a_watcher_can_look_and_not_touch() {
+    let (machine, provider) = stage(TWO_KEYS, 100_000);
+    let mut args = RUN.to_vec();
+    args.push("--read-only");
+    let mut window = Window::open(&machine, &args, &[]);
+    window.sees("read-only");
+    provider.until("work goes out", |books| books.total.requests > 4);
+    window.type_keys("p");
+    window.sees("this screen is read-only");
+    let before = provider.books().total.requests;
+    provider.until("nothing has paused", |books| books.total.requests > before + 8);
+    window.signal(Signal::SIGTERM);
+    window.is_left();
+}
+
+#[test]
+fn a_storm_of_resizes_leaves_one_whole_screen() {
+    let (machine, _provider) = stage(TWO_KEYS, 100_000);
+    let mut window = Window::open(&machine, &RUN, &[]);
+    window.sees("RUNNING");
+    for step in 0..60_u16 {
+        window.resize(15 + step % 30, 60 + step * 2 % 100);
+    }
+    window.resize(3, 20);
+    window.sees("20x3");
+    window.resize(24, 80);
+    window.sees("3 Models");
+    let screen = window.screen.screen();
+    let rows: Vec<String> = screen.rows(0, 80).collect();
+    assert_eq!(rows.iter().filter(|row| row.contains("1 Keys")).count(), 1, "no debris: {rows:#?}");
+    assert!(rows[23].contains("? help"), "{rows:#?}");
+    window.leave("qs");
+}
+
+#[test]
+fn sigterm_drains_and_gives_the_terminal_back() {
+    let (machine, provider) = stage(TWO_KEYS, 100_000);
+    let mut window = Window::open(&machine, &RUN, &[]);
+    window.sees("RUNNING");
+    provider.until("work goes out", |books| books.total.requests > 4);
+    window.signal(Signal::SIGTERM);
+    window.is_left();
+    let books = provider.books();
+    assert_eq!((books.total.abandoned, books.total.in_flight), (0, 0), "what was in flight was waited for");
+    assert_eq!(machine.status("run")["done"], books.total.ok, "and is in the record");
+}
+
+#[test]
+fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
+    let (machine, provider) = stage(TWO_KEYS, 100_000);
+    let mut window = Window::shell(&machine);
+    window.sees("ready$");
+    let program = format!("'{}' {}\r", env!("CARGO_BIN_EXE_cascadeck"), RUN.map(|arg| format!("'{arg}'")).join(" "));
+    window.type_keys(&program);
+    window.sees("RUNNING");
+    for _ in 0..2 {
+        window.type_keys("\x1a");
+        window.until("the shell's own screen and prompt", |screen| {
+            !screen.alternate_screen() && !screen.hide_cursor() && screen.contents().trim_end().ends_with("ready$")
+        });
+        window.type_keys("echo $((6*7))th answer\r");
+        window.sees("42th answer");
+        window.type_keys("clear; fg\r");
+        window.until("the dashboard again", |screen| screen.alternate_screen() && screen.contents().contains("1 Keys"));
+    }
+    let before = provider.books().total.requests;
+    provider.until("the run goes on", |books| books.total.requests > before + 4);
+    window.type_keys("qs");
+    window.until("the shell's prompt", |screen| !screen.alternate_screen() && screen.contents().contains("ready$"));
+    window.type_keys("exit\r");
+    window.is_left();
+}
+
+#[test]
+fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
+    let (machine, _provider) = stage(TWO_KEYS, 8);
+    let mut window = Window::open(&machine, &RUN, &[]);
+    window.sees("✓ FINISHED");
+    window.until_said("\x1b]9;run is finished: 8 done, 0 failed");
+    window.until_said("\x1b]0;run: finished 100%");
+    window.type_keys("y");
+    // "alice" in base64.
+    window.until_said("\x1b]52;c;YWxpY2U=\x1b\\");
+    window.leave("q");
+
+    let mut keys = machine.read("keys.toml");
+    keys.push_str("\n[dashboard]\nnotify = false\nkeys = { quit = \"F10\" }\n");
+    machine.write_keys(&keys);
+    machine.write("batch.jsonl", sums(9));
+    let mut quiet = RUN.to_vec();
+    quiet[9] = "--run-dir=quiet";
+    let mut window = Window::open(&machine, &quiet, &[]);
+    window.sees("✓ FINISHED");
+    window.sees("F10 quit");
+    assert!(!window.said().contains("\x1b]9;"), "notifications are off");
+    window.leave("\x1b[21~");
+}
+
+#[test]
+fn a_key_that_means_two_things_is_refused_with_its_line_before_anything_starts() {
+    let (machine, provider) = stage(TWO_KEYS, 8);
+    let mut keys = machine.read("keys.toml");
+    let line = keys.lines().count() + 3;
+    keys.push_str("\n[dashboard]\nkeys = { pause = \"q\" }\n");
+    machine.write_keys(&keys);
+    let ended = machine.cascadeck(&RUN).with_status(2);
+    ended.says(&[&format!("keys.toml:{line}: q can't mean both"), "give one of them another key"]);
+    assert_eq!(provider.books().total.requests, 0);
+}

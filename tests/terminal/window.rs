@@ -1,0 +1,161 @@
+//! A terminal window with the program in it: a keyboard, and a screen that understands what it is told.
+
+use std::{
+    io::{Read as _, Write},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+use crate::lab::Machine;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ROWS: u16 = 36;
+const COLUMNS: u16 = 120;
+
+pub struct Window {
+    child: Box<dyn Child + Send + Sync>,
+    master: Box<dyn MasterPty + Send>,
+    keyboard: Box<dyn Write + Send>,
+    output: Receiver<Vec<u8>>,
+    said: Vec<u8>,
+    pub screen: vt100::Parser,
+}
+
+impl Window {
+    /// The program with these arguments.
+    pub fn open(machine: &Machine, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cascadeck"));
+        command.args(args);
+        Self::with(machine, command, environment)
+    }
+
+    /// A shell with job control, whose prompt is `ready$`.
+    pub fn shell(machine: &Machine) -> Self {
+        let mut command = CommandBuilder::new("bash");
+        command.args(["--norc", "--noprofile", "-i"]);
+        Self::with(machine, command, &[("PS1", "ready$ ")])
+    }
+
+    fn with(machine: &Machine, mut command: CommandBuilder, environment: &[(&str, &str)]) -> Self {
+        let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        command.env_clear();
+        command.cwd(machine.path("."));
+        command.env("HOME", machine.root().join("home"));
+        command.env("TMPDIR", machine.root().join("tmp"));
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("TERM", "xterm-256color");
+        command.env("LANG", "C.UTF-8");
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        let child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let keyboard = pair.master.take_writer().unwrap();
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let (sender, output) = channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 8_192];
+            // A terminal whose program has ended reads as end of file, or as an error.
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                if sender.send(bytes[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let screen = vt100::Parser::new(ROWS, COLUMNS, 0);
+        Self { child, master: pair.master, keyboard, output, said: Vec::new(), screen }
+    }
+
+    pub fn type_keys(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    pub fn resize(&mut self, rows: u16, columns: u16) {
+        self.master.resize(PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }).unwrap();
+        self.screen.screen_mut().set_size(rows, columns);
+    }
+
+    /// Everything that was written to the terminal so far.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said).into_owned()
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.said.extend_from_slice(bytes);
+        self.screen.process(bytes);
+    }
+
+    /// Reads until the screen is as wanted.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !wanted(self.screen.screen()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(bytes) = self.output.recv_timeout(left) else {
+                panic!("{what} did not come; the screen was\n{}", self.screen.screen().contents());
+            };
+            self.take(&bytes);
+        }
+    }
+
+    #[track_caller]
+    pub fn sees(&mut self, text: &str) {
+        self.until(text, |screen| screen.contents().contains(text));
+    }
+
+    /// Reads until the terminal was told `text`, escape sequences included.
+    #[track_caller]
+    pub fn until_said(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.said().contains(text) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(bytes) = self.output.recv_timeout(left) else { panic!("{text:?} was never said") };
+            self.take(&bytes);
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let id = self.child.process_id().unwrap();
+        kill(Pid::from_raw(id.try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Leaves with these keys.
+    #[track_caller]
+    pub fn leave(mut self, keys: &str) {
+        self.type_keys(keys);
+        self.is_left();
+    }
+
+    /// The program has ended, and the terminal is as it was.
+    #[track_caller]
+    pub fn is_left(mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.take(&bytes),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it is still there:\n{}", self.screen.screen().contents()),
+            }
+        }
+        self.child.wait().unwrap();
+        let screen = self.screen.screen();
+        assert!(!screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste());
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // It has ended already, or is to end now.
+        let _ = self.child.kill();
+    }
+}
