@@ -64,6 +64,7 @@ impl Scheduler {
             for charge in made {
                 self.keys[charge.key].health.refund();
                 self.keys[charge.key].accusers.dismiss();
+                self.measure_key(charge.key);
             }
             let words = format!(
                 "item {} fails alike ({}) on {} and {}: the item is at fault, their scores are restored",

@@ -4,6 +4,7 @@ mod fit;
 mod forecast;
 mod holding;
 mod jumps;
+mod learning;
 mod money;
 mod optimum;
 mod proof;

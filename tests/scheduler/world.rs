@@ -8,8 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Action, Api, AttemptId, Day, Hint, Key, Limits, Model, MoneyCaps, Mono, Now, Outcome, Policy, Price, Provider,
-        ProviderId, Role, Seq, Traits, Usage, Verdict, Wall,
+        Action, Api, AttemptId, Day, EventKind, Hint, Key, Limits, Model, MoneyCaps, Mono, Now, Outcome, Policy, Price,
+        Provider, ProviderId, Role, Seq, Traits, Usage, Verdict, Wall,
     },
     scheduler::{Dispatch, Fate, Scheduler, Step, Ticket},
 };
@@ -126,6 +126,7 @@ pub struct World {
     /// (when, model index, key index) of every request that arrived.
     pub arrivals: Vec<(Now, usize, usize)>,
     pub refusals: u64,
+    pub events: Vec<EventKind>,
     pub done: u64,
     pub offered: u64,
     pub class: usize,
@@ -155,6 +156,7 @@ impl World {
             ended: HashMap::new(),
             arrivals: Vec::new(),
             refusals: 0,
+            events: Vec::new(),
             done: 0,
             offered: 0,
             class,
@@ -275,6 +277,7 @@ impl World {
 
     fn settle(&mut self, attempt: AttemptId, verdict: &Verdict) {
         let settlement = self.scheduler.settle(self.now, attempt, verdict).expect("settled once");
+        self.events.extend(settlement.events);
         if !matches!(settlement.fate, Fate::Waits { .. }) {
             self.end(settlement.seq.0, settlement.fate);
         }

@@ -1,0 +1,220 @@
+//! What responses teach: limits that are stated or found out, whose fault a failure was, and quotas that are one.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use cascadeck::{
+    domain::{
+        Dimension, EventKind, Hint, Key, LimitReport, Limits, Outcome, Policy, Provenance, Report, Verdict,
+        WhenLimited, snapshot::Gauge,
+    },
+    scheduler::{Scheduler, Ticket},
+};
+
+use super::{
+    HOUR, MORNING, policy,
+    world::{World, key, limits, model, provider, ticket, verdict, wall},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn two_keys() -> Vec<Key> {
+    vec![key("alice", "studio"), key("bob", "garage")]
+}
+
+fn unlimited() -> Limits {
+    Limits { day: cascadeck::domain::Day::Pacific, ..Limits::default() }
+}
+
+fn answer(report: Report) -> Verdict {
+    Verdict { report, ..verdict(Outcome::Ok) }
+}
+
+fn rpm(world: &World) -> Gauge {
+    world.scheduler.model_facts(world.now)[0].rpm
+}
+
+fn said(world: &World, words: &str) -> usize {
+    let run = |event: &&EventKind| matches!(event, EventKind::Run { words: told, .. } if told.contains(words));
+    world.events.iter().filter(run).count()
+}
+
+#[test]
+fn a_stated_limit_tightens_what_is_configured_and_never_loosens_it() {
+    let cases = [
+        (unlimited(), 7, Some(7), Provenance::Stated),
+        (limits(20, None), 7, Some(7), Provenance::Stated),
+        (limits(20, None), 500, Some(20), Provenance::Configured),
+    ];
+    for (configured, stated, limit, provenance) in cases {
+        let mut world = World::new(vec![model("m", configured)], vec![key("a", "a")], policy(1), wall(MORNING), 1);
+        world.enforced = vec![unlimited()];
+        world.weather = Box::new(move |_, _| {
+            let said = LimitReport { limit: Some(stated), ..LimitReport::of(Dimension::RequestsPerMinute) };
+            Some(answer(Report { limits: vec![said], worked: None }))
+        });
+        world.offer(1);
+        world.run(HOUR);
+        let facts = world.scheduler.route_facts(world.now);
+        assert_eq!((facts[0].rpm.limit, facts[0].rpm.provenance), (limit, Some(provenance)));
+    }
+}
+
+#[test]
+fn where_nothing_is_left_the_pool_waits_before_it_is_refused() {
+    let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 2);
+    let mut left = 3_u64;
+    world.weather = Box::new(move |_, _| {
+        left = left.checked_sub(1).unwrap_or(3);
+        let opens_in = (left == 0).then_some(SECOND * 30);
+        let said =
+            LimitReport { limit: Some(100), remaining: Some(left), opens_in, dimension: Dimension::RequestsPerMinute };
+        Some(answer(Report { limits: vec![said], worked: None }))
+    });
+    world.offer(4);
+    world.run(HOUR);
+    let times: Vec<u64> =
+        world.arrivals.iter().map(|(at, ..)| at.mono.since(world.arrivals[0].0.mono).as_secs()).collect();
+    assert!(times[2] < 5 && times[3] >= 30, "{times:?}");
+    assert_eq!(world.done, 4);
+}
+
+#[test]
+fn a_limit_that_nobody_states_is_found_out_kept_over_a_restart_and_not_asked_for_by_the_strict_pipeline() {
+    let models = vec![model("m", unlimited())];
+    let mut world = World::new(models.clone(), vec![key("a", "a")], policy(16), wall(MORNING), 3);
+    world.enforced = vec![limits(12, None)];
+    world.offer(200);
+    world.run(HOUR);
+    assert_eq!((rpm(&world).limit, rpm(&world).provenance), (Some(12), Some(Provenance::Learned)));
+    let memory = world.scheduler.memory(world.now, &[0]);
+    let keys = [key("a", "a")];
+    for (when_limited, limit) in [(WhenLimited::Spill, Some(12)), (WhenLimited::Wait, None)] {
+        let policy = Policy { when_limited, ..policy(16) };
+        let mut later = Scheduler::new(&[provider()], &models, &keys, policy, 4);
+        later.restore(world.now, memory.clone(), &[0]);
+        assert_eq!(later.model_facts(world.now)[0].rpm.limit, limit, "{when_limited:?}");
+    }
+}
+
+#[test]
+fn server_errors_and_timeouts_never_shrink_a_rate() {
+    let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(8), wall(MORNING), 5);
+    let mut count = 0;
+    world.weather = Box::new(move |_, _| {
+        count += 1;
+        let outcome = [Outcome::ServerError, Outcome::Timeout, Outcome::Overloaded, Outcome::Ok][count % 4];
+        Some(verdict(outcome))
+    });
+    world.offer(60);
+    world.run(HOUR);
+    assert_eq!(rpm(&world).limit, None);
+}
+
+#[test]
+fn keys_that_share_a_quota_though_they_claim_two_projects_are_named_once() {
+    let mut world = World::new(vec![model("m", limits(30, None))], two_keys(), policy(8), wall(MORNING), 6);
+    // The server knows better: one project, and half of what is configured for each is all there is for both.
+    for key in &mut world.keys {
+        key.project = "studio".to_owned();
+    }
+    world.offer(900);
+    world.run(HOUR);
+    assert_eq!(said(&world, "alice and bob seem to share a quota"), 1, "{:?}", world.events);
+}
+
+#[test]
+fn keys_that_are_merely_busy_or_limited_lower_than_configured_are_not_accused() {
+    for enforced in [30, 25] {
+        let mut world = World::new(vec![model("m", limits(30, None))], two_keys(), policy(8), wall(MORNING), 7);
+        world.enforced = vec![limits(enforced, None)];
+        world.offer(900);
+        world.run(HOUR);
+        assert_eq!(said(&world, "share a quota"), 0, "enforced {enforced}: {:?}", world.events);
+    }
+}
+
+#[test]
+fn an_item_that_fails_alike_on_two_projects_is_convicted_and_the_keys_get_their_score_back() {
+    let mut world = World::new(vec![model("m", limits(600, None))], two_keys(), policy(2), wall(MORNING), 8);
+    world.weather = Box::new(|_, dispatch| {
+        // Sent to either, and to bob as soon as alice's minute is used.
+        (dispatch.seq.0 == 5).then(|| Verdict { status: Some(500), ..verdict(Outcome::ServerError) })
+    });
+    world.scheduler.set_strategy(cascadeck::domain::Strategy::RoundRobin).expect("goes with spilling");
+    world.offer(400);
+    world.run(HOUR);
+    let health: Vec<u8> = world.scheduler.key_facts(world.now).iter().map(|facts| facts.health).collect();
+    assert_eq!((said(&world, "the item is at fault"), health), (1, vec![100, 100]), "{:?}", world.events);
+    assert_eq!(world.done, 399);
+}
+
+#[test]
+fn what_was_broken_is_tried_with_the_smallest_item_and_comes_back_by_one_two_four_eight() {
+    let mut world =
+        World::new(vec![model("m", limits(6_000, None))], vec![key("a", "a")], policy(64), wall(MORNING), 9);
+    world.latency = (SECOND, SECOND);
+    let recovers = world.now.mono + SECOND * 20;
+    world.weather = Box::new(move |now, _| (now.mono < recovers).then(|| verdict(Outcome::Timeout)));
+    let most: Rc<RefCell<Vec<(u64, u32)>>> = Rc::default();
+    let seen = Rc::clone(&most);
+    world.lag = Box::new(move |now, dispatch| {
+        seen.borrow_mut().push((now.mono.0, dispatch.seq.0 as u32));
+        Duration::ZERO
+    });
+    world.offer(64);
+    // These come when it is already broken; one of them is small.
+    world.run(SECOND * 10);
+    let class = world.class;
+    for input in [500, 400, 7, 300] {
+        world.offer_ticket(class, Ticket { input, ..ticket(0) });
+    }
+    world.run(HOUR);
+    let after: Vec<(u64, u32)> = most.borrow().iter().copied().filter(|(at, _)| *at >= recovers.0).collect();
+    assert_eq!(after[0].1, 67, "the smallest of those that had no trouble");
+    let mut waves: Vec<(u64, usize)> = Vec::new();
+    for (at, _) in &after {
+        match waves.last_mut().filter(|(wave, _)| wave == at) {
+            Some((_, count)) => *count += 1,
+            None => waves.push((*at, 1)),
+        }
+    }
+    let sizes: Vec<usize> = waves.iter().map(|(_, count)| *count).collect();
+    assert_eq!(sizes[..4], [1, 2, 4, 8], "{waves:?}");
+    assert_eq!(world.done, 68);
+}
+
+#[test]
+fn a_stated_wait_that_is_longer_than_the_rest_counts_after_the_ladder_too() {
+    let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 10);
+    let mut count = 0;
+    world.weather = Box::new(move |_, _| {
+        count += 1;
+        let after = if count == 6 { SECOND * 1_800 } else { SECOND };
+        (count <= 6).then(|| Verdict {
+            status: Some(429),
+            hint: Some(Hint { after }),
+            ..verdict(Outcome::RateLimitedMinute)
+        })
+    });
+    world.offer(1);
+    world.run(HOUR);
+    let last = world.arrivals[6].0.mono.since(world.arrivals[5].0.mono);
+    assert!(last >= SECOND * 1_800, "{last:?}");
+}
+
+#[test]
+fn a_wait_that_an_overloaded_server_states_is_kept() {
+    let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 11);
+    let mut first = true;
+    world.weather = Box::new(move |_, _| {
+        std::mem::take(&mut first).then(|| Verdict {
+            status: Some(503),
+            hint: Some(Hint { after: SECOND * 40 }),
+            ..verdict(Outcome::Overloaded)
+        })
+    });
+    world.offer(1);
+    world.run(HOUR);
+    let wait = world.arrivals[1].0.mono.since(world.arrivals[0].0.mono);
+    assert!(wait >= SECOND * 40, "{wait:?}");
+}
