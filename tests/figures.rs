@@ -83,7 +83,7 @@ async fn start(home: &Path, simulator: &Simulator, seed: u64) -> Running {
         flags: BTreeMap::new(),
         ledger: None,
         passing: false,
-        good_keys: Vec::new(),
+        checked_keys: Vec::new(),
     };
     engine::start(setup, &dir, store, opened, Some(rows)).unwrap()
 }

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::Outcome,
-    engine::GoodKey,
+    engine::CheckedKey,
     provider::{Client, Endpoint},
 };
 
@@ -33,10 +33,11 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
     let (keys, models) = (config.keys.len(), config.models.len());
     let mut lines =
         vec![format!("{}: {keys} keys, {models} models, {} providers", config.origin, config.providers.len())];
-    let mut bad = 0;
+    let (mut bad, mut unknown) = (0, 0);
     if !args.offline {
         for (name, finding) in examine(&config, &Clock::real()).await? {
-            bad += u32::from(matches!(finding, Finding::Bad(_)));
+            bad += u32::from(matches!(finding, Finding::Bad(..)));
+            unknown += u32::from(matches!(finding, Finding::Unknown(_)));
             lines.push(format!("  {name:16} {}", finding.words()));
         }
     }
@@ -46,6 +47,11 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
         return Err(Failure::usage(format!(
             "{bad} of {keys} keys are no good; replace or remove them in {}",
             config.origin
+        )));
+    }
+    if unknown > 0 {
+        return Err(Failure::broken(format!(
+            "of {unknown} of {keys} keys nothing is known: their providers could not be asked"
         )));
     }
     Ok(super::DONE)
@@ -58,7 +64,7 @@ enum Finding {
         listed: usize,
         missing: Vec<String>,
     },
-    Bad(String),
+    Bad(Outcome, String),
     /// The provider could not be asked: nothing is known of the key.
     Unknown(String),
 }
@@ -71,7 +77,7 @@ impl Finding {
             Self::Good { listed, missing } => {
                 format!("good, {listed} models listed; not among them: {}", missing.join(", "))
             }
-            Self::Bad(words) => format!("BAD: {words}"),
+            Self::Bad(outcome, words) => format!("BAD: {outcome}: {words}"),
             Self::Unknown(words) => format!("not known: {words}"),
         }
     }
@@ -102,7 +108,7 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
             }
             Err(verdict) => match verdict.outcome {
                 Outcome::InvalidKey | Outcome::KeyForbidden | Outcome::QuotaExhaustedBilling => {
-                    Finding::Bad(format!("{}: {}", verdict.outcome, verdict.message))
+                    Finding::Bad(verdict.outcome, verdict.message)
                 }
                 outcome => Finding::Unknown(format!("{outcome}: {}", verdict.message)),
             },
@@ -113,9 +119,9 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
 }
 
 /// Before a run: bad keys are named, good ones are given back; where every key is bad there is no point in starting.
-pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<GoodKey>, Failure> {
+pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<CheckedKey>, Failure> {
     let findings = examine(config, clock).await?;
-    let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(_))).collect();
+    let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(..))).collect();
     for (name, finding) in &bad {
         say(&format!("key {name} {}", finding.words()));
     }
@@ -125,9 +131,11 @@ pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<
             config.origin
         )));
     }
-    let good = |(name, finding)| match finding {
-        Finding::Good { missing, .. } => Some(GoodKey { name, unlisted: missing }),
-        Finding::Bad(_) | Finding::Unknown(_) => None,
+    let checked = |(name, finding)| match finding {
+        Finding::Good { missing, .. } => Some(CheckedKey::Good { name, unlisted: missing }),
+        Finding::Bad(Outcome::InvalidKey, words) => Some(CheckedKey::Invalid { name, words }),
+        // Whom the list is forbidden may yet be answered, and credit may have come.
+        Finding::Bad(..) | Finding::Unknown(_) => None,
     };
-    Ok(findings.into_iter().filter_map(good).collect())
+    Ok(findings.into_iter().filter_map(checked).collect())
 }

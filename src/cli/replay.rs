@@ -96,7 +96,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     }
     let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let clock = Clock::real();
-    let good_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
+    let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
     let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
     engine::complete_captions(&dir, &opened, existing).await?;
@@ -113,7 +113,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
         passing: true,
-        good_keys,
+        checked_keys,
     };
     let running = engine::start(setup, &dir, store, opened, None)?;
     conduct(running, args.front_end.json, dashboard).await
@@ -139,6 +139,10 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter) -> Result<bool, Failure> {
     }
     if matching > NAMED as u64 {
         say(&format!("  … and {} more", matching - NAMED as u64));
+    }
+    let unfinished = report::summary(&args.run_dir)?.waiting;
+    if unfinished > 0 {
+        say(&format!("and the run goes on with {unfinished} items that it has not finished yet"));
     }
     if args.dry_run {
         return Ok(false);

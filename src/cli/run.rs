@@ -164,7 +164,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         None => Store::open(&dir, &pins)?,
     };
     let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
-    let good_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
+    let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     let mut opened = opened;
     if input.kind().is_pictures() {
         engine::complete_captions(&dir, &opened, args.asking.existing).await?;
@@ -192,7 +192,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
         passing: false,
-        good_keys,
+        checked_keys,
     };
     let running = engine::start(setup, &dir, store, opened, rows)?;
     conduct(running, args.front_end.json, dashboard).await

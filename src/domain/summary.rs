@@ -20,6 +20,8 @@ pub struct Summary {
     /// Thinking included: it is billed as output.
     pub output_tokens: u64,
     pub cost_usd: f64,
+    /// Beside that, what requests without an answer may have cost.
+    pub at_risk_usd: f64,
     pub elapsed_s: f64,
     pub keys: Vec<KeySummary>,
     pub models: Vec<ModelSummary>,
@@ -64,6 +66,7 @@ impl From<&Snapshot> for Summary {
             input_tokens: spend.usage.input_tokens,
             output_tokens: spend.usage.billed_output(),
             cost_usd: spend.cost.usd(),
+            at_risk_usd: spend.at_risk.usd(),
             elapsed_s: snapshot.elapsed.as_secs_f64(),
             keys: snapshot
                 .keys

@@ -33,4 +33,4 @@ mod tests;
 pub use captions::complete_captions;
 pub use handle::{Ask, Handle, Order};
 pub(crate) use sharing::pool_names;
-pub use start::{Ending, GoodKey, Rows, Running, Setup, start};
+pub use start::{CheckedKey, Ending, Rows, Running, Setup, start};

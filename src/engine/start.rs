@@ -68,8 +68,8 @@ pub struct Setup {
     /// The flags are said for this start alone (`replay`): they overrule, but are not compared with the last
     /// start's nor remembered, and what they overrule holds again at the next.
     pub passing: bool,
-    /// Keys that their providers accepted a moment ago.
-    pub good_keys: Vec<GoodKey>,
+    /// What the providers said of the keys a moment ago.
+    pub checked_keys: Vec<CheckedKey>,
     /// The daily ledger that this run shares with others; `None`: it goes by its own counts.
     pub ledger: Option<PathBuf>,
 }
@@ -80,12 +80,21 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// A key whose provider has just listed its models.
+/// What a provider has just said of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GoodKey {
-    pub name: String,
-    /// Models of the configuration that are not on the list.
-    pub unlisted: Vec<String>,
+pub enum CheckedKey {
+    /// It lists the key's models.
+    Good {
+        name: String,
+        /// Models of the configuration that are not on the list.
+        unlisted: Vec<String>,
+    },
+    /// It does not know the key.
+    Invalid {
+        name: String,
+        /// Its own words.
+        words: String,
+    },
 }
 
 /// Rows on their way in.
@@ -142,7 +151,7 @@ pub(super) fn prepare(
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<(Engine, Channels, Handle)> {
-    let Setup { run, config, clock, existing, unattended, seed, flags, passing, good_keys, ledger } = setup;
+    let Setup { run, config, clock, existing, unattended, seed, flags, passing, checked_keys, ledger } = setup;
     let now = clock.now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
     let (tell, days) = mpsc::channel(16);
@@ -160,10 +169,16 @@ pub(super) fn prepare(
         }
     }
 
-    let acquitted: Vec<(String, Cause)> = good_keys
-        .into_iter()
-        .filter_map(|key| scheduler.acquit(&key.name, &key.unlisted).map(|cause| (key.name, cause)))
-        .collect();
+    let mut acquitted: Vec<(String, Cause)> = Vec::new();
+    let mut condemned = Vec::new();
+    for key in checked_keys {
+        match key {
+            CheckedKey::Good { name, unlisted } => {
+                acquitted.extend(scheduler.acquit(&name, &unlisted).map(|cause| (name, cause)));
+            }
+            CheckedKey::Invalid { name, words } => condemned.extend(scheduler.condemn(now, &name, words)),
+        }
+    }
 
     let mut apis: SmallVec<[Api; 3]> = providers.iter().map(|provider| provider.api).collect();
     apis.sort_unstable();
@@ -263,6 +278,9 @@ pub(super) fn prepare(
         let words = format!("key {key} was off since {} ({}); its provider accepts it now", cause.since, cause.outcome);
         engine.say(Level::Info, words);
         engine.forgetful = true;
+    }
+    for event in condemned {
+        engine.event(event);
     }
     let last = opened.states.get(FLAGS).filter(|_| !passing);
     engine.reinstate(opened.decisions, &overruled(&flags, last), passing);

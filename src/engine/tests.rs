@@ -71,7 +71,7 @@ fn prepared_with(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, C
         seed: 1,
         flags: BTreeMap::new(),
         passing: false,
-        good_keys: Vec::new(),
+        checked_keys: Vec::new(),
         ledger: None,
     };
     let (engine, channels, _) = prepare(setup, &dir, store, opened, None).unwrap();

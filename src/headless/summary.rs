@@ -65,7 +65,11 @@ fn totals(summary: &Summary) -> String {
         grouped(*rate_limited),
         grouped(summary.input_tokens),
         grouped(summary.output_tokens),
-        usd(summary.cost_usd),
+        match summary.at_risk_usd {
+            none if none <= 0.0 => usd(summary.cost_usd),
+            risk =>
+                format!("{}, and {} at most for requests that were never answered", usd(summary.cost_usd), usd(risk)),
+        },
     )
 }
 

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Dimension, Now, Outcome, RouteId, Usage, Wall, snapshot::Cause};
+use crate::domain::{
+    Dimension, EventKind, Now, Outcome, RouteId, Usage, Wall,
+    snapshot::{Cause, Source},
+};
 
 use super::{Scheduler, cooldown::Cooldown, health::Health, pool::Need};
 
@@ -215,6 +218,21 @@ impl Scheduler {
         }
         self.look_again();
         was
+    }
+
+    /// The provider does not know this key: nothing is sent with it. `None` where that was known, or there is no such key.
+    pub fn condemn(&mut self, now: Now, name: &str, words: String) -> Option<EventKind> {
+        let index = self.keys.iter().position(|state| state.key.name == name)?;
+        let state = &mut self.keys[index];
+        if state.dead.is_some() {
+            return None;
+        }
+        state.health.dead();
+        let outcome = Outcome::InvalidKey;
+        state.dead = Some(Cause { outcome, source: Source::Stated, words: words.clone(), since: now.wall });
+        self.measure_key(index);
+        self.look_again();
+        Some(EventKind::Disabled { what: format!("key {name}"), outcome, words })
     }
 
     /// Counts what an earlier process sent, in time order: minutes and days go on where they stood.

@@ -40,8 +40,9 @@ impl Profile {
 
     fn model_settings(&self, model: &ModelProfile) -> Vec<(&'static str, Value)> {
         let Limits { rpm, tpm, counted, itpm, otpm, rpd, tpd, day, burst, concurrency } = self.limits(model);
-        let number = |limit: Option<u64>| limit.map(|limit| Value::from(limit as i64));
-        let small = |limit: Option<u32>| limit.map(|limit| Value::from(i64::from(limit)));
+        // A limit of 0 is how a provider says that it does not offer the model: nothing that a client would configure.
+        let number = |limit: Option<u64>| limit.filter(|limit| *limit > 0).map(|limit| Value::from(limit as i64));
+        let small = |limit: Option<u32>| number(limit.map(u64::from));
         let counted = match counted {
             Counted::Input => "input",
             Counted::Total => "total",
@@ -105,6 +106,14 @@ mod tests {
             assert_eq!(count("provider"), profile.providers.len());
             assert_eq!(count("model"), profile.models.len());
             assert_eq!(count("key"), profile.keys.len());
+            let home = tempfile::tempdir().unwrap();
+            let path = home.path().join("keys.toml");
+            std::fs::write(&path, profile.keys_toml(addr)).unwrap();
+            let config = crate::config::load(Some(&path), &|_| None, home.path());
+            assert_eq!(
+                config.map(|config| config.keys.len()).map_err(|faults| faults.to_string()),
+                Ok(profile.keys.len())
+            );
         }
         let file: toml::Table = Profile::named("free-tier").unwrap().keys_toml(addr).parse().unwrap();
         let flash = &file["model"][0];

@@ -85,6 +85,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         input_tokens: tallies.usage.input_tokens,
         output_tokens: tallies.usage.billed_output(),
         cost_usd: tallies.cost.usd(),
+        at_risk_usd: tallies.at_risk.usd(),
         elapsed_s: worked(conn)?.as_secs_f64(),
         keys: figures.keys(&kept::<Vec<KeyStanding>>(conn, KEYS)?.unwrap_or_default()),
         models: figures.models(),

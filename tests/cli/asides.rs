@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use crate::lab::{Machine, Provider, sums};
 
 #[test]
-fn check_tells_good_keys_from_bad_ones_and_names_missing_models() {
+fn check_tells_checked_keys_from_bad_ones_and_names_missing_models() {
     let profile = r#"
         name = "mixed"
         provider = [{ name = "g", api = "gemini" }, { name = "o", api = "openai" }, { name = "a", api = "anthropic" }]

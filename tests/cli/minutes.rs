@@ -62,7 +62,7 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
         seed: 7,
         flags: BTreeMap::new(),
         passing: false,
-        good_keys: Vec::new(),
+        checked_keys: Vec::new(),
         ledger: None,
     };
     let running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();
@@ -120,7 +120,7 @@ async fn an_input_that_breaks_off_lets_what_is_in_flight_finish_first() {
         seed: 7,
         flags: BTreeMap::new(),
         passing: false,
-        good_keys: Vec::new(),
+        checked_keys: Vec::new(),
         ledger: None,
     };
     let mut running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();

@@ -176,11 +176,17 @@ impl Scheduler {
     }
 
     fn model_outlooks(&self, assume: &Assumptions) -> Vec<ModelOutlook> {
+        // A model that has not answered yet is taken to be like those that have.
+        let measured: Vec<Duration> = assume.latency.iter().copied().flatten().collect();
+        let usual = match measured.len() as u32 {
+            0 => ASSUMED_LATENCY,
+            count => measured.iter().sum::<Duration>() / count,
+        };
         self.models
             .iter()
             .enumerate()
             .map(|(index, state)| {
-                let latency = assume.latency.get(index).copied().flatten().unwrap_or(ASSUMED_LATENCY);
+                let latency = assume.latency.get(index).copied().flatten().unwrap_or(usual);
                 let most = state.model.max_output.map_or(f64::INFINITY, f64::from);
                 let mean = state.mean_output.or(assume.output).unwrap_or(TYPICAL_OUTPUT);
                 ModelOutlook {
