@@ -82,6 +82,8 @@ async fn start(home: &Path, simulator: &Simulator, seed: u64) -> Running {
         seed,
         flags: BTreeMap::new(),
         ledger: None,
+        passing: false,
+        good_keys: Vec::new(),
     };
     engine::start(setup, &dir, store, opened, Some(rows)).unwrap()
 }

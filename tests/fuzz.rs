@@ -42,6 +42,8 @@ enum Change {
     Drop(usize, usize),
     Double(usize, usize),
     Put(usize, String),
+    /// The key at the beginning of every text in the answer.
+    Echo,
 }
 
 fn any_change() -> impl Strategy<Value = Change> {
@@ -59,6 +61,7 @@ fn any_change() -> impl Strategy<Value = Change> {
         (any::<usize>(), 1..40usize).prop_map(|(at, length)| Change::Drop(at, length)),
         (any::<usize>(), 1..40usize).prop_map(|(at, length)| Change::Double(at, length)),
         (any::<usize>(), piece).prop_map(|(at, piece)| Change::Put(at, piece)),
+        Just(Change::Echo),
     ]
 }
 
@@ -76,6 +79,10 @@ fn changed(text: &str, changes: &[Change]) -> Vec<u8> {
                 let (from, to) = (within(*at), (within(*at) + length).min(bytes.len()));
                 let piece = bytes[from..to].to_vec();
                 bytes.splice(from..from, piece);
+            }
+            Change::Echo => {
+                let text = String::from_utf8_lossy(&bytes);
+                bytes = text.replace("\":\"", &format!("\":\"{SECRET} ")).into_bytes();
             }
             Change::Put(at, piece) => drop(bytes.splice(within(*at)..within(*at), piece.bytes())),
         }

@@ -29,6 +29,8 @@ enum Turn {
     BreakAfter(String),
     /// Sends this, then keeps the connection open and says nothing more.
     StallAfter(String),
+    /// Sends this, then a blank now and then for ever.
+    Drip(String),
     /// Sends this, then this for ever.
     Flood(String, Vec<u8>),
 }
@@ -78,6 +80,12 @@ async fn serve(turns: Vec<Turn>) -> (SocketAddr, JoinHandle<Vec<String>>) {
                     stream.write_all(text.as_bytes()).await.unwrap();
                     // Until the client gives up.
                     let _ = stream.read(&mut [0; 16]).await;
+                }
+                Turn::Drip(text) => {
+                    stream.write_all(text.as_bytes()).await.unwrap();
+                    while stream.write_all(b" ").await.is_ok() {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
                 }
                 Turn::Flood(text, chunk) => {
                     stream.write_all(text.as_bytes()).await.unwrap();
@@ -178,6 +186,43 @@ async fn the_whole_attempt_has_a_deadline() {
     let (address, _server) = serve(vec![Turn::StallAfter(String::new())]).await;
     let verdict = ask_with(&client(), Api::Gemini, address, &Request::text("hello"), Duration::from_millis(100)).await;
     assert_eq!(verdict.outcome, Outcome::Timeout, "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_dribbles_for_ever_is_given_up_at_the_deadline() {
+    for begun in ["HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", "HTTP/1.1 200 OK\r\nx-slow: "] {
+        let (address, _server) = serve(vec![Turn::Drip(begun.to_owned())]).await;
+        // Never silent for long, so that only the whole attempt's deadline can end it.
+        let total = Duration::from_millis(300);
+        let verdict = ask_with(&client(), Api::Gemini, address, &Request::text("hello"), total).await;
+        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, Action::Retry), "{verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn trouble_with_names_and_certificates_is_called_by_its_name_and_is_nobodys_fault() {
+    let at = |base_url: String| {
+        let provider = Provider { name: "p".to_owned(), api: Api::OpenAi, base_url, headers: Vec::new() };
+        Endpoint::new(provider, Some(SecretString::from(SECRET))).unwrap()
+    };
+    // Plain HTTP where TLS is expected.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    for (base_url, words) in
+        [("https://nowhere.invalid/v1".to_owned(), "nowhere.invalid"), (format!("https://{address}/v1"), "TLS")]
+    {
+        let request = Request::text("hello");
+        let call = Call { model: "m-1", request: &request, max_output: Some(64), total_timeout: LONG };
+        let verdict = client().attempt(&at(base_url), call).await;
+        assert_eq!((verdict.outcome, verdict.status), (Outcome::ClientTrouble, None), "{verdict:?}");
+        assert!(verdict.message.contains(words), "{words} is not in {}", verdict.message);
+        assert!(!verdict.message.contains(SECRET));
+    }
 }
 
 #[tokio::test]

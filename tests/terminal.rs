@@ -153,7 +153,7 @@ fn a_storm_of_resizes_leaves_one_whole_screen() {
     window.resize(3, 20);
     window.sees("20x3");
     window.resize(24, 80);
-    window.sees("3 Models");
+    window.until("the last line", |screen| screen.contents().lines().last().is_some_and(|row| row.contains("? help")));
     let screen = window.screen.screen();
     let rows: Vec<String> = screen.rows(0, 80).collect();
     assert_eq!(rows.iter().filter(|row| row.contains("1 Keys")).count(), 1, "no debris: {rows:#?}");

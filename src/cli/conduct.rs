@@ -55,7 +55,7 @@ fn rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
 
 /// Watches the run to its end, in whichever front end; prints the summary; says the exit status.
 pub(super) async fn conduct(running: Running, json: bool, dashboard: Option<tui::Options>) -> Result<u8, Failure> {
-    let Running { handle, mut engine } = running;
+    let Running { handle, told, mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
     let attended = dashboard.is_some();
     if let Some(options) = dashboard {
@@ -69,7 +69,8 @@ pub(super) async fn conduct(running: Running, json: bool, dashboard: Option<tui:
         handle.snapshot()
     } else {
         let signals = tokio::spawn(heed_signals(handle.clone(), Arc::clone(&interrupted)));
-        let after_event = if attended { handle.snapshot().events.last().map_or(0, |event| event.number) } else { 0 };
+        let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
+        let after_event = if attended { shown() } else { told };
         let plain = Plain { after_event, ..Plain::default() };
         let snapshot = headless::watch(handle.clone(), plain, std::io::stderr()).await;
         signals.abort();

@@ -91,7 +91,7 @@ pub(super) fn reconcile(
         Ok(())
     })?;
     store.accept_input(fingerprint, rows)?;
-    Ok(Reconciled { added: (taken - changed) as u64, replaced: changed as u64 })
+    Ok(Reconciled { added: taken.saturating_sub(changed) as u64, replaced: changed as u64 })
 }
 
 /// Hands the input on from its beginning, some rows at a time: how many there were.

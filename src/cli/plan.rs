@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{Now, Rule, Summary, Traits, Wall},
+    domain::{Money, Now, Rule, Summary, Traits, Wall},
     engine,
     headless::plan::{Assumed, Capacity, Plan, plan_table},
     input::Input,
@@ -150,6 +150,9 @@ fn reckon(
     let (assume, assumed) = assumptions(args, config, batch, so_far);
     // Which rows are answered is not looked up: the rest is taken to be like the whole.
     let share = if batch.rows == 0 { 0.0 } else { (batch.rows - ended) as f64 / batch.rows as f64 };
+    if let Some(spent) = so_far.and_then(|summary| Money::from_usd(summary.cost_usd)) {
+        scheduler.resume_from(1, spent, Money::ZERO);
+    }
     count_today(config, &mut scheduler, now);
     let mut means = Vec::new();
     for (traits, (items, tokens)) in &batch.classes {

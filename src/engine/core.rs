@@ -396,17 +396,27 @@ impl Engine {
                 self.journal.record(Op::IngestDone { rows: self.totals.total });
             }
             Some(Rows::Broken(why)) => {
-                self.intake.reading = false;
                 self.say(Level::Alarm, format!("the input can't be read on: {why}"));
-                self.wind_down(Ending::Broken { why });
+                self.input_breaks_off(why);
             }
             // Its end is announced: a reader that just goes away has failed.
-            None => {
-                self.intake.reading = false;
-                self.wind_down(Ending::Broken { why: "the input could not be read to its end".to_owned() });
-            }
+            None => self.input_breaks_off("the input could not be read to its end".to_owned()),
         }
         self.dirty = true;
+    }
+
+    pub(super) fn input_breaks_off(&mut self, why: String) {
+        self.intake.reading = false;
+        self.intake.broken = Some(why.clone());
+        self.wind_down(Ending::Broken { why });
+    }
+
+    /// The end of a run that has nothing left to do.
+    fn nothing_left(&self) -> Ending {
+        match &self.intake.broken {
+            Some(why) => Ending::Broken { why: why.clone() },
+            None => Ending::Finished,
+        }
     }
 
     fn complain(&mut self, complaint: String) {
@@ -418,7 +428,7 @@ impl Engine {
     }
 
     /// Whether the run is over, for one reason or another.
-    fn conclude(&mut self, now: Now) {
+    pub(super) fn conclude(&mut self, now: Now) {
         if self.trouble.as_ref().is_some_and(|(_, said)| said.elapsed() > Duration::from_secs(5)) {
             self.trouble = None;
             self.dirty = true;
@@ -434,11 +444,11 @@ impl Engine {
             Phase::Ending { .. } | Phase::Resting { .. } => {}
             Phase::Draining { ending, deadline } => {
                 let (ending, late) = (ending.clone(), Instant::now() >= *deadline);
-                let broken = matches!(ending, Ending::Broken { .. });
-                let nothing_left = self.scheduler.live() == 0 && !self.intake.reading && !self.ingesting;
-                if at_rest && nothing_left && !broken {
-                    self.end(Ending::Finished);
-                } else if at_rest {
+                let settled = at_rest && self.intake_is_settled();
+                let nothing_left = self.scheduler.live() == 0 && !self.intake.reading;
+                if settled && nothing_left {
+                    self.end(self.nothing_left());
+                } else if settled {
                     self.end(ending);
                 } else if late {
                     self.abandon_flights(now);
@@ -447,7 +457,9 @@ impl Engine {
             }
             Phase::Going if !at_rest || self.paused || !self.intake_is_settled() => {}
             Phase::Going => match self.scheduler.holdup(now) {
-                Holdup::NothingToDo if !self.intake.reading => self.rest(Ending::Finished),
+                // What is still being read may have somewhere to go.
+                _ if self.intake.reading => {}
+                Holdup::NothingToDo => self.rest(self.nothing_left()),
                 Holdup::Exhausted { returns, why } => self.exhausted(returns, why),
                 Holdup::Budget if self.unattended => {
                     let spent = self.spend.cost;

@@ -32,6 +32,8 @@ pub(super) struct Intake {
     apis: SmallVec<[Api; 3]>,
     /// Rows are still being read.
     pub reading: bool,
+    /// Why reading ended before the input did.
+    pub broken: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +81,8 @@ impl Intake {
         for (class, queue) in self.queues.iter_mut().enumerate() {
             // One batch under way at a time, asked for while half of the last is left.
             let loaded = scheduler.fresh(class);
-            if queue.loading > 0 || queue.unloaded.is_empty() || loaded * 2 > target {
+            let enough = loaded * 2 > target || !scheduler.takes_more(class);
+            if queue.loading > 0 || queue.unloaded.is_empty() || enough {
                 continue;
             }
             let batch: Vec<Seq> = queue.unloaded.drain(..queue.unloaded.len().min(target)).collect();

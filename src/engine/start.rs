@@ -101,6 +101,8 @@ pub enum Rows {
 #[derive(Debug)]
 pub struct Running {
     pub handle: Handle,
+    /// Events up to this number are of earlier processes, which have told them.
+    pub told: u64,
     pub engine: JoinHandle<Ending>,
 }
 
@@ -127,8 +129,9 @@ pub fn start(
     opened: Opened,
     rows: Option<mpsc::Receiver<Rows>>,
 ) -> anyhow::Result<Running> {
+    let told = opened.next_event - 1;
     let (engine, channels, handle) = prepare(setup, dir, store, opened, rows)?;
-    Ok(Running { handle, engine: tokio::spawn(engine.run(channels)) })
+    Ok(Running { handle, told, engine: tokio::spawn(engine.run(channels)) })
 }
 
 /// The engine with everything that an opened run has, before its first turn.
@@ -383,6 +386,9 @@ fn recount(
         .map(|index| (scheduler.route_names(RouteId(index)), RouteId(index)))
         .collect();
     store.attempts_since(Wall(i64::MIN), |past| {
+        let at = past.settled_at.unwrap_or_else(|| (past.sent_at + ON_ITS_WAY).min(now.wall));
+        // Money stays spent, whatever has become of the model or the key.
+        scheduler.recall_money(now, &past.key, at, past.cost + past.at_risk);
         let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
         let (key, model) = scheduler.route_parts(route);
         let latency = Duration::from_millis(past.latency_ms);
@@ -391,8 +397,6 @@ fn recount(
         let (ok, failed) = &mut routes[route.index()];
         *ok += u64::from(past.outcome.is_answered());
         *failed += u64::from(!past.outcome.is_answered() && !past.outcome.is_nobodys());
-        let at = past.settled_at.unwrap_or_else(|| (past.sent_at + ON_ITS_WAY).min(now.wall));
-        scheduler.recall_money(now, route, at, past.cost + past.at_risk);
         if now.wall.since(at) < LONGEST_DAY {
             scheduler.recall(
                 now,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use super::{
-    core::{Channels, Engine},
+    core::{Channels, Engine, Phase},
     handle::Order,
     journal::{Journal, WRITER_GONE},
     start::{Ending, Setup, prepare},
@@ -127,4 +127,33 @@ async fn a_budget_is_refused_where_the_worst_case_has_no_bound() {
             None => assert!(obeyed.is_ok(), "{model}"),
         }
     }
+}
+
+#[tokio::test]
+async fn no_end_is_seen_in_what_waits_while_more_is_being_read() {
+    let home = tempfile::tempdir().unwrap();
+    let priced = "name = 'm'\nprovider = 'nobody'\nmax_output = 100\nusd_per_mtok = { input = 1.0, output = 2.0 }";
+    let (mut engine, _channels) = prepared_with(&home, 1, &KEYS.replacen("name = 'm'\nprovider = 'nobody'", priced, 1));
+    engine.obey(&Command::SetBudget { max_usd: Some(Money(1)) }).unwrap();
+    let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
+    engine.take_loaded(0, Ok(loaded));
+    engine.journal = Journal::new(Writer::doomed().0);
+    let now = engine.clock.now();
+    engine.intake.reading = true;
+    engine.conclude(now);
+    assert!(matches!(engine.phase, Phase::Going), "{:?}", engine.phase);
+    engine.intake.reading = false;
+    engine.conclude(now);
+    assert!(matches!(engine.phase, Phase::Ending { .. }), "{:?}", engine.phase);
+}
+
+#[tokio::test]
+async fn an_input_that_broke_off_is_not_forgotten_by_a_run_that_was_ending_anyway() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, channels) = prepared(&home, 0);
+    engine.intake.reading = true;
+    engine.wind_down(Ending::Stopped { why: "somebody said so".to_owned() });
+    engine.input_breaks_off("the disk it is on has gone".to_owned());
+    let ending = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
+    assert_eq!(ending.unwrap(), Ending::Broken { why: "the disk it is on has gone".to_owned() });
 }

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, time::Duration};
 use smallvec::SmallVec;
 
 use crate::domain::{
-    AttemptId, KeyId, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited, holding::Hold,
+    AttemptId, KeyId, Model, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited, holding::Hold,
 };
 
 use super::{
@@ -118,6 +118,8 @@ impl Scheduler {
         if self.paused || self.flights.len() >= self.policy.in_flight as usize {
             return None;
         }
+        let version = self.version;
+        self.classes.iter_mut().for_each(|class| class.look_again_at_aside(version));
         let mut order: SmallVec<[(Seq, usize); 8]> = self
             .classes
             .iter()
@@ -173,8 +175,6 @@ impl Scheduler {
     }
 
     fn poll_class(&mut self, now: Now, class: usize) -> Option<Dispatch> {
-        let version = self.version;
-        self.classes[class].look_again_at_aside(version);
         if let Some(dispatch) = self.poll_retries(now, class, LOOKAHEAD) {
             return Some(dispatch);
         }
@@ -192,12 +192,21 @@ impl Scheduler {
     fn poll_retries(&mut self, now: Now, class: usize, most: usize) -> Option<Dispatch> {
         for _ in 0..self.classes[class].retries.len().min(most) {
             let ticket = self.classes[class].retries.pop_front()?;
+            if self.classes[class].is_known_to_be_kept(&ticket) {
+                self.classes[class].set_aside(ticket);
+                continue;
+            }
             match self.choose(now, class, &ticket) {
                 Choice::Route(route) => {
                     let ticket = self.smallest_instead(now, class, route, ticket);
                     return Some(self.reserve(now, class, ticket, route));
                 }
-                Choice::Blocked(_) => self.classes[class].set_aside(ticket),
+                Choice::Blocked(why) => {
+                    if why == Blocked::Itself {
+                        self.classes[class].note_own_needs(&ticket);
+                    }
+                    self.classes[class].set_aside(ticket);
+                }
             }
         }
         None
@@ -213,6 +222,7 @@ impl Scheduler {
                     return Some(self.reserve(now, class, ticket, route));
                 }
                 Choice::Blocked(Blocked::Itself) if self.classes[class].has_room_aside() => {
+                    self.classes[class].note_own_needs(&ticket);
                     self.classes[class].set_aside(ticket);
                 }
                 Choice::Blocked(why) => {
@@ -262,7 +272,7 @@ impl Scheduler {
                 why = why.or_choosy();
                 continue;
             }
-            if self.is_held(now, class, id, ticket) {
+            if self.is_held(now, id, ticket) {
                 why = why.or_choosy();
                 continue;
             }
@@ -327,9 +337,10 @@ impl Scheduler {
     }
 
     /// Whether an aged ticket keeps its place there. A trial is nobody's.
-    fn is_held(&self, now: Now, class: usize, route: RouteId, ticket: &Ticket) -> bool {
-        let by_another = |(held, by): &(RouteId, Seq)| *held == route && *by != ticket.seq;
-        self.classes[class].held.iter().any(by_another) && !self.is_trial(now, route)
+    fn is_held(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
+        let pool = |route: RouteId| self.routes[route.index()].pool;
+        let by_another = |(held, by): &(RouteId, Seq)| pool(*held) == pool(route) && *by != ticket.seq;
+        self.classes.iter().any(|class| class.held.iter().any(by_another)) && !self.is_trial(now, route)
     }
 
     /// Whether a primary key is in service for this ticket: ready, or merely full for the moment.
@@ -338,10 +349,7 @@ impl Scheduler {
             let id = self.classes[class].candidates[*rank];
             let on_trial = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
             let in_service = matches!(self.standing(now, id), Standing::Ready | Standing::Full { .. });
-            in_service
-                && !on_trial
-                && self.unfit(id, ticket).is_none()
-                && matches!(self.fits_budget(now, id, ticket), Fit::Now)
+            in_service && !on_trial && self.unfit(id, ticket).is_none() && self.has_left(now, id, ticket) == Fit::Now
         };
         let state = &self.classes[class];
         let primaries = 0..state.picker.backups_from.unwrap_or(state.candidates.len());
@@ -399,10 +407,12 @@ impl Scheduler {
             let Some(route) = route_at(self, index).filter(|route| self.unfit(*route, ticket).is_none()) else {
                 continue;
             };
-            if self.is_usable(now, route) {
-                return Some(route);
-            }
-            if let Some(wake) = self.standing(now, route).wake() {
+            let wake = match (self.is_usable(now, route), self.has_left(now, route, ticket)) {
+                (true, Fit::Now) => return Some(route),
+                (true, fit) => fit.opens().map(Wake::Wall),
+                (false, _) => self.standing(now, route).wake(),
+            };
+            if let Some(wake) = wake {
                 self.set_alarm(now, route, wake);
             }
         }
@@ -475,12 +485,19 @@ impl Scheduler {
     /// The most that one attempt can cost: estimated input, and all the output it is allowed.
     pub(super) fn worst_case(&self, id: RouteId, ticket: &Ticket) -> Money {
         let model = &self.models[self.routes[id.index()].model].model;
-        let output = ticket.max_output.or(model.max_output).unwrap_or(UNSTATED_OUTPUT);
-        let enlarged = match &ticket.course {
-            Some(course) if course.enlarged => self.policy.retry_truncated_factor.unwrap_or(1),
-            _ => 1,
-        };
-        model.price.map_or(Money::ZERO, |price| price.cost(ticket.input, u64::from(output) * u64::from(enlarged)))
+        let output = self.most_output(model, ticket).unwrap_or(UNSTATED_OUTPUT);
+        model.price.map_or(Money::ZERO, |price| price.cost(ticket.input, u64::from(output)))
+    }
+
+    /// The limit on output tokens that a request for this ticket states: its own, enlarged where that was asked for,
+    /// under the model's cap.
+    pub(super) fn most_output(&self, model: &Model, ticket: &Ticket) -> Option<u32> {
+        let enlarged = ticket.course.as_ref().is_some_and(|course| course.enlarged);
+        let factor = if enlarged { self.policy.retry_truncated_factor.unwrap_or(1) } else { 1 };
+        match (ticket.max_output.map(|asked| asked.saturating_mul(factor)), model.max_output) {
+            (Some(asked), Some(cap)) => Some(asked.min(cap)),
+            (asked, cap) => asked.or(cap),
+        }
     }
 
     fn reserve(&mut self, now: Now, class: usize, mut ticket: Ticket, id: RouteId) -> Dispatch {
@@ -495,7 +512,11 @@ impl Scheduler {
         self.keys[route.key].in_flight += 1;
         let pool = route.pool;
         let taken = self.pools[pool].reserve(now, need);
-        self.classes[class].held.retain(|(_, by)| *by != ticket.seq);
+        let held = &mut self.classes[class].held;
+        let places = held.len();
+        held.retain(|(_, by)| *by != ticket.seq);
+        // Whoever was kept from its place may go there now.
+        self.version += u64::from(held.len() < places);
         self.money.reserved += reserved;
         self.purse.reserve(reserved);
         self.keys[route.key].purse.reserve(reserved);

@@ -246,6 +246,11 @@ impl Scheduler {
         self.classes[class].fresh.len()
     }
 
+    /// Whether more of `class` should be loaded: not while too many that were tried wait in memory.
+    pub fn takes_more(&self, class: usize) -> bool {
+        self.classes[class].takes_more()
+    }
+
     pub fn in_flight(&self) -> usize {
         self.flights.len()
     }

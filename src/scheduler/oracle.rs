@@ -20,23 +20,30 @@ impl Scheduler {
         if self.paused || self.flights.len() >= self.policy.in_flight as usize {
             return None;
         }
-        self.classes.iter().enumerate().find_map(|(index, class)| {
+        let ready = |index: usize| -> Vec<RouteId> {
             let ready = |route: &RouteId| matches!(self.standing(now, *route), Standing::Ready);
-            let ready: Vec<RouteId> = class.candidates.iter().copied().filter(ready).collect();
-            if ready.is_empty() {
-                return None;
-            }
-            let look = || class.tried().chain(class.fresh.iter().take(LOOKAHEAD));
-            let mut held = Vec::new();
-            for ticket in look().filter(|ticket| now.mono.since(ticket.since) >= AGED) {
+            self.classes[index].candidates.iter().copied().filter(ready).collect()
+        };
+        let look = |index: usize| {
+            let class = &self.classes[index];
+            class.tried().chain(class.fresh.iter().take(LOOKAHEAD))
+        };
+        let pool = |route: RouteId| self.routes[route.index()].pool;
+        let mut held = Vec::new();
+        for index in 0..self.classes.len() {
+            let ready = ready(index);
+            for ticket in look(index).filter(|ticket| now.mono.since(ticket.since) >= AGED) {
                 // A large ticket that has waited long keeps its place in the window, also while money lacks for it.
                 let waits = |route: &RouteId| !self.has_tokens(now, *route, ticket) && !self.is_trial(now, *route);
                 let places = self.uses(now, index, ticket, &ready).filter(waits);
-                held.extend(places.map(|route| (route, ticket.seq)));
+                held.extend(places.map(|route| (pool(route), ticket.seq)));
             }
-            look().find_map(|ticket| {
+        }
+        (0..self.classes.len()).find_map(|index| {
+            let ready = ready(index);
+            look(index).find_map(|ticket| {
                 let mut free = self.places(now, index, ticket, &ready);
-                let kept = |route| held.iter().any(|(other, by)| *other == route && *by != ticket.seq);
+                let kept = |route| held.iter().any(|(other, by)| *other == pool(route) && *by != ticket.seq);
                 let route = free.find(|&route| self.has_tokens(now, route, ticket) && !kept(route))?;
                 Some((ticket.seq, route))
             })
@@ -70,9 +77,8 @@ impl Scheduler {
         if self.policy.when_limited == WhenLimited::Wait {
             let routes = self.ranking.len();
             let mut from_cursor = (0..routes).map(|step| self.ranking[(self.cursor + step) % routes]);
-            let stands = from_cursor.find(|&route| {
-                candidates.contains(&route) && self.unfit(route, ticket).is_none() && self.is_usable(now, route)
-            });
+            let stands =
+                from_cursor.find(|&route| candidates.contains(&route) && self.is_worth_waiting_on(now, route, ticket));
             return Some(stands.into_iter().collect());
         }
         let has_favourite = self.classes[class].picker.has_favourite();
@@ -80,15 +86,18 @@ impl Scheduler {
         if self.policy.spill == SpillTo::Any && !holds_out {
             return None;
         }
-        let preferred = candidates
-            .iter()
-            .copied()
-            .find(|&route| self.unfit(route, ticket).is_none() && self.is_usable(now, route))?;
+        let preferred = candidates.iter().copied().find(|&route| self.is_worth_waiting_on(now, route, ticket))?;
         if holds_out {
             return Some(vec![preferred]);
         }
         let same = |other: &&RouteId| self.routes[other.index()].model == self.routes[preferred.index()].model;
         Some(candidates.iter().filter(same).copied().collect())
+    }
+
+    fn is_worth_waiting_on(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
+        self.unfit(route, ticket).is_none()
+            && self.is_usable(now, route)
+            && self.has_left(now, route, ticket) == Fit::Now
     }
 
     /// A backup key waits while a primary is in service for the ticket.
@@ -101,7 +110,7 @@ impl Scheduler {
             matches!(self.standing(now, primary), Standing::Ready | Standing::Full { .. })
                 && matches!(self.routes[primary.index()].breaker, Breaker::Closed { .. })
                 && self.unfit(primary, ticket).is_none()
-                && self.fits_budget(now, primary, ticket) == Fit::Now
+                && self.has_left(now, primary, ticket) == Fit::Now
         })
     }
 }

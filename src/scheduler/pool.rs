@@ -241,15 +241,21 @@ impl Pool {
                 room => return Some(full(what, room)),
             }
         }
+        if let Some(block) = self.day_tokens_block(now, need) {
+            return Some(block);
+        }
+        let amount = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
+        let lacks = self.day_tokens.lacks(now.wall, amount);
+        lacks.then_some(Block::Full { what: SHARED_DAY, wake: Wake::Settle })
+    }
+
+    /// What the day's tokens keep out: until its reset, or for ever.
+    pub fn day_tokens_block(&self, now: Now, need: Need) -> Option<Block<'_>> {
         let amount = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
         if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
             return Some(Block::TooLarge { what: "tokens/day" });
         }
-        if let Some(block) = day_block(&self.day_tokens, now, amount, "tokens/day") {
-            return Some(block);
-        }
-        let lacks = self.day_tokens.lacks(now.wall, amount);
-        lacks.then_some(Block::Full { what: SHARED_DAY, wake: Wake::Settle })
+        day_block(&self.day_tokens, now, amount, "tokens/day")
     }
 
     /// Takes room for one request; what was taken comes back in [`Pool::settle`].

@@ -5,7 +5,7 @@
 
 use crate::domain::{Day, Money, MoneyCaps, Now, RouteId, Wall};
 
-use super::{Scheduler, Ticket, day::next_reset};
+use super::{Scheduler, Ticket, day::next_reset, pool::Block};
 
 /// What has been spent against some caps.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,19 +101,33 @@ impl Scheduler {
         }
     }
 
-    /// How the money left bears on a ready route: `Now` where a waiting ticket that may use it fits, or else the day
+    /// Whether this route has enough left of money, and of the day's tokens, for this ticket.
+    pub(super) fn has_left(&self, now: Now, id: RouteId, ticket: &Ticket) -> Fit {
+        let day = match self.pools[self.routes[id.index()].pool].day_tokens_block(now, self.need(id, ticket)) {
+            Some(Block::DayFull { until, .. }) => Fit::Tomorrow(until),
+            _ => Fit::Now,
+        };
+        match (self.fits_budget(now, id, ticket), day) {
+            (Fit::Never, _) => Fit::Never,
+            (Fit::Now, fit) | (fit, Fit::Now) => fit,
+            (Fit::Tomorrow(money), Fit::Tomorrow(tokens)) => Fit::Tomorrow(money.max(tokens)),
+            (_, Fit::Never) => Fit::Never,
+        }
+    }
+
+    /// How what is left bears on a ready route: `Now` where a waiting ticket that may use it fits, or else the day
     /// that lets one; `None` where no waiting ticket may use it.
     pub(super) fn affordable(&self, now: Now, id: RouteId) -> Option<Fit> {
         let mut best = None;
         let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
         for (index, class) in classes {
-            if class.backlog > 0 && class.fresh.is_empty() {
+            if class.backlog > 0 && class.fresh.is_empty() && class.takes_more() {
                 // The next are being loaded.
                 return Some(Fit::Now);
             }
             let delayed = self.backing_off.values().filter(|(class, _)| *class == index).map(|(_, ticket)| ticket);
             for ticket in class.tickets().chain(delayed).filter(|ticket| self.unfit(id, ticket).is_none()) {
-                match (self.fits_budget(now, id, ticket), best) {
+                match (self.has_left(now, id, ticket), best) {
                     (Fit::Now, _) => return Some(Fit::Now),
                     (Fit::Never, Some(_)) => {}
                     (fit, _) => best = Some(fit),
@@ -123,11 +137,13 @@ impl Scheduler {
         best
     }
 
-    /// Money that an earlier process spent, or may have spent, on this route. Calls come in time order.
-    pub fn recall_money(&mut self, now: Now, route: RouteId, at: Wall, gone: Money) {
+    /// Money that an earlier process spent, or may have spent, with the key of this name, if there still is one. Calls
+    /// come in time order.
+    pub fn recall_money(&mut self, now: Now, key: &str, at: Wall, gone: Money) {
         self.purse.recall(now.wall, at, gone);
-        let key = self.routes[route.index()].key;
-        self.keys[key].purse.recall(now.wall, at, gone);
+        if let Some(state) = self.keys.iter_mut().find(|state| state.key.name == key) {
+            state.purse.recall(now.wall, at, gone);
+        }
     }
 }
 

@@ -115,6 +115,26 @@ impl Course {
     }
 }
 
+/// What decides where an untried ticket fits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Shape {
+    input: u64,
+    max_output: Option<u32>,
+    max_usd: Option<Money>,
+    inexpressible: SmallVec<[Api; 2]>,
+}
+
+impl Shape {
+    fn of(ticket: &Ticket) -> Option<Self> {
+        ticket.course.is_none().then(|| Self {
+            input: ticket.input,
+            max_output: ticket.max_output,
+            max_usd: ticket.max_usd,
+            inexpressible: ticket.inexpressible.clone(),
+        })
+    }
+}
+
 /// Items that may use the same routes.
 #[derive(Debug)]
 pub struct Class {
@@ -137,6 +157,9 @@ pub struct Class {
     aside: VecDeque<Ticket>,
     /// The scheduler's version at which `aside` was looked at.
     aside_since: u64,
+    /// The smallest untried ticket that was set aside since the last change: whoever is like it and no smaller is
+    /// kept from the same routes.
+    least_aside: Option<Shape>,
     /// Routes that a ticket which has waited long for token room keeps its place on: no other of the class takes them.
     pub held: SmallVec<[(RouteId, Seq); 4]>,
     /// A suspect left a trial to others.
@@ -151,6 +174,9 @@ const ABSENT: u32 = u32::MAX;
 
 const ASIDE: usize = 1_024;
 
+/// Items that were tried, or set aside, are in memory whole: so many of a class, and no more are loaded.
+const TRIED: usize = 16_384;
+
 impl Class {
     pub fn new(routing: Routing, candidates: Candidates, routes: usize) -> Self {
         let mut class = Self {
@@ -164,6 +190,7 @@ impl Class {
             retries: VecDeque::new(),
             aside: VecDeque::new(),
             aside_since: 0,
+            least_aside: None,
             held: SmallVec::new(),
             left_a_trial: false,
             backlog: 0,
@@ -225,7 +252,7 @@ impl Class {
         self.retries.iter().chain(&self.aside)
     }
 
-    /// Something has changed since `version`, perhaps: what was set aside before gets another look, in its order.
+    /// Something has changed since `version`, perhaps: what was set aside before gets another look.
     pub fn look_again_at_aside(&mut self, version: u64) {
         if self.aside_since != version {
             self.aside_since = version;
@@ -233,15 +260,17 @@ impl Class {
         }
     }
 
-    /// What was set aside goes back in front, in its order.
+    /// What was set aside is looked at again, after what has not been looked at yet: so each gets its turn, however
+    /// often something changes.
     pub fn look_again(&mut self) {
         self.held.clear();
-        self.aside.append(&mut self.retries);
-        std::mem::swap(&mut self.aside, &mut self.retries);
+        self.least_aside = None;
+        self.retries.append(&mut self.aside);
     }
 
     /// Lets go of waiting tickets.
     pub fn retain(&mut self, mut stays: impl FnMut(&Ticket) -> bool) {
+        self.held.clear();
         for queue in [&mut self.fresh, &mut self.retries, &mut self.aside] {
             queue.retain(&mut stays);
         }
@@ -249,6 +278,26 @@ impl Class {
 
     pub fn set_aside(&mut self, ticket: Ticket) {
         self.aside.push_back(ticket);
+    }
+
+    /// Nothing but the ticket's own needs kept it from every ready route.
+    pub fn note_own_needs(&mut self, ticket: &Ticket) {
+        let shape = Shape::of(ticket);
+        if shape.is_some() {
+            self.least_aside = shape;
+        }
+    }
+
+    /// Whether looking would find the same as for the one noted last: what a request costs, and the room it takes,
+    /// only grow with its input.
+    pub fn is_known_to_be_kept(&self, ticket: &Ticket) -> bool {
+        let (Some(kept), Some(shape)) = (&self.least_aside, Shape::of(ticket)) else { return false };
+        shape.input >= kept.input && Shape { input: kept.input, ..shape } == *kept
+    }
+
+    /// Whether more should be loaded behind those that were tried and can't go on.
+    pub fn takes_more(&self) -> bool {
+        self.retries.len() + self.aside.len() < TRIED
     }
 
     /// Others may pass so many that only their own needs keep from going, and no more: what waits is in memory.

@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, time::Duration};
 
+use smallvec::SmallVec;
+
 use crate::domain::{
     Action, AttemptId, EventKind, Money, Now, Outcome, RouteId, Seq, Verdict, WhenLimited,
     snapshot::{Cause, Source},
@@ -115,7 +117,7 @@ impl Scheduler {
             }
             Outcome::EmptyOutput => {
                 self.accepted(now, &flight, &mut events);
-                self.empty(now, &mut flight)
+                self.empty(now, &mut flight, verdict)
             }
             Outcome::ContentBlocked => {
                 self.accepted(now, &flight, &mut events);
@@ -568,9 +570,10 @@ impl Scheduler {
         self.models[model].witnesses.iter().flatten().any(recent)
     }
 
-    fn empty(&mut self, now: Now, flight: &mut Flight) -> Fate {
+    fn empty(&mut self, now: Now, flight: &mut Flight, verdict: &Verdict) -> Fate {
         let model = crate::domain::ModelId(self.routes[flight.route.index()].model as u32);
-        let quick = self.policy.empty_retries;
+        // Where the provider says why there is nothing, asking again is no use.
+        let quick = if verdict.action == Action::FailItem { 0 } else { self.policy.empty_retries };
         let course = flight.ticket.course();
         course.last = Some(Outcome::EmptyOutput);
         let here = course.on_model(model);
@@ -583,11 +586,22 @@ impl Scheduler {
         if has_text && !flight.ticket.caption {
             return Fate::Done { truncated: true };
         }
-        if self.policy.retry_truncated_factor.is_some() && !flight.ticket.course().enlarged {
-            flight.ticket.course().enlarged = true;
+        if self.policy.retry_truncated_factor.is_none() || flight.ticket.course().enlarged {
+            return Fate::Failed;
+        }
+        let before: SmallVec<[Option<u32>; 8]> = self.most_outputs(flight);
+        flight.ticket.course().enlarged = true;
+        // Where every model's cap, or the item's money, keeps the limit as it is, the answer would be no longer.
+        let helps = self.most_outputs(flight) != before;
+        let serves = |route: &RouteId| self.unfit(*route, &flight.ticket).is_none();
+        if helps && self.classes[flight.class].candidates.iter().any(serves) {
             return self.wait(now, flight, None);
         }
         Fate::Failed
+    }
+
+    fn most_outputs(&self, flight: &Flight) -> SmallVec<[Option<u32>; 8]> {
+        self.models.iter().map(|state| self.most_output(&state.model, &flight.ticket)).collect()
     }
 
     /// Items refused alike and none accepted: one wrong parameter must not fail five thousand.

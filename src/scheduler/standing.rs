@@ -187,7 +187,9 @@ impl Scheduler {
         if all_exhausted {
             let why = match returns {
                 None if any_broke => return Holdup::Budget,
-                Some(_) if any_broke => "the money for today is used up, or every other route is out".to_owned(),
+                Some(_) if any_broke => {
+                    "what is left of today, in money or tokens, is less than any waiting item needs".to_owned()
+                }
                 Some(_) => "every route is out for the day, out of credit or dead".to_owned(),
                 None => format!("no route is left: {why_out}"),
             };

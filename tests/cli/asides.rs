@@ -188,3 +188,30 @@ fn without_any_key_the_ways_to_give_one_are_named() {
     let ended = machine.cascadeck(&["check", "--offline"]).with_status(0);
     assert!(ended.out.contains("GEMINI_API_KEYS in .env"), "{}", ended.out);
 }
+
+#[test]
+fn the_environments_proxy_is_asked_and_never_sees_a_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, asked) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            // Whoever asked may have gone, or have heard enough.
+            let _ = sender.send(head.join("\n"));
+            let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let machine = Machine::new().variable("https_proxy", &proxy);
+    machine.write_keys(
+        "[[provider]]\nname = 'far'\napi = 'openai'\nbase_url = 'https://llm.example/v1'\n\n\
+         [[model]]\nname = 'm'\nprovider = 'far'\n\n[[key]]\nname = 'alice'\nprovider = 'far'\nsecret = 'sk-of-alice'\n",
+    );
+    let ended = machine.cascadeck(&["check"]).with_status(0);
+    assert!(ended.out.contains("not known"), "{}", ended.out);
+    let head = asked.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    assert!(head.starts_with("CONNECT llm.example:443"), "{head}");
+    assert!(!head.contains("sk-of-alice"), "{head}");
+}

@@ -249,3 +249,14 @@ fn calls_that_a_kill_left_unanswered_are_named_in_the_log() {
     let log = machine.read("runs/batch/cascadeck.log");
     assert!(log.contains("may have been billed: item stuck, attempt 1, m@alice"), "{log}");
 }
+
+#[test]
+fn what_an_earlier_process_has_told_is_not_told_again() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", "{\"id\":\"bad\",\"question\":\"[sim:400]\"}\n".to_owned() + &sums(2));
+    machine.cascadeck(&RUN).with_status(3).says(&["#bad failed", "finished: 2 done, 1 failed"]);
+    let again = machine.cascadeck(&RUN).with_status(3);
+    assert!(!again.err.contains("#bad failed"), "{}", again.err);
+    assert_eq!(again.err.matches("finished: 2 done, 1 failed").count(), 1, "{}", again.err);
+}

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Action, Limits, Model, Money, MoneyCaps, Outcome, Policy, Price, RouteId, SpillTo, Usage, Verdict},
+    domain::{
+        Action, Limits, Model, Money, MoneyCaps, Outcome, Policy, Price, RouteId, SpillTo, Traits, Usage, Verdict,
+        WhenLimited,
+    },
     scheduler::{Holdup, PastAttempt, Ticket},
 };
 
@@ -143,12 +146,94 @@ fn money_that_is_left_goes_to_what_it_suffices_for() {
     // The first item's worst case is over what the key may spend; those behind it fit.
     let caps = MoneyCaps { max_usd: Money::from_usd(0.003), max_usd_per_day: None };
     let keys = vec![cascadeck::domain::Key { caps, ..key("a", "p") }];
-    let mut world = World::new(vec![model("m", Limits::default())], keys, policy(1), wall(MORNING), 8);
+    let talkative = Model { max_output: Some(1_000_000), ..model("m", Limits::default()) };
+    let mut world = World::new(vec![talkative], keys, policy(1), wall(MORNING), 8);
     let class = world.class;
     let dear = world.offer_ticket(class, Ticket { max_output: Some(1_000_000), ..ticket(0) });
-    world.offer(3);
+    for _ in 0..3 {
+        world.offer_ticket(class, Ticket { max_output: Some(1_000), ..ticket(0) });
+    }
     world.run(HOUR);
     assert_eq!(world.done, 3);
     assert!(!world.ended.contains_key(&dear));
     assert_eq!(world.scheduler.holdup(world.now), Holdup::Budget);
+}
+
+fn dear_and_cheap() -> Vec<Model> {
+    let dear = Model { price: Price::per_mtok(100.0, 100.0), ..model("dear", Limits::default()) };
+    let cheap = Model { price: Price::per_mtok(0.1, 0.1), ..model("cheap", Limits::default()) };
+    vec![dear, cheap]
+}
+
+#[test]
+fn who_insists_on_a_model_insists_no_longer_where_its_price_is_over_what_is_left() {
+    let wait = Policy { when_limited: WhenLimited::Wait, ..policy(1) };
+    let same_model = Policy { spill: SpillTo::SameModel, ..policy(4) };
+    for policy in [wait, same_model] {
+        let budget = Policy { max_usd: Money::from_usd(0.05), ..policy };
+        let mut world = World::new(dear_and_cheap(), vec![key("a", "p")], budget, wall(MORNING), 9);
+        world.offer(20);
+        world.run(HOUR);
+        assert_eq!((world.done, world.stuck), (20, false));
+    }
+}
+
+#[test]
+fn a_day_whose_tokens_are_used_up_is_spent_like_any_other() {
+    let narrow = Limits { tpd: Some(400), ..Limits::default() };
+    let models = vec![model("first", narrow), model("second", Limits::default())];
+    // The strict pipeline moves on; nothing else to move on to is an end that is seen.
+    let wait = Policy { when_limited: WhenLimited::Wait, ..policy(1) };
+    let mut world = World::new(models.clone(), vec![key("a", "p")], wait, wall(MORNING), 10);
+    world.offer(20);
+    world.run(HOUR);
+    assert_eq!(world.done, 20);
+
+    let mut world = World::new(models[..1].to_vec(), vec![key("a", "p")], policy(4), wall(MORNING), 10);
+    world.offer(20);
+    world.run(HOUR);
+    assert!(world.done < 20);
+    let holdup = world.scheduler.holdup(world.now);
+    assert!(matches!(holdup, Holdup::Exhausted { returns: Some(_), .. }), "{holdup:?}");
+}
+
+#[test]
+fn a_larger_output_limit_is_asked_for_only_where_it_can_be_had() {
+    let nothing = || Verdict { action: Action::FailItem, ..verdict(Outcome::Truncated) };
+    // The item's own limit, the item's money, and how often it is sent: a model here gives 1,000 tokens at most.
+    for (max_output, max_usd, sent) in [(Some(300), None, 2), (Some(300), Some(900e-6), 1), (None, None, 1)] {
+        let enlarge = Policy { retry_truncated_factor: Some(4), ..policy(1) };
+        let mut world =
+            World::new(vec![model("m", Limits::default())], vec![key("a", "p")], enlarge, wall(MORNING), 11);
+        world.weather = Box::new(move |_, _| Some(nothing()));
+        let class = world.class;
+        let max_usd = max_usd.and_then(Money::from_usd);
+        world.offer_ticket(class, Ticket { max_output, max_usd, caption: true, ..ticket(0) });
+        world.run(HOUR);
+        assert_eq!((world.ended.len(), world.arrivals.len()), (1, sent), "{max_output:?} {max_usd:?}");
+    }
+}
+
+#[test]
+fn a_large_item_is_not_starved_of_tokens_by_small_ones_of_another_class() {
+    let narrow = Limits { tpm: Some(10_000), ..Limits::default() };
+    let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(4), wall(MORNING), 12);
+    let (class, other) = (world.class, world.scheduler.class(&Traits { vision: true, ..Traits::default() }));
+    world.offer_to(other, 3);
+    let large = world.offer_ticket(class, Ticket { input: 9_000, ..ticket(0) });
+    world.offer_to(other, 2_000);
+    world.run(Duration::from_secs(240));
+    assert!(world.ended.contains_key(&large));
+    world.run(HOUR);
+    assert_eq!(world.done, 2_004);
+}
+
+#[test]
+fn what_was_spent_counts_whatever_has_become_of_its_key() {
+    let capped = Policy { max_usd_per_day: Money::from_usd(1.0), ..policy(4) };
+    let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "p")], capped, wall(MORNING), 13);
+    world.scheduler.recall_money(world.now, "renamed-since", world.now.wall, Money::from_usd(1.0).expect("money"));
+    world.offer(1);
+    world.run(HOUR);
+    assert_eq!(world.done, 0);
 }

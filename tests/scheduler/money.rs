@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Key, Limits, Money, MoneyCaps, OnExhausted, Outcome, Policy, RouteId, Verdict},
+    domain::{Key, Limits, Money, MoneyCaps, OnExhausted, Outcome, Policy, Verdict},
     scheduler::Holdup,
 };
 
@@ -91,8 +91,8 @@ fn what_may_have_been_billed_counts_against_every_cap() {
 fn what_earlier_processes_spent_is_remembered() {
     let mut world = world(vec![capped("a", Some(0.01), Some(0.005))], waiting(1), 5);
     let yesterday = wall("2026-11-20T12:00:00Z");
-    world.scheduler.recall_money(world.now, RouteId(0), yesterday, usd(0.004));
-    world.scheduler.recall_money(world.now, RouteId(0), world.now.wall, usd(0.0025));
+    world.scheduler.recall_money(world.now, "a", yesterday, usd(0.004));
+    world.scheduler.recall_money(world.now, "a", world.now.wall, usd(0.0025));
     world.offer(100);
     world.run(Duration::from_secs(600));
     // Of the day's $0.005 half is gone, of the total $0.0035 are left: the day is what binds.

@@ -600,3 +600,19 @@ fn rebound_keys_work_and_show_everywhere() {
     stage.press("?");
     assert!(stage.text().contains("F5 "), "{}", stage.text());
 }
+
+#[test]
+fn what_a_replay_sends_is_told_on_every_screen() {
+    for (width, height) in [(200, 50), (120, 36), (80, 24), (60, 15)] {
+        let mut stage = Stage::new(width, height, fixture::storm());
+        stage.press("Rjjjjjjj");
+        let text = stage.text();
+        for words in ["[all failed]", "7 failed items are sent again", "About $0.0", "●", "y send"] {
+            assert!(text.contains(words), "{words} at {width}x{height}: {text}");
+        }
+    }
+    let mut tiny = Stage::new(40, 8, fixture::storm());
+    tiny.press("Ry");
+    let sent = tiny.effects.iter().any(|effect| matches!(effect, Effect::Send(_)));
+    assert!(!sent, "and not done where it can't be: {:?}", tiny.effects);
+}

@@ -607,7 +607,7 @@ pub fn failed_item() -> ItemDetail {
 pub fn done_item() -> ItemDetail {
     let mut item = failed_item();
     (item.row.seq, item.row.id, item.row.state) = (7, "0007".to_owned(), ItemState::Done);
-    item.row.words = "Two herons stand at the left bank.".to_owned();
+    "Two herons stand at the left bank.".clone_into(&mut item.row.words);
     item.row.outcome = Some(Outcome::Ok);
     item.output =
         Some("Two herons stand at the left bank. A fox, half hidden, watches them from the reeds.".to_owned());

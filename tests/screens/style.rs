@@ -130,6 +130,33 @@ fn wide_characters_do_not_break_columns() {
 }
 
 #[test]
+fn names_in_any_script_keep_the_columns_straight() {
+    let names = ["مفتاح الربيع", "chìa khóa số một", "密钥", "🔑🗝️ key", "कुंजी", "👩‍👩‍👧‍👦", "e\u{301}\u{301}"];
+    let mut snapshot = fixture::storm();
+    for (key, name) in snapshot.keys.iter_mut().zip(names) {
+        name.clone_into(&mut key.name);
+    }
+    for route in &mut snapshot.routes {
+        let at = fixture::storm().keys.iter().position(|key| key.name == route.key).unwrap();
+        names[at].clone_into(&mut route.key);
+    }
+    for (width, height) in [(200, 50), (120, 36), (80, 24), (60, 15)] {
+        for keys in ["", "z", "6", "jw"] {
+            let mut stage = Stage::new(width, height, snapshot.clone());
+            stage.press(keys);
+            let buffer = stage.buffer();
+            let first = stage.state.arrangement(&stage.snapshot).body.y;
+            for y in first..height - 1 {
+                for x in [0, width - 1] {
+                    let edge = buffer[(x, y)].symbol();
+                    assert!("│╭╮╰╯".contains(edge), "{keys:?} at {width}x{height}: row {y} has {edge:?} at {x}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_quota_is_shown_with_all_its_digits() {
     let mut snapshot = fixture::storm();
     snapshot.models[0].rpd = cascadeck::domain::snapshot::Gauge { used: 1_060, limit: Some(1_500), provenance: None };

@@ -46,11 +46,12 @@ pub fn render(scene: Scene<'_>, arrangement: &Arrangement, buf: &mut Buffer) {
     toasts::render(scene, body, buf);
 }
 
-/// Where there is no room for a dashboard there still is for the answer to `q`.
+/// Where there is no room for a dashboard there still is for questions.
 pub fn render_small(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     match &scene.state.overlay {
         Some(Overlay::Quit) => dialogs::quit(scene, area, buf),
         Some(Overlay::Confirm(confirm)) => dialogs::confirm(scene, confirm, area, buf),
+        Some(Overlay::Replay(plan)) => replay::render(scene, plan, area, buf),
         _ => {}
     }
 }

@@ -23,16 +23,24 @@ const COLUMNS: u16 = 76;
 const REASONS: usize = 5;
 /// Targets in view.
 const TARGETS: usize = 5;
+/// Lines from which on there is room for all of it.
+const ROOMY: usize = 17;
 
 pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer) {
-    let columns = usize::from(popup(body, COLUMNS, 0).width.saturating_sub(4));
+    let most = popup(body, COLUMNS, u16::MAX);
+    let (columns, rows) = (usize::from(most.width.saturating_sub(4)), usize::from(most.height.saturating_sub(2)));
+    // Where there is little room, what is sent and what it costs stay whole; the footer has the answers.
+    let small = rows < ROOMY;
     let mut lines = vec![which(scene, plan)];
-    preview(scene, plan, columns, &mut lines);
-    lines.push(Line::default());
+    preview(scene, plan, columns, if small { 1 } else { REASONS }, &mut lines);
+    if !small {
+        lines.push(Line::default());
+    }
     lines.push(Line::styled("Where to", scene.style(Role::Title)));
     let targets_from = lines.len();
-    let first = first_visible(plan.target, TARGETS, plan.targets.len());
-    for (at, target) in plan.targets.iter().enumerate().skip(first).take(TARGETS) {
+    let room = if small { rows.saturating_sub(targets_from).clamp(1, TARGETS) } else { TARGETS };
+    let first = first_visible(plan.target, room, plan.targets.len());
+    for (at, target) in plan.targets.iter().enumerate().skip(first).take(room) {
         let mark = scene.glyphs().chosen(at == plan.target);
         let words = match target {
             None => "the cascade, like any other item".to_owned(),
@@ -41,8 +49,24 @@ pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer)
         };
         lines.push(Line::raw(scene.fit(&format!("  {mark} {}", one_line(&words)), columns)));
     }
-    lines.push(Line::default());
-    lines.push(Line::from(vec![
+    if !small {
+        lines.push(Line::default());
+        lines.push(answers(scene));
+    }
+    let area = popup(body, COLUMNS, lines.len() as u16 + 2);
+    let inner = open(scene, "Replay", None, area, buf);
+    let marked = targets_from + (plan.target - first);
+    for (row, line) in lines.into_iter().enumerate().take(usize::from(inner.height)) {
+        let place = Rect { y: inner.y + row as u16, height: 1, ..inner };
+        line.render(place, buf);
+        if row == marked {
+            highlight(place, scene.style(Role::Selection), scene.glyphs(), buf);
+        }
+    }
+}
+
+fn answers(scene: Scene<'_>) -> Line<'static> {
+    Line::from(vec![
         scene.span("y", Role::Key),
         Span::raw(" send    "),
         scene.span("Up/Down", Role::Key),
@@ -51,20 +75,7 @@ pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer)
         Span::raw(" which    "),
         scene.span("Esc", Role::Key),
         Span::raw(" no"),
-    ]));
-    let area = popup(body, COLUMNS, lines.len() as u16 + 2);
-    let inner = open(scene, "Replay", None, area, buf);
-    let marked = targets_from + (plan.target - first);
-    // Where there is too little room, the question and the answers stay, the rest scrolls.
-    let rows = usize::from(inner.height);
-    let skipped = if lines.len() > rows { first_visible(marked, rows, lines.len()) } else { 0 };
-    for (row, line) in lines.into_iter().enumerate().skip(skipped).take(rows) {
-        let place = Rect { y: inner.y + (row - skipped) as u16, height: 1, ..inner };
-        line.render(place, buf);
-        if row == marked {
-            highlight(place, scene.style(Role::Selection), scene.glyphs(), buf);
-        }
-    }
+    ])
 }
 
 fn which(scene: Scene<'_>, plan: &ReplayPlan) -> Line<'static> {
@@ -83,7 +94,7 @@ fn which(scene: Scene<'_>, plan: &ReplayPlan) -> Line<'static> {
     spans.into()
 }
 
-fn preview(scene: Scene<'_>, plan: &ReplayPlan, columns: usize, lines: &mut Vec<Line<'static>>) {
+fn preview(scene: Scene<'_>, plan: &ReplayPlan, columns: usize, reasons: usize, lines: &mut Vec<Line<'static>>) {
     let mut say = |words: String, role: Role| lines.push(Line::styled(scene.fit(&words, columns), scene.style(role)));
     let (groups, count) = match plan.preview() {
         None => return say("looking what that is".to_owned(), Role::Muted),
@@ -93,11 +104,11 @@ fn preview(scene: Scene<'_>, plan: &ReplayPlan, columns: usize, lines: &mut Vec<
     };
     let items = if count == 1 { "item is" } else { "items are" };
     say(format!("{} failed {items} sent again, and cost again:", grouped(count)), Role::Text);
-    for group in groups.iter().take(REASONS) {
+    for group in groups.iter().take(reasons) {
         let words = if group.pattern.is_empty() { String::new() } else { format!("  {}", one_line(&group.pattern)) };
         say(format!("  {:>6}  {}{words}", grouped(group.count), one_line(&reason(group))), Role::Muted);
     }
-    let named: u64 = groups.iter().take(REASONS).map(|group| group.count).sum();
+    let named: u64 = groups.iter().take(reasons).map(|group| group.count).sum();
     if count > named {
         say(format!("  {:>6}  of other reasons", grouped(count - named)), Role::Muted);
     }

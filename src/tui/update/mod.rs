@@ -5,6 +5,7 @@ mod answer;
 mod command_line;
 mod copying;
 mod dialog;
+mod leaving;
 mod mouse;
 mod moving;
 mod orders;
@@ -18,7 +19,7 @@ use super::{
     action::{Action, LogAction},
     keymap::Chord,
     pane::Pane,
-    state::{Confirm, Detail, Leaving, Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
+    state::{Confirm, Detail, Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
 };
 use crate::domain::{Command, EventKind, ItemState, Page, Query, Snapshot};
 
@@ -80,7 +81,7 @@ pub fn update(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<E
     let mut effects = take(state, snapshot, message);
     state.toasts.expire(state.ui);
     state.pending.settle(snapshot, state.ui);
-    effects.extend(give_up_waiting(state));
+    effects.extend(leaving::give_up_waiting(state));
     effects
 }
 
@@ -94,13 +95,13 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
             Vec::new()
         }
         Message::Act(action) => act(state, snapshot, action),
-        Message::Terminate if state.leaving.is_some() => stop_now(state, snapshot),
-        Message::Terminate => drain(state, snapshot),
+        Message::Terminate if state.leaving.is_some() => leaving::stop_now(state, snapshot),
+        Message::Terminate => leaving::drain(state, snapshot),
         Message::Published => published(state, snapshot),
         Message::Gone => {
             state.gone = true;
             state.toasts.dismiss();
-            leave_if_over(state, snapshot)
+            leaving::leave_if_over(state, snapshot)
         }
         Message::Tick => Vec::new(),
         Message::Replied { command, reply } => answer::replied(state, &command, reply),
@@ -199,11 +200,11 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
             Ok(command) => return send(state, snapshot, command),
             Err(why_not) => state.toasts.push(why_not, ToastLevel::Refused, state.ui),
         },
-        Action::Quit => return quit(state, snapshot),
-        Action::Interrupt => return interrupt(state, snapshot),
+        Action::Quit => return leaving::quit(state, snapshot),
+        Action::Interrupt => return leaving::interrupt(state, snapshot),
         Action::Detach => return vec![Effect::Leave(if over(state, snapshot) { Exit::Over } else { Exit::Detach })],
-        Action::Drain => return drain(state, snapshot),
-        Action::StopNow => return stop_now(state, snapshot),
+        Action::Drain => return leaving::drain(state, snapshot),
+        Action::StopNow => return leaving::stop_now(state, snapshot),
         Action::Log(action) => log(state, action),
         Action::Yes | Action::No => {}
     }
@@ -324,82 +325,10 @@ fn ask_first(state: &mut State, snapshot: &Snapshot) {
     }));
 }
 
-// === Leaving ===
-
-/// How long to wait for the engine's word before leaving anyway.
-const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
-
-fn quit(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
-    if over(state, snapshot) {
-        return vec![Effect::Leave(Exit::Over)];
-    }
-    if state.read_only {
-        return vec![Effect::Leave(Exit::Detach)];
-    }
-    state.overlay = Some(Overlay::Quit);
-    Vec::new()
-}
-
-/// Ctrl-C: first as `q`, then stops the run, then doesn't wait for the engine either.
-fn interrupt(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
-    if over(state, snapshot) || state.read_only {
-        return quit(state, snapshot);
-    }
-    match (state.leaving, &state.overlay) {
-        (Some(Leaving::Stopping { .. }), _) => vec![Effect::Leave(Exit::StopNow)],
-        (Some(Leaving::Draining), _) | (None, Some(Overlay::Quit)) => stop_now(state, snapshot),
-        (None, _) => quit(state, snapshot),
-    }
-}
-
-fn drain(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
-    state.overlay = None;
-    if over(state, snapshot) {
-        return vec![Effect::Leave(Exit::Over)];
-    }
-    state.leaving = Some(Leaving::Draining);
-    send(state, snapshot, Command::Drain)
-}
-
-fn stop_now(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
-    state.overlay = None;
-    if over(state, snapshot) {
-        return vec![Effect::Leave(Exit::Over)];
-    }
-    state.leaving = Some(Leaving::Stopping { since: state.ui });
-    send(state, snapshot, Command::Stop)
-}
-
-/// Leaves where that was only waiting for the run to end.
-fn leave_if_over(state: &State, snapshot: &Snapshot) -> Vec<Effect> {
-    match state.leaving {
-        Some(leaving) if over(state, snapshot) => vec![Effect::Leave(leaving.exit())],
-        _ => Vec::new(),
-    }
-}
-
-fn give_up_waiting(state: &State) -> Vec<Effect> {
-    match state.leaving {
-        Some(Leaving::Stopping { since }) if state.ui.saturating_sub(since) >= STOP_PATIENCE => {
-            vec![Effect::Leave(Exit::StopNow)]
-        }
-        _ => Vec::new(),
-    }
-}
-
-impl Leaving {
-    const fn exit(self) -> Exit {
-        match self {
-            Self::Draining => Exit::Drained,
-            Self::Stopping { .. } => Exit::StopNow,
-        }
-    }
-}
-
 fn published(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     state.history.record(snapshot);
     state.items.suggest(&snapshot.totals);
     let mut effects = announce::news(state, snapshot);
-    effects.extend(leave_if_over(state, snapshot));
+    effects.extend(leaving::leave_if_over(state, snapshot));
     effects
 }

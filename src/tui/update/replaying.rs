@@ -5,6 +5,7 @@ use crate::{
     domain::{FailureGroup, ItemRow, ItemState, ReplayFilter, Snapshot},
     tui::{
         action::Action,
+        layout::Shape,
         pane::Pane,
         state::{Overlay, ReplayPlan, Scope, State, ToastLevel},
     },
@@ -40,6 +41,11 @@ pub(super) fn plan_all(state: &mut State, snapshot: &Snapshot) {
 fn ask(state: &mut State, snapshot: &Snapshot, mut scopes: Vec<Scope>) {
     if let Some(why_not) = refusal(Action::ReplayAll, state, snapshot) {
         state.toasts.push(why_not, ToastLevel::Refused, state.ui);
+        return;
+    }
+    if Shape::of(state.size) == Shape::TooSmall {
+        // Nothing is sent that could not be shown first.
+        state.toasts.push("no room to show what that would send", ToastLevel::Refused, state.ui);
         return;
     }
     scopes.push(Scope { label: "all failed".to_owned(), filter: ReplayFilter::default() });
