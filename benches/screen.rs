@@ -153,7 +153,7 @@ fn key_press_to_screen(bencher: Bencher<'_, '_>) {
 fn percentiles() {
     const FRAMES: usize = 2_000;
     println!("{ITEMS} items, {} routes, {}x{}; {FRAMES} of each:", KEYS * MODELS, SIZE.width, SIZE.height);
-    let mut report = |name: &str, mut work: Box<dyn FnMut(u64)>| {
+    let report = |name: &str, mut work: Box<dyn FnMut(u64)>| {
         let mut took: Vec<Duration> = (0..FRAMES as u64)
             .map(|number| {
                 let began = Instant::now();
