@@ -54,8 +54,8 @@ fn large() -> Snapshot {
     }
     snapshot.routes = (0..KEYS * MODELS).map(|n| routes[n % routes.len()].clone()).collect();
     for (number, route) in snapshot.routes.iter_mut().enumerate() {
-        route.key = snapshot.keys[number / MODELS].name.clone();
-        route.model = snapshot.models[number % MODELS].name.clone();
+        route.key.clone_from(&snapshot.keys[number / MODELS].name);
+        route.model.clone_from(&snapshot.models[number % MODELS].name);
     }
     let cooldowns = snapshot.cooldowns.clone();
     snapshot.cooldowns = (0..KEYS).map(|n| cooldowns[n % cooldowns.len()].clone()).collect();
@@ -153,7 +153,7 @@ fn key_press_to_screen(bencher: Bencher<'_, '_>) {
 fn percentiles() {
     const FRAMES: usize = 2_000;
     println!("{ITEMS} items, {} routes, {}x{}; {FRAMES} of each:", KEYS * MODELS, SIZE.width, SIZE.height);
-    let mut report = |name: &str, mut work: Box<dyn FnMut(u64)>| {
+    let report = |name: &str, mut work: Box<dyn FnMut(u64)>| {
         let mut took: Vec<Duration> = (0..FRAMES as u64)
             .map(|number| {
                 let began = Instant::now();

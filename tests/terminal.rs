@@ -139,7 +139,7 @@ fn a_watcher_can_look_and_not_touch() {
     let before = provider.books().total.requests;
     provider.until("nothing has paused", |books| books.total.requests > before + 8);
     window.signal(Signal::SIGTERM);
-    window.is_left();
+    window.ends_clean();
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn sigterm_drains_and_gives_the_terminal_back() {
     window.sees("RUNNING");
     provider.until("work goes out", |books| books.total.requests > 4);
     window.signal(Signal::SIGTERM);
-    window.is_left();
+    window.ends_clean();
     let books = provider.books();
     assert_eq!((books.total.abandoned, books.total.in_flight), (0, 0), "what was in flight was waited for");
     assert_eq!(machine.status("run")["done"], books.total.ok, "and is in the record");
@@ -197,7 +197,7 @@ fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
     window.type_keys("qs");
     window.until("the shell's prompt", |screen| !screen.alternate_screen() && screen.contents().contains("ready$"));
     window.type_keys("exit\r");
-    window.is_left();
+    window.ends_clean();
 }
 
 #[test]

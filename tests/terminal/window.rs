@@ -132,12 +132,12 @@ impl Window {
     #[track_caller]
     pub fn leave(mut self, keys: &str) {
         self.type_keys(keys);
-        self.is_left();
+        self.ends_clean();
     }
 
     /// The program has ended, and the terminal is as it was.
     #[track_caller]
-    pub fn is_left(mut self) {
+    pub fn ends_clean(mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
