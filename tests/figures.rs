@@ -205,7 +205,7 @@ async fn random_run(seed: u64) {
     let home = tempfile::tempdir().unwrap();
     let run = home.path().join("run");
     let simulator = Simulator::start(Profile::from_toml(LIVELY).unwrap(), Clock::real()).await.unwrap();
-    let Running { mut handle, engine } = start(home.path(), &simulator, seed).await;
+    let Running { mut handle, engine, .. } = start(home.path(), &simulator, seed).await;
     let mut rng = Rng::with_seed(seed);
     until(&mut handle, "everything is read", |snapshot| !snapshot.totals.ingesting && snapshot.totals.done > 20).await;
     for number in 1..=ORDERS {
