@@ -12,6 +12,9 @@ use super::{Flight, Refusal, Scheduler, cooldown::Cooldown, day::next_reset};
 /// No statement about a day closes a pool for longer: days are 25 hours at most.
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 3_600);
 
+/// Who asks to be left alone for no longer than this speaks of a burst, not of a minute.
+const MOMENT: Duration = Duration::from_secs(2);
+
 impl Scheduler {
     /// Takes in the limits that a response states.
     pub(super) fn take_statements(&mut self, flight: &Flight, verdict: &Verdict) {
@@ -72,6 +75,8 @@ impl Scheduler {
         match verdict.outcome {
             _ if verdict.report.limits.iter().any(concurrency) => Dimension::Concurrency,
             Outcome::TokensLimitedMinute => Dimension::TokensPerMinute,
+            // No minute comes back in a moment: these were too many at once.
+            _ if verdict.hint.is_some_and(|hint| hint.after <= MOMENT) => Dimension::Concurrency,
             _ => Dimension::RequestsPerMinute,
         }
     }

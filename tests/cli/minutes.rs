@@ -102,7 +102,7 @@ async fn an_input_that_breaks_off_lets_what_is_in_flight_finish_first() {
     let simulator = Simulator::start(Profile::from_toml(SLOW).unwrap(), clock).await.unwrap();
     let machine = Machine::new();
     machine.write_keys(&Profile::from_toml(SLOW).unwrap().keys_toml(simulator.addr()));
-    machine.write("batch.jsonl", sums(4));
+    machine.write("batch.jsonl", sums(2));
     let config = config::load(Some(&machine.path("keys.toml")), &|_| None, &machine.path("")).unwrap();
     let options = InputOptions { prompt: Some("{{ question }}".to_owned()), ..InputOptions::default() };
     let path = machine.path("batch.jsonl");
@@ -124,10 +124,10 @@ async fn an_input_that_breaks_off_lets_what_is_in_flight_finish_first() {
         ledger: None,
     };
     let mut running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();
-    running.handle.snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 4).await.unwrap();
+    running.handle.snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 2).await.unwrap();
     sender.send(Rows::Broken("line 5 is no JSON".to_owned())).await.unwrap();
     assert_eq!(running.engine.await.unwrap(), Ending::Broken { why: "line 5 is no JSON".to_owned() });
-    assert_eq!(running.handle.snapshot().totals.done, 4);
+    assert_eq!(running.handle.snapshot().totals.done, 2);
     let books = simulator.stop().await.unwrap();
-    assert_eq!((books.total.ok, books.total.abandoned), (4, 0));
+    assert_eq!((books.total.ok, books.total.abandoned), (2, 0));
 }

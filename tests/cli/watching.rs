@@ -67,7 +67,7 @@ fn progress_names_the_place_in_the_cascade_on_standard_error_alone() {
         name = "slow"
         latency = { median_ms = 400 }
         provider = [{ name = "g", api = "gemini" }]
-        model = [{ name = "m", provider = "g" }, { name = "n", provider = "g" }]
+        model = [{ name = "m", provider = "g", rpm = 6000 }, { name = "n", provider = "g" }]
         key = [
             { name = "alice", provider = "g", project = "one", secret = "AIza-alice" },
             { name = "bruno", provider = "g", project = "two", secret = "AIza-bruno" },

@@ -451,7 +451,7 @@ fn a_limit_that_was_not_configured_says_where_it_comes_from() {
         let mut snapshot = fixture::storm();
         snapshot.models[0].rpm.provenance = provenance;
         let mut stage = Stage::new(160, 50, snapshot);
-        let text = stage.press("2w").text();
+        let text = stage.press("3w").text();
         assert_eq!(text.contains("the limit "), told.is_some(), "{text}");
         assert!(told.is_none_or(|told| text.contains(told)), "{text}");
     }
