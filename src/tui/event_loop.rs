@@ -23,7 +23,7 @@ use super::{
     engine_time::EngineTime,
     pane::Pane,
     state::{State, Wanted},
-    terminal, update,
+    update,
 };
 use crate::{
     domain::{Command, Snapshot},
@@ -189,10 +189,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
 
     fn happened(&mut self, happened: Happened) -> Option<Exit> {
         match happened {
-            Happened::Input(None) | Happened::Signal(Signal::HangUp) => {
-                terminal::let_go_of_input();
-                return Some(Exit::Detach);
-            }
+            Happened::Input(None) | Happened::Signal(Signal::HangUp) => return Some(Exit::Detach),
             Happened::Input(Some(events)) => return self.take_input(events),
             Happened::Signal(Signal::Interrupt) => return self.handle(Message::Act(Action::Interrupt)),
             Happened::Signal(Signal::Terminate) => return self.handle(Message::Terminate),
