@@ -549,8 +549,8 @@ impl Scheduler {
         dispatch
     }
 
-    /// A route that was just used may have had its last room for today. Who insisted on it, or left others alone while
-    /// it was in service, may go elsewhere now.
+    /// A route that was just used may have had its last room for today, or for a waiting ticket that is larger. Who
+    /// insisted on it, or left others alone while it was in service, may go elsewhere now.
     fn note_last(&mut self, now: Now, id: RouteId) {
         let keeps_backups = self.classes.iter().any(|class| class.picker.backups_from.is_some());
         let policy = &self.policy;
@@ -561,8 +561,8 @@ impl Scheduler {
         }
         let key = &self.keys[self.routes[id.index()].key];
         let capped = policy.max_usd.is_some() || self.purse.is_capped() || key.purse.is_capped();
-        let block = self.pools[self.routes[id.index()].pool].block(now);
-        if matches!(block, Some(Block::DayFull { .. })) || (keeps_backups && capped) {
+        let pool = &self.pools[self.routes[id.index()].pool];
+        if capped || pool.counts_days_tokens() || matches!(pool.block(now), Some(Block::DayFull { .. })) {
             self.version += 1;
         }
     }

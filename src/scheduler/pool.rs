@@ -249,6 +249,11 @@ impl Pool {
         lacks.then_some(Block::Full { what: SHARED_DAY, wake: Wake::Settle })
     }
 
+    /// Whether a request's size decides if the day still has room for it.
+    pub const fn counts_days_tokens(&self) -> bool {
+        self.day_tokens.limit().is_some()
+    }
+
     /// What the day's tokens keep out: until its reset, or for ever.
     pub fn day_tokens_block(&self, now: Now, need: Need) -> Option<Block<'_>> {
         let amount = need.under(&self.bounds.day_tokens, Need::counter(self.counted));

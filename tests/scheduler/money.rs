@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Key, Limits, Money, MoneyCaps, OnExhausted, Outcome, Policy, Verdict},
-    scheduler::Holdup,
+    domain::{Key, Limits, Money, MoneyCaps, OnExhausted, Outcome, Policy, Target, Traits, Verdict, WhenLimited},
+    scheduler::{Holdup, Step},
 };
 
 use super::{
     HOUR, policy,
-    world::{World, key, model, verdict, wall},
+    world::{World, key, limits, model, verdict, wall},
 };
 
 const EVENING: &str = "2026-11-21T22:00:00Z";
@@ -76,6 +76,26 @@ fn a_days_money_comes_back_at_utc_midnight() {
         assert_eq!(world.done, 80);
         assert!(world.arrivals[today..].iter().all(|(at, _, _)| at.wall >= wall(MIDNIGHT)));
     }
+}
+
+#[test]
+fn who_insists_on_a_key_goes_on_to_the_next_when_others_have_taken_its_last_money() {
+    let models = vec![model("narrow", limits(1, None)), model("wide", Limits::default())];
+    let keys = vec![capped("a", Some(0.01), None), key("b", "b")];
+    let policy = Policy { when_limited: WhenLimited::Wait, ..policy(20) };
+    let mut world = World::new(models, keys, policy, wall(EVENING), 7);
+    let drain = |world: &mut World| {
+        let sends = std::iter::from_fn(|| world.scheduler.poll(world.now));
+        let sent: Vec<u32> = sends.map(|step| if let Step::Send(sent) = step { sent.route.0 } else { 99 }).collect();
+        assert_eq!(world.scheduler.sendable(world.now), None, "something was left lying after {sent:?}");
+        sent
+    };
+    world.offer(2);
+    assert_eq!(drain(&mut world), [0], "the second waits for the next minute of the same route");
+    let wide = Target { model: "wide".to_owned(), key: None };
+    let others = world.scheduler.class(&Traits { only: Some(wide), ..Traits::default() });
+    world.offer_to(others, 3);
+    assert_eq!(drain(&mut world), [1, 1, 1, 2], "with the last of its money gone, the next key");
 }
 
 #[test]
