@@ -29,7 +29,7 @@ pub mod update;
 mod widgets;
 mod words;
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{io::IsTerminal as _, panic::AssertUnwindSafe, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use futures_util::FutureExt as _;
@@ -136,6 +136,10 @@ pub async fn run(handle: Handle, options: Options) -> anyhow::Result<Exit> {
     let outcome = AssertUnwindSafe(shown).catch_unwind().await;
     drop(screen);
     drop(hold);
+    // However it was noticed, the operator or the terminal: only the latter leaves nothing to read from.
+    if !std::io::stdin().is_terminal() {
+        terminal::let_go_of_input();
+    }
     match outcome {
         Ok(exit) => Ok(exit),
         Err(panic) => Err(anyhow!(

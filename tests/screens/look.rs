@@ -61,7 +61,10 @@ async fn look() {
     let exit = run(handle, Options { ascii: std::env::var_os("ASCII").is_some(), ..Options::default() }).await;
     moving.abort();
     if let Some(path) = std::env::var_os("EXIT_TO") {
-        std::fs::write(path, format!("{exit:?}")).unwrap();
+        let input = std::fs::read_link("/proc/self/fd/0").unwrap_or_default();
+        let kind = input.display().to_string();
+        std::fs::write(path, format!("{exit:?}, its input is a {}", kind.split(':').next().unwrap_or_default()))
+            .unwrap();
     }
     let _ = writeln!(std::io::stdout(), "left with {exit:?}");
 }
