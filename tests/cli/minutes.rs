@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cascadeck::{
     clock::Clock,
     config,
-    engine::{self, Ending, Rows, Setup},
+    engine::{self, Ending, Rows, Running, Setup},
     input::{Input, InputOptions},
     output::Existing,
     sim::{Profile, Simulator},
@@ -35,22 +35,22 @@ key = [
 ]
 "#;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
-    const ITEMS: u64 = 300;
-    let clock = Clock::sped_up(60.0);
-    let simulator = Simulator::start(Profile::from_toml(TIGHT).unwrap(), clock).await.unwrap();
-    let machine = Machine::new();
-    machine.write_keys(&Profile::from_toml(TIGHT).unwrap().keys_toml(simulator.addr()));
-    machine.write("batch.jsonl", sums(ITEMS));
+/// A run on the simulator's clock that has been handed so many rows, and waits for more or for their end.
+async fn begin(
+    machine: &Machine,
+    simulator: &Simulator,
+    profile: &str,
+    clock: Clock,
+    items: u64,
+) -> (Running, mpsc::Sender<Rows>) {
+    machine.write_keys(&Profile::from_toml(profile).unwrap().keys_toml(simulator.addr()));
+    machine.write("batch.jsonl", sums(items));
     let config = config::load(Some(&machine.path("keys.toml")), &|_| None, &machine.path("")).unwrap();
-
     let options = InputOptions { prompt: Some("{{ question }}".to_owned()), ..InputOptions::default() };
     let path = machine.path("batch.jsonl");
     let input = Input::open(&path.display().to_string(), options, &machine.path("spool")).unwrap();
     let (sender, rows) = mpsc::channel(2);
     sender.send(Rows::Batch(input.items().collect::<Result<_, _>>().unwrap())).await.unwrap();
-    sender.send(Rows::End).await.unwrap();
     let dir = RunDir::new(machine.path("run"));
     let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
     let setup = Setup {
@@ -65,7 +65,17 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
         checked_keys: Vec::new(),
         ledger: None,
     };
-    let running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();
+    (engine::start(setup, &dir, store, opened, Some(rows)).unwrap(), sender)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
+    const ITEMS: u64 = 300;
+    let clock = Clock::sped_up(60.0);
+    let simulator = Simulator::start(Profile::from_toml(TIGHT).unwrap(), clock).await.unwrap();
+    let machine = Machine::new();
+    let (running, rows) = begin(&machine, &simulator, TIGHT, clock, ITEMS).await;
+    rows.send(Rows::End).await.unwrap();
     assert_eq!(running.engine.await.unwrap(), Ending::Finished);
 
     let snapshot = running.handle.snapshot();
@@ -101,31 +111,9 @@ async fn an_input_that_breaks_off_lets_what_is_in_flight_finish_first() {
     let clock = Clock::real();
     let simulator = Simulator::start(Profile::from_toml(SLOW).unwrap(), clock).await.unwrap();
     let machine = Machine::new();
-    machine.write_keys(&Profile::from_toml(SLOW).unwrap().keys_toml(simulator.addr()));
-    machine.write("batch.jsonl", sums(2));
-    let config = config::load(Some(&machine.path("keys.toml")), &|_| None, &machine.path("")).unwrap();
-    let options = InputOptions { prompt: Some("{{ question }}".to_owned()), ..InputOptions::default() };
-    let path = machine.path("batch.jsonl");
-    let input = Input::open(&path.display().to_string(), options, &machine.path("spool")).unwrap();
-    let (sender, rows) = mpsc::channel(2);
-    sender.send(Rows::Batch(input.items().collect::<Result<_, _>>().unwrap())).await.unwrap();
-    let dir = RunDir::new(machine.path("run"));
-    let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
-    let setup = Setup {
-        run: dir.name(),
-        config,
-        clock,
-        existing: Existing::Skip,
-        unattended: true,
-        seed: 7,
-        flags: BTreeMap::new(),
-        passing: false,
-        checked_keys: Vec::new(),
-        ledger: None,
-    };
-    let mut running = engine::start(setup, &dir, store, opened, Some(rows)).unwrap();
+    let (mut running, rows) = begin(&machine, &simulator, SLOW, clock, 2).await;
     running.handle.snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 2).await.unwrap();
-    sender.send(Rows::Broken("line 5 is no JSON".to_owned())).await.unwrap();
+    rows.send(Rows::Broken("line 5 is no JSON".to_owned())).await.unwrap();
     assert_eq!(running.engine.await.unwrap(), Ending::Broken { why: "line 5 is no JSON".to_owned() });
     assert_eq!(running.handle.snapshot().totals.done, 2);
     let books = simulator.stop().await.unwrap();
