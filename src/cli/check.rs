@@ -112,7 +112,8 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
     Ok(findings)
 }
 
-/// Before a run: bad keys are named, good ones are given back; where every key is bad there is no point in starting.
+/// Before a run: bad keys are named, and what the providers said for certain is given back; where every key is bad there
+/// is no point in starting.
 pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<CheckedKey>, Failure> {
     let findings = examine(config, clock).await?;
     let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(..))).collect();

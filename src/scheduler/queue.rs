@@ -172,6 +172,7 @@ pub struct Class {
 
 const ABSENT: u32 = u32::MAX;
 
+/// Fresh tickets that may be set aside in a class.
 const ASIDE: usize = 1_024;
 
 /// Items that were tried, or set aside, are in memory whole: so many of a class, and no more are loaded.
