@@ -158,6 +158,11 @@ impl Bounds {
         self.adopt();
     }
 
+    /// Whether a minute's window that is full at `at` may open `after` that: something must become a minute old then.
+    pub fn opens(&self, at: Mono, after: Duration) -> bool {
+        self.request_rate.opens(at, after)
+    }
+
     fn adopt(&mut self) {
         let unless_strict = |limit: Option<u64>| limit.filter(|_| !self.strict);
         self.requests.learned = unless_strict(self.request_rate.limit());

@@ -70,13 +70,16 @@ impl Scheduler {
     }
 
     /// What the first refusal of an episode was about, as far as its words tell.
-    pub(super) fn refused_dimension(verdict: &Verdict) -> Dimension {
+    pub(super) fn refused_dimension(&self, flight: &Flight, verdict: &Verdict) -> Dimension {
         let concurrency = |report: &LimitReport| report.dimension == Dimension::Concurrency;
+        let pool = &self.pools[self.routes[flight.route.index()].pool];
+        // A minute opens when its first request is a minute old. A pool that has none so old, and shall wait for a moment
+        // only, had too many at once.
+        let no_minute = |after| after <= MOMENT && !pool.bounds.opens(flight.sent_at.mono, after);
         match verdict.outcome {
             _ if verdict.report.limits.iter().any(concurrency) => Dimension::Concurrency,
             Outcome::TokensLimitedMinute => Dimension::TokensPerMinute,
-            // No minute comes back in a moment: these were too many at once.
-            _ if verdict.hint.is_some_and(|hint| hint.after <= MOMENT) => Dimension::Concurrency,
+            _ if verdict.hint.is_some_and(|hint| no_minute(hint.after)) => Dimension::Concurrency,
             _ => Dimension::RequestsPerMinute,
         }
     }

@@ -26,6 +26,9 @@ const SETTLED: u64 = 400;
 /// From fewer admitted requests than this nothing is concluded: the server may count in slices of a second.
 const TELLING: u64 = 5;
 
+/// Between leaving here and being counted there, at most.
+const UNDER_WAY: Duration = Duration::from_secs(2);
+
 /// Longest patience, as a multiple of the first.
 const MOST_PATIENT: u64 = 16;
 
@@ -155,6 +158,12 @@ impl Learner {
             }
         };
         self.set(limit.max(1), known);
+    }
+
+    /// Whether a request was admitted that becomes a minute old `after` from `at`, give or take what it was under way.
+    pub fn opens(&self, at: Mono, after: Duration) -> bool {
+        let (from, to) = (minute_before(at), minute_before(at + after + UNDER_WAY));
+        self.admitted.iter().any(|entry| entry.sent + UNDER_WAY >= from && entry.sent <= to)
     }
 
     fn set(&mut self, limit: u64, known: Option<u64>) {

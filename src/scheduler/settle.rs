@@ -380,7 +380,8 @@ impl Scheduler {
             let family = self.pools[pool].family;
             self.families[family].transit.distrust();
             self.suspect_kin(now, pool, events);
-            self.pools[pool].refused_unforeseen(now, flight.sent_at, Self::refused_dimension(verdict));
+            let what = self.refused_dimension(flight, verdict);
+            self.pools[pool].refused_unforeseen(now, flight.sent_at, what);
         }
         let state = &mut self.pools[pool];
         if new_episode {

@@ -97,6 +97,24 @@ fn a_limit_that_nobody_states_is_found_out_kept_over_a_restart_and_not_asked_for
 }
 
 #[test]
+fn a_refusal_for_a_moment_is_about_the_minute_only_where_a_minute_can_open() {
+    for (at, is_the_minute) in [(5, false), (59, true)] {
+        let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 9);
+        world.enforced = vec![unlimited()];
+        let (start, mut refused) = (world.now.mono, false);
+        world.weather = Box::new(move |now, _| {
+            let refuses = !refused && now.mono.since(start).as_secs() >= at;
+            refused |= refuses;
+            let hint = Some(Hint { after: SECOND });
+            refuses.then(|| Verdict { status: Some(429), hint, ..verdict(Outcome::RateLimitedMinute) })
+        });
+        world.offer(200);
+        world.run(SECOND * (at as u32 + 3));
+        assert_eq!(rpm(&world).limit.is_some(), is_the_minute, "refused after {at} s");
+    }
+}
+
+#[test]
 fn server_errors_and_timeouts_never_shrink_a_rate() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(8), wall(MORNING), 5);
     let mut count = 0;

@@ -124,6 +124,7 @@ fn known_limits_are_used_to_within_a_hundredth_and_never_exceeded() {
 fn unknown_limits_are_found_with_few_refusals() {
     let quotas = [
         Quota { name: "one key, one model", keys: 1, models: vec![(10, None)], items: 600 },
+        Quota { name: "places that open many a second", keys: 1, models: vec![(600, None)], items: 15_000 },
         Quota { name: "three keys of the free tier", keys: 3, models: free_tier(), items: 5_500 },
     ];
     for quota in quotas {
