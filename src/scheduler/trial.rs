@@ -16,11 +16,12 @@ impl Scheduler {
     }
 
     /// A trial is kept for an item that has been in less trouble on the model, where one waits that the route can serve
-    /// now: else items that fail everywhere would try it for ever, and keep it shut for the rest.
+    /// now: else items that fail everywhere would try it for ever, and keep it shut for the rest. One that has used up
+    /// its tries there leaves every request to others: a few a day may be all there are.
     pub(super) fn keeps_trial_from(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
         let model = ModelId(self.routes[route.index()].model as u32);
         let faults = ticket.faults_on(model);
-        if faults == 0 || !self.is_trial(now, route) {
+        if faults == 0 || (faults <= self.policy.retries_per_model && !self.is_trial(now, route)) {
             return false;
         }
         let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(route).is_some());

@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use cascadeck::{
     domain::{
-        Dimension, EventKind, Hint, Key, LimitReport, Limits, Outcome, Policy, Provenance, Report, Verdict,
+        Dimension, EventKind, Hint, Key, LimitReport, Limits, Outcome, Policy, Provenance, Report, Traits, Verdict,
         WhenLimited, snapshot::Gauge,
     },
     scheduler::{Scheduler, Ticket},
@@ -164,6 +164,30 @@ fn an_item_that_fails_alike_on_two_projects_is_convicted_and_the_keys_get_their_
     let health: Vec<u8> = world.scheduler.key_facts(world.now).iter().map(|facts| facts.health).collect();
     assert_eq!((said(&world, "the item is at fault"), health), (1, vec![100, 100]), "{:?}", world.events);
     assert_eq!(world.done, 399);
+}
+
+#[test]
+fn items_that_never_succeed_do_not_take_every_request_of_a_scanty_route_from_the_others() {
+    for apart in [false, true] {
+        let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 8);
+        // One request a day: the next is refused, which tells that the route is not broken.
+        let mut arrivals = 0;
+        world.weather = Box::new(move |_, dispatch| {
+            arrivals += 1;
+            let hint = Some(Hint { after: HOUR });
+            match (arrivals % 2, dispatch.seq.0) {
+                (0, _) => Some(Verdict { status: Some(429), hint, ..verdict(Outcome::QuotaExhaustedDay) }),
+                (_, 1 | 2) => Some(verdict(Outcome::ServerError)),
+                _ => None,
+            }
+        });
+        let others =
+            if apart { world.scheduler.class(&Traits { vision: true, ..Traits::default() }) } else { world.class };
+        world.offer(2);
+        world.offer_to(others, 3);
+        world.run(HOUR * 24 * 60);
+        assert_eq!((world.done, world.ended.len()), (3, 5), "of a class of their own: {apart}");
+    }
 }
 
 #[test]

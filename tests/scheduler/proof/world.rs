@@ -22,6 +22,9 @@ use crate::world::{ticket, verdict};
 /// So many steps without an end are no progress.
 const MOST_STEPS: u64 = 400_000;
 
+/// Whatever is in flight has landed after this.
+const LANDED: Duration = Duration::from_secs(60);
+
 enum Happens {
     Leaves(Dispatch),
     Arrives(Dispatch),
@@ -104,6 +107,9 @@ impl World {
     pub fn play(mut self) -> u64 {
         let trouble = Duration::from_secs(self.random.u64(600..30_000));
         self.run(trouble);
+        self.relent();
+        // What was in flight may still come back with bad news: the operator looks twice.
+        self.run(LANDED);
         self.relent();
         self.run(Duration::from_secs(400 * 86_400));
         self.tell(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
