@@ -42,6 +42,10 @@ async fn look() {
                 _ = ticks.tick() => step(&mut snapshot, began.elapsed()),
                 order = orders.recv() => {
                     let Some(order) = order else { return };
+                    if matches!(order.command, Command::SetStrategy { .. }) {
+                        // No engine counts like that: the sum of what has ended overflows, in the midst of a frame.
+                        (snapshot.totals.done, snapshot.totals.failed) = (u64::MAX, u64::MAX);
+                    }
                     let words = if matches!(order.command, Command::ClearCooldowns { .. }) {
                         let worker = tokio::spawn(async { panic!("a worker's mistake") });
                         format!("the worker has panicked: {}", worker.await.is_err())

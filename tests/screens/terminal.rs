@@ -142,6 +142,15 @@ fn a_terminal_that_goes_away_does_not_take_the_run_with_it() {
 }
 
 #[test]
+#[cfg(debug_assertions)] // The mistake it makes is an overflow.
+fn a_mistake_while_drawing_gives_the_terminal_back_and_leaves_the_run_alone() {
+    let mut window = Window::open(&[]);
+    window.sees("RUNNING");
+    window.type_keys(":strategy fastest\r");
+    window.is_left_clean("Err(the dashboard failed (attempt to add with overflow); the run itself is not affected");
+}
+
+#[test]
 fn a_resized_window_is_drawn_anew() {
     let mut window = Window::open(&[]);
     window.sees("Cooldowns");
