@@ -125,7 +125,7 @@ pub(super) struct Engine {
     pub probes: mpsc::Sender<Probed>,
     pub tasks: JoinSet<Landed>,
     /// Committed answers on their way to their files.
-    pub captions: JoinSet<Seq>,
+    pub captions: JoinSet<Option<Seq>>,
     pub owed: Owed,
     pub flights: HashMap<AttemptId, Flying>,
     /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
@@ -183,8 +183,8 @@ impl Engine {
                 }
                 Some(written) = self.captions.join_next(), if !self.captions.is_empty() => {
                     self.dirty = true;
-                    // Where its task was ended it is still owed.
-                    if let Ok(item) = written {
+                    // Where its task was ended, or gave up, it is still owed.
+                    if let Ok(Some(item)) = written {
                         self.owed.written(item);
                     }
                 }
