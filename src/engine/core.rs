@@ -166,7 +166,7 @@ impl Engine {
                 // Blocks that are still coming are given back with the rest.
                 channels.days.close();
                 while let Ok(told) = channels.days.try_recv() {
-                    self.told_of_days(told);
+                    self.told_of_days(Some(told));
                 }
                 return self.close(ending).await;
             }
@@ -192,7 +192,7 @@ impl Engine {
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
                 Some(probed) = channels.probes.recv() => self.probed(probed),
-                Some(told) = channels.days.recv() => self.told_of_days(told),
+                told = channels.days.recv(), if self.sharing.is_on() => self.told_of_days(told),
                 Some(foreseen) = channels.foreseen.recv() => self.foreseen(foreseen),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
@@ -242,7 +242,7 @@ impl Engine {
         if self.dirty {
             wake = wake.min(self.published + PUBLISH_EVERY);
         }
-        if self.journal.stuck().is_some() || self.trouble.is_some() {
+        if self.journal.stuck().is_some() || self.trouble.is_some() || self.sharing.lags() {
             wake = wake.min(now + Duration::from_secs(1));
         }
         match &self.phase {
