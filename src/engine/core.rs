@@ -111,7 +111,7 @@ pub(super) struct Engine {
     pub models: Vec<Model>,
     pub keys: Vec<Key>,
     /// Of the keys' secrets, to tell a changed one.
-    pub fingerprints: Vec<u64>,
+    pub fingerprints: Vec<Option<String>>,
     pub scheduler: Scheduler,
     pub journal: Journal<Then>,
     pub intake: Intake,

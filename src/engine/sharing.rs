@@ -3,9 +3,13 @@
 //! The ledger is a file, so a thread of its own talks to it, asked through a channel and answered through another.
 //! Where it can't be opened, stays locked or breaks, the run says so and goes on with its own counts.
 
-use std::{collections::BTreeMap, path::PathBuf, thread};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    thread,
+};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
 use super::core::Engine;
@@ -79,6 +83,17 @@ fn accounts(config: &Config, scheduler: &Scheduler) -> Vec<Account> {
 /// The names that the pools of a scheduler have in `ledger`.
 pub(crate) fn pool_names(config: &Config, scheduler: &Scheduler, ledger: &DayLedger) -> Vec<String> {
     accounts(config, scheduler).iter().map(|account| account.pool(ledger)).collect()
+}
+
+/// What tells a changed secret from the same one at the next start. Made with the ledger's salt, which is in no run's
+/// directory: who has a run's record alone can't even confirm a guess. Without a ledger there are none.
+pub(super) fn fingerprints(secrets: &[Option<SecretString>], ledger: Option<&Path>) -> Vec<Option<String>> {
+    // Why it can't be opened is said by its thread.
+    let ledger = ledger.and_then(|path| DayLedger::open(path).ok());
+    let print = |secret: &Option<SecretString>| {
+        Some(ledger.as_ref()?.fingerprint(secret.as_ref().map_or("", ExposeSecret::expose_secret)))
+    };
+    secrets.iter().map(print).collect()
 }
 
 /// The engine's end of the thread; `None` inside once the ledger is given up.
@@ -181,7 +196,7 @@ impl Sharing {
 }
 
 fn serve(
-    path: &std::path::Path,
+    path: &Path,
     accounts: &[Account],
     mut inbox: mpsc::Receiver<Errand>,
     tell: &mpsc::Sender<Told>,
