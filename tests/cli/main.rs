@@ -18,4 +18,5 @@ mod minutes;
 mod replaying;
 mod resuming;
 mod secrets;
+mod tls;
 mod watching;
