@@ -246,7 +246,9 @@ impl Engine {
         self.dirty = true;
         let why = match told {
             Some(Told::Granted(grants)) => {
-                grants.iter().for_each(|grant| self.scheduler.grant(now, grant));
+                for grant in &grants {
+                    self.scheduler.grant(now, grant);
+                }
                 return;
             }
             Some(Told::Failed(why)) => why,

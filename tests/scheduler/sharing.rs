@@ -161,7 +161,9 @@ fn a_block_that_comes_after_its_half_hour_is_given_back() {
     assert_eq!(late.iter().map(|grant| grant.granted).sum::<u64>(), 5);
 
     world.now = world.now + SECOND * 1_800;
-    late.iter().for_each(|grant| world.scheduler.grant(world.now, grant));
+    for grant in &late {
+        world.scheduler.grant(world.now, grant);
+    }
     assert_eq!(world.scheduler.poll(world.now), None, "its time is over");
     let wishes = world.scheduler.lease_wishes(world.now);
     answer(&mut world, &mut ledger, wishes);
