@@ -14,6 +14,7 @@ mod cascade;
 mod demo;
 mod endings;
 mod formats;
+mod migrating;
 mod minutes;
 mod replaying;
 mod resuming;
