@@ -67,7 +67,6 @@ impl From<StoreError> for Failure {
             | StoreError::NotARun { .. }
             | StoreError::Foreign { .. }
             | StoreError::NewerSchema { .. }
-            | StoreError::OlderSchema { .. }
             | StoreError::Orphaned { .. }
             | StoreError::Pinned { .. } => Self::Usage(error.to_string()),
             _ => Self::Broken(error.into()),

@@ -1,12 +1,11 @@
 //! `cascadeck replay`: failed items again, on purpose, after a preview.
 
 use std::{
-    collections::BTreeMap,
     io::{BufRead as _, IsTerminal as _},
     path::PathBuf,
 };
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use tracing::level_filters::LevelFilter;
 
 use super::{
@@ -17,7 +16,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    domain::{Outcome, ReplayFilter},
+    config::Config,
+    domain::{Outcome, ReplayFilter, Summary, Target},
     engine::{self, Setup},
     output::Existing,
     store::{RunDir, Store, report},
@@ -25,13 +25,16 @@ use crate::{
 };
 
 /// Queue failed items again, after a preview, and run
+///
+/// Filters of different kinds must all fit an item; of one that is given several times, any. Model and key are those
+/// of the item's last attempt.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ReplayArgs {
     #[arg(value_name = "RUN_DIR")]
     pub run_dir: PathBuf,
 
     /// Every failed item
-    #[arg(long, required_unless_present_any = ["id", "outcome"])]
+    #[arg(long, required_unless_present_any = ["id", "outcome", "model", "key", "message"])]
     pub failed: bool,
 
     /// The failed item with this id; may be given several times
@@ -41,6 +44,22 @@ pub(super) struct ReplayArgs {
     /// Items that failed with this outcome; may be given several times
     #[arg(long, value_name = "NAME", value_parser = outcome)]
     pub outcome: Vec<Outcome>,
+
+    /// Items that failed on this model; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub model: Vec<String>,
+
+    /// Items that failed with this key, by its alias; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub key: Vec<String>,
+
+    /// Items whose error has this text in it, in whatever case, with # for any number; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub message: Vec<String>,
+
+    /// Send them to this model, or to one key of it, and nowhere else; default: to the cascade
+    #[arg(long, value_name = "MODEL[@KEY]")]
+    pub to: Option<String>,
 
     #[command(flatten)]
     pub keys: Keys,
@@ -76,11 +95,25 @@ fn outcome(name: &str) -> Result<Outcome, String> {
 
 pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     let dir = RunDir::new(&args.run_dir);
-    let filter = ReplayFilter { ids: args.id.clone(), outcomes: args.outcome.clone(), ..ReplayFilter::default() };
-    if !preview(&args, &filter)? {
+    let filter = ReplayFilter {
+        ids: args.id.clone(),
+        outcomes: args.outcome.clone(),
+        models: args.model.clone(),
+        keys: args.key.clone(),
+        messages: args.message.clone(),
+        ..ReplayFilter::default()
+    };
+    let (to, loaded) = match &args.to {
+        Some(name) => {
+            let config = args.keys.load()?;
+            (Some(target(name, &config)?), Some(config))
+        }
+        None => (None, None),
+    };
+    if !preview(&args, &filter, to.as_ref())? {
         return Ok(super::DONE);
     }
-    let mut config = args.keys.load()?;
+    let mut config = loaded.map_or_else(|| args.keys.load(), Ok)?;
     args.conduct.apply(&mut config)?;
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
     let pins = Store::pins_of(&dir)?;
@@ -100,7 +133,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     // Only now: where no key is good, the record stays as it was.
     let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
     engine::complete_captions(&dir, &opened, existing).await?;
-    let queued = store.requeue(&filter)?;
+    let queued = store.requeue(&filter, to.as_ref())?;
     opened.totals = store.totals()?;
     say(&format!("{} items wait again", queued.len()));
     let setup = Setup {
@@ -119,28 +152,64 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     conduct(running, args.front_end.json, dashboard).await
 }
 
+/// Where `--to` leads, if there is such a route. A model's name may have an `@` in it.
+fn target(name: &str, config: &Config) -> Result<Target, Failure> {
+    let routes = || {
+        config.models.iter().flat_map(|model| {
+            let serves = |models: &Vec<String>| models.contains(&model.name);
+            let of_model = config
+                .keys
+                .iter()
+                .filter(move |key| key.provider == model.provider && key.models.as_ref().is_none_or(serves));
+            of_model.map(|key| (model.name.as_str(), key.name.as_str()))
+        })
+    };
+    let found = routes().find_map(|(model, key)| {
+        let whole = name == model;
+        let one_key = name.strip_prefix(model).and_then(|rest| rest.strip_prefix('@')) == Some(key);
+        (whole || one_key).then(|| Target { model: model.to_owned(), key: one_key.then(|| key.to_owned()) })
+    });
+    found.ok_or_else(|| {
+        let known: Vec<String> = routes().take(NAMED).map(|(model, key)| format!("{model}@{key}")).collect();
+        let more = if routes().count() > NAMED { " and more" } else { "" };
+        Failure::usage(format!(
+            "there is no route {name} in {}: name a model, or one of {}{more}",
+            config.origin,
+            known.join(", ")
+        ))
+    })
+}
+
 /// Shows what would be sent; true where it shall be.
-fn preview(args: &ReplayArgs, filter: &ReplayFilter) -> Result<bool, Failure> {
-    let (rows, matching) = report::failed(&args.run_dir, filter, usize::MAX)?;
+fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Result<bool, Failure> {
+    let found = report::replayable(&args.run_dir, filter, NAMED)?;
+    let matching = found.matching;
     if matching == 0 {
         say("no failed item matches: nothing to replay");
         return Ok(false);
     }
-    let mut by_outcome: BTreeMap<&str, u64> = BTreeMap::new();
-    for row in &rows {
-        *by_outcome.entry(row.outcome.map_or("?", Outcome::name)).or_default() += 1;
-    }
     say(&format!("{matching} failed items will be sent again:"));
-    for (outcome, count) in by_outcome {
-        say(&format!("  {count:>6}  {outcome}"));
+    for (outcome, count) in found.outcomes {
+        say(&format!("  {count:>6}  {}", outcome.map_or("?", Outcome::name)));
     }
-    for row in rows.iter().take(NAMED) {
+    for row in &found.first {
         say(&format!("  #{}  {}", row.id, row.words));
     }
     if matching > NAMED as u64 {
         say(&format!("  … and {} more", matching - NAMED as u64));
     }
-    let unfinished = report::summary(&args.run_dir)?.waiting;
+    match to {
+        None => say("to the cascade, like any other item"),
+        Some(to @ Target { key: None, .. }) => say(&format!("to {to}, on any key, and nowhere else")),
+        Some(to) => say(&format!("to {to} alone")),
+    }
+    let summary = report::summary(&args.run_dir)?;
+    say(&match estimate(&summary, to, matching) {
+        Some(usd) if usd > 0.0 => format!("about ${usd:.4}, by what an answer has cost there so far"),
+        Some(_) => "at no price, as answers there have been so far".to_owned(),
+        None => "what it costs there is not known yet: nothing was answered".to_owned(),
+    });
+    let unfinished = summary.waiting;
     if unfinished > 0 {
         say(&format!("and the run goes on with {unfinished} items that it has not finished yet"));
     }
@@ -154,4 +223,11 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter) -> Result<bool, Failure> {
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// What so many items may cost on average there; `None` where nothing was answered yet.
+fn estimate(summary: &Summary, to: Option<&Target>, count: u64) -> Option<f64> {
+    let there = summary.models.iter().filter(|model| to.is_none_or(|to| model.name == to.model));
+    let (cost, answers) = there.fold((0.0, 0), |(cost, ok), model| (cost + model.cost_usd, ok + model.ok));
+    (answers > 0).then(|| cost / answers as f64 * count as f64)
 }

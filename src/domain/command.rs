@@ -72,7 +72,7 @@ pub enum Command {
     },
 }
 
-/// Which failed items; empty lists match everything.
+/// Which failed items: all that is said must be true of one, and of a list any one. Empty matches everything.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReplayFilter {
@@ -81,6 +81,12 @@ pub struct ReplayFilter {
     /// Models of the last attempt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
+    /// Keys of the last attempt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Case-insensitive substrings of the error, or of its [`pattern`](super::failure::pattern): `#` is any number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
     /// What the error must be but for its numbers: see [`pattern`](super::failure::pattern).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     domain::{FinalState, Seq},
-    output::{Existing, write_caption},
+    output::{Existing, captions::is_the_files, write_caption},
     store::{Loader, Op, Opened, RunDir, StoreError, report},
 };
 
@@ -67,14 +67,23 @@ pub(super) struct Caption {
 }
 
 impl Caption {
-    /// Until it is written: a full disk is the operator's to mend, and the answer is paid for.
-    /// Gives its item back.
-    pub async fn save(self, existing: Existing, trouble: mpsc::Sender<String>) -> Seq {
+    /// Until it is written: a full disk is the operator's to mend, and the answer is paid for. Gives its item back,
+    /// or nothing where the file that is there stands against it: then it stays owed, and the next start tries again.
+    pub async fn save(self, existing: Existing, trouble: mpsc::Sender<String>) -> Option<Seq> {
         loop {
             let Self { item, target, text } = self.clone();
             let written = tokio::task::spawn_blocking(move || write_caption(&target, &text, existing)).await;
             let error = match written {
-                Ok(Ok(())) => return item,
+                Ok(Ok(())) => return Some(item),
+                Ok(Err(error)) if is_the_files(&error) => {
+                    let words = format!(
+                        "a caption can't be written: {error}. Its answer is recorded; mend the file, and the same \
+                         command writes it"
+                    );
+                    // The engine being gone means that the run is ending; the next start says it.
+                    let _ = trouble.send(words).await;
+                    return None;
+                }
                 Ok(Err(error)) => error.to_string(),
                 Err(panicked) => panicked.to_string(),
             };
@@ -121,4 +130,26 @@ pub async fn complete_captions(dir: &RunDir, opened: &Opened, existing: Existing
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_nothing_can_be_added_to_is_named_once_and_stays_owed() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("a.txt");
+        std::fs::write(&target, b"caf\xe9\n").unwrap();
+        let (complaints, mut trouble) = mpsc::channel(4);
+        let caption = Caption { item: Seq(7), target: target.clone(), text: "A cup.".to_owned() };
+        assert_eq!(caption.clone().save(Existing::Append, complaints.clone()).await, None);
+        let words = trouble.recv().await.unwrap();
+        assert!(words.contains("a.txt") && words.contains("not UTF-8"), "{words}");
+        assert_eq!(std::fs::read(&target).unwrap(), b"caf\xe9\n");
+
+        std::fs::write(&target, "caf\u{e9}\n").unwrap();
+        assert_eq!(caption.save(Existing::Append, complaints).await, Some(Seq(7)));
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "caf\u{e9}\nA cup.\n");
+    }
 }

@@ -111,7 +111,7 @@ pub(super) struct Engine {
     pub models: Vec<Model>,
     pub keys: Vec<Key>,
     /// Of the keys' secrets, to tell a changed one.
-    pub fingerprints: Vec<u64>,
+    pub fingerprints: Vec<Option<String>>,
     pub scheduler: Scheduler,
     pub journal: Journal<Then>,
     pub intake: Intake,
@@ -125,7 +125,7 @@ pub(super) struct Engine {
     pub probes: mpsc::Sender<Probed>,
     pub tasks: JoinSet<Landed>,
     /// Committed answers on their way to their files.
-    pub captions: JoinSet<Seq>,
+    pub captions: JoinSet<Option<Seq>>,
     pub owed: Owed,
     pub flights: HashMap<AttemptId, Flying>,
     /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
@@ -166,7 +166,7 @@ impl Engine {
                 // Blocks that are still coming are given back with the rest.
                 channels.days.close();
                 while let Ok(told) = channels.days.try_recv() {
-                    self.told_of_days(told);
+                    self.told_of_days(Some(told));
                 }
                 return self.close(ending).await;
             }
@@ -183,8 +183,8 @@ impl Engine {
                 }
                 Some(written) = self.captions.join_next(), if !self.captions.is_empty() => {
                     self.dirty = true;
-                    // Where its task was ended it is still owed.
-                    if let Ok(item) = written {
+                    // Where its task was ended, or gave up, it is still owed.
+                    if let Ok(Some(item)) = written {
                         self.owed.written(item);
                     }
                 }
@@ -192,7 +192,7 @@ impl Engine {
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(complaint) = channels.trouble.recv() => self.complain(complaint),
                 Some(probed) = channels.probes.recv() => self.probed(probed),
-                Some(told) = channels.days.recv() => self.told_of_days(told),
+                told = channels.days.recv(), if self.sharing.is_on() => self.told_of_days(told),
                 Some(foreseen) = channels.foreseen.recv() => self.foreseen(foreseen),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
@@ -242,7 +242,7 @@ impl Engine {
         if self.dirty {
             wake = wake.min(self.published + PUBLISH_EVERY);
         }
-        if self.journal.stuck().is_some() || self.trouble.is_some() {
+        if self.journal.stuck().is_some() || self.trouble.is_some() || self.sharing.lags() {
             wake = wake.min(now + Duration::from_secs(1));
         }
         match &self.phase {

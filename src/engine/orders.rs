@@ -208,6 +208,12 @@ fn which(filter: &ReplayFilter) -> String {
     if !filter.models.is_empty() {
         said.push(format!("on {}", named(&mut filter.models.iter().cloned())));
     }
+    if !filter.keys.is_empty() {
+        said.push(format!("by {}", named(&mut filter.keys.iter().cloned())));
+    }
+    if !filter.messages.is_empty() {
+        said.push(named(&mut filter.messages.iter().map(|words| format!("\u{201c}{words}\u{201d}"))));
+    }
     said.extend(
         filter.pattern.as_ref().filter(|pattern| !pattern.is_empty()).map(|words| format!("\u{201c}{words}\u{201d}")),
     );

@@ -3,9 +3,13 @@
 //! The ledger is a file, so a thread of its own talks to it, asked through a channel and answered through another.
 //! Where it can't be opened, stays locked or breaks, the run says so and goes on with its own counts.
 
-use std::{path::PathBuf, thread};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    thread,
+};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
 use super::core::Engine;
@@ -23,8 +27,8 @@ use crate::{
 #[derive(Debug)]
 enum Errand {
     Lease(Wall, Vec<Wish>),
-    Spent(usize, Wall),
-    Unspent(Vec<usize>),
+    /// The provider said that this pool's day is used up until then; or the operator, that it isn't.
+    Spent(usize, Option<Wall>),
 }
 
 /// What it says.
@@ -34,7 +38,7 @@ pub(super) enum Told {
     Failed(String),
 }
 
-/// Errands on their way; where the ledger lags so far behind, wishes wait.
+/// Errands on their way; where the ledger lags so far behind, the rest waits.
 const ERRANDS: usize = 64;
 
 /// Whom a pool's quota is counted on, before the ledger's salt is known.
@@ -81,19 +85,32 @@ pub(crate) fn pool_names(config: &Config, scheduler: &Scheduler, ledger: &DayLed
     accounts(config, scheduler).iter().map(|account| account.pool(ledger)).collect()
 }
 
+/// What tells a changed secret from the same one at the next start. Made with the ledger's salt, which is in no run's
+/// directory: who has a run's record alone can't even confirm a guess. Without a ledger there are none.
+pub(super) fn fingerprints(secrets: &[Option<SecretString>], ledger: Option<&Path>) -> Vec<Option<String>> {
+    // Why it can't be opened is said by its thread.
+    let ledger = ledger.and_then(|path| DayLedger::open(path).ok());
+    let print = |secret: &Option<SecretString>| {
+        Some(ledger.as_ref()?.fingerprint(secret.as_ref().map_or("", ExposeSecret::expose_secret)))
+    };
+    secrets.iter().map(print).collect()
+}
+
 /// The engine's end of the thread; `None` inside once the ledger is given up.
 #[derive(Debug)]
 pub(super) struct Sharing {
     errands: Option<mpsc::Sender<Errand>>,
     thread: Option<thread::JoinHandle<()>>,
-    /// Wishes that the channel had no room for.
-    held_back: Vec<Wish>,
+    /// What the channel has had no room for yet: wishes, each of which its pool makes once until it is answered, and
+    /// the last word about each pool's day.
+    wishes: Vec<Wish>,
+    spent: BTreeMap<usize, Option<Wall>>,
 }
 
 impl Sharing {
     /// Days are this process's own.
     pub const fn none() -> Self {
-        Self { errands: None, thread: None, held_back: Vec::new() }
+        Self::over(None, None)
     }
 
     /// Opens the ledger on its thread; what comes of it is told.
@@ -109,7 +126,7 @@ impl Sharing {
         match spawned {
             Ok(thread) => {
                 scheduler.share_days();
-                Self { errands: Some(errands), thread: Some(thread), held_back: Vec::new() }
+                Self::over(Some(errands), Some(thread))
             }
             Err(error) => {
                 tracing::warn!("no thread for the daily ledger: {error}");
@@ -118,16 +135,68 @@ impl Sharing {
         }
     }
 
-    fn ask(&mut self, errand: Errand) {
-        let Some(errands) = &self.errands else { return };
-        if let Err(mpsc::error::TrySendError::Full(Errand::Lease(_, wishes))) = errands.try_send(errand) {
-            self.held_back.extend(wishes);
+    const fn over(errands: Option<mpsc::Sender<Errand>>, thread: Option<thread::JoinHandle<()>>) -> Self {
+        Self { errands, thread, wishes: Vec::new(), spent: BTreeMap::new() }
+    }
+
+    /// A thread that died without a word.
+    #[cfg(test)]
+    pub fn bereft() -> Self {
+        Self::over(Some(mpsc::channel(1).0), None)
+    }
+
+    /// Whether a ledger is talked to, so that its silence means something.
+    pub const fn is_on(&self) -> bool {
+        self.errands.is_some()
+    }
+
+    /// Whether something waits for room in the channel.
+    pub fn lags(&self) -> bool {
+        !self.wishes.is_empty() || !self.spent.is_empty()
+    }
+
+    fn give_up(&mut self) {
+        *self = Self { thread: self.thread.take(), ..Self::none() };
+    }
+
+    fn say_spent(&mut self, pool: usize, until: Option<Wall>) {
+        if self.is_on() {
+            self.spent.insert(pool, until);
         }
+    }
+
+    /// Sends on what there is room for. What waits goes on waiting where the thread has died: that is told elsewhere.
+    fn flush(&mut self, now: Wall) {
+        let Some(errands) = &self.errands else { return };
+        while let Some(word) = self.spent.first_entry()
+            && let Ok(room) = errands.try_reserve()
+        {
+            let (pool, until) = word.remove_entry();
+            room.send(Errand::Spent(pool, until));
+        }
+        if !self.wishes.is_empty()
+            && let Ok(room) = errands.try_reserve()
+        {
+            room.send(Errand::Lease(now, std::mem::take(&mut self.wishes)));
+        }
+    }
+
+    /// All that was still to be said, and `unused` to be given back; of the wishes only what they give back or owe.
+    fn last_errands(&mut self, now: Wall, unused: Vec<Wish>) -> Vec<Errand> {
+        let mut wishes: Vec<Wish> =
+            std::mem::take(&mut self.wishes).into_iter().map(|wish| Wish { want: 0, ..wish }).collect();
+        wishes.extend(unused);
+        let mut errands: Vec<Errand> =
+            std::mem::take(&mut self.spent).into_iter().map(|(pool, until)| Errand::Spent(pool, until)).collect();
+        if !wishes.is_empty() {
+            errands.push(Errand::Lease(now, wishes));
+        }
+        errands
     }
 }
 
 fn serve(
-    path: &std::path::Path,
+    path: &Path,
     accounts: &[Account],
     mut inbox: mpsc::Receiver<Errand>,
     tell: &mpsc::Sender<Told>,
@@ -149,12 +218,8 @@ fn serve(
                     ledger.lease(now, &rest)?;
                 }
             }
-            Errand::Spent(pool, until) => ledger.mark_spent(&names[pool], until)?,
-            Errand::Unspent(pools) => {
-                for pool in pools {
-                    ledger.forget_spent(&names[pool])?;
-                }
-            }
+            Errand::Spent(pool, Some(until)) => ledger.mark_spent(&names[pool], until)?,
+            Errand::Spent(pool, None) => ledger.forget_spent(&names[pool])?,
         }
     }
     Ok(())
@@ -167,61 +232,120 @@ fn undone(wish: &Wish, grant: &Grant) -> Wish {
 }
 
 impl Engine {
-    /// Asks for the blocks that are wanted.
+    /// Asks for the blocks that are wanted, and says on what had no room before.
     pub(super) fn lease(&mut self, now: Now) {
-        if self.sharing.errands.is_none() {
-            return;
-        }
-        let mut wishes = std::mem::take(&mut self.sharing.held_back);
-        wishes.extend(self.scheduler.lease_wishes(now));
-        if !wishes.is_empty() {
-            self.sharing.ask(Errand::Lease(now.wall, wishes));
+        if self.sharing.is_on() {
+            self.sharing.wishes.extend(self.scheduler.lease_wishes(now));
+            self.sharing.flush(now.wall);
         }
     }
 
-    pub(super) fn told_of_days(&mut self, told: Told) {
+    /// What the ledger's thread says; nothing, once it has gone without a word.
+    pub(super) fn told_of_days(&mut self, told: Option<Told>) {
         let now = self.clock.now();
         self.dirty = true;
-        match told {
-            Told::Granted(grants) => grants.iter().for_each(|grant| self.scheduler.grant(now, grant)),
-            Told::Failed(why) => {
-                self.sharing.errands = None;
-                self.scheduler.stop_sharing_days();
-                let words = format!("the daily ledger can't be used, this run goes by its own counts alone: {why}");
-                self.say(Level::Warn, words);
+        let why = match told {
+            Some(Told::Granted(grants)) => {
+                for grant in &grants {
+                    self.scheduler.grant(now, grant);
+                }
+                return;
             }
-        }
+            Some(Told::Failed(why)) => why,
+            None => "its thread has died; the log has the details".to_owned(),
+        };
+        self.sharing.give_up();
+        self.scheduler.stop_sharing_days();
+        self.say(Level::Warn, format!("the daily ledger can't be used, this run goes by its own counts alone: {why}"));
     }
 
     /// The provider says that this route's day is used up: every run should know.
     pub(super) fn tell_spent(&mut self, now: Now, route: RouteId) {
         let pool = self.scheduler.pool_of(route);
         if let Some(until) = self.scheduler.spent_until(now, pool) {
-            self.sharing.ask(Errand::Spent(pool, until));
+            self.sharing.say_spent(pool, Some(until));
         }
     }
 
     /// The operator ended the cooldowns of a key: its days may be tried again by every run.
     pub(super) fn tell_unspent(&mut self, key: &str) {
-        let ids = (0..self.scheduler.route_count() as u32).map(RouteId);
-        let of_key = ids.filter(|id| self.keys[self.scheduler.route_parts(*id).0].name == key);
-        let pools: Vec<usize> = of_key.map(|id| self.scheduler.pool_of(id)).collect();
-        self.sharing.ask(Errand::Unspent(pools));
+        for route in (0..self.scheduler.route_count() as u32).map(RouteId) {
+            if self.keys[self.scheduler.route_parts(route).0].name == key {
+                self.sharing.say_spent(self.scheduler.pool_of(route), None);
+            }
+        }
     }
 
     /// Gives back what is left of the blocks in hand; what can't be given back counts as used.
     pub(super) async fn return_leases(&mut self) {
         let now = self.clock.now();
         let unused = self.scheduler.unused_leases(now);
+        let last = self.sharing.last_errands(now.wall, unused);
         let (errands, thread) = (self.sharing.errands.take(), self.sharing.thread.take());
         let (Some(errands), Some(thread)) = (errands, thread) else { return };
-        if !unused.is_empty() && errands.send(Errand::Lease(now.wall, unused)).await.is_err() {
-            tracing::warn!("what was leased of today and not used could not be given back");
+        for errand in last {
+            if errands.send(errand).await.is_err() {
+                tracing::warn!("what was leased of today and not used could not be given back");
+                break;
+            }
         }
         drop(errands);
         // A lock held elsewhere ends this by the ledger's own patience.
-        if tokio::task::spawn_blocking(move || thread.join()).await.is_err() {
-            tracing::warn!("the daily ledger's thread could not be waited for");
+        if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
+            tracing::warn!("the daily ledger's thread did not end as it should");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::days::Unit;
+
+    fn wish(pool: usize) -> Wish {
+        let row = Wall(1_000);
+        let give_back = Some((row, 3));
+        Wish { pool, unit: Unit::Requests, row, limit: Some(100), want: 5, at_least: 0, owed: 0, give_back }
+    }
+
+    /// Every word about a day that has arrived, in order.
+    fn words(inbox: &mut mpsc::Receiver<Errand>) -> Vec<(usize, Option<Wall>)> {
+        let mut words = Vec::new();
+        while let Ok(Errand::Spent(pool, until)) = inbox.try_recv() {
+            words.push((pool, until));
+        }
+        words
+    }
+
+    #[test]
+    fn nothing_is_lost_where_the_ledger_lags_behind() {
+        let (errands, mut inbox) = mpsc::channel(2);
+        let mut sharing = Sharing::over(Some(errands), None);
+        let until = |at| Some(Wall(at));
+        for pool in 0..4 {
+            sharing.say_spent(pool, until(10));
+            sharing.flush(Wall(0));
+        }
+        sharing.wishes.push(wish(9));
+        sharing.say_spent(3, None);
+        sharing.flush(Wall(0));
+        assert!(sharing.lags());
+        assert_eq!(words(&mut inbox), [(0, until(10)), (1, until(10))]);
+        sharing.flush(Wall(0));
+        assert_eq!(words(&mut inbox), [(2, until(10)), (3, None)], "of each the last word");
+        sharing.flush(Wall(0));
+        assert!(!sharing.lags());
+        assert!(matches!(inbox.try_recv(), Ok(Errand::Lease(_, wishes)) if wishes == [wish(9)]));
+    }
+
+    #[test]
+    fn what_is_still_to_be_said_at_the_end_is_said() {
+        let (errands, _inbox) = mpsc::channel(1);
+        let mut sharing = Sharing::over(Some(errands), None);
+        sharing.say_spent(1, None);
+        sharing.wishes.push(wish(2));
+        let last = sharing.last_errands(Wall(0), vec![wish(3)]);
+        let [Errand::Spent(1, None), Errand::Lease(_, wishes)] = &last[..] else { panic!("{last:?}") };
+        assert_eq!(wishes[..], [Wish { want: 0, ..wish(2) }, wish(3)], "nothing more is wanted");
     }
 }

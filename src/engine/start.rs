@@ -3,13 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use secrecy::{ExposeSecret, SecretString};
 use smallvec::SmallVec;
 use tokio::{
     sync::{mpsc, watch},
@@ -23,7 +21,7 @@ use super::{
     handle::Handle,
     intake::Intake,
     journal::Journal,
-    sharing::Sharing,
+    sharing::{Sharing, fingerprints},
     stats::{Tally, Throughput, Worked},
 };
 use crate::{
@@ -155,12 +153,12 @@ pub(super) fn prepare(
     let now = clock.now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
     let (tell, days) = mpsc::channel(16);
+    let fingerprints = fingerprints(&config.secrets, ledger.as_deref());
     let sharing = match ledger {
         Some(path) => Sharing::start(path, &config, &mut scheduler, tell),
         None => Sharing::none(),
     };
     let Config { providers, models, keys, secrets, .. } = config;
-    let fingerprints: Vec<u64> = secrets.iter().map(|secret| fingerprint(secret.as_ref())).collect();
     scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
     if let Some(memory) = opened.states.get(MEMORY) {
         match serde_json::from_str(memory) {
@@ -382,13 +380,6 @@ impl Engine {
 fn overruled(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec<String> {
     let last: BTreeMap<String, String> = last.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     flags.iter().filter(|(what, value)| last.get(*what) != Some(value)).map(|(what, _)| what.clone()).collect()
-}
-
-/// Tells a changed secret from the same one, within this run; not a way back to the secret.
-fn fingerprint(secret: Option<&SecretString>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    secret.map(ExposeSecret::expose_secret).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Brings back the counts of earlier processes from the record of attempts.

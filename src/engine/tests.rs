@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use super::{
     core::{Channels, Engine, Phase},
-    handle::Order,
+    handle::{Handle, Order},
     journal::{Journal, WRITER_GONE},
+    sharing::Sharing,
     start::{Ending, Setup, prepare},
 };
 use crate::{
@@ -54,6 +55,11 @@ fn prepared(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
 }
 
 fn prepared_with(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels) {
+    let (engine, channels, _) = prepared_to_watch(home, items, keys);
+    (engine, channels)
+}
+
+fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels, Handle) {
     fs::write(home.path().join("keys.toml"), keys).unwrap();
     let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
     let dir = RunDir::new(home.path().join("run"));
@@ -74,8 +80,7 @@ fn prepared_with(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, C
         checked_keys: Vec::new(),
         ledger: None,
     };
-    let (engine, channels, _) = prepare(setup, &dir, store, opened, None).unwrap();
-    (engine, channels)
+    prepare(setup, &dir, store, opened, None).unwrap()
 }
 
 #[tokio::test]
@@ -156,4 +161,24 @@ async fn an_input_that_broke_off_is_not_forgotten_by_a_run_that_was_ending_anywa
     engine.input_breaks_off("the disk it is on has gone".to_owned());
     let ending = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
     assert_eq!(ending.unwrap(), Ending::Broken { why: "the disk it is on has gone".to_owned() });
+}
+
+#[tokio::test]
+async fn a_ledger_thread_that_dies_is_noticed_and_the_run_goes_by_its_own_counts() {
+    let home = tempfile::tempdir().unwrap();
+    let limited = KEYS.replacen("name = 'm'\n", "name = 'm'\nrpd = 10\n", 1);
+    let (mut engine, mut channels, handle) = prepared_to_watch(&home, 1, &limited);
+    engine.sharing = Sharing::bereft();
+    engine.scheduler.share_days();
+    channels.days = tokio::sync::mpsc::channel(1).1;
+    let running = tokio::spawn(engine.run(channels));
+    let mut snapshots = handle.snapshots.clone();
+    let going_on = snapshots.wait_for(|snapshot| snapshot.totals.attempts > 0);
+    let snapshot = tokio::time::timeout(Duration::from_secs(60), going_on).await.expect("it waits for ever").unwrap();
+    let said = |event: &&std::sync::Arc<crate::domain::Event>| event.kind.to_string().contains("daily ledger");
+    let words: Vec<String> = snapshot.events.iter().filter(said).map(|event| event.kind.to_string()).collect();
+    assert_eq!(words.len(), 1, "{words:?}");
+    assert!(words[0].contains("thread has died") && words[0].contains("own counts alone"), "{words:?}");
+    drop(snapshot);
+    running.abort();
 }

@@ -6,10 +6,11 @@
 use std::{
     collections::HashMap,
     fs,
+    io::ErrorKind,
     path::{Component, Path, PathBuf},
 };
 
-use crate::output::captions::{Existing, has_caption};
+use crate::output::captions::{Existing, can_be_added_to, has_caption};
 
 use super::{draft::Sidecar, fault::Wrong, ids::Digest};
 
@@ -61,7 +62,18 @@ impl Captioning {
                 let words = format!("the caption {shown} is a link to another file; replace it by a copy to add to it");
                 Err(Wrong::new("", words))
             }
-            Existing::Overwrite | Existing::Append | Existing::Prepend => Ok(false),
+            // Now, rather than when the answer to add is paid for.
+            Existing::Append | Existing::Prepend => can_be_added_to(target).map(|()| false).map_err(|error| {
+                let words = match error.kind() {
+                    ErrorKind::InvalidData => format!(
+                        "the caption {shown} is not UTF-8, so nothing can be added to it; convert it (`iconv -t UTF-8`), \
+                         or leave it with --existing skip"
+                    ),
+                    _ => format!("the caption {shown} can't be read: {error}"),
+                };
+                Wrong::new("", words)
+            }),
+            Existing::Overwrite => Ok(false),
         }
     }
 

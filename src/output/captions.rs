@@ -58,6 +58,15 @@ pub fn has_caption(target: &Path) -> io::Result<bool> {
     Ok(!head.trim_ascii().is_empty())
 }
 
+/// Whether text can be added to what is there: not to bytes that are no UTF-8, which two encodings in one file would
+/// spoil, nor to a link.
+///
+/// # Errors
+/// As for [`write_caption`].
+pub fn can_be_added_to(target: &Path) -> io::Result<()> {
+    caption_at(target).map(drop)
+}
+
 /// Writes a caption, ending in one line end; folders that are missing are made.
 ///
 /// With [`Existing::Skip`] a caption that has appeared in the meantime stays. With [`Existing::Append`] and
@@ -111,6 +120,11 @@ fn caption_at(target: &Path) -> io::Result<String> {
     let old = String::from_utf8(fs::read(target)?)
         .map_err(|_| fault(ErrorKind::InvalidData, target, "is not UTF-8, so nothing can be added to it"))?;
     Ok(old.trim_start_matches('\u{feff}').trim().to_owned())
+}
+
+/// An error that stays what it is until somebody changes the file: to try again is to try for ever.
+pub fn is_the_files(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput)
 }
 
 fn fault(kind: ErrorKind, target: &Path, words: &str) -> io::Error {

@@ -13,6 +13,7 @@ use super::{
     limits::{self, Vendor},
     outcome, pictures,
     redact::redact,
+    tls,
 };
 
 /// Most bytes of a body that are read. An endless one is judged by its beginning.
@@ -215,19 +216,7 @@ fn in_words(error: &reqwest::Error) -> String {
     if std::ptr::addr_eq(cause, error) {
         return "the request failed".to_owned();
     }
-    match tls_error(error) {
-        Some(rustls::Error::InvalidCertificate(why)) => {
-            format!("TLS: its certificate is not trusted here: {why}")
-        }
-        Some(why) => format!("TLS failed: {why}"),
-        None => cause.to_string(),
-    }
-}
-
-/// TLS's own error, where one stands behind this. Readers and writers wrap it in one of their own.
-fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
-    let wrapped = || tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?);
-    error.downcast_ref().or_else(wrapped).or_else(|| tls_error(error.source()?))
+    tls::behind(error).map_or_else(|| cause.to_string(), tls::in_words)
 }
 
 fn first_page(endpoint: &Endpoint) -> Url {

@@ -6,7 +6,8 @@
 //!
 //! Back: `client` brings a [`Reply`]; `outcome` turns it into a [`Verdict`](crate::domain::Verdict). It reads
 //! answers through `completion` and refusals through `refusal`, judged by the ordered table in `rules`; `hint` finds how long the provider asked us to
-//! stay away, `limits` and `quota` what it says of its limits, `redact` makes its words safe to keep. `explain` shows the same judgement to a person.
+//! stay away, `limits` and `quota` what it says of its limits, `redact` makes its words safe to keep, `tls` says what is
+//! wrong with a certificate. `explain` shows the same judgement to a person.
 //!
 //! Nothing outside this module looks at a status code. Nothing in here knows of items, quotas, retries or time passing:
 //! a verdict says what came back, others decide what follows.
@@ -30,6 +31,7 @@ mod redact;
 mod refusal;
 mod reply;
 mod rules;
+mod tls;
 
 pub use client::{Call, Client, ClientError};
 pub use endpoint::{Endpoint, EndpointError};

@@ -1,7 +1,7 @@
 //! What outlives the process: cooldowns, health, switches and the cursor, in names and on the wall clock.
 //! Counters are not here: they are recounted from the record of attempts.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::domain::{
     Dimension, EventKind, Now, Outcome, RouteId, Usage, Wall,
@@ -48,8 +48,23 @@ struct KeyMemory {
     health: u8,
     off: Option<Wall>,
     dead: Option<Cause>,
-    /// Tells a changed secret, which revives a dead key.
-    fingerprint: u64,
+    /// Tells a changed secret, which revives a dead key, as does one that can't be compared.
+    #[serde(default, deserialize_with = "salted")]
+    fingerprint: Option<String>,
+}
+
+/// Earlier programs kept a number, made without a salt: it is compared with nothing.
+fn salted<'de, D: Deserializer<'de>>(written: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Salted(String),
+        Other(IgnoredAny),
+    }
+    Ok(match Written::deserialize(written)? {
+        Written::Salted(text) => Some(text),
+        Written::Other(IgnoredAny) => None,
+    })
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -95,8 +110,8 @@ impl CooldownMemory {
 }
 
 impl Scheduler {
-    /// `fingerprints` of the keys' secrets, by key.
-    pub fn memory(&self, now: Now, fingerprints: &[u64]) -> Memory {
+    /// `fingerprints` of the keys' secrets, by key; `None` where nothing is there to make them with.
+    pub fn memory(&self, now: Now, fingerprints: &[Option<String>]) -> Memory {
         let cool = |cooldown: &Option<Cooldown>| cooldown.as_ref().and_then(|it| CooldownMemory::of(it, now));
         let names =
             |route: &super::Route| (self.keys[route.key].key.name.clone(), self.models[route.model].model.name.clone());
@@ -131,7 +146,7 @@ impl Scheduler {
                     health: state.health.score(),
                     off: state.off,
                     dead: state.dead.clone(),
-                    fingerprint: *fingerprint,
+                    fingerprint: fingerprint.clone(),
                 })
                 .collect(),
             models_off: self.models.iter().filter_map(|state| Some((state.model.name.clone(), state.off?))).collect(),
@@ -150,7 +165,7 @@ impl Scheduler {
     }
 
     /// Puts back what an earlier process knew, as far as the configuration still has it.
-    pub fn restore(&mut self, now: Now, memory: Memory, fingerprints: &[u64]) {
+    pub fn restore(&mut self, now: Now, memory: Memory, fingerprints: &[Option<String>]) {
         for saved in memory.pools {
             if let Some(pool) = self.pools.iter_mut().find(|pool| pool.name == saved.name) {
                 pool.cooldown = saved.cooldown.and_then(|cooldown| cooldown.restore(now));
@@ -172,7 +187,7 @@ impl Scheduler {
                 continue;
             };
             state.off = saved.off;
-            if saved.fingerprint == *fingerprint {
+            if saved.fingerprint.is_some() && saved.fingerprint == *fingerprint {
                 state.dead = saved.dead;
                 state.health = Health::from_score(saved.health);
             }

@@ -105,20 +105,22 @@ impl DayMeter {
     }
 
     fn granted(&mut self, now: Wall, grant: &Grant) {
-        let (_, good_until) = row(self.day(), now);
-        let day = row(self.day(), now).0;
+        let (today, good_until) = row(self.day(), now);
         let Some(share) = self.share_mut() else { return };
         share.asked = false;
-        share.short_of = 0;
-        if grant.row != day {
-            // It came after its day had ended: the next wish is about the new one.
-            return;
-        }
         if share.row != grant.row {
             share.allowance = 0;
         }
+        share.row = grant.row;
         share.allowance += grant.granted;
-        (share.row, share.good_until, share.taken) = (grant.row, good_until, grant.taken);
+        if grant.row != today {
+            // It came after its time: nothing of it may be used any more. The next wish is about the new row, and gives
+            // this block back where it still counts, as half hours of a rolling day do.
+            share.good_until = share.good_until.min(now);
+            return;
+        }
+        share.short_of = 0;
+        (share.good_until, share.taken) = (good_until, grant.taken);
         share.full_until = grant.opens;
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, fs::File, path::Path};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{connect, error::StoreError, projection, run_dir::RunDir, tallies::Tallies};
+use super::{connect, error::StoreError, group::digest, projection, run_dir::RunDir, schema, tallies::Tallies};
 use crate::domain::{Money, Wall};
 
 mod promises;
@@ -81,6 +81,7 @@ fn examine(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Aud
     let conn = &*snapshot;
     let mut checks = vec![file_is_sound(conn)];
     checks.extend(PROMISES.iter().map(|(promise, query)| find(conn, promise, query)));
+    checks.push(attempt_check(LINES, || lines_are_unaltered(dir, conn)));
     checks.push(attempt_check(RESULTS, || results_agree(dir, conn)));
     checks.push(attempt_check(CAPTIONS, || captions_are_there(dir, conn)));
     let mut audit = Audit { checks, ..Audit::default() };
@@ -92,6 +93,7 @@ fn examine(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Aud
     Ok(audit)
 }
 
+const LINES: &str = "every line is the one that was recorded";
 const RESULTS: &str = "results.jsonl is what the record says";
 const CAPTIONS: &str = "every picture that is done has its caption";
 const BUDGET: &str = "the budget was kept, with all that may have been billed";
@@ -174,6 +176,30 @@ fn find(conn: &Connection, promise: &'static str, query: &str) -> Check {
 fn file_is_sound(conn: &Connection) -> Check {
     let check = find(conn, "the database file is sound", "PRAGMA integrity_check(10)");
     if check.examples == ["ok"] { Check::of(check.promise) } else { check }
+}
+
+/// Lines that an earlier version of the schema recorded have no digest to hold them to; none comes after one that has.
+fn lines_are_unaltered(dir: &RunDir, conn: &Connection) -> Result<Check, StoreError> {
+    let mut check = Check::of(LINES);
+    if !schema::has_digests(conn, dir)? {
+        return Ok(check);
+    }
+    let mut statement = conn.prepare(
+        "SELECT coalesce('item ' || items.id, 'an item ' || results.seq || ' that does not exist'), results.line, digest
+         FROM results LEFT JOIN items USING (seq) ORDER BY results.n",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut since = false;
+    while let Some(row) = rows.next()? {
+        let line = row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?;
+        let kept = row.get_ref(2)?.as_bytes_or_null().map_err(rusqlite::Error::from)?;
+        since |= kept.is_some();
+        if since && kept != Some(&digest(line)[..]) {
+            let item: String = row.get(0)?;
+            check.broken_by(|| format!("the line of {item} was altered after it was recorded"));
+        }
+    }
+    Ok(check)
 }
 
 /// While a process owns the run its file may be a moment behind; nothing can be said of its end then.

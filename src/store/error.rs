@@ -25,12 +25,6 @@ pub enum StoreError {
     NewerSchema { path: PathBuf, found: u32, known: u32 },
 
     #[error(
-        "{} was written by an older cascadeck (its schema is version {found}, this program reads {known}): `cascadeck run` on it brings it forward",
-        path.display()
-    )]
-    OlderSchema { path: PathBuf, found: u32, known: u32 },
-
-    #[error(
         "{} has results in it, but there is no run.db beside it to say where they are from: move the file away, or choose another --run-dir",
         results.display()
     )]

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     error::StoreError,
@@ -104,7 +105,10 @@ impl<'a> Group<'a> {
             let what = self.state_words(seq)?;
             return Err(StoreError::Contradiction(format!("item {} was to end as {outcome}, but {what}", line.id)));
         }
-        self.run("INSERT INTO results(n, seq, line) VALUES (?1, ?2, ?3)", params![n, seq as i64, json])?;
+        self.run(
+            "INSERT INTO results(n, seq, line, digest) VALUES (?1, ?2, ?3, ?4)",
+            params![n, seq as i64, json, digest(json.as_bytes())],
+        )?;
         self.lines.extend_from_slice(json.as_bytes());
         self.lines.push(b'\n');
         self.blocks.moves(seq, WAITING, state);
@@ -128,6 +132,11 @@ impl<'a> Group<'a> {
             Some((id, _)) => format!("item {id} has failed"),
         })
     }
+}
+
+/// Of a line of the results, to tell one that was altered later. Not a signature: who can alter a line can make its digest.
+pub(super) fn digest(line: &[u8]) -> [u8; 16] {
+    xxh3_128(line).to_be_bytes()
 }
 
 /// The first [`WORDS`] characters.

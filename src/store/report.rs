@@ -2,7 +2,7 @@
 //! what a replay would queue. Read-only, also while the run goes on.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     time::Duration,
 };
@@ -22,7 +22,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::domain::{
-    ItemRow, ReplayFilter, ResultLine, Seq, Summary,
+    ItemRow, Outcome, ReplayFilter, ResultLine, Seq, Summary,
     snapshot::RunState,
     summary::{KeySummary, ModelSummary},
 };
@@ -276,17 +276,36 @@ pub fn results_in_input_order<E: From<StoreError>>(
     }
 }
 
-/// The first `limit` of the failed items that a filter means, in input order, and how many it means in all.
-pub fn failed(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<(Vec<ItemRow>, u64), StoreError> {
+/// What a replay would queue.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Replayable {
+    pub matching: u64,
+    /// How many of them failed of what; `None` where the outcome is one that this program does not know.
+    pub outcomes: BTreeMap<Option<Outcome>, u64>,
+    /// The first of them in input order.
+    pub first: Vec<ItemRow>,
+}
+
+/// The failed items that a filter means, counted one by one as they are read: only the first `limit` are kept.
+pub fn replayable(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<Replayable, StoreError> {
     let dir = RunDir::new(dir);
     let mut windows = ItemWindows::new(connect::reader(&dir)?);
     let mut read = || {
-        let matching = requeue::matching(windows.conn(), filter)?;
-        let mut rows = Vec::new();
-        for item in matching.iter().take(limit) {
-            rows.extend(windows.row(item.seq.0, false)?);
+        let mut found = Replayable::default();
+        let mut first = BTreeSet::new();
+        requeue::each_failed(windows.conn(), filter, |item| {
+            found.matching += 1;
+            *found.outcomes.entry(item.outcome).or_default() += 1;
+            first.insert(item.queued.seq.0);
+            if first.len() > limit {
+                first.pop_last();
+            }
+            Ok(())
+        })?;
+        for seq in first {
+            found.first.extend(windows.row(seq, false)?);
         }
-        Ok((rows, matching.len() as u64))
+        Ok(found)
     };
     read().map_err(|error: StoreError| error.in_file(dir.database()))
 }

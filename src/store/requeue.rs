@@ -1,6 +1,6 @@
 //! Failed items wait again, on purpose and filtered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{OptionalExtension as _, params};
 
@@ -33,6 +33,7 @@ pub(super) struct FailedItem {
     pub outcome: Option<Outcome>,
     /// Of the last attempt.
     pub model: Option<String>,
+    key: Option<String>,
     pub words: String,
     pub id: String,
 }
@@ -89,23 +90,26 @@ pub(super) fn matching(conn: &rusqlite::Connection, filter: &ReplayFilter) -> Re
         Ok(())
     })?;
     queued.sort_unstable_by_key(|item| item.seq);
-    queued.dedup();
     Ok(queued)
 }
 
-/// Calls `take` with every failed item that a filter means; with each as often as the filter names it.
+/// Calls `take` with every failed item that a filter means, once, one at a time however many there are: in input
+/// order, or in the order of the ids that the filter names.
 pub(super) fn each_failed(
     conn: &rusqlite::Connection,
     filter: &ReplayFilter,
     mut take: impl FnMut(FailedItem) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let models: HashMap<i64, String> = routes(conn)?.into_iter().map(|(id, route)| (id, route.model)).collect();
+    let routes = routes(conn)?;
+    let wanted = Wanted::of(filter);
     let read = |row: &rusqlite::Row<'_>| {
         let outcome = row.get_ref(2)?.as_str_or_null()?.and_then(Outcome::from_name);
+        let route = row.get::<_, Option<i64>>(3)?.and_then(|route| routes.get(&route));
         Ok(FailedItem {
             queued: Queued { seq: Seq(row.get::<_, i64>(0)? as u64), traits: row.get(1)? },
             outcome,
-            model: row.get::<_, Option<i64>>(3)?.and_then(|route| models.get(&route).cloned()),
+            model: route.map(|route| route.model.clone()),
+            key: route.map(|route| route.key.clone()),
             words: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
             id: row.get(5)?,
         })
@@ -114,14 +118,14 @@ pub(super) fn each_failed(
         let mut statement = conn.prepare_cached(FAILED_ITEMS)?;
         for item in statement.query_map([], read)? {
             let item = item?;
-            if item.matches(filter) {
+            if wanted.means(&item) {
                 take(item)?;
             }
         }
     } else {
         let mut statement = conn.prepare_cached(ONE_FAILED_ITEM)?;
-        for id in &filter.ids {
-            if let Some(item) = statement.query_row([id], read).optional()?.filter(|item| item.matches(filter)) {
+        for id in filter.ids.iter().collect::<BTreeSet<_>>() {
+            if let Some(item) = statement.query_row([id], read).optional()?.filter(|item| wanted.means(item)) {
                 take(item)?;
             }
         }
@@ -129,13 +133,35 @@ pub(super) fn each_failed(
     Ok(())
 }
 
-impl FailedItem {
-    fn matches(&self, filter: &ReplayFilter) -> bool {
-        let text = filter.text.to_lowercase();
-        (filter.outcomes.is_empty() || self.outcome.is_some_and(|outcome| filter.outcomes.contains(&outcome)))
-            && (filter.models.is_empty() || self.model.as_ref().is_some_and(|model| filter.models.contains(model)))
-            && filter.pattern.as_ref().is_none_or(|wanted| pattern(&self.words) == *wanted)
-            && (text.is_empty() || self.id.to_lowercase().contains(&text) || self.words.to_lowercase().contains(&text))
+/// A filter, made ready to be held against many items.
+struct Wanted<'f> {
+    filter: &'f ReplayFilter,
+    /// In lower case.
+    text: String,
+    messages: Vec<String>,
+}
+
+impl<'f> Wanted<'f> {
+    fn of(filter: &'f ReplayFilter) -> Self {
+        let messages = filter.messages.iter().map(|words| words.to_lowercase()).collect();
+        Self { filter, text: filter.text.to_lowercase(), messages }
+    }
+
+    fn means(&self, item: &FailedItem) -> bool {
+        let Self { filter, text, messages } = self;
+        let among = |names: &[String], name: &Option<String>| {
+            names.is_empty() || name.as_ref().is_some_and(|name| names.contains(name))
+        };
+        (filter.outcomes.is_empty() || item.outcome.is_some_and(|outcome| filter.outcomes.contains(&outcome)))
+            && among(&filter.models, &item.model)
+            && among(&filter.keys, &item.key)
+            && filter.pattern.as_ref().is_none_or(|wanted| pattern(&item.words) == *wanted)
+            && (messages.is_empty() || {
+                let words = item.words.to_lowercase();
+                let reason = pattern(&words);
+                messages.iter().any(|message| words.contains(message) || reason.contains(message))
+            })
+            && (text.is_empty() || item.id.to_lowercase().contains(text) || item.words.to_lowercase().contains(text))
     }
 }
 
@@ -143,6 +169,29 @@ impl FailedItem {
 mod tests {
     use super::*;
     use crate::store::schema::BLOCK;
+
+    #[test]
+    fn a_message_is_meant_as_it_stands_or_with_a_sign_for_its_numbers() {
+        let item = |words: &str| FailedItem {
+            queued: Queued { seq: Seq(1), traits: 1 },
+            outcome: None,
+            model: None,
+            key: None,
+            words: words.to_owned(),
+            id: "one".to_owned(),
+        };
+        for (message, words, want) in [
+            ("retry in", "Please retry in 37.2s.", true),
+            ("RETRY IN 37.2S", "Please retry in 37.2s.", true),
+            ("retry in #s", "Please retry in 37.2s.", true),
+            ("retry in 9s", "Please retry in 37.2s.", false),
+            ("wait", "Please retry in 37.2s.", false),
+            ("für", "Sperre FÜR diesen Text", true),
+        ] {
+            let filter = ReplayFilter { messages: vec![message.to_owned()], ..ReplayFilter::default() };
+            assert_eq!(Wanted::of(&filter).means(&item(words)), want, "{message:?} in {words:?}");
+        }
+    }
 
     #[test]
     fn the_query_speaks_of_the_schemas_blocks() {

@@ -12,7 +12,7 @@ use super::{
     requeue::requeue,
     run_dir::RunDir,
 };
-use crate::domain::{ItemSpec, Money, Outcome, ReplayFilter, Seq, Traits, Usage, Wall, snapshot::Totals};
+use crate::domain::{ItemSpec, Money, Outcome, ReplayFilter, Seq, Target, Traits, Usage, Wall, snapshot::Totals};
 
 /// One attempt as a quota window has to know it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,11 +123,11 @@ impl Store {
         self.sync()
     }
 
-    /// Failed items wait again, before the engine starts: `replay`.
-    pub fn requeue(&mut self, filter: &ReplayFilter) -> Result<Vec<Queued>, StoreError> {
+    /// Failed items wait again, for the cascade or for one target alone, before the engine starts: `replay`.
+    pub fn requeue(&mut self, filter: &ReplayFilter, to: Option<&Target>) -> Result<Vec<Queued>, StoreError> {
         let mut queued = Vec::new();
         self.transact(|group| {
-            queued = requeue(group, filter, None)?;
+            queued = requeue(group, filter, to)?;
             Ok(())
         })?;
         self.sync()?;

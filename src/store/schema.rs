@@ -22,7 +22,7 @@ pub(super) const fn block_of(seq: u64) -> u64 {
 
 /// Each step brings a database from the version of its index to the next. Steps are never edited once
 /// released, only added.
-const STEPS: [&str; 1] = [
+const STEPS: [&str; 2] = [
     // Rows that change often are small and apart from those that never do: `progress` is updated at every
     // answer and must not drag ids and bodies through the log. Times are microseconds of wall clock, money
     // is whole pico-dollars, outcomes are the names of the results file.
@@ -60,7 +60,12 @@ const STEPS: [&str; 1] = [
      CREATE TABLE decisions(target TEXT PRIMARY KEY, at INTEGER NOT NULL, reason TEXT NOT NULL,
                             command TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE states(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;",
+    // Of the line's bytes, made when it was recorded; NULL for lines of before.
+    "ALTER TABLE results ADD COLUMN digest BLOB;",
 ];
+
+/// The version from which on lines have digests.
+const DIGESTS: u32 = 2;
 
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
@@ -80,13 +85,17 @@ pub(super) fn migrate(conn: &mut Connection, dir: &RunDir) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Refuses what a reader can't read: it must not migrate.
+/// Refuses what a reader can't read. It must not migrate, and needn't: all that readers ask for has been there since
+/// the first version, but for what [`has_digests`] tells.
 pub(super) fn check(conn: &Connection, dir: &RunDir) -> Result<(), StoreError> {
     match version(conn, dir)? {
         0 => Err(StoreError::NotARun { dir: dir.path().to_owned() }),
-        VERSION => Ok(()),
-        found => Err(StoreError::OlderSchema { path: dir.database(), found, known: VERSION }),
+        _ => Ok(()),
     }
+}
+
+pub(super) fn has_digests(conn: &Connection, dir: &RunDir) -> Result<bool, StoreError> {
+    Ok(version(conn, dir)? >= DIGESTS)
 }
 
 /// The version on disk, 0 for an empty file. Refuses databases of other programs and of newer ones.

@@ -97,9 +97,9 @@ where
             biased;
             events = next_events(&mut input) => Happened::Input(events),
             Some(signal) = signals.next() => Happened::Signal(signal),
-            Some(message) = dashboard.replies.next(), if !dashboard.replies.is_empty() => Happened::Message(message),
+            Some(message) = dashboard.replies.next(), if !dashboard.replies.is_empty() => Happened::Message(Box::new(message)),
             changed = dashboard.handle.snapshots.changed(), if listening => {
-                if changed.is_ok() { Happened::Snapshot } else { Happened::Message(Message::Gone) }
+                if changed.is_ok() { Happened::Snapshot } else { Happened::Message(Box::new(Message::Gone)) }
             }
             () = sleep_until(wake_at.into()) => Happened::Time,
         };
@@ -113,7 +113,7 @@ enum Happened {
     /// `None`: there will be no more.
     Input(Option<Vec<io::Result<Event>>>),
     Signal(Signal),
-    Message(Message),
+    Message(Box<Message>),
     Snapshot,
     Time,
 }
@@ -194,13 +194,13 @@ impl<'s, S: Screen> Dashboard<'s, S> {
             Happened::Signal(Signal::Interrupt) => return self.handle(Message::Act(Action::Interrupt)),
             Happened::Signal(Signal::Terminate) => return self.handle(Message::Terminate),
             Happened::Message(message) => {
-                match &message {
+                match &*message {
                     Message::Gone => self.clock.stop(Instant::now()),
                     Message::Answered { .. } => self.asking = false,
                     Message::Replied { .. } => self.ordering -= 1,
                     _ => {}
                 }
-                return self.handle(message);
+                return self.handle(*message);
             }
             Happened::Snapshot => {
                 self.snapshot = Arc::clone(&self.handle.snapshots.borrow_and_update());

@@ -74,6 +74,23 @@ fn captions_that_are_there_are_kept_replaced_or_added_to() {
 }
 
 #[test]
+fn nothing_is_asked_where_the_answer_could_not_be_added_to_what_is_there() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    let latin: &[u8] = b"Un caf\xe9.\n";
+    machine.write("album/wide.txt", latin);
+    for existing in ["append", "prepend"] {
+        let ended = machine.cascadeck(&["run", "album", "--existing", existing]).with_status(2);
+        ended.says(&["wide.txt is not UTF-8", "iconv", "--existing skip"]);
+        assert_eq!(std::fs::read(machine.path("album/wide.txt")).unwrap(), latin, "{existing}");
+    }
+    assert_eq!(provider.books().total.requests, 0);
+    machine.cascadeck(&["run", "album", "--existing", "overwrite", "--run-dir", "anew"]).with_status(0);
+    assert!(machine.read("album/wide.txt").starts_with("A picture of 40x30"));
+}
+
+#[test]
 fn captions_go_under_a_folder_that_mirrors_the_album() {
     let provider = Provider::of(EYES);
     let machine = Machine::with(&provider);

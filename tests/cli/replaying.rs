@@ -70,6 +70,48 @@ fn items_are_chosen_by_id_and_by_outcome() {
     machine.cascadeck(&args).with_status(2).says(&["content_blocked"]);
 }
 
+/// Two models and two keys, where a prompt says what becomes of it.
+const PAIR: &str = r#"
+name = "pair"
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m1", provider = "g", usd_per_mtok = { input = 1.0, output = 1.0 } }, { name = "m2", provider = "g" }]
+key = [
+  { name = "alice", provider = "g", project = "one", secret = "AIza-alice" },
+  { name = "bob", provider = "g", project = "two", secret = "AIza-bob" },
+]
+"#;
+
+#[test]
+fn items_are_chosen_by_model_key_and_message_and_sent_where_they_are_told() {
+    let provider = Provider::of(PAIR);
+    let machine = Machine::with(&provider);
+    let marked = "{\"id\":\"b1\",\"question\":\"[sim:blocked]\"}\n{\"id\":\"b2\",\"question\":\"[sim:blocked]\"}\n\
+                  {\"id\":\"bad\",\"question\":\"[sim:400]\"}\n";
+    machine.write("batch.jsonl", sums(3) + marked);
+    machine.cascadeck(&[&RUN[..], &["--strategy", "cascade", "--in-flight", "1"]].concat()).with_status(3);
+    let by = |filter: &[&str]| machine.cascadeck(&[&["replay", "runs/batch", "--dry-run"][..], filter].concat());
+
+    by(&["--to", "m2@bob", "--id", "b2"]).with_status(0).says(&["to m2@bob alone", "nothing was answered"]);
+    let sent = ["replay", "runs/batch", "--id", "b2", "--to", "m2@bob", "--yes"];
+    machine.cascadeck(&sent).with_status(3).says(&["1 failed items will be sent again", "1 items wait again"]);
+    let line = machine.result("runs/batch", "b2");
+    assert_eq!((line.model.as_deref(), line.key.as_deref()), (Some("m2"), Some("bob")));
+
+    by(&["--failed"]).with_status(0).says(&["3 failed items", "to the cascade", "about $0.0"]);
+    by(&["--model", "m2"]).with_status(0).says(&["1 failed items", "#b2"]);
+    by(&["--model", "m2", "--model", "m1"]).with_status(0).says(&["3 failed items"]);
+    by(&["--model", "m1", "--key", "bob"]).with_status(0).says(&["no failed item matches"]);
+    by(&["--key", "bob", "--outcome", "content_blocked"]).with_status(0).says(&["1 failed items", "#b2"]);
+    by(&["--message", "PROHIBITED"]).with_status(0).says(&["2 failed items", "2  content_blocked"]);
+    by(&["--message", "blockreason: prohibited", "--id", "b1", "--id", "bad"])
+        .with_status(0)
+        .says(&["1 failed items", "#b1"]);
+    by(&["--message", ""]).with_status(2);
+    for nowhere in ["m3", "m1@carol", "m1@", "alice"] {
+        by(&["--failed", "--to", nowhere]).with_status(2).says(&["there is no route", nowhere, "m1@alice"]);
+    }
+}
+
 #[test]
 fn a_run_whose_input_was_not_read_to_its_end_is_finished_before_it_is_replayed() {
     let (machine, provider) = all_failed();

@@ -1,5 +1,7 @@
 //! A secret leaves the process in requests only.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use crate::lab::{Machine, Provider, sums};
 
 #[test]
@@ -73,4 +75,48 @@ fn what_a_run_leaves_is_its_owners_alone() {
     }
     std::fs::set_permissions(machine.path("keys.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();
     machine.cascadeck(&["check"]).with_status(0).says(&["warning: ", "keys.toml"]);
+}
+
+#[test]
+fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_resumed() {
+    const SECRET: &str = "AIza-alice";
+    let provider = Provider::of(
+        r#"
+        name = "open"
+        provider = [{ name = "g", api = "gemini" }]
+        model = [{ name = "m", provider = "g" }]
+        key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+        "#,
+    );
+    let run = ["run", "batch.jsonl", "--prompt", "{{ question }}"];
+    let kept = |machine: &Machine| -> serde_json::Value {
+        let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+        let json: String =
+            record.query_row("SELECT json FROM states WHERE name = 'scheduler'", [], |row| row.get(0)).unwrap();
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()["keys"][0]["fingerprint"].clone()
+    };
+    let prints: Vec<String> = (0..2)
+        .map(|_| {
+            let machine = Machine::with(&provider);
+            machine.write("batch.jsonl", sums(2));
+            machine.cascadeck(&run).with_status(0);
+            let first = kept(&machine);
+            // The same key has the same print on the same machine, and so is known again.
+            machine.write("batch.jsonl", sums(3));
+            machine.cascadeck(&run).with_status(0);
+            assert_eq!(kept(&machine), first);
+
+            let mut unsalted = DefaultHasher::new();
+            Some(SECRET).hash(&mut unsalted);
+            let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+            let older = "UPDATE states SET json = json_set(json, '$.keys[0].fingerprint', ?1) WHERE name = 'scheduler'";
+            assert_eq!(record.execute(older, [(unsalted.finish() >> 1) as i64]).unwrap(), 1);
+            drop(record);
+            machine.write("batch.jsonl", sums(4));
+            machine.cascadeck(&run).with_status(0);
+            assert_eq!(kept(&machine), first, "the number is gone");
+            first.as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_ne!(prints[0], prints[1], "the salt is each machine's own, and in no run's directory");
 }

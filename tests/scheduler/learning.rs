@@ -86,12 +86,12 @@ fn a_limit_that_nobody_states_is_found_out_kept_over_a_restart_and_not_asked_for
     world.offer(200);
     world.run(HOUR);
     assert_eq!((rpm(&world).limit, rpm(&world).provenance), (Some(12), Some(Provenance::Learned)));
-    let memory = world.scheduler.memory(world.now, &[0]);
+    let memory = world.scheduler.memory(world.now, &[None]);
     let keys = [key("a", "a")];
     for (when_limited, limit) in [(WhenLimited::Spill, Some(12)), (WhenLimited::Wait, None)] {
         let policy = Policy { when_limited, ..policy(16) };
         let mut later = Scheduler::new(&[provider()], &models, &keys, policy, 4);
-        later.restore(world.now, memory.clone(), &[0]);
+        later.restore(world.now, memory.clone(), &[None]);
         assert_eq!(later.model_facts(world.now)[0].rpm.limit, limit, "{when_limited:?}");
     }
 }
@@ -259,4 +259,28 @@ fn a_wait_that_an_overloaded_server_states_is_kept() {
     world.run(HOUR);
     let wait = world.arrivals[1].0.mono.since(world.arrivals[0].0.mono);
     assert!(wait >= SECOND * 40, "{wait:?}");
+}
+
+#[test]
+fn a_dead_key_stays_dead_where_its_secret_is_known_to_be_the_same() {
+    let print = |text: &str| [Some(text.to_owned())];
+    let build = || World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(4), wall(MORNING), 5);
+    let mut world = build();
+    world.scheduler.condemn(world.now, "a", "no such key".to_owned()).expect("it was alive");
+    let kept = serde_json::to_value(world.scheduler.memory(world.now, &print("key:1"))).expect("test");
+    // As programs before this one kept it.
+    let mut unsalted = kept.clone();
+    unsalted["keys"][0]["fingerprint"] = 12_345_678_901_234_567_890_u64.into();
+    let cases = [
+        ("the same", &kept, print("key:1"), true),
+        ("another", &kept, print("key:2"), false),
+        ("nothing to compare with", &kept, [None], false),
+        ("an unsalted one", &unsalted, print("key:1"), false),
+    ];
+    for (what, kept, now_is, dead) in cases {
+        let mut later = build();
+        let memory = serde_json::from_value(kept.clone()).expect(what);
+        later.scheduler.restore(later.now, memory, &now_is);
+        assert_eq!(later.scheduler.acquit("a", &[]).is_some(), dead, "{what}");
+    }
 }

@@ -97,7 +97,7 @@ fn scheduled(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<Sent> 
     if restart {
         world.offer(ITEMS / 2);
         world.run(Duration::from_secs(8 * 3_600));
-        let prints = vec![0; keys.len()];
+        let prints = vec![Some("the same".to_owned()); keys.len()];
         let memory = world.scheduler.memory(world.now, &prints);
         world.scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
         world.scheduler.class(&cascadeck::domain::Traits::default());

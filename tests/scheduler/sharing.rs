@@ -151,6 +151,27 @@ fn tokens_and_rolling_days_are_leased_too() {
 }
 
 #[test]
+fn a_block_that_comes_after_its_half_hour_is_given_back() {
+    let rolling = Limits { rpd: Some(100), rpm: Some(600), day: Day::Rolling, ..Limits::default() };
+    let machine = Machine::new();
+    let (mut world, mut ledger) = machine.process(rolling, 50, 12);
+    let wishes: Vec<_> =
+        world.scheduler.lease_wishes(world.now).into_iter().map(|wish| ("pool".to_owned(), wish)).collect();
+    let late = ledger.lease(world.now.wall, &wishes).expect("test");
+    assert_eq!(late.iter().map(|grant| grant.granted).sum::<u64>(), 5);
+
+    world.now = world.now + SECOND * 1_800;
+    for grant in &late {
+        world.scheduler.grant(world.now, grant);
+    }
+    assert_eq!(world.scheduler.poll(world.now), None, "its time is over");
+    let wishes = world.scheduler.lease_wishes(world.now);
+    answer(&mut world, &mut ledger, wishes);
+    let used = ledger.used(world.now.wall, "pool").expect("test");
+    assert_eq!(used.requests, 5, "the new block alone, not both");
+}
+
+#[test]
 fn without_its_ledger_a_process_goes_on_by_its_own_counts() {
     let machine = Machine::new();
     let (mut world, _) = machine.process(limits(600, Some(40)), 100, 10);

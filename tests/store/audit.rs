@@ -53,8 +53,9 @@ fn every_broken_promise_is_found_and_named() {
     let rows = "every row of the input is done, failed or waiting";
     let question = "every line answers the question that its item asks";
     let attempt = "every done item was answered by a recorded attempt, as its line says";
+    let altered = "every line is the one that was recorded";
     let in_flight = "INSERT INTO in_flight VALUES (99, 1, 1, 0, 0, 0)";
-    let cases: [(&str, &str, &[&str]); 24] = [
+    let cases: [(&str, &str, &[&str]); 26] = [
         ("a body is gone", "DELETE FROM payload WHERE seq = 2", &[recorded]),
         (
             "a waiting item is gone",
@@ -62,12 +63,16 @@ fn every_broken_promise_is_found_and_named() {
             &[recorded, counted],
         ),
         ("an answer is gone", "DELETE FROM results WHERE seq = 3", &[one_line, file]),
-        ("an answer twice", "INSERT INTO results SELECT 99, seq, line FROM results WHERE seq = 3", &[one_line, file]),
+        (
+            "an answer twice",
+            "INSERT INTO results SELECT 99, seq, line, digest FROM results WHERE seq = 3",
+            &[one_line, file],
+        ),
         ("a finished item waits", "UPDATE progress SET state = 0 WHERE seq = 1", &[one_line, states]),
         (
             "another item's answer",
             "UPDATE results SET line = replace(line, 'item-1', 'item-9') WHERE seq = 1",
-            &[says, file],
+            &[says, altered, file],
         ),
         ("a failure called done", "UPDATE progress SET state = 1 WHERE seq = 2", &[says, attempt, states]),
         ("billed twice", "UPDATE attempts SET outcome = 'ok' WHERE attempt = 3", &["no item was answered twice"]),
@@ -93,18 +98,20 @@ fn every_broken_promise_is_found_and_named() {
             &[rows],
         ),
         ("a state that is none", "UPDATE progress SET state = 5 WHERE seq = 4", &[rows, one_line, states]),
-        ("a damaged line", "UPDATE results SET line = substr(line, 2) WHERE seq = 1", &[says, file]),
+        ("a damaged line", "UPDATE results SET line = substr(line, 2) WHERE seq = 1", &[says, altered, file]),
         (
             "an answer to another question",
             "UPDATE results SET line = json_set(line, '$.request_hash', 'f') WHERE seq = 1",
-            &[question, file],
+            &[question, altered, file],
         ),
         ("an attempt is gone", "DELETE FROM attempts WHERE attempt = 1", &[attempt, counted, sums]),
         (
             "another model's answer",
             "UPDATE results SET line = json_set(line, '$.model', 'o9') WHERE seq = 1",
-            &[attempt, file],
+            &[attempt, altered, file],
         ),
+        ("an altered digest", "UPDATE results SET digest = zeroblob(16) WHERE seq = 1", &[altered]),
+        ("a digest is gone", "UPDATE results SET digest = NULL WHERE n = (SELECT max(n) FROM results)", &[altered]),
         ("a table is gone", "DROP TABLE superseded", &[one_line]),
         ("an attempt on no route", "UPDATE attempts SET route = 77 WHERE attempt = 1", &[counted]),
     ];
@@ -116,6 +123,20 @@ fn every_broken_promise_is_found_and_named() {
         assert_eq!(broken, promises, "{what}: {audit:#?}");
         assert!(audit.checks.iter().all(|check| check.broken == 0 || !check.examples.is_empty()), "{what}");
     }
+}
+
+#[test]
+fn an_answer_that_was_altered_in_the_record_and_in_the_file_alike_is_found() {
+    let home = eventful();
+    let (was, is) = ("The answer to item-3.", "Another answer altogether.");
+    let shown = std::fs::read_to_string(home.dir.results()).unwrap();
+    assert!(shown.contains(was));
+    std::fs::write(home.dir.results(), shown.replace(was, is)).unwrap();
+    home.sql().execute("UPDATE results SET line = replace(line, ?1, ?2)", [was, is]).unwrap();
+    let audit = audit(home.dir.path(), None).unwrap();
+    let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).collect();
+    assert_eq!(broken.len(), 1, "{audit:#?}");
+    assert_eq!(broken[0].examples, ["the line of item item-3 was altered after it was recorded"]);
 }
 
 #[test]

@@ -77,7 +77,21 @@ fn the_results_file_shows_what_is_acknowledged() {
 
 #[test]
 fn failed_items_are_queued_again_by_outcome_and_by_id() {
-    let cases: [(&str, ReplayFilter, &[u64]); 8] = [
+    let with = |models: &[&str], keys: &[&str], messages: &[&str]| {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        ReplayFilter { models: names(models), keys: names(keys), messages: names(messages), ..ReplayFilter::default() }
+    };
+    let backwards = ReplayFilter { ids: vec!["item-4".into(), "item-1".into()], ..ReplayFilter::default() };
+    let cases: [(&str, ReplayFilter, &[u64]); 17] = [
+        ("by model", with(&["pro"], &[], &[]), &[1, 4]),
+        ("by key", with(&[], &["bob"], &[]), &[4]),
+        ("by either key", with(&[], &["alice", "bob"], &[]), &[1, 4]),
+        ("by model and key", with(&["pro", "flash"], &["alice"], &[]), &[1]),
+        ("by message, in any case", with(&[], &[], &["blockreason: saf"]), &[1, 4]),
+        ("by either message", with(&[], &[], &["CAT.PNG", "SAFETY"]), &[1, 2, 4]),
+        ("by a message that none has", with(&[], &[], &["quota"]), &[]),
+        ("by a message and the key of another", with(&[], &["alice", "bob"], &["cat.png"]), &[]),
+        ("by ids out of order", backwards, &[1, 4]),
         ("all", ReplayFilter::default(), &[1, 2, 4]),
         ("by outcome", ReplayFilter { outcomes: vec![Outcome::ContentBlocked], ..ReplayFilter::default() }, &[1, 4]),
         ("by id", ReplayFilter { ids: vec!["item-2".into()], ..ReplayFilter::default() }, &[2]),
@@ -101,16 +115,20 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
     ];
     for (what, filter, want) in cases {
         let (home, mut engine) = Home::with_items(5);
-        engine.commit(vec![intent(1, 1, 0), intent(3, 3, 0), intent(4, 4, 0)]);
+        engine.commit(vec![intent(1, 1, 0), intent(3, 3, 0), intent(4, 4, 2)]);
         engine.commit(vec![
             failed(1, 1, Outcome::ContentBlocked),
             unreadable(2, 2),
             answered(3, 3),
             failed(4, 4, Outcome::ContentBlocked),
         ]);
-        let (preview, matching) = cascadeck::store::report::failed(home.dir.path(), &filter, 1).unwrap();
-        assert_eq!(matching, want.len() as u64, "{what}");
-        assert_eq!(preview.iter().map(|row| row.seq).collect::<Vec<_>>(), want[..want.len().min(1)], "{what}");
+        let preview = cascadeck::store::report::replayable(home.dir.path(), &filter, 1).unwrap();
+        assert_eq!(
+            (preview.matching, preview.outcomes.values().sum()),
+            (want.len() as u64, want.len() as u64),
+            "{what}"
+        );
+        assert_eq!(preview.first.iter().map(|row| row.seq).collect::<Vec<_>>(), want[..want.len().min(1)], "{what}");
 
         let answers = engine.commit(vec![Op::Requeue(filter.clone())]);
         let [Answer::Requeued(queued)] = &answers[..] else { panic!("{answers:?}") };
@@ -120,7 +138,7 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
         still.extend(want);
         still.sort_unstable();
         assert_eq!(waiting(&store), still, "{what}");
-        assert_eq!(store.requeue(&filter).unwrap(), [], "{what}: they wait, they have not failed");
+        assert_eq!(store.requeue(&filter, None).unwrap(), [], "{what}: they wait, they have not failed");
         drop(store);
         prove(&home.dir);
     }

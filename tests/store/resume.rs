@@ -249,6 +249,7 @@ fn a_second_process_is_told_who_holds_the_run() {
 fn a_run_of_a_newer_program_is_refused_and_left_alone() {
     let home = Home::new();
     drop(home.open());
+    let version: u32 = home.sql().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     home.sql().pragma_update(None, "user_version", 99).unwrap();
     let opened = Store::open(&home.dir, &pins()).map(|_| ());
     let reported = cascadeck::store::report::summary(home.dir.path()).map(|_| ());
@@ -257,7 +258,7 @@ fn a_run_of_a_newer_program_is_refused_and_left_alone() {
         assert!(matches!(error, StoreError::NewerSchema { found: 99, .. }), "{error:?}");
         assert!(error.to_string().contains("update cascadeck"), "{error}");
     }
-    home.sql().pragma_update(None, "user_version", 1).unwrap();
+    home.sql().pragma_update(None, "user_version", version).unwrap();
     assert!(!home.open().1.fresh);
 }
 

@@ -74,7 +74,7 @@ fn changed_rules_are_applied_to_everything_that_is_not_done() {
 
     let (mut store, _) = home.open();
     assert_eq!(applied(&store), some(&["", "", "german"]), "and outlive the process");
-    store.requeue(&ReplayFilter::default()).unwrap();
+    store.requeue(&ReplayFilter::default(), None).unwrap();
     assert_eq!(waiting(&store), [1, 2, 3, 4]);
     assert_eq!(applied(&store), some(&["", "", "german", "longer"]), "a failed item too");
 }

@@ -1,0 +1,123 @@
+//! Servers whose certificates are not trusted: said as that, with the host and a way on, and held against nobody.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    sync::Arc,
+    thread,
+};
+
+use nix::sys::signal::Signal;
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+
+use crate::lab::{Machine, sums};
+
+/// Signed by itself, for `localhost` and 127.0.0.1, until 2126; made for this test and used nowhere else.
+const CERTIFICATE: &str = include_str!("../tls/certificate.pem");
+const KEY: &str = include_str!("../tls/key.pem");
+
+/// A server of one model behind that certificate; its address. It listens for as long as the test lives.
+fn serve(ip: &str) -> String {
+    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind((ip, 0)).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+            thread::spawn(move || {
+                // A client that does not trust the certificate goes away; that is what is tested.
+                let _ = answer(StreamOwned::new(tls, stream));
+            });
+        }
+    });
+    address
+}
+
+fn answer(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    let mut buffer = [0; 4_096];
+    loop {
+        let read = stream.read(&mut buffer)?;
+        request.extend_from_slice(&buffer[..read]);
+        let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        if body.len() < length.unwrap_or(0) {
+            continue;
+        }
+        let body = if head.starts_with("get") {
+            r#"{"object":"list","data":[{"id":"m"}]}"#
+        } else {
+            r#"{"model":"m","choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}"#
+        };
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )?;
+        stream.conn.send_close_notify();
+        return stream.flush();
+    }
+}
+
+fn keys(address: &str) -> String {
+    format!(
+        "[[provider]]\nname = \"own\"\napi = \"openai\"\nbase_url = \"https://{address}/v1\"\n\n\
+         [[model]]\nname = \"m\"\nprovider = \"own\"\n\n\
+         [[key]]\nname = \"alice\"\nprovider = \"own\"\nsecret = \"sk-alice-of-the-tls-test\"\n"
+    )
+}
+
+#[test]
+fn an_untrusted_certificate_is_called_that_and_no_item_is_blamed() {
+    let address = serve("127.0.0.1");
+    let machine = Machine::new();
+    machine.write_keys(&keys(&address));
+    machine.write("batch.jsonl", sums(3));
+    let words = [&format!("no connection to {address}"), "its certificate is not trusted here", "SSL_CERT_FILE"];
+
+    let ended = machine.cascadeck(&["check"]).with_status(0);
+    for words in words {
+        assert!(ended.out.contains(words), "{words}: {}", ended.out);
+    }
+
+    let run = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--headless", "--json"];
+    let mut live = machine.start(&run);
+    let line = live.line_with("certificate");
+    for words in words {
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    live.signal(Signal::SIGTERM);
+    let summary = live.end().json();
+    assert_eq!((&summary["waiting"], &summary["failed"], &summary["cost_usd"]), (&3.into(), &0.into(), &0.0.into()));
+    assert_eq!(summary["keys"][0]["health"], 100, "nor the key");
+
+    // What it says to do is what helps.
+    let machine = machine.variable("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
+    let ended = machine.cascadeck(&["check"]).with_status(0);
+    assert!(ended.out.contains("good, 1 models listed"), "{}", ended.out);
+    assert_eq!(machine.cascadeck(&run).with_status(0).json()["done"], 3);
+}
+
+#[test]
+fn a_certificate_for_another_name_is_told_from_one_that_nobody_trusts() {
+    let address = serve("127.0.0.2");
+    let machine =
+        Machine::new().variable("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
+    machine.write_keys(&keys(&address));
+    let ended = machine.cascadeck(&["check"]).with_status(0);
+    for words in [address.as_str(), "another server's", "base_url"] {
+        assert!(ended.out.contains(words), "{words}: {}", ended.out);
+    }
+}
