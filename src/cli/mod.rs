@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod conduct;
 mod demo;
+mod destination;
 mod explain;
 mod export;
 mod failure;

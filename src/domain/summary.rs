@@ -14,6 +14,8 @@ pub struct Summary {
     pub in_flight: u64,
     pub done: u64,
     pub failed: u64,
+    /// Of `total`: items whose rows the input no longer has.
+    pub not_in_input: u64,
     pub attempts: u64,
     pub rate_limited: u64,
     pub input_tokens: u64,
@@ -61,6 +63,7 @@ impl From<&Snapshot> for Summary {
             in_flight: totals.in_flight,
             done: totals.done,
             failed: totals.failed,
+            not_in_input: totals.not_in_input,
             attempts: totals.attempts,
             rate_limited: totals.rate_limited,
             input_tokens: spend.usage.input_tokens,

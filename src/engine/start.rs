@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, ItemSpec, Level, Now, RouteId, Snapshot, Wall, WhenLimited,
+        Api, Command, ItemSpec, Level, Now, RouteId, Snapshot, Wall, WhenLimited, are, counted,
         plain_text::neutralise,
         snapshot::{Cause, Pace, RunState, Spend, Totals},
     },
@@ -310,6 +310,14 @@ impl Engine {
             Level::Info,
             format!("resumed: {} done, {} failed, {} waiting", totals.done, totals.failed, totals.waiting),
         );
+        if totals.not_in_input > 0 {
+            let words = format!(
+                "{} of this run {} no longer in the input; they stay in the run, its results and its exports",
+                counted(totals.not_in_input, "item"),
+                are(totals.not_in_input)
+            );
+            self.say(Level::Warn, words);
+        }
         if reclassed.waiting > 0 {
             let words =
                 format!("the routing rules have changed: another applies to {} waiting items", reclassed.waiting);

@@ -39,10 +39,14 @@ pub fn summary_table(summary: &Summary) -> String {
 }
 
 fn totals(summary: &Summary) -> String {
-    let Summary { total, waiting, in_flight, done, failed, attempts, rate_limited, .. } = summary;
+    let Summary { total, waiting, in_flight, done, failed, not_in_input, attempts, rate_limited, .. } = summary;
     let left = match waiting + in_flight {
         0 => String::new(),
         left => format!(", {} left", grouped(left)),
+    };
+    let gone = match *not_in_input {
+        0 => String::new(),
+        gone => format!("; {} no longer in the input", grouped(gone)),
     };
     let elapsed = short_span(Duration::try_from_secs_f64(summary.elapsed_s.round()).unwrap_or_default());
     let pace = match done + failed {
@@ -51,7 +55,7 @@ fn totals(summary: &Summary) -> String {
     };
     format!(
         "{}: {}\n\
-         items     {} of {} done, {} failed{left}\n\
+         items     {} of {} done, {} failed{left}{gone}\n\
          requests  {}, {} refused for quota\n\
          tokens    {} in, {} out\n\
          cost      {}\n\

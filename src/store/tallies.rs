@@ -79,6 +79,7 @@ impl Tallies {
             failed: states.failed,
             truncated: self.truncated,
             ingesting: self.input_rows.is_none(),
+            not_in_input: self.input_rows.map_or(0, |rows| self.items.saturating_sub(rows)),
             attempts: self.attempts + open as u64,
             rate_limited: self.rate_limited,
         })

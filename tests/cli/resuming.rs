@@ -122,7 +122,7 @@ fn changed_rows_are_named_and_refused_unless_asked_for() {
     assert_eq!(provider.books().total.requests, 5, "nothing was sent");
 
     let ended = machine.cascadeck(&[&RUN[..], &["--accept-changed"]].concat()).with_status(0);
-    ended.says(&["1 rows are new, 2 are answered anew"]);
+    ended.says(&["1 row is new, 2 are answered anew"]);
     assert_eq!(provider.books().total.requests, 8);
     assert_eq!(machine.results("runs/batch").len(), 6, "one line for every item at the end of the run");
     assert_eq!(machine.result("runs/batch", "q2").output.as_deref(), Some(answer_to("q20").as_str()));
