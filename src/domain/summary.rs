@@ -14,8 +14,6 @@ pub struct Summary {
     pub in_flight: u64,
     pub done: u64,
     pub failed: u64,
-    /// Of `total`: items whose rows the input no longer has.
-    pub not_in_input: u64,
     pub attempts: u64,
     pub rate_limited: u64,
     pub input_tokens: u64,
@@ -27,6 +25,14 @@ pub struct Summary {
     pub elapsed_s: f64,
     pub keys: Vec<KeySummary>,
     pub models: Vec<ModelSummary>,
+    /// Of `total`: items whose rows the input no longer has. Said where there are any.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub not_in_input: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+const fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
