@@ -240,7 +240,8 @@ impl Engine {
 
     fn wake(&self) -> Instant {
         let now = Instant::now();
-        let mut wake = now + LONGEST_SLEEP;
+        // What others are told of the keys is looked at on time also where nothing happens.
+        let mut wake = now + LONGEST_SLEEP.min(STANDINGS_EVERY);
         if let Some(at) = self.scheduler.next_wake() {
             wake = wake.min(self.clock.instant_of(at));
         }
@@ -575,7 +576,7 @@ impl Engine {
 
     /// Keeps what the scheduler knows for the next start.
     pub(super) fn remember(&mut self, now: Now, at_once: bool) {
-        if at_once || self.stood.elapsed() > STANDINGS_EVERY {
+        if at_once || self.stood.elapsed() >= STANDINGS_EVERY {
             self.stood = Instant::now();
             let standings = self.key_standings(now);
             if standings != self.standings {
