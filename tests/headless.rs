@@ -136,6 +136,8 @@ mod progress {
         let reading = Totals { total: 1_000, done: 999, ingesting: true, ..Totals::default() };
         assert!(with(reading).contains("999/1,000+ done  "), "of how many is not known yet");
         assert!(with(Totals::default()).contains("0/0 done 0%"));
+        let opening = with(Totals { ingesting: true, ..Totals::default() });
+        assert!(opening.contains("reading the input") && !opening.contains("0/0"), "{opening}");
     }
 
     #[test]
@@ -152,6 +154,20 @@ mod progress {
             |items_per_second| line(&Snapshot { pace: Pace { items_per_second, finish_at: None }, ..snapshot() });
         assert!(with(0.02).contains("  1.2/min  "));
         assert!(!with(0.0).contains("/min") && !with(0.0).contains("ETA"));
+    }
+
+    #[test]
+    fn what_a_provider_says_at_length_stays_on_one_line() {
+        let words = "You exceeded your current quota, please check your plan and billing details. ".repeat(6);
+        let kind = EventKind::Cooldown {
+            what: "gemini-3.8-flash@vision-lab".to_owned(),
+            outcome: Outcome::QuotaExhaustedDay,
+            wait: None,
+            words,
+        };
+        let line = event_line(&Event { number: 1, at: NOW, kind }, &TimeZone::UTC);
+        assert_eq!(line.chars().count(), 160, "{line}");
+        assert!(line.contains("quota_exhausted_day: You exceeded") && line.ends_with('…'), "{line}");
     }
 
     #[test]

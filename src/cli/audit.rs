@@ -6,7 +6,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Failure, shown};
-use crate::store::audit::{Audit, Unanswered, audit};
+use crate::{
+    domain::{are, counted},
+    store::audit::{Audit, Unanswered, audit},
+};
 
 /// Prove from the record that nothing was lost, doubled or overspent
 ///
@@ -32,8 +35,9 @@ pub(super) fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let broken = audit.checks.iter().filter(|check| check.broken > 0).count();
     if broken > 0 {
         return Err(Failure::broken(format!(
-            "{broken} of {} promises are broken in {}",
+            "{broken} of {} promises {} broken in {}",
             audit.checks.len(),
+            are(broken as u64),
             args.run_dir.display()
         )));
     }
@@ -76,11 +80,14 @@ fn report(args: &AuditArgs, audit: &Audit) -> String {
     let Audit { items, done, failed, waiting, attempts, cost, at_risk, .. } = audit;
     let unread = if audit.whole { "" } else { "; the input was not read to its end yet" };
     let mut text = format!(
-        "{}\n{items} items: {done} done, {failed} failed, {waiting} waiting{unread}\n{attempts} attempts, {cost} spent\n",
+        "{}\n{}: {done} done, {failed} failed, {waiting} waiting{unread}\n{}, {cost} spent\n",
         args.run_dir.display(),
+        counted(*items, "item"),
+        counted(*attempts, "attempt"),
     );
     let calls = audit.unanswered.len();
-    let _ = writeln!(text, "{calls} calls may have been billed without an answer, {at_risk} at most");
+    let _ =
+        writeln!(text, "{} may have been billed without an answer, {at_risk} at most", counted(calls as u64, "call"));
     for call in audit.unanswered.iter().take(NAMED) {
         let Unanswered { attempt, item, key, model, sent_at, outcome, at_risk } = call;
         let outcome = outcome.as_deref().unwrap_or("no outcome yet");

@@ -9,7 +9,7 @@ use super::{Failure, conduct::say, options::Keys, shown};
 use crate::{
     clock::Clock,
     config::Config,
-    domain::Outcome,
+    domain::{Outcome, are, counted},
     engine::CheckedKey,
     provider::{Client, Endpoint},
 };
@@ -31,24 +31,44 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
     let config = args.keys.load()?;
     let (keys, models) = (config.keys.len(), config.models.len());
-    let mut lines =
-        vec![format!("{}: {keys} keys, {models} models, {} providers", config.origin, config.providers.len())];
-    let mut bad = 0;
+    let mut lines = vec![format!(
+        "{}: {}, {}, {}",
+        config.origin,
+        count(keys, "key"),
+        count(models, "model"),
+        count(config.providers.len(), "provider")
+    )];
+    let (mut bad, mut unknown) = (0, 0);
     if !args.offline {
         for (name, finding) in examine(&config, &Clock::real()).await? {
-            bad += u32::from(matches!(finding, Finding::Bad(..)));
+            bad += u64::from(matches!(finding, Finding::Bad(..)));
+            unknown += usize::from(matches!(finding, Finding::Unknown(..)));
             lines.push(format!("  {name:16} {}", finding.words()));
         }
     }
+    lines.extend(match unknown {
+        _ if args.offline => Some("the file is good; no key was checked".to_owned()),
+        0 => None,
+        all if all == keys => {
+            Some("NOT CHECKED: no provider could be asked, so nothing is known of any key".to_owned())
+        }
+        some => Some(format!("NOT CHECKED: {some} of {}; nothing is known of those", count(keys, "key"))),
+    });
     // A closed pipe has heard enough.
     let _ = std::io::stdout().lock().write_all((shown(&lines.join("\n")) + "\n").as_bytes());
     if bad > 0 {
         return Err(Failure::usage(format!(
-            "{bad} of {keys} keys are no good; replace or remove them in {}",
+            "{bad} of {} {} no good; mend or remove what is named above in {}",
+            count(keys, "key"),
+            are(bad),
             config.origin
         )));
     }
     Ok(super::DONE)
+}
+
+fn count(number: usize, one: &str) -> String {
+    counted(number as u64, one)
 }
 
 /// What a provider says of a key.
@@ -66,10 +86,10 @@ enum Finding {
 impl Finding {
     fn words(&self) -> String {
         match self {
-            Self::Good { listed, missing } if missing.is_empty() => format!("good, {listed} models listed"),
+            Self::Good { listed, missing } if missing.is_empty() => format!("good, {} listed", count(*listed, "model")),
             // A list is what a key can see, not what it may call: this is no verdict.
             Self::Good { listed, missing } => {
-                format!("good, {listed} models listed; not among them: {}", missing.join(", "))
+                format!("good, {} listed; not among them: {}", count(*listed, "model"), missing.join(", "))
             }
             Self::Bad(outcome, words) => format!("BAD: {outcome}: {words}"),
             Self::Unknown(words) => format!("not known: {words}"),

@@ -43,7 +43,7 @@ pub(super) fn dashboard(front_end: &FrontEnd, config: &Dashboard) -> Result<Opti
         keys: config.keys.iter().map(rebinding).collect(),
         ..defaults
     };
-    options.check().map_err(|error| Failure::usage(format!("{error:#}")))?;
+    options.check().map_err(|error| Failure::usage(super::failure::told_once(&error)))?;
     let asked = !front_end.headless && !front_end.json;
     Ok((asked && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
 }
@@ -62,7 +62,9 @@ pub(super) async fn conduct(running: Running, json: bool, dashboard: Option<tui:
         match tui::run(handle.clone(), options).await {
             // Whether the run is over is the engine's to say; what is left of it is watched below.
             Ok(tui::Exit::Detach | tui::Exit::Over | tui::Exit::Drained | tui::Exit::StopNow) => {}
-            Err(error) => say(&format!("the dashboard could not go on, the run does: {error:#}")),
+            Err(error) => {
+                say(&format!("the dashboard could not go on, the run does: {}", super::failure::told_once(&error)));
+            }
         }
     }
     let snapshot = if handle.snapshot().state.is_over() {
@@ -100,7 +102,9 @@ fn status(ending: &Ending, snapshot: &Snapshot, interrupted: bool) -> Result<u8,
     match ending {
         Ending::Broken { why } => Err(Failure::broken(format!("{why}. The same command resumes the run"))),
         Ending::Stopped { why } => {
-            say(&format!("stopped: {why}; the same command resumes"));
+            // A cap that stays as it is would stop it again.
+            let how = if why.contains("--max-usd") { "it resumes with that" } else { "the same command resumes" };
+            say(&format!("stopped: {why}; {how}"));
             Ok(if interrupted { 130 } else { headless::exit_status(snapshot) })
         }
         Ending::Finished => Ok(headless::exit_status(snapshot)),

@@ -1,15 +1,15 @@
 //! `cascadeck export`: a run's results in input order.
 
 use std::{
-    fs::File,
     io::{self, BufWriter, Write},
     path::PathBuf,
 };
 
 use clap::Args;
 
-use super::{Failure, conduct::say};
+use super::{Failure, conduct::say, destination};
 use crate::{
+    domain::counted,
     output::{ExportFormat, ExportOptions, Exporter},
     store::{StoreError, report},
 };
@@ -24,7 +24,7 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "NAME", default_value = "jsonl")]
     pub format: ExportFormat,
 
-    /// Write here instead of standard output
+    /// Write here instead of standard output; replaces an earlier export, never the run's own files or its input
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -46,17 +46,13 @@ impl From<StoreError> for Trouble {
 
 pub(super) fn run(args: &ExportArgs) -> Result<u8, Failure> {
     let written = match &args.output {
-        Some(path) => {
-            let file = File::create(path)
-                .map_err(|error| Failure::usage(format!("can't write {}: {error}", path.display())))?;
-            write(args, BufWriter::new(file))
-        }
+        Some(path) => write(args, BufWriter::new(destination::open(&args.run_dir, path)?)),
         None => write(args, BufWriter::new(io::stdout().lock())),
     };
     match written {
         Ok(rows) => {
             if let Some(path) = &args.output {
-                say(&format!("{rows} results written to {}", path.display()));
+                say(&format!("{} written to {}", counted(rows, "result"), path.display()));
             }
             Ok(super::DONE)
         }

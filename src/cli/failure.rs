@@ -37,9 +37,20 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(words) => f.write_str(words),
-            Self::Broken(error) => write!(f, "{error:#}"),
+            Self::Broken(error) => f.write_str(&told_once(error)),
         }
     }
+}
+
+/// An error and its causes, without those that it has put into its own words.
+pub(super) fn told_once(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 impl From<Faults> for Failure {
@@ -69,7 +80,7 @@ impl From<StoreError> for Failure {
             | StoreError::NewerSchema { .. }
             | StoreError::Orphaned { .. }
             | StoreError::Pinned { .. } => Self::Usage(error.to_string()),
-            _ => Self::Broken(error.into()),
+            _ => Self::broken(error.to_string()),
         }
     }
 }
@@ -77,5 +88,21 @@ impl From<StoreError> for Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Broken(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_has_been_told_is_not_told_again() {
+        let error =
+            StoreError::File { doing: "lock", path: "runs/a".into(), source: std::io::Error::other("no locks here") };
+        assert_eq!(Failure::from(anyhow::Error::from(error)).to_string(), "can't lock runs/a: no locks here");
+        let outer = Err::<(), _>(std::io::Error::other("refused")).context("can't listen").unwrap_err();
+        assert_eq!(Failure::Broken(outer).to_string(), "can't listen: refused");
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use crate::{
-    domain::ItemSpec,
+    domain::{ItemSpec, are, counted},
     engine::Rows,
     input::Input,
     store::{OnChanged, Store},
@@ -18,14 +18,17 @@ const BATCH: usize = 512;
 /// Changed rows named in a refusal.
 const NAMED: usize = 10;
 
-/// Reads `input` from its beginning; rows that are recorded already are recognised and skipped.
-pub(super) fn behind_the_run(input: Input) -> Result<mpsc::Receiver<Rows>, Failure> {
+/// Reads `input` from its beginning; rows that are recorded already, which `known` tells, are recognised and skipped.
+pub(super) fn behind_the_run(
+    input: Input,
+    known: impl Fn(&str) -> bool + Send + 'static,
+) -> Result<mpsc::Receiver<Rows>, Failure> {
     let (sender, rows) = mpsc::channel(4);
     thread::Builder::new()
         .name("input".to_owned())
         .spawn(move || {
             let mut batch = Vec::with_capacity(BATCH);
-            for row in input.items() {
+            for row in input.items().keeping(known) {
                 match row {
                     Ok(item) => batch.push(item),
                     Err(fault) => {
@@ -52,21 +55,39 @@ pub(super) fn behind_the_run(input: Input) -> Result<mpsc::Receiver<Rows>, Failu
 
 /// What a changed input has brought.
 pub(super) struct Reconciled {
-    pub added: u64,
-    pub replaced: u64,
+    added: u64,
+    replaced: u64,
+    gone: u64,
 }
 
-/// Takes a changed input in before the run goes on: new rows are added, changed ones refused unless asked for.
-/// A refusal leaves the record as it was.
+impl Reconciled {
+    pub fn words(&self) -> String {
+        let Self { added, replaced, gone } = *self;
+        format!(
+            "{} {} new, {replaced} {} answered anew, {gone} {} no longer in it",
+            counted(added, "row"),
+            are(added),
+            are(replaced),
+            are(gone)
+        )
+    }
+}
+
+/// Takes a changed input in before the run goes on: new rows are added, changed ones refused unless asked for, and so is
+/// a pipe that lacks what was recorded. A refusal leaves the record as it was.
 pub(super) fn reconcile(
     store: &mut Store,
     input: &Input,
     fingerprint: &str,
     accept_changed: bool,
+    is_stream: bool,
 ) -> Result<Reconciled, Failure> {
-    let (mut changed, mut named) = (0, Vec::new());
-    in_batches(input, |batch| {
-        for item in store.changed(batch)? {
+    let recorded = store.totals()?.total;
+    let (mut changed, mut new, mut named) = (0, 0, Vec::new());
+    let rows = in_batches(store, input, |store, batch| {
+        let compared = store.compare(batch)?;
+        new += compared.new;
+        for item in compared.changed {
             changed += 1;
             if named.len() < NAMED {
                 named.push(format!("{} (line {})", item.id, item.line));
@@ -74,38 +95,57 @@ pub(super) fn reconcile(
         }
         Ok(())
     })?;
+    let gone = recorded.saturating_sub(rows - new);
+    if gone > 0 && is_stream && !accept_changed {
+        return Err(another_batch(store, recorded, gone));
+    }
     if changed > 0 && !accept_changed {
-        let mut named = named.join(", ");
-        if changed > NAMED {
-            named = format!("{named} and {} more", changed - NAMED);
+        let mut words = named.join(", ");
+        if changed > named.len() as u64 {
+            words = format!("{words} and {} more", changed - named.len() as u64);
         }
         return Err(Failure::usage(format!(
-            "{changed} rows of the input are not what this run was begun with: {named}.\nTheir old answers would stand \
-             beside new questions. Restore them, run again with --accept-changed to answer them anew, or choose another \
-             --run-dir",
+            "{} of the input {} not what this run was begun with: {words}.\nOld answers would stand beside new \
+             questions. Restore them, run again with --accept-changed to answer them anew, or choose another --run-dir",
+            counted(changed, "row"),
+            are(changed),
         )));
     }
-    let mut taken = 0;
-    let rows = in_batches(input, |batch| {
-        taken += store.ingest(batch, OnChanged::Replace)?.added.len();
+    let rows = in_batches(store, input, |store, batch| {
+        store.ingest(batch, OnChanged::Replace)?;
         Ok(())
     })?;
     store.accept_input(fingerprint, rows)?;
-    Ok(Reconciled { added: taken.saturating_sub(changed) as u64, replaced: changed as u64 })
+    Ok(Reconciled { added: new, replaced: changed, gone })
+}
+
+/// Every pipe has the same name, so that two batches may come to one directory without anybody's meaning it.
+fn another_batch(store: &Store, recorded: u64, gone: u64) -> Failure {
+    let which = if gone == recorded { "none".to_owned() } else { format!("only {}", recorded - gone) };
+    Failure::usage(format!(
+        "what was piped in is another batch than the run in {} was begun with: it has {which} of its {}.\nGive this \
+         batch a --run-dir of its own, or run again with --accept-changed to add its rows to that run",
+        store.dir().path().display(),
+        counted(recorded, "row"),
+    ))
 }
 
 /// Hands the input on from its beginning, some rows at a time: how many there were.
-fn in_batches(input: &Input, mut take: impl FnMut(&[ItemSpec]) -> Result<(), Failure>) -> Result<u64, Failure> {
+fn in_batches(
+    store: &mut Store,
+    input: &Input,
+    mut take: impl FnMut(&mut Store, &[ItemSpec]) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
     let mut rows = 0;
     let mut batch = Vec::with_capacity(BATCH);
-    for row in input.items() {
+    for row in input.items().keeping(store.known_ids()?) {
         batch.push(row.map_err(|fault| Failure::usage(fault.to_string()))?);
         rows += 1;
         if batch.len() == BATCH {
-            take(&batch)?;
+            take(store, &batch)?;
             batch.clear();
         }
     }
-    take(&batch)?;
+    take(store, &batch)?;
     Ok(rows)
 }

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod conduct;
 mod demo;
+mod destination;
 mod explain;
 mod export;
 mod failure;
@@ -75,7 +76,11 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Sim(args) => {
-            on_runtime(async { sim::command::run(args).await.map(|()| DONE).map_err(Failure::Broken) })
+            let refused = |error: anyhow::Error| match error.downcast::<sim::command::Usage>() {
+                Ok(usage) => Failure::usage(usage.to_string()),
+                Err(error) => Failure::Broken(error),
+            };
+            on_runtime(async { sim::command::run(args).await.map(|()| DONE).map_err(refused) })
         }
         Command::Completions(args) => Ok(completions::run(&args)),
     };

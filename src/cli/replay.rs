@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{Outcome, ReplayFilter, Summary, Target},
+    domain::{Outcome, ReplayFilter, Summary, Target, counted},
     engine::{self, Setup},
     output::Existing,
     store::{RunDir, Store, report},
@@ -120,10 +120,10 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     let (mut store, mut opened) = Store::open(&dir, &pins)?;
     if !opened.ingested.complete {
         return Err(Failure::usage(format!(
-            "the input of {} was not read to its end ({} rows so far): the same `cascadeck run {}` command as before \
+            "the input of {} was not read to its end ({} so far): the same `cascadeck run {}` command as before \
              reads on and finishes it; replay what failed then",
             args.run_dir.display(),
-            opened.ingested.rows,
+            counted(opened.ingested.rows, "row"),
             pins.input,
         )));
     }
@@ -135,7 +135,8 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     engine::complete_captions(&dir, &opened, existing).await?;
     let queued = store.requeue(&filter, to.as_ref())?;
     opened.totals = store.totals()?;
-    say(&format!("{} items wait again", queued.len()));
+    let wait = if queued.len() == 1 { "waits" } else { "wait" };
+    say(&format!("{} {wait} again", counted(queued.len() as u64, "item")));
     let setup = Setup {
         run: dir.name(),
         config,
@@ -188,7 +189,7 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Res
         say("no failed item matches: nothing to replay");
         return Ok(false);
     }
-    say(&format!("{matching} failed items will be sent again:"));
+    say(&format!("{} will be sent again:", counted(matching, "failed item")));
     for (outcome, count) in found.outcomes {
         say(&format!("  {count:>6}  {}", outcome.map_or("?", Outcome::name)));
     }
@@ -211,7 +212,7 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Res
     });
     let unfinished = summary.waiting;
     if unfinished > 0 {
-        say(&format!("and the run goes on with {unfinished} items that it has not finished yet"));
+        say(&format!("and the run goes on with {} not finished yet", counted(unfinished, "item")));
     }
     if args.dry_run {
         return Ok(false);

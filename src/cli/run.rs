@@ -1,6 +1,6 @@
 //! `cascadeck run`: start or resume a batch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tracing::level_filters::LevelFilter;
@@ -123,16 +123,17 @@ impl Asking {
     fn pins(&self, input: &Input, argument: &str, options: &InputOptions, fingerprint: &str) -> Pins {
         let limit = self.limit.map(|limit| format!(" first {limit}")).unwrap_or_default();
         Pins {
-            input: argument.to_owned(),
+            input: Input::spelt_plainly(argument),
+            place: Path::new(argument).canonicalize().ok().map(|place| place.display().to_string()),
             kind: input.kind().name().to_owned(),
             fingerprint: format!("{fingerprint}{limit}"),
             prompt: options.prompt.clone(),
             system: options.system.clone(),
             params: serde_json::to_string(&options.defaults).unwrap_or_default(),
             captions: input.kind().is_pictures().then(|| {
-                let dir =
-                    self.captions.as_ref().map_or("beside the pictures".to_owned(), |dir| dir.display().to_string());
-                format!("{dir}, existing: {:?}, full names: {}", self.existing, self.full_caption_names)
+                let dir = self.captions.as_ref().map(|dir| Input::spelt_plainly(&dir.display().to_string()));
+                let dir = dir.unwrap_or_else(|| "beside the pictures".to_owned());
+                format!("{dir}, existing: {}, full names: {}", self.existing.name(), self.full_caption_names)
             }),
             existing: input.kind().is_pictures().then(|| self.existing.name()),
         }
@@ -153,16 +154,20 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
     let dir = RunDir::new(&path);
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
     let lock = if Input::is_stream(&args.input) { Some(dir.own()?) } else { None };
-    let input = Input::open(&args.input, options.clone(), &path.join("input"))?;
+    let mut input = Input::open(&args.input, options.clone(), &dir.kept_input())?;
     let checked = input.validate()?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
-    say(&format!("{}: {} {}{skipped}; run directory {}", args.input, checked.rows, input.kind(), path.display()));
+    let rows = input.kind().counted(checked.rows);
+    say(&format!("{}: {rows}{skipped}; run directory {}", args.input, path.display()));
 
     let pins = args.asking.pins(&input, &args.input, &options, &checked.fingerprint);
     let (mut store, opened) = match lock {
         Some(lock) => Store::open_owned(&dir, lock, &pins)?,
         None => Store::open(&dir, &pins)?,
     };
+    if !opened.input_changed {
+        input.keep()?;
+    }
     let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     let mut opened = opened;
@@ -170,17 +175,16 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         engine::complete_captions(&dir, &opened, args.asking.existing).await?;
     }
     let rows = if opened.input_changed {
-        let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed)?;
-        say(&format!(
-            "the input has changed: {} rows are new, {} are answered anew",
-            reconciled.added, reconciled.replaced
-        ));
+        let is_stream = Input::is_stream(&args.input);
+        let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed, is_stream)?;
+        input.keep()?;
+        say(&format!("the input has changed: {}", reconciled.words()));
         opened.totals = store.totals()?;
         None
     } else if opened.ingested.complete {
         None
     } else {
-        Some(feed::behind_the_run(input)?)
+        Some(feed::behind_the_run(input, store.known_ids()?)?)
     };
     let setup = Setup {
         run: dir.name(),

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod command;
 pub mod complexity;
+pub mod count;
 pub mod days;
 pub mod event;
 pub mod failure;
@@ -30,6 +31,7 @@ pub mod time;
 pub use answer::{Answer, Hint, Usage, Verdict};
 pub use command::{Command, ReplayFilter, Target};
 pub use complexity::Complexity;
+pub use count::{are, counted, plural};
 pub use event::{Event, EventKind, Level};
 pub use failure::FailureGroup;
 pub use fleet::{Api, Counted, Day, Key, Limits, Model, MoneyCaps, Provider, Role};

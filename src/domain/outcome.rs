@@ -118,6 +118,11 @@ impl Outcome {
         matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::Lost)
     }
 
+    /// No byte of a request went out: it is an attempt, and no request.
+    pub const fn never_left(self) -> bool {
+        matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble)
+    }
+
     /// A refusal for quota: never the item's fault.
     pub const fn is_limit(self) -> bool {
         matches!(

@@ -107,6 +107,9 @@ pub struct Totals {
     /// Of `done`: answers cut off at a token limit.
     pub truncated: u64,
     pub ingesting: bool,
+    /// Of `total`: items whose rows the input no longer has.
+    #[serde(default)]
+    pub not_in_input: u64,
     /// HTTP requests sent over the whole run.
     pub attempts: u64,
     /// Of those: answered with a per-minute or per-day refusal.

@@ -25,6 +25,14 @@ pub struct Summary {
     pub elapsed_s: f64,
     pub keys: Vec<KeySummary>,
     pub models: Vec<ModelSummary>,
+    /// Of `total`: items whose rows the input no longer has. Said where there are any.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub not_in_input: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+const fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -61,6 +69,7 @@ impl From<&Snapshot> for Summary {
             in_flight: totals.in_flight,
             done: totals.done,
             failed: totals.failed,
+            not_in_input: totals.not_in_input,
             attempts: totals.attempts,
             rate_limited: totals.rate_limited,
             input_tokens: spend.usage.input_tokens,

@@ -27,14 +27,14 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        AttemptId, Event, EventKind, Key, Level, Model, Money, Now, Provider, Seq, Snapshot, Wall,
+        AttemptId, Event, EventKind, Key, Level, Model, Money, Now, Provider, Seq, Snapshot, Wall, counted,
         plain_text::neutralise,
         snapshot::{RunState, Spend, Totals},
     },
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{Dispatch, Holdup, Scheduler, Step},
-    store::{Ack, Answer, Batch, Intent, Loader, Op},
+    store::{Ack, Answer, Batch, Intent, Loader, Op, report::KeyStanding},
 };
 
 /// Longest sleep: machines suspend and clocks jump, so nothing is trusted for longer.
@@ -43,6 +43,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// Between two saves of what the scheduler remembers, while it changes.
 const REMEMBER_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at whether what others are told of the keys is still so.
+const STANDINGS_EVERY: Duration = Duration::from_secs(2);
 /// Events kept for the screen.
 const EVENTS_SHOWN: usize = 256;
 /// A stop that can't be recorded is given up after this.
@@ -156,6 +158,9 @@ pub(super) struct Engine {
     pub published: Instant,
     pub forgetful: bool,
     pub remembered: Instant,
+    /// As it was last recorded for others, and when that was looked at.
+    pub standings: Vec<KeyStanding>,
+    pub stood: Instant,
 }
 
 impl Engine {
@@ -235,7 +240,8 @@ impl Engine {
 
     fn wake(&self) -> Instant {
         let now = Instant::now();
-        let mut wake = now + LONGEST_SLEEP;
+        // What others are told of the keys is looked at on time also where nothing happens.
+        let mut wake = now + LONGEST_SLEEP.min(STANDINGS_EVERY);
         if let Some(at) = self.scheduler.next_wake() {
             wake = wake.min(self.clock.instant_of(at));
         }
@@ -315,7 +321,11 @@ impl Engine {
                 Then::Account(account) => self.account(*account),
                 // A front end that has gone needs no answer.
                 Then::Reply(reply, words) => drop(reply.send(Ok(words))),
-                Then::ReplyRequeued(reply) => drop(reply.send(Ok(format!("{requeued} failed items wait again")))),
+                Then::ReplyRequeued(reply) => {
+                    let wait = if requeued == 1 { "waits" } else { "wait" };
+                    let words = format!("{} {wait} again", counted(requeued as u64, "failed item"));
+                    drop(reply.send(Ok(words)));
+                }
             }
         }
         for answer in answers {
@@ -461,9 +471,8 @@ impl Engine {
                 _ if self.intake.reading => {}
                 Holdup::NothingToDo => self.rest(self.nothing_left()),
                 Holdup::Exhausted { returns, why } => self.exhausted(returns, why),
-                Holdup::Budget if self.unattended => {
-                    let spent = self.spend.cost;
-                    self.end(Ending::Stopped { why: format!("the budget is used up ({spent} spent)") });
+                Holdup::Budget { needs } if self.unattended => {
+                    self.end(Ending::Stopped { why: self.budget_words(needs) });
                 }
                 _ => {}
             },
@@ -567,8 +576,15 @@ impl Engine {
 
     /// Keeps what the scheduler knows for the next start.
     pub(super) fn remember(&mut self, now: Now, at_once: bool) {
+        if at_once || self.stood.elapsed() >= STANDINGS_EVERY {
+            self.stood = Instant::now();
+            let standings = self.key_standings(now);
+            if standings != self.standings {
+                self.standings.clone_from(&standings);
+                self.journal.record(Op::Keys(standings));
+            }
+        }
         if self.forgetful && (at_once || self.remembered.elapsed() > REMEMBER_EVERY) {
-            self.journal.record(Op::Keys(self.key_standings(now)));
             let memory = self.scheduler.memory(now, &self.fingerprints);
             match serde_json::to_string(&memory) {
                 Ok(json) => self.journal.record(Op::State { name: super::start::MEMORY.to_owned(), json }),

@@ -270,6 +270,7 @@ impl Engine {
                 Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute | Outcome::QuotaExhaustedDay
             );
             self.totals.rate_limited += u64::from(refused);
+            self.totals.attempts -= u64::from(outcome.never_left()).min(self.totals.attempts);
         }
         if let Some(ended) = account.ended {
             self.throughput.ended(self.clock.now().mono);

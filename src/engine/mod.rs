@@ -14,6 +14,7 @@
 //! ```
 
 mod ahead;
+mod budget;
 mod captions;
 mod core;
 mod flight;

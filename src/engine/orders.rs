@@ -8,12 +8,16 @@ use super::{
     start::Ending,
 };
 use crate::{
-    domain::{Command, EventKind, Level, ReplayFilter},
+    domain::{Command, EventKind, Level, ReplayFilter, counted},
     store::{
         Decision, Op,
         audit::{CAP, NO_CAP},
     },
 };
+
+fn requests(number: usize) -> String {
+    counted(number as u64, "request")
+}
 
 impl Engine {
     pub(super) fn order(&mut self, order: Order) {
@@ -72,7 +76,7 @@ impl Engine {
                 self.pause(true);
                 let broken = self.flights.len();
                 self.abandon_flights(now);
-                Ok(format!("paused at once; {broken} requests broken off, which may have been billed"))
+                Ok(format!("paused at once; {} broken off, which may have been billed", requests(broken)))
             }
             Command::Resume => {
                 self.pause(false);
@@ -84,13 +88,13 @@ impl Engine {
             }
             Command::Drain => {
                 self.wind_down(Ending::Stopped { why: "drained by the operator".to_owned() });
-                Ok(format!("draining: {} requests in flight", self.flights.len()))
+                Ok(format!("draining: {} in flight", requests(self.flights.len())))
             }
             Command::Stop => {
                 let broken = self.flights.len();
                 self.abandon_flights(now);
                 self.end(Ending::Stopped { why: "stopped by the operator".to_owned() });
-                Ok(format!("stopped; {broken} requests broken off, which may have been billed"))
+                Ok(format!("stopped; {} broken off, which may have been billed", requests(broken)))
             }
             Command::SetKey { key, on } => {
                 self.scheduler.switch_key(now.wall, key, *on).map_err(unknown)?;
@@ -179,7 +183,7 @@ impl Engine {
         if matches!(self.phase, Phase::Going) {
             let deadline = Instant::now() + self.scheduler.policy().drain_timeout;
             self.phase = Phase::Draining { ending, deadline };
-            self.say(Level::Info, format!("draining: {} requests in flight", self.flights.len()));
+            self.say(Level::Info, format!("draining: {} in flight", requests(self.flights.len())));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::core::Engine;
-use crate::domain::{Level, Outcome, Verdict, snapshot::Condition};
+use crate::domain::{Level, Outcome, Verdict, counted, snapshot::Condition};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -43,7 +43,7 @@ impl Engine {
                 } else {
                     ""
                 };
-                self.say(Level::Info, format!("key {name} is good: {models} models listed{back}"));
+                self.say(Level::Info, format!("key {name} is good: {} listed{back}", counted(models as u64, "model")));
             }
             Err(verdict) => {
                 let bad = matches!(

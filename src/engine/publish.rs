@@ -80,7 +80,7 @@ impl Engine {
             Holdup::SwitchedOff => {
                 RunState::Waiting { why: "everything that could take work is switched off".to_owned(), until: None }
             }
-            Holdup::Budget => RunState::Held { why: "the budget is used up; raise it to go on".to_owned() },
+            Holdup::Budget { needs } => RunState::Held { why: self.budget_words(needs) },
             Holdup::Exhausted { why, .. } if self.scheduler.asks_operator() => RunState::Held { why },
             Holdup::Exhausted { returns, why } => RunState::Waiting { why, until: returns },
         }

@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, ItemSpec, Level, Now, RouteId, Snapshot, Wall, WhenLimited,
+        Api, Command, ItemSpec, Level, Now, RouteId, Snapshot, Wall, WhenLimited, are, counted,
         plain_text::neutralise,
         snapshot::{Cause, Pace, RunState, Spend, Totals},
     },
@@ -195,6 +195,8 @@ pub(super) fn prepare(
     let mut route_counts = vec![(0, 0); scheduler.route_count()];
     recount(&store, &mut scheduler, now, &mut key_tallies, &mut model_tallies, &mut route_counts)?;
 
+    // A run that has ended, and that nobody adds to, is not worked on by looking at it.
+    let idle = rows.is_none() && opened.totals.waiting == 0;
     let client =
         Client::new(clock.to_real(scheduler.policy().connect_timeout), clock.to_real(scheduler.policy().idle_timeout))?;
     let endpoints = keys
@@ -225,7 +227,7 @@ pub(super) fn prepare(
     let mut engine = Engine {
         clock,
         began: now,
-        worked: Worked::resumed(opened.worked, now.mono),
+        worked: if idle { Worked::resting(opened.worked) } else { Worked::resumed(opened.worked, now.mono) },
         widest_cap: opened.states.get(CAP).and_then(|json| serde_json::from_str(json).ok()),
         run,
         model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
@@ -270,6 +272,8 @@ pub(super) fn prepare(
         published: Instant::now(),
         forgetful: false,
         remembered: Instant::now(),
+        standings: Vec::new(),
+        stood: Instant::now(),
     };
     engine.greet(&opened, &reclassed);
     for (key, cause) in acquitted {
@@ -308,9 +312,19 @@ impl Engine {
             Level::Info,
             format!("resumed: {} done, {} failed, {} waiting", totals.done, totals.failed, totals.waiting),
         );
+        if totals.not_in_input > 0 {
+            let words = format!(
+                "{} of this run {} no longer in the input; they stay in the run, its results and its exports",
+                counted(totals.not_in_input, "item"),
+                are(totals.not_in_input)
+            );
+            self.say(Level::Warn, words);
+        }
         if reclassed.waiting > 0 {
-            let words =
-                format!("the routing rules have changed: another applies to {} waiting items", reclassed.waiting);
+            let words = format!(
+                "the routing rules have changed: another applies to {}",
+                counted(reclassed.waiting, "waiting item")
+            );
             self.say(Level::Info, words);
         }
         if !reclassed.not_kept.is_empty() {
@@ -321,10 +335,12 @@ impl Engine {
             self.say(Level::Warn, words);
         }
         if !opened.lost.is_empty() {
+            let lost = opened.lost.len() as u64;
             let at_risk: crate::domain::Money = opened.lost.iter().map(|call| call.at_risk).sum();
             let words = format!(
-                "{} requests were in flight when the last process ended; they are sent again and may have been billed ({at_risk} at most)",
-                opened.lost.len()
+                "{} {} in flight when the last process ended, to be sent again; may have been billed ({at_risk} at most)",
+                counted(lost, "request"),
+                if lost == 1 { "was" } else { "were" },
             );
             self.say(Level::Warn, words);
             for call in &opened.lost {

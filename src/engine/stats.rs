@@ -39,6 +39,10 @@ pub(super) struct Worked {
 }
 
 impl Worked {
+    pub const fn resting(so_far: Duration) -> Self {
+        Self { so_far, since: None }
+    }
+
     pub const fn resumed(so_far: Duration, now: Mono) -> Self {
         Self { so_far, since: Some(now) }
     }

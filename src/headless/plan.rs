@@ -10,7 +10,7 @@ use crate::domain::{
     Forecast, Money,
     event::short_span,
     forecast::{Constraint, StopWhy},
-    neutralise,
+    neutralise, plural,
 };
 
 /// Rows of the capacity table; the rest is in the JSON.
@@ -83,7 +83,7 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
     line("runs out", runs_out(&plan.forecast, zone));
     if let Some(before) = plan.forecast.before_reset {
         let when = ahead(before.at, plan.forecast.at, zone);
-        line("today", format!("{} items before the next day's quota, {when}", grouped(before.items)));
+        line("today", format!("{} before the next day's quota, {when}", items(before.items)));
     }
     for saving in &plan.forecast.savings {
         let words = match (saving.saves, saving.finish) {
@@ -139,19 +139,23 @@ fn ends(forecast: &Forecast, zone: &TimeZone) -> String {
 
 fn stops(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
     let stop = forecast.stops?;
-    let left = grouped(stop.left);
+    let left = items(stop.left);
     let when = ahead(stop.at, forecast.at, zone);
     Some(match stop.why {
         StopWhy::Quota => {
             let returns = stop.returns.map(|at| format!(", quota returns {}", ahead(at, forecast.at, zone)));
             format!(
-                "{when} with {left} items left: every route is out for the day{}. Resume it then, or let it wait: --on-exhausted wait",
+                "{when} with {left} left: every route is out for the day{}. Resume it then, or let it wait: --on-exhausted wait",
                 returns.unwrap_or_default()
             )
         }
-        StopWhy::Budget => format!("{when} with {left} items left: the budget is used up"),
-        StopWhy::NoRoute => format!("{left} items can't be sent: no model and key may take them"),
+        StopWhy::Budget => format!("{when} with {left} left: the budget is used up"),
+        StopWhy::NoRoute => format!("{left} can't be sent: no model and key may take them"),
     })
+}
+
+fn items(number: u64) -> String {
+    format!("{} {}", grouped(number), plural(number, "item"))
 }
 
 fn bound_by(forecast: &Forecast) -> String {

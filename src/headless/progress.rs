@@ -4,11 +4,14 @@ use jiff::tz::TimeZone;
 
 use super::words::{ahead, grouped, time_of_day};
 use crate::domain::{
-    Event, Level, Money, Snapshot,
+    Event, EventKind, Level, Money, Snapshot,
     holding::{Hold, HoldShare},
     neutralise,
     snapshot::{Place, RunState, Spend, Totals},
 };
+
+/// Characters of an event's sentence in plain progress; with the time and the level before it a line has 160.
+const WIDEST: usize = 143;
 
 /// Where the run stands: `14:08:51  3,214/5,000 done 64%  1.2/s  ETA 14:32 (in 23:10)  7 failed  10 in flight
 /// $0.84  key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what it waits for where it does.
@@ -47,7 +50,18 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
         Level::Warn => "warn ",
         Level::Alarm => "ALARM",
     };
-    neutralise(&format!("{}  {level}  {}", time_of_day(event.at, zone), event.kind)).into_owned()
+    let words = event.kind.to_string();
+    // What the program says of itself is short, and what to do may stand at its end.
+    let words = if matches!(event.kind, EventKind::Run { .. }) { words } else { shortened(&words, WIDEST) };
+    neutralise(&format!("{}  {level}  {words}", time_of_day(event.at, zone))).into_owned()
+}
+
+/// Providers may say pages; the log has all of it.
+fn shortened(words: &str, most: usize) -> String {
+    match words.char_indices().nth(most) {
+        None => words.to_owned(),
+        Some(_) => words.chars().take(most - 1).chain(['…']).collect(),
+    }
 }
 
 /// The percentage counts what has ended, well or not, and reads 100 only when nothing is left.
@@ -55,6 +69,9 @@ fn counts(totals: &Totals) -> String {
     let ended = u128::from(totals.done) + u128::from(totals.failed);
     let percent = (ended * 100).checked_div(u128::from(totals.total)).unwrap_or_default();
     let (done, total) = (grouped(totals.done), grouped(totals.total));
+    if totals.ingesting && totals.total == 0 {
+        return "reading the input".to_owned();
+    }
     if totals.ingesting {
         // Of how many is not known yet.
         return format!("{done}/{total}+ done");

@@ -6,7 +6,7 @@ use super::{
     Plain,
     progress::{event_line, progress_line},
 };
-use crate::domain::{Level, Snapshot, snapshot::RunState};
+use crate::domain::{Level, Snapshot, plural, snapshot::RunState};
 
 /// Warnings shown one by one between two progress lines; the rest are counted. Alarms always have their line.
 const WARNINGS_SHOWN: u64 = 10;
@@ -58,7 +58,11 @@ impl Reporter {
         let over = snapshot.state.is_over();
         if (over && self.news) || self.due().is_none_or(|due| due <= now) {
             if self.warnings_held_back > 0 {
-                lines.push(format!("… and {} more warnings, all in the run's log", self.warnings_held_back));
+                lines.push(format!(
+                    "… and {} more {}, all in the run's log",
+                    self.warnings_held_back,
+                    plural(self.warnings_held_back, "warning")
+                ));
             }
             lines.push(progress_line(snapshot, &self.options.zone));
             (self.warnings_shown, self.warnings_held_back) = (0, 0);

@@ -39,10 +39,14 @@ pub fn summary_table(summary: &Summary) -> String {
 }
 
 fn totals(summary: &Summary) -> String {
-    let Summary { total, waiting, in_flight, done, failed, attempts, rate_limited, .. } = summary;
+    let Summary { total, waiting, in_flight, done, failed, not_in_input, attempts, rate_limited, .. } = summary;
     let left = match waiting + in_flight {
         0 => String::new(),
         left => format!(", {} left", grouped(left)),
+    };
+    let gone = match *not_in_input {
+        0 => String::new(),
+        gone => format!("; {} no longer in the input", grouped(gone)),
     };
     let elapsed = short_span(Duration::try_from_secs_f64(summary.elapsed_s.round()).unwrap_or_default());
     let pace = match done + failed {
@@ -51,7 +55,7 @@ fn totals(summary: &Summary) -> String {
     };
     format!(
         "{}: {}\n\
-         items     {} of {} done, {} failed{left}\n\
+         items     {} of {} done, {} failed{left}{gone}\n\
          requests  {}, {} refused for quota\n\
          tokens    {} in, {} out\n\
          cost      {}\n\
@@ -92,7 +96,8 @@ fn model_row(model: &ModelSummary) -> [String; 10] {
 fn key_row(key: &KeySummary) -> [String; 6] {
     [
         word(&key.name).into_owned(),
-        word(&key.state).into_owned(),
+        // Of what it is full is not said anywhere near.
+        if key.state == "full" { "minute is full".to_owned() } else { word(&key.state).into_owned() },
         key.health.to_string(),
         grouped(key.ok),
         grouped(key.failed),

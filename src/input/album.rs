@@ -243,7 +243,7 @@ pub(super) fn tidy(path: &str) -> &str {
 }
 
 /// By its name, or else by its first bytes.
-pub(super) fn is_picture(path: &Path) -> bool {
+pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
     if PICTURES.contains(&extension.as_str()) {
         return true;

@@ -32,16 +32,17 @@ mod template;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use crate::domain::Params;
+use crate::domain::{Params, counted};
 
 pub use self::{
+    album::is_picture,
     fault::{FAULTS_KEPT, InputError, InputFaults, Reported, RowFault},
     items::{Checked, Items},
     pictures::DEFAULT_CAPTION_PROMPT,
 };
 pub use crate::output::captions::Existing;
 
-use self::{album::Album, draft::Recipe, items::Rows, lines::Lines, pictures::Pictures};
+use self::{album::Album, draft::Recipe, items::Rows, lines::Lines, pictures::Pictures, spool::Spool};
 
 /// What is asked of every row besides what it says itself.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +98,14 @@ impl Kind {
         }
     }
 
+    /// `1 JSONL row`, `1319 JSONL rows`
+    pub fn counted(self, rows: u64) -> String {
+        match self {
+            Self::Text => format!("{} of text", counted(rows, "line")),
+            kind => counted(rows, kind.name().trim_end_matches('s')),
+        }
+    }
+
     pub const fn is_pictures(self) -> bool {
         matches!(self, Self::Pictures)
     }
@@ -122,6 +131,8 @@ pub struct Input {
     name: String,
     source: Source,
     recipe: Arc<Recipe>,
+    /// Where its rows are, of one that comes only once.
+    spool: Option<Spool>,
 }
 
 enum Source {

@@ -16,7 +16,7 @@ use super::{
     pictures::DEFAULT_CAPTION_PROMPT,
     recognise::{Recognised, first_entry, list_base, recognise},
     sidecar::Captioning,
-    spool,
+    spool::{self, Spool},
     template::Templates,
 };
 
@@ -31,19 +31,16 @@ struct Found {
     base: PathBuf,
     name: String,
     label: String,
+    spool: Option<Spool>,
 }
 
 impl Input {
     /// The name an input will have, before it is opened: a pipe is kept in the directory of its run.
     pub fn name_of(argument: &str) -> String {
-        if argument == "-" {
+        if is_pipe(argument) {
             return PIPE.to_owned();
         }
         let path = Path::new(argument);
-        // A pipe's number (`/dev/fd/63`) changes with every shell.
-        if ["/dev/fd", "/dev/stdin", "/proc"].iter().any(|pipes| path.starts_with(pipes)) {
-            return PIPE.to_owned();
-        }
         if !path.exists() && argument.contains(WILDCARDS) {
             return as_folder(&glob_tail(path).to_string_lossy());
         }
@@ -58,10 +55,15 @@ impl Input {
         argument == "-" || fs::metadata(argument).is_ok_and(|meta| !meta.is_dir() && !meta.is_file())
     }
 
+    /// The argument as a run remembers it: however a folder or a pipe is spelt, it is the same one.
+    pub fn spelt_plainly(argument: &str) -> String {
+        if is_pipe(argument) { "-".to_owned() } else { lexical(argument) }
+    }
+
     /// Opens a file, folder, glob, list of pictures, or `-`.
     ///
-    /// Pipes are copied to `spool` first, so that they can be read again; on a terminal, or where nothing is piped
-    /// in, an earlier copy is used.
+    /// Pipes are copied first, so that they can be read again; the copy is at `spool` once it is [kept](Self::keep). On
+    /// a terminal, or where nothing is piped in, an earlier copy there is used.
     pub fn open(argument: &str, options: InputOptions, spool: &Path) -> Result<Self, InputError> {
         let found = find(argument, spool)?;
         let kind = found.kind;
@@ -91,8 +93,33 @@ impl Input {
             limit: options.limit,
             kept: options.kept,
         };
-        Ok(Self { kind, label: found.label.into(), name: found.name, source: found.source, recipe: Arc::new(recipe) })
+        let Found { source, name, label, spool, .. } = found;
+        Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool })
     }
+
+    /// The rows that came through a pipe are the run's from now on; others are where they were.
+    pub fn keep(&mut self) -> Result<(), InputError> {
+        let Some(spool) = &mut self.spool else { return Ok(()) };
+        let kept = keep(spool)?;
+        match &mut self.source {
+            Source::Lines(path) | Source::Csv { path, .. } | Source::Pictures(Album::List { file: path, .. }) => {
+                kept.clone_into(path);
+            }
+            Source::Pictures(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Something that a shell names anew every time (`/dev/fd/63`), or not at all.
+fn is_pipe(argument: &str) -> bool {
+    argument == "-" || ["/dev/fd", "/dev/stdin", "/proc"].iter().any(|pipes| Path::new(argument).starts_with(pipes))
+}
+
+/// Without what does not tell one path from another: `./pics//2026/` is `pics/2026`.
+fn lexical(path: &str) -> String {
+    let plain: PathBuf = Path::new(path).components().filter(|part| *part != Component::CurDir).collect();
+    if plain.as_os_str().is_empty() { path.to_owned() } else { plain.to_string_lossy().into_owned() }
 }
 
 fn refuse_contradictions(found: &Found, options: &InputOptions) -> Result<(), InputError> {
@@ -113,8 +140,7 @@ fn refuse_contradictions(found: &Found, options: &InputOptions) -> Result<(), In
 
 fn find(argument: &str, spool: &Path) -> Result<Found, InputError> {
     if argument == "-" {
-        spool::stdin(spool)?;
-        return rows(spool, Path::new("standard input"), &current_dir()?, PIPE.to_owned());
+        return piped(spool::stdin(spool)?, Path::new("standard input"), PIPE.to_owned());
     }
     let path = Path::new(argument);
     let whole = absolute(path).map_err(|error| InputError::unreadable(path, error))?;
@@ -136,8 +162,22 @@ fn find(argument: &str, spool: &Path) -> Result<Found, InputError> {
     }
     // A named pipe, `<(command)`, /dev/stdin: what comes out comes out once.
     let stream = File::open(&whole).map_err(|error| InputError::unreadable(path, error))?;
-    spool::copy(stream, spool, argument)?;
-    rows(spool, path, &current_dir()?, name)
+    piped(spool::copy(stream, spool, argument)?, path, name)
+}
+
+fn piped(mut spool: Spool, shown: &Path, name: String) -> Result<Found, InputError> {
+    let mut found = rows(spool.path(), shown, &current_dir()?, name.clone())?;
+    if matches!(found.source, Source::Pictures(Album::Single { .. })) {
+        // A picture's path is its id.
+        keep(&mut spool)?;
+        found = rows(spool.path(), shown, &current_dir()?, name)?;
+    }
+    Ok(Found { spool: Some(spool), ..found })
+}
+
+fn keep(spool: &mut Spool) -> Result<&Path, InputError> {
+    let fresh = spool.path().to_owned();
+    spool.keep().map_err(|source| InputError::Spool { path: fresh, source })
 }
 
 fn current_dir() -> Result<PathBuf, InputError> {
@@ -164,7 +204,7 @@ fn rows(path: &Path, shown: &Path, base: &Path, name: String) -> Result<Found, I
             return pictures(album, &label, name);
         }
     };
-    Ok(Found { kind, source, base: base.to_owned(), name, label })
+    Ok(Found { kind, source, base: base.to_owned(), name, label, spool: None })
 }
 
 fn globbed(pattern: &str) -> Result<Found, InputError> {
@@ -198,7 +238,8 @@ fn pictures(album: Album, label: &str, name: String) -> Result<Found, InputError
         return Err(InputError::NoPictures { place: label.to_owned(), hint });
     }
     let base = album.base().to_owned();
-    Ok(Found { kind: Kind::Pictures, source: Source::Pictures(album), base, name, label: label.to_owned() })
+    let (source, label) = (Source::Pictures(album), label.to_owned());
+    Ok(Found { kind: Kind::Pictures, source, base, name, label, spool: None })
 }
 
 /// A pattern from the folder before its first wildcard on: `photos/*.jpg`.
@@ -244,6 +285,24 @@ mod tests {
             ("src/input/.", "input"),
         ] {
             assert_eq!(Input::name_of(argument), want, "{argument}");
+        }
+    }
+
+    #[test]
+    fn one_place_has_one_spelling() {
+        for (argument, want) in [
+            ("pics", "pics"),
+            ("pics/", "pics"),
+            ("./pics", "pics"),
+            (".//pics/./2026//", "pics/2026"),
+            ("/pics/", "/pics"),
+            ("../pics", "../pics"),
+            (".", "."),
+            ("photos/*.jpg", "photos/*.jpg"),
+            ("-", "-"),
+            ("/dev/fd/63", "-"),
+        ] {
+            assert_eq!(Input::spelt_plainly(argument), want, "{argument}");
         }
     }
 

@@ -1,4 +1,7 @@
 //! Rows from a pipe are copied to a file first: an input is read twice, and again when a run is resumed.
+//!
+//! A new copy stands beside the one that the run was begun with until it is known to be the same batch: what a
+//! refused pipe held must not take the place of what the run lives on.
 
 use std::{
     ffi::OsString,
@@ -10,38 +13,74 @@ use std::{
 
 use super::fault::InputError;
 
-/// Copies standard input to `spool`. On a terminal, or where nothing comes, an earlier copy is used again.
-pub(super) fn stdin(spool: &Path) -> Result<(), InputError> {
+/// Where the rows of a pipe are. A fresh copy that is never [kept](Self::keep) goes with this.
+#[derive(Debug)]
+pub(super) struct Spool {
+    kept: PathBuf,
+    fresh: Option<PathBuf>,
+}
+
+impl Spool {
+    /// The copy of an earlier pipe.
+    fn earlier(kept: &Path) -> Option<Self> {
+        kept.is_file().then(|| Self { kept: kept.to_owned(), fresh: None })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.fresh.as_deref().unwrap_or(&self.kept)
+    }
+
+    /// Puts the fresh copy in the place of the earlier one: where it is then.
+    pub fn keep(&mut self) -> io::Result<&Path> {
+        if let Some(fresh) = &self.fresh {
+            fs::rename(fresh, &self.kept)?;
+            self.fresh = None;
+        }
+        Ok(&self.kept)
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let Some(fresh) = &self.fresh {
+            // What can't be removed is overwritten by the next pipe.
+            let _ = fs::remove_file(fresh);
+        }
+    }
+}
+
+/// Copies standard input to stand beside `kept`. On a terminal, or where nothing comes, an earlier copy is used again.
+pub(super) fn stdin(kept: &Path) -> Result<Spool, InputError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        return if spool.is_file() { Ok(()) } else { Err(InputError::NothingPiped) };
+        return Spool::earlier(kept).ok_or(InputError::NothingPiped);
     }
-    copy(stdin.lock(), spool, "standard input")
+    copy(stdin.lock(), kept, "standard input")
 }
 
 /// Copies a stream whole, or leaves what was there: a copy that breaks off never looks complete.
-pub(super) fn copy(mut source: impl Read, spool: &Path, name: &str) -> Result<(), InputError> {
-    let partial = partial(spool);
-    let failed = |source: io::Error| InputError::Spool { path: partial.clone(), source };
-    if let Some(folder) = spool.parent() {
+pub(super) fn copy(mut source: impl Read, kept: &Path, name: &str) -> Result<Spool, InputError> {
+    let fresh = fresh(kept);
+    let failed = |source: io::Error| InputError::Spool { path: fresh.clone(), source };
+    if let Some(folder) = kept.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     // What people ask is nobody else's business.
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&partial).map_err(failed)?;
+    let mut file = options.open(&fresh).map_err(failed)?;
+    let spool = Spool { kept: kept.to_owned(), fresh: Some(fresh.clone()) };
     let count = io::copy(&mut source, &mut file).map_err(failed)?;
     if count == 0 {
-        fs::remove_file(&partial).map_err(failed)?;
-        return if spool.is_file() { Ok(()) } else { Err(InputError::Empty(name.to_owned())) };
+        return Spool::earlier(kept).ok_or_else(|| InputError::Empty(name.to_owned()));
     }
     file.sync_all().map_err(failed)?;
-    fs::rename(&partial, spool).map_err(failed)
+    Ok(spool)
 }
 
-fn partial(spool: &Path) -> PathBuf {
-    let mut name = OsString::from(spool);
-    name.push(".partial");
+fn fresh(kept: &Path) -> PathBuf {
+    let mut name = OsString::from(kept);
+    name.push(".new");
     name.into()
 }
 
@@ -49,23 +88,44 @@ fn partial(spool: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
+    fn kept(folder: &tempfile::TempDir) -> PathBuf {
+        let kept = folder.path().join("deep/input");
+        copy(&b"row"[..], &kept, "pipe").unwrap().keep().unwrap();
+        kept
+    }
+
     #[test]
     fn a_pipe_is_kept_whole_and_nothing_half_read_is_left() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = folder.path().join("deep/input.spool");
-        copy(&b"{\"prompt\":\"a\"}\n"[..], &spool, "pipe").unwrap();
-        assert_eq!(fs::read(&spool).unwrap(), b"{\"prompt\":\"a\"}\n");
-        assert!(!partial(&spool).exists());
+        let path = folder.path().join("deep/input");
+        let mut spool = copy(&b"{\"prompt\":\"a\"}\n"[..], &path, "pipe").unwrap();
+        assert_eq!(fs::read(spool.path()).unwrap(), b"{\"prompt\":\"a\"}\n");
+        assert_eq!(spool.keep().unwrap(), path);
+        assert_eq!(fs::read(spool.path()).unwrap(), b"{\"prompt\":\"a\"}\n");
+        drop(spool);
+        assert!(path.exists() && !fresh(&path).exists());
+    }
+
+    #[test]
+    fn a_pipe_that_is_refused_leaves_what_the_run_was_begun_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = kept(&folder);
+        let refused = copy(&b"another batch"[..], &kept, "pipe").unwrap();
+        assert_eq!(fs::read(refused.path()).unwrap(), b"another batch");
+        drop(refused);
+        assert_eq!(fs::read(&kept).unwrap(), b"row");
+        assert!(!fresh(&kept).exists());
     }
 
     #[test]
     fn an_empty_pipe_means_the_earlier_copy() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = folder.path().join("input.spool");
-        assert!(matches!(copy(io::empty(), &spool, "pipe"), Err(InputError::Empty(_))));
-        copy(&b"row"[..], &spool, "pipe").unwrap();
-        copy(io::empty(), &spool, "pipe").unwrap();
-        assert_eq!(fs::read(&spool).unwrap(), b"row");
+        let nothing = copy(io::empty(), &folder.path().join("input"), "pipe");
+        assert!(matches!(nothing, Err(InputError::Empty(_))));
+        let kept = kept(&folder);
+        assert_eq!(copy(io::empty(), &kept, "pipe").unwrap().path(), kept);
+        assert_eq!(fs::read(&kept).unwrap(), b"row");
+        assert!(!fresh(&kept).exists());
     }
 
     #[test]
@@ -77,9 +137,9 @@ mod tests {
             }
         }
         let folder = tempfile::tempdir().unwrap();
-        let spool = folder.path().join("input.spool");
-        copy(&b"row"[..], &spool, "pipe").unwrap();
-        copy((&b"half"[..]).chain(Breaks), &spool, "pipe").unwrap_err();
-        assert_eq!(fs::read(&spool).unwrap(), b"row");
+        let kept = kept(&folder);
+        copy((&b"half"[..]).chain(Breaks), &kept, "pipe").unwrap_err();
+        assert_eq!(fs::read(&kept).unwrap(), b"row");
+        assert!(!fresh(&kept).exists());
     }
 }

@@ -8,12 +8,27 @@ use crate::domain::{Api, Outcome, Policy, Verdict};
 
 use super::{Reply, Response, TransportFailure, classify};
 
+/// The fields of an example that anything is made of.
+const KNOWN: [&str; 5] = ["status", "headers", "body", "transport", "error"];
+
 /// Judges `{"status", "headers", "body"}`: `body` is JSON or a string, `status` null where the transport failed; how it
 /// failed may stand in `transport`, `error` or `body`. The error is a sentence about the example's shape.
 pub fn explain(api: Api, example: &Value) -> Result<Value, String> {
     let Value::Object(fields) = example else {
         return Err("the example must be one JSON object with \"status\", \"headers\" and \"body\"".to_owned());
     };
+    if !fields.contains_key("status") && !KNOWN[1..].iter().any(|name| fields.get(*name).is_some_and(Value::is_string))
+    {
+        let words = if fields.keys().any(|name| KNOWN.contains(&name.as_str())) {
+            "there is no \"status\" in it"
+        } else {
+            "nothing in it is recognised"
+        };
+        return Err(format!(
+            "{words}: give {{\"status\":429,\"headers\":{{...}},\"body\":...}}, with the whole answer as \"body\", or a status \
+             of null where the transport failed"
+        ));
+    }
     let Some(status) = status(fields.get("status"))? else {
         return Ok(told(&classify(api, &Reply::Failed(transport(fields)))));
     };
@@ -139,7 +154,7 @@ mod tests {
     fn a_transport_failure_is_told_from_its_words() {
         for (example, outcome) in [
             (json!({"status": null}), "server_error"),
-            (json!({}), "server_error"),
+            (json!({"error": "connection reset by peer"}), "server_error"),
             (json!({"status": null, "error": "connection reset by peer"}), "server_error"),
             (json!({"status": null, "body": "read timed out"}), "timeout"),
             (json!({"status": null, "transport": "idle-read stall"}), "timeout"),
@@ -148,6 +163,19 @@ mod tests {
             let told = explain(Api::OpenAi, &example).unwrap();
             assert_eq!((told["outcome"].as_str(), told["action"].as_str()), (Some(outcome), Some("retry")));
             assert_eq!(told["cooldown_s"], Value::Null);
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_not_judged() {
+        for (example, words) in [
+            (json!({}), "nothing in it is recognised"),
+            (json!({"candidates": []}), "nothing in it is recognised"),
+            (json!({"error": {"code": 429}}), "there is no \"status\" in it"),
+            (json!({"headers": {}}), "there is no \"status\" in it"),
+        ] {
+            let refused = explain(Api::Gemini, &example).unwrap_err();
+            assert!(refused.starts_with(words) && refused.contains("the whole answer as \"body\""), "{refused}");
         }
     }
 

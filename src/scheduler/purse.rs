@@ -5,7 +5,7 @@
 
 use crate::domain::{Day, Money, MoneyCaps, Now, RouteId, Wall};
 
-use super::{Scheduler, Ticket, day::next_reset, pool::Block};
+use super::{Scheduler, Ticket, day::next_reset, pool::Block, standing::Standing};
 
 /// What has been spent against some caps.
 #[derive(Clone, Copy, Debug, Default)]
@@ -135,6 +135,22 @@ impl Scheduler {
             }
         }
         best
+    }
+
+    /// The least that a waiting ticket may cost at the worst, on the ready routes that may serve it.
+    pub(super) fn least_worst_case(&self, now: Now) -> Option<Money> {
+        let routes = (0..self.routes.len() as u32).map(RouteId);
+        let ready = routes.filter(|id| matches!(self.standing(now, *id), Standing::Ready));
+        ready.filter_map(|id| self.least_worst_case_on(id)).min()
+    }
+
+    fn least_worst_case_on(&self, id: RouteId) -> Option<Money> {
+        let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
+        let tickets = classes.flat_map(|(index, class)| {
+            let delayed = self.backing_off.values().filter(move |(class, _)| *class == index).map(|(_, ticket)| ticket);
+            class.tickets().chain(delayed)
+        });
+        tickets.filter(|ticket| self.unfit(id, ticket).is_none()).map(|ticket| self.worst_case(id, ticket)).min()
     }
 
     /// Money that an earlier process spent, or may have spent, with the key of this name, if there still is one. Calls

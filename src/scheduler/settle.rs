@@ -5,7 +5,7 @@ use std::{cmp::Reverse, time::Duration};
 use smallvec::SmallVec;
 
 use crate::domain::{
-    Action, AttemptId, EventKind, Money, Now, Outcome, RouteId, Seq, Verdict, WhenLimited,
+    Action, AttemptId, EventKind, Money, Now, Outcome, RouteId, Seq, Verdict, WhenLimited, counted,
     snapshot::{Cause, Source},
 };
 
@@ -619,7 +619,8 @@ impl Scheduler {
         if *count >= after && route.held.is_none() {
             route.held = Some(cause);
             let what = self.route_name(flight.route);
-            let words = format!("{after} items refused alike and none accepted: {}", verdict.message);
+            let words =
+                format!("{} refused alike and none accepted: {}", counted(u64::from(after), "item"), verdict.message);
             events.push(EventKind::Disabled { what, outcome: verdict.outcome, words });
         }
     }

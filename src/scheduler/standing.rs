@@ -1,7 +1,7 @@
 //! Why a route can or can't be used at an instant: one answer, from which dispatch, screens and
 //! "why is nothing going out?" are all derived.
 
-use crate::domain::{Now, RouteId, Wall, snapshot::Cause};
+use crate::domain::{Money, Now, RouteId, Wall, snapshot::Cause};
 
 use super::{
     Scheduler,
@@ -69,8 +69,8 @@ pub enum Holdup {
     Until { at: Wall, why: String },
     /// Only the operator can help: everything that could go is switched off.
     SwitchedOff,
-    /// The worst case of whatever comes next is over the run's budget.
-    Budget,
+    /// The worst case of whatever comes next is over what money there is; the least that one of them `needs`.
+    Budget { needs: Option<Money> },
     /// Every candidate of every waiting item is out for the day, out of credit or dead. `returns` is the first
     /// reset; `None` where every one is dead.
     Exhausted { returns: Option<Wall>, why: String },
@@ -186,7 +186,7 @@ impl Scheduler {
         }
         if all_exhausted {
             let why = match returns {
-                None if any_broke => return Holdup::Budget,
+                None if any_broke => return Holdup::Budget { needs: self.least_worst_case(now) },
                 Some(_) if any_broke => {
                     "what is left of today, in money or tokens, is less than any waiting item needs".to_owned()
                 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context as _;
 use clap::Args;
 use tokio::{net::TcpListener, signal};
 
@@ -37,20 +37,29 @@ pub struct SimArgs {
     pub print_keys: bool,
 }
 
+/// What was asked for can't be: the asker's to mend.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(String);
+
 /// Serves until interrupted; then prints the books to stdout as JSON.
 pub async fn run(args: SimArgs) -> anyhow::Result<()> {
     let profile = load(&args.profile, args.seed)?;
     if args.print_keys {
-        ensure!(args.listen.port() != 0, "--print-keys needs to know the port: give --listen an address with one");
+        if args.listen.port() == 0 {
+            let words = "--print-keys needs to know the port: give --listen an address with one";
+            return Err(Usage(words.to_owned()).into());
+        }
         print!("{}", profile.keys_toml(args.listen));
         return Ok(());
     }
     if !args.listen.ip().is_loopback() && !args.allow_remote {
-        bail!(
+        return Err(Usage(format!(
             "{} can be reached from other machines, and the simulator lets everyone in; listen on 127.0.0.1, or say \
              --allow-remote",
             args.listen
-        );
+        ))
+        .into());
     }
     let listener = TcpListener::bind(args.listen)
         .await
@@ -76,9 +85,10 @@ fn load(name: &str, seed: Option<u64>) -> anyhow::Result<Profile> {
         profile
     } else {
         let names = Profile::built_in_names().collect::<Vec<_>>().join(", ");
-        let text = std::fs::read_to_string(Path::new(name))
-            .with_context(|| format!("{name} is neither a built-in profile ({names}) nor a file that can be read"))?;
-        Profile::from_toml(&text).with_context(|| format!("cannot simulate {name}"))?
+        let text = std::fs::read_to_string(Path::new(name)).map_err(|error| {
+            Usage(format!("{name} is neither a built-in profile ({names}) nor a file that can be read: {error}"))
+        })?;
+        Profile::from_toml(&text).map_err(|error| Usage(format!("cannot simulate {name}: {error:#}")))?
     };
     profile.seed = seed.unwrap_or(profile.seed);
     Ok(profile)

@@ -6,7 +6,7 @@ use std::{fs, fs::File, path::Path};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{connect, error::StoreError, group::digest, projection, run_dir::RunDir, schema, tallies::Tallies};
-use crate::domain::{Money, Wall};
+use crate::domain::{Money, Wall, counted};
 
 mod promises;
 
@@ -214,9 +214,10 @@ fn results_agree(dir: &RunDir, conn: &Connection) -> Result<Check, StoreError> {
         let more = length.saturating_sub(agreed.length);
         check.broken_by(|| {
             format!(
-                "they part at byte {}: the record has {lacking} lines from there on, the file {more} bytes; \
+                "they part at byte {}: the record has {} from there on, the file {more} bytes; \
                  the next start repairs it",
                 agreed.length,
+                counted(lacking as u64, "line"),
             )
         });
     }

@@ -1,6 +1,6 @@
 //! Connections to `run.db`: one that writes, any number that only read, all with bounded memory.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
@@ -45,8 +45,13 @@ pub(super) fn writer(dir: &RunDir) -> Result<Connection, StoreError> {
 
 /// A connection that can't write, for this process or another, also while the run goes on.
 pub(super) fn reader(dir: &RunDir) -> Result<Connection, StoreError> {
-    if !dir.holds_a_run() {
-        return Err(StoreError::NotARun { dir: dir.path().to_owned() });
+    match dir.database().metadata() {
+        Ok(file) if file.len() > 0 => {}
+        // Whether there is a run can't be seen.
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(StoreError::file("look into", dir.path(), error));
+        }
+        _ => return Err(StoreError::NotARun { dir: dir.path().to_owned() }),
     }
     let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB)?;
     schema::check(&conn, dir).map_err(|error| error.in_file(dir.database()))?;

@@ -73,20 +73,33 @@ pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnCh
     Ok(ingested)
 }
 
-/// The rows whose ids are known but whose requests are others; nothing is written.
-pub(super) fn changed(conn: &Connection, specs: &[ItemSpec]) -> Result<Vec<ChangedItem>, StoreError> {
+/// How rows of the input compare with the record.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Compared {
+    /// Known by their ids, but as other requests.
+    pub changed: Vec<ChangedItem>,
+    /// Of these ids none is known.
+    pub new: u64,
+}
+
+/// Writes nothing.
+pub(super) fn compare(conn: &Connection, specs: &[ItemSpec]) -> Result<Compared, StoreError> {
     let mut find = conn.prepare_cached("SELECT seq, hash FROM items WHERE id = ?1")?;
-    let mut changed = Vec::new();
+    let mut compared = Compared::default();
     for spec in specs {
         let hash = hash_bytes(spec)?;
         let known = find
             .query_row([&spec.id], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, [u8; 16]>(1)?)))
             .optional()?;
-        if let Some((seq, _)) = known.filter(|(_, known)| *known != hash) {
-            changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line });
+        match known {
+            None => compared.new += 1,
+            Some((_, known)) if known == hash => {}
+            Some((seq, _)) => {
+                compared.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line });
+            }
         }
     }
-    Ok(changed)
+    Ok(compared)
 }
 
 fn add(group: &mut Group<'_>, seq: u64, spec: &ItemSpec) -> Result<Queued, StoreError> {

@@ -39,7 +39,7 @@ mod tallies;
 mod writer;
 
 pub use error::StoreError;
-pub use ingest::{ChangedItem, Ingested, OnChanged};
+pub use ingest::{ChangedItem, Compared, Ingested, OnChanged};
 pub use ledger::DayLedger;
 pub use loader::{Batch, Loaded, Loader, Unreadable};
 pub use op::{Ack, Answer, Decision, Intent, LocalVerdict, Op, Queued, Rejected, RouteName, Settled};

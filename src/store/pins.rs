@@ -1,6 +1,6 @@
 //! What makes the answers of one run comparable: kept with the run, compared at every resume.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Pins {
     /// The input as it was named on the command line.
     pub input: String,
+    /// The absolute path of an input that lies somewhere. Not compared: a folder may be moved with its runs.
+    pub place: Option<String>,
     /// What the input was recognised as (`jsonl`, `csv`, `pictures`).
     pub kind: String,
     /// Changes with the input's contents. A changed one is no refusal: rows may have been added.
@@ -43,15 +45,29 @@ impl Pins {
             ("--prompt", text(&self.prompt), text(&now.prompt)),
             ("--system", text(&self.system), text(&now.system)),
             ("the set of sampling parameters", self.params.clone(), now.params.clone()),
-            ("the caption setting", text(&self.captions), text(&now.captions)),
+            ("the caption setting", plain_words(text(&self.captions)), plain_words(text(&now.captions))),
         ]
         .into_iter()
-        .filter(|(_, was, now)| was != now)
+        .filter(|(what, was, now)| was != now && !(*what == "the input" && is_one_place(was, now)))
         .map(|(what, was, now)| {
             let shared = was.chars().zip(now.chars()).take_while(|(was, now)| was == now).count();
             PinChange { what, was: shortened(&was, shared), now: shortened(&now, shared) }
         })
         .collect()
+    }
+}
+
+/// Two spellings of one path, seen from here.
+fn is_one_place(was: &str, now: &str) -> bool {
+    let real = |path: &str| Path::new(path).canonicalize().ok();
+    real(was).is_some_and(|was| Some(was) == real(now))
+}
+
+/// Earlier records name what becomes of captions with a capital.
+fn plain_words(captions: String) -> String {
+    match captions.rsplit_once(", existing: ") {
+        Some((dir, rest)) => format!("{dir}, existing: {}", rest.to_lowercase()),
+        None => captions,
     }
 }
 
@@ -85,6 +101,26 @@ mod tests {
     fn a_changed_fingerprint_is_not_a_changed_setting() {
         let was = Pins { fingerprint: "a".into(), ..Pins::default() };
         assert_eq!(was.changes(&Pins { fingerprint: "b".into(), ..Pins::default() }), []);
+    }
+
+    #[test]
+    fn spellings_of_one_place_are_one_input() {
+        let of = |input: &str| Pins { input: input.into(), ..Pins::default() };
+        let here = std::env::current_dir().unwrap().join("src").display().to_string();
+        for spelling in ["src/", "./src", "src/../src", &here] {
+            assert_eq!(of("src").changes(&of(spelling)), [], "{spelling}");
+        }
+        assert_eq!(of("src").changes(&of("tests")).len(), 1);
+        assert_eq!(of("gone").changes(&of("./gone-too")).len(), 1);
+    }
+
+    #[test]
+    fn what_becomes_of_captions_is_said_in_words() {
+        let of = |captions: &str| Pins { captions: Some(captions.into()), ..Pins::default() };
+        let was = of("Out, existing: Skip, full names: false");
+        assert_eq!(was.changes(&of("Out, existing: skip, full names: false")), []);
+        let changes = was.changes(&of("Out, existing: append, full names: false"));
+        assert!(changes[0].to_string().contains("existing: skip") && !changes[0].to_string().contains("Skip"));
     }
 
     #[test]

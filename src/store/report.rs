@@ -23,7 +23,7 @@ use super::{
 };
 use crate::domain::{
     ItemRow, Outcome, ReplayFilter, ResultLine, Seq, Summary,
-    snapshot::RunState,
+    snapshot::{Condition, RunState},
     summary::{KeySummary, ModelSummary},
 };
 
@@ -80,6 +80,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         in_flight: totals.in_flight,
         done: totals.done,
         failed: totals.failed,
+        not_in_input: totals.not_in_input,
         attempts: totals.attempts,
         rate_limited: totals.rate_limited,
         input_tokens: tallies.usage.input_tokens,
@@ -87,7 +88,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         cost_usd: tallies.cost.usd(),
         at_risk_usd: tallies.at_risk.usd(),
         elapsed_s: worked(conn)?.as_secs_f64(),
-        keys: figures.keys(&kept::<Vec<KeyStanding>>(conn, KEYS)?.unwrap_or_default()),
+        keys: figures.keys(&standings(dir, conn)?),
         models: figures.models(),
     })
 }
@@ -102,6 +103,18 @@ fn state_word(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
         _ => "stopped",
     };
     Ok(word.to_owned())
+}
+
+/// Of a run that nobody owns the newest are those of its end, and no minute stays full that long.
+fn standings(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyStanding>, StoreError> {
+    let mut standings: Vec<KeyStanding> = kept(conn, KEYS)?.unwrap_or_default();
+    if !dir.is_owned() {
+        let [full, ready] = [Condition::Full { what: String::new(), until: None }, Condition::Ready];
+        for standing in standings.iter_mut().filter(|standing| standing.state == full.word()) {
+            ready.word().clone_into(&mut standing.state);
+        }
+    }
+    Ok(standings)
 }
 
 /// What the engine keeps under a name of its own ([`super::Op::State`]), for commands in other processes.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::{
     connect,
     error::StoreError,
-    ingest::{ChangedItem, Ingested, OnChanged, changed, ingest},
+    ingest::{Compared, Ingested, OnChanged, compare, ingest},
     op::{Queued, RouteName},
     open::{Store, parse, save_pins, stored_pins},
     pins::Pins,
@@ -97,9 +97,19 @@ impl Store {
         Ok(())
     }
 
-    /// Rows of the input that are not what they were when they were recorded. Writes nothing.
-    pub fn changed(&self, specs: &[ItemSpec]) -> Result<Vec<ChangedItem>, StoreError> {
-        changed(&self.conn, specs)
+    /// Rows of the input beside what was recorded of them. Writes nothing.
+    pub fn compare(&self, specs: &[ItemSpec]) -> Result<Compared, StoreError> {
+        compare(&self.conn, specs)
+    }
+
+    /// Tells which ids the record has, for whoever reads the input beside the store. An id that can't be looked up
+    /// counts as unknown.
+    pub fn known_ids(&self) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+        let conn = connect::reader(&self.dir)?;
+        Ok(move |id: &str| {
+            let find = conn.prepare_cached("SELECT 1 FROM items WHERE id = ?1");
+            find.and_then(|mut find| find.exists([id])).unwrap_or(false)
+        })
     }
 
     /// Takes rows of the input in before the engine starts: to reconcile a changed input.

@@ -56,6 +56,19 @@ impl RunDir {
         self.path.join("run.db-wal")
     }
 
+    /// The copy of an input that comes only once.
+    pub fn kept_input(&self) -> PathBuf {
+        self.path.join("input")
+    }
+
+    /// Everything that a run keeps here, now or at times.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let beside =
+            ["run.db-wal", "run.db-shm", "run.db-journal", "results.jsonl.new"].map(|name| self.path.join(name));
+        let own = [self.database(), self.results(), self.log(), self.lock_file(), self.kept_input()];
+        own.into_iter().chain(beside).collect()
+    }
+
     /// Whether a run was ever begun here.
     pub fn holds_a_run(&self) -> bool {
         self.database().metadata().is_ok_and(|file| file.len() > 0)

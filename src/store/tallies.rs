@@ -25,6 +25,8 @@ pub(super) struct Tallies {
     pub input_rows: Option<u64>,
     /// Settled attempts.
     pub attempts: u64,
+    /// Of those: no request went out.
+    pub never_left: u64,
     pub rate_limited: u64,
     pub truncated: u64,
     pub usage: Usage,
@@ -56,6 +58,7 @@ impl Tallies {
     /// Takes one settled attempt into the sums.
     pub fn settle(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money) {
         self.attempts += 1;
+        self.never_left += u64::from(outcome.never_left());
         self.rate_limited += u64::from(is_refusal(outcome));
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;
@@ -79,7 +82,8 @@ impl Tallies {
             failed: states.failed,
             truncated: self.truncated,
             ingesting: self.input_rows.is_none(),
-            attempts: self.attempts + open as u64,
+            not_in_input: self.input_rows.map_or(0, |rows| self.items.saturating_sub(rows)),
+            attempts: (self.attempts + open as u64).saturating_sub(self.never_left),
             rate_limited: self.rate_limited,
         })
     }

@@ -67,16 +67,15 @@ fn framed_pane(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement, place: R
     };
     let corner = panes::position(scene, pane, arrangement).map(|text| Line::styled(text, scene.style(Role::Muted)));
     let inner = framed(title, corner, scene.style(border), scene.glyphs().border, place, buf);
-    panes::render(scene, pane, padded(inner, pane, arrangement.shape), buf);
+    panes::render(scene, pane, padded(inner, arrangement.shape), buf);
 }
 
-/// Where there is room, text doesn't touch the border. Keys and models have a narrow first column already.
-const fn padded(inner: Rect, pane: Pane, shape: Shape) -> Rect {
+/// Where there is room, text doesn't touch the border.
+const fn padded(inner: Rect, shape: Shape) -> Rect {
     if !matches!(shape, Shape::Medium | Shape::Large) || inner.width < 4 {
         return inner;
     }
-    let left = if matches!(pane, Pane::Keys | Pane::Models) { 0 } else { 1 };
-    Rect { x: inner.x + left, width: inner.width - left - 1, ..inner }
+    Rect { x: inner.x + 1, width: inner.width - 2, ..inner }
 }
 
 /// ` 1 Keys `, with a count where one tells something.

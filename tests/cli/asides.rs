@@ -36,8 +36,9 @@ fn check_tells_checked_keys_from_bad_ones_and_names_missing_models() {
     machine.write_keys(&revoked.keys_toml());
     let ended = machine.cascadeck(&["check"]).with_status(2);
     assert!(ended.out.contains("BAD: invalid_key"), "{}", ended.out);
-    ended.says(&["1 of 3 keys are no good"]);
-    machine.cascadeck(&["check", "--offline"]).with_status(0);
+    ended.says(&["1 of 3 keys is no good"]);
+    let offline = machine.cascadeck(&["check", "--offline"]).with_status(0);
+    assert!(offline.out.contains("no key was checked"), "{}", offline.out);
     assert_eq!(provider.books().total.requests + revoked.books().total.requests, 0, "a check costs no quota");
 }
 
@@ -84,7 +85,7 @@ fn explain_judges_an_answer_from_a_file_and_from_a_pipe() {
         let finding = machine.cascadeck_with_stdin(&["explain", "--api", api, "-"], answer).with_status(0).json();
         assert_eq!((&finding["outcome"], &finding["action"]), (&outcome.into(), &action.into()), "{answer}");
     }
-    for wrong in ["", "[]", "{\"status\":\"soon\"}", "not json"] {
+    for wrong in ["", "[]", "{}", "{\"answer\":1}", "{\"status\":\"soon\"}", "not json"] {
         machine.cascadeck_with_stdin(&["explain", "--api", "openai"], wrong).with_status(2).says(&["standard input"]);
     }
 }
@@ -214,4 +215,41 @@ fn the_environments_proxy_is_asked_and_never_sees_a_key() {
     let head = asked.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
     assert!(head.starts_with("CONNECT llm.example:443"), "{head}");
     assert!(!head.contains("sk-of-alice"), "{head}");
+}
+
+#[test]
+fn a_check_that_could_ask_nobody_says_that_nothing_was_checked() {
+    let machine = Machine::new();
+    machine.write_keys(
+        "[[provider]]\nname = \"g\"\napi = \"gemini\"\nbase_url = \"http://127.0.0.1:9\"\n[[model]]\nname = \"m\"\n\
+         provider = \"g\"\n[[key]]\nname = \"alice\"\nprovider = \"g\"\nsecret = \"AIza-alice\"\n",
+    );
+    let ended = machine.cascadeck(&["check"]).with_status(0);
+    for words in ["1 key, 1 model, 1 provider", "not known: client_trouble", "NOT CHECKED: no provider could be asked"]
+    {
+        assert!(ended.out.contains(words), "{words:?} is not in:\n{}", ended.out);
+    }
+}
+
+#[test]
+fn what_can_not_be_asked_of_the_simulator_is_wrong_usage() {
+    let machine = Machine::new();
+    for (args, words) in [
+        (&["sim", "--profile", "no-such"][..], "neither a built-in profile"),
+        (&["sim", "--listen", "0.0.0.0:0"], "--allow-remote"),
+        (&["sim", "--print-keys", "--listen", "127.0.0.1:0"], "--print-keys needs to know the port"),
+    ] {
+        machine.cascadeck(args).with_status(2).says(&[words]);
+    }
+}
+
+#[test]
+fn a_run_that_can_not_be_seen_is_not_called_absent() {
+    let machine = Machine::new();
+    // A place that not even the superuser can look into.
+    std::os::unix::fs::symlink("loop", machine.path("loop")).unwrap();
+    let ended = machine.cascadeck(&["status", "loop"]).with_status(1);
+    ended.says(&["can't look into loop: "]);
+    assert_eq!(ended.err.matches("symbolic links").count(), 1, "told once: {}", ended.err);
+    machine.cascadeck(&["status", "nowhere"]).with_status(2).says(&["nowhere holds no run"]);
 }

@@ -38,7 +38,7 @@ fn a_sound_run_is_proved_and_says_what_may_have_been_billed() {
     }
     let ended = machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
     for words in
-        ["6 items: 5 done, 0 failed, 1 waiting", "1 calls may have been billed", "item stuck", "holds   no item"]
+        ["6 items: 5 done, 0 failed, 1 waiting", "1 call may have been billed", "item stuck", "holds   no item"]
     {
         assert!(ended.out.contains(words), "{words:?} is not in:\n{}", ended.out);
     }
@@ -55,7 +55,7 @@ fn what_breaks_a_promise_is_named_and_is_1() {
     let results = machine.read("runs/batch/results.jsonl");
     machine.write("runs/batch/results.jsonl", results.replace("1001", "1002"));
     let ended = machine.cascadeck(&["audit", "runs/batch"]).with_status(1);
-    ended.says(&["1 of", "promises are broken in runs/batch"]);
+    ended.says(&["1 of", "promises is broken in runs/batch"]);
     assert!(ended.out.contains("BROKEN  results.jsonl is what the record says"), "{}", ended.out);
     machine.write("runs/batch/results.jsonl", results);
 

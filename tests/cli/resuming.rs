@@ -23,8 +23,10 @@ fn a_finished_run_is_finished() {
     machine.write("batch.jsonl", sums(8));
     machine.cascadeck(&RUN).with_status(0);
     let before = machine.read("runs/batch/results.jsonl");
+    let worked = machine.status("runs/batch")["elapsed_s"].clone();
     let summary = machine.cascadeck(&RUN).with_status(0).json();
     assert_eq!((&summary["done"], &summary["state"]), (&8.into(), &"finished".into()));
+    assert_eq!((&summary["elapsed_s"], &machine.status("runs/batch")["elapsed_s"]), (&worked, &worked), "no work");
     assert_eq!(provider.books().total.requests, 8, "nothing is sent again");
     assert_eq!(machine.read("runs/batch/results.jsonl"), before);
 }
@@ -122,7 +124,7 @@ fn changed_rows_are_named_and_refused_unless_asked_for() {
     assert_eq!(provider.books().total.requests, 5, "nothing was sent");
 
     let ended = machine.cascadeck(&[&RUN[..], &["--accept-changed"]].concat()).with_status(0);
-    ended.says(&["1 rows are new, 2 are answered anew"]);
+    ended.says(&["1 row is new, 2 are answered anew"]);
     assert_eq!(provider.books().total.requests, 8);
     assert_eq!(machine.results("runs/batch").len(), 6, "one line for every item at the end of the run");
     assert_eq!(machine.result("runs/batch", "q2").output.as_deref(), Some(answer_to("q20").as_str()));
@@ -197,7 +199,9 @@ fn a_run_and_its_status_agree_also_after_a_kill_and_an_unreachable_provider() {
     live.line_with("client_trouble");
     live.signal(Signal::SIGINT);
     live.end().with_status(130);
-    assert_eq!(machine.status("runs/batch")["keys"][0]["failed"], before["keys"][0]["failed"]);
+    let after = machine.status("runs/batch");
+    assert_eq!(after["keys"][0]["failed"], before["keys"][0]["failed"]);
+    assert_eq!(after["attempts"], before["attempts"], "what never left this machine is no request");
 
     machine.write_keys(&(provider.keys_toml() + "[policy]\nretry_delays = [\"20ms\"]\n"));
     let mut said = machine.cascadeck(&RUN).with_status(0).json();
@@ -244,7 +248,7 @@ fn calls_that_a_kill_left_unanswered_are_named_in_the_log() {
     provider.until("it is in flight", |books| books.total.requests == 1);
     live.kill();
     let mut live = machine.start(&RUN);
-    live.line_with("1 requests were in flight when the last process ended");
+    live.line_with("1 request was in flight when the last process ended");
     live.kill();
     let log = machine.read("runs/batch/cascadeck.log");
     assert!(log.contains("may have been billed: item stuck, attempt 1, m@alice"), "{log}");

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Machine, Provider, sums};
+use crate::lab::{Machine, Provider, sums, until};
 
 #[test]
 fn status_tells_the_state_while_it_runs_and_after() {
@@ -80,4 +80,21 @@ fn progress_names_the_place_in_the_cascade_on_standard_error_alone() {
     let ended = machine.cascadeck(&args).with_status(0);
     ended.says(&["key 1/2 alice, model 1/2 m, retry 0/5", "60/60 done 100%"]);
     assert_eq!(ended.json()["done"], 60, "and standard output is the summary alone");
+}
+
+#[test]
+fn the_status_of_a_live_run_says_how_its_keys_stand_now() {
+    let provider = Provider::of(
+        "name = \"narrow\"\nprovider = [{ name = \"g\", api = \"gemini\" }]\n\
+         model = [{ name = \"m\", provider = \"g\", rpm = 2 }]\n\
+         key = [{ name = \"alice\", provider = \"g\", project = \"one\", secret = \"AIza-alice\" }]\n",
+    );
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(5));
+    let live = machine.start(&["run", "batch.jsonl", "--prompt", "{{ question }}"]);
+    provider.until("its minute is full", |books| books.total.ok == 2);
+    let state = || machine.status("runs/batch")["keys"][0]["state"].clone();
+    until("status says so", || state() == "full");
+    live.kill();
+    assert_eq!(state(), "ready", "nobody has counted since");
 }

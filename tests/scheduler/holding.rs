@@ -114,7 +114,7 @@ fn the_budget_is_named() {
     let mut world = one_key(Limits::default(), Policy { max_usd: Money::from_usd(0.01), ..policy(8) });
     world.offer(1_000);
     let shares = after(&mut world, MINUTE * 5);
-    assert_eq!(world.scheduler.holdup(world.now), Holdup::Budget);
+    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Budget { needs: Some(_) }));
     names(&shares, Hold::Budget, 0.9);
 }
 

@@ -336,6 +336,7 @@ pub fn storm() -> Snapshot {
             failed: 7,
             truncated: 2,
             ingesting: false,
+            not_in_input: 0,
             attempts: 3_342,
             rate_limited: 96,
         },

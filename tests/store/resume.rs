@@ -7,7 +7,7 @@ use cascadeck::{
         AttemptId, Command, Event, EventKind, Level, Money, Outcome, Traits, Wall,
         snapshot::{RunState, Totals},
     },
-    store::{Answer, Decision, Ingest, OnChanged, Op, Pins, RunDir, Store, StoreError},
+    store::{Answer, Decision, Ingest, OnChanged, Op, Pins, RunDir, Store, StoreError, report::KeyStanding},
 };
 
 use crate::harness::{
@@ -315,6 +315,23 @@ fn a_place_that_cant_be_written_is_named() {
     let missing = cascadeck::store::report::summary(file.parent().unwrap()).unwrap_err();
     assert!(matches!(missing, StoreError::NotARun { .. }), "{missing:?}");
     assert!(!home.dir.database().exists(), "looking makes nothing");
+}
+
+#[test]
+fn a_minute_that_was_full_is_full_only_while_somebody_runs() {
+    let (home, mut engine) = Home::with_items(1);
+    let standing = |name: &str, state: &str| KeyStanding { name: name.into(), state: state.into(), health: 65 };
+    let standings = vec![standing("alice", "full"), standing("bob", "disabled")];
+    engine.commit(vec![intent(1, 1, 0), Op::Keys(standings)]);
+    engine.commit(vec![answered(1, 1)]);
+    let states = || {
+        let keys = cascadeck::store::report::summary(home.dir.path()).unwrap().keys;
+        keys.into_iter().map(|key| (key.name, key.state, key.health)).collect::<Vec<_>>()
+    };
+    let said = |name: &str, state: &str| (name.to_owned(), state.to_owned(), 65);
+    assert_eq!(states(), [said("alice", "full"), said("bob", "disabled")]);
+    drop(engine.close());
+    assert_eq!(states(), [said("alice", "ready"), said("bob", "disabled")]);
 }
 
 #[test]

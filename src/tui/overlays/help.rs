@@ -8,10 +8,17 @@ use crate::{
         event::Level,
         snapshot::{Cause, Condition, Source},
     },
-    tui::{keymap::Context, pane::Pane, scene::Scene, theme::Role},
+    tui::{
+        keymap::Context,
+        pane::Pane,
+        scene::Scene,
+        text::{width, wrap},
+        theme::Role,
+    },
 };
 
-const KEYS_COLUMN: usize = 22;
+const INDENT: usize = 2;
+const KEYS_COLUMN: usize = 20;
 
 pub fn lines(scene: Scene<'_>, columns: usize) -> Vec<Line<'static>> {
     let here = match scene.state.detail {
@@ -52,14 +59,26 @@ fn section(scene: Scene<'_>, context: Context, columns: usize, lines: &mut Vec<L
     for line in shown {
         let name = line.action.name().map_or_else(String::new, |name| format!("  :{name}"));
         let keys = scene.fit(&line.keys, KEYS_COLUMN);
-        lines.push(owned(scene.fit_spans(
-            [
-                scene.span(format!("  {keys:<KEYS_COLUMN$}"), Role::Key),
-                scene.span(line.action.sentence(), Role::Text),
-                scene.span(name, Role::Muted),
-            ],
-            columns,
-        )));
+        let room = columns.saturating_sub(KEYS_COLUMN + INDENT);
+        let sentence = line.action.sentence();
+        // The action's name stands behind its sentence, or below it.
+        let (mut rows, name) = if width(sentence) + width(&name) <= room {
+            (vec![sentence.to_owned()], name)
+        } else {
+            let mut rows = wrap(sentence, room);
+            rows.extend((!name.is_empty()).then(|| name.trim_start().to_owned()));
+            (rows, String::new())
+        };
+        let first = rows.remove(0);
+        lines.push(Line::from(vec![
+            scene.span(format!("  {keys:<KEYS_COLUMN$}"), Role::Key),
+            scene.span(first, Role::Text),
+            scene.span(name, Role::Muted),
+        ]));
+        for row in rows {
+            let role = if row.starts_with(':') { Role::Muted } else { Role::Text };
+            lines.push(Line::from(vec![Span::raw(" ".repeat(KEYS_COLUMN + INDENT)), scene.span(row, role)]));
+        }
     }
 }
 
@@ -102,8 +121,4 @@ fn signs(scene: Scene<'_>) -> Vec<Line<'static>> {
         sign(scene.glyphs().item(state), Role::from(state), state.name(), "an item's state");
     }
     lines
-}
-
-fn owned(line: Line<'_>) -> Line<'static> {
-    line.spans.into_iter().map(|span| Span::styled(span.content.into_owned(), span.style)).collect()
 }

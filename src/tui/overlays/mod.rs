@@ -16,6 +16,8 @@ use ratatui::{
 };
 
 use super::{
+    action::Action,
+    keymap::Context,
     layout::Arrangement,
     scene::Scene,
     state::{Overlay, Reading, State, Subject},
@@ -77,11 +79,21 @@ fn read(scene: Scene<'_>, title: &str, lines: Vec<Line<'_>>, reading: Reading, b
     let area = popup(body, READING_COLUMNS, lines.len() as u16 + 2);
     let rows = usize::from(area.height.saturating_sub(2));
     let first = reading.line.min(lines.len().saturating_sub(rows));
-    let corner = position(first, rows, lines.len());
+    let corner = position(first, rows, lines.len()).map(|place| format!("{}{place}", scrolling(scene)));
     let inner = open(scene, title, corner, area, buf);
     for (row, line) in lines.into_iter().skip(first).take(rows).enumerate() {
         line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
     }
+}
+
+/// ` Up/Down scroll `: where not all is seen, that it can be.
+fn scrolling(scene: Scene<'_>) -> String {
+    let bindings = scene.state.keymap.in_context(Context::Reading);
+    let hint = bindings.filter(|binding| binding.action == Action::Up).find_map(|binding| {
+        let (_, word) = binding.hint?;
+        Some(format!(" {} {word}", binding.hint_key()?))
+    });
+    hint.unwrap_or_default()
 }
 
 /// A centred area of at most this size.

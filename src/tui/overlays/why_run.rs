@@ -3,7 +3,7 @@
 use super::why::{NAME, Page};
 use crate::{
     domain::{
-        Forecast,
+        Forecast, plural,
         snapshot::{RunState, Source},
     },
     tui::{
@@ -60,10 +60,11 @@ impl Page<'_> {
             ),
         );
         let refused = format!(
-            "{}; {} of {} requests were refused for quota",
+            "{}; {} of {} {} were refused for quota",
             pace(snapshot.pace.items_per_second),
             grouped(totals.rate_limited),
-            grouped(totals.attempts)
+            grouped(totals.attempts),
+            plural(totals.attempts, "request")
         );
         self.fact("pace", &refused);
         let how = format!(
@@ -102,8 +103,12 @@ impl Page<'_> {
         if let Some(stop) = forecast.stops {
             let left = grouped(stop.left);
             let returns = stop.returns.map_or_else(String::new, |at| format!("; quota returns {}", self.when(at)));
-            let words =
-                format!("{}, {}: {left} items left{returns}", self.when(stop.at), outlook::stop_words(stop.why));
+            let words = format!(
+                "{}, {}: {left} {} left{returns}",
+                self.when(stop.at),
+                outlook::stop_words(stop.why),
+                plural(stop.left, "item")
+            );
             self.fact("stops before", &words);
         }
         if let Some(first) = &forecast.runs_out {

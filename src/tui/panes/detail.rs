@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use crate::{
-    domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage},
+    domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, counted},
     tui::{
         figures::{compact, dollars, latency, time_of_day},
         layout::Arrangement,
@@ -113,7 +113,7 @@ impl Page<'_> {
             Some(outcome) if outcome != Outcome::Ok => format!("  {}", words::outcome(outcome)),
             _ => String::new(),
         };
-        let tries = format!("   {} attempts", row.attempts);
+        let tries = format!("   {}", counted(u64::from(row.attempts), "attempt"));
         let line = format!("   input line {}", item.line);
         self.push([
             scene.span(state, Role::from(row.state)),

@@ -172,7 +172,10 @@ fn now(scene: Scene<'_>) -> (String, Role) {
         }
         RunState::Finished => {
             let leave = scene.state.keymap.key_for(Action::Quit);
-            format!("all {} items have ended; {leave} leaves", grouped(totals.total))
+            match totals.total {
+                1 => format!("the one item has ended; {leave} leaves"),
+                total => format!("all {} items have ended; {leave} leaves", grouped(total)),
+            }
         }
     };
     (words, role)
@@ -225,7 +228,7 @@ fn over(scene: Scene<'_>) -> Vec<Segment<'static>> {
 }
 
 fn place(scene: Scene<'_>, place: &Place) -> String {
-    let (dot, arrow) = (scene.glyphs().dot, scene.glyphs().here);
+    let (dot, arrow) = (scene.glyphs().dot, scene.glyphs().arrow);
     let retry = if place.retry > 0 { format!(" {dot} retry {}/{}", place.retry, place.retries) } else { String::new() };
     format!(
         "{arrow} {}@{}  key {}/{} {dot} model {}/{}{retry}",

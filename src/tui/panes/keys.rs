@@ -46,8 +46,8 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     }
     let named = |name: fn(&KeyView) -> &str, most: usize| longest(keys.iter().map(name), most);
     let columns = [
-        Column::left(Cell::Here, "", [1; 3], 0),
         Column::left(Cell::Name, "key", [6, named(|key| &key.name, 10), named(|key| &key.name, 24)], 0),
+        Column::left(Cell::Here, "", [1; 3], 0),
         Column::left(Cell::Health, "health", [6, SCORE + 7, SCORE + 11], 2),
         Column::right(Cell::Ok, "ok", 5, 1),
         Column::right(Cell::Failed, "fail", 4, 1),

@@ -48,8 +48,8 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let provider = longest(models.iter().map(|model| model.provider.as_str()), 16);
     let bar = |id| Column::left(id, "", [BAR, BAR, 2 * BAR], 5);
     let columns = [
-        Column::left(Cell::Here, "", [1; 3], 0),
         Column::left(Cell::Name, "model", [12, name.min(21), name], 0),
+        Column::left(Cell::Here, "", [1; 3], 0),
         bar(Cell::RpmBar),
         Column::right(Cell::Rpm, "RPM", figures(models, 7, |model| model.rpm), 1),
         bar(Cell::TpmBar),

@@ -65,7 +65,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 
 fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<'static> {
     let glyphs = scene.glyphs();
-    let glyph = if here { glyphs.here } else { glyphs.condition(&route.condition) };
+    let glyph = if here { glyphs.arrow } else { glyphs.condition(&route.condition) };
     let role = Role::from(&route.condition);
     if !route.on {
         return Line::styled(scene.fit(&format!("{} off", glyphs.switch(false)), width), scene.style(Role::Disabled));

@@ -2,7 +2,7 @@
 
 use super::Effect;
 use crate::{
-    domain::{Command, Page, Query, Snapshot},
+    domain::{Command, Page, Query, Snapshot, counted},
     tui::{
         Exit,
         state::{Leaving, Overlay, State, ToastLevel, Wanted},
@@ -62,7 +62,7 @@ pub(super) fn answered(
 pub(super) fn told(state: &mut State, answer: Result<Page, String>) -> Vec<Effect> {
     match answer {
         Ok(Page::Exported { path, rows }) => {
-            state.toasts.push(format!("{rows} lines written to {path}"), ToastLevel::Done, state.ui);
+            state.toasts.push(format!("{} written to {path}", counted(rows, "line")), ToastLevel::Done, state.ui);
         }
         Ok(_) => {}
         Err(words) => state.toasts.push(words, ToastLevel::Trouble, state.ui),

@@ -1,0 +1,53 @@
+//! Where an export may be written: over an earlier export, but never over what the run lives on.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf, absolute},
+};
+
+use super::Failure;
+use crate::{
+    input,
+    store::{Pins, RunDir, Store},
+};
+
+/// Opens `target` for an export of the run, emptied. A run that can't be read, and a target that is the run's own or
+/// its input, are refused before anything is touched.
+pub(super) fn open(run_dir: &Path, target: &Path) -> Result<File, Failure> {
+    let dir = RunDir::new(run_dir);
+    let pins = Store::pins_of(&dir)?;
+    refuse_what_the_run_needs(&dir, &pins, target)?;
+    File::create(target).map_err(|error| Failure::usage(format!("can't write {}: {error}", target.display())))
+}
+
+fn refuse_what_the_run_needs(dir: &RunDir, pins: &Pins, target: &Path) -> Result<(), Failure> {
+    let refused = |what: String| {
+        Err(Failure::usage(format!("{} {what}; nothing was written: give -o another name", target.display())))
+    };
+    if dir.files().iter().any(|file| is_same(file, target)) {
+        return refused(format!("is a file that the run in {} lives on", dir.path().display()));
+    }
+    let input = pins.place.as_deref().unwrap_or(&pins.input);
+    if is_same(Path::new(input), target) {
+        return refused("is the run's input".to_owned());
+    }
+    if pins.captions.is_some() && target.exists() && input::is_picture(target) {
+        return refused("is a picture".to_owned());
+    }
+    Ok(())
+}
+
+/// One file by whichever names, also where it is not there yet: SQLite makes and removes files of its own.
+fn is_same(file: &Path, other: &Path) -> bool {
+    match (fs::metadata(file), fs::metadata(other)) {
+        (Ok(file), Ok(other)) => (file.dev(), file.ino()) == (other.dev(), other.ino()),
+        (Err(_), Err(_)) => in_real_folder(file).is_some_and(|file| Some(file) == in_real_folder(other)),
+        _ => false,
+    }
+}
+
+fn in_real_folder(path: &Path) -> Option<PathBuf> {
+    let path = absolute(path).ok()?;
+    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
+}

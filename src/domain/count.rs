@@ -1,0 +1,28 @@
+//! Numbers with their nouns: `1 row`, `2 rows`.
+
+/// The noun that goes with `number`, of which `one` is the singular; its plural ends in `s`.
+pub fn plural(number: u64, one: &str) -> String {
+    if number == 1 { one.to_owned() } else { format!("{one}s") }
+}
+
+/// `1 row`, `2 rows`
+pub fn counted(number: u64, one: &str) -> String {
+    format!("{number} {}", plural(number, one))
+}
+
+/// `is` of one, `are` of several.
+pub const fn are(number: u64) -> &'static str {
+    if number == 1 { "is" } else { "are" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_is_singular() {
+        for (number, want) in [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (21, "21 rows")] {
+            assert_eq!(counted(number, "row"), want);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Where an export goes, and where it must not.
+
+use std::os::unix::fs::symlink;
+
+use crate::lab::{Machine, Provider, png, sums};
+
+const OPEN: &str = r#"
+name = "open"
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g" }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
+#[test]
+fn an_export_never_takes_the_place_of_what_the_run_lives_on() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(3));
+    machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).with_status(0);
+    symlink("batch.jsonl", machine.path("link")).unwrap();
+    std::fs::hard_link(machine.path("runs/batch/run.db"), machine.path("copy.db")).unwrap();
+    let own = ["run.db", "results.jsonl", "cascadeck.log", "run.lock"];
+    let own = own.map(|name| format!("runs/batch/{name}"));
+    let before: Vec<Vec<u8>> = own.iter().map(|name| std::fs::read(machine.path(name)).unwrap()).collect();
+    let absolute = machine.path("batch.jsonl").display().to_string();
+    let input =
+        [("batch.jsonl", "is the run's input"), ("link", "is the run's input"), (&absolute, "is the run's input")];
+    let files = own.iter().map(|name| (name.as_str(), "lives on"));
+    let hidden =
+        [("copy.db", "lives on"), ("runs/batch/run.db-wal", "lives on"), ("runs/../runs/batch/input", "lives on")];
+    for (target, why) in input.into_iter().chain(files).chain(hidden) {
+        let ended = machine.cascadeck(&["export", "runs/batch", "-o", target]).with_status(2);
+        ended.says(&[target, why, "nothing was written"]);
+    }
+    assert_eq!(machine.read("batch.jsonl"), sums(3));
+    for (name, before) in own.iter().zip(before) {
+        assert_eq!(std::fs::read(machine.path(name)).unwrap(), before, "{name}");
+    }
+    assert!(!machine.path("runs/batch/input").exists());
+
+    // What it has written it may write again, beside the run's files too.
+    for target in ["out.jsonl", "runs/batch/out.jsonl"] {
+        for _ in 0..2 {
+            machine.cascadeck(&["export", "runs/batch", "-o", target]).with_status(0).says(&["3 results written"]);
+            assert_eq!(machine.read(target).lines().count(), 3);
+        }
+    }
+    machine.cascadeck(&["export", "runs/batch", "-o", "/dev/null"]).with_status(0);
+    // A run that can't be read costs nobody a file.
+    machine.cascadeck(&["export", "runs/none", "-o", "out.jsonl"]).with_status(2);
+    assert_eq!(machine.read("out.jsonl").lines().count(), 3);
+}
+
+#[test]
+fn an_export_of_captions_never_takes_the_place_of_a_picture() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("album/one.png", png(4, 4));
+    machine.cascadeck(&["run", "album"]).with_status(0);
+    machine.cascadeck(&["export", "runs/album", "-o", "album/one.png"]).with_status(2).says(&["is a picture"]);
+    assert_eq!(std::fs::read(machine.path("album/one.png")).unwrap(), png(4, 4));
+    machine.cascadeck(&["export", "runs/album", "-o", "album/all.jsonl"]).with_status(0).says(&["1 result written"]);
+}

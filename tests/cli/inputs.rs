@@ -1,0 +1,111 @@
+//! Which input is a run's: however it is spelt, whatever has gone from it, and never another's.
+
+use serde_json::Value;
+
+use crate::lab::{Machine, Provider, png, sums};
+
+const OPEN: &str = r#"
+name = "open"
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g" }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
+const PIPED: [&str; 4] = ["run", "-", "--prompt", "{{ question }}"];
+
+/// Rows that no batch of [`sums`] has.
+fn others(count: u64) -> String {
+    sums(count).replace("\"id\":\"q", "\"id\":\"other")
+}
+
+#[test]
+fn rows_that_are_gone_from_the_input_stay_in_the_run_and_are_counted_aloud() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    let run = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"];
+    machine.write("batch.jsonl", sums(5));
+    machine.cascadeck(&run).with_status(0);
+    machine.write("batch.jsonl", sums(5).lines().skip(2).collect::<Vec<_>>().join("\n"));
+    let ended = machine.cascadeck(&run).with_status(0);
+    ended.says(&[
+        "the input has changed: 0 rows are new, 0 are answered anew, 2 are no longer in it",
+        "2 items of this run are no longer in the input; they stay in the run, its results and its exports",
+    ]);
+    assert_eq!((&ended.json()["total"], &ended.json()["not_in_input"]), (&5.into(), &2.into()));
+    // As long as it is so, and also where nobody runs anything.
+    machine.cascadeck(&run).with_status(0).says(&["2 items of this run are no longer in the input"]);
+    assert_eq!(machine.status("runs/batch")["not_in_input"], 2);
+    let table = machine.cascadeck(&["status", "runs/batch"]).with_status(0).out;
+    assert!(table.contains("5 of 5 done, 0 failed; 2 no longer in the input"), "{table}");
+    assert_eq!(machine.cascadeck(&["export", "runs/batch"]).with_status(0).out.lines().count(), 5);
+    // They come back.
+    machine.write("batch.jsonl", sums(5));
+    let ended = machine.cascadeck(&run).with_status(0);
+    assert!(!ended.err.contains("of this run"), "{}", ended.err);
+    assert_eq!((&ended.json()["not_in_input"], provider.books().total.requests), (&Value::Null, 5));
+}
+
+#[test]
+fn another_batch_through_the_same_pipe_is_another_run() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.cascadeck_with_stdin(&PIPED, &sums(4)).with_status(0);
+    for (batch, which) in [(others(6), "it has none of its 4 rows"), (sums(3), "it has only 3 of its 4 rows")] {
+        let refused = machine.cascadeck_with_stdin(&PIPED, &batch).with_status(2);
+        refused.says(&["another batch than the run in runs/stdin", which, "--run-dir", "--accept-changed"]);
+    }
+    // What it was begun with is still what it goes on with.
+    assert_eq!(machine.read("runs/stdin/input"), sums(4));
+    assert!(!machine.path("runs/stdin/input.new").exists());
+    machine.cascadeck_with_stdin(&PIPED, "").with_status(0);
+    assert_eq!((provider.books().total.requests, machine.results("runs/stdin").len()), (4, 4));
+
+    machine.cascadeck_with_stdin(&[&PIPED[..], &["--run-dir", "runs/mine"]].concat(), &others(6)).with_status(0);
+    assert_eq!(machine.results("runs/mine").len(), 6);
+    let both = [&PIPED[..], &["--accept-changed"]].concat();
+    let ended = machine.cascadeck_with_stdin(&both, &others(6)).with_status(0);
+    ended.says(&["6 rows are new, 0 are answered anew, 4 are no longer in it", "4 items of this run are no longer"]);
+    assert_eq!(machine.results("runs/stdin").len(), 10);
+    assert_eq!(machine.read("runs/stdin/input"), others(6));
+}
+
+#[test]
+fn a_pipe_with_other_questions_under_the_same_ids_leaves_the_first_as_it_was() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.cascadeck_with_stdin(&PIPED, &sums(2)).with_status(0);
+    let other = sums(2).replace("1000", "3000");
+    machine
+        .cascadeck_with_stdin(&PIPED, &other)
+        .with_status(2)
+        .says(&["2 rows of the input are not what", "--run-dir"]);
+    assert_eq!(machine.read("runs/stdin/input"), sums(2));
+}
+
+#[test]
+fn a_folder_is_one_input_however_it_is_spelt() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("pics/one.png", png(4, 4));
+    machine.cascadeck(&["run", "pics"]).with_status(0).says(&["pics: 1 picture;"]);
+    let absolute = machine.path("pics").display().to_string();
+    for spelling in ["pics/", "./pics", ".//pics/.", &absolute] {
+        let again = ["run", spelling, "--run-dir", "runs/pics"];
+        machine.cascadeck(&again).with_status(0);
+    }
+    assert_eq!(provider.books().total.requests, 1);
+    let other = machine.cascadeck(&["run", "pics", "--existing", "append"]).with_status(2);
+    other.says(&["the caption setting was", "existing: skip", "existing: append"]);
+}
+
+#[test]
+fn captions_of_the_runs_own_do_not_make_its_pictures_leave_the_input() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("pics/one.png", png(4, 4));
+    machine.cascadeck(&["run", "pics"]).with_status(0);
+    machine.write("pics/two.png", png(5, 5));
+    let ended = machine.cascadeck(&["run", "pics", "--json"]).with_status(0);
+    ended.says(&["the input has changed: 1 row is new, 0 are answered anew, 0 are no longer in it"]);
+    assert_eq!((&ended.json()["done"], &ended.json()["not_in_input"]), (&2.into(), &Value::Null));
+}
