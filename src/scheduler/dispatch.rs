@@ -11,11 +11,11 @@ use crate::domain::{
 use super::{
     Flight, Scheduler, Ticket,
     breaker::Breaker,
+    capacity::Capacity,
     cooldown::Wake,
     pool::{Block, Need},
     purse::Fit,
     scoring::TYPICAL_OUTPUT,
-    share::SHARED_DAY,
     standing::Standing,
     strategy::Search,
 };
@@ -281,7 +281,7 @@ impl Scheduler {
                 continue;
             }
             let standing = self.standing(now, id);
-            if matches!(standing, Standing::Full { what: SHARED_DAY, .. }) {
+            if matches!(standing, Standing::Full { what: Capacity::Lease, .. }) {
                 // A lease is a matter of milliseconds: no reason to move on to the next model.
                 self.holding.held(id, Hold::Day);
                 self.want_lease(self.routes[id.index()].pool);
@@ -315,7 +315,7 @@ impl Scheduler {
             }
             match block {
                 None => return Choice::Route(id),
-                Some(Block::Full { what: SHARED_DAY, .. }) => {
+                Some(Block::Full { what: Capacity::Lease, .. }) => {
                     self.note_short(pool, need);
                     return Choice::Blocked(Blocked::Routes);
                 }
@@ -448,7 +448,7 @@ impl Scheduler {
         if model.context.is_some_and(|context| ticket.input / 2 > context) {
             return Some((Outcome::NoRoute, "longer than the model's context"));
         }
-        if self.pools[route.pool].too_large(Need { input: ticket.input, output: 0 }).is_some() {
+        if self.pools[route.pool].is_too_large(Need { input: ticket.input, output: 0 }) {
             return Some((Outcome::NoRoute, "larger than the token limit"));
         }
         if ticket.max_usd.is_some_and(|most| self.worst_case(id, ticket) > most) {
