@@ -349,7 +349,7 @@ impl Scheduler {
             let id = self.classes[class].candidates[*rank];
             let on_trial = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
             let in_service = matches!(self.standing(now, id), Standing::Ready | Standing::Full { .. });
-            in_service && !on_trial && self.unfit(id, ticket).is_none() && self.has_left(now, id, ticket) == Fit::Now
+            in_service && !on_trial && self.prospect(now, id, ticket) == Some(Fit::Now)
         };
         let state = &self.classes[class];
         let primaries = 0..state.picker.backups_from.unwrap_or(state.candidates.len());
@@ -404,10 +404,9 @@ impl Scheduler {
         route_at: impl Fn(&Self, usize) -> Option<RouteId>,
     ) -> Option<RouteId> {
         for index in 0..count {
-            let Some(route) = route_at(self, index).filter(|route| self.unfit(*route, ticket).is_none()) else {
-                continue;
-            };
-            let wake = match (self.is_usable(now, route), self.has_left(now, route, ticket)) {
+            let Some(route) = route_at(self, index) else { continue };
+            let Some(fit) = self.prospect(now, route, ticket) else { continue };
+            let wake = match (self.is_usable(now, route), fit) {
                 (true, Fit::Now) => return Some(route),
                 (true, fit) => fit.opens().map(Wake::Wall),
                 (false, _) => self.standing(now, route).wake(),
