@@ -50,6 +50,13 @@ impl Purse {
         if now < self.ends { self.today } else { Money::ZERO }
     }
 
+    /// What may still be committed of the total and of today; `None` for no cap.
+    pub fn left(&self, now: Wall) -> (Option<Money>, Option<Money>) {
+        let total = self.caps.max_usd.map(|most| most.saturating_sub(self.gone + self.reserved));
+        let today = self.caps.max_usd_per_day.map(|most| most.saturating_sub(self.today(now) + self.reserved));
+        (total, today)
+    }
+
     pub fn fit(&self, now: Wall, worst: Money) -> Fit {
         if self.caps.max_usd.is_some_and(|most| self.gone + self.reserved + worst > most) {
             return Fit::Never;
