@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't go on says so")]
 
-#[path = "../tests/screens/fixture.rs"]
+#[path = "../tests/screens/fixture/mod.rs"]
 #[allow(dead_code, reason = "the benchmark uses a part of the tests' snapshots")]
 mod fixture;
 
