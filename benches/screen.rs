@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't go on says so")]
 
 #[path = "../tests/screens/fixture/mod.rs"]
-#[allow(dead_code, reason = "the benchmark uses a part of the tests' snapshots")]
+#[allow(dead_code, unused_imports, reason = "the benchmark uses a part of the tests' snapshots")]
 mod fixture;
 
 use std::time::{Duration, Instant};
