@@ -5,8 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't go on says so")]
 
-#[path = "../tests/screens/fixture.rs"]
-#[allow(dead_code, reason = "the benchmark uses a part of the tests' snapshots")]
+#[path = "../tests/screens/fixture/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the benchmark uses a part of the tests' snapshots")]
 mod fixture;
 
 use std::time::{Duration, Instant};

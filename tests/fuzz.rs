@@ -1,7 +1,7 @@
 //! Whatever comes from outside: real answers with pieces missing or doubled, texts with keys in them, texts for the
 //! terminal, templates. Nothing panics, nothing leaks, nothing is taken for what it is not.
 //!
-//! Made-up answers and headers are in `tests/wire.rs`, made-up inputs in `tests/input.rs`, damaged results files in
+//! Made-up answers and headers are in `tests/wire`, made-up inputs in `tests/input`, damaged results files in
 //! `tests/store/recovery.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 /// Real bodies, as they came over the wire.
 static BODIES: LazyLock<Vec<(u16, String)>> = LazyLock::new(|| {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/examples");
     let example = |path: &Path| -> (u16, String) {
         let example: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let body = match &example["body"] {

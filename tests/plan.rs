@@ -108,6 +108,22 @@ fn a_budget_that_is_too_small_is_said_before_a_dollar_is_spent() {
 }
 
 #[test]
+fn a_cap_on_a_key_or_a_day_is_named_where_it_binds() {
+    const PRICES: &str = "usd_per_mtok = { input = 1.0, output = 2.0 }";
+    let a_day = Place::new("[policy]\nmax_usd_per_day = 0.03", PRICES);
+    let text = String::from_utf8(a_day.plan(&["--expect-output", "100"]).stdout).unwrap();
+    assert!(text.contains("the money for today is used up, more may go"), "{text}");
+    let patient = String::from_utf8(a_day.plan(&["--expect-output", "100", "--on-exhausted", "wait"]).stdout).unwrap();
+    assert!(patient.contains("bound by  the money caps 100%"), "{patient}");
+    // The last of the keys: carol's.
+    let key = Place::new("max_usd = 0.01", PRICES).json(&["--expect-output", "100"]);
+    let binds = key["forecast"]["binds"].as_array().unwrap();
+    let money = binds.iter().find(|bind| bind["what"] == "money").unwrap_or_else(|| panic!("{binds:?}"));
+    assert!(money["pool"].as_str().unwrap().ends_with("@carol"), "{money}");
+    assert!(key["forecast"]["finish"].is_u64() || key["forecast"]["finish"].is_i64(), "the others end it");
+}
+
+#[test]
 fn the_table_names_its_units() {
     let output = Place::new("", "").plan(&[]);
     let text = String::from_utf8(output.stdout).unwrap();

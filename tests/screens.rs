@@ -8,7 +8,7 @@ mod behaviour;
 mod engine;
 #[path = "screens/event_loop.rs"]
 mod event_loop;
-#[path = "screens/fixture.rs"]
+#[path = "screens/fixture/mod.rs"]
 mod fixture;
 #[path = "screens/log.rs"]
 mod log;

@@ -11,7 +11,7 @@ use super::{
     Failure,
     conduct::say,
     options::{Conduct, FrontEnd},
-    run::{self, Asking, RunArgs},
+    run::{self, Asking, Job, RunArgs},
 };
 use crate::{
     clock::Clock,
@@ -62,11 +62,13 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
     say("demo: a simulated provider on this machine, with a free tier's limits; nothing leaves it");
 
     let run_args = RunArgs {
-        input: home.join("demo.jsonl").display().to_string(),
-        keys: super::options::Keys { keys: None },
-        run_dir: Some(home.join("run")),
-        asking: Asking::default(),
-        conduct: Conduct::default(),
+        job: Job {
+            input: home.join("demo.jsonl").display().to_string(),
+            keys: super::options::Keys { keys: None },
+            run_dir: Some(home.join("run")),
+            asking: Asking::default(),
+            conduct: Conduct::default(),
+        },
         front_end: args.front_end,
         // The dead key shall be found by the run, before the operator's eyes.
         no_check: true,

@@ -14,8 +14,8 @@ use jiff::tz::TimeZone;
 use super::{
     Failure,
     conduct::say,
-    options::{Conduct, Keys, default_run_dir, ledger},
-    run::Asking,
+    options::{default_run_dir, ledger},
+    run::Job,
 };
 use crate::{
     clock::Clock,
@@ -37,22 +37,8 @@ use crate::{
 /// have taken so far.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PlanArgs {
-    /// The batch, as for run
-    #[arg(value_name = "INPUT")]
-    pub input: String,
-
     #[command(flatten)]
-    pub keys: Keys,
-
-    /// Where the run is or would be kept; default: runs/<input name>
-    #[arg(long, value_name = "DIR")]
-    pub run_dir: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub asking: Asking,
-
-    #[command(flatten)]
-    pub conduct: Conduct,
+    pub job: Job,
 
     /// Reckon with answers of N tokens; default: as measured so far, or else 256
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -76,13 +62,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
 const ASSUMED_OUTPUT: f64 = 256.0;
 
 pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
-    let mut config = args.keys.load()?;
-    args.conduct.apply(&mut config)?;
-    let options = args.asking.options(&config)?;
+    let mut config = args.job.keys.load()?;
+    args.job.conduct.apply(&mut config)?;
+    let options = args.job.asking.options(&config)?;
     let spool = Spool::new();
-    let input = Input::open(&args.input, options, &spool.0.join("input"))?;
+    let input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
     let batch = Batch::read(&input, &config.policy.rules)?;
-    let run_dir = args.run_dir.clone().unwrap_or_else(|| default_run_dir(input.name()));
+    let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(input.name()));
     let so_far = if RunDir::new(&run_dir).holds_a_run() { Some(report::summary(&run_dir)?) } else { None };
 
     let plan = reckon(args, &config, &input, &batch, &run_dir, so_far.as_ref());
@@ -168,7 +154,7 @@ fn reckon(
     }
     let Reckoning { forecast, loads } = forecast(&ahead);
     Plan {
-        input: args.input.clone(),
+        input: args.job.input.clone(),
         kind: input.kind().name().to_owned(),
         rows: batch.rows,
         skipped: batch.skipped,
@@ -208,7 +194,7 @@ fn assumptions(args: &PlanArgs, config: &Config, batch: &Batch, so_far: Option<&
     };
     let (input, output) = (mean(|summary| summary.input_tokens), mean(|summary| summary.output_tokens));
     let estimated: u64 = batch.classes.values().map(|(_, tokens)| tokens).sum();
-    let asked = config.defaults.params.max_output_tokens.into_iter().chain(args.asking.max_output_tokens).min();
+    let asked = config.defaults.params.max_output_tokens.into_iter().chain(args.job.asking.max_output_tokens).min();
     let assumed_output = asked.map_or(ASSUMED_OUTPUT, |most| ASSUMED_OUTPUT.min(f64::from(most)));
     let said = args.expect_output.map(f64::from);
     let measured = |model: &crate::domain::Model| {

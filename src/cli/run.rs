@@ -29,6 +29,24 @@ use crate::{
 /// pictures, or - for standard input. The same command resumes a run that was stopped, in whatever way.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub job: Job,
+
+    #[command(flatten)]
+    pub front_end: FrontEnd,
+
+    /// Do not ask the providers about the keys first
+    #[arg(long)]
+    pub no_check: bool,
+
+    /// Answer rows anew whose text has changed since the run began
+    #[arg(long)]
+    pub accept_changed: bool,
+}
+
+/// What a run does, and what its plan is about.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Job {
     /// The batch
     #[arg(value_name = "INPUT")]
     pub input: String,
@@ -45,17 +63,6 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     pub conduct: Conduct,
-
-    #[command(flatten)]
-    pub front_end: FrontEnd,
-
-    /// Do not ask the providers about the keys first
-    #[arg(long)]
-    pub no_check: bool,
-
-    /// Answer rows anew whose text has changed since the run began
-    #[arg(long)]
-    pub accept_changed: bool,
 }
 
 /// What is asked, and where captions go.
@@ -141,26 +148,26 @@ impl Asking {
 }
 
 pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
-    let mut config = args.keys.load()?;
-    args.conduct.apply(&mut config)?;
+    let mut config = args.job.keys.load()?;
+    args.job.conduct.apply(&mut config)?;
     batch(args, config, Clock::real()).await
 }
 
 /// The whole of a batch, on whichever clock.
 pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result<u8, Failure> {
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
-    let options = args.asking.options(&config)?;
-    let path = args.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.input)));
+    let options = args.job.asking.options(&config)?;
+    let path = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.job.input)));
     let dir = RunDir::new(&path);
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
-    let lock = if Input::is_stream(&args.input) { Some(dir.own()?) } else { None };
-    let mut input = Input::open(&args.input, options.clone(), &dir.kept_input())?;
+    let lock = if Input::is_stream(&args.job.input) { Some(dir.own()?) } else { None };
+    let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
     let checked = input.validate()?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     let rows = input.kind().counted(checked.rows);
-    say(&format!("{}: {rows}{skipped}; run directory {}", args.input, path.display()));
+    say(&format!("{}: {rows}{skipped}; run directory {}", args.job.input, path.display()));
 
-    let pins = args.asking.pins(&input, &args.input, &options, &checked.fingerprint);
+    let pins = args.job.asking.pins(&input, &args.job.input, &options, &checked.fingerprint);
     let (mut store, opened) = match lock {
         Some(lock) => Store::open_owned(&dir, lock, &pins)?,
         None => Store::open(&dir, &pins)?,
@@ -172,10 +179,10 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
     let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     let mut opened = opened;
     if input.kind().is_pictures() {
-        engine::complete_captions(&dir, &opened, args.asking.existing).await?;
+        engine::complete_captions(&dir, &opened, args.job.asking.existing).await?;
     }
     let rows = if opened.input_changed {
-        let is_stream = Input::is_stream(&args.input);
+        let is_stream = Input::is_stream(&args.job.input);
         let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed, is_stream)?;
         input.keep()?;
         say(&format!("the input has changed: {}", reconciled.words()));
@@ -190,11 +197,11 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         run: dir.name(),
         config,
         clock,
-        existing: args.asking.existing,
+        existing: args.job.asking.existing,
         unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
-        flags: args.conduct.said(),
+        flags: args.job.conduct.said(),
         passing: false,
         checked_keys,
     };

@@ -13,12 +13,13 @@ pub struct Forecast {
     /// Items that were neither done nor failed, those in flight included.
     pub items: u64,
     /// When the last of them ends. Where the run stops before (see `stops`) and is resumed at every reset, this is
-    /// when it ends then. `None` where it can't end: the budget is too small, or no route is left.
+    /// when it ends then. `None` where it can't end: the money is too little, or no route is left.
     pub finish: Option<Wall>,
     /// The range around `finish`.
     pub earliest: Option<Wall>,
     pub latest: Option<Wall>,
-    /// Where work will be left behind: quota spent under `on_exhausted = "stop"`, the budget used up, no route left.
+    /// Where work will be left behind: quota or a day's money spent under `on_exhausted = "stop"`, the budget used up, no
+    /// route left.
     pub stops: Option<Stop>,
     /// What holds the work back until then, the largest share first. Shares add up to 1; empty where nothing does.
     pub binds: Vec<Bind>,
@@ -43,6 +44,8 @@ pub enum Constraint {
     RequestsPerMinute,
     TokensPerMinute,
     Day,
+    /// Money: of the run, of a key, or of their days.
+    Money,
     /// Cooling down, or a breaker is open.
     Cooldown,
     Concurrency,
@@ -51,8 +54,15 @@ pub enum Constraint {
 }
 
 impl Constraint {
-    pub const ALL: [Self; 6] =
-        [Self::RequestsPerMinute, Self::TokensPerMinute, Self::Day, Self::Cooldown, Self::Concurrency, Self::InFlight];
+    pub const ALL: [Self; 7] = [
+        Self::RequestsPerMinute,
+        Self::TokensPerMinute,
+        Self::Day,
+        Self::Money,
+        Self::Cooldown,
+        Self::Concurrency,
+        Self::InFlight,
+    ];
 
     /// As it is said to people: "bound by requests a minute".
     pub const fn words(self) -> &'static str {
@@ -60,6 +70,7 @@ impl Constraint {
             Self::RequestsPerMinute => "requests a minute",
             Self::TokensPerMinute => "tokens a minute",
             Self::Day => "the daily quota",
+            Self::Money => "the money caps",
             Self::Cooldown => "cooldowns",
             Self::Concurrency => "the provider's concurrency limit",
             Self::InFlight => "the run's in-flight cap",
@@ -97,7 +108,7 @@ pub struct Stop {
     pub why: StopWhy,
     /// Items that are left then.
     pub left: u64,
-    /// When quota returns.
+    /// When quota, or the money of a day, returns.
     pub returns: Option<Wall>,
 }
 
@@ -106,6 +117,7 @@ pub struct Stop {
 pub enum StopWhy {
     /// Every route is out for the day.
     Quota,
+    /// The next request's worst case is over a cap of money: for good, or for today where something returns.
     Budget,
     /// What is left has no route that could ever take it as things stand.
     NoRoute,

@@ -149,7 +149,12 @@ fn stops(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
                 returns.unwrap_or_default()
             )
         }
-        StopWhy::Budget => format!("{when} with {left} left: the budget is used up"),
+        StopWhy::Budget => match stop.returns.map(|at| ahead(at, forecast.at, zone)) {
+            Some(at) => format!(
+                "{when} with {left} left: the money for today is used up, more may go {at}. Resume it then, or let it wait: --on-exhausted wait"
+            ),
+            None => format!("{when} with {left} left: the budget is used up, the run's or every key's"),
+        },
         StopWhy::NoRoute => format!("{left} can't be sent: no model and key may take them"),
     })
 }

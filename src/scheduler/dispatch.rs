@@ -11,11 +11,11 @@ use crate::domain::{
 use super::{
     Flight, Scheduler, Ticket,
     breaker::Breaker,
+    capacity::Capacity,
     cooldown::Wake,
     pool::{Block, Need},
     purse::Fit,
     scoring::TYPICAL_OUTPUT,
-    share::SHARED_DAY,
     standing::Standing,
     strategy::Search,
 };
@@ -281,7 +281,7 @@ impl Scheduler {
                 continue;
             }
             let standing = self.standing(now, id);
-            if matches!(standing, Standing::Full { what: SHARED_DAY, .. }) {
+            if matches!(standing, Standing::Full { what: Capacity::Lease, .. }) {
                 // A lease is a matter of milliseconds: no reason to move on to the next model.
                 self.holding.held(id, Hold::Day);
                 self.want_lease(self.routes[id.index()].pool);
@@ -315,7 +315,7 @@ impl Scheduler {
             }
             match block {
                 None => return Choice::Route(id),
-                Some(Block::Full { what: SHARED_DAY, .. }) => {
+                Some(Block::Full { what: Capacity::Lease, .. }) => {
                     self.note_short(pool, need);
                     return Choice::Blocked(Blocked::Routes);
                 }
@@ -349,7 +349,7 @@ impl Scheduler {
             let id = self.classes[class].candidates[*rank];
             let on_trial = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
             let in_service = matches!(self.standing(now, id), Standing::Ready | Standing::Full { .. });
-            in_service && !on_trial && self.unfit(id, ticket).is_none() && self.has_left(now, id, ticket) == Fit::Now
+            in_service && !on_trial && self.prospect(now, id, ticket) == Some(Fit::Now)
         };
         let state = &self.classes[class];
         let primaries = 0..state.picker.backups_from.unwrap_or(state.candidates.len());
@@ -404,10 +404,9 @@ impl Scheduler {
         route_at: impl Fn(&Self, usize) -> Option<RouteId>,
     ) -> Option<RouteId> {
         for index in 0..count {
-            let Some(route) = route_at(self, index).filter(|route| self.unfit(*route, ticket).is_none()) else {
-                continue;
-            };
-            let wake = match (self.is_usable(now, route), self.has_left(now, route, ticket)) {
+            let Some(route) = route_at(self, index) else { continue };
+            let Some(fit) = self.prospect(now, route, ticket) else { continue };
+            let wake = match (self.is_usable(now, route), fit) {
                 (true, Fit::Now) => return Some(route),
                 (true, fit) => fit.opens().map(Wake::Wall),
                 (false, _) => self.standing(now, route).wake(),
@@ -448,7 +447,7 @@ impl Scheduler {
         if model.context.is_some_and(|context| ticket.input / 2 > context) {
             return Some((Outcome::NoRoute, "longer than the model's context"));
         }
-        if self.pools[route.pool].too_large(Need { input: ticket.input, output: 0 }).is_some() {
+        if self.pools[route.pool].is_too_large(Need { input: ticket.input, output: 0 }) {
             return Some((Outcome::NoRoute, "larger than the token limit"));
         }
         if ticket.max_usd.is_some_and(|most| self.worst_case(id, ticket) > most) {

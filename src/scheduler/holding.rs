@@ -12,7 +12,7 @@ use crate::domain::{
     holding::{Hold, HoldShare},
 };
 
-use super::{Scheduler, breaker::Breaker, pool::Block, share::SHARED_DAY, standing::Standing};
+use super::{Scheduler, breaker::Breaker, pool::Block, standing::Standing};
 
 /// Time is kept in this many parts of this length: shares are about the last five minutes.
 const PARTS: usize = 5;
@@ -221,26 +221,15 @@ impl Hold {
             Standing::Cooling(_) => Some(Self::Cooldown),
             Standing::Spent(_) | Standing::DayFull { .. } => Some(Self::Day),
             Standing::Broken { .. } => Some(Self::Breaker),
-            Standing::Full { what, .. } => Some(Self::of_counter(what)),
+            Standing::Full { what, .. } => Some(what.hold()),
         }
     }
 
     pub(super) fn of_block(block: &Block<'_>) -> Self {
         match block {
-            Block::Full { what, .. } | Block::TooLarge { what } => Self::of_counter(what),
+            Block::Full { what, .. } | Block::TooLarge { what } => what.hold(),
             Block::DayFull { .. } | Block::Spent(_) => Self::Day,
             Block::Cooling(_) => Self::Cooldown,
-        }
-    }
-
-    /// By the pool's own words for its counters.
-    fn of_counter(what: &str) -> Self {
-        match what {
-            "requests/min" | "pacing" => Self::RequestsPerMinute,
-            _ if what.contains("tokens") => Self::TokensPerMinute,
-            SHARED_DAY => Self::Day,
-            "concurrency" | "ramping up" => Self::Concurrency,
-            _ => Self::Breaker,
         }
     }
 }

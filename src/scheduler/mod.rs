@@ -16,6 +16,7 @@
 //! examination  whose fault it was              kinship   quotas that are one          oracle  for tests
 //! view       gauges and conditions for screens memory    what outlives the process
 //! share      blocks of a day that processes share         purse    money caps of keys and days
+//! capacity   what can be full
 //! forecast   the same limits, run ahead of the clock        holding  why not faster, by time
 //! ```
 
@@ -24,6 +25,7 @@ mod bound;
 mod bounds;
 mod breaker;
 mod candidates;
+mod capacity;
 mod cooldown;
 mod day;
 mod dispatch;

@@ -11,10 +11,10 @@ use crate::domain::{
 use super::{
     bound::Bound,
     bounds::{Admission, Bounds},
+    capacity::Capacity,
     cooldown::{Cooldown, Wake},
     day::{DayMeter, DayRoom, Stay},
     ramp::Ramp,
-    share::SHARED_DAY,
     window::{MINUTE, Pace, Room, Window},
 };
 
@@ -79,7 +79,7 @@ pub enum Counting {
 pub enum Block<'a> {
     /// Our own counters are full.
     Full {
-        what: &'static str,
+        what: Capacity,
         wake: Wake,
     },
     /// The day is spent by our own count.
@@ -92,7 +92,7 @@ pub enum Block<'a> {
     Spent(&'a Cooldown),
     /// More than the window holds: never here.
     TooLarge {
-        what: &'static str,
+        what: Capacity,
     },
 }
 
@@ -180,15 +180,15 @@ impl Pool {
         }
     }
 
-    fn amounts(&self, need: Need) -> [(u64, &Window, &'static str); 4] {
+    fn amounts(&self, need: Need) -> [(u64, &Window, Capacity); 4] {
         let tokens = need.under(&self.bounds.tokens, Need::counter(self.counted));
         let input = need.under(&self.bounds.input, Need::input);
         let output = need.under(&self.bounds.output, Need::output);
         [
-            (1, &self.requests, "requests/min"),
-            (tokens, &self.tokens, "tokens/min"),
-            (input, &self.input, "input tokens/min"),
-            (output, &self.output, "output tokens/min"),
+            (1, &self.requests, Capacity::RequestsPerMinute),
+            (tokens, &self.tokens, Capacity::TokensPerMinute),
+            (input, &self.input, Capacity::InputTokensPerMinute),
+            (output, &self.output, Capacity::OutputTokensPerMinute),
         ]
     }
 
@@ -197,45 +197,44 @@ impl Pool {
         if let Some(spent) = self.spent.as_ref().filter(|spent| !spent.over(now)) {
             return Some(Block::Spent(spent));
         }
-        if let Some(block) = day_block(&self.day_requests, now, 1, "requests/day") {
+        if let Some(block) = day_block(&self.day_requests, now, 1, Capacity::RequestsPerDay) {
             return Some(block);
         }
         if self.day_requests.lacks(now.wall, 1) {
-            return Some(Block::Full { what: SHARED_DAY, wake: Wake::Settle });
+            return Some(Block::Full { what: Capacity::Lease, wake: Wake::Settle });
         }
         if let Some(cooldown) = self.cooldown.as_ref().filter(|cooldown| !cooldown.over(now)) {
             return Some(Block::Cooling(cooldown));
         }
         if self.bounds.concurrency.effective().is_some_and(|most| u64::from(self.in_flight) >= most) {
-            return Some(Block::Full { what: "concurrency", wake: Wake::Settle });
+            return Some(Block::Full { what: Capacity::Concurrency, wake: Wake::Settle });
         }
         if self.ramp.is_some_and(|ramp| self.in_flight >= ramp.width()) {
-            return Some(Block::Full { what: "ramping up", wake: Wake::Settle });
+            return Some(Block::Full { what: Capacity::Ramp, wake: Wake::Settle });
         }
         if self.bounds.slow_start().is_some_and(|most| self.in_flight >= most) {
-            return Some(Block::Full { what: "finding its pace", wake: Wake::Settle });
+            return Some(Block::Full { what: Capacity::SlowStart, wake: Wake::Settle });
         }
         let room = self.requests.room(now.mono, 1);
         if room != Room::Now {
-            return Some(full("requests/min", room));
+            return Some(full(Capacity::RequestsPerMinute, room));
         }
         let room = self.pace.as_ref().map_or(Room::Now, |pace| pace.room(now.mono));
-        (room != Room::Now).then(|| full("pacing", room))
+        (room != Room::Now).then(|| full(Capacity::Pacing, room))
     }
 
-    /// The window that can never hold a request of this size, if there is one.
-    pub fn too_large(&self, need: Need) -> Option<&'static str> {
+    /// Whether some window can never hold a request of this size.
+    pub fn is_too_large(&self, need: Need) -> bool {
         let mut windows = self.amounts(need).into_iter().skip(1);
-        let minute = windows.find(|(amount, window, _)| window.limit().is_some_and(|limit| *amount > limit));
+        let over_minute = windows.any(|(amount, window, _)| window.limit().is_some_and(|limit| amount > limit));
         let day = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
-        let over_day = self.day_tokens.limit().is_some_and(|limit| day > limit);
-        minute.map(|(_, _, what)| what).or(over_day.then_some("tokens/day"))
+        over_minute || self.day_tokens.limit().is_some_and(|limit| day > limit)
     }
 
     /// What keeps a request of this size out, given that [`Pool::block`] has found nothing.
     pub fn token_block(&self, now: Now, need: Need) -> Option<Block<'_>> {
-        for (amount, window, what) in &self.amounts(need)[1..] {
-            match window.room(now.mono, *amount) {
+        for (amount, window, what) in self.amounts(need).into_iter().skip(1) {
+            match window.room(now.mono, amount) {
                 Room::Now => {}
                 Room::Never => return Some(Block::TooLarge { what }),
                 room => return Some(full(what, room)),
@@ -246,7 +245,7 @@ impl Pool {
         }
         let amount = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
         let lacks = self.day_tokens.lacks(now.wall, amount);
-        lacks.then_some(Block::Full { what: SHARED_DAY, wake: Wake::Settle })
+        lacks.then_some(Block::Full { what: Capacity::Lease, wake: Wake::Settle })
     }
 
     /// Whether a request's size decides if the day still has room for it.
@@ -258,9 +257,9 @@ impl Pool {
     pub fn day_tokens_block(&self, now: Now, need: Need) -> Option<Block<'_>> {
         let amount = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
         if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
-            return Some(Block::TooLarge { what: "tokens/day" });
+            return Some(Block::TooLarge { what: Capacity::TokensPerDay });
         }
-        day_block(&self.day_tokens, now, amount, "tokens/day")
+        day_block(&self.day_tokens, now, amount, Capacity::TokensPerDay)
     }
 
     /// Takes room for one request; what was taken comes back in [`Pool::settle`].
@@ -444,7 +443,7 @@ fn gauge(used: u64, bound: Bound) -> Gauge {
     Gauge { used, limit: bound.effective(), provenance: bound.provenance() }
 }
 
-fn day_block(meter: &DayMeter, now: Now, amount: u64, what: &'static str) -> Option<Block<'static>> {
+fn day_block(meter: &DayMeter, now: Now, amount: u64, what: Capacity) -> Option<Block<'static>> {
     match meter.room(now.wall, amount) {
         DayRoom::Now => None,
         DayRoom::At(until) => {
@@ -455,7 +454,7 @@ fn day_block(meter: &DayMeter, now: Now, amount: u64, what: &'static str) -> Opt
     }
 }
 
-const fn full(what: &'static str, room: Room) -> Block<'static> {
+const fn full(what: Capacity, room: Room) -> Block<'static> {
     let wake = match room {
         Room::At(at) => Wake::Mono(at),
         Room::Now | Room::WhenSettled | Room::Never => Wake::Settle,

@@ -50,6 +50,13 @@ impl Purse {
         if now < self.ends { self.today } else { Money::ZERO }
     }
 
+    /// What may still be committed of the total and of today; `None` for no cap.
+    pub fn left(&self, now: Wall) -> (Option<Money>, Option<Money>) {
+        let total = self.caps.max_usd.map(|most| most.saturating_sub(self.gone + self.reserved));
+        let today = self.caps.max_usd_per_day.map(|most| most.saturating_sub(self.today(now) + self.reserved));
+        (total, today)
+    }
+
     pub fn fit(&self, now: Wall, worst: Money) -> Fit {
         if self.caps.max_usd.is_some_and(|most| self.gone + self.reserved + worst > most) {
             return Fit::Never;
@@ -115,6 +122,12 @@ impl Scheduler {
         }
     }
 
+    /// What the ticket can expect of the route once its counters have room: to go there, to wait for a day that lets it
+    /// in, or nothing for as long as the run lasts; `None` where the route may not serve it at all.
+    pub(super) fn prospect(&self, now: Now, id: RouteId, ticket: &Ticket) -> Option<Fit> {
+        self.unfit(id, ticket).is_none().then(|| self.has_left(now, id, ticket))
+    }
+
     /// How what is left bears on a ready route: `Now` where a waiting ticket that may use it fits, or else the day
     /// that lets one; `None` where no waiting ticket may use it.
     pub(super) fn affordable(&self, now: Now, id: RouteId) -> Option<Fit> {
@@ -126,8 +139,8 @@ impl Scheduler {
                 return Some(Fit::Now);
             }
             let delayed = self.backing_off.values().filter(|(class, _)| *class == index).map(|(_, ticket)| ticket);
-            for ticket in class.tickets().chain(delayed).filter(|ticket| self.unfit(id, ticket).is_none()) {
-                match (self.has_left(now, id, ticket), best) {
+            for fit in class.tickets().chain(delayed).filter_map(|ticket| self.prospect(now, id, ticket)) {
+                match (fit, best) {
                     (Fit::Now, _) => return Some(Fit::Now),
                     (Fit::Never, Some(_)) => {}
                     (fit, _) => best = Some(fit),

@@ -17,9 +17,6 @@ use super::{
     pool::Need,
 };
 
-/// What a route waits for while a block is being leased.
-pub const SHARED_DAY: &str = "requests/day, to be leased from the ledger";
-
 /// What rolling days lease by: what is counted in it is free again a day after its end.
 const GRAIN: i64 = 30 * 60 * 1_000_000;
 

@@ -6,6 +6,7 @@ use crate::domain::{Money, Now, RouteId, Wall, snapshot::Cause};
 use super::{
     Scheduler,
     breaker::Breaker,
+    capacity::Capacity,
     cooldown::{Cooldown, Wake},
     pool::Block,
     purse::Fit,
@@ -34,7 +35,7 @@ pub(super) enum Standing<'a> {
         cause: &'a Cause,
     },
     Full {
-        what: &'static str,
+        what: Capacity,
         wake: Wake,
     },
 }
@@ -92,7 +93,7 @@ impl Scheduler {
                 return Standing::Spent(billing);
             }
             if key.routes.iter().any(|route| self.routes[route.index()].in_flight > 0) {
-                return Standing::Full { what: "trying the project's credit", wake: Wake::Settle };
+                return Standing::Full { what: Capacity::CreditTrial, wake: Wake::Settle };
             }
         }
         let provider = &self.providers[route.provider];
@@ -101,7 +102,7 @@ impl Scheduler {
                 return Standing::Cooling(hold);
             }
             if self.flights.values().any(|flight| self.routes[flight.route.index()].provider == route.provider) {
-                return Standing::Full { what: "trying the connection", wake: Wake::Settle };
+                return Standing::Full { what: Capacity::ConnectionTrial, wake: Wake::Settle };
             }
         }
         match self.pools[route.pool].block(now) {
@@ -117,12 +118,12 @@ impl Scheduler {
                 return Standing::Broken { until: *until, cause };
             }
             Breaker::Open { .. } | Breaker::HalfOpen { .. } if route.in_flight > 0 => {
-                return Standing::Full { what: "probing", wake: Wake::Settle };
+                return Standing::Full { what: Capacity::Probe, wake: Wake::Settle };
             }
             _ => {}
         }
         if route.ramp.is_some_and(|ramp| route.in_flight >= ramp.width()) {
-            return Standing::Full { what: "ramping up", wake: Wake::Settle };
+            return Standing::Full { what: Capacity::Ramp, wake: Wake::Settle };
         }
         Standing::Ready
     }

@@ -164,7 +164,7 @@ impl Scheduler {
                     Wake::Wall(at) => Some(at),
                     Wake::Settle | Wake::Operator => None,
                 };
-                Condition::Full { what: what.to_owned(), until }
+                Condition::Full { what: what.words().to_owned(), until }
             }
         }
     }

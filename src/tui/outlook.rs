@@ -76,6 +76,7 @@ pub const fn remedy(what: Constraint) -> &'static str {
     match what {
         Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",
         Constraint::Day => "another project's key, or on-exhausted = wait",
+        Constraint::Money => "raise max_usd or max_usd_per_day, or another key",
         Constraint::Cooldown => "it passes; a lower in-flight cap draws fewer refusals",
         Constraint::Concurrency => "another key; the provider sets this",
         Constraint::InFlight => "raise the cap (+)",

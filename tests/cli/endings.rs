@@ -2,14 +2,10 @@
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Machine, Provider, answer_to, sums, until};
-
-const OPEN: &str = r#"
-name = "open"
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
+use crate::{
+    OPEN, RUN,
+    lab::{Machine, Provider, answer_to, sums, until},
+};
 
 const SLOW: &str = r#"
 name = "slow"
@@ -18,8 +14,6 @@ provider = [{ name = "g", api = "gemini" }]
 model = [{ name = "m", provider = "g" }]
 key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
 "#;
-
-const RUN: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];
 
 #[test]
 fn done_is_0_with_a_table_on_standard_output() {

@@ -3,16 +3,10 @@
 use cascadeck::domain::{FinalState, ResultLine};
 use serde_json::Value;
 
-use crate::lab::{Machine, Provider, answer_to, sums};
-
-const OPEN: &str = r#"
-name = "open"
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
-
-const RUN: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];
+use crate::{
+    OPEN, RUN,
+    lab::{Machine, Provider, answer_to, sums},
+};
 
 /// A run of which every item failed, at a provider that has recovered since.
 fn all_failed() -> (Machine, Provider) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        CascadeOrder, Day, Forecast, Limits, Money, OnExhausted, Policy, SpillTo, Traits, WhenLimited,
+        CascadeOrder, Day, Forecast, Key, Limits, Money, MoneyCaps, OnExhausted, Policy, SpillTo, Traits, WhenLimited,
         forecast::{Constraint, StopWhy},
     },
     scheduler::{
@@ -33,6 +33,11 @@ fn input(world: &World) -> ForecastInput {
 
 fn reckon(world: &World) -> Forecast {
     forecast(&input(world)).forecast
+}
+
+fn capped(name: &str, total: Option<f64>, per_day: Option<f64>) -> Key {
+    let usd = |amount| Money::from_usd(amount).expect("an amount");
+    Key { caps: MoneyCaps { max_usd: total.map(usd), max_usd_per_day: per_day.map(usd) }, ..key(name, name) }
 }
 
 fn waiting(in_flight: u32) -> Policy {
@@ -93,6 +98,50 @@ fn the_end_is_foreseen_within_one_percent() {
                 13,
             ),
             3_000,
+        ),
+        (
+            "a key with little money",
+            World::new(
+                one(limits(10, None)),
+                vec![capped("a", Some(0.02), None), key("b", "b")],
+                waiting(64),
+                wall(MORNING),
+                15,
+            ),
+            800,
+        ),
+        (
+            "a day's money of every key",
+            World::new(
+                one(limits(20, None)),
+                vec![capped("a", None, Some(0.04)), capped("b", None, Some(0.03))],
+                waiting(64),
+                wall(MORNING),
+                16,
+            ),
+            1_500,
+        ),
+        (
+            "a day's money of the run, in the strict pipeline",
+            World::new(
+                one(limits(20, None)),
+                three(),
+                Policy { max_usd_per_day: Money::from_usd(0.06), when_limited: WhenLimited::Wait, ..waiting(8) },
+                wall(MORNING),
+                17,
+            ),
+            1_300,
+        ),
+        (
+            "a day's money of a key, spilling to the same model only",
+            World::new(
+                vec![model("m", limits(20, None)), model("n", limits(5, Some(40)))],
+                vec![capped("a", None, Some(0.04)), capped("b", None, Some(0.03))],
+                Policy { spill: SpillTo::SameModel, ..waiting(16) },
+                wall(MORNING),
+                18,
+            ),
+            1_500,
         ),
         (
             "a concurrency limit",
@@ -201,6 +250,52 @@ fn a_budget_that_is_too_small_is_foreseen() {
     world.run(HOUR);
     let left = 1_000 - world.done;
     assert!(stop.left.abs_diff(left) <= 60, "foreseen {}, left {left}", stop.left);
+}
+
+#[test]
+fn a_days_money_is_what_binds_until_midnight_and_what_stops_a_run_that_does_not_wait() {
+    let midnight = wall("2026-11-22T00:00:00Z");
+    let of_a_key = || vec![capped("a", None, Some(0.05))];
+    let of_the_run = |policy| Policy { max_usd_per_day: Money::from_usd(0.05), ..policy };
+    for (keys, waits, stops, pool) in [
+        (of_a_key(), waiting(16), policy(16), Some("m@a")),
+        (vec![key("a", "a")], of_the_run(waiting(16)), of_the_run(policy(16)), None),
+    ] {
+        let world = |policy| {
+            let mut world = World::new(vec![model("m", limits(60, None))], keys.clone(), policy, wall(MORNING), 62);
+            world.offer(1_000);
+            world
+        };
+        let foreseen = reckon(&world(waits));
+        let top = foreseen.binds.first().expect("something binds");
+        assert_eq!((top.what, top.pool.as_deref()), (Constraint::Money, pool), "{:?}", foreseen.binds);
+        assert!(top.share > 0.9, "{:?}", foreseen.binds);
+        assert_eq!(foreseen.stops, None);
+        assert_eq!(foreseen.before_reset.map(|before| before.at), Some(midnight));
+
+        let mut world = world(stops);
+        let foreseen = reckon(&world);
+        let stop = foreseen.stops.expect("about 300 a day");
+        assert_eq!((stop.why, stop.returns), (StopWhy::Budget, Some(midnight)));
+        assert!(foreseen.finish.is_some_and(|finish| finish > midnight), "when it ends, if it is resumed");
+        world.run(HOUR * 5);
+        let left = 1_000 - world.done;
+        assert!(stop.left.abs_diff(left) <= 20, "foreseen {}, left {left}", stop.left);
+    }
+}
+
+#[test]
+fn keys_whose_money_is_gone_for_good_end_the_run_and_one_more_of_them_saves_it() {
+    let keys = vec![capped("a", Some(0.03), None), capped("b", Some(0.03), Some(0.02))];
+    let mut world = World::new(vec![model("m", limits(60, None))], keys, waiting(16), wall(MORNING), 63);
+    world.offer(480);
+    let foreseen = reckon(&world);
+    let stop = foreseen.stops.expect("$0.06 is not enough for $0.077");
+    assert_eq!((stop.why, stop.returns, foreseen.finish), (StopWhy::Budget, None, None));
+    assert!(foreseen.savings[0].finish.is_some(), "a third key has $0.03 of its own: {:?}", foreseen.savings);
+    world.run(HOUR * 48);
+    let left = 480 - world.done;
+    assert!(stop.left.abs_diff(left) <= 25, "foreseen {}, left {left}", stop.left);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        Hint, Limits, Money, Outcome, Policy, RouteId, Verdict,
+        Day, Hint, Limits, Money, Outcome, Policy, RouteId, Verdict,
         holding::{Hold, HoldShare},
     },
     scheduler::Holdup,
@@ -60,6 +60,17 @@ fn a_spent_day_is_named() {
     let mut world = one_key(limits(100, Some(50)), waits);
     world.offer(200);
     names(&after(&mut world, MINUTE * 5), Hold::Day, 0.95);
+}
+
+#[test]
+fn a_rolling_day_whose_last_requests_are_in_flight_is_named_too() {
+    let waits = Policy { on_exhausted: cascadeck::domain::OnExhausted::Wait, ..policy(64) };
+    let rolling = Limits { day: Day::Rolling, ..limits(1_000, Some(50)) };
+    let mut world = one_key(rolling, waits);
+    world.offer(200);
+    let shares = after(&mut world, Duration::from_secs(10));
+    names(&shares, Hold::Day, 0.9);
+    assert!(shares.iter().all(|share| share.what != Hold::Breaker), "no breaker was open: {shares:?}");
 }
 
 #[test]

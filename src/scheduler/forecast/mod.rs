@@ -21,7 +21,8 @@ use crate::domain::{
 use flow::{Course, Flow};
 
 pub use outlook::{
-    ASSUMED_LATENCY, Assumptions, ClassOutlook, ForecastInput, KeyOutlook, Lane, ModelOutlook, PoolOutlook,
+    ASSUMED_LATENCY, Assumptions, Cap, ClassOutlook, ForecastInput, KeyOutlook, Lane, ModelOutlook, PoolOutlook,
+    PurseOutlook,
 };
 
 /// How far answers may differ from the assumed: faster, and slower or larger.
@@ -134,6 +135,9 @@ fn savings(input: &ForecastInput, finish: f64) -> Vec<Saving> {
 /// The fleet with a fresh key like `key`, in a project of its own. `None` where such a key serves no model.
 fn with_one_more(input: &ForecastInput, key: usize) -> Option<ForecastInput> {
     let mut richer = input.clone();
+    let like = &input.keys[key];
+    let twin = KeyOutlook { purse: like.purse.untouched(), ..like.clone() };
+    richer.keys.push(twin);
     let mut pools: Vec<(usize, usize)> = Vec::new();
     let mut lanes = Vec::new();
     for (index, lane) in input.lanes.iter().enumerate().filter(|(_, lane)| lane.key == key) {
@@ -144,7 +148,7 @@ fn with_one_more(input: &ForecastInput, key: usize) -> Option<ForecastInput> {
             pools.push((lane.pool, richer.pools.len() - 1));
             richer.pools.len() - 1
         });
-        richer.lanes.push(Lane { pool, opens: Some(0.0), ..lane.clone() });
+        richer.lanes.push(Lane { key: input.keys.len(), pool, opens: Some(0.0), ..lane.clone() });
         lanes.push((index as u32, richer.lanes.len() as u32 - 1));
     }
     for class in &mut richer.classes {

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use crate::domain::{Day, Now, Price, RouteId, SpillTo, Wall, WhenLimited, forecast::Constraint};
+use crate::domain::{Day, Money, Now, Price, RouteId, SpillTo, Wall, WhenLimited, forecast::Constraint};
 
 use super::super::{
     Scheduler,
     cooldown::Wake,
     day::DayMeter,
     pool::{Counters, Need, Pool},
+    purse::Purse,
     scoring::TYPICAL_OUTPUT,
     standing::Standing,
     window::Window,
@@ -51,8 +52,8 @@ pub struct ForecastInput {
     pub spill: SpillTo,
     /// Work is left behind when every route is out for the day.
     pub stops_when_exhausted: bool,
-    /// Dollars that may still be committed.
-    pub budget_left: Option<f64>,
+    /// The run's own money.
+    pub purse: PurseOutlook,
     pub effort: f64,
     pub keys: Vec<KeyOutlook>,
     pub models: Vec<ModelOutlook>,
@@ -69,6 +70,41 @@ pub struct KeyOutlook {
     pub name: String,
     /// Keys of one provider that may use the same models are alike.
     pub kind: (usize, Option<Vec<String>>),
+    pub purse: PurseOutlook,
+}
+
+/// Caps of money; `None` for none.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct PurseOutlook {
+    pub total: Option<Cap>,
+    /// Of a UTC day.
+    pub day: Option<Cap>,
+}
+
+/// Dollars: all that is allowed, and what may still be committed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Cap {
+    pub whole: f64,
+    pub left: f64,
+}
+
+impl Cap {
+    fn new(whole: Option<Money>, left: Option<Money>) -> Option<Self> {
+        whole.zip(left).map(|(whole, left)| Self { whole: whole.usd(), left: left.usd() })
+    }
+}
+
+impl PurseOutlook {
+    fn of(purse: &Purse, now: Wall) -> Self {
+        let (total, today) = purse.left(now);
+        Self { total: Cap::new(purse.caps.max_usd, total), day: Cap::new(purse.caps.max_usd_per_day, today) }
+    }
+
+    /// With nothing spent yet.
+    pub(super) fn untouched(self) -> Self {
+        let whole = |cap: Cap| Cap { left: cap.whole, ..cap };
+        Self { total: self.total.map(whole), day: self.day.map(whole) }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -157,7 +193,10 @@ impl Scheduler {
             when_limited: self.policy.when_limited,
             spill: self.policy.spill,
             stops_when_exhausted: self.policy.on_exhausted == crate::domain::OnExhausted::Stop,
-            budget_left: self.policy.max_usd.map(|most| most.saturating_sub(committed).usd()),
+            purse: PurseOutlook {
+                total: Cap::new(self.policy.max_usd, self.policy.max_usd.map(|most| most.saturating_sub(committed))),
+                ..PurseOutlook::of(&self.purse, now.wall)
+            },
             effort: assume.effort.max(1.0),
             keys: self
                 .keys
@@ -165,6 +204,7 @@ impl Scheduler {
                 .map(|state| KeyOutlook {
                     name: state.key.name.clone(),
                     kind: (state.key.provider.index(), state.key.models.clone()),
+                    purse: PurseOutlook::of(&state.purse, now.wall),
                 })
                 .collect(),
             models,

@@ -4,7 +4,8 @@
 //! followed turn by turn (it opens in steps, which is what decides a short run); after that it is a rate, since a
 //! turn more or less no longer shows. Days are followed exactly throughout: their ends are calendar instants.
 
-use std::collections::VecDeque;
+mod money;
+mod tank;
 
 use crate::domain::{
     Day, SpillTo, WhenLimited,
@@ -12,6 +13,9 @@ use crate::domain::{
 };
 
 use super::{super::day::next_reset, ForecastInput};
+
+use money::Purses;
+use tank::{Leak, Tank};
 
 const MINUTE: f64 = 60.0;
 const DAY: f64 = 86_400.0;
@@ -48,61 +52,6 @@ pub(super) struct Course {
     pub unpriced: bool,
 }
 
-/// A level that refills at a rate: requests in flight under a cap.
-#[derive(Clone, Copy, Debug)]
-struct Leak {
-    level: f64,
-    cap: f64,
-    rate: f64,
-}
-
-impl Leak {
-    fn new(cap: f64, taken: f64, seconds: f64) -> Self {
-        Self { level: (cap - taken).max(0.0), cap, rate: cap / seconds.max(1e-3) }
-    }
-
-    fn within(&self, span: f64) -> f64 {
-        self.level + self.rate * span
-    }
-
-    fn take(&mut self, amount: f64, span: f64) {
-        self.level = if span.is_finite() { (self.within(span) - amount).clamp(0.0, self.cap) } else { self.cap };
-    }
-
-    /// When the last of `amount` goes.
-    fn time_for(&self, amount: f64) -> f64 {
-        ((amount - self.level) / self.rate).max(0.0)
-    }
-}
-
-#[derive(Debug)]
-struct Tank {
-    /// A request's place in its minute is free again after this.
-    period: f64,
-    /// When how much of the minute is free, in time order.
-    free: VecDeque<(f64, f64)>,
-    left_today: f64,
-    returns: VecDeque<(f64, f64)>,
-    concurrency: Option<Leak>,
-    spent: bool,
-    /// Given out in the present step.
-    taken: f64,
-    /// May be given out in the present step, and what limits it.
-    room: f64,
-    by: Constraint,
-    /// Seconds lost, by constraint.
-    held: [f64; Constraint::ALL.len()],
-}
-
-impl Tank {
-    /// Requests a second while the day lasts.
-    fn rate(&self, per_minute: Option<f64>) -> f64 {
-        let minute = per_minute.map_or(f64::INFINITY, |per_minute| per_minute / self.period);
-        let together = self.concurrency.map_or(f64::INFINITY, |leak| leak.rate);
-        if self.left_today < 1.0 { 0.0 } else { minute.min(together) }
-    }
-}
-
 pub(super) struct Flow<'a> {
     input: &'a ForecastInput,
     at: f64,
@@ -115,10 +64,11 @@ pub(super) struct Flow<'a> {
     cursor: usize,
     /// The next end of each calendar day that some pool counts.
     resets: Vec<(Day, f64)>,
-    budget: f64,
+    purses: Purses,
     sent: f64,
     looks: usize,
     held_by_cap: f64,
+    held_by_money: f64,
     /// The last request so far went out then.
     last_sent: f64,
     course: Course,
@@ -160,10 +110,11 @@ impl<'a> Flow<'a> {
             order,
             cursor: input.cursor,
             resets: days.into_iter().filter_map(reset).collect(),
-            budget: input.budget_left.unwrap_or(f64::INFINITY),
+            purses: Purses::new(input),
             sent: 0.0,
             looks: 0,
             held_by_cap: 0.0,
+            held_by_money: 0.0,
             last_sent: 0.0,
             course: Course { loads: vec![0.0; input.lanes.len()], ..Course::default() },
             input,
@@ -204,8 +155,8 @@ impl<'a> Flow<'a> {
             if self.remaining() <= CRUMB {
                 break;
             }
-            self.note_stop(took);
-            if until.is_infinite() || self.course.stop.is_some_and(|(_, why, ..)| why == StopWhy::Budget) {
+            let bankrupt = self.note_stop(took);
+            if until.is_infinite() || bankrupt {
                 self.last_sent = f64::INFINITY;
                 break;
             }
@@ -243,6 +194,13 @@ impl<'a> Flow<'a> {
             let wall = self.input.now + std::time::Duration::from_secs_f64(*reset + 1.0);
             *reset = next_reset(*day, wall).map_or(f64::INFINITY, |at| at.since(self.input.now).as_secs_f64());
         }
+        let midnight = self.purses.midnight();
+        if midnight <= self.at + CRUMB {
+            if self.resets.is_empty() && self.course.before_reset.is_none() {
+                self.course.before_reset = Some((midnight, self.sent / self.input.effort));
+            }
+            self.purses.begin_day();
+        }
         for tank in &mut self.tanks {
             while let Some((at, amount)) = tank.returns.front().copied().filter(|(at, _)| *at <= self.at + CRUMB) {
                 debug_assert!(at.is_finite());
@@ -277,11 +235,13 @@ impl<'a> Flow<'a> {
         next = opens.fold(next, f64::min);
         let grain = if by_turns { GRAIN } else { (self.at * COARSE).max(GRAIN) };
         let reset = self.resets.iter().map(|(_, at)| *at).fold(f64::INFINITY, f64::min);
-        let reset = if self.resets.is_empty() { f64::INFINITY } else { reset };
-        let next = next.max(self.at + grain).min(reset);
+        let next = next.min(self.at + self.money_lasts());
+        let next = next.max(self.at + grain).min(reset).min(self.purses.midnight());
         // No step is longer than what is left would take over all that is open: within a step, lanes are filled in
         // turn, and only a short step makes them work side by side.
-        let rate: f64 = self.tanks.iter().zip(&self.input.pools).map(|(tank, pool)| tank.rate(pool.per_minute)).sum();
+        let broke = self.broke();
+        let tanks = self.tanks.iter().zip(&self.input.pools).zip(&broke);
+        let rate: f64 = tanks.filter(|(_, broke)| !**broke).map(|((tank, pool), _)| tank.rate(pool.per_minute)).sum();
         let rate = rate.min(self.slots.rate);
         if rate > 0.0 { next.min(self.at + (self.remaining() / rate).max(GRAIN)) } else { next }
     }
@@ -347,6 +307,7 @@ impl<'a> Flow<'a> {
             tank.left_today - tank.taken < 1.0
         };
         let strict = input.when_limited == WhenLimited::Wait;
+        let mut stands = None;
         if strict {
             let count = input.lanes.len();
             let usable = |index: &usize| {
@@ -358,23 +319,29 @@ impl<'a> Flow<'a> {
                 Some(index) => self.cursor = index,
                 None => return (0.0, 0.0, false),
             }
+            let pays = |index: &usize| usable(index) && self.affordable(class, *index) >= 1.0;
+            stands = (0..count).map(|step| (self.cursor + step) % count).find(pays);
         }
         let only_model = (!strict && input.spill == SpillTo::SameModel).then(|| {
-            lanes.iter().find(|lane| !spent(&self.tanks, **lane)).map(|lane| input.lanes[*lane as usize].model)
+            let serves = |lane: &&u32| !spent(&self.tanks, **lane) && self.affordable(class, **lane as usize) >= 1.0;
+            lanes.iter().find(serves).map(|lane| input.lanes[*lane as usize].model)
         });
         let (mut went, mut possible) = (0.0, 0.0);
         for &index in lanes {
             let lane = &input.lanes[index as usize];
             let closed = lane.opens.is_none_or(|opens| opens > self.at + CRUMB);
             let barred =
-                (strict && index as usize != self.cursor) || only_model.is_some_and(|only| only != Some(lane.model));
+                (strict && Some(index as usize) != stands) || only_model.is_some_and(|only| only != Some(lane.model));
             if closed || barred {
+                continue;
+            }
+            let affordable = self.affordable(class, index as usize);
+            if affordable < 1.0 {
                 continue;
             }
             let tank = &self.tanks[lane.pool];
             let room = tank.room - tank.taken;
             possible += room.min(slots);
-            let affordable = self.affordable(class, index as usize);
             let take = room.min(slots).min(self.left[class]).min(affordable);
             if take <= 0.0 {
                 continue;
@@ -392,19 +359,6 @@ impl<'a> Flow<'a> {
         (went, possible, moves)
     }
 
-    /// Requests that the budget still covers: the last one by its worst case.
-    fn affordable(&self, class: usize, lane: usize) -> f64 {
-        if self.budget.is_infinite() {
-            return f64::INFINITY;
-        }
-        let model = &self.input.models[self.input.lanes[lane].model];
-        let Some(price) = model.price else { return 0.0 };
-        let (input, output) = (self.input.classes[class].input, model.output);
-        let one = |output: f64| (price.input as f64 * input + price.output as f64 * output) / 1e12;
-        let (mean, worst) = (one(output), one(model.max_output));
-        if mean <= 0.0 { f64::INFINITY } else { ((self.budget - worst + mean) / mean).floor().max(0.0) }
-    }
-
     fn book(&mut self, class: usize, lane: usize, amount: f64) {
         let model = &self.input.models[self.input.lanes[lane].model];
         let input = self.input.classes[class].input;
@@ -416,7 +370,7 @@ impl<'a> Flow<'a> {
             Some(price) => {
                 let usd = amount * (price.input as f64 * input + price.output as f64 * model.output) / 1e12;
                 course.usd += usd;
-                self.budget -= usd;
+                self.purses.spend(self.input.lanes[lane].key, usd);
             }
             None => course.unpriced = true,
         }
@@ -443,6 +397,12 @@ impl<'a> Flow<'a> {
             self.held_by_cap += span;
             return;
         }
+        let broke = self.broke();
+        let lacks = |(class, lane)| self.cost(class, lane).is_some_and(|cost| self.purses.run_lacks(cost));
+        if broke.contains(&true) && self.wants().all(lacks) {
+            self.held_by_money += span;
+            return;
+        }
         let mut weights = 0.0;
         let weight = |input: &ForecastInput, pool: usize| {
             let pool = &input.pools[pool];
@@ -462,6 +422,8 @@ impl<'a> Flow<'a> {
                 Constraint::Day
             } else if cooling[index] {
                 Constraint::Cooldown
+            } else if broke[index] {
+                Constraint::Money
             } else if tank.by == Constraint::Day && tank.taken < tank.room {
                 self.input.pools[index].minute_by
             } else {
@@ -520,29 +482,38 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// Where nothing more goes today, or for this money, the run stops.
-    fn note_stop(&mut self, took: f64) {
-        if self.course.stop.is_some() {
-            return;
+    /// Where nothing more goes today, or for this money, the run stops. Whether no day to come has money for the rest.
+    fn note_stop(&mut self, took: f64) -> bool {
+        if self.course.stop.is_some() && !self.purses.is_capped() {
+            return false;
         }
-        let (mut any_lane, mut all_spent, mut affordable) = (false, true, false);
-        for (class, left) in self.left.iter().enumerate().filter(|(_, left)| **left > CRUMB) {
-            debug_assert!(*left > 0.0);
-            for &lane in &self.input.classes[class].lanes {
-                any_lane = true;
-                all_spent &= self.tanks[self.input.lanes[lane as usize].pool].left_today < 1.0;
-                affordable |= self.affordable(class, lane as usize) >= 1.0;
-            }
+        let (mut any_lane, mut any_spent, mut all_spent) = (false, false, true);
+        let (mut all_out, mut pays_some_day) = (true, false);
+        for (class, index) in self.wants() {
+            let lane = &self.input.lanes[index];
+            let spent = self.tanks[lane.pool].left_today < 1.0;
+            let affordable = self.affordable(class, index) >= 1.0;
+            any_lane = true;
+            any_spent |= spent;
+            all_spent &= spent;
+            all_out &= spent || !affordable;
+            let ever = || self.cost(class, index).is_some_and(|cost| self.purses.ever_covers(lane.key, cost));
+            pays_some_day |= affordable || ever();
         }
         let (left, at) = (self.remaining() / self.input.effort, self.at + took);
-        if any_lane && !affordable {
-            self.course.stop = Some((at, StopWhy::Budget, left, None));
-        } else if any_lane && all_spent && self.input.stops_when_exhausted {
+        let bankrupt = any_lane && !pays_some_day;
+        if bankrupt {
+            self.course.stop.get_or_insert((at, StopWhy::Budget, left, None));
+        } else if any_lane && all_out && self.input.stops_when_exhausted {
             let calendar = self.resets.iter().map(|(_, reset)| *reset);
             let rolling = self.tanks.iter().filter_map(|tank| tank.returns.front()).map(|(at, _)| *at);
-            let returns = calendar.chain(rolling).min_by(f64::total_cmp);
-            self.course.stop = Some((at, StopWhy::Quota, left, returns));
+            let quota = calendar.chain(rolling).filter(|_| any_spent);
+            let money = Some(self.purses.midnight()).filter(|_| !all_spent);
+            let returns = quota.chain(money).min_by(f64::total_cmp);
+            let why = if all_spent { StopWhy::Quota } else { StopWhy::Budget };
+            self.course.stop.get_or_insert((at, why, left, returns));
         }
+        bankrupt
     }
 
     fn close(mut self) -> Course {
@@ -563,6 +534,7 @@ impl<'a> Flow<'a> {
             })
             .collect();
         binds.push((Constraint::InFlight, self.held_by_cap, None));
+        binds.push((Constraint::Money, self.held_by_money, None));
         binds.retain(|(_, seconds, _)| *seconds > 0.0);
         binds.sort_by(|one, two| two.1.total_cmp(&one.1));
         self.course.binds = binds;

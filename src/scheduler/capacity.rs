@@ -1,0 +1,62 @@
+//! What can be full of our own accord: a counter of a pool, or a trial that goes one request at a time.
+
+use crate::domain::holding::Hold;
+
+/// Of what there is no more right now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Capacity {
+    RequestsPerMinute,
+    TokensPerMinute,
+    InputTokensPerMinute,
+    OutputTokensPerMinute,
+    /// Requests are spread over the minute.
+    Pacing,
+    RequestsPerDay,
+    TokensPerDay,
+    /// The block in hand of a day that is shared with other processes: the next is being leased.
+    Lease,
+    Concurrency,
+    /// The way back up after trouble.
+    Ramp,
+    /// The way up to a limit that isn't known yet.
+    SlowStart,
+    /// One request tries whether the project has credit again.
+    CreditTrial,
+    /// One request tries whether the provider can be reached again.
+    ConnectionTrial,
+    /// One request tries a route whose breaker was open.
+    Probe,
+}
+
+impl Capacity {
+    /// As it is said on the screen.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute => "requests/min",
+            Self::TokensPerMinute => "tokens/min",
+            Self::InputTokensPerMinute => "input tokens/min",
+            Self::OutputTokensPerMinute => "output tokens/min",
+            Self::Pacing => "pacing",
+            Self::RequestsPerDay => "requests/day",
+            Self::TokensPerDay => "tokens/day",
+            Self::Lease => "requests/day, to be leased from the ledger",
+            Self::Concurrency => "concurrency",
+            Self::Ramp => "ramping up",
+            Self::SlowStart => "finding its pace",
+            Self::CreditTrial => "trying the project's credit",
+            Self::ConnectionTrial => "trying the connection",
+            Self::Probe => "probing",
+        }
+    }
+
+    /// Where the time goes that it holds a route back for.
+    pub const fn hold(self) -> Hold {
+        match self {
+            Self::RequestsPerMinute | Self::Pacing => Hold::RequestsPerMinute,
+            Self::TokensPerMinute | Self::InputTokensPerMinute | Self::OutputTokensPerMinute => Hold::TokensPerMinute,
+            Self::RequestsPerDay | Self::TokensPerDay | Self::Lease => Hold::Day,
+            Self::Concurrency | Self::Ramp | Self::SlowStart => Hold::Concurrency,
+            Self::CreditTrial | Self::ConnectionTrial | Self::Probe => Hold::Breaker,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Pictures in rows, and folders of pictures.
+
+use std::fs;
+
+use cascadeck::{
+    domain::Image,
+    input::{CaptionOptions, Existing, InputOptions, Kind},
+};
+use tempfile::TempDir;
+
+use super::{all, ids, no_options, open, png, prompt, write};
+
+fn beside() -> InputOptions {
+    InputOptions { captions: Some(CaptionOptions::default()), ..no_options() }
+}
+
+fn captions(change: impl FnOnce(&mut CaptionOptions)) -> InputOptions {
+    let mut captions = CaptionOptions::default();
+    change(&mut captions);
+    InputOptions { captions: Some(captions), ..no_options() }
+}
+
+#[test]
+fn a_folder_is_read_in_natural_order_and_hidden_files_are_not() {
+    let folder = TempDir::new().unwrap();
+    for name in ["img10.png", "img2.png", "sub/a.png", "sub/deep/b.png", ".hidden.png", ".cache/c.png", "no-extension"]
+    {
+        write(&folder, name, &png(3, 2));
+    }
+    write(&folder, "broken.JPG", b"not a picture");
+    write(&folder, "readme", b"not a picture");
+    write(&folder, "notes.txt", b"not a picture");
+    let input = open(folder.path(), beside()).unwrap();
+    let items = all(&input);
+    let want = ["broken.JPG", "img2.png", "img10.png", "no-extension", "sub/a.png", "sub/deep/b.png"];
+    assert_eq!(ids(&items), want);
+    assert_eq!(input.kind(), Kind::Pictures);
+    assert!(input.validate().unwrap().pictures);
+    assert_eq!(items[4].caption.as_deref(), Some(&*folder.path().join("sub/a.txt")));
+    assert_eq!(items[4].request.images().collect::<Vec<_>>(), [&Image::File(folder.path().join("sub/a.png"))]);
+    assert!(prompt(&items[0]).starts_with("Describe this picture"));
+}
+
+#[test]
+fn globs_lists_and_single_pictures_are_albums_too() {
+    let folder = TempDir::new().unwrap();
+    for name in ["a1.png", "a2.png", "b.png", "sub/c.png"] {
+        write(&folder, name, &png(1, 1));
+    }
+    let glob = open(&folder.path().join("a*.png"), beside()).unwrap();
+    assert!(glob.name().ends_with("-a-png"), "{}", glob.name());
+    assert_eq!(ids(&all(&glob)), ["a1.png", "a2.png"]);
+    let deep = open(&folder.path().join("**/*.png"), beside()).unwrap();
+    assert_eq!(ids(&all(&deep)), ["a1.png", "a2.png", "b.png", "sub/c.png"]);
+
+    let list = write(&folder, "list.txt", b"./sub/c.png\r\n\r\na1.png\r\nlost.png\r\n");
+    let list = open(&list, beside()).unwrap();
+    assert_eq!(list.kind(), Kind::Pictures);
+    assert_eq!(ids(&all(&list)), ["sub/c.png", "a1.png", "lost.png"], "in the list's own order");
+    assert_eq!(all(&list).iter().map(|item| item.line).collect::<Vec<_>>(), [1, 3, 4]);
+
+    let single = open(&folder.path().join("b.png"), beside()).unwrap();
+    assert_eq!(ids(&all(&single)), ["b.png"]);
+    assert_eq!(single.name(), "b");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_that_is_not_utf8_is_a_fault_rather_than_a_lost_picture() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let folder = TempDir::new().unwrap();
+    write(&folder, "a.png", &png(1, 1));
+    fs::write(folder.path().join(OsStr::from_bytes(b"caf\xE9.png")), png(1, 1)).unwrap();
+    let faults = open(folder.path(), beside()).unwrap().validate().unwrap_err();
+    assert_eq!((faults.total, faults.reported[0].fault.line), (1, 0));
+    assert!(faults.to_string().contains(".png has a name that is not UTF-8; rename it"), "{faults}");
+}
+
+#[test]
+fn no_pictures_at_all_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "rows.jsonl", b"{}");
+    let words = open(folder.path(), beside()).unwrap_err();
+    assert!(words.contains("holds no pictures"), "{words}");
+    let words = open(&folder.path().join("*.jsonl"), beside()).unwrap_err();
+    assert!(words.contains("rows are given as one file"), "{words}");
+}
+
+#[test]
+fn prompts_speak_of_a_pictures_name_place_and_size() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "cats/Tom.PNG", &png(640, 480));
+    write(&folder, "cats/broken.png", b"");
+    let template = "{{ name }} {{ stem }} {{ extension }} {{ directory }} {{ path }} {{ width }}x{{ height }}";
+    let input = open(folder.path(), InputOptions { prompt: Some(template.to_owned()), ..beside() }).unwrap();
+    let items = all(&input);
+    assert_eq!(prompt(&items[0]), "Tom.PNG Tom png cats cats/Tom.PNG 640x480");
+    assert_eq!(prompt(&items[1]), "broken.png broken png cats cats/broken.png 0x0");
+}
+
+#[test]
+fn captions_mirror_their_pictures_folders() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "in/sub/a.png", &png(1, 1));
+    let out = folder.path().join("out");
+    let input = open(&folder.path().join("in"), captions(|captions| captions.dir = Some(out.clone()))).unwrap();
+    assert_eq!(all(&input)[0].caption, Some(out.join("sub/a.txt")));
+}
+
+#[test]
+fn what_is_captioned_is_skipped_unless_asked_otherwise() {
+    let folder = TempDir::new().unwrap();
+    for name in ["done.png", "empty.png", "new.png"] {
+        write(&folder, name, &png(1, 1));
+    }
+    write(&folder, "done.txt", b"a cat\n");
+    write(&folder, "empty.txt", b"\n");
+    for (existing, want, skipped) in [
+        (Existing::Skip, vec!["empty.png", "new.png"], 1),
+        (Existing::Overwrite, vec!["done.png", "empty.png", "new.png"], 0),
+        (Existing::Append, vec!["done.png", "empty.png", "new.png"], 0),
+        (Existing::Prepend, vec!["done.png", "empty.png", "new.png"], 0),
+    ] {
+        let input = open(folder.path(), captions(|captions| captions.existing = existing)).unwrap();
+        let checked = input.validate().unwrap();
+        assert_eq!((checked.rows, checked.skipped), (want.len() as u64, skipped), "{existing:?}");
+        assert_eq!(ids(&all(&input)), want, "{existing:?}");
+    }
+}
+
+#[test]
+fn a_resumed_run_does_not_skip_what_it_has_captioned_itself() {
+    let folder = TempDir::new().unwrap();
+    for name in ["mine.png", "theirs.png", "new.png"] {
+        write(&folder, name, &png(1, 1));
+    }
+    write(&folder, "mine.txt", b"a cat\n");
+    write(&folder, "theirs.txt", b"a dog\n");
+    let input = open(folder.path(), beside()).unwrap();
+    let items: Vec<_> = input.items().keeping(|id| id == "mine.png").map(|item| item.unwrap()).collect();
+    assert_eq!(ids(&items), ["mine.png", "new.png"]);
+    assert_eq!(input.items().keeping(|id| id == "mine.png").check().unwrap().skipped, 1);
+}
+
+/// A resumed run must recognise its input although it has written captions into it.
+#[test]
+fn captions_do_not_change_the_fingerprint_but_pictures_do() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "a.png", &png(1, 1));
+    write(&folder, "b.png", &png(1, 1));
+    let fingerprint = || open(folder.path(), beside()).unwrap().validate().unwrap().fingerprint;
+    let before = fingerprint();
+    write(&folder, "a.txt", b"captioned");
+    assert_eq!(fingerprint(), before);
+    write(&folder, "b.png", &[png(1, 1), vec![0]].concat());
+    assert_ne!(fingerprint(), before);
+}
+
+#[test]
+fn pictures_that_would_share_a_caption_are_refused_naming_both() {
+    let folder = TempDir::new().unwrap();
+    for name in ["a.jpg", "a.png", "sub/a.png"] {
+        write(&folder, name, &png(1, 1));
+    }
+    let faults = open(folder.path(), beside()).unwrap().validate().unwrap_err();
+    assert_eq!(faults.total, 1);
+    assert_eq!(
+        faults.reported[0].fault.words,
+        "a.png and a.jpg would share the caption a.txt; rename one, or ask for full names with --full-caption-names (a.png.txt)"
+    );
+    let full = open(folder.path(), captions(|captions| captions.full_name = true)).unwrap();
+    assert_eq!(all(&full)[1].caption, Some(folder.path().join("a.png.txt")));
+    let none = open(folder.path(), no_options()).unwrap();
+    assert!(all(&none).iter().all(|item| item.caption.is_none()), "without captions nothing can clash");
+}
+
+#[test]
+fn a_picture_listed_twice_is_refused_with_both_lines() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "a.png", &png(1, 1));
+    let list = write(&folder, "list.txt", b"a.png\n./a.png\n");
+    let faults = open(&list, beside()).unwrap().validate().unwrap_err();
+    assert_eq!(faults.reported[0].fault.words, "the id `a.png` stands already in line 1; ids must differ");
+}
+
+#[cfg(unix)]
+#[test]
+fn captions_can_not_leave_their_folder() {
+    use std::os::unix::fs::symlink;
+    let folder = TempDir::new().unwrap();
+    write(&folder, "in/sub/a.png", &png(1, 1));
+    write(&folder, "in/b.png", &png(1, 1));
+    fs::create_dir_all(folder.path().join("out")).unwrap();
+    fs::create_dir_all(folder.path().join("elsewhere")).unwrap();
+    symlink(folder.path().join("elsewhere"), folder.path().join("out/sub")).unwrap();
+    let out = folder.path().join("out");
+    let input = open(&folder.path().join("in"), captions(|captions| captions.dir = Some(out))).unwrap();
+    let faults = input.validate().unwrap_err();
+    assert_eq!(faults.total, 1);
+    assert!(faults.reported[0].fault.words.contains("would be written outside"), "{faults}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_read_but_not_walked_and_not_added_to() {
+    use std::os::unix::fs::symlink;
+    let folder = TempDir::new().unwrap();
+    write(&folder, "real/a.png", &png(1, 1));
+    symlink(folder.path().join("real/a.png"), folder.path().join("real/b.png")).unwrap();
+    symlink(folder.path().join("real"), folder.path().join("real/loop")).unwrap();
+    let input = open(&folder.path().join("real"), beside()).unwrap();
+    assert_eq!(ids(&all(&input)), ["a.png", "b.png"]);
+
+    write(&folder, "other.txt", b"somebody else's");
+    symlink(folder.path().join("other.txt"), folder.path().join("real/a.txt")).unwrap();
+    let append = captions(|captions| captions.existing = Existing::Append);
+    let faults = open(&folder.path().join("real"), append).unwrap().validate().unwrap_err();
+    assert!(faults.to_string().contains("is a link to another file"), "{faults}");
+}
+
+#[test]
+fn captions_are_for_pictures_only() {
+    let folder = TempDir::new().unwrap();
+    let rows = write(&folder, "rows.jsonl", br#"{"prompt":"x"}"#);
+    let words = open(&rows, captions(|captions| captions.dir = Some("out".into()))).unwrap_err();
+    assert!(words.contains("JSONL rows, not pictures: leave out --captions"), "{words}");
+}
+
+#[test]
+fn another_picture_under_the_same_name_is_another_job() {
+    let folder = TempDir::new().unwrap();
+    let hash = |bytes: &[u8]| {
+        write(&folder, "a.png", bytes);
+        all(&open(folder.path(), beside()).unwrap())[0].hash.clone()
+    };
+    assert_eq!(hash(&png(1, 1)), hash(&png(1, 1)));
+    assert_ne!(hash(&png(1, 1)), hash(&[png(1, 1), vec![0]].concat()));
+}

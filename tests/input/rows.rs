@@ -1,0 +1,262 @@
+//! Rows, good and bad: fields, parameters, and faults that name their line.
+
+use cascadeck::{
+    domain::{JsonMode, Params, Thinking},
+    input::InputOptions,
+};
+use tempfile::TempDir;
+
+use super::{all, faults, no_options, open, read, write};
+
+/// One bad row each, and what must be said of it.
+#[test]
+fn faults_name_the_line_the_field_and_what_to_do() {
+    let big_id = format!(r#"{{"id":"{}","prompt":"x"}}"#, "i".repeat(513));
+    let jsonl: &[(&str, &str)] = &[
+        (r#"{"prompt": "x""#, "is not valid JSON: EOF while parsing an object (column 14)"),
+        (r#"{"prompt": "x"} {}"#, "is not valid JSON: trailing characters"),
+        (r#""just a string""#, "is a string; a row is a JSON object {…}"),
+        (r#"{"prompt": 3}"#, "`prompt` must be a string, not a number"),
+        (r#"{"prompt": "  "}"#, "`prompt` is empty"),
+        (r#"{"prompt": "x", "messages": []}"#, "has both `prompt` and `messages`"),
+        (r#"{"messages": []}"#, "`messages` holds no user message"),
+        (r#"{"messages": "hi"}"#, "`messages` must be a list, not a string"),
+        (r#"{"messages": [{"role":"user"}]}"#, "`messages[0].content` is missing"),
+        (r#"{"messages": [{"role":"user","content":""}]}"#, "`messages[0].content` is empty"),
+        (r#"{"messages": [{"role":"tool","content":"x"}]}"#, "`messages[0].role` is `tool`"),
+        (
+            r#"{"messages": [{"role":"user","content":"x"},{"role":"system","content":"y"}]}"#,
+            "`messages[1].role` is a system message after the conversation began",
+        ),
+        (
+            r#"{"system":"a","messages": [{"role":"system","content":"y"},{"role":"user","content":"x"}]}"#,
+            "has both `system` and a system message",
+        ),
+        (
+            r#"{"messages": [{"role":"user","content":[{"type":"input_audio","input_audio":{}}]}]}"#,
+            "`messages[0].content[0].type` is `input_audio`; only text and pictures",
+        ),
+        (
+            r#"{"messages": [{"role":"user","content":[{"type":"image_url","image_url":{"url":"ftp://x/y"}}]}]}"#,
+            "`messages[0].content[0].image_url.url` is a ftp URL",
+        ),
+        (r#"{"prompt":"x","id":""}"#, "`id` is empty"),
+        (r#"{"prompt":"x","id":1.5}"#, "`id` must be a string or a whole number"),
+        (&big_id, "`id` is 513 bytes long"),
+        (r#"{"prompt":"x","temperature":"hot"}"#, "`temperature` must be a number, not a string"),
+        (r#"{"prompt":"x","temperature":-1}"#, "`temperature` must be from 0 to 2"),
+        (r#"{"prompt":"x","top_p":1.5}"#, "`top_p` must be from 0 to 1"),
+        (r#"{"prompt":"x","max_tokens":0}"#, "`max_tokens` must be a positive number of tokens"),
+        (r#"{"prompt":"x","max_output_tokens":1.5}"#, "`max_output_tokens` must be a whole number"),
+        (r#"{"prompt":"x","stop":["a",1]}"#, "`stop[1]` must be a string"),
+        (r#"{"prompt":"x","seed":"a"}"#, "`seed` must be a whole number"),
+        (r#"{"prompt":"x","thinking":"deep"}"#, "`thinking` is `deep`; levels are"),
+        (r#"{"prompt":"x","thinking":{"type":"enabled"}}"#, "`thinking.budget_tokens` is missing"),
+        (r#"{"prompt":"x","json":"yes"}"#, "`json` must be true, false or a JSON schema"),
+        (r#"{"prompt":"x","response_format":{"type":"grammar"}}"#, "`response_format.type` is `grammar`"),
+        (r#"{"prompt":"x","max_usd":-0.1}"#, "`max_usd` must be an amount of dollars"),
+        (r#"{"prompt":"x","images":{"a":1}}"#, "`images` must be a list"),
+        (r#"{"prompt":"x","images":["data:image/png;base64,!"]}"#, "`images[0]` is not base64"),
+        (
+            r#"{"question":"x","n":1}"#,
+            r#"(it has question, n); give a template over its fields, as in --prompt "{{ question }}""#,
+        ),
+    ];
+    let openai = |body: &str| format!(r#"{{"custom_id":"x","url":"/v1/chat/completions","body":{body}}}"#);
+    let hi = r#""messages":[{"role":"user","content":"hi"}]"#;
+    let batch = [
+        (openai(&format!(r#"{{{hi},"tools":[{{"type":"function"}}]}}"#)), "`body.tools` is not supported"),
+        (openai(&format!(r#"{{{hi},"n":2}}"#)), "`body.n` asks for several answers"),
+        (openai(&format!(r#"{{{hi},"frequency_penalty":0.5}}"#)), "`body.frequency_penalty` is not supported"),
+        (
+            openai(r#"{"messages":[{"role":"assistant","content":"x","tool_calls":[{}]}]}"#),
+            "`body.messages[0].tool_calls`",
+        ),
+        (openai("{}"), "`body.messages` is missing"),
+        (
+            r#"{"custom_id":"x","url":"/v1/embeddings","body":{}}"#.to_owned(),
+            "`url` is `/v1/embeddings`; only lines for",
+        ),
+        (r#"{"custom_id":"x","method":"POST"}"#.to_owned(), "`body` is missing"),
+    ];
+    let anthropic = [
+        (format!(r#"{{"custom_id":"x","params":{{{hi},"top_k":5}}}}"#), "`params.top_k` is not supported"),
+        (
+            format!(
+                r#"{{"custom_id":"x","params":{{{hi},"system":[{{"type":"image","source":{{"type":"url","url":"https://x/y.png"}}}}]}}}}"#
+            ),
+            "`params.system` holds a picture",
+        ),
+        (
+            r#"{"custom_id":"x","params":{"messages":[{"role":"user","content":[{"type":"document","source":{}}]}]}}"#
+                .to_owned(),
+            "`params.messages[0].content[0].type` is `document`",
+        ),
+    ];
+    let hi = r#""contents":[{"parts":[{"text":"hi"}]}]"#;
+    let gemini = [
+        (
+            format!(r#"{{"key":"x","request":{{{hi},"tools":[{{"googleSearch":{{}}}}]}}}}"#),
+            "`request.tools` is not supported",
+        ),
+        (
+            format!(r#"{{"key":"x","request":{{{hi},"generationConfig":{{"topK":40}}}}}}"#),
+            "`request.generationConfig.topK` is not supported",
+        ),
+        (
+            format!(r#"{{"key":"x","request":{{{hi},"generation_config":{{"candidate_count":2}}}}}}"#),
+            "`request.generationConfig.candidate_count` is not supported",
+        ),
+        (r#"{"key":"x","request":{"contents":[]}}"#.to_owned(), "`request.contents` is missing or empty"),
+        (
+            r#"{"key":"x","request":{"contents":[{"parts":[{"fileData":{"fileUri":"gs://b/x"}}]}]}}"#.to_owned(),
+            "`request.contents[0].parts[0].fileData.fileUri` is `gs://b/x`, a file of one project",
+        ),
+        (
+            r#"{"key":"x","request":{"contents":[{"parts":[{"functionCall":{"name":"f"}}]}]}}"#.to_owned(),
+            "`request.contents[0].parts[0].functionCall` is not supported",
+        ),
+        (
+            r#"{"key":"x","request":{"contents":[{"role":"model","parts":[{"text":"hi"}]}]}}"#.to_owned(),
+            "holds no user message",
+        ),
+    ];
+    // The first row makes the format known; the second is the one tried.
+    let firsts = [
+        r#"{"prompt":"good"}"#,
+        r#"{"custom_id":"good","body":{"messages":[{"role":"user","content":"x"}]}}"#,
+        r#"{"custom_id":"good","params":{"messages":[{"role":"user","content":"x"}]}}"#,
+        r#"{"key":"good","request":{"contents":[{"parts":[{"text":"x"}]}]}}"#,
+    ];
+    let owned = |rows: &[(&str, &'static str)]| -> Vec<(String, &'static str)> {
+        rows.iter().map(|(row, want)| ((*row).to_owned(), *want)).collect()
+    };
+    let jsonl: Vec<(&str, &'static str)> = jsonl.iter().map(|(row, want)| (*row, leak(want))).collect();
+    for (first, cases) in firsts.into_iter().zip([owned(&jsonl), batch.to_vec(), anthropic.to_vec(), gemini.to_vec()]) {
+        for (row, want) in cases {
+            let faults = faults("rows.jsonl", format!("{first}\n\n{row}\n").as_bytes(), &InputOptions::default());
+            assert_eq!(faults.total, 1, "{row}: {faults}");
+            let words = faults.reported[0].fault.to_string();
+            assert!(words.contains("rows.jsonl:3: "), "{row}: {words}");
+            assert!(words.contains(want), "{row}: {words}\n  should say: {want}");
+        }
+    }
+}
+
+fn leak(text: &str) -> &'static str {
+    Box::leak(text.to_owned().into_boxed_str())
+}
+
+#[test]
+fn csv_faults_name_the_line_an_editor_shows() {
+    for (content, line, want) in [
+        ("id,prompt\r\n1,a\r\n\r\n2,b,c\r\n", 4, "has 3 cells where the header has 2"),
+        ("id,prompt\n1,\"two\nlines\"\n2,\n", 4, "`prompt` is empty"),
+        ("id,prompt\n1,a\n2,\"never closed\n3,b\n", 3, "opens a quote (\") that is never closed"),
+        ("prompt,prompt\na,b\n", 1, "has two columns named `prompt`"),
+        ("prompt,temperature\na,warm\n", 2, "`temperature` must be a number, not a string"),
+        ("question,answer\na,b\n", 2, "has neither `prompt` nor `messages` (it has question, answer)"),
+        ("id,prompt\n1,a\n1,b\n", 3, "the id `1` stands already in line 2"),
+        ("prompt\n", 1, "there are no rows"),
+    ] {
+        let faults = faults("rows.csv", content.as_bytes(), &InputOptions::default());
+        let fault = &faults.reported[0].fault;
+        assert_eq!((fault.line, faults.total), (line, 1), "{content}: {faults}");
+        assert!(fault.words.contains(want), "{content}: {faults}");
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_is_a_fault_with_its_line() {
+    for (name, content) in [
+        ("a.jsonl", &b"{\"prompt\":\"ok\"}\n{\"prompt\":\"caf\xE9\"}\n{\"prompt\":\"ok too\"}"[..]),
+        ("a.csv", b"prompt\nok\ncaf\xE9\n"),
+        ("a.txt", b"ok\ncaf\xE9\nok"),
+    ] {
+        let faults = faults(name, content, &InputOptions::default());
+        assert_eq!(faults.total, 1);
+        assert_eq!(faults.reported[0].fault.line, if name == "a.csv" { 3 } else { 2 });
+        assert!(faults.to_string().contains("is not UTF-8: byte 0xe9"), "{faults}");
+    }
+}
+
+#[test]
+fn all_faults_are_reported_at_once_and_the_rest_is_counted() {
+    let mut rows = "{\"prompt\":\"x\",\"temperature\":3}\n".repeat(249);
+    rows.push_str("{\"id\":\"a\",\"prompt\":\"x\"}\n{\"id\":\"a\",\"prompt\":\"y\"}\n");
+    let distinct: Vec<_> =
+        (0..150).map(|n| format!("{{\"id\":\"a\",\"prompt\":\"x\",\"images\":[\"s{n}://\"]}}\n")).collect();
+    let faults = faults("rows.jsonl", (rows + &distinct.concat()).as_bytes(), &InputOptions::default());
+    assert_eq!(faults.total, 249 + 1 + 150);
+    assert_eq!(faults.reported.len(), 100);
+    assert_eq!(faults.reported[0].more_alike, 248, "what is wrong alike is said once");
+    let words = faults.to_string();
+    assert!(words.starts_with(&format!("{} has 400 bad rows; nothing was sent\n", faults.input)), "{words}");
+    assert!(words.contains("(and 248 more like this)"));
+    assert!(words.ends_with("… and 52 more"), "{words}");
+}
+
+#[test]
+fn rows_without_prompts_are_told_so_once_even_where_their_fields_differ() {
+    let rows = b"{\"question\":\"a\"}\n{\"question\":\"b\",\"answer\":1}\n{\"q\":1}\n";
+    let faults = faults("rows.jsonl", rows, &InputOptions::default());
+    assert_eq!((faults.reported.len(), faults.total), (1, 3));
+}
+
+#[test]
+fn items_go_on_after_a_bad_row() {
+    let folder = TempDir::new().unwrap();
+    let path = write(&folder, "rows.jsonl", b"{\"prompt\":\"a\"}\n{\n{\"prompt\":\"b\"}\n");
+    let input = open(&path, InputOptions::default()).unwrap();
+    let lines: Vec<_> = input.items().map(|item| item.map(|item| item.line).map_err(|fault| fault.line)).collect();
+    assert_eq!(lines, [Ok(1), Err(2), Ok(3)]);
+}
+
+#[test]
+fn configured_defaults_yield_to_what_a_row_says() {
+    let defaults = Params {
+        temperature: Some(0.1),
+        max_output_tokens: Some(10),
+        stop: vec!["default".to_owned()],
+        json: Some(JsonMode::Object),
+        thinking: Some(Thinking::Level("high".to_owned())),
+        ..Params::default()
+    };
+    let options =
+        InputOptions { defaults: defaults.clone(), system: Some("From the options.".to_owned()), ..no_options() };
+    let rows = br#"{"prompt":"a"}
+{"prompt":"b","temperature":0.9,"max_tokens":20,"stop":[],"json":false,"thinking":false,"system":"From the row."}"#;
+    let (_, items) = read("rows.jsonl", rows, &options);
+    assert_eq!(items[0].request.params, defaults);
+    assert_eq!(items[0].request.system.as_deref(), Some("From the options."));
+    assert_eq!(
+        items[1].request.params,
+        Params {
+            temperature: Some(0.9),
+            max_output_tokens: Some(20),
+            thinking: Some(Thinking::Budget(0)),
+            ..Params::default()
+        }
+    );
+    assert_eq!(items[1].request.system.as_deref(), Some("From the row."));
+
+    let batch = br#"{"custom_id":"a","body":{"messages":[{"role":"user","content":"x"}],"max_tokens":20}}"#;
+    let (_, items) = read("batch.jsonl", batch, &options);
+    assert_eq!(items[0].request.params.max_output_tokens, Some(20));
+    assert_eq!(items[0].request.params.temperature, Some(0.1));
+    assert_eq!(items[0].request.system.as_deref(), Some("From the options."));
+}
+
+#[test]
+fn a_limit_takes_the_first_rows_but_the_fingerprint_is_of_the_whole_file() {
+    let folder = TempDir::new().unwrap();
+    let path = write(&folder, "rows.txt", b"one\ntwo\nthree\n");
+    let whole = open(&path, no_options()).unwrap().validate().unwrap();
+    let input = open(&path, InputOptions { limit: Some(2), ..no_options() }).unwrap();
+    let trial = input.validate().unwrap();
+    assert_eq!((whole.rows, trial.rows), (3, 2));
+    assert_eq!(whole.fingerprint, trial.fingerprint);
+    assert_eq!(all(&input).len(), 2);
+    write(&folder, "rows.txt", b"one\ntwo\nfour!\n");
+    assert_ne!(open(&path, no_options()).unwrap().validate().unwrap().fingerprint, whole.fingerprint);
+}

@@ -1,0 +1,87 @@
+//! Who asked what, how often, and what came of it.
+
+use cascadeck::{
+    clock::Clock,
+    sim::{Books, Profile, prompt_hash},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Fixture, Seen, gemini_body, seen};
+
+#[tokio::test]
+async fn the_books_know_which_prompts_were_answered_how_often() {
+    let sim = Fixture::open().await;
+    for prompt in ["[item 42] Why?", "[item 42] Why?", "Who?", "[item 7] When? [sim:500]"] {
+        sim.gemini("AIza-g1", prompt).await;
+    }
+    let text = seen(sim.http.get(format!("http://{}/sim/books", sim.sim.addr())).send().await.unwrap()).await;
+    let books: Books = serde_json::from_value(text.body).unwrap();
+    let of = |prompt: &str| books.prompts.by_hash.get(&format!("{:016x}", prompt_hash(prompt))).cloned();
+    let (twice, once) = (of("[item 42] Why?").unwrap(), of("Who?").unwrap());
+    assert_eq!((twice.item.as_deref(), twice.ok), (Some("42"), 2));
+    assert_eq!((once.item, once.ok), (None, 1));
+    assert_eq!(of("[item 7] When? [sim:500]"), None);
+    assert_eq!((books.prompts.distinct, books.prompts.answered_more_than_once), (2, 1));
+}
+
+/// A crowd in the storm: whatever happens, the client's count and the books agree, and no limit was ever exceeded.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_add_up_in_a_storm() {
+    let mut storm = Profile::named("storm").unwrap();
+    storm.faults.stall = 0.0;
+    let secrets: Vec<String> = storm.keys.iter().map(|key| key.secret.clone()).collect();
+    let sim = Fixture::new(storm, Clock::sped_up(400.0)).await;
+    let gemini = |secret: &String, n: u32| {
+        let model = ["gemini-3.8-flash", "gemini-3.5-flash-lite", "gemini-3.1-pro-preview"][n as usize % 3];
+        sim.ask_gemini(secret, model, &gemini_body(&format!("[item {n}] Name {n} rivers.")))
+    };
+    let openai = |secret: &String, n: u32| {
+        let messages = json!([{ "role": "user", "content": format!("[item {n}] Name {n} rivers.") }]);
+        let headers = [("authorization", &*format!("Bearer {secret}"))];
+        let body = json!({ "model": "gpt-5-mini", "messages": messages });
+        sim.request(Method::POST, "/v1/chat/completions", &headers, &body)
+    };
+    let anthropic = |secret: &String, n: u32| {
+        let messages = json!([{ "role": "user", "content": format!("[item {n}] Name {n} rivers.") }]);
+        let body = json!({ "model": "claude-haiku-4-5", "max_tokens": 100, "messages": messages });
+        let headers = [("x-api-key", secret.as_str()), ("anthropic-version", "2023-06-01")];
+        sim.request(Method::POST, "/v1/messages", &headers, &body)
+    };
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..1_200 {
+        let secret = &secrets[n as usize % secrets.len()];
+        let request = if secret.starts_with("sk-ant") {
+            anthropic(secret, n)
+        } else if secret.starts_with("sk-") {
+            openai(secret, n)
+        } else {
+            gemini(secret, n)
+        };
+        crowd.spawn(async move {
+            let Ok(response) = request.send().await else { return false };
+            let answered = response.status() == 200;
+            let Ok(body) = response.bytes().await else { return false };
+            let Ok(body) = serde_json::from_slice(&body) else { return false };
+            answered && !Seen { status: 200, headers: <_>::default(), body }.text().is_empty()
+        });
+    }
+    let answered = crowd.join_all().await.into_iter().filter(|answered| *answered).count() as u64;
+    let books = sim.books();
+    assert_eq!((books.total.requests, books.total.in_flight), (1_200, 0));
+    assert_eq!(books.total.ok, answered);
+    assert!(books.total.ok > 0 && !books.total.refused.is_empty() && !books.total.faults.is_empty());
+}
+
+/// What `demo` runs: every item has to end answered, so none may ask for trouble.
+#[test]
+fn the_bundled_batch_is_sound() {
+    let text = std::fs::read_to_string("assets/demo.jsonl").unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let distinct = |field: &str| {
+        rows.iter().map(|row| row[field].as_str().unwrap()).collect::<std::collections::HashSet<_>>().len()
+    };
+    assert_eq!(rows.len(), 240);
+    assert_eq!((distinct("id"), distinct("prompt")), (240, 240));
+    assert!(!text.contains("[sim:"));
+}

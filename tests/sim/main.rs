@@ -1,0 +1,138 @@
+//! The simulated provider over real sockets: what it serves, what it refuses, in whose words, and whether its books add up.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answers;
+mod books;
+mod limits;
+mod trouble;
+
+use std::time::Duration;
+
+use cascadeck::{
+    clock::Clock,
+    sim::{Books, Profile, Simulator},
+};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+/// Three providers with one project each; tests put models in.
+const HOUSES: &str = r#"
+name = "test"
+refusal_ms = 0
+slow_body_s = 0.1
+provider = [{ name = "g", api = "gemini" }, { name = "o", api = "openai" }, { name = "a", api = "anthropic" }]
+key = [
+    { name = "g1", provider = "g", project = "gp", secret = "AIza-g1" },
+    { name = "g2", provider = "g", project = "gp", secret = "AIza-g2" },
+    { name = "o1", provider = "o", project = "op", secret = "sk-o1-0123456789" },
+    { name = "a1", provider = "a", project = "ap", secret = "sk-ant-a1" },
+]
+"#;
+
+const OPEN_MODELS: &str = r#"
+model = [{ name = "gm", provider = "g" }, { name = "om", provider = "o" }, { name = "am", provider = "a" }]
+"#;
+
+fn profile(models: &str) -> Profile {
+    Profile::from_toml(&format!("{HOUSES}{models}")).unwrap()
+}
+
+struct Fixture {
+    sim: Simulator,
+    http: reqwest::Client,
+    clock: Clock,
+}
+
+struct Seen {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    body: Value,
+}
+
+impl Seen {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn text(&self) -> &str {
+        let spots = ["/candidates/0/content/parts/0/text", "/choices/0/message/content", "/content/0/text"];
+        spots.iter().find_map(|spot| self.body.pointer(spot)?.as_str()).unwrap_or_default()
+    }
+}
+
+impl Fixture {
+    async fn new(profile: Profile, clock: Clock) -> Self {
+        // The client wants a crypto provider even for plain http. The second test of a process finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { sim: Simulator::start(profile, clock).await.unwrap(), http, clock }
+    }
+
+    async fn open() -> Self {
+        Self::new(profile(OPEN_MODELS), Clock::real()).await
+    }
+
+    fn request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> reqwest::RequestBuilder {
+        let mut request = self.http.request(method, format!("http://{}{path}", self.sim.addr()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(body.to_string())
+    }
+
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Seen {
+        seen(self.request(method, path, headers, body).send().await.unwrap()).await
+    }
+
+    fn ask_gemini(&self, secret: &str, model: &str, body: &Value) -> reqwest::RequestBuilder {
+        let path = format!("/v1beta/models/{model}:generateContent");
+        self.request(Method::POST, &path, &[("x-goog-api-key", secret)], body)
+    }
+
+    async fn gemini(&self, secret: &str, prompt: &str) -> Seen {
+        seen(self.ask_gemini(secret, "gm", &gemini_body(prompt)).send().await.unwrap()).await
+    }
+
+    async fn openai(&self, secret: &str, body: Value) -> Seen {
+        let bearer = format!("Bearer {secret}");
+        self.send(Method::POST, "/v1/chat/completions", &[("authorization", &bearer)], &body).await
+    }
+
+    async fn anthropic(&self, secret: &str, body: Value) -> Seen {
+        let headers = [("x-api-key", secret), ("anthropic-version", "2023-06-01")];
+        self.send(Method::POST, "/v1/messages", &headers, &body).await
+    }
+
+    fn books(&self) -> Books {
+        let books = self.sim.books();
+        assert_eq!(books.discrepancies(), [""; 0]);
+        assert_eq!(books.exceeded(), [""; 0]);
+        books
+    }
+
+    /// Waits for something that the simulator does on its own time.
+    async fn until(&self, happened: impl Fn(&Books) -> bool) {
+        while !happened(&self.sim.books()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+async fn seen(response: Response) -> Seen {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.bytes().await.unwrap();
+    Seen { status, headers, body: serde_json::from_slice(&body).unwrap() }
+}
+
+fn gemini_body(prompt: &str) -> Value {
+    json!({ "contents": [{ "role": "user", "parts": [{ "text": prompt }] }] })
+}
+
+fn openai_body(prompt: &str) -> Value {
+    json!({ "model": "om", "messages": [{ "role": "user", "content": prompt }] })
+}
+
+fn anthropic_body(prompt: &str) -> Value {
+    json!({ "model": "am", "max_tokens": 200, "messages": [{ "role": "user", "content": prompt }] })
+}

@@ -1,0 +1,163 @@
+//! The examples that were collected: every one is understood, explained, and clean.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use cascadeck::{
+    domain::{Action, Api, Outcome, Verdict},
+    provider::{Reply, TransportFailure, classify, explain},
+};
+use serde_json::Value;
+
+use super::{APIS, bytes, cooldown, judge};
+
+pub fn examples() -> BTreeMap<String, Value> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/examples");
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let example = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            (path.file_stem().unwrap().to_string_lossy().into_owned(), example)
+        })
+        .collect()
+}
+
+/// Which wire API an example's provider speaks. Those of `any` must come out alike on all.
+fn apis(name: &str, provider: &str) -> Vec<Api> {
+    match provider {
+        "any" => APIS.to_vec(),
+        "gemini" => vec![Api::Gemini],
+        "anthropic" => vec![Api::Anthropic],
+        // Seen on these vendors' Anthropic-style surfaces.
+        _ if name == "kimi_429_engine_overloaded" || name == "minimax_500_1008_balance" => vec![Api::Anthropic],
+        _ => vec![Api::OpenAi],
+    }
+}
+
+fn judge_example(api: Api, example: &Value) -> Verdict {
+    if let Some(status) = example["status"].as_u64() {
+        return judge(api, status as u16, &example["headers"], &bytes(&example["body"]));
+    }
+    // How the transport failed is only told by the source's words.
+    let source = example["source"].as_str().unwrap().to_owned();
+    let stalled = source.contains("no bytes for ever");
+    let failure = if stalled { TransportFailure::TimedOut(source) } else { TransportFailure::Broken(source) };
+    classify(api, &Reply::Failed(failure))
+}
+
+/// Whether an example states a wait anywhere; the others' numbers are their collectors' defaults.
+fn states_a_wait(example: &Value) -> bool {
+    let text = example.to_string().to_lowercase();
+    ["\"retry-after\"", "retrydelay\":", "retry in ", "again in ", "again after "]
+        .iter()
+        .any(|term| text.contains(term))
+}
+
+#[test]
+fn every_example_is_understood() {
+    let examples = examples();
+    assert!(examples.len() > 100, "the examples are missing");
+    let mut wrong = Vec::new();
+    for (name, example) in &examples {
+        let text = |field: &str| example[field].as_str().unwrap_or_default();
+        for api in apis(name, text("provider")) {
+            let verdict = judge_example(api, example);
+            if verdict.outcome.name() != text("meaning") {
+                wrong.push(format!("{name}: {} instead of {} ({})", verdict.outcome, text("meaning"), verdict.because));
+                continue;
+            }
+            let stated = text("action").strip_prefix("retry_after(").and_then(|rest| rest.strip_suffix(')'));
+            let allowed: &[Action] = match (text("action"), verdict.outcome) {
+                ("none", _) => &[Action::Complete],
+                ("retry_short", _) => &[Action::Retry],
+                (_, Outcome::QuotaExhaustedDay) => &[Action::NextRoute],
+                ("disable_key", Outcome::QuotaExhaustedBilling) => &[Action::DisableProject],
+                ("disable_key", _) => &[Action::DisableKey],
+                ("next_model", Outcome::ModelNotFound) => &[Action::DisableRoute],
+                ("next_model" | "next_key", _) => &[Action::NextModel],
+                ("fail_item", Outcome::Truncated) if verdict.answer.is_some() => &[Action::Complete],
+                ("fail_item", _) => &[Action::FailItem],
+                _ if stated.is_some() => &[Action::CoolPool],
+                (action, _) => panic!("{name}: no mapping for {action}"),
+            };
+            if !allowed.contains(&verdict.action) {
+                wrong.push(format!("{name}: {:?} for {}", verdict.action, text("action")));
+            }
+            if let Some(seconds) = stated {
+                let want = states_a_wait(example).then(|| seconds.parse::<u64>().unwrap());
+                if cooldown(&verdict) != want {
+                    wrong.push(format!("{name}: waits {:?} instead of {want:?}", cooldown(&verdict)));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), examples.len(), wrong.join("\n"));
+}
+
+/// The same examples through `explain`, which is given a body and not how the transport failed.
+#[test]
+fn explain_says_what_the_classification_says() {
+    for (name, example) in examples() {
+        for api in apis(&name, example["provider"].as_str().unwrap()) {
+            if example["status"].is_null() {
+                continue;
+            }
+            let (told, verdict) = (explain(api, &example).unwrap(), judge_example(api, &example));
+            assert_eq!(told["outcome"], verdict.outcome.name(), "{name}");
+            assert_eq!(told["action"], serde_json::to_value(verdict.action).unwrap(), "{name}");
+            assert!(told["because"].as_str().is_some_and(|because| !because.is_empty()), "{name}");
+            assert_eq!(told.as_object().unwrap().len(), 4, "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_example_leaks_a_key_or_an_account() {
+    for (name, example) in examples() {
+        for api in apis(&name, example["provider"].as_str().unwrap()) {
+            let verdict = judge_example(api, &example);
+            let told = explain(api, &example).unwrap()["because"].to_string();
+            for shape in ["AIza", "sk-", "org-", "org_", "ak-", "proj-"] {
+                assert!(!verdict.message.contains(shape), "{name}: {}", verdict.message);
+                assert!(!told.contains(shape), "{name}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn geminis_day_quota_states_its_limit_and_no_wait() {
+    let example = &examples()["gemini_429_rpd_3_8_flash"];
+    let verdict = judge_example(Api::Gemini, example);
+    assert_eq!((verdict.stated_limit, verdict.hint, verdict.limit_zero), (Some(20), None, false));
+    let minute = judge_example(Api::Gemini, &examples()["gemini_429_rpm"]);
+    assert_eq!(minute.stated_limit, Some(15));
+    let tokens = judge_example(Api::Gemini, &examples()["gemini_429_tpm_paid"]);
+    assert_eq!(tokens.stated_limit, Some(1_000_000));
+    let zero = judge_example(Api::Gemini, &examples()["gemini_429_limit_zero"]);
+    assert!(zero.limit_zero && zero.hint.is_none());
+    assert!(!judge_example(Api::Gemini, &examples()["gemini_429_prepay_depleted"]).limit_zero);
+}
+
+#[test]
+fn openrouters_day_ends_when_its_epoch_in_milliseconds_says() {
+    let verdict = judge_example(Api::OpenAi, &examples()["openrouter_429_free_daily"]);
+    assert_eq!(cooldown(&verdict), Some(12 * 3_600));
+}
+
+#[test]
+fn answers_come_with_their_tokens() {
+    let verdict = judge_example(Api::Gemini, &examples()["gemini_200_ok_thinking"]);
+    let usage = verdict.usage;
+    assert_eq!((usage.input_tokens, usage.output_tokens, usage.thinking_tokens, usage.total()), (20, 151, 382, 553));
+    let answer = verdict.answer.unwrap();
+    assert_eq!(answer.text, "...");
+    assert_eq!(answer.finish_reason.as_deref(), Some("stop"));
+    assert_eq!(answer.model_version.as_deref(), Some("gemini-2.5-flash"));
+    let verdict = judge_example(Api::OpenAi, &examples()["deepseek_200_keepalive_blank_lines"]);
+    assert_eq!(verdict.answer.unwrap().text, "hi");
+    let verdict = judge_example(Api::Anthropic, &examples()["anthropic_200_max_tokens"]);
+    assert_eq!((verdict.answer.unwrap().text.as_str(), verdict.usage.output_tokens), ("cut", 16));
+    let verdict = judge_example(Api::OpenAi, &examples()["openai_200_length"]);
+    assert_eq!((verdict.answer, verdict.usage.thinking_tokens), (None, 64));
+}

@@ -1,0 +1,58 @@
+//! Providers' answers as they were seen on the wire, and what the program makes of them.
+//!
+//! `tests/wire/examples/*.json` are real bodies (each names its source). `meaning` must be the outcome; `action` is the advice of
+//! those who collected them, in their words, mapped here to the program's actions:
+//!
+//! | theirs | ours |
+//! |---|---|
+//! | `none` | `complete` |
+//! | `retry_short` | `retry` |
+//! | `retry_after(n)` | `cool_pool`; on a day's quota `next_route`. `cooldown_s` is n where body or headers state a wait; without one it is null, and the ladder decides |
+//! | `disable_key` | `disable_key`; `disable_project` where credit is what is missing |
+//! | `next_model`, `next_key` | `next_route` (a day's quota), `next_model` (a limit of 0, a missing ability), `disable_route` (model not found) |
+//! | `fail_item` | `fail_item`; `complete` for a truncated answer with text |
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+mod anything;
+mod corpus;
+mod rules;
+
+use cascadeck::{
+    domain::{Api, Verdict, Wall},
+    provider::{Reply, Response, classify},
+};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+/// 2026-11-21T12:00:00Z: the day on which the examples' absolute times lie.
+const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
+
+const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
+
+fn header_map(headers: &Value) -> HeaderMap {
+    let pairs = headers.as_object().into_iter().flatten();
+    pairs
+        .map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            (name, HeaderValue::from_str(value.as_str().unwrap()).unwrap())
+        })
+        .collect()
+}
+
+fn bytes(body: &Value) -> Vec<u8> {
+    match body {
+        Value::Null => Vec::new(),
+        Value::String(text) => text.clone().into_bytes(),
+        body => serde_json::to_vec(body).unwrap(),
+    }
+}
+
+fn judge(api: Api, status: u16, headers: &Value, body: &[u8]) -> Verdict {
+    let headers = header_map(headers);
+    classify(api, &Reply::Response(Response { status, headers: &headers, body, received: NOON, secrets: &[] }))
+}
+
+fn cooldown(verdict: &Verdict) -> Option<u64> {
+    verdict.hint.map(|hint| hint.after.as_secs_f64().ceil() as u64)
+}
