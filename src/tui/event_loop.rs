@@ -118,8 +118,7 @@ enum Happened {
     Time,
 }
 
-/// All input that is there, or waits for some. Polled with the loop's own waker: crossterm's stream keeps the
-/// first waker it is given, so a `now_or_never` would lose the next key press.
+/// All input that is there, or waits for some.
 async fn next_events<I>(input: &mut std::pin::Pin<&mut futures_util::stream::Fuse<I>>) -> Option<Vec<io::Result<Event>>>
 where
     I: Stream<Item = io::Result<Event>>,

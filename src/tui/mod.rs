@@ -2,7 +2,7 @@
 //!
 //! It holds an [`engine::Handle`](crate::engine::Handle) and nothing else of the engine. Inside, what is
 //! remembered ([`state`]), what happens ([`update`]) and what is seen ([`draw`]) are apart: neither of the
-//! latter does I/O, so that the whole screen is tested without a terminal. Only [`terminal`] and
+//! latter does I/O, so that the whole screen is tested without a terminal. Only [`terminal`], [`input`] and
 //! [`event_loop`] touch the world.
 //!
 //! Which key does what is data ([`keymap`]); footer and help are made from it. Text from outside reaches the
@@ -14,6 +14,7 @@ mod engine_time;
 pub mod event_loop;
 mod figures;
 pub mod glyphs;
+mod input;
 pub mod keymap;
 pub mod layout;
 mod outlook;
@@ -131,14 +132,14 @@ pub async fn run(handle: Handle, options: Options) -> anyhow::Result<Exit> {
     let hold = panics::hold_terminal();
     let mut screen = terminal::Terminal::enter(&options).context("can't take the terminal")?;
     let signals = terminal::signals().context("can't listen for signals")?;
-    let input = crossterm::event::EventStream::new();
+    let input = input::events().context("can't listen to the terminal")?;
     let shown = event_loop::drive(&mut screen, input, signals, handle, state, options.frame_time());
     let outcome = AssertUnwindSafe(shown).catch_unwind().await;
     drop(screen);
     drop(hold);
     // However it was noticed, the operator or the terminal: only the latter leaves nothing to read from.
     if !std::io::stdin().is_terminal() {
-        terminal::let_go_of_input();
+        input::let_go();
     }
     match outcome {
         Ok(exit) => Ok(exit),

@@ -148,17 +148,6 @@ fn stop_this_process() -> io::Result<()> {
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGTSTP).map_err(io::Error::from)
 }
 
-/// The terminal is gone. Its end reads as empty for ever, and crossterm's thread, which can't be told to stop, would
-/// read it over and over for the rest of the run; a pipe that nobody writes to lets it sleep.
-pub fn let_go_of_input() {
-    let quiet = nix::unistd::pipe().and_then(|(read, write)| nix::unistd::dup2_stdin(read).map(|()| write));
-    match quiet {
-        // Open as long as the process: closed, it would read as empty too.
-        Ok(write) => std::mem::forget(write),
-        Err(error) => tracing::warn!("the lost terminal can't be let go of: {error}"),
-    }
-}
-
 /// Terminate, interrupt and hang-up, as long as the stream is held.
 pub fn signals() -> io::Result<impl Stream<Item = Signal>> {
     use tokio::signal::unix::{SignalKind, signal};

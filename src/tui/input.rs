@@ -1,0 +1,55 @@
+//! Keys, clicks and pastes, read by a thread of their own.
+//!
+//! A terminal that is gone reads as empty for ever, and crossterm reads it over and over within a single call: whoever
+//! made that call never comes back from it. So it is made by a thread that owns nothing else, and the dashboard, which
+//! hears of the loss by a signal or when it draws, leaves as it should.
+
+use std::{io, thread, time::Duration};
+
+use crossterm::event::{self, Event};
+use futures_util::{Stream, stream};
+use tokio::sync::mpsc;
+
+/// How soon the thread notices that nobody listens any more.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Events that wait to be looked at; a flood waits in the terminal.
+const BACKLOG: usize = 256;
+
+/// What the terminal sends, as long as the stream is held.
+///
+/// # Errors
+/// Where no thread can be started.
+pub fn events() -> io::Result<impl Stream<Item = io::Result<Event>>> {
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    thread::Builder::new().name("terminal".to_owned()).spawn(move || listen(&sender))?;
+    Ok(stream::unfold(receiver, |mut receiver| async move {
+        let event = receiver.recv().await?;
+        Some((event, receiver))
+    }))
+}
+
+fn listen(sender: &mpsc::Sender<io::Result<Event>>) {
+    while !sender.is_closed() {
+        let event = match event::poll(PATIENCE) {
+            Ok(false) => continue,
+            Ok(true) => event::read(),
+            Err(error) => Err(error),
+        };
+        let is_last = event.is_err();
+        if sender.blocking_send(event).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// The terminal is gone, and the thread may be reading its end over and over, for the rest of the run; a pipe that nobody
+/// writes to lets it sleep.
+pub fn let_go() {
+    let quiet = nix::unistd::pipe().and_then(|(read, write)| nix::unistd::dup2_stdin(read).map(|()| write));
+    match quiet {
+        // Open as long as the process: closed, it would read as empty too.
+        Ok(write) => std::mem::forget(write),
+        Err(error) => tracing::warn!("the lost terminal can't be let go of: {error}"),
+    }
+}
