@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::words::{ahead, grouped, time_of_day};
 use crate::domain::{
-    Event, EventKind, Level, Money, Snapshot,
+    Event, EventKind, Level, Money, Outcome, Snapshot,
     holding::{Hold, HoldShare},
     neutralise,
     snapshot::{Place, RunState, Spend, Totals},
@@ -51,9 +51,20 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
         Level::Alarm => "ALARM",
     };
     let words = event.kind.to_string();
-    // What the program says of itself is short, and what to do may stand at its end.
-    let words = if matches!(event.kind, EventKind::Run { .. }) { words } else { shortened(&words, WIDEST) };
+    let words = if is_our_own(&event.kind) { words } else { shortened(&words, WIDEST) };
     neutralise(&format!("{}  {level}  {words}", time_of_day(event.at, zone))).into_owned()
+}
+
+/// What the program says itself, of itself or of a connection that it can't make, is short, and what to do may stand at
+/// its end.
+const fn is_our_own(event: &EventKind) -> bool {
+    match event {
+        EventKind::Run { .. } => true,
+        EventKind::Cooldown { outcome, .. } | EventKind::Fallback { outcome, .. } => {
+            matches!(outcome, Outcome::ClientTrouble)
+        }
+        _ => false,
+    }
 }
 
 /// Providers may say pages; the log has all of it.

@@ -32,7 +32,7 @@ fn a_run_of_the_oldest_schema_is_read_brought_forward_and_finished() {
     let status = machine.status("runs/batch");
     assert_eq!((&status["done"], &status["failed"], &status["total"]), (&2.into(), &1.into(), &7.into()), "{status}");
     assert_eq!(machine.cascadeck(&["export", "runs/batch"]).with_status(0).out.lines().count(), 3);
-    machine.cascadeck(&["replay", "runs/batch", "--failed", "--dry-run"]).with_status(0).says(&["1 failed items"]);
+    machine.cascadeck(&["replay", "runs/batch", "--failed", "--dry-run"]).with_status(0).says(&["1 failed item"]);
     assert_eq!(version(&machine), 1);
 
     let summary = machine.cascadeck(&RUN).with_status(3).json();

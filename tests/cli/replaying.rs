@@ -87,19 +87,19 @@ fn items_are_chosen_by_model_key_and_message_and_sent_where_they_are_told() {
 
     by(&["--to", "m2@bob", "--id", "b2"]).with_status(0).says(&["to m2@bob alone", "nothing was answered"]);
     let sent = ["replay", "runs/batch", "--id", "b2", "--to", "m2@bob", "--yes"];
-    machine.cascadeck(&sent).with_status(3).says(&["1 failed items will be sent again", "1 items wait again"]);
+    machine.cascadeck(&sent).with_status(3).says(&["1 failed item will be sent again", "1 item waits again"]);
     let line = machine.result("runs/batch", "b2");
     assert_eq!((line.model.as_deref(), line.key.as_deref()), (Some("m2"), Some("bob")));
 
     by(&["--failed"]).with_status(0).says(&["3 failed items", "to the cascade", "about $0.0"]);
-    by(&["--model", "m2"]).with_status(0).says(&["1 failed items", "#b2"]);
+    by(&["--model", "m2"]).with_status(0).says(&["1 failed item", "#b2"]);
     by(&["--model", "m2", "--model", "m1"]).with_status(0).says(&["3 failed items"]);
     by(&["--model", "m1", "--key", "bob"]).with_status(0).says(&["no failed item matches"]);
-    by(&["--key", "bob", "--outcome", "content_blocked"]).with_status(0).says(&["1 failed items", "#b2"]);
+    by(&["--key", "bob", "--outcome", "content_blocked"]).with_status(0).says(&["1 failed item", "#b2"]);
     by(&["--message", "PROHIBITED"]).with_status(0).says(&["2 failed items", "2  content_blocked"]);
     by(&["--message", "blockreason: prohibited", "--id", "b1", "--id", "bad"])
         .with_status(0)
-        .says(&["1 failed items", "#b1"]);
+        .says(&["1 failed item", "#b1"]);
     by(&["--message", ""]).with_status(2);
     for nowhere in ["m3", "m1@carol", "m1@", "alice"] {
         by(&["--failed", "--to", nowhere]).with_status(2).says(&["there is no route", nowhere, "m1@alice"]);
