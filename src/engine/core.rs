@@ -17,7 +17,7 @@ use super::{
     flight::{Errand, Landed},
     handle::Order,
     intake::Intake,
-    journal::{Journal, WRITER_GONE},
+    journal::Journal,
     landing::Account,
     probe::Probed,
     sharing::{Sharing, Told},
@@ -29,11 +29,11 @@ use crate::{
     domain::{
         AttemptId, Event, EventKind, Key, Level, Model, Money, Now, Provider, Seq, Snapshot, Wall, counted,
         plain_text::neutralise,
-        snapshot::{RunState, Spend, Totals},
+        snapshot::{Spend, Totals},
     },
     output::Existing,
     provider::{Client, Endpoint},
-    scheduler::{Dispatch, Holdup, Scheduler, Step},
+    scheduler::{Dispatch, Scheduler, Step},
     store::{Ack, Answer, Batch, Intent, Loader, Op, report::KeyStanding},
 };
 
@@ -64,7 +64,7 @@ pub(super) enum Then {
 pub(super) struct Flying {
     pub dispatch: Dispatch,
     pub sent_at: Wall,
-    abort: AbortHandle,
+    pub abort: AbortHandle,
 }
 
 /// Where the run is on its way to the end.
@@ -421,145 +421,12 @@ impl Engine {
         self.wind_down(Ending::Broken { why });
     }
 
-    /// The end of a run that has nothing left to do.
-    fn nothing_left(&self) -> Ending {
-        match &self.intake.broken {
-            Some(why) => Ending::Broken { why: why.clone() },
-            None => Ending::Finished,
-        }
-    }
-
     fn complain(&mut self, complaint: String) {
         if self.trouble.is_none() {
             self.say(Level::Alarm, complaint.clone());
         }
         self.trouble = Some((complaint, Instant::now()));
         self.dirty = true;
-    }
-
-    /// Whether the run is over, for one reason or another.
-    pub(super) fn conclude(&mut self, now: Now) {
-        if self.trouble.as_ref().is_some_and(|(_, said)| said.elapsed() > Duration::from_secs(5)) {
-            self.trouble = None;
-            self.dirty = true;
-        }
-        let at_rest = self.flights.is_empty()
-            && self.settling == 0
-            && self.scheduler.in_flight() == 0
-            && self.captions.is_empty();
-        if self.journal.is_dead() {
-            self.end(Ending::Broken { why: WRITER_GONE.to_owned() });
-        }
-        match &self.phase {
-            Phase::Ending { .. } | Phase::Resting { .. } => {}
-            Phase::Draining { ending, deadline } => {
-                let (ending, late) = (ending.clone(), Instant::now() >= *deadline);
-                let settled = at_rest && self.intake_is_settled();
-                let nothing_left = self.scheduler.live() == 0 && !self.intake.reading;
-                if settled && nothing_left {
-                    self.end(self.nothing_left());
-                } else if settled {
-                    self.end(ending);
-                } else if late {
-                    self.abandon_flights(now);
-                    self.end(ending.but("the last requests did not answer in time"));
-                }
-            }
-            Phase::Going if !at_rest || self.paused || !self.intake_is_settled() => {}
-            Phase::Going => match self.scheduler.holdup(now) {
-                // What is still being read may have somewhere to go.
-                _ if self.intake.reading => {}
-                Holdup::NothingToDo => self.rest(self.nothing_left()),
-                Holdup::Exhausted { returns, why } => self.exhausted(returns, why),
-                Holdup::Budget { needs } if self.unattended => {
-                    self.end(Ending::Stopped { why: self.budget_words(needs) });
-                }
-                _ => {}
-            },
-        }
-    }
-
-    /// Nothing is on its way from the disk that would change the picture.
-    fn intake_is_settled(&self) -> bool {
-        !self.ingesting && self.journal.is_clean()
-    }
-
-    fn exhausted(&mut self, returns: Option<Wall>, why: String) {
-        let asks = self.scheduler.asks_operator();
-        if asks && !self.unattended {
-            return;
-        }
-        let waits = self.scheduler.policy().on_exhausted == crate::domain::OnExhausted::Wait;
-        match returns {
-            Some(_) if waits => {}
-            Some(returns) => self.rest(Ending::Stopped { why: format!("{why}; quota returns at {returns}") }),
-            None => self.rest(Ending::Stopped { why }),
-        }
-    }
-
-    /// Nothing more can be done: the run ends, or rests while somebody is there who may have another idea.
-    fn rest(&mut self, ending: Ending) {
-        if self.unattended {
-            return self.end(ending);
-        }
-        self.announce(&ending);
-        self.phase = Phase::Resting { ending };
-    }
-
-    /// The operator has had another idea.
-    pub(super) fn wake_up(&mut self) {
-        if matches!(self.phase, Phase::Resting { .. }) {
-            self.phase = Phase::Going;
-            self.worked.go_on(self.clock.now().mono);
-            self.journal.record(Op::RunState(RunState::Running));
-        }
-    }
-
-    /// Records the last words; the loop ends once they are on disk.
-    pub(super) fn end(&mut self, ending: Ending) {
-        let ending = match std::mem::replace(&mut self.phase, Phase::Going) {
-            ended @ Phase::Ending { .. } => {
-                self.phase = ended;
-                return;
-            }
-            // Already announced; leaving changes nothing of it.
-            Phase::Resting { ending } => ending,
-            Phase::Going | Phase::Draining { .. } => {
-                self.announce(&ending);
-                ending
-            }
-        };
-        self.phase = Phase::Ending { ending, since: Instant::now() };
-        self.dirty = true;
-    }
-
-    fn announce(&mut self, ending: &Ending) {
-        let now = self.clock.now();
-        match ending {
-            Ending::Finished => {
-                let failed = self.totals.failed;
-                let words = format!("finished: {} done, {failed} failed", self.totals.done);
-                self.say(if failed > 0 { Level::Warn } else { Level::Info }, words);
-            }
-            Ending::Stopped { why } => self.say(Level::Alarm, format!("stopped with work left: {why}")),
-            Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
-        }
-        self.forgetful = true;
-        self.worked.rest(now.mono);
-        self.remember(now, true);
-        self.journal.record(Op::RunState(ending.state()));
-        self.dirty = true;
-    }
-
-    /// Aborts what is in flight: each call may have been billed.
-    pub(super) fn abandon_flights(&mut self, now: Now) {
-        let attempts: Vec<AttemptId> = self.flights.keys().copied().collect();
-        for attempt in attempts {
-            if let Some(flying) = self.flights.get(&attempt) {
-                flying.abort.abort();
-            }
-            self.lost(now, attempt);
-        }
     }
 
     fn join(&mut self, landed: Result<Landed, tokio::task::JoinError>) {
@@ -621,45 +488,6 @@ impl Engine {
     fn publish_if_due(&mut self, now: Now) {
         if self.dirty && self.published.elapsed() >= PUBLISH_EVERY {
             self.publish(now);
-        }
-    }
-
-    /// The last snapshot, and the end of the writer.
-    async fn close(mut self, ending: Ending) -> Ending {
-        self.tasks.shutdown().await;
-        self.return_leases().await;
-        self.captions.shutdown().await;
-        let now = self.clock.now();
-        self.publish(now);
-        let Self { journal, snapshots, .. } = self;
-        let closed = tokio::task::spawn_blocking(move || {
-            let mut store = journal.into_writer().close()?;
-            store.compact_results()
-        })
-        .await;
-        drop(snapshots);
-        match (closed, ending) {
-            // What broke first is what is told.
-            (Ok(Ok(_)), ending) | (_, ending @ Ending::Broken { .. }) => ending,
-            (Ok(Err(error)), _) => Ending::Broken { why: format!("the run's database could not be closed: {error}") },
-            (Err(_), _) => Ending::Broken { why: "the writer of the run's database panicked".to_owned() },
-        }
-    }
-}
-
-impl Ending {
-    fn but(self, more: &str) -> Self {
-        match self {
-            Self::Finished => Self::Finished,
-            Self::Stopped { why } => Self::Stopped { why: format!("{why}; {more}") },
-            Self::Broken { why } => Self::Broken { why: format!("{why}; {more}") },
-        }
-    }
-
-    pub(super) fn state(&self) -> RunState {
-        match self {
-            Self::Finished => RunState::Finished,
-            Self::Stopped { why } | Self::Broken { why } => RunState::Stopped { why: why.clone() },
         }
     }
 }

@@ -17,6 +17,7 @@ mod ahead;
 mod budget;
 mod captions;
 mod core;
+mod ending;
 mod flight;
 pub mod handle;
 mod intake;
