@@ -50,7 +50,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
         _ if args.offline => Some("the file is good; no key was checked".to_owned()),
         0 => None,
         all if all == keys => {
-            Some("NOT CHECKED: no provider could be asked, so nothing is known of any key".to_owned())
+            Some("NOT CHECKED: no provider gave a verdict, so nothing is known of any key".to_owned())
         }
         some => Some(format!("NOT CHECKED: {some} of {}; nothing is known of those", count(keys, "key"))),
     });

@@ -28,8 +28,9 @@ fn refuse_what_the_run_needs(dir: &RunDir, pins: &Pins, target: &Path) -> Result
     if dir.files().iter().any(|file| is_same(file, target)) {
         return refused(format!("is a file that the run in {} lives on", dir.path().display()));
     }
-    let input = pins.place.as_deref().unwrap_or(&pins.input);
-    if is_same(Path::new(input), target) {
+    // The folder may have been moved with its runs, and may be looked at from anywhere: either name may be the one.
+    let inputs = pins.place.iter().chain([&pins.input]);
+    if inputs.into_iter().any(|input| is_same(Path::new(input), target)) {
         return refused("is the run's input".to_owned());
     }
     if pins.captions.is_some() && target.exists() && input::is_picture(target) {

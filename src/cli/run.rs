@@ -182,7 +182,8 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         engine::complete_captions(&dir, &opened, args.job.asking.existing).await?;
     }
     let rows = if opened.input_changed {
-        let is_stream = Input::is_stream(&args.job.input);
+        // A file that is handed over as the standard input has no name that would tell it from the next one.
+        let is_stream = pins.input == "-" || Input::is_stream(&args.job.input);
         let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed, is_stream)?;
         input.keep()?;
         say(&format!("the input has changed: {}", reconciled.words()));

@@ -83,10 +83,11 @@ impl Engine {
         }
     }
 
-    /// When the run is expected to end: `None` where it stops before, stands still, or nothing is known yet.
+    /// When the run is expected to end: `None` where it stops before, stands still, is later than foreseen, or nothing is
+    /// known yet.
     pub(super) fn finish_at(&self, now: Now) -> Option<Wall> {
         let forecast = self.ahead.forecast.as_ref().filter(|_| !self.paused && matches!(self.phase, Phase::Going))?;
-        forecast.finish.filter(|_| forecast.stops.is_none()).map(|at| at.max(now.wall))
+        forecast.finish.filter(|at| forecast.stops.is_none() && *at > now.wall)
     }
 }
 

@@ -8,20 +8,35 @@ impl Engine {
     pub(super) fn budget_words(&self, needs: Option<Money>) -> String {
         let money = self.scheduler.money();
         let gone = money.spent + money.at_risk;
-        let Some(needs) = needs else { return format!("the budget is used up ({gone} spent); raise it to go on") };
+        let told = match money.at_risk {
+            Money::ZERO => format!("{} spent", money.spent),
+            at_risk => format!("{} spent, {at_risk} at risk", money.spent),
+        };
+        let Some(needs) = needs else { return format!("the budget is used up ({told}); raise it to go on") };
+        let enough = dollars(gone + needs);
         match self.scheduler.policy().max_usd.filter(|most| gone + needs > *most) {
             Some(most) if needs > most => format!(
-                "the budget of {most} is less than any one item may cost at the worst, {needs} ({gone} spent): raise it \
-                 to {needs} at the least (--max-usd), or let answers be shorter (--max-output-tokens)"
+                "the budget of {} is less than any one item may cost at the worst, {} ({told}): raise it to {enough} at \
+                 the least (--max-usd), or let answers be shorter (--max-output-tokens)",
+                dollars(most),
+                dollars(needs)
             ),
             Some(most) => format!(
-                "the budget is used up ({gone} of {most} spent, and the next item may cost {needs}); raise it \
-                 (--max-usd) to go on"
+                "the budget of {} is used up ({told}, and the next item may cost {}); raise it to {enough} at the least \
+                 (--max-usd) to go on",
+                dollars(most),
+                dollars(needs)
             ),
             None => format!(
-                "the configured caps on money leave no room: an item may cost {needs} at the worst ({gone} spent); \
-                 raise them to go on"
+                "the configured caps on money leave no room: an item may cost {} at the worst ({told}); raise them to go on",
+                dollars(needs)
             ),
         }
     }
+}
+
+/// With all the digits that matter when it is typed as a cap: never less than the amount.
+fn dollars(amount: Money) -> String {
+    let exact = format!("{:.5}", (amount.usd() * 1e5).ceil() / 1e5);
+    format!("${}", exact.trim_end_matches('0').trim_end_matches('.'))
 }

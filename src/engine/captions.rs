@@ -58,6 +58,15 @@ impl Owed {
     }
 }
 
+/// What keeps something from the disk, in words.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It stands against this file alone.
+    OfOneFile(String),
+    /// Nothing new goes out while it lasts: the next one would fare no better.
+    Holds(String),
+}
+
 /// A committed answer on its way to its file.
 #[derive(Clone, Debug)]
 pub(super) struct Caption {
@@ -69,7 +78,7 @@ pub(super) struct Caption {
 impl Caption {
     /// Until it is written: a full disk is the operator's to mend, and the answer is paid for. Gives its item back,
     /// or nothing where the file that is there stands against it: then it stays owed, and the next start tries again.
-    pub async fn save(self, existing: Existing, trouble: mpsc::Sender<String>) -> Option<Seq> {
+    pub async fn save(self, existing: Existing, trouble: mpsc::Sender<Trouble>) -> Option<Seq> {
         loop {
             let Self { item, target, text } = self.clone();
             let written = tokio::task::spawn_blocking(move || write_caption(&target, &text, existing)).await;
@@ -81,7 +90,7 @@ impl Caption {
                          command writes it"
                     );
                     // The engine being gone means that the run is ending; the next start says it.
-                    let _ = trouble.send(words).await;
+                    let _ = trouble.send(Trouble::OfOneFile(words)).await;
                     return None;
                 }
                 Ok(Err(error)) => error.to_string(),
@@ -89,7 +98,7 @@ impl Caption {
             };
             let complaint = format!("the caption {} can't be written: {error}", self.target.display());
             // The engine being gone means that the run is ending; the next start writes it.
-            let _ = trouble.send(complaint).await;
+            let _ = trouble.send(Trouble::Holds(complaint)).await;
             tokio::time::sleep(RETRY).await;
         }
     }
@@ -144,7 +153,7 @@ mod tests {
         let (complaints, mut trouble) = mpsc::channel(4);
         let caption = Caption { item: Seq(7), target: target.clone(), text: "A cup.".to_owned() };
         assert_eq!(caption.clone().save(Existing::Append, complaints.clone()).await, None);
-        let words = trouble.recv().await.unwrap();
+        let Some(Trouble::OfOneFile(words)) = trouble.recv().await else { panic!("the others can be written") };
         assert!(words.contains("a.txt") && words.contains("not UTF-8"), "{words}");
         assert_eq!(std::fs::read(&target).unwrap(), b"caf\xe9\n");
 

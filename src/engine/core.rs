@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     ahead::{Ahead, Foreseen},
-    captions::Owed,
+    captions::{Owed, Trouble},
     flight::{Errand, Landed},
     handle::Order,
     intake::Intake,
@@ -37,13 +37,12 @@ use crate::{
     store::{Ack, Answer, Batch, Intent, Loader, Op, report::KeyStanding},
 };
 
-/// Longest sleep: machines suspend and clocks jump, so nothing is trusted for longer.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Between two snapshots.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// Between two saves of what the scheduler remembers, while it changes.
 const REMEMBER_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks at whether what others are told of the keys is still so.
+/// Between two looks at whether what others are told of the keys is still so; the longest sleep, too: machines suspend and
+/// clocks jump.
 const STANDINGS_EVERY: Duration = Duration::from_secs(2);
 /// Events kept for the screen.
 const EVENTS_SHOWN: usize = 256;
@@ -96,7 +95,7 @@ pub(super) struct Channels {
     pub acks: mpsc::Receiver<Ack>,
     pub loaded: mpsc::Receiver<LoadedBatch>,
     pub rows: mpsc::Receiver<Rows>,
-    pub trouble: mpsc::Receiver<String>,
+    pub trouble: mpsc::Receiver<Trouble>,
     pub foreseen: mpsc::Receiver<Foreseen>,
     pub days: mpsc::Receiver<Told>,
     pub probes: mpsc::Receiver<Probed>,
@@ -123,7 +122,7 @@ pub(super) struct Engine {
     pub endpoints: Vec<Arc<Endpoint>>,
     pub model_names: Vec<Arc<str>>,
     pub existing: Existing,
-    pub complaints: mpsc::Sender<String>,
+    pub complaints: mpsc::Sender<Trouble>,
     pub probes: mpsc::Sender<Probed>,
     pub tasks: JoinSet<Landed>,
     /// Committed answers on their way to their files.
@@ -195,7 +194,7 @@ impl Engine {
                 }
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
-                Some(complaint) = channels.trouble.recv() => self.complain(complaint),
+                Some(trouble) = channels.trouble.recv() => self.hear_trouble(trouble),
                 Some(probed) = channels.probes.recv() => self.probed(probed),
                 told = channels.days.recv(), if self.sharing.is_on() => self.told_of_days(told),
                 Some(foreseen) = channels.foreseen.recv() => self.foreseen(foreseen),
@@ -240,8 +239,7 @@ impl Engine {
 
     fn wake(&self) -> Instant {
         let now = Instant::now();
-        // What others are told of the keys is looked at on time also where nothing happens.
-        let mut wake = now + LONGEST_SLEEP.min(STANDINGS_EVERY);
+        let mut wake = now + STANDINGS_EVERY;
         if let Some(at) = self.scheduler.next_wake() {
             wake = wake.min(self.clock.instant_of(at));
         }
@@ -366,7 +364,7 @@ impl Engine {
                     Err(error) => {
                         // The engine being gone means that nobody is there to help.
                         let words = format!("waiting items can't be read from the run's database: {error}");
-                        let _ = complaints.send(words).await;
+                        let _ = complaints.send(Trouble::Holds(words)).await;
                         tokio::time::sleep(Duration::from_secs(1)).await;
                         Err(batch)
                     }
@@ -421,12 +419,17 @@ impl Engine {
         self.wind_down(Ending::Broken { why });
     }
 
-    fn complain(&mut self, complaint: String) {
-        if self.trouble.is_none() {
-            self.say(Level::Alarm, complaint.clone());
+    fn hear_trouble(&mut self, trouble: Trouble) {
+        match trouble {
+            Trouble::OfOneFile(words) => self.say(Level::Alarm, words),
+            Trouble::Holds(words) => {
+                if self.trouble.is_none() {
+                    self.say(Level::Alarm, words.clone());
+                }
+                self.trouble = Some((words, Instant::now()));
+                self.dirty = true;
+            }
         }
-        self.trouble = Some((complaint, Instant::now()));
-        self.dirty = true;
     }
 
     fn join(&mut self, landed: Result<Landed, tokio::task::JoinError>) {

@@ -97,7 +97,7 @@ fn key_row(key: &KeySummary) -> [String; 6] {
     [
         word(&key.name).into_owned(),
         // Of what it is full is not said anywhere near.
-        if key.state == "full" { "minute is full".to_owned() } else { word(&key.state).into_owned() },
+        if key.state == "full" { "full for now".to_owned() } else { word(&key.state).into_owned() },
         key.health.to_string(),
         grouped(key.ok),
         grouped(key.failed),

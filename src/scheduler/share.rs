@@ -98,7 +98,9 @@ impl DayMeter {
         if expired {
             share.allowance = 0;
         }
-        Some(Wish { pool, unit, row, limit, want: block, at_least, owed: std::mem::take(&mut share.owed), give_back })
+        // To begin with it only asks: a block is for those that send, since a process that is killed loses what it holds.
+        let want = if first { 0 } else { block };
+        Some(Wish { pool, unit, row, limit, want, at_least, owed: std::mem::take(&mut share.owed), give_back })
     }
 
     fn granted(&mut self, now: Wall, grant: &Grant) {

@@ -63,8 +63,8 @@ impl RunDir {
 
     /// Everything that a run keeps here, now or at times.
     pub fn files(&self) -> Vec<PathBuf> {
-        let beside =
-            ["run.db-wal", "run.db-shm", "run.db-journal", "results.jsonl.new"].map(|name| self.path.join(name));
+        let beside = ["run.db-wal", "run.db-shm", "run.db-journal", "results.jsonl.new", "input.new"]
+            .map(|name| self.path.join(name));
         let own = [self.database(), self.results(), self.log(), self.lock_file(), self.kept_input()];
         own.into_iter().chain(beside).collect()
     }

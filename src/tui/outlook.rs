@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::{
     Forecast, Wall,
-    forecast::{Constraint, StopWhy},
+    forecast::{Constraint, RunsOut, StopWhy},
     holding::{Hold, HoldShare},
 };
 
@@ -51,9 +51,14 @@ pub fn share(held: &HoldShare) -> String {
     format!("{} {:.0}%", held.what.words(), held.share * 100.0)
 }
 
-/// `gemini-3.8-flash@vision-lab runs out 15:10`: the first daily quota to be used up.
+/// The first daily quota to be used up, as long as that is ahead.
+pub fn first_out<'f>(scene: Scene<'_>, forecast: &'f Forecast) -> Option<&'f RunsOut> {
+    forecast.runs_out.as_ref().filter(|first| first.at > scene.snapshot.at)
+}
+
+/// `gemini-3.8-flash@vision-lab runs out 15:10`.
 pub fn runs_out(scene: Scene<'_>, forecast: &Forecast) -> Option<String> {
-    let first = forecast.runs_out.as_ref()?;
+    let first = first_out(scene, forecast)?;
     Some(format!("{} runs out {}", scene.outside(&first.pool, 60), when(scene, first.at)))
 }
 
@@ -66,7 +71,7 @@ pub fn before_reset(scene: Scene<'_>, forecast: &Forecast) -> Option<String> {
 pub const fn stop_words(why: StopWhy) -> &'static str {
     match why {
         StopWhy::Quota => "every route is out for the day",
-        StopWhy::Budget => "the budget is used up",
+        StopWhy::Budget => "the money caps leave no more",
         StopWhy::NoRoute => "what is left has no route",
     }
 }
@@ -76,7 +81,7 @@ pub const fn remedy(what: Constraint) -> &'static str {
     match what {
         Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",
         Constraint::Day => "another project's key, or on-exhausted = wait",
-        Constraint::Money => "raise max_usd or max_usd_per_day, or another key",
+        Constraint::Money => "raise max_usd or max_usd_per_day, whichever binds",
         Constraint::Cooldown => "it passes; a lower in-flight cap draws fewer refusals",
         Constraint::Concurrency => "another key; the provider sets this",
         Constraint::InFlight => "raise the cap (+)",

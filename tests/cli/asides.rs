@@ -225,7 +225,7 @@ fn a_check_that_could_ask_nobody_says_that_nothing_was_checked() {
          provider = \"g\"\n[[key]]\nname = \"alice\"\nprovider = \"g\"\nsecret = \"AIza-alice\"\n",
     );
     let ended = machine.cascadeck(&["check"]).with_status(0);
-    for words in ["1 key, 1 model, 1 provider", "not known: client_trouble", "NOT CHECKED: no provider could be asked"]
+    for words in ["1 key, 1 model, 1 provider", "not known: client_trouble", "NOT CHECKED: no provider gave a verdict"]
     {
         assert!(ended.out.contains(words), "{words:?} is not in:\n{}", ended.out);
     }

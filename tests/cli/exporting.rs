@@ -52,6 +52,26 @@ fn an_export_never_takes_the_place_of_what_the_run_lives_on() {
 }
 
 #[test]
+fn an_export_spares_the_input_also_where_its_folder_has_been_moved() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(3));
+    machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).with_status(0);
+    for name in ["batch.jsonl", "runs", "keys.toml"] {
+        std::fs::create_dir_all(machine.path("moved")).unwrap();
+        std::fs::rename(machine.path(name), machine.path("moved").join(name)).unwrap();
+    }
+    let ended = std::process::Command::new(env!("CARGO_BIN_EXE_cascadeck"))
+        .args(["export", "runs/batch", "-o", "batch.jsonl"])
+        .current_dir(machine.path("moved"))
+        .output()
+        .unwrap();
+    let words = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(2) && words.contains("is the run's input"), "{words}");
+    assert_eq!(machine.read("moved/batch.jsonl"), sums(3));
+}
+
+#[test]
 fn an_export_of_captions_never_takes_the_place_of_a_picture() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);

@@ -79,6 +79,16 @@ fn a_days_money_comes_back_at_utc_midnight() {
 }
 
 #[test]
+fn the_runs_budget_counts_what_is_in_flight_at_its_worst() {
+    let policy = Policy { max_usd: Some(usd(0.01)), ..policy(20) };
+    let mut world = world(vec![key("a", "a"), key("b", "b")], policy, 6);
+    world.weather = Box::new(|_, _| Some(Verdict { status: None, ..verdict(Outcome::Timeout) }));
+    world.offer(100);
+    world.run(Duration::from_secs(30));
+    assert_eq!(world.arrivals.len(), 4, "four worst cases fit into $0.01, however many may be in flight");
+}
+
+#[test]
 fn who_insists_on_a_key_goes_on_to_the_next_when_others_have_taken_its_last_money() {
     let models = vec![model("narrow", limits(1, None)), model("wide", Limits::default())];
     let keys = vec![capped("a", Some(0.01), None), key("b", "b")];

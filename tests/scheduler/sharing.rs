@@ -60,6 +60,13 @@ fn answer(world: &mut World, ledger: &mut DayLedger, wishes: Vec<Wish>) {
     }
 }
 
+/// What a process does first: it asks how the day stands, and finds that it needs a block.
+fn ask(world: &mut World, ledger: &mut DayLedger) {
+    let wishes = world.scheduler.lease_wishes(world.now);
+    answer(world, ledger, wishes);
+    assert_eq!(world.scheduler.poll(world.now), None, "nothing goes before a block is there");
+}
+
 fn sent(processes: &[&(World, DayLedger)]) -> usize {
     processes.iter().map(|(world, _)| world.arrivals.len()).sum()
 }
@@ -124,6 +131,7 @@ fn a_day_that_one_run_found_spent_is_spent_for_the_next() {
     let mut one = machine.process(limits(600, Some(1_000)), 10, 6);
     one.0.weather = Box::new(|_, _| Some(Verdict { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) }));
     second(&mut one);
+    second(&mut one);
     let until = one.0.scheduler.spent_until(one.0.now, 0).expect("it was told so");
     one.1.mark_spent("pool", until).expect("test");
     let mut two = machine.process(limits(600, Some(1_000)), 10, 7);
@@ -155,6 +163,7 @@ fn a_block_that_comes_after_its_half_hour_is_given_back() {
     let rolling = Limits { rpd: Some(100), rpm: Some(600), day: Day::Rolling, ..Limits::default() };
     let machine = Machine::new();
     let (mut world, mut ledger) = machine.process(rolling, 50, 12);
+    ask(&mut world, &mut ledger);
     let wishes: Vec<_> =
         world.scheduler.lease_wishes(world.now).into_iter().map(|wish| ("pool".to_owned(), wish)).collect();
     let late = ledger.lease(world.now.wall, &wishes).expect("test");
@@ -186,6 +195,8 @@ fn without_its_ledger_a_process_goes_on_by_its_own_counts() {
 fn what_is_unused_is_told_once() {
     let machine = Machine::new();
     let (mut world, mut ledger) = machine.process(limits(600, Some(100)), 3, 11);
+    ask(&mut world, &mut ledger);
+    assert_eq!(ledger.used(world.now.wall, "pool").expect("test").requests, 0, "nothing is held for what may never go");
     let wishes = world.scheduler.lease_wishes(world.now);
     answer(&mut world, &mut ledger, wishes);
     world.run(SECOND * 5);

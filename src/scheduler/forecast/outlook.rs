@@ -311,7 +311,7 @@ fn pool_outlook(now: Now, pool: &Pool, need: Need, latency: f64) -> PoolOutlook 
         in_flight: f64::from(pool.in_flight),
         day: pool.day(),
         per_day: tighter.map(|(per_day, _)| per_day),
-        left_today: tighter.map(|(_, left)| if spent { 0.0 } else { left }),
+        left_today: if spent { Some(0.0) } else { tighter.map(|(_, left)| left) },
         returns: if tighter.is_some() { merged(returns, 86_400.0) } else { Vec::new() },
     }
 }

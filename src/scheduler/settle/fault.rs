@@ -11,6 +11,7 @@ use super::{
     Fate,
 };
 
+/// Longest step of a provider's hold while it can't be reached.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
 impl Scheduler {

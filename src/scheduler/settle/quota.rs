@@ -14,6 +14,7 @@ use super::super::{
     ramp::Ramp,
 };
 
+/// A rolling day without a hint is looked at again after this, with a trial.
 const ROLLING_GUESS: Duration = Duration::from_secs(3_600);
 
 /// After a hint for a rolling day that proved too short, and twice as long each time.

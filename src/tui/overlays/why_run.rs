@@ -3,7 +3,9 @@
 use super::why::{NAME, Page};
 use crate::{
     domain::{
-        Forecast, plural,
+        Forecast,
+        forecast::StopWhy,
+        plural,
         snapshot::{RunState, Source},
     },
     tui::{
@@ -102,7 +104,8 @@ impl Page<'_> {
         }
         if let Some(stop) = forecast.stops {
             let left = grouped(stop.left);
-            let returns = stop.returns.map_or_else(String::new, |at| format!("; quota returns {}", self.when(at)));
+            let what = if stop.why == StopWhy::Budget { "money" } else { "quota" };
+            let returns = stop.returns.map_or_else(String::new, |at| format!("; {what} returns {}", self.when(at)));
             let words = format!(
                 "{}, {}: {left} {} left{returns}",
                 self.when(stop.at),
@@ -111,7 +114,7 @@ impl Page<'_> {
             );
             self.fact("stops before", &words);
         }
-        if let Some(first) = &forecast.runs_out {
+        if let Some(first) = outlook::first_out(self.scene, forecast) {
             let back = first.returns.map_or_else(String::new, |at| format!(", back {}", self.when(at)));
             self.fact("runs out first", &format!("{} at {}{back}", one_line(&first.pool), self.when(first.at)));
         }

@@ -86,7 +86,7 @@ impl<'a> Flow<'a> {
             left_today: pool.left_today.unwrap_or(f64::INFINITY),
             returns: pool.returns.iter().copied().collect(),
             concurrency: pool.concurrency.map(|most| Leak::new(most, pool.in_flight, *latency)),
-            spent: false,
+            spent: pool.left_today.is_some_and(|left| left < 1.0),
             taken: 0.0,
             room: 0.0,
             by: pool.minute_by,
@@ -497,7 +497,7 @@ impl<'a> Flow<'a> {
             any_spent |= spent;
             all_spent &= spent;
             all_out &= spent || !affordable;
-            let ever = || self.cost(class, index).is_some_and(|cost| self.purses.ever_covers(lane.key, cost));
+            let ever = || self.cost(class, index).is_none_or(|cost| self.purses.ever_covers(lane.key, cost));
             pays_some_day |= affordable || ever();
         }
         let (left, at) = (self.remaining() / self.input.effort, self.at + took);
@@ -527,14 +527,18 @@ impl<'a> Flow<'a> {
             .filter(|what| *what != Constraint::InFlight)
             .map(|what| {
                 let by = what as usize;
-                let total = self.tanks.iter().map(|tank| tank.held[by]).sum();
+                let total: f64 = self.tanks.iter().map(|tank| tank.held[by]).sum();
                 let most = (0..self.tanks.len())
                     .max_by(|one, two| self.tanks[*one].held[by].total_cmp(&self.tanks[*two].held[by]));
-                (what, total, most)
+                match what {
+                    // A key's money, and the run's, which is no pool's.
+                    Constraint::Money if self.held_by_money > total => (what, total + self.held_by_money, None),
+                    Constraint::Money => (what, total + self.held_by_money, most),
+                    _ => (what, total, most),
+                }
             })
             .collect();
         binds.push((Constraint::InFlight, self.held_by_cap, None));
-        binds.push((Constraint::Money, self.held_by_money, None));
         binds.retain(|(_, seconds, _)| *seconds > 0.0);
         binds.sort_by(|one, two| two.1.total_cmp(&one.1));
         self.course.binds = binds;

@@ -122,12 +122,13 @@ impl Flow<'_> {
         Some(Cost { mean: one(model.output), worst: one(model.max_output) })
     }
 
-    /// Requests that the money caps still cover: the last one by its worst case.
+    /// Requests that the money caps still cover: the last one by its worst case. What has no price costs nothing, as it
+    /// does where requests are sent.
     pub(super) fn affordable(&self, class: usize, lane: usize) -> f64 {
         if !self.purses.is_capped() {
             return f64::INFINITY;
         }
-        self.cost(class, lane).map_or(0.0, |cost| self.purses.covers(self.input.lanes[lane].key, cost))
+        self.cost(class, lane).map_or(f64::INFINITY, |cost| self.purses.covers(self.input.lanes[lane].key, cost))
     }
 
     /// Classes with something left, and each of their lanes.
