@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        CascadeOrder, Day, Forecast, Key, Limits, Money, MoneyCaps, OnExhausted, Policy, SpillTo, Traits, WhenLimited,
+        CascadeOrder, Day, Forecast, Key, Limits, Model, Money, MoneyCaps, OnExhausted, Policy, SpillTo, Traits,
+        WhenLimited,
         forecast::{Constraint, StopWhy},
     },
     scheduler::{
@@ -296,6 +297,21 @@ fn keys_whose_money_is_gone_for_good_end_the_run_and_one_more_of_them_saves_it()
     world.run(HOUR * 48);
     let left = 480 - world.done;
     assert!(stop.left.abs_diff(left) <= 25, "foreseen {}, left {left}", stop.left);
+}
+
+#[test]
+fn a_cap_on_one_key_leaves_the_models_without_a_price_to_the_others() {
+    let free = Model { price: None, ..model("free", limits(10, None)) };
+    let of_one = |key: Key, model: &str| Key { models: Some(vec![model.to_owned()]), ..key };
+    let keys = vec![of_one(capped("paid", Some(0.01), None), "m"), of_one(key("local", "local"), "free")];
+    let mut world = World::new(vec![model("m", limits(10, None)), free], keys, policy(8), wall(MORNING), 17);
+    world.offer(200);
+    let foreseen = reckon(&world);
+    assert!(foreseen.stops.is_none(), "{:?}", foreseen.stops);
+    let ends = foreseen.finish.expect("the free model answers the rest");
+    world.run(HOUR * 2);
+    assert_eq!(world.done, 200);
+    assert!(ends >= wall(MORNING) + Duration::from_secs(600), "{ends}");
 }
 
 #[test]
