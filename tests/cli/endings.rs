@@ -151,20 +151,21 @@ fn spent_quota_is_4_and_says_when_it_returns() {
     assert_eq!(provider.books().total.requests, 7);
 }
 
+fn with_budget(most: &str) -> Vec<&str> {
+    [&RUN[..], &["--max-output-tokens", "100", "--json", "--max-usd", most]].concat()
+}
+
 #[test]
 fn a_spent_budget_is_4_and_more_money_resumes_it() {
     let priced = r#"provider = "g", max_output = 100, usd_per_mtok = { input = 1.0, output = 100.0 } }]"#;
     let provider = Provider::of(&OPEN.replace(r#"provider = "g" }]"#, priced));
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(50));
-    fn with(most: &str) -> Vec<&str> {
-        [&RUN[..], &["--max-output-tokens", "100", "--json", "--max-usd", most]].concat()
-    }
-    let ended = machine.cascadeck(&with("0.001")).with_status(4);
+    let ended = machine.cascadeck(&with_budget("0.001")).with_status(4);
     ended.says(&["the budget of $0.001 is less than any one item may cost at the worst, $0.01", "--max-usd"]);
     assert!(!ended.err.contains("the same command resumes"), "it would stop again: {}", ended.err);
     assert_eq!(provider.books().total.requests, 0);
-    let ended = machine.cascadeck(&with("0.02")).with_status(4);
+    let ended = machine.cascadeck(&with_budget("0.02")).with_status(4);
     ended.says(&["the budget of $0.02 is used up", " spent", "the next item may cost $0.01"]);
     let summary = ended.json();
     let (done, cost) = (summary["done"].as_u64().unwrap(), summary["cost_usd"].as_f64().unwrap());
@@ -172,9 +173,9 @@ fn a_spent_budget_is_4_and_more_money_resumes_it() {
     // The least that it asks for is enough for one more.
     let (_, asked) = ended.err.split_once("raise it to $").expect("it says to what");
     let least = asked.split_once(' ').expect("a sentence").0;
-    let more = machine.cascadeck(&with(least)).with_status(4).json()["done"].as_u64().unwrap();
+    let more = machine.cascadeck(&with_budget(least)).with_status(4).json()["done"].as_u64().unwrap();
     assert!(more > done, "{more} of {done}");
-    let summary = machine.cascadeck(&with("5")).with_status(0).json();
+    let summary = machine.cascadeck(&with_budget("5")).with_status(0).json();
     assert_eq!((&summary["done"], &summary["attempts"]), (&50.into(), &50.into()));
 }
 
