@@ -14,7 +14,7 @@ use std::{
 
 use cascadeck::{domain::FinalState, sim::Books, store::audit};
 
-use crate::lab::{Machine, Provider, answer_to, png, sums};
+use crate::lab::{Machine, OPEN, Provider, answer_to, png, sums};
 
 /// Two projects, two models, and one request in twenty spoiled.
 const LIVELY: &str = r#"
@@ -281,11 +281,3 @@ fn a_run_killed_while_its_input_is_read_loses_no_row() {
     assert_eq!(books.prompts.distinct, ITEMS);
     assert!(repeated <= in_flight, "{repeated} repeated, {in_flight} in flight");
 }
-
-/// Nothing in the way.
-const OPEN: &str = r#"
-name = "open"
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;

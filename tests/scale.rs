@@ -10,14 +10,7 @@ use std::{fs, thread, time::Duration};
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Live, Machine, Provider, sums};
-
-const OPEN: &str = r#"
-name = "open"
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
+use crate::lab::{Live, Machine, OPEN, Provider, sums};
 
 const MOST_MB: u64 = 200;
 

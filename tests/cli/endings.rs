@@ -3,8 +3,8 @@
 use nix::sys::signal::Signal;
 
 use crate::{
-    OPEN, RUN,
-    lab::{Machine, Provider, answer_to, sums, until},
+    RUN,
+    lab::{Machine, OPEN, Provider, answer_to, sums, until},
 };
 
 const SLOW: &str = r#"

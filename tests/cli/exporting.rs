@@ -2,21 +2,17 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::lab::{Machine, Provider, png, sums};
-
-const OPEN: &str = r#"
-name = "open"
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
+use crate::{
+    RUN,
+    lab::{Machine, OPEN, Provider, png, sums},
+};
 
 #[test]
 fn an_export_never_takes_the_place_of_what_the_run_lives_on() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).with_status(0);
+    machine.cascadeck(&RUN).with_status(0);
     symlink("batch.jsonl", machine.path("link")).unwrap();
     std::fs::hard_link(machine.path("runs/batch/run.db"), machine.path("copy.db")).unwrap();
     let own = ["run.db", "results.jsonl", "cascadeck.log", "run.lock"];
@@ -56,7 +52,7 @@ fn an_export_spares_the_input_also_where_its_folder_has_been_moved() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).with_status(0);
+    machine.cascadeck(&RUN).with_status(0);
     for name in ["batch.jsonl", "runs", "keys.toml"] {
         std::fs::create_dir_all(machine.path("moved")).unwrap();
         std::fs::rename(machine.path(name), machine.path("moved").join(name)).unwrap();

@@ -2,14 +2,7 @@
 
 use serde_json::Value;
 
-use crate::lab::{Machine, Provider, png, sums};
-
-const OPEN: &str = r#"
-name = "open"
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
+use crate::lab::{Machine, OPEN, Provider, png, sums};
 
 const PIPED: [&str; 4] = ["run", "-", "--prompt", "{{ question }}"];
 

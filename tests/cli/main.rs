@@ -24,13 +24,5 @@ mod secrets;
 mod tls;
 mod watching;
 
-/// A provider without limits, and one key.
-const OPEN: &str = r#"
-name = "open"
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
-
 /// A run of the rows that [`lab::sums`] writes.
 const RUN: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];

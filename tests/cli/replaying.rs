@@ -4,8 +4,8 @@ use cascadeck::domain::{FinalState, ResultLine};
 use serde_json::Value;
 
 use crate::{
-    OPEN, RUN,
-    lab::{Machine, Provider, answer_to, sums},
+    RUN,
+    lab::{Machine, OPEN, Provider, answer_to, sums},
 };
 
 /// A run of which every item failed, at a provider that has recovered since.

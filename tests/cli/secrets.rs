@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use crate::lab::{Machine, Provider, sums};
+use crate::lab::{Machine, OPEN, Provider, sums};
 
 #[test]
 fn no_secret_is_in_any_file_or_output_even_where_the_provider_echoes_it() {
@@ -58,14 +58,7 @@ fn no_secret_is_in_any_file_or_output_even_where_the_provider_echoes_it() {
 #[test]
 fn what_a_run_leaves_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
-    let provider = Provider::of(
-        r#"
-        name = "open"
-        provider = [{ name = "g", api = "gemini" }]
-        model = [{ name = "m", provider = "g" }]
-        key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-        "#,
-    );
+    let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(2));
     machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).with_status(0);
@@ -80,14 +73,7 @@ fn what_a_run_leaves_is_its_owners_alone() {
 #[test]
 fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_resumed() {
     const SECRET: &str = "AIza-alice";
-    let provider = Provider::of(
-        r#"
-        name = "open"
-        provider = [{ name = "g", api = "gemini" }]
-        model = [{ name = "m", provider = "g" }]
-        key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-        "#,
-    );
+    let provider = Provider::of(OPEN);
     let run = ["run", "batch.jsonl", "--prompt", "{{ question }}"];
     let kept = |machine: &Machine| -> serde_json::Value {
         let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();

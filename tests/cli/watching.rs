@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Machine, Provider, sums, until};
+use crate::lab::{Machine, OPEN, Provider, sums, until};
 
 #[test]
 fn status_tells_the_state_while_it_runs_and_after() {
@@ -44,14 +44,7 @@ fn status_tells_the_state_while_it_runs_and_after() {
 
 #[test]
 fn a_killed_run_is_not_called_running() {
-    let provider = Provider::of(
-        r#"
-        name = "hanging"
-        provider = [{ name = "g", api = "gemini" }]
-        model = [{ name = "m", provider = "g" }]
-        key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-        "#,
-    );
+    let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", "{\"id\":\"a\",\"prompt\":\"[sim:stall]\"}\n");
     let live = machine.start(&["run", "batch.jsonl"]);

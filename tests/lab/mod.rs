@@ -28,6 +28,14 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// A profile: a provider without limits, and one key.
+pub const OPEN: &str = r#"
+name = "open"
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g" }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
 /// A program that has not come this far after so long hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
