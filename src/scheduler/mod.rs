@@ -48,6 +48,7 @@ mod scoring;
 mod settle;
 mod setup;
 mod share;
+mod spill;
 mod standing;
 mod strategy;
 mod switches;
