@@ -15,6 +15,7 @@ use super::{
     schema, secret,
     sheet::{Sheet, Table},
     variables::Variables,
+    webhooks::Webhooks,
 };
 
 /// A configuration file on its way to being read.
@@ -70,6 +71,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
     let policy = policy::read(&root, &models);
     let defaults = defaults::read(&root, source.real.parent().unwrap_or(Path::new("")));
     let dashboard = dashboard::read(&root);
+    let webhooks = Webhooks::read(&root, &places, variables);
     keys.imply(&providers, &models);
     if models.is_empty() && root.field("model").is_none() {
         sheet.fault(0, "there is no [[model]]: list the models to use, best first, each with name and provider");
@@ -79,6 +81,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
         check_routes(sheet, &providers, &models, &keys);
     }
     let mut held_by = keys.held_by;
+    held_by.extend(webhooks.held_by);
     held_by.sort();
     held_by.dedup();
     let exposed = held_by.iter().filter_map(|path| secret::exposure(path));
@@ -92,6 +95,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
         policy,
         defaults,
         dashboard,
+        webhooks: webhooks.list,
         origin: Origin::File(source.shown.to_owned()),
     }
 }
