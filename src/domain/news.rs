@@ -105,7 +105,8 @@ impl Watch {
         let alarms: Vec<&Event> = fresh.map(AsRef::as_ref).filter(|event| event.level() == Level::Alarm).collect();
         self.event = snapshot.events.last().map_or(self.event, |newest| newest.number.max(self.event));
         let over = snapshot.state.is_over();
-        let ends = over && !std::mem::replace(&mut self.over, over);
+        let was_over = std::mem::replace(&mut self.over, over);
+        let ends = over && !was_over;
         let state = if ends {
             self.standing = None;
             Some(ending(snapshot))
@@ -165,5 +166,139 @@ fn ending(snapshot: &Snapshot) -> News {
     match &snapshot.state {
         RunState::Stopped { why } => News::Stopped { why: why.clone() },
         _ => News::Finished { done: snapshot.totals.done, failed: snapshot.totals.failed },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::{
+        CascadeOrder, OnExhausted, Outcome, Strategy, WhenLimited,
+        snapshot::{Pace, Spend, Totals},
+    };
+
+    const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
+
+    /// A run of which so much is done so many minutes after noon.
+    fn at(minutes: u64, done: u64, state: RunState) -> Snapshot {
+        Snapshot {
+            run: "r".to_owned(),
+            state,
+            at: NOON + Duration::from_mins(minutes),
+            elapsed: Duration::from_mins(minutes),
+            speed: 1.0,
+            strategy: Strategy::default(),
+            order: CascadeOrder::default(),
+            when_limited: WhenLimited::default(),
+            on_exhausted: OnExhausted::default(),
+            totals: Totals { total: 10, done, waiting: 10 - done, ..Totals::default() },
+            in_flight_cap: 1,
+            spend: Spend::default(),
+            pace: Pace::default(),
+            forecast: None,
+            holding: Vec::new(),
+            place: None,
+            keys: Vec::new(),
+            models: Vec::new(),
+            routes: Vec::new(),
+            cooldowns: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn with(mut snapshot: Snapshot, kinds: impl IntoIterator<Item = EventKind>) -> Snapshot {
+        let at = snapshot.at;
+        let events = (1..).zip(kinds).map(|(number, kind)| Arc::new(Event { number, at, kind }));
+        snapshot.events = events.collect();
+        snapshot
+    }
+
+    fn dead(what: &str) -> EventKind {
+        EventKind::Disabled { what: what.to_owned(), outcome: Outcome::InvalidKey, words: String::new() }
+    }
+
+    fn alarm(words: &str) -> EventKind {
+        EventKind::Run { level: Level::Alarm, words: words.to_owned() }
+    }
+
+    fn waiting(from: u64, minutes: u64) -> RunState {
+        RunState::Waiting { why: "all are out".to_owned(), until: Some(NOON + Duration::from_mins(from + minutes)) }
+    }
+
+    fn held(why: &str) -> RunState {
+        RunState::Held { why: why.to_owned() }
+    }
+
+    /// What is told of a run that goes through these.
+    fn told(snapshots: impl IntoIterator<Item = Snapshot>) -> Vec<String> {
+        let mut watch = Watch::default();
+        snapshots.into_iter().flat_map(|snapshot| watch.news(&snapshot)).map(|news| news.to_string()).collect()
+    }
+
+    #[test]
+    fn each_thing_is_said_once_and_an_ending_includes_its_own_alarm() {
+        let stopped = || RunState::Stopped { why: "no route is left".to_owned() };
+        let last = [dead("dave"), alarm("stopped with work left: no route is left")];
+        assert_eq!(
+            told([
+                with(at(0, 0, RunState::Running), [dead("dave")]),
+                with(at(0, 0, RunState::Running), [dead("dave")]),
+                with(at(0, 0, stopped()), last.clone()),
+                with(at(1, 0, stopped()), last.clone()),
+                with(at(2, 0, stopped()), last.into_iter().chain([alarm("key bob is no good")])),
+                at(4, 0, RunState::Running),
+                at(5, 10, RunState::Finished),
+            ]),
+            [
+                "dave is off, invalid_key",
+                "stopped: no route is left",
+                "key bob is no good",
+                "is finished: 10 done, 0 failed"
+            ],
+            "and what was over, goes on, and ends again, ends again"
+        );
+    }
+
+    #[test]
+    fn what_others_have_told_or_seen_is_no_news() {
+        let old = with(at(0, 0, held("the disk is full")), [dead("dave")]);
+        assert_eq!(Watch::having_seen(&old).news(&old), []);
+        assert_eq!(Watch::after(1).news(&with(at(0, 0, RunState::Running), [dead("dave")])), []);
+    }
+
+    #[test]
+    fn full_minutes_are_no_standstill_and_long_waits_are() {
+        assert_eq!(told([at(0, 0, waiting(0, 1)), at(1, 0, RunState::Running), at(2, 0, RunState::Paused)]), [""; 0]);
+        assert_eq!(
+            told([at(0, 7, waiting(0, 372)), at(368, 7, waiting(0, 372)), at(372, 7, RunState::Running)]),
+            ["waits until 2026-11-21 18:12 UTC (for 6h12m): all are out"],
+            "its last minutes are no other wait, and a trial is no end of it"
+        );
+    }
+
+    #[test]
+    fn work_that_goes_on_after_a_standstill_is_told_once() {
+        let full = "the disk is full";
+        assert_eq!(
+            told([
+                with(at(0, 3, held(full)), [alarm(full)]),
+                at(1, 3, RunState::Running),
+                at(2, 3, held(full)),
+                at(3, 4, RunState::Running),
+                at(4, 5, RunState::Running),
+                at(5, 5, held(full)),
+            ]),
+            ["stands still: the disk is full", "goes on", "stands still: the disk is full"]
+        );
+    }
+
+    #[test]
+    fn a_quota_that_returns_little_by_little_is_told_once_an_hour() {
+        let day = (0..9).flat_map(|n| [at(15 * n, n, waiting(15 * n, 14)), at(15 * n + 14, n + 1, RunState::Running)]);
+        let told = told(day);
+        let waits = told.iter().filter(|words| words.starts_with("waits")).count();
+        assert_eq!((waits, told.len() - waits), (3, 3), "{told:?}");
     }
 }
