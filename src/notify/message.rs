@@ -148,7 +148,8 @@ impl Message {
 }
 
 fn sentence(parcel: &Parcel, snapshot: &Snapshot, summary: &Summary) -> String {
-    let mut alarms = parcel.alarms.join("; ");
+    let unended: Vec<&str> = parcel.alarms.iter().map(|words| words.trim_end_matches('.')).collect();
+    let mut alarms = unended.join("; ");
     if parcel.more > 0 {
         alarms = format!("{alarms}; and {} more", parcel.more);
     }
@@ -156,11 +157,14 @@ fn sentence(parcel: &Parcel, snapshot: &Snapshot, summary: &Summary) -> String {
     let figures = figures(snapshot, summary);
     let mut words = match (&parcel.ending, &parcel.standing) {
         (Some(News::Stopped { why }), _) => {
-            format!("{run} stopped: {}. {figures}", shortened(why, REASON))
+            format!("{run} stopped: {}. {figures}", shortened(why, REASON).trim_end_matches('.'))
         }
         (Some(_), _) => format!("{run} is finished: {figures}"),
         (None, Some(standing @ News::Standstill { .. })) => {
-            format!("{run} needs attention: it {}. {figures}", shortened(&standing.to_string(), REASON))
+            format!(
+                "{run} needs attention: it {}. {figures}",
+                shortened(&standing.to_string(), REASON).trim_end_matches('.')
+            )
         }
         (None, Some(_)) => format!("{run} goes on: {figures}"),
         (None, None) => return format!("{run} needs attention: {alarms}. {figures}."),

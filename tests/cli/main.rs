@@ -23,6 +23,7 @@ mod resuming;
 mod secrets;
 mod tls;
 mod watching;
+mod webhooks;
 
 /// A run of the rows that [`lab::sums`] writes.
 const RUN: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];

@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part of the laboratory")]
 
+pub mod hooks;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
