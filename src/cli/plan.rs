@@ -156,6 +156,7 @@ fn reckon(
     Plan {
         input: args.job.input.clone(),
         kind: input.kind().name().to_owned(),
+        noun: input.kind().noun(batch.rows),
         rows: batch.rows,
         skipped: batch.skipped,
         ended,

@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     domain::rule,
     engine::{self, Setup},
-    input::{CaptionOptions, Input, InputOptions},
+    input::{CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions},
     output::Existing,
     store::{Pins, RunDir, Store},
     telemetry,
@@ -65,11 +65,18 @@ pub(super) struct Job {
     pub conduct: Conduct,
 }
 
+fn prompt_help() -> String {
+    format!(
+        "Template over a row's fields or a picture: '{{{{ question }}}}', '{{{{ name }}}}'.\n\
+         Rows default to their own prompt, pictures to:\n{DEFAULT_CAPTION_PROMPT}"
+    )
+}
+
 /// What is asked, and where captions go.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Asking {
     /// Template over a row's fields or a picture: '{{ question }}', '{{ name }}'
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", long_help = prompt_help())]
     pub prompt: Option<String>,
 
     /// The template from a file
