@@ -160,6 +160,19 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
     batch(args, config, Clock::real()).await
 }
 
+/// Pictures that no model takes would all fail, one by one.
+pub(super) fn refuse_unseen(input: &Input, config: &Config) -> Result<(), Failure> {
+    if !input.kind().is_pictures() || config.models.iter().any(|model| model.vision) {
+        return Ok(());
+    }
+    let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
+    Err(Failure::usage(format!(
+        "the input is pictures, and no model of {} takes any: say vision = true in the [[model]] of one that does ({})",
+        config.origin,
+        models.join(", ")
+    )))
+}
+
 /// The whole of a batch, on whichever clock.
 pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result<u8, Failure> {
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
@@ -169,6 +182,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
     let lock = if Input::is_stream(&args.job.input) { Some(dir.own()?) } else { None };
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
+    refuse_unseen(&input, &config)?;
     let checked = input.validate()?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     let rows = input.kind().counted(checked.rows);
