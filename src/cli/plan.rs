@@ -13,9 +13,9 @@ use jiff::tz::TimeZone;
 
 use super::{
     Failure,
-    conduct::say,
     options::{default_run_dir, ledger},
     run::{Job, refuse_unseen},
+    say,
 };
 use crate::{
     clock::Clock,

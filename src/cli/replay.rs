@@ -11,8 +11,9 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{conduct, dashboard, say},
+    conduct::{conduct, dashboard},
     options::{Conduct, FrontEnd, Keys},
+    say,
 };
 use crate::{
     clock::Clock,

@@ -8,9 +8,10 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{conduct, dashboard, say},
+    conduct::{conduct, dashboard},
     feed,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
+    say,
 };
 use crate::{
     clock::Clock,
