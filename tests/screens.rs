@@ -8,6 +8,8 @@ mod engine;
 mod event_loop;
 #[path = "screens/fixture/mod.rs"]
 mod fixture;
+#[path = "screens/hidden.rs"]
+mod hidden;
 #[path = "screens/log.rs"]
 mod log;
 #[path = "screens/look.rs"]

@@ -99,13 +99,38 @@ fn every_line_of_the_command_line_does_what_it_says() {
 fn a_line_that_is_not_understood_stays_and_says_why() {
     for (line, complaint) in [
         ("fly", "there is no command fly"),
-        ("in-flight none", "usage: in-flight N"),
+        ("in-flight none", "in-flight takes a whole number from 1 up (p pauses), not none"),
+        ("in-flight 0", "in-flight takes a whole number from 1 up (p pauses), not 0"),
+        ("budget lots", "budget takes dollars, like 2.50, or none, not lots"),
+        ("on-exhausted", "on-exhausted takes stop or wait"),
+        ("strategy magic", "strategy takes a name of one (Tab completes), not magic"),
+        ("key alice", "key takes a key's name, then on or off, not alice"),
         ("key zoe off", "there is no key zoe"),
     ] {
         let mut stage = Stage::storm();
         stage.press(&format!(":{line}\n"));
         assert!(stage.effects.is_empty());
         assert!(stage.text().contains(complaint), "{line}: {}", stage.text());
+    }
+}
+
+#[test]
+fn the_footer_says_what_a_switch_would_do_now() {
+    let mut paused = fixture::storm();
+    paused.state = RunState::Paused;
+    let cases = [
+        (fixture::storm(), "", "Space key off", "p pause"),
+        (fixture::storm(), "jjjj", "Space key on", "p pause"),
+        (fixture::storm(), "3", "Space model off", "p pause"),
+        (fixture::storm(), "3G", "Space model on", "p pause"),
+        (fixture::storm(), "6", "Space route off", "p pause"),
+        (fixture::storm(), "p", "Space key off", "p go on"),
+        (paused, "", "Space key off", "p go on"),
+    ];
+    for (snapshot, keys, space, p) in cases {
+        let text = Stage::new(120, 36, snapshot).press(keys).text();
+        let footer = text.lines().last().unwrap();
+        assert!(footer.contains(&format!("{space}  ")) && footer.contains(&format!("{p}  ")), "{keys:?}: {footer}");
     }
 }
 
