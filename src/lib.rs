@@ -1,7 +1,7 @@
 //! cascadeck: long batches of prompts and pictures through a cascade of API keys and models.
 //!
 //! Dependencies go downward only:
-//! `cli` → `tui`, `headless` → `engine` → `store`, `provider`, `scheduler` → `domain`.
+//! `cli` → `tui`, `headless`, `notify` → `engine` → `store`, `provider`, `scheduler` → `domain`.
 //! Beside them: `config`, `input`, `output` and `telemetry` serve the commands, `sim` is the simulated
 //! provider, and `clock` is where real time enters. `scheduler` and `domain` are pure.
 
@@ -12,6 +12,7 @@ pub mod domain;
 pub mod engine;
 pub mod headless;
 pub mod input;
+pub mod notify;
 pub mod output;
 pub mod provider;
 pub mod scheduler;

@@ -20,6 +20,9 @@ mod fleet;
 #[path = "config/secrets.rs"]
 mod secrets;
 
+#[path = "config/webhooks.rs"]
+mod webhooks;
+
 /// A directory with files in it, and an environment.
 struct Desk {
     directory: tempfile::TempDir,

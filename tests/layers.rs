@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Each module and the modules that it may name. `cli` stands above all and may name any.
-const MAY_KNOW: [(&str, &[&str]); 14] = [
+const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("scheduler", &["domain"]),
     ("clock", &["domain"]),
@@ -24,6 +24,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("telemetry", &["domain"]),
     ("engine", &["clock", "config", "domain", "output", "provider", "scheduler", "store"]),
     ("headless", &["domain", "engine"]),
+    ("notify", &["config", "domain", "engine", "provider"]),
     ("tui", &["domain", "engine", "telemetry"]),
     ("sim", &["clock", "domain"]),
     (
@@ -35,6 +36,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
             "engine",
             "headless",
             "input",
+            "notify",
             "output",
             "provider",
             "scheduler",

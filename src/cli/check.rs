@@ -8,13 +8,14 @@ use secrecy::ExposeSecret as _;
 use super::{Failure, options::Keys, say, shown};
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, Webhook},
     domain::{Outcome, are, counted},
     engine::CheckedKey,
+    notify,
     provider::{Client, Endpoint},
 };
 
-/// Validate keys.toml and each key, by listing the models at its provider
+/// Validate keys.toml and each key, by listing the models at its provider; try webhooks out
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
@@ -23,6 +24,10 @@ pub(super) struct CheckArgs {
     /// Only the file: ask no provider
     #[arg(long)]
     pub offline: bool,
+
+    /// Send each webhook a message that says it is a test
+    #[arg(long)]
+    pub webhooks: bool,
 }
 
 /// For one key.
@@ -54,6 +59,22 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
         }
         some => Some(format!("NOT CHECKED: {some} of {}; nothing is known of those", count(keys, "key"))),
     });
+    let mut deaf = 0;
+    for webhook in &config.webhooks {
+        let mut words = about(webhook);
+        if args.webhooks {
+            let answer = notify::test(webhook).await;
+            deaf += u64::from(answer.is_err());
+            words = match answer {
+                Ok(()) => format!("took the test message; {words}"),
+                Err(why) => format!("NOT DELIVERED, it {why}; {words}"),
+            };
+        }
+        lines.push(format!("  {:16} webhook: {words}", webhook.name));
+    }
+    if args.webhooks && config.webhooks.is_empty() {
+        lines.push("there is no [[webhook]] to try".to_owned());
+    }
     // A closed pipe has heard enough.
     let _ = std::io::stdout().lock().write_all((shown(&lines.join("\n")) + "\n").as_bytes());
     if bad > 0 {
@@ -64,7 +85,20 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
             config.origin
         )));
     }
+    if deaf > 0 {
+        return Err(Failure::usage(format!(
+            "{deaf} of {} did not take the test message; mend what is named above in {}",
+            count(config.webhooks.len(), "webhook"),
+            config.origin
+        )));
+    }
     Ok(super::DONE)
+}
+
+/// What a webhook is sent, and when.
+fn about(webhook: &Webhook) -> String {
+    let on: Vec<&str> = webhook.on.iter().map(|occasion| occasion.name()).collect();
+    format!("{}, on {}", webhook.format.name(), on.join(", "))
 }
 
 fn count(number: usize, one: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,10 +14,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, options::FrontEnd, say};
 use crate::{
-    config::{Dashboard, KeyBinding},
+    config::{Dashboard, KeyBinding, Webhook},
     domain::{Command, Snapshot},
     engine::{Ending, Handle, Running},
     headless::{self, Plain},
+    notify::Notices,
     tui,
 };
 
@@ -47,10 +49,16 @@ fn rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
     tui::keymap::Rebinding { action, keys, place }
 }
 
-/// Watches the run to its end, in whichever front end; prints the summary; says the exit status.
-pub(super) async fn conduct(running: Running, json: bool, dashboard: Option<tui::Options>) -> Result<u8, Failure> {
+/// Watches the run to its end, in whichever front end, and has `webhooks` told; prints the summary; says the exit status.
+pub(super) async fn conduct(
+    running: Running,
+    json: bool,
+    dashboard: Option<tui::Options>,
+    webhooks: Vec<Webhook>,
+) -> Result<u8, Failure> {
     let Running { handle, told, mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
+    let mut notices = Notices::start(webhooks, &handle, told, &interrupted);
     let attended = dashboard.is_some();
     if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
@@ -68,7 +76,8 @@ pub(super) async fn conduct(running: Running, json: bool, dashboard: Option<tui:
         let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
         let after_event = if attended { shown() } else { told };
         let plain = Plain { after_event, ..Plain::default() };
-        let snapshot = headless::watch(handle.clone(), plain, std::io::stderr()).await;
+        let watching = headless::watch(handle.clone(), plain, std::io::stderr());
+        let snapshot = complaining(&mut notices, watching).await;
         signals.abort();
         snapshot
     };
@@ -81,6 +90,9 @@ pub(super) async fn conduct(running: Running, json: bool, dashboard: Option<tui:
     // The engine's last snapshot may be newer than the one the front end left with.
     let snapshot = if snapshot.state.is_over() { handle.snapshot() } else { snapshot };
     print_summary(&snapshot, json);
+    for complaint in notices.finish().await {
+        say(&format!("warning: {complaint}"));
+    }
     match ending {
         Ok(Ok(ending)) => Ok(status(&ending, &snapshot, interrupted.load(Ordering::Relaxed))?),
         Ok(Err(error)) => Err(Failure::broken(format!(
@@ -88,6 +100,17 @@ pub(super) async fn conduct(running: Running, json: bool, dashboard: Option<tui:
         ))),
         Err(_) => {
             Err(Failure::broken("the run's last records could not be written in time; the same command resumes it"))
+        }
+    }
+}
+
+/// Does `work`, and says what goes wrong with the webhooks meanwhile.
+async fn complaining<T>(notices: &mut Notices, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            complaint = notices.complaint() => say(&format!("warning: {complaint}")),
         }
     }
 }

@@ -138,6 +138,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
     opened.totals = store.totals()?;
     let wait = if queued.len() == 1 { "waits" } else { "wait" };
     say(&format!("{} {wait} again", counted(queued.len() as u64, "item")));
+    let webhooks = std::mem::take(&mut config.webhooks);
     let setup = Setup {
         run: dir.name(),
         config,
@@ -151,7 +152,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         checked_keys,
     };
     let running = engine::start(setup, &dir, store, opened, None)?;
-    conduct(running, args.front_end.json, dashboard).await
+    conduct(running, args.front_end.json, dashboard, webhooks).await
 }
 
 /// Where `--to` leads, if there is such a route. A model's name may have an `@` in it.

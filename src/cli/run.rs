@@ -175,7 +175,7 @@ pub(super) fn refuse_unseen(input: &Input, config: &Config) -> Result<(), Failur
 }
 
 /// The whole of a batch, on whichever clock.
-pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result<u8, Failure> {
+pub(super) async fn batch(args: RunArgs, mut config: Config, clock: Clock) -> Result<u8, Failure> {
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
     let options = args.job.asking.options(&config)?;
     let path = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.job.input)));
@@ -216,6 +216,7 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
     } else {
         Some(feed::behind_the_run(input, store.known_ids()?)?)
     };
+    let webhooks = std::mem::take(&mut config.webhooks);
     let setup = Setup {
         run: dir.name(),
         config,
@@ -229,5 +230,5 @@ pub(super) async fn batch(args: RunArgs, config: Config, clock: Clock) -> Result
         checked_keys,
     };
     let running = engine::start(setup, &dir, store, opened, rows)?;
-    conduct(running, args.front_end.json, dashboard).await
+    conduct(running, args.front_end.json, dashboard, webhooks).await
 }

@@ -1,6 +1,6 @@
-//! Base URLs: where keys may be sent at all.
+//! Addresses: where keys, and what webhooks tell, may be sent at all.
 //!
-//! Keys go over https. Plain http is for this machine, or, where `insecure = true` says so, for an address that
+//! They go over https. Plain http is for this machine, or, where `insecure = true` says so, for an address that
 //! only a private network has.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -59,6 +59,32 @@ pub(super) fn check(text: &str, api: Option<Api>, insecure: bool) -> Result<Addr
         return Err(format!("base_url: leave out {surplus}; it is added to every request"));
     }
     Ok(Address { url: plain, near: reach != Reach::Public })
+}
+
+/// A webhook's address, which is a secret as a whole: no part of it is echoed.
+pub(super) fn check_webhook(text: &str, insecure: bool) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "url is no address; it must begin with https://")?;
+    let host = url.host_str().unwrap_or_default();
+    match (url.scheme(), reach(host)) {
+        ("http", _) if is_unspecified(host) => {
+            Err("url: that is where a server listens; to reach it write http://127.0.0.1")
+        }
+        ("https", _) | ("http", Reach::Loopback) => Ok(url),
+        ("http", Reach::Private) if insecure => Ok(url),
+        ("http", Reach::Private) => Err(
+            "url: plain http would send messages, and the address itself, readable over that network; use https, or \
+             set insecure = true if the network is your own",
+        ),
+        ("http", Reach::Public) => {
+            Err("url: plain http would send messages, and the address itself, readable over the internet; use https")
+        }
+        _ => Err("url must begin with https://"),
+    }
+}
+
+/// Whether a host's name or address means this machine.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    reach(host) == Reach::Loopback
 }
 
 /// The end of an address that the adapters append themselves.

@@ -16,6 +16,7 @@ use super::{
     sheet::{Sheet, Table},
     small_file,
     variables::Variables,
+    webhooks::Webhooks,
 };
 
 /// A configuration file on its way to being read.
@@ -73,6 +74,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
     let policy = policy::read(&root, &models, placed.into_iter().map(|it| it.rule).collect(), strategies_at);
     let defaults = defaults::read(&root, source.real.parent().unwrap_or(Path::new("")));
     let dashboard = dashboard::read(&root);
+    let webhooks = Webhooks::read(&root, &places, variables);
     keys.imply(&providers, &models);
     if models.is_empty() && root.field("model").is_none() {
         sheet.fault(0, "there is no [[model]]: list the models to use, best first, each with name and provider");
@@ -82,6 +84,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
         check_routes(sheet, &providers, &models, &keys);
     }
     let mut held_by = keys.held_by;
+    held_by.extend(webhooks.held_by);
     held_by.sort();
     held_by.dedup();
     let exposed = held_by.iter().filter_map(|path| small_file::exposure(path));
@@ -95,6 +98,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
         policy,
         defaults,
         dashboard,
+        webhooks: webhooks.list,
         origin: Origin::File(source.shown.to_owned()),
     }
 }

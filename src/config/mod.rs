@@ -23,6 +23,7 @@ mod small_file;
 mod span;
 mod start;
 mod variables;
+mod webhooks;
 
 use std::{
     fmt,
@@ -37,6 +38,7 @@ pub use self::{
     fault::{Fault, Faults, Position},
     span::parse_span,
     variables::{Environment, process_environment},
+    webhooks::{Format, Occasion, Webhook},
 };
 use crate::domain::{Key, Model, Policy, Provider};
 
@@ -57,6 +59,7 @@ pub struct Config {
     pub policy: Policy,
     pub defaults: Defaults,
     pub dashboard: Dashboard,
+    pub webhooks: Vec<Webhook>,
     /// Things to know that stop nothing, one sentence each.
     pub warnings: Vec<String>,
     pub origin: Origin,

@@ -9,8 +9,10 @@ pub struct Schema {
     pub fields: &'static [&'static str],
 }
 
-pub const FILE: Schema =
-    Schema { table: "the file", fields: &["provider", "model", "key", "rule", "policy", "defaults", "dashboard"] };
+pub const FILE: Schema = Schema {
+    table: "the file",
+    fields: &["provider", "model", "key", "rule", "policy", "defaults", "dashboard", "webhook"],
+};
 
 pub const PROVIDER: Schema =
     Schema { table: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted"] };
@@ -109,4 +111,6 @@ pub const DEFAULTS: Schema = Schema {
     fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
 };
 
-pub const ALL: [Schema; 10] = [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS];
+pub const WEBHOOK: Schema = Schema { table: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
+
+pub const ALL: [Schema; 11] = [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, WEBHOOK];

@@ -200,19 +200,7 @@ impl<'s> Table<'s> {
 
     /// One of the words of `choices`.
     pub fn word<T: Copy>(&self, name: &'static str, choices: &[(&'static str, T)]) -> Option<T> {
-        let words = || choices.iter().map(|&(word, _)| word);
-        let field = self.field(name)?;
-        let Some(given) = field.value.as_str() else {
-            field.wrong(&format!("a text, {}", alternatives(words())));
-            return None;
-        };
-        let choice = choices.iter().find(|&&(word, _)| word == given).map(|&(_, choice)| choice);
-        if choice.is_none() {
-            let message =
-                format!("{name} must be {}, not {}{}", alternatives(words()), shown(given), suggestion(given, words()));
-            self.sheet.fault(field.at, message);
-        }
-        choice
+        self.field(name)?.word(choices)
     }
 }
 
@@ -241,6 +229,22 @@ impl<'s> Field<'s> {
             return None;
         }
         Some(Text { text, at: self.at })
+    }
+
+    /// One of the words of `choices`.
+    pub fn word<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+        let words = || choices.iter().map(|&(word, _)| word);
+        let Some(given) = self.value.as_str() else {
+            self.wrong(&format!("a text, {}", alternatives(words())));
+            return None;
+        };
+        let choice = choices.iter().find(|&&(word, _)| word == given).map(|&(_, choice)| choice);
+        if choice.is_none() {
+            let (name, near) = (self.name, suggestion(given, words()));
+            let message = format!("{name} must be {}, not {}{near}", alternatives(words()), shown(given));
+            self.sheet.fault(self.at, message);
+        }
+        choice
     }
 
     pub fn count<T: TryFrom<i64>>(&self, allowed: RangeInclusive<i64>) -> Option<T> {

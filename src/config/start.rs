@@ -97,6 +97,7 @@ pub(super) fn from_environment(variables: &Variables<'_>, looked_for: &[String])
         policy: Policy::default(),
         defaults: Defaults::default(),
         dashboard: Dashboard::default(),
+        webhooks: Vec::new(),
         origin: Origin::Environment(used),
     })
 }

@@ -208,7 +208,7 @@ fn failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
 }
 
 /// The innermost cause: the outer ones only say where it passed. URLs are in none of them.
-fn in_words(error: &reqwest::Error) -> String {
+pub fn in_words(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -31,7 +31,8 @@ fn certificate(why: &CertificateError) -> String {
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
             "is another server's: this name is not in it".to_owned(),
-            "if it is your own server's, put the name that it is for into base_url; otherwise somebody stands in between",
+            "if it is your own server's, put the name that it is for into its address (base_url, or a webhook's url); otherwise somebody stands in \
+             between",
         ),
         CertificateError::Revoked => ("was revoked".to_owned(), "ask whoever runs the server"),
         other => (format!("is not trusted here: {other}"), "ask whoever runs the server"),

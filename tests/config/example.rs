@@ -1,7 +1,7 @@
 //! keys.example.toml is the documentation of the format, so it is held to it.
 
 use cascadeck::{
-    config::{Defaults, schema},
+    config::{Defaults, Format, Occasion, schema},
     domain::{Policy, Strategy},
 };
 
@@ -10,7 +10,10 @@ use crate::Desk;
 const EXAMPLE: &str = include_str!("../../keys.example.toml");
 
 fn with_variables(text: &str) -> Desk {
-    Desk::with_keys(text).variable("GEMINI_KEY_ALICE", "AQ.alice").variable("OPENAI_API_KEY", "sk-team")
+    Desk::with_keys(text)
+        .variable("GEMINI_KEY_ALICE", "AQ.alice")
+        .variable("OPENAI_API_KEY", "sk-team")
+        .variable("CASCADECK_WEBHOOK", "https://hooks.example/services/T0")
 }
 
 /// The example with every commented-out setting and table switched on.
@@ -52,6 +55,8 @@ fn every_commented_setting_of_the_example_is_valid_too() {
     assert!(config.policy.rules[0].when.field.contains_key("language"));
     assert_eq!(config.models[1].limits.burst, Some(5));
     assert!(config.providers.iter().any(|provider| provider.name == "gpu-box"));
+    assert_eq!(config.webhooks.len(), 1);
+    assert_eq!((config.webhooks[0].format, config.webhooks[0].on.len()), (Format::Slack, Occasion::ALL.len()));
 }
 
 #[test]
@@ -94,6 +99,7 @@ fn the_example_names_every_word_a_setting_may_have() {
         "medium",
         "high",
     ];
+    let others = others.into_iter().chain(Format::ALL.map(Format::name)).chain(Occasion::ALL.map(Occasion::name));
     for word in Strategy::ALL.map(Strategy::name).into_iter().chain(others) {
         assert!(EXAMPLE.contains(&format!("\"{word}\"")), "\"{word}\" is not in keys.example.toml");
     }

@@ -26,7 +26,7 @@ use super::{
     pane::Pane,
     theme::Theme,
 };
-use crate::domain::{Query, Snapshot, Wall};
+use crate::domain::{Query, Snapshot, Wall, Watch};
 
 pub use detail::{Detail, Known, Reading};
 pub use failures::Failures;
@@ -87,9 +87,7 @@ pub enum Leaving {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Announced {
     pub title: String,
-    /// The newest event that was looked at.
-    pub event: u64,
-    pub over: bool,
+    pub watch: Watch,
     /// When the bell last rang, in [`State::ui`].
     pub rang: Option<Duration>,
 }
@@ -126,11 +124,7 @@ impl State {
             undo: Undo::default(),
             leaving: None,
             history: History::default(),
-            announced: Announced {
-                event: snapshot.events.last().map_or(0, |event| event.number),
-                over: snapshot.state.is_over(),
-                ..Announced::default()
-            },
+            announced: Announced { watch: Watch::having_seen(snapshot), ..Announced::default() },
             log: TuiWidgetState::new(),
             mouse: false,
         }

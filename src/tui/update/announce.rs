@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Effect;
 use crate::{
-    domain::{Snapshot, event::Level, snapshot::RunState},
+    domain::{News, Snapshot},
     tui::{figures::percent, state::State, text::one_line},
 };
 
@@ -18,25 +18,19 @@ pub(super) fn news(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
         state.announced.title.clone_from(&title);
         effects.push(Effect::SetTitle(title));
     }
-    let over = snapshot.state.is_over();
-    if over && !state.announced.over {
-        effects.push(Effect::Notify(ending(snapshot)));
+    let news = state.announced.watch.news(snapshot);
+    let run = one_line(&snapshot.run);
+    if let Some(ending) = news.iter().find(|news| news.is_ending()) {
+        effects.push(Effect::Notify(format!("{run} {}", one_line(&ending.to_string()))));
     }
-    state.announced.over = over;
-    if let Some(alarm) = newest_alarm(state, snapshot)
+    let newest = news.iter().rev().find(|news| matches!(news, News::Alarm { .. } | News::Standstill { .. }));
+    if let Some(alarm) = newest
         && state.announced.rang.is_none_or(|rang| state.ui.saturating_sub(rang) >= BELL_PAUSE)
     {
         state.announced.rang = Some(state.ui);
-        effects.push(Effect::Notify(alarm));
+        effects.push(Effect::Notify(format!("{run}: {}", one_line(&alarm.to_string()))));
     }
-    state.announced.event = snapshot.events.last().map_or(state.announced.event, |event| event.number);
     effects
-}
-
-fn newest_alarm(state: &State, snapshot: &Snapshot) -> Option<String> {
-    let fresh = snapshot.events.iter().rev().take_while(|event| event.number > state.announced.event);
-    let alarm = fresh.into_iter().find(|event| event.level() == Level::Alarm)?;
-    Some(format!("{}: {}", one_line(&snapshot.run), one_line(&alarm.kind.to_string())))
 }
 
 /// `captions-spring: running 64%`; changes a hundred times in a run.
@@ -46,12 +40,4 @@ pub fn title(snapshot: &Snapshot) -> String {
     let done = percent(totals.done + totals.failed, totals.total);
     let failed = if totals.failed > 0 { ", some failed" } else { "" };
     format!("{run}: {} {done}%{failed}", snapshot.state.name())
-}
-
-fn ending(snapshot: &Snapshot) -> String {
-    let (run, totals) = (one_line(&snapshot.run), snapshot.totals);
-    match &snapshot.state {
-        RunState::Stopped { why } => format!("{run} stopped: {}", one_line(why)),
-        _ => format!("{run} is finished: {} done, {} failed", totals.done, totals.failed),
-    }
 }

@@ -1,0 +1,130 @@
+//! `[[webhook]]`: what is read, what is refused and in which words, and that addresses are kept like keys.
+
+use cascadeck::config::{Format, Occasion};
+use secrecy::ExposeSecret as _;
+
+use crate::Desk;
+
+/// The first line of what follows is line 9.
+const SOUND: &str = "\
+[[model]]
+name = 'lite'
+provider = 'gemini'
+[[key]]
+name = 'alice'
+provider = 'gemini'
+secret = 'env:ALICE'
+
+";
+
+fn desk(text: &str) -> Desk {
+    Desk::with_keys(&format!("{SOUND}{text}")).variable("ALICE", "AQ.alice")
+}
+
+#[test]
+fn a_webhook_needs_a_name_and_an_address_and_the_rest_goes_without_saying() {
+    let text = "[[webhook]]\nname = 'team'\nurl = 'env:HOOK'\n\
+                [[webhook]]\nname = 'phone'\nurl = 'file:phone'\non = ['stopped', 'finished', 'stopped']\nformat = 'text'\n\
+                [[webhook]]\nname = 'own'\nurl = 'env:OWN'\ninsecure = true\n";
+    let desk = desk(text)
+        .variable("HOOK", "https://discord.com/api/webhooks/1/swordfish")
+        .file("phone", "https://push.example/topic\n")
+        .variable("OWN", "http://192.168.1.20:8065/hooks/swordfish");
+    let config = desk.load();
+    assert_eq!(config.warnings, [""; 0]);
+    let read: Vec<_> = config
+        .webhooks
+        .iter()
+        .map(|hook| (hook.name.as_str(), hook.url.expose_secret(), hook.format, hook.on.clone()))
+        .collect();
+    let all = Occasion::ALL.to_vec();
+    assert_eq!(
+        read,
+        [
+            ("team", "https://discord.com/api/webhooks/1/swordfish", Format::Discord, all.clone()),
+            ("phone", "https://push.example/topic", Format::Text, vec![Occasion::Finished, Occasion::Stopped]),
+            ("own", "http://192.168.1.20:8065/hooks/swordfish", Format::Json, all),
+        ]
+    );
+}
+
+#[test]
+fn faults_of_webhooks() {
+    const URL: &str = "url = 'https://hooks.example/x'";
+    let cases = [
+        ("name = 'team'".to_owned(), "9:1: url is missing from this [[webhook]]"),
+        (URL.to_owned(), "9:1: name is missing from this [[webhook]]"),
+        (format!("name = 'a b'\n{URL}"), "10:8: a webhook's name must be one visible word, not `a b`"),
+        (format!("name = 'team'\n{URL}\nevents = []"), "12:1: `events` is not a setting of [[webhook]]"),
+        (
+            format!("name = 'team'\n{URL}\nformt = 'json'"),
+            "12:1: `formt` is not a setting of [[webhook]] (did you mean `format`?)",
+        ),
+        (
+            format!("name = 'team'\n{URL}\nformat = 'Slack'"),
+            "12:10: format must be json, slack, discord, teams or text, not `Slack` (did you mean `slack`?)",
+        ),
+        (
+            format!("name = 'team'\n{URL}\non = ['finished', 'atention']"),
+            "12:19: on must be finished, stopped or attention, not `atention` (did you mean `attention`?)",
+        ),
+        (
+            format!("name = 'team'\n{URL}\non = 'finished'"),
+            "12:6: on must be a list of occasions, like [...], not a text",
+        ),
+        (format!("name = 'team'\n{URL}\non = []"), "12:6: on is an empty list; leave it out for the default"),
+        (
+            "name = 'team'\nurl = 7".to_owned(),
+            "11:7: url must be a text in quotes: \"env:NAME\", \"file:PATH\" or the address itself, not a whole number",
+        ),
+        (
+            "name = 'team'\nurl = 'env:NOWHERE'".to_owned(),
+            "11:7: the variable `NOWHERE` is not set, neither in the environment nor in a .env file; export NOWHERE=… first",
+        ),
+        ("name = 'team'\nurl = 'hooks.example/x'".to_owned(), "11:7: url is no address; it must begin with https://"),
+        ("name = 'team'\nurl = 'ftp://hooks.example/x'".to_owned(), "11:7: url must begin with https://"),
+        (
+            "name = 'team'\nurl = 'http://hooks.example/x'\ninsecure = true".to_owned(),
+            "11:7: url: plain http would send messages, and the address itself, readable over the internet; use https",
+        ),
+        (
+            "name = 'team'\nurl = 'http://10.0.0.4/x'".to_owned(),
+            "11:7: url: plain http would send messages, and the address itself, readable over that network; use https, \
+             or set insecure = true if the network is your own",
+        ),
+        (
+            "name = 'team'\nurl = 'http://0.0.0.0:8080/x'".to_owned(),
+            "11:7: url: that is where a server listens; to reach it write http://127.0.0.1",
+        ),
+        (
+            format!("name = 'team'\n{URL}\n[[webhook]]\nname = 'team'\nurl = 'https://hooks.example/y'"),
+            "13:8: a webhook named `team` already stands on line 10; names tell webhooks apart",
+        ),
+        (
+            format!("name = 'team'\n{URL}\n[[webhook]]\nname = 'other'\n{URL}"),
+            "14:7: this is the same address as webhook `team`'s; list it once",
+        ),
+    ];
+    for (text, want) in cases {
+        let found: Vec<String> =
+            desk(&format!("[[webhook]]\n{text}\n")).faults().0.iter().map(ToString::to_string).collect();
+        assert_eq!(found, [format!("keys.toml:{want}")], "\n{text}");
+    }
+    let single = desk("[webhook]\nname = 'team'\n").faults().to_string();
+    assert!(single.contains("keys.toml:9:1: write [[webhook]], in double brackets"), "{single}");
+    let plural = desk("[[webhooks]]\nname = 'team'\n").faults().to_string();
+    assert!(plural.contains("`webhooks` is not a setting of the file (did you mean `webhook`?)"), "{plural}");
+}
+
+#[test]
+fn an_address_is_kept_like_a_key() {
+    let desk = desk("[[webhook]]\nname = 'team'\nurl = 'https://hooks.example/swordfish'\n").mode("keys.toml", 0o644);
+    let config = desk.load();
+    assert!(config.warnings[0].contains("keys.toml holds secrets"), "{:?}", config.warnings);
+    assert!(!format!("{config:?}").contains("swordfish"));
+    for url in ["hooks.example/swordfish", "http://hooks.example/swordfish", "https://hooks.example/sword fish"] {
+        let faults = crate::webhooks::desk(&format!("[[webhook]]\nname = 'team'\nurl = '{url}'\n")).faults();
+        let shown = format!("{faults} {faults:?}");
+        assert!(!shown.contains("sword") && !shown.contains("hooks.example"), "{shown}");
+    }
+}
