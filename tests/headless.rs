@@ -93,7 +93,7 @@ mod progress {
     fn the_line_names_the_place_in_the_cascade() {
         assert_eq!(
             line(&snapshot()),
-            "14:08:51  3,214/5,000 done 64%  1.2/s  ETA 14:32:01 (in 23:10)  7 failed  10 in flight  $0.84  \
+            "14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32:01 (in 23:10)  10 in flight  $0.84  \
              key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5"
         );
     }
@@ -122,7 +122,7 @@ mod progress {
         let stopped = RunState::Stopped { why: "the budget is spent".to_owned() };
         assert_eq!(
             line(&in_state(stopped)),
-            "14:08:51  3,214/5,000 done 64%  7 failed  $0.84  stopped: the budget is spent"
+            "14:08:51  64% of 5,000: 3,214 done, 7 failed  $0.84  stopped: the budget is spent"
         );
     }
 
@@ -130,14 +130,14 @@ mod progress {
     fn counts_never_claim_too_much() {
         let with = |totals: Totals| line(&Snapshot { totals, ..snapshot() });
         let nearly = Totals { total: 1_000, done: 999, waiting: 1, ..Totals::default() };
-        assert!(with(nearly).contains("999/1,000 done 99%"));
+        assert!(with(nearly).contains("99% of 1,000: 999 done, 0 failed"));
         let failed = Totals { total: 4, done: 3, failed: 1, ..Totals::default() };
-        assert!(with(failed).contains("3/4 done 100%"));
+        assert!(with(failed).contains("100% of 4: 3 done, 1 failed"));
         let reading = Totals { total: 1_000, done: 999, ingesting: true, ..Totals::default() };
-        assert!(with(reading).contains("999/1,000+ done  "), "of how many is not known yet");
-        assert!(with(Totals::default()).contains("0/0 done 0%"));
+        assert!(with(reading).contains("  999 done, 0 failed of 1,000+  "), "of how many is not known yet");
+        assert!(with(Totals::default()).contains("0% of 0: 0 done, 0 failed"));
         let opening = with(Totals { ingesting: true, ..Totals::default() });
-        assert!(opening.contains("reading the input") && !opening.contains("0/0"), "{opening}");
+        assert!(opening.contains("reading the input") && !opening.contains("of 0"), "{opening}");
     }
 
     #[test]

@@ -2,24 +2,32 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-#[path = "screens/behaviour.rs"]
-mod behaviour;
 #[path = "screens/engine.rs"]
 mod engine;
 #[path = "screens/event_loop.rs"]
 mod event_loop;
 #[path = "screens/fixture/mod.rs"]
 mod fixture;
+#[path = "screens/hidden.rs"]
+mod hidden;
 #[path = "screens/log.rs"]
 mod log;
 #[path = "screens/look.rs"]
 mod look;
+#[path = "screens/moving.rs"]
+mod moving;
 #[path = "screens/questions.rs"]
 mod questions;
+#[path = "screens/replaying.rs"]
+mod replaying;
 #[path = "screens/stage.rs"]
 mod stage;
+#[path = "screens/steering.rs"]
+mod steering;
 #[path = "screens/style.rs"]
 mod style;
+#[path = "screens/telling.rs"]
+mod telling;
 #[path = "screens/terminal.rs"]
 mod terminal;
 

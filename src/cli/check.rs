@@ -5,7 +5,7 @@ use std::{io::Write as _, time::Duration};
 use clap::Args;
 use secrecy::ExposeSecret as _;
 
-use super::{Failure, conduct::say, options::Keys, shown};
+use super::{Failure, options::Keys, say, shown};
 use crate::{
     clock::Clock,
     config::{Config, Webhook},

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, options::FrontEnd, shown};
+use super::{Failure, options::FrontEnd, say};
 use crate::{
     config::{Dashboard, KeyBinding, Webhook},
     domain::{Command, Snapshot},
@@ -24,12 +24,6 @@ use crate::{
 
 /// How long the engine may take to close the record of a large run.
 const LAST_WORDS: Duration = Duration::from_secs(600);
-
-/// A line for the operator on stderr.
-pub(super) fn say(words: &str) {
-    // Nobody reading is no reason to stop.
-    let _ = writeln!(std::io::stderr().lock(), "{}", shown(words));
-}
 
 /// The dashboard as it was asked for, checked before anything begins; `None` where plain progress serves. It wants
 /// both ends: keys come in on one, the screen goes out on the other.

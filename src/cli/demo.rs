@@ -9,9 +9,9 @@ use clap::Args;
 
 use super::{
     Failure,
-    conduct::say,
     options::{Conduct, FrontEnd},
     run::{self, Asking, Job, RunArgs},
+    say,
 };
 use crate::{
     clock::Clock,

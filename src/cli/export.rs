@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Failure, conduct::say, destination};
+use super::{Failure, destination, say};
 use crate::{
     domain::counted,
     output::{ExportFormat, ExportOptions, Exporter},

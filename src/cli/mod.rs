@@ -94,6 +94,12 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// A line for the operator on stderr.
+fn say(words: &str) {
+    // Nobody reading is no reason to stop.
+    let _ = writeln!(std::io::stderr().lock(), "{}", shown(words));
+}
+
 /// Lines stay lines; what is inside them can't move the cursor.
 fn shown(text: &str) -> String {
     text.lines().map(neutralise).collect::<Vec<_>>().join("\n")

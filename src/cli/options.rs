@@ -101,7 +101,7 @@ impl Keys {
             std::env::current_dir().map_err(|error| Failure::broken(format!("no working directory: {error}")))?;
         let config = config::load(self.keys.as_deref(), &config::process_environment, &here)?;
         for warning in &config.warnings {
-            super::conduct::say(&format!("warning: {warning}"));
+            super::say(&format!("warning: {warning}"));
         }
         Ok(config)
     }

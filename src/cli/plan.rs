@@ -13,9 +13,9 @@ use jiff::tz::TimeZone;
 
 use super::{
     Failure,
-    conduct::say,
     options::{default_run_dir, ledger},
-    run::Job,
+    run::{Job, refuse_unseen},
+    say,
 };
 use crate::{
     clock::Clock,
@@ -67,6 +67,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let options = args.job.asking.options(&config)?;
     let spool = Spool::new();
     let input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
+    refuse_unseen(&input, &config)?;
     let batch = Batch::read(&input, &config.policy.rules)?;
     let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(input.name()));
     let so_far = if RunDir::new(&run_dir).holds_a_run() { Some(report::summary(&run_dir)?) } else { None };
@@ -156,6 +157,7 @@ fn reckon(
     Plan {
         input: args.job.input.clone(),
         kind: input.kind().name().to_owned(),
+        noun: input.kind().noun(batch.rows),
         rows: batch.rows,
         skipped: batch.skipped,
         ended,

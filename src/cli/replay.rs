@@ -11,8 +11,9 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{conduct, dashboard, say},
+    conduct::{conduct, dashboard},
     options::{Conduct, FrontEnd, Keys},
+    say,
 };
 use crate::{
     clock::Clock,
@@ -74,7 +75,7 @@ pub(super) struct ReplayArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Do not ask
+    /// Do not ask. Where standard input is no terminal nobody is asked
     #[arg(short, long)]
     pub yes: bool,
 
@@ -184,6 +185,11 @@ fn target(name: &str, config: &Config) -> Result<Target, Failure> {
 
 /// Shows what would be sent; true where it shall be.
 fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Result<bool, Failure> {
+    let summary = report::summary(&args.run_dir)?;
+    let models: Vec<&str> = summary.models.iter().map(|model| model.name.as_str()).collect();
+    let keys: Vec<&str> = summary.keys.iter().map(|key| key.name.as_str()).collect();
+    all_known("model", &args.model, &models)?;
+    all_known("key", &args.key, &keys)?;
     let found = report::replayable(&args.run_dir, filter, NAMED)?;
     let matching = found.matching;
     if matching == 0 {
@@ -205,7 +211,6 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Res
         Some(to @ Target { key: None, .. }) => say(&format!("to {to}, on any key, and nowhere else")),
         Some(to) => say(&format!("to {to} alone")),
     }
-    let summary = report::summary(&args.run_dir)?;
     say(&match estimate(&summary, to, matching) {
         Some(usd) if usd > 0.0 => format!("about ${usd:.4}, by what an answer has cost there so far"),
         Some(_) => "at no price, as answers there have been so far".to_owned(),
@@ -225,6 +230,17 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Res
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// A name that no attempt went to is a slip of the pen, not a filter that happens to match nothing.
+fn all_known(what: &str, names: &[String], known: &[&str]) -> Result<(), Failure> {
+    match names.iter().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let tried = if known.is_empty() { "nothing yet".to_owned() } else { known.join(", ") };
+            Err(Failure::usage(format!("no item was tried with the {what} {name}; this run has tried {tried}")))
+        }
+    }
 }
 
 /// What so many items may cost on average there; `None` where nothing was answered yet.

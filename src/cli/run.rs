@@ -8,16 +8,17 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{conduct, dashboard, say},
+    conduct::{conduct, dashboard},
     feed,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
+    say,
 };
 use crate::{
     clock::Clock,
     config::Config,
     domain::rule,
     engine::{self, Setup},
-    input::{CaptionOptions, Input, InputOptions},
+    input::{CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions},
     output::Existing,
     store::{Pins, RunDir, Store},
     telemetry,
@@ -65,11 +66,18 @@ pub(super) struct Job {
     pub conduct: Conduct,
 }
 
+fn prompt_help() -> String {
+    format!(
+        "Template over a row's fields or a picture: '{{{{ question }}}}', '{{{{ name }}}}'.\n\
+         Rows default to their own prompt, pictures to:\n{DEFAULT_CAPTION_PROMPT}"
+    )
+}
+
 /// What is asked, and where captions go.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Asking {
     /// Template over a row's fields or a picture: '{{ question }}', '{{ name }}'
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", long_help = prompt_help())]
     pub prompt: Option<String>,
 
     /// The template from a file
@@ -153,6 +161,19 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
     batch(args, config, Clock::real()).await
 }
 
+/// Pictures that no model takes would all fail, one by one.
+pub(super) fn refuse_unseen(input: &Input, config: &Config) -> Result<(), Failure> {
+    if !input.kind().is_pictures() || config.models.iter().any(|model| model.vision) {
+        return Ok(());
+    }
+    let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
+    Err(Failure::usage(format!(
+        "the input is pictures, and no model of {} takes any: say vision = true in the [[model]] of one that does ({})",
+        config.origin,
+        models.join(", ")
+    )))
+}
+
 /// The whole of a batch, on whichever clock.
 pub(super) async fn batch(args: RunArgs, mut config: Config, clock: Clock) -> Result<u8, Failure> {
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
@@ -162,6 +183,7 @@ pub(super) async fn batch(args: RunArgs, mut config: Config, clock: Clock) -> Re
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
     let lock = if Input::is_stream(&args.job.input) { Some(dir.own()?) } else { None };
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
+    refuse_unseen(&input, &config)?;
     let checked = input.validate()?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     let rows = input.kind().counted(checked.rows);

@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     schema,
-    secret::read_small,
     sheet::{Field, Table},
+    small_file::read_small,
 };
 use crate::domain::{JsonMode, Params, Thinking, neutralise};
 

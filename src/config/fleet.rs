@@ -12,8 +12,9 @@ use super::{
     models::{self, Placed},
     policy,
     providers::Providers,
-    schema, secret,
+    rules, schema, secret,
     sheet::{Sheet, Table},
+    small_file,
     variables::Variables,
     webhooks::Webhooks,
 };
@@ -29,7 +30,7 @@ pub(super) struct Source<'f> {
 
 pub(super) fn read(source: &Source<'_>, variables: &Variables<'_>) -> Result<Config, Faults> {
     let bytes = std::fs::read(&source.real)
-        .map_err(|error| Faults::one(Some(source.shown.to_owned()), secret::unreadable(&error)))?;
+        .map_err(|error| Faults::one(Some(source.shown.to_owned()), small_file::unreadable(&error)))?;
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -68,7 +69,9 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
     let models = models::read(&root, &mut providers);
     let places = secret::Places { file: &source.real, home: source.home.as_deref() };
     let mut keys = Keys::read(&root, &mut providers, &models, &places, variables);
-    let policy = policy::read(&root, &models);
+    let placed = rules::read(&root, &models);
+    let strategies_at = placed.iter().filter_map(|it| Some((it.strategy_at?, it.rule.strategy?))).collect();
+    let policy = policy::read(&root, &models, placed.into_iter().map(|it| it.rule).collect(), strategies_at);
     let defaults = defaults::read(&root, source.real.parent().unwrap_or(Path::new("")));
     let dashboard = dashboard::read(&root);
     let webhooks = Webhooks::read(&root, &places, variables);
@@ -84,7 +87,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
     held_by.extend(webhooks.held_by);
     held_by.sort();
     held_by.dedup();
-    let exposed = held_by.iter().filter_map(|path| secret::exposure(path));
+    let exposed = held_by.iter().filter_map(|path| small_file::exposure(path));
     Config {
         warnings: exposed.chain(variables.complaints().iter().cloned()).collect(),
         providers: providers.into_providers(),

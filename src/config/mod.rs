@@ -19,6 +19,7 @@ mod rules;
 pub mod schema;
 mod secret;
 mod sheet;
+mod small_file;
 mod span;
 mod start;
 mod variables;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     models::Placed,
-    rules, schema,
+    schema,
     sheet::{Field, Table},
 };
-use crate::domain::{Balance, CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, WhenLimited};
+use crate::domain::{Balance, CascadeOrder, Money, OnExhausted, Policy, Rule, SpillTo, Strategy, WhenLimited};
 
 const ORDERS: [(&str, CascadeOrder); 2] =
     [("key_first", CascadeOrder::KeyFirst), ("model_first", CascadeOrder::ModelFirst)];
@@ -15,10 +15,14 @@ const WHEN_LIMITED: [(&str, WhenLimited); 2] = [("spill", WhenLimited::Spill), (
 const SPILL: [(&str, SpillTo); 2] = [("any", SpillTo::Any), ("same_model", SpillTo::SameModel)];
 const ON_EXHAUSTED: [(&str, OnExhausted); 2] = [("stop", OnExhausted::Stop), ("wait", OnExhausted::Wait)];
 
-pub(super) fn read(root: &Table<'_>, models: &[Placed]) -> Policy {
-    let placed = rules::read(root, models);
-    let strategies_at: Vec<_> = placed.iter().filter_map(|it| Some((it.strategy_at?, it.rule.strategy?))).collect();
-    let normal = Policy { rules: placed.into_iter().map(|it| it.rule).collect(), ..Policy::default() };
+/// `strategies_at` says where rules ask for strategies of their own.
+pub(super) fn read(
+    root: &Table<'_>,
+    models: &[Placed],
+    rules: Vec<Rule>,
+    strategies_at: Vec<(usize, Strategy)>,
+) -> Policy {
+    let normal = Policy { rules, ..Policy::default() };
     let Some(table) = root.table("policy", &schema::POLICY) else { return normal };
     let tries = |name| table.count(name, 0..=1_000);
     let policy = Policy {

@@ -1,21 +1,15 @@
 //! Where a key's secret comes from: a variable, a file, or the configuration itself; and what a secret may look
 //! like. Nothing here ever puts a secret into a message.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     fault::shown,
+    small_file::read_small,
     variables::{Source, Variables},
 };
-
-/// No key is longer; a larger file is the wrong file.
-const SMALL_FILE: u64 = 64 * 1024;
 
 pub(super) struct Found {
     pub secret: SecretString,
@@ -103,41 +97,6 @@ pub(super) fn checked(text: &str) -> Result<SecretString, &'static str> {
 
 pub(super) fn same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
-}
-
-/// A text file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
-pub(super) fn read_small(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    file.take(SMALL_FILE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > SMALL_FILE {
-        return Err("is larger than any key".to_owned());
-    }
-    String::from_utf8(bytes).map_err(|_| "is not a text file".to_owned())
-}
-
-/// `cannot be read: no such file or directory`.
-pub(super) fn unreadable(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or(&text);
-    format!("cannot be read: {}", words.to_lowercase())
-}
-
-/// A warning where others on this machine may read `path`.
-#[cfg(unix)]
-pub(super) fn exposure(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let metadata = std::fs::metadata(path).ok()?;
-    let mode = metadata.permissions().mode() & 0o777;
-    (metadata.is_file() && mode & 0o077 != 0).then(|| {
-        let name = path.display();
-        format!("{name} holds secrets and others on this machine may read it (mode {mode:03o}): chmod 600 {name}")
-    })
-}
-
-#[cfg(not(unix))]
-pub(super) fn exposure(_path: &Path) -> Option<String> {
-    None
 }
 
 #[cfg(test)]

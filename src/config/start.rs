@@ -8,7 +8,7 @@ use super::{
     keys::{Keys, own_key},
     preset,
     providers::Providers,
-    retired, secret,
+    retired, secret, small_file,
     variables::{Source, Variables},
 };
 use crate::domain::{Counted, Day, Limits, Model, Policy, Price, ProviderId};
@@ -86,7 +86,7 @@ pub(super) fn from_environment(variables: &Variables<'_>, looked_for: &[String])
     if keys.list.is_empty() {
         return Err(nothing_found(variables, looked_for));
     }
-    let exposed = keys.held_by.first().and_then(|path| secret::exposure(path));
+    let exposed = keys.held_by.first().and_then(|path| small_file::exposure(path));
     Ok(Config {
         warnings: exposed.into_iter().chain(variables.complaints().iter().cloned()).collect(),
         providers: providers.into_providers(),

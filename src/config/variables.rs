@@ -9,7 +9,7 @@ use std::{
 
 use dotenvy::Error as DotenvError;
 
-use super::secret::read_small;
+use super::small_file::read_small;
 
 /// Looks a variable up; `None` where it is not set. [`process_environment`] is the real one.
 pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;

@@ -1,13 +1,13 @@
 //! What an operator can ask of a running engine.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
     money::Money,
     outcome::Outcome,
-    policy::{CascadeOrder, OnExhausted, Strategy, WhenLimited},
+    policy::{CascadeOrder, OnExhausted, WhenLimited},
+    routing::Target,
+    strategy::Strategy,
 };
 
 /// Every variant is answered with what was done, or with why not. All are logged as "you" and persisted.
@@ -99,20 +99,5 @@ impl ReplayFilter {
     /// Every failed item.
     pub fn is_everything(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-/// A model on any of its keys, or one route.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct Target {
-    pub model: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.model)?;
-        self.key.as_ref().map_or(Ok(()), |key| write!(f, "@{key}"))
     }
 }

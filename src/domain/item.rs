@@ -4,12 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    command::Target,
-    money::Money,
-    request::Request,
-    rule::{self, Rule},
-};
+use super::{money::Money, request::Request};
 
 /// An item as read from the input: validated, its templates already filled in.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -53,35 +48,6 @@ impl ItemState {
             Self::InFlight => "in flight",
             Self::Done => "done",
             Self::Failed => "failed",
-        }
-    }
-}
-
-/// What routing may depend on, apart from the text: items that share these share a queue. Few by design: an
-/// item's money limit and the text of its row count only through the rule that they lead to.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Traits {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub vision: bool,
-    /// The item's own preferred model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The name of the rule that applies; worked out anew for every unfinished item when the rules change.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
-    /// Where the operator sent it, and nowhere else.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub only: Option<Target>,
-}
-
-impl ItemSpec {
-    pub fn traits(&self, rules: &[Rule]) -> Traits {
-        Traits {
-            vision: self.request.needs_vision(),
-            model: self.model.clone(),
-            rule: rule::applying(rules, self).map(|applying| applying.rule.name.clone()),
-            only: None,
         }
     }
 }

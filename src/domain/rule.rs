@@ -7,7 +7,7 @@ use std::{cell::OnceCell, collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{complexity::Complexity, item::ItemSpec, money::Money, policy::Strategy};
+use super::{complexity::Complexity, item::ItemSpec, money::Money, strategy::Strategy};
 
 /// The row's field that says whether somebody waits for the answer.
 pub const LATENCY_SENSITIVE: &str = "latency_sensitive";

@@ -12,8 +12,9 @@ use super::{
     holding::HoldShare,
     money::Money,
     outcome::Outcome,
-    policy::{CascadeOrder, OnExhausted, Strategy, WhenLimited},
+    policy::{CascadeOrder, OnExhausted, WhenLimited},
     report::Provenance,
+    strategy::Strategy,
     time::Wall,
 };
 

@@ -22,6 +22,9 @@ pub struct Plan {
     pub input: String,
     /// As people call the rows: "JSONL rows".
     pub kind: String,
+    /// The same, of one or of several.
+    #[serde(skip)]
+    pub noun: String,
     pub rows: u64,
     /// Pictures that have a caption already, and are not asked about.
     pub skipped: u64,
@@ -106,7 +109,7 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
 }
 
 fn batch(plan: &Plan) -> String {
-    let mut words = format!("{}: {} {}", plan.input, grouped(plan.rows), plan.kind);
+    let mut words = format!("{}: {} {}", plan.input, grouped(plan.rows), plan.noun);
     if plan.skipped > 0 {
         let _ = write!(words, ", {} captioned already", grouped(plan.skipped));
     }

@@ -13,7 +13,7 @@ use crate::domain::{
 /// Characters of an event's sentence in plain progress; with the time and the level before it a line has 160.
 const WIDEST: usize = 143;
 
-/// Where the run stands: `14:08:51  3,214/5,000 done 64%  1.2/s  ETA 14:32 (in 23:10)  7 failed  10 in flight
+/// Where the run stands: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight
 /// $0.84  key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what it waits for where it does.
 pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     let mut parts = vec![time_of_day(snapshot.at, zone), counts(&snapshot.totals)];
@@ -26,7 +26,6 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     } else if moving && let Some(stop) = snapshot.forecast.as_ref().and_then(|forecast| forecast.stops) {
         parts.push(format!("stops {} with {} left", ahead(stop.at, snapshot.at, zone), grouped(stop.left)));
     }
-    parts.push(format!("{} failed", grouped(snapshot.totals.failed)));
     if moving {
         parts.push(format!("{} in flight", grouped(snapshot.totals.in_flight)));
     }
@@ -75,19 +74,18 @@ fn shortened(words: &str, most: usize) -> String {
     }
 }
 
-/// The percentage counts what has ended, well or not, and reads 100 only when nothing is left.
+/// The percentage stands before both of what it counts, done and failed, and reads 100 only when nothing is left.
 fn counts(totals: &Totals) -> String {
     let ended = u128::from(totals.done) + u128::from(totals.failed);
     let percent = (ended * 100).checked_div(u128::from(totals.total)).unwrap_or_default();
-    let (done, total) = (grouped(totals.done), grouped(totals.total));
-    if totals.ingesting && totals.total == 0 {
-        return "reading the input".to_owned();
-    }
-    if totals.ingesting {
+    let total = grouped(totals.total);
+    let both = format!("{} done, {} failed", grouped(totals.done), grouped(totals.failed));
+    match (totals.ingesting, totals.total) {
+        (true, 0) => "reading the input".to_owned(),
         // Of how many is not known yet.
-        return format!("{done}/{total}+ done");
+        (true, _) => format!("{both} of {total}+"),
+        (false, _) => format!("{percent}% of {total}: {both}"),
     }
-    format!("{done}/{total} done {percent}%")
 }
 
 fn rate(per_second: f64) -> String {

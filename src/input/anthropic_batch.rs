@@ -5,28 +5,16 @@ use crate::domain::JsonMode;
 use super::{
     chat,
     draft::{Draft, Recipe},
+    envelope::Envelope,
     fault::Wrong,
     json::{Fields, Json},
     params, row,
 };
 
+const ENVELOPE: Envelope = Envelope { id: "custom_id", request: "params" };
+
 pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    let row = Json::parse(line)?;
-    let mut draft = Draft::default();
-    let mut message = None;
-    let fields = row.object("")?;
-    draft.fields = recipe.keep(fields);
-    for (name, value) in fields {
-        match name.as_ref() {
-            _ if value.is_null() => {}
-            "custom_id" => draft.id = Some(row::id(value, "custom_id")?),
-            "params" => message = Some(value.object("params")?),
-            _ => {}
-        }
-    }
-    let message = message.ok_or_else(|| Wrong::new("params", "is missing"))?;
-    read_params(message, &mut draft, recipe).map_err(|wrong| wrong.within("params"))?;
-    Ok(draft)
+    ENVELOPE.read(&Json::parse(line)?, recipe, read_params)
 }
 
 fn read_params(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {

@@ -6,7 +6,7 @@ use crate::domain::{Money, Params, Request};
 
 use super::{
     json::{Fields, Json, field},
-    sidecar::Captioning,
+    sidecar::{Captioning, Sidecar},
     template::Templates,
 };
 
@@ -24,14 +24,6 @@ pub(super) struct Draft {
     pub caption: Option<Sidecar>,
     /// The captioned picture's size.
     pub bytes: Option<u64>,
-}
-
-/// Where a picture's caption goes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Sidecar {
-    pub target: PathBuf,
-    /// The target as seen from the input or the captions' folder: what is hashed.
-    pub name: String,
 }
 
 /// The settings of an input, compiled: shared by all passes over it.

@@ -11,29 +11,17 @@ use crate::domain::{Image, JsonMode, Message, Params, Part, Speaker};
 use super::{
     chat::{self, must_have_a_question},
     draft::{Draft, Recipe},
+    envelope::Envelope,
     fault::Wrong,
     image,
     json::{Fields, Json},
     params, row,
 };
 
+const ENVELOPE: Envelope = Envelope { id: "key", request: "request" };
+
 pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    let row = Json::parse(line)?;
-    let mut draft = Draft::default();
-    let mut request = None;
-    let fields = row.object("")?;
-    draft.fields = recipe.keep(fields);
-    for (name, value) in fields {
-        match name.as_ref() {
-            _ if value.is_null() => {}
-            "key" => draft.id = Some(row::id(value, "key")?),
-            "request" => request = Some(value.object("request")?),
-            _ => {}
-        }
-    }
-    let request = request.ok_or_else(|| Wrong::new("request", "is missing"))?;
-    read_request(request, &mut draft, recipe).map_err(|wrong| wrong.within("request"))?;
-    Ok(draft)
+    ENVELOPE.read(&Json::parse(line)?, recipe, read_request)
 }
 
 fn read_request(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {

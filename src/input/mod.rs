@@ -12,6 +12,7 @@ mod anthropic_batch;
 mod chat;
 mod csv;
 mod draft;
+mod envelope;
 mod fault;
 mod gemini_batch;
 mod ids;
@@ -32,7 +33,7 @@ mod template;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use crate::domain::{Params, counted};
+use crate::domain::{Params, plural};
 
 pub use self::{
     album::is_picture,
@@ -98,12 +99,17 @@ impl Kind {
         }
     }
 
+    /// What goes with a number: `JSONL row` with 1, `JSONL rows` with 1,319.
+    pub fn noun(self, rows: u64) -> String {
+        match self {
+            Self::Text => format!("{} of text", plural(rows, "line")),
+            kind => plural(rows, kind.name().trim_end_matches('s')),
+        }
+    }
+
     /// `1 JSONL row`, `1319 JSONL rows`
     pub fn counted(self, rows: u64) -> String {
-        match self {
-            Self::Text => format!("{} of text", counted(rows, "line")),
-            kind => counted(rows, kind.name().trim_end_matches('s')),
-        }
+        format!("{rows} {}", self.noun(rows))
     }
 
     pub const fn is_pictures(self) -> bool {

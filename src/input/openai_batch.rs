@@ -3,30 +3,21 @@
 use super::{
     chat,
     draft::{Draft, Recipe},
+    envelope::Envelope,
     fault::Wrong,
     json::{Fields, Json},
     params, row,
 };
 
+const ENVELOPE: Envelope = Envelope { id: "custom_id", request: "body" };
+
+/// `method` is always POST; `url` says which of OpenAI's APIs the request is for.
 pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
     let row = Json::parse(line)?;
-    let mut draft = Draft::default();
-    let mut body = None;
-    let fields = row.object("")?;
-    draft.fields = recipe.keep(fields);
-    for (name, value) in fields {
-        match name.as_ref() {
-            _ if value.is_null() => {}
-            "custom_id" => draft.id = Some(row::id(value, "custom_id")?),
-            "url" => endpoint(value)?,
-            "body" => body = Some(value.object("body")?),
-            // `method` is always POST; what else stands beside the body is the uploader's business.
-            _ => {}
-        }
+    if let Some(url) = row.get("url").filter(|url| !url.is_null()) {
+        endpoint(url)?;
     }
-    let body = body.ok_or_else(|| Wrong::new("body", "is missing"))?;
-    read_body(body, &mut draft, recipe).map_err(|wrong| wrong.within("body"))?;
-    Ok(draft)
+    ENVELOPE.read(&row, recipe, read_body)
 }
 
 fn endpoint(value: &Json<'_>) -> Result<(), Wrong> {

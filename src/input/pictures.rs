@@ -14,10 +14,11 @@ use crate::domain::{Image, Message, Part, Request, Speaker};
 
 use super::{
     album::{Album, Shelf, Shelves},
-    draft::{Draft, Recipe, Sidecar},
+    draft::{Draft, Recipe},
     fault::Wrong,
     items::Known,
     json::{Fields, Json},
+    sidecar::Sidecar,
 };
 
 /// What a picture is asked where nobody says otherwise.

@@ -12,7 +12,15 @@ use std::{
 
 use crate::output::captions::{Existing, can_be_added_to, has_caption};
 
-use super::{draft::Sidecar, fault::Wrong, ids::Digest};
+use super::{fault::Wrong, ids::Digest};
+
+/// Where a picture's caption goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Sidecar {
+    pub target: PathBuf,
+    /// The target as seen from the input or the captions' folder: what is hashed.
+    pub name: String,
+}
 
 /// The settings for captions.
 #[derive(Clone, Debug)]

@@ -385,7 +385,7 @@ impl Scheduler {
 
     /// The refusal of a ticket that no candidate may ever serve.
     pub(super) fn never(&self, class: usize, ticket: &Ticket) -> Option<Refusal> {
-        let mut reason = (Outcome::NoRoute, "no model of the cascade has the ability it needs");
+        let mut reason = (Outcome::NoRoute, self.unrouted(class));
         for &route in &self.classes[class].candidates {
             reason = self.unfit(route, ticket)?;
         }
@@ -399,6 +399,16 @@ impl Scheduler {
             None => words,
         };
         Some(Refusal { seq: ticket.seq, outcome, words, attempts: ticket.attempts() })
+    }
+
+    /// Why a class has no candidates at all.
+    fn unrouted(&self, class: usize) -> &'static str {
+        let sees = self.models.iter().any(|state| state.model.vision);
+        match self.classes[class].routing.vision {
+            true if !sees => "it holds a picture, and no model takes pictures; say vision = true for one that does",
+            true => "it holds a picture, and no model that it may go to takes pictures",
+            false => "no model that it may go to has a key",
+        }
     }
 
     pub(super) fn need(&self, id: RouteId, ticket: &Ticket) -> Need {

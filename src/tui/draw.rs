@@ -65,17 +65,9 @@ fn framed_pane(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement, place: R
     } else {
         Line::from(title(scene, pane, false, true))
     };
-    let corner = panes::position(scene, pane, arrangement).map(|text| Line::styled(text, scene.style(Role::Muted)));
+    let corner = panes::corner(scene, pane, arrangement).map(|text| Line::styled(text, scene.style(Role::Muted)));
     let inner = framed(title, corner, scene.style(border), scene.glyphs().border, place, buf);
-    panes::render(scene, pane, padded(inner, arrangement.shape), buf);
-}
-
-/// Where there is room, text doesn't touch the border.
-const fn padded(inner: Rect, shape: Shape) -> Rect {
-    if !matches!(shape, Shape::Medium | Shape::Large) || inner.width < 4 {
-        return inner;
-    }
-    Rect { x: inner.x + 1, width: inner.width - 2, ..inner }
+    panes::render(scene, pane, arrangement.padded(inner), buf);
 }
 
 /// ` 1 Keys `, with a count where one tells something.

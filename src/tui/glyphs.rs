@@ -89,7 +89,7 @@ impl Glyphs {
             Condition::Ready => self.either("●", "o"),
             Condition::Full { .. } => self.either("◐", "="),
             Condition::Cooling { .. } => self.either("◌", "~"),
-            Condition::Exhausted { .. } => self.either("○", "0"),
+            Condition::Exhausted { .. } => self.either("○", "z"),
             Condition::Broken { .. } => self.either("▲", "!"),
             Condition::Disabled { .. } => self.either("✗", "x"),
             Condition::Off { .. } => self.either("–", "-"),
@@ -138,7 +138,34 @@ impl Glyphs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::text::width;
+    use crate::{
+        domain::{
+            Outcome,
+            snapshot::{Cause, Source},
+        },
+        tui::text::width,
+    };
+
+    #[test]
+    fn no_sign_can_be_taken_for_a_figure_or_for_another_one() {
+        let at = crate::domain::Wall(0);
+        let cause = || Cause { outcome: Outcome::Timeout, since: at, source: Source::Guessed, words: String::new() };
+        let conditions = [
+            Condition::Ready,
+            Condition::Full { what: "requests/min".to_owned(), until: None },
+            Condition::Cooling { until: at, cause: cause() },
+            Condition::Exhausted { until: at, cause: cause() },
+            Condition::Broken { until: at, cause: cause() },
+            Condition::Disabled { since: at, cause: cause() },
+            Condition::Off { since: at },
+        ];
+        for ascii in [false, true] {
+            let signs = conditions.iter().map(|condition| Glyphs::new(ascii).condition(condition));
+            let signs: std::collections::BTreeSet<_> = signs.collect();
+            assert_eq!(signs.len(), conditions.len(), "{signs:?}");
+            assert!(signs.iter().all(|sign| !sign.contains(|sign: char| sign.is_ascii_digit())), "{signs:?}");
+        }
+    }
 
     #[test]
     fn every_sign_is_one_column_and_ascii_is_ascii() {

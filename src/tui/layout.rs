@@ -99,6 +99,19 @@ impl Arrangement {
         self.panes.iter().find(|(placed, _)| *placed == pane).map(|(_, area)| *area)
     }
 
+    /// Where there is room, text doesn't touch the border.
+    pub const fn padded(&self, inner: Rect) -> Rect {
+        if !matches!(self.shape, Shape::Medium | Shape::Large) || inner.width < 4 {
+            return inner;
+        }
+        Rect { x: inner.x + 1, width: inner.width - 2, ..inner }
+    }
+
+    /// Columns that a list has in a pane at `place`.
+    pub fn list_columns(&self, place: Rect) -> u16 {
+        self.padded(Rect { width: place.width.saturating_sub(2), ..place }).width
+    }
+
     /// Rows of `pane` that its list has, inside the border and under its heading.
     pub fn list_rows(&self, pane: Pane) -> usize {
         self.place(pane).map_or(0, |area| usize::from(area.height.saturating_sub(2 + pane.heading_rows())))
@@ -140,7 +153,7 @@ fn dashboard(shape: Shape, body: Rect, view: View) -> Vec<(Pane, Rect)> {
         Shape::Medium => {
             let wants = [Want { least: 5, want: keys.max(6) }, Want { least: 4, want: models }, Want::rest(8)];
             let [top, middle, rest] = rows(body, wants);
-            let ([keys, cooldowns], [events, items]) = (columns(top, 58), columns(rest, 65));
+            let ([keys, cooldowns], [events, items]) = (columns(top, 60), columns(rest, 65));
             vec![
                 (Pane::Keys, keys),
                 (Pane::Cooldowns, cooldowns),

@@ -58,6 +58,21 @@ impl Scene<'_> {
         }
     }
 
+    /// Of `model@project`, which keys that project is: `project of dmitri, emeka`. `None` where a key is named itself.
+    pub fn project_of(&self, what: &str) -> Option<String> {
+        let (_, owner) = what.rsplit_once('@')?;
+        if self.snapshot.keys.iter().any(|key| key.name == owner) {
+            return None;
+        }
+        let keys = self.snapshot.keys.iter().filter(|key| key.project == owner);
+        let names: Vec<_> = keys.map(|key| self.outside(&key.name, 16)).collect();
+        match names.len() {
+            0 => None,
+            1 | 2 => Some(format!("project of {}", names.join(" and "))),
+            more => Some(format!("project of {more} keys")),
+        }
+    }
+
     /// Our own words, cut to `columns`.
     pub fn fit(&self, text: &str, columns: usize) -> String {
         fit(text, columns, self.glyphs().ellipsis).into_owned()

@@ -195,3 +195,16 @@ fn a_replayed_picture_is_captioned_as_the_run_was_begun() {
         machine.read("album/wide.txt")
     );
 }
+
+#[test]
+fn pictures_that_no_model_takes_are_refused_as_a_whole() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    machine.write_keys(&provider.keys_toml().replace("vision = true", "vision = false"));
+    for command in ["run", "plan"] {
+        let ended = machine.cascadeck(&[command, "album"]).with_status(2);
+        ended.says(&["no model of keys.toml takes any", "say vision = true", "blind, gm, om, am"]);
+    }
+    assert!(!machine.path("runs").exists(), "a run was begun");
+}

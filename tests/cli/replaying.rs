@@ -101,6 +101,8 @@ fn items_are_chosen_by_model_key_and_message_and_sent_where_they_are_told() {
         .with_status(0)
         .says(&["1 failed item", "#b1"]);
     by(&["--message", ""]).with_status(2);
+    by(&["--key", "alice", "--key", "bop"]).with_status(2).says(&["no item was tried with the key bop", "alice, bob"]);
+    by(&["--model", "m3"]).with_status(2).says(&["no item was tried with the model m3", "m1, m2"]);
     for nowhere in ["m3", "m1@carol", "m1@", "alice"] {
         by(&["--failed", "--to", nowhere]).with_status(2).says(&["there is no route", nowhere, "m1@alice"]);
     }

@@ -71,7 +71,7 @@ fn progress_names_the_place_in_the_cascade_on_standard_error_alone() {
     machine.write("batch.jsonl", sums(60));
     let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "4", "--json"];
     let ended = machine.cascadeck(&args).with_status(0);
-    ended.says(&["key 1/2 alice, model 1/2 m, retry 0/5", "60/60 done 100%"]);
+    ended.says(&["key 1/2 alice, model 1/2 m, retry 0/5", "100% of 60: 60 done, 0 failed"]);
     assert_eq!(ended.json()["done"], 60, "and standard output is the summary alone");
 }
 

@@ -342,6 +342,20 @@ fn a_switched_off_fleet_never_ends_and_items_without_a_route_are_left() {
 }
 
 #[test]
+fn one_more_key_saves_nothing_where_its_models_do_not_fit() {
+    let blind = Model { vision: false, ..model("blind", limits(30, None)) };
+    let of_one = |name: &str, model: &str| Key { models: Some(vec![model.to_owned()]), ..key(name, name) };
+    let keys = vec![of_one("reader", "blind"), of_one("viewer", "seeing")];
+    let mut world = World::new(vec![model("seeing", limits(10, None)), blind], keys, policy(4), wall(MORNING), 82);
+    let pictures = world.scheduler.class(&Traits { vision: true, ..Traits::default() });
+    world.offer_to(pictures, 10);
+    world.scheduler.switch_key(world.now.wall, "viewer", false).expect("known");
+    let savings = reckon(&world).savings;
+    let ends: Vec<_> = savings.iter().map(|saving| (saving.like.as_str(), saving.finish.is_some())).collect();
+    assert_eq!(ends, [("viewer", true), ("reader", false)]);
+}
+
+#[test]
 fn classes_share_what_they_may_both_use() {
     let mut blind = model("blind", limits(30, None));
     blind.vision = false;

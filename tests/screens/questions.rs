@@ -12,7 +12,7 @@ type Answer = (&'static str, &'static [&'static str]);
 /// and why, 8 what it cost, 9 what an item said, 10 what can be done.
 type Answers = [Answer; 10];
 
-const FOOTER: Answer = ("", &["Space key on/off", "? help", "q quit"]);
+const FOOTER: Answer = ("", &["Space key off", "? help", "q quit"]);
 const QUOTAS: Answer = ("3z", &["17/20", "121k/500k", "431/500", "17h51m", "20/20"]);
 const COSTS: Answer = ("3w", &["$0.84", "$0.35, 665,950 tokens"]);
 const ITEM: Answer = ("5\n", &["Describe this picture.", "Attempts", "429 requests/min"]);

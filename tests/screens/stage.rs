@@ -1,7 +1,7 @@
 //! A dashboard without a terminal: a state, a snapshot, and what happens to them.
 
 use cascadeck::{
-    domain::{Page, Query, Snapshot},
+    domain::{Command, Page, Query, ReplayFilter, Snapshot, Target},
     tui::{
         Effect, Message, State,
         action::Action,
@@ -24,7 +24,23 @@ pub struct Stage {
     pub effects: Vec<Effect>,
 }
 
+/// These items once more, to the cascade or elsewhere.
+pub fn replay(ids: &[&str], to: Option<Target>) -> Command {
+    let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+    Command::Replay { filter: ReplayFilter { ids, ..ReplayFilter::default() }, to }
+}
+
+/// What is left to do when `command` is all that was asked for.
+pub fn sent(command: Command) -> Vec<Effect> {
+    vec![Effect::Send(command)]
+}
+
 impl Stage {
+    /// A fleet in the middle of everything, on a usual terminal.
+    pub fn storm() -> Self {
+        Self::new(120, 36, fixture::storm())
+    }
+
     pub fn new(width: u16, height: u16, snapshot: Snapshot) -> Self {
         Self::with(width, height, snapshot, Depth::True, false)
     }

@@ -82,7 +82,7 @@ fn the_operators_own_events_stand_out() {
 fn bars_of_the_selected_row_keep_their_meaning() {
     let stage = Stage::new(120, 36, fixture::storm());
     let buffer = stage.buffer();
-    let bar = find(&buffer, "━━━━━━ 100");
+    let bar = find(&buffer, "━━━━ 100");
     assert!(!bar.modifier.contains(Modifier::REVERSED), "{bar:?}");
 }
 

@@ -152,9 +152,8 @@ fn with_one_more(input: &ForecastInput, key: usize) -> Option<ForecastInput> {
         lanes.push((index as u32, richer.lanes.len() as u32 - 1));
     }
     for class in &mut richer.classes {
-        // A lane that is out has no place in the class, but its twin may: ask the models that the class does use.
-        let models: Vec<usize> = class.lanes.iter().map(|lane| input.lanes[*lane as usize].model).collect();
-        let serves = |twin: &u32| models.is_empty() || models.contains(&richer.lanes[*twin as usize].model);
+        // A lane that is out has no place in the class, but its twin may.
+        let serves = |twin: &u32| class.models[richer.lanes[*twin as usize].model];
         class.lanes.extend(lanes.iter().map(|(_, twin)| *twin).filter(serves));
     }
     (!lanes.is_empty()).then_some(richer)

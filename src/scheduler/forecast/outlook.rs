@@ -155,6 +155,8 @@ pub struct ClassOutlook {
     pub input: f64,
     /// Indices into `lanes`, in order of preference; only those that may open.
     pub lanes: Vec<u32>,
+    /// By model: whether it may serve these items, even where its lanes are all out.
+    pub models: Vec<bool>,
 }
 
 impl Scheduler {
@@ -265,6 +267,10 @@ impl Scheduler {
             .zip(backing_off)
             .map(|(class, backing_off)| {
                 let sample: Vec<u64> = class.fresh.iter().take(64).map(|ticket| ticket.input).collect();
+                let mut serving = vec![false; self.models.len()];
+                for route in &class.candidates {
+                    serving[self.routes[route.index()].model] = true;
+                }
                 let sampled = (!sample.is_empty()).then(|| sample.iter().sum::<u64>() as f64 / sample.len() as f64);
                 ClassOutlook {
                     items: (class.backlog + class.loaded() as u64 + backing_off) as f64,
@@ -275,6 +281,7 @@ impl Scheduler {
                         .map(|route| lane_of[route.index()])
                         .filter(|lane| lanes[*lane as usize].opens.is_some())
                         .collect(),
+                    models: serving,
                 }
             })
             .collect()

@@ -96,9 +96,12 @@ fn scrolling(scene: Scene<'_>) -> String {
     hint.unwrap_or_default()
 }
 
-/// A centred area of at most this size.
+/// What is seen of the panes at either side of a popup, or nothing of them: less would look like debris.
+const LEAST_BESIDE: u16 = 4;
+
+/// A centred area of at most this size, or as wide as all there is where hardly more is left.
 fn popup(within: Rect, columns: u16, rows: u16) -> Rect {
-    let width = columns.min(within.width.saturating_sub(2));
+    let width = if within.width < columns + 2 * LEAST_BESIDE { within.width } else { columns };
     let height = rows.min(within.height);
     let x = within.x + (within.width - width) / 2;
     let y = within.y + (within.height - height) / 2;
@@ -126,4 +129,20 @@ fn clear(area: Rect, buf: &mut Buffer) {
         }
     }
     Clear.render(area, buf);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_popup_leaves_a_decent_part_of_the_panes_or_nothing_of_them() {
+        for (within, columns, want) in
+            [(200, 96, 96), (120, 96, 96), (104, 96, 96), (103, 96, 103), (80, 96, 80), (80, 68, 68), (80, 64, 64)]
+        {
+            let area = popup(Rect::new(0, 3, within, 20), columns, 6);
+            assert_eq!((area.width, area.height), (want, 6), "{columns} in {within}");
+            assert_eq!(area.x, (within - want) / 2);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
         snapshot::{Cause, Condition, CooldownView, Gauge, RouteView, Source},
     },
     tui::{
-        figures::{against, countdown, dollars, grouped, moment},
+        figures::{against, countdown, dollars, grouped, latency, moment},
         outlook,
         scene::Scene,
         state::Subject,
@@ -134,7 +134,7 @@ impl Page<'_> {
     fn gauge(&mut self, name: &str, gauge: Gauge) {
         let left = gauge.limit.map_or_else(
             || ", no limit known".to_owned(),
-            |limit| format!(", {} left", limit.saturating_sub(gauge.used)),
+            |limit| format!(", {} left", grouped(limit.saturating_sub(gauge.used))),
         );
         let source = match gauge.provenance {
             Some(Provenance::Stated) => "; the limit is the provider's word",
@@ -149,7 +149,13 @@ impl Page<'_> {
         let role = format!("{:?}", key.role).to_lowercase();
         self.say(&format!("key {}  ({}, project {}, {role})", key.name, key.provider, key.project), Role::Title);
         self.condition(&key.condition);
-        let health = format!("{} of 100: {} ok, {} not, {} in flight", key.health, key.ok, key.failed, key.in_flight);
+        let health = format!(
+            "{} of 100: {} ok, {} not, {} in flight",
+            key.health,
+            grouped(key.ok),
+            grouped(key.failed),
+            key.in_flight
+        );
         self.fact("health", &health);
         self.fact("cost", &format!("${}, {} tokens", dollars(key.cost), grouped(key.usage.total())));
         if let Some(error) = &key.last_error {
@@ -167,8 +173,13 @@ impl Page<'_> {
         self.gauge("RPM", model.rpm);
         self.gauge("TPM", model.tpm);
         self.gauge("RPD", model.rpd);
-        let tried = format!("{} ok, {} not, {} in flight", model.ok, model.failed, model.in_flight);
+        let tried = format!("{} ok, {} not, {} in flight", grouped(model.ok), grouped(model.failed), model.in_flight);
         self.fact("attempts", &tried);
+        let times = [model.p50_ms, model.p95_ms, model.mean_ms].map(latency);
+        self.fact(
+            "answers take",
+            &format!("{} in the middle (p50), {} at p95, {} on average", times[0], times[1], times[2]),
+        );
         self.fact("cost", &format!("${}, {} tokens", dollars(model.cost), grouped(model.usage.total())));
         if let Some(at) = model.day_resets_at {
             self.fact("day resets", &self.until(at));
@@ -189,7 +200,10 @@ impl Page<'_> {
         self.condition(&route.condition);
         self.gauge("RPM", route.rpm);
         self.gauge("RPD", route.rpd);
-        self.fact("attempts", &format!("{} ok, {} not, {} in flight", route.ok, route.failed, route.in_flight));
+        self.fact(
+            "attempts",
+            &format!("{} ok, {} not, {} in flight", grouped(route.ok), grouped(route.failed), route.in_flight),
+        );
         if !route.holding.is_empty() {
             let shares: Vec<String> = route.holding.iter().take(4).map(outlook::share).collect();
             self.fact("last 5 minutes", &format!("held by {}", shares.join(", ")));
@@ -203,7 +217,8 @@ impl Page<'_> {
 
     fn cooldown(&mut self, what: &str) -> Option<()> {
         let cooldown = self.scene.snapshot.cooldowns.iter().find(|cooldown| cooldown.what == what)?;
-        self.say(&format!("{what} is out"), Role::Title);
+        let whose = self.scene.project_of(what).map_or_else(String::new, |whose| format!("  ({whose})"));
+        self.say(&format!("{what} is out{whose}"), Role::Title);
         self.timer(cooldown);
         Some(())
     }

@@ -60,10 +60,17 @@ fn sentence(scene: Scene<'_>, event: &Event) -> Vec<Span<'static>> {
         }
         EventKind::Cooldown { what, outcome, wait, words } => {
             let wait = wait.map_or_else(String::new, |wait| format!(" {}", short_span(wait)));
-            vec![text(format!("{} out{wait}", outside(what))), reason(None, *outcome, None), muted(&outside(words))]
+            let whose = scene.project_of(what).map_or_else(String::new, |whose| format!(" ({whose})"));
+            vec![
+                text(format!("{} out{wait}", outside(what))),
+                reason(None, *outcome, None),
+                scene.span(whose, Role::Text),
+                muted(&outside(words)),
+            ]
         }
         EventKind::Recovered { what, words } => {
-            vec![scene.span(format!("{} is back", outside(what)), Role::Ok), muted(&outside(words))]
+            let whose = scene.project_of(what).map_or_else(String::new, |whose| format!(" ({whose})"));
+            vec![scene.span(format!("{} is back{whose}", outside(what)), Role::Ok), muted(&outside(words))]
         }
         EventKind::Disabled { what, outcome, words } => vec![
             scene.span(format!("{} disabled: {}", outside(what), words::outcome(*outcome)), Role::Bad),

@@ -7,7 +7,7 @@ use crate::tui::{
     keymap::Context,
     scene::Scene,
     theme::Role,
-    update::refusal,
+    update::{refusal, word_now},
     widgets::ribbon::{self, Segment},
 };
 
@@ -31,6 +31,7 @@ fn hints(scene: Scene<'_>) -> Vec<Segment<'static>> {
             keys_taken.push(key.clone());
             let refused = refusal(binding.action, state, scene.snapshot).is_some();
             let role = if refused { Role::Disabled } else { Role::Text };
+            let word = word_now(binding.action, state, scene.snapshot).unwrap_or(word);
             let spans = [scene.span(key, Role::Key), Span::raw(" "), scene.span(word, role)];
             // Help and quit always stay: whatever else is hidden is found there.
             let stays = context == Context::Global && matches!(binding.action, Action::Help | Action::Quit);

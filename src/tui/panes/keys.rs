@@ -6,7 +6,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{empty, longest, table};
+use super::{empty, longest};
 use crate::{
     domain::{
         Command,
@@ -17,7 +17,10 @@ use crate::{
         pane::Pane,
         scene::Scene,
         theme::Role,
-        widgets::{bar::bar, table::Column},
+        widgets::{
+            bar::bar,
+            table::{self, Column},
+        },
     },
 };
 
@@ -44,21 +47,35 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     if keys.is_empty() {
         return empty(scene, "no keys", area, buf);
     }
+    super::table(&scene, Pane::Keys, &columns(scene), true)
+        .render(area, buf, |row, id, width| cell(scene, &keys[row], id, width));
+}
+
+/// The columns that have no place at `width`.
+pub fn hidden(scene: Scene<'_>, width: u16) -> Vec<&'static str> {
+    table::hidden(&columns(scene), width)
+}
+
+fn columns(scene: Scene<'_>) -> Vec<Column<Cell>> {
+    let keys = &scene.snapshot.keys;
     let named = |name: fn(&KeyView) -> &str, most: usize| longest(keys.iter().map(name), most);
-    let columns = [
+    let mut columns = vec![
         Column::left(Cell::Name, "key", [6, named(|key| &key.name, 10), named(|key| &key.name, 24)], 0),
         Column::left(Cell::Here, "", [1; 3], 0),
-        Column::left(Cell::Health, "health", [6, SCORE + 7, SCORE + 11], 2),
+        Column::left(Cell::Health, "health", [6, SCORE + 5, SCORE + 11], 2),
         Column::right(Cell::Ok, "ok", 5, 1),
         Column::right(Cell::Failed, "fail", 4, 1),
-        Column::right(Cell::Flying, "fly", 3, 3),
-        Column::left(Cell::State, "state", [17, 24, 34], 0),
-        Column::right(Cell::Cost, "$", 6, 4),
+        Column::right(Cell::Flying, "fly", 3, 4),
+        Column::left(Cell::State, "state", [17, 27, 30], 0),
+        Column::right(Cell::Cost, "$", 6, 3),
         Column::right(Cell::Tokens, "tokens", 6, 5),
-        Column::left(Cell::Provider, "provider", [8, 8, named(|key| &key.provider, 16)], 6),
-        Column::left(Cell::Project, "project", [8, 8, named(|key| &key.project, 24)], 7),
+        Column::left(Cell::Project, "project", [8, named(|key| &key.project, 12), named(|key| &key.project, 24)], 6),
     ];
-    table(&scene, Pane::Keys, &columns, true).render(area, buf, |row, id, width| cell(scene, &keys[row], id, width));
+    // Of one provider nobody needs to be told.
+    if keys.iter().any(|key| key.provider != keys[0].provider) {
+        columns.push(Column::left(Cell::Provider, "provider", [8, 8, named(|key| &key.provider, 16)], 7));
+    }
+    columns
 }
 
 fn cell(scene: Scene<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'static> {

@@ -18,6 +18,7 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
 use crate::domain::snapshot::{Condition, KeyView};
 
 use super::{
+    action::Action,
     figures::grouped,
     layout::Arrangement,
     pane::Pane,
@@ -67,11 +68,42 @@ pub fn title_tail(scene: Scene<'_>, pane: Pane) -> Option<String> {
     }
 }
 
-/// `5-12/40` in the corner of a pane whose list is longer than the pane.
-pub fn position(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement) -> Option<String> {
+/// What the lower border says of a list that is larger than its pane: which columns are out of sight and the key that
+/// shows them, and the place in its rows.
+pub fn corner(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement) -> Option<String> {
+    let place = arrangement.place(pane)?;
+    let aside = match pane {
+        Pane::Routes => routes::aside(scene, arrangement.list_columns(place)),
+        _ => hidden(scene, pane, arrangement, place),
+    };
     let total = scene.state.length(pane, scene.snapshot);
     let rows = arrangement.list_rows(pane);
-    position_in(first_visible(scene.state.selected(pane, scene.snapshot), rows, total), rows, total)
+    let position = position_in(first_visible(scene.state.selected(pane, scene.snapshot), rows, total), rows, total);
+    let parts: Vec<String> = aside.into_iter().chain(position.map(|place| place.trim().to_owned())).collect();
+    let text = parts.join(&format!(" {} ", scene.glyphs().dot));
+    // The corners of the border stay.
+    let room = usize::from(place.width.saturating_sub(4));
+    (!text.is_empty()).then(|| format!(" {} ", scene.fit(&text, room.saturating_sub(2))))
+}
+
+/// `z shows fly tokens` where the pane has more columns full screen, `w tells provider project` where not even that helps.
+fn hidden(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement, place: Rect) -> Option<String> {
+    let columns = |place| {
+        let width = arrangement.list_columns(place);
+        match pane {
+            Pane::Keys => keys::hidden(scene, width),
+            Pane::Models => models::hidden(scene, width),
+            _ => Vec::new(),
+        }
+    };
+    let (here, zoomed) = (columns(place), columns(arrangement.body));
+    let key = |action| scene.state.keymap.key_for(action);
+    let shown: Vec<_> = here.iter().filter(|column| !zoomed.contains(column)).copied().collect();
+    match (shown.is_empty(), here.is_empty()) {
+        (_, true) => None,
+        (false, _) => Some(format!("{} shows {}", key(Action::Zoom), shown.join(" "))),
+        (true, _) => Some(format!("{} tells {}", key(Action::Why), here.join(" "))),
+    }
 }
 
 /// A table over a pane's list, with the pane's selection.

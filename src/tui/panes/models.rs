@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
-use super::{empty, longest, table};
+use super::{empty, longest};
 use crate::{
     domain::snapshot::{Gauge, ModelView},
     tui::{
@@ -10,7 +10,10 @@ use crate::{
         pane::Pane,
         scene::Scene,
         theme::Role,
-        widgets::{bar::bar, table::Column},
+        widgets::{
+            bar::bar,
+            table::{self, Column},
+        },
     },
 };
 
@@ -43,11 +46,22 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     if models.is_empty() {
         return empty(scene, "no models", area, buf);
     }
+    super::table(&scene, Pane::Models, &columns(scene), true)
+        .render(area, buf, |row, id, width| cell(scene, &models[row], id, width));
+}
+
+/// The columns that have no place at `width`.
+pub fn hidden(scene: Scene<'_>, width: u16) -> Vec<&'static str> {
+    table::hidden(&columns(scene), width)
+}
+
+fn columns(scene: Scene<'_>) -> Vec<Column<Cell>> {
+    let models = &scene.snapshot.models;
     let any_off = models.iter().any(|model| !model.on);
     let name = longest(models.iter().map(|model| model.name.as_str()), 32) + if any_off { OFF } else { 0 };
     let provider = longest(models.iter().map(|model| model.provider.as_str()), 16);
     let bar = |id| Column::left(id, "", [BAR, BAR, 2 * BAR], 5);
-    let columns = [
+    let mut columns = vec![
         Column::left(Cell::Name, "model", [12, name.min(21), name], 0),
         Column::left(Cell::Here, "", [1; 3], 0),
         bar(Cell::RpmBar),
@@ -63,10 +77,12 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Column::right(Cell::Ok, "ok%", 4, 3),
         Column::right(Cell::Tokens, "tokens", 6, 6),
         Column::right(Cell::Cost, "$", 6, 3),
-        Column::left(Cell::Provider, "provider", [8, 8, provider], 8),
     ];
-    table(&scene, Pane::Models, &columns, true)
-        .render(area, buf, |row, id, width| cell(scene, &models[row], id, width));
+    // Of one provider nobody needs to be told.
+    if models.iter().any(|model| model.provider != models[0].provider) {
+        columns.push(Column::left(Cell::Provider, "provider", [8, 8, provider], 8));
+    }
+    columns
 }
 
 /// Wide enough for every model's `used/limit`, however the use grows; at least `least`.

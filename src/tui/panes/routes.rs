@@ -7,12 +7,16 @@ use super::{empty, longest};
 use crate::{
     domain::snapshot::{Condition, RouteView},
     tui::{
+        action::Action,
         figures::{compact, countdown},
         pane::Pane,
         scene::Scene,
         text,
         theme::Role,
-        widgets::{frame::first_visible, table::highlight},
+        widgets::{
+            frame::{first_visible, position},
+            table::highlight,
+        },
         words,
     },
 };
@@ -25,14 +29,8 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     if snapshot.routes.is_empty() || area.height == 0 {
         return empty(scene, "no routes", area, buf);
     }
-    let names = longest(snapshot.keys.iter().map(|key| key.name.as_str()), 16).max(6).min(area.width);
-    let room = area.width.saturating_sub(names + 1);
-    let models = snapshot.models.len();
-    let fits = usize::from((room + 1) / (CELL + 1)).clamp(1, models.max(1));
-    // Wider cells where there is room for them: model names are long.
-    let wide = (room / fits as u16).saturating_sub(1).clamp(CELL.min(room), 30);
+    let Models { names, first: first_model, fits, wide } = models_at(scene, area.width);
     let selected = (state.selected(Pane::Routes, snapshot), state.selected_model(snapshot));
-    let first_model = first_visible(selected.1, fits, models);
     let rows = usize::from(area.height - 1);
     let first_key = first_visible(selected.0, rows, snapshot.keys.len());
     let place = |column: usize, y: u16| {
@@ -61,6 +59,35 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
             }
         }
     }
+}
+
+/// Which models have a column.
+struct Models {
+    /// Columns that the names of the keys take.
+    names: u16,
+    first: usize,
+    fits: usize,
+    /// How wide each is.
+    wide: u16,
+}
+
+fn models_at(scene: Scene<'_>, width: u16) -> Models {
+    let snapshot = scene.snapshot;
+    let names = longest(snapshot.keys.iter().map(|key| key.name.as_str()), 16).max(6).min(width);
+    let room = width.saturating_sub(names + 1);
+    let models = snapshot.models.len();
+    let fits = usize::from((room + 1) / (CELL + 1)).clamp(1, models.max(1));
+    // Wider cells where there is room for them: model names are long.
+    let wide = (room / fits as u16).saturating_sub(1).clamp(CELL.min(room), 30);
+    Models { names, first: first_visible(scene.state.selected_model(snapshot), fits, models), fits, wide }
+}
+
+/// `Left/Right: models 1-3/6` where there are more than fit.
+pub fn aside(scene: Scene<'_>, width: u16) -> Option<String> {
+    let Models { first, fits, .. } = models_at(scene, width);
+    let place = position(first, fits, scene.snapshot.models.len())?;
+    let key = |action| scene.state.keymap.key_for(action);
+    Some(format!("{}/{}: models {}", key(Action::Left), key(Action::Right), place.trim()))
 }
 
 fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<'static> {

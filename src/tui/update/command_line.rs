@@ -27,21 +27,75 @@ pub struct Completion {
 struct Form {
     name: &'static str,
     usage: &'static str,
+    /// What has to follow the name, for whoever wrote something else.
+    takes: &'static str,
     meaning: &'static str,
 }
 
+impl Form {
+    fn misused(&self, rest: &str) -> String {
+        let typed = if rest.is_empty() { String::new() } else { format!(", not {rest}") };
+        format!("{} takes {}{typed}", self.name, self.takes)
+    }
+}
+
 const FORMS: [Form; 11] = [
-    Form { name: "in-flight", usage: "in-flight N", meaning: "most attempts in flight at once" },
-    Form { name: "budget", usage: "budget USD | none", meaning: "hard cap on the run's spend" },
-    Form { name: "strategy", usage: "strategy NAME", meaning: "which of the ready routes an item takes" },
-    Form { name: "order", usage: "order key-first | model-first", meaning: "the order of the cascade" },
-    Form { name: "when-limited", usage: "when-limited spill | wait", meaning: "when a route is full or cooling" },
-    Form { name: "on-exhausted", usage: "on-exhausted stop | wait", meaning: "when everything is out for the day" },
-    Form { name: "key", usage: "key NAME on | off", meaning: "switch a key" },
-    Form { name: "model", usage: "model NAME on | off", meaning: "switch a model" },
-    Form { name: "route", usage: "route MODEL@KEY on | off", meaning: "switch a route" },
-    Form { name: "replay-outcome", usage: "replay-outcome NAME", meaning: "queue items that failed like this again" },
-    Form { name: "find", usage: "find TEXT", meaning: "items of any state, by id or error" },
+    Form {
+        name: "in-flight",
+        usage: "in-flight N",
+        takes: "a whole number from 1 up (p pauses)",
+        meaning: "most attempts in flight at once",
+    },
+    Form {
+        name: "budget",
+        usage: "budget USD | none",
+        takes: "dollars, like 2.50, or none",
+        meaning: "hard cap on the run's spend",
+    },
+    Form {
+        name: "strategy",
+        usage: "strategy NAME",
+        takes: "a name of one (Tab completes)",
+        meaning: "which of the ready routes an item takes",
+    },
+    Form {
+        name: "order",
+        usage: "order key-first | model-first",
+        takes: "key-first or model-first",
+        meaning: "the order of the cascade",
+    },
+    Form {
+        name: "when-limited",
+        usage: "when-limited spill | wait",
+        takes: "spill or wait",
+        meaning: "when a route is full or cooling",
+    },
+    Form {
+        name: "on-exhausted",
+        usage: "on-exhausted stop | wait",
+        takes: "stop or wait",
+        meaning: "when everything is out for the day",
+    },
+    Form { name: "key", usage: "key NAME on | off", takes: "a key's name, then on or off", meaning: "switch a key" },
+    Form {
+        name: "model",
+        usage: "model NAME on | off",
+        takes: "a model's name, then on or off",
+        meaning: "switch a model",
+    },
+    Form {
+        name: "route",
+        usage: "route MODEL@KEY on | off",
+        takes: "MODEL@KEY, then on or off",
+        meaning: "switch a route",
+    },
+    Form {
+        name: "replay-outcome",
+        usage: "replay-outcome NAME",
+        takes: "an outcome, like timeout (Tab completes)",
+        meaning: "queue items that failed like this again",
+    },
+    Form { name: "find", usage: "find TEXT", takes: "a text", meaning: "items of any state, by id or error" },
 ];
 
 pub fn parse(line: &str, snapshot: &Snapshot) -> Result<Parsed, String> {
@@ -65,7 +119,7 @@ pub fn parse(line: &str, snapshot: &Snapshot) -> Result<Parsed, String> {
 }
 
 fn command(form: &Form, rest: &str, snapshot: &Snapshot) -> Result<Command, String> {
-    let usage = || format!("usage: {}", form.usage);
+    let usage = || form.misused(rest);
     match form.name {
         "in-flight" => match rest.parse() {
             Ok(in_flight) if in_flight > 0 => Ok(Command::SetInFlight { in_flight }),
@@ -111,7 +165,7 @@ fn switch(form: &Form, rest: &str, snapshot: &Snapshot) -> Result<Command, Strin
     let (name, on) = match rest.rsplit_once(' ') {
         Some((name, "on")) => (name.trim(), true),
         Some((name, "off")) => (name.trim(), false),
-        _ => return Err(format!("usage: {}", form.usage)),
+        _ => return Err(form.misused(rest)),
     };
     let missing = || format!("there is no {} {name}", form.name);
     match form.name {

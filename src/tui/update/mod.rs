@@ -25,7 +25,7 @@ use crate::domain::{Command, EventKind, ItemState, Page, Query, Snapshot};
 
 pub use command_line::{Completion, completions};
 pub use dialog::{Choice, choices};
-pub use orders::{order, refusal};
+pub use orders::{order, refusal, word_now};
 pub use replaying::{estimate, reason};
 
 /// Everything that can happen to the screen.

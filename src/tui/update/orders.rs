@@ -51,6 +51,21 @@ pub fn refusal(action: Action, state: &State, snapshot: &Snapshot) -> Option<Str
     }
 }
 
+/// What `action` would do now, for those that go to and fro; the footer says that rather than both.
+pub fn word_now(action: Action, state: &State, snapshot: &Snapshot) -> Option<&'static str> {
+    let either = |on: bool, to_on, to_off| Some(if on { to_on } else { to_off });
+    match action {
+        Action::Pause => either(is_pausing(state, snapshot), "go on", "pause"),
+        Action::Toggle => match switch(None, state, snapshot).ok()? {
+            Command::SetKey { on, .. } => either(on, "key on", "key off"),
+            Command::SetModel { on, .. } => either(on, "model on", "model off"),
+            Command::SetRoute { on, .. } => either(on, "route on", "route off"),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn switch(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Command, String> {
     match state.subject(snapshot) {
         Some(Subject::Key(key)) => {

@@ -91,6 +91,13 @@ pub fn fit<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<Shown<I>> {
     shown.map(|(c, width)| Shown { id: c.id, title: c.title, width, right: c.right }).collect()
 }
 
+/// The headings of the columns that have no place at `width`.
+pub fn hidden<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<&'static str> {
+    let shown = fit(columns, width);
+    let is_shown = |column: &&Column<I>| shown.iter().any(|shown| shown.title == column.title);
+    columns.iter().filter(|column| !column.title.is_empty() && !is_shown(column)).map(|column| column.title).collect()
+}
+
 fn grow(width: &mut u16, to: u16, left: &mut i32) {
     let more = i32::from(to.saturating_sub(*width)).min(*left).max(0);
     *width += more as u16;
@@ -185,6 +192,13 @@ mod tests {
         assert_eq!(widths(30), [('n', 8), ('o', 4), ('c', 5), ('s', 10)]);
         assert_eq!(widths(36), [('n', 12), ('o', 4), ('c', 5), ('s', 12)]);
         assert_eq!(widths(99), [('n', 12), ('o', 4), ('c', 5), ('s', 20)]);
+    }
+
+    #[test]
+    fn what_has_no_place_is_known_by_its_heading() {
+        assert_eq!(hidden(&columns(), 13), ["cost", "state"]);
+        assert_eq!(hidden(&columns(), 22), ["cost"]);
+        assert_eq!(hidden(&columns(), 99), [""; 0]);
     }
 
     #[test]

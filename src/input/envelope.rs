@@ -1,0 +1,41 @@
+//! What the lines of the providers' batch files have in common: an id and a whole request, each under a name of its own.
+
+use super::{
+    draft::{Draft, Recipe},
+    fault::Wrong,
+    json::{Fields, Json},
+    row,
+};
+
+/// The names that one provider gives them.
+pub(super) struct Envelope {
+    pub id: &'static str,
+    pub request: &'static str,
+}
+
+impl Envelope {
+    /// Takes the id, and hands the request on. What else stands in the line is the uploader's business.
+    pub fn read(
+        &self,
+        row: &Json<'_>,
+        recipe: &Recipe,
+        read_request: impl FnOnce(&Fields<'_>, &mut Draft, &Recipe) -> Result<(), Wrong>,
+    ) -> Result<Draft, Wrong> {
+        let fields = row.object("")?;
+        let mut draft = Draft { fields: recipe.keep(fields), ..Draft::default() };
+        let mut request = None;
+        for (name, value) in fields {
+            if value.is_null() {
+                continue;
+            }
+            if name == self.id {
+                draft.id = Some(row::id(value, self.id)?);
+            } else if name == self.request {
+                request = Some(value.object(self.request)?);
+            }
+        }
+        let request = request.ok_or_else(|| Wrong::new(self.request, "is missing"))?;
+        read_request(request, &mut draft, recipe).map_err(|wrong| wrong.within(self.request))?;
+        Ok(draft)
+    }
+}

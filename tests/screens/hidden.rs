@@ -1,0 +1,78 @@
+//! What doesn't fit is said to be there, with the key that shows it; and it is there.
+
+use cascadeck::domain::Snapshot;
+
+use crate::{fixture, stage::Stage};
+
+/// What the lower border says of the pane at the left edge titled `title`.
+fn lower_border<'t>(text: &'t str, title: &str) -> &'t str {
+    let border = text.lines().skip_while(|line| !line.contains(title)).find(|line| line.starts_with('╰'));
+    border.unwrap().split('╯').next().unwrap()
+}
+
+#[test]
+fn columns_out_of_sight_are_named_with_the_key_that_shows_them() {
+    let cases = [
+        (120, 36, "Keys", "z shows fly tokens project", "z", &["fly", "tokens", "project", "vision-lab"][..]),
+        (80, 24, "Keys", "w tells project", "w", &["project vision-lab"]),
+        (60, 15, "Keys", "w tells fly $ tokens project", "w", &["6 in flight", "$0.20, 377,580 tokens", "vision-lab"]),
+        (
+            80,
+            24,
+            "3 Models",
+            "w tells fly p50 tokens",
+            "3w",
+            &["3 in flight", "0.9s in the middle (p50)", "665,950 tokens"],
+        ),
+    ];
+    for (width, height, title, said, keys, shown) in cases {
+        let mut stage = Stage::new(width, height, fixture::storm());
+        let text = stage.text();
+        let border = lower_border(&text, title);
+        assert!(border.contains(said), "{title} at {width}x{height}: {border}");
+        let text = stage.press(keys).text();
+        for words in shown {
+            assert!(text.contains(words), "{words} at {width}x{height}: {text}");
+        }
+    }
+}
+
+#[test]
+fn where_every_column_is_in_sight_nothing_is_said() {
+    let text = Stage::new(200, 50, fixture::storm()).text();
+    assert!(!text.contains(" shows ") && !text.contains(" tells "), "{text}");
+}
+
+#[test]
+fn the_matrix_says_which_models_are_in_sight_and_the_arrows_bring_the_others() {
+    let mut stage = Stage::new(80, 24, fixture::storm());
+    let text = stage.press("6").text();
+    assert!(text.contains("Left/Right: models 1-3/4"), "{text}");
+    assert!(!text.contains("local-llava"), "{text}");
+    let text = stage.press("lll").text();
+    assert!(text.contains("Left/Right: models 2-4/4") && text.contains("local-llava"), "{text}");
+    assert!(!Stage::new(200, 50, fixture::storm()).press("6").text().contains("Left/Right"));
+}
+
+#[test]
+fn a_provider_is_told_where_there_are_several() {
+    let one = fixture::storm();
+    let mut two: Snapshot = fixture::storm();
+    two.keys[6].provider = "openrouter".to_owned();
+    two.models[3].provider = "openrouter".to_owned();
+    for keys in ["z", "3z"] {
+        assert!(!Stage::new(200, 50, one.clone()).press(keys).text().contains("provider"), "{keys}");
+        let text = Stage::new(200, 50, two.clone()).press(keys).text();
+        assert!(text.contains("provider") && text.contains("openrouter"), "{keys}: {text}");
+    }
+}
+
+#[test]
+fn what_is_counted_on_a_project_names_its_keys() {
+    let mut shared = fixture::storm();
+    for key in &mut shared.keys[..2] {
+        key.project = "spring".to_owned();
+    }
+    let text = Stage::new(120, 36, shared).press("2jw").text();
+    assert!(text.contains("gemini-3.8-flash@spring is out  (project of alice and bob)"), "{text}");
+}

@@ -1,0 +1,187 @@
+//! Getting around: panes, selections, filters, the mouse, and who has the keyboard.
+
+use std::sync::Arc;
+
+use cascadeck::{
+    domain::{Command, Event, EventKind},
+    tui::{
+        Effect, Message,
+        action::Action,
+        keymap::{Context, Keymap, Rebinding},
+        pane::Pane,
+        state::Overlay,
+    },
+};
+use crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+
+use crate::{
+    fixture::{self, NOW},
+    stage::{Stage, sent},
+};
+
+#[test]
+fn letters_are_text_while_typing() {
+    let mut stage = Stage::storm();
+    stage.press("/qps");
+    assert!(stage.effects.is_empty());
+    assert_eq!(stage.state.items.text, "qps");
+    stage.press("\x08\x08");
+    stage.send(Message::Pasted("a\nb\x1b".to_owned()));
+    assert_eq!(stage.state.items.text, "qa b␛");
+    stage.ctrl('u');
+    assert_eq!(stage.state.items.text, "");
+    stage.press("x\x1b");
+    assert_eq!(stage.state.items.text, "", "Esc brings the old filter back");
+    assert!(stage.state.overlay.is_none());
+    stage.press("/x\n");
+    assert_eq!(stage.state.items.text, "x", "Enter keeps it");
+}
+
+#[test]
+fn escape_goes_back_one_step_at_a_time_and_never_quits() {
+    let mut stage = Stage::storm();
+    stage.press("5/0342\nz\n");
+    assert!(stage.state.detail.is_some());
+    stage.press("\x1b");
+    assert!(stage.state.detail.is_none() && stage.state.zoomed);
+    stage.press("\x1b");
+    assert_eq!(stage.state.items.text, "");
+    stage.press("\x1b");
+    assert!(!stage.state.zoomed);
+    for _ in 0..5 {
+        stage.press("\x1b");
+    }
+    assert!(stage.effects.is_empty());
+}
+
+#[test]
+fn tab_walks_the_panes_that_are_there() {
+    let walk = |width, height, presses: usize| {
+        let mut stage = Stage::new(width, height, fixture::storm());
+        (0..presses)
+            .map(|_| {
+                stage.press("\t");
+                assert!(stage.state.arrangement(&stage.snapshot).place(stage.state.focus).is_some());
+                stage.state.focus
+            })
+            .collect::<Vec<_>>()
+    };
+    let medium = [Pane::Cooldowns, Pane::Models, Pane::Events, Pane::Items, Pane::Keys];
+    assert_eq!(walk(120, 36, 5), medium);
+    assert_eq!(walk(80, 24, 5), medium);
+    assert_eq!(walk(60, 15, 5), medium);
+    assert_eq!(walk(200, 50, 6)[4..], [Pane::Routes, Pane::Keys]);
+    let mut stage = Stage::storm();
+    stage.code(KeyCode::BackTab);
+    assert_eq!(stage.state.focus, Pane::Items);
+}
+
+#[test]
+fn selections_stay_inside_their_lists() {
+    for pane in Pane::ALL {
+        let mut stage = Stage::storm();
+        stage.focus(pane);
+        for action in [Action::PageDown, Action::Bottom, Action::Down, Action::Right, Action::Top, Action::Up] {
+            stage.act(action);
+            let (at, length) = (stage.state.selected(pane, &stage.snapshot), stage.state.length(pane, &stage.snapshot));
+            assert!(at < length.max(1), "{pane:?} {action:?}");
+            let _ = stage.text();
+        }
+        stage.act(Action::Bottom).publish(fixture::empty());
+        let _ = stage.text();
+    }
+}
+
+#[test]
+fn events_follow_the_newest_until_one_is_selected_and_then_stay_on_it() {
+    let publish = |stage: &mut Stage, number: u64| {
+        let mut snapshot = stage.snapshot.clone();
+        let kind = EventKind::Operator { words: format!("event {number}") };
+        snapshot.events.push(Arc::new(Event { number, at: NOW, kind }));
+        stage.publish(snapshot);
+    };
+    let mut stage = Stage::storm();
+    stage.focus(Pane::Events);
+    publish(&mut stage, 9);
+    assert_eq!(stage.state.selected(Pane::Events, &stage.snapshot), 0);
+    stage.press("j");
+    publish(&mut stage, 10);
+    publish(&mut stage, 11);
+    assert_eq!(stage.state.selected(Pane::Events, &stage.snapshot), 3);
+    stage.press("g");
+    publish(&mut stage, 12);
+    assert_eq!(stage.state.selected(Pane::Events, &stage.snapshot), 0);
+}
+
+#[test]
+fn an_event_opens_the_item_it_is_about() {
+    let mut stage = Stage::storm();
+    stage.press("4\n");
+    assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(3_213));
+    stage.press("\x1bj\n");
+    assert!(stage.text().contains("this event is about no single item"));
+}
+
+#[test]
+fn a_click_focuses_and_selects_and_the_wheel_scrolls() {
+    let mouse = |kind, column, row| Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
+    let mut stage = Stage::storm();
+    // The heading is row 5, alice 6, bob 7.
+    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 5, 7));
+    assert_eq!((stage.state.focus, stage.state.selected(Pane::Keys, &stage.snapshot)), (Pane::Keys, 1));
+    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 100, 6));
+    assert_eq!((stage.state.focus, stage.state.selected(Pane::Cooldowns, &stage.snapshot)), (Pane::Cooldowns, 1));
+    stage.send(mouse(MouseEventKind::ScrollDown, 5, 25));
+    assert_eq!((stage.state.focus, stage.state.selected(Pane::Events, &stage.snapshot)), (Pane::Events, 3));
+    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 5, 0));
+    assert_eq!(stage.state.focus, Pane::Events, "the header selects nothing");
+    stage.press("?");
+    stage.send(mouse(MouseEventKind::ScrollDown, 5, 6));
+    assert!(matches!(stage.state.overlay, Some(Overlay::Help(reading)) if reading.line == 3));
+}
+
+#[test]
+fn the_nearest_thing_has_the_keyboard() {
+    let mut stage = Stage::storm();
+    assert_eq!(stage.state.contexts()[0], Context::Pane(Pane::Keys));
+    stage.press("5\n");
+    assert_eq!(stage.state.contexts()[0], Context::Detail);
+    stage.press("?");
+    assert_eq!(stage.state.contexts(), [Context::Reading, Context::Always]);
+}
+
+#[test]
+fn what_is_selected_is_copied() {
+    let cases = [
+        ("jy", "bob"),
+        ("3y", "gemini-3.8-flash"),
+        ("6y", "gemini-3.8-flash@alice"),
+        ("5jy", "0342"),
+        ("5j\ny", "internal error"),
+        ("9y", "blockReason: SAFETY"),
+    ];
+    for (keys, text) in cases {
+        assert_eq!(Stage::storm().press(keys).effects, [Effect::Copy(text.to_owned())], "{keys:?}");
+    }
+    let mut done = Stage::storm();
+    done.answered_item().press("y");
+    assert!(matches!(&done.effects[..], [Effect::Copy(answer)] if answer.starts_with("Two herons")));
+    assert!(done.text().contains("sent to the clipboard"));
+}
+
+#[test]
+fn rebound_keys_work_and_show_everywhere() {
+    let rebinding = |action: &str, key: &str| Rebinding {
+        action: action.to_owned(),
+        keys: vec![key.to_owned()],
+        place: "keys.toml:1".to_owned(),
+    };
+    let mut stage = Stage::storm();
+    stage.state.keymap = Keymap::rebound(&[rebinding("pause", "F5"), rebinding("quit", "ctrl-q")]).unwrap();
+    let footer = stage.text().lines().last().unwrap().to_owned();
+    assert!(footer.contains("F5 pause") && footer.contains("^Q quit"), "{footer}");
+    assert!(stage.press("pq").effects.is_empty() && stage.state.overlay.is_none());
+    assert_eq!(stage.code(KeyCode::F(5)).effects, sent(Command::Pause));
+    stage.press("?");
+    assert!(stage.text().contains("F5 "), "{}", stage.text());
+}

@@ -1,0 +1,289 @@
+//! What the operator decides: which command a key sends, and what is seen until the engine has confirmed it.
+
+use std::time::Duration;
+
+use crate::{
+    fixture,
+    stage::{Stage, replay, sent},
+};
+use cascadeck::{
+    domain::{CascadeOrder, Command, Money, Outcome, ReplayFilter, Strategy, Target, snapshot::RunState},
+    tui::{Effect, Message, pane::Pane},
+};
+
+#[test]
+fn every_steering_key_sends_its_command() {
+    let key = |key: &str, on| Command::SetKey { key: key.to_owned(), on };
+    let model = |model: &str, on| Command::SetModel { model: model.to_owned(), on };
+    // The orders stand below the strategies.
+    let model_first = format!("s{}\n", "j".repeat(Strategy::ALL.len() + 1));
+    let cases: Vec<(&str, Command)> = vec![
+        (" ", key("alice", false)),
+        ("jjjj ", key("erin", true)),
+        ("jjj ", key("dave", true)),
+        ("jd", key("bob", false)),
+        ("Gge", key("alice", true)),
+        ("jc", Command::ClearCooldowns { key: "bob".to_owned() }),
+        ("2jc", Command::ClearCooldowns { key: "bob".to_owned() }),
+        ("3 ", model("gemini-3.8-flash", false)),
+        ("3G ", model("local-llava", true)),
+        ("6jl ", Command::SetRoute { key: "bob".to_owned(), model: "gemini-3.5-flash-lite".to_owned(), on: false }),
+        ("p", Command::Pause),
+        ("+", Command::SetInFlight { in_flight: 17 }),
+        ("-", Command::SetInFlight { in_flight: 15 }),
+        ("5jr", replay(&["0342"], None)),
+        ("5j\nr", replay(&["0342"], None)),
+        ("Ry", Command::Replay { filter: ReplayFilter::default(), to: None }),
+        ("Py", Command::HardPause),
+        ("jt", Command::Probe { key: "bob".to_owned() }),
+        ("6jt", Command::Probe { key: "bob".to_owned() }),
+        ("5jty", replay(&["0342"], None)),
+        ("5j\nty", replay(&["0342"], None)),
+        ("5 j ry", replay(&["0117", "0788"], None)),
+        ("5jtjy", replay(&["0342"], Some(Target { model: "gemini-3.8-flash".to_owned(), key: None }))),
+        (
+            "5jtjjjjjy",
+            replay(&["0342"], Some(Target { model: "gemini-3.8-flash".to_owned(), key: Some("alice".to_owned()) })),
+        ),
+        ("5jtly", Command::Replay { filter: ReplayFilter::default(), to: None }),
+        (
+            "5/safe\nty",
+            Command::Replay {
+                filter: ReplayFilter { ids: vec!["0117".to_owned()], ..ReplayFilter::default() },
+                to: None,
+            },
+        ),
+        (
+            "5/safe\ntly",
+            Command::Replay { filter: ReplayFilter { text: "safe".to_owned(), ..ReplayFilter::default() }, to: None },
+        ),
+        ("9ry", Command::Replay { filter: fixture::failures()[0].filter(), to: None }),
+        (&model_first, Command::SetOrder { order: CascadeOrder::ModelFirst }),
+        ("qd", Command::Drain),
+        ("qs", Command::Stop),
+    ];
+    for (keys, command) in cases {
+        assert_eq!(Stage::storm().press(keys).effects, sent(command), "{keys:?}");
+    }
+}
+
+#[test]
+fn every_line_of_the_command_line_does_what_it_says() {
+    let cases: Vec<(&str, Command)> = vec![
+        ("pause", Command::Pause),
+        ("in-flight 32", Command::SetInFlight { in_flight: 32 }),
+        ("budget $2.50", Command::SetBudget { max_usd: Money::from_usd(2.5) }),
+        ("budget none", Command::SetBudget { max_usd: None }),
+        ("order model-first", Command::SetOrder { order: CascadeOrder::ModelFirst }),
+        ("key bob off", Command::SetKey { key: "bob".to_owned(), on: false }),
+        ("model local-llava on", Command::SetModel { model: "local-llava".to_owned(), on: true }),
+        (
+            "route gemini-3.8-flash@bob off",
+            Command::SetRoute { key: "bob".to_owned(), model: "gemini-3.8-flash".to_owned(), on: false },
+        ),
+        (
+            "replay-outcome server_error",
+            Command::Replay {
+                filter: ReplayFilter { outcomes: vec![Outcome::ServerError], ..ReplayFilter::default() },
+                to: None,
+            },
+        ),
+        ("drain", Command::Drain),
+    ];
+    for (line, command) in cases {
+        assert_eq!(Stage::storm().press(&format!(":{line}\n")).effects, sent(command), "{line}");
+    }
+}
+
+#[test]
+fn a_line_that_is_not_understood_stays_and_says_why() {
+    for (line, complaint) in [
+        ("fly", "there is no command fly"),
+        ("in-flight none", "in-flight takes a whole number from 1 up (p pauses), not none"),
+        ("in-flight 0", "in-flight takes a whole number from 1 up (p pauses), not 0"),
+        ("budget lots", "budget takes dollars, like 2.50, or none, not lots"),
+        ("on-exhausted", "on-exhausted takes stop or wait"),
+        ("strategy magic", "strategy takes a name of one (Tab completes), not magic"),
+        ("key alice", "key takes a key's name, then on or off, not alice"),
+        ("key zoe off", "there is no key zoe"),
+    ] {
+        let mut stage = Stage::storm();
+        stage.press(&format!(":{line}\n"));
+        assert!(stage.effects.is_empty());
+        assert!(stage.text().contains(complaint), "{line}: {}", stage.text());
+    }
+}
+
+#[test]
+fn the_footer_says_what_a_switch_would_do_now() {
+    let mut paused = fixture::storm();
+    paused.state = RunState::Paused;
+    let cases = [
+        (fixture::storm(), "", "Space key off", "p pause"),
+        (fixture::storm(), "jjjj", "Space key on", "p pause"),
+        (fixture::storm(), "3", "Space model off", "p pause"),
+        (fixture::storm(), "3G", "Space model on", "p pause"),
+        (fixture::storm(), "6", "Space route off", "p pause"),
+        (fixture::storm(), "p", "Space key off", "p go on"),
+        (paused, "", "Space key off", "p go on"),
+    ];
+    for (snapshot, keys, space, p) in cases {
+        let text = Stage::new(120, 36, snapshot).press(keys).text();
+        let footer = text.lines().last().unwrap();
+        assert!(footer.contains(&format!("{space}  ")) && footer.contains(&format!("{p}  ")), "{keys:?}: {footer}");
+    }
+}
+
+#[test]
+fn tab_completes_names_and_what_follows_them() {
+    let mut stage = Stage::storm();
+    stage.press(":in-f\t");
+    assert!(stage.text().contains(":in-flight _"));
+    stage.press("\x1b:key car\t\n");
+    assert_eq!(stage.effects, sent(Command::SetKey { key: "carol".to_owned(), on: false }));
+}
+
+#[test]
+fn find_shows_items_of_any_state() {
+    let mut stage = Stage::storm();
+    stage.press(":find timeout\n");
+    assert_eq!(stage.state.focus, Pane::Items);
+    assert_eq!((stage.state.items.show, stage.state.items.text.as_str()), (None, "timeout"));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_words() {
+    let mut snapshot = fixture::storm();
+    snapshot.totals.failed = 0;
+    snapshot.in_flight_cap = 1;
+    let cases = [
+        ("R", "no item has failed"),
+        ("-", "one in flight is the least"),
+        (":replay\n", "select a failed item first"),
+        ("4:probe\n", "select the key that is to be tested"),
+        ("u", "nothing of yours is left to undo"),
+        ("8y", "nothing is selected that could be copied"),
+        ("6lll ", "there is no route local-llava@alice"),
+    ];
+    for (keys, words) in cases {
+        let mut stage = Stage::new(120, 36, snapshot.clone());
+        stage.press(keys);
+        assert!(stage.effects.is_empty(), "{keys}");
+        assert!(stage.text().contains(words), "{keys}: {}", stage.text());
+    }
+    let mut over = Stage::new(120, 36, fixture::finished());
+    assert!(over.press("p").effects.is_empty());
+    assert!(over.text().contains("the run is over"));
+}
+
+#[test]
+fn pausing_is_shown_until_the_snapshot_confirms_it() {
+    let mut stage = Stage::storm();
+    stage.press("p");
+    assert!(stage.text().contains("PAUSING…"));
+    stage.send(Message::Replied { command: Command::Pause, reply: Ok("paused".to_owned()) });
+    assert!(stage.text().contains("PAUSING…"), "an acknowledgement is not yet the fact");
+    let mut snapshot = fixture::storm();
+    snapshot.state = RunState::Paused;
+    stage.publish(snapshot);
+    assert!(stage.text().contains("‖ PAUSED"));
+    assert_eq!(stage.press("p").effects.last(), Some(&Effect::Send(Command::Resume)));
+}
+
+#[test]
+fn a_refused_command_is_taken_back_and_its_reason_stays() {
+    let mut stage = Stage::storm();
+    stage.press("p");
+    stage.send(Message::Replied { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
+    stage.state.ui += Duration::from_mins(1);
+    stage.send(Message::Tick);
+    let text = stage.text();
+    assert!(text.contains("● RUNNING") && text.contains("the disk is full"), "{text}");
+    stage.press("\x1b");
+    assert!(!stage.text().contains("the disk is full"));
+}
+
+#[test]
+fn a_key_on_its_way_off_says_so_and_a_second_press_takes_it_back() {
+    let mut stage = Stage::storm();
+    stage.press(" ");
+    assert!(stage.text().contains("switching off"));
+    stage.press(" ");
+    assert_eq!(stage.effects.last(), Some(&Effect::Send(Command::SetKey { key: "alice".to_owned(), on: true })));
+}
+
+#[test]
+fn presses_add_up_before_the_engine_has_answered() {
+    let mut stage = Stage::storm();
+    stage.press("+++");
+    assert_eq!(stage.effects.last(), Some(&Effect::Send(Command::SetInFlight { in_flight: 19 })));
+}
+
+#[test]
+fn every_change_that_can_be_taken_back_is_newest_first() {
+    let key = |on| Command::SetKey { key: "alice".to_owned(), on };
+    let cases: Vec<(&str, Vec<Command>)> = vec![
+        (" ", vec![key(true)]),
+        ("p", vec![Command::Resume]),
+        ("++", vec![Command::SetInFlight { in_flight: 17 }, Command::SetInFlight { in_flight: 16 }]),
+        (" p", vec![Command::Resume, key(true)]),
+        (":budget 5\n", vec![Command::SetBudget { max_usd: None }]),
+        ("sj\n", vec![Command::SetStrategy { strategy: Strategy::Cascade }]),
+        ("3 ", vec![Command::SetModel { model: "gemini-3.8-flash".to_owned(), on: true }]),
+    ];
+    for (keys, back) in cases {
+        let mut stage = Stage::storm();
+        stage.press(keys);
+        for effect in std::mem::take(&mut stage.effects) {
+            let Effect::Send(command) = effect else { panic!("{effect:?}") };
+            stage.send(Message::Replied { command, reply: Ok("done".to_owned()) });
+        }
+        for command in back {
+            stage.press("u");
+            assert_eq!(std::mem::take(&mut stage.effects), sent(command), "{keys:?}");
+        }
+        stage.press("u");
+        assert!(stage.effects.is_empty() && stage.text().contains("nothing of yours is left to undo"), "{keys:?}");
+    }
+    let mut refused = Stage::storm();
+    refused.press("p");
+    refused.send(Message::Replied { command: Command::Pause, reply: Err("no".to_owned()) });
+    refused.effects.clear();
+    assert!(refused.press("u").effects.is_empty(), "what was refused is not undone");
+}
+
+#[test]
+fn a_read_only_screen_sends_nothing() {
+    for keys in [
+        " ",
+        "p",
+        "P",
+        "R",
+        "+",
+        "-",
+        "jc",
+        "3 ",
+        "5r",
+        "5t",
+        "9r",
+        "t",
+        "u",
+        "s",
+        ":key bob off\n",
+        ":pause\n",
+        ":drain\n",
+        "6 ",
+    ] {
+        let mut stage = Stage::storm();
+        stage.state.read_only = true;
+        stage.press(keys);
+        assert!(stage.effects.is_empty(), "{keys:?}: {:?}", stage.effects);
+        assert!(stage.text().contains("read-only"), "{keys:?}");
+    }
+    let mut stage = Stage::storm();
+    stage.state.read_only = true;
+    let footer = stage.text().lines().last().unwrap().to_owned();
+    assert!(!footer.contains("pause") && footer.contains("why"), "{footer}");
+    stage.press("?");
+    assert!(!stage.text().contains("one more in flight"));
+}

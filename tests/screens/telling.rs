@@ -1,0 +1,102 @@
+//! What the screen says by itself: alarms, countdowns, and why.
+
+use std::sync::Arc;
+
+use cascadeck::{
+    domain::{
+        Event, EventKind, Outcome, Provenance, Snapshot,
+        snapshot::{Condition, RunState},
+    },
+    tui::Effect,
+};
+
+use crate::{
+    fixture::{self, NOW, seconds},
+    stage::Stage,
+};
+
+#[test]
+fn an_alarm_rings_once_and_old_ones_do_not() {
+    let mut stage = Stage::storm();
+    assert!(stage.effects.is_empty(), "dave died before the screen was opened");
+    let mut snapshot = fixture::storm();
+    let kind = EventKind::Disabled {
+        what: "bob".to_owned(),
+        outcome: Outcome::InvalidKey,
+        words: "API key not valid\u{7}".to_owned(),
+    };
+    snapshot.events.push(Arc::new(Event { number: 9, at: NOW, kind }));
+    stage.publish(snapshot.clone());
+    let bell = "captions-spring: bob is off, invalid_key: API key not valid␇".to_owned();
+    assert_eq!(stage.effects, [Effect::Notify(bell)]);
+    stage.publish(snapshot);
+    assert_eq!(stage.effects.len(), 1);
+}
+
+#[test]
+fn countdowns_run_between_snapshots() {
+    let mut stage = Stage::storm();
+    assert!(stage.text().contains("cooling 0:37"));
+    stage.state.now = NOW + seconds(7);
+    assert!(stage.text().contains("cooling 0:30"));
+    assert!(stage.text().contains("00:42:24"), "the clock goes with it");
+    stage.state.now = NOW + seconds(120);
+    assert!(stage.text().contains("cooling 0:00"), "only the engine says that it is over");
+}
+
+#[test]
+fn the_why_of_every_key_and_route_is_told() {
+    for (at, key) in fixture::storm().keys.iter().enumerate() {
+        let mut stage = Stage::storm();
+        stage.press(&"j".repeat(at)).press("w");
+        let text = stage.text();
+        assert!(text.contains(&format!("key {}", key.name)), "{text}");
+        let since = match &key.condition {
+            Condition::Ready => "health",
+            Condition::Full { .. } => "our own counters (measured)",
+            Condition::Off { .. } => "yours",
+            Condition::Broken { .. } => "nobody's: a ladder or backoff (guessed)",
+            _ => "the provider's (stated)",
+        };
+        assert!(text.contains(since), "{text}");
+        assert!(!stage.press("\x1b").text().contains("its words"));
+    }
+    assert!(Stage::storm().press("6jw").text().contains("route gemini-3.8-flash@bob"));
+    assert!(Stage::storm().press("2w").text().contains("internal error"));
+    assert!(Stage::storm().press("3w").text().contains("day resets"));
+}
+
+#[test]
+fn a_limit_that_was_not_configured_says_where_it_comes_from() {
+    let words = [
+        (None, None),
+        (Some(Provenance::Configured), None),
+        (Some(Provenance::Stated), Some("the limit is the provider's word")),
+        (Some(Provenance::Learned), Some("the limit was learned from refusals")),
+    ];
+    for (provenance, told) in words {
+        let mut snapshot = fixture::storm();
+        snapshot.models[0].rpm.provenance = provenance;
+        let mut stage = Stage::new(160, 50, snapshot);
+        let text = stage.press("3w").text();
+        assert_eq!(text.contains("the limit "), told.is_some(), "{text}");
+        assert!(told.is_none_or(|told| text.contains(told)), "{text}");
+    }
+}
+
+#[test]
+fn a_run_without_anything_is_drawn_in_every_view() {
+    let mut snapshots: Vec<Snapshot> = vec![fixture::empty(), fixture::finished(), fixture::tomorrow()];
+    snapshots.push(Snapshot { state: RunState::Held { why: "the disk is full".to_owned() }, ..fixture::storm() });
+    for snapshot in snapshots {
+        for (width, height) in [(1, 1), (20, 3), (59, 14), (60, 15), (80, 24), (120, 36), (300, 90)] {
+            for keys in
+                ["", "z", "2z", "3z", "4z", "5z", "6", "7", "8", "9", "W", "?", "w", "q", "s", ":", "R", "5\n", "4\n"]
+            {
+                let mut stage = Stage::new(width, height, snapshot.clone());
+                stage.press(keys);
+                let _ = stage.text();
+            }
+        }
+    }
+}
