@@ -8,7 +8,11 @@ mod lab;
 mod window;
 
 use cascadeck::sim::Books;
-use lab::{Machine, Provider, sums};
+use lab::{
+    Machine, Provider,
+    hooks::{Answer, Hooks},
+    sums,
+};
 use nix::sys::signal::Signal;
 use window::Window;
 
@@ -223,6 +227,23 @@ fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
     window.sees("F10 quit");
     assert!(!window.said().contains("\x1b]9;"), "notifications are off");
     window.leave("\x1b[21~");
+}
+
+#[test]
+fn webhooks_hear_of_the_end_while_the_dashboard_stays_and_trouble_with_them_is_said_when_it_is_left() {
+    let (machine, _provider) = stage(TWO_KEYS, 8);
+    let (well, gone) = (Hooks::open(), Hooks::answering([Answer::Status(410)]));
+    machine.write_keys(&(machine.read("keys.toml") + &well.table("well", "") + &gone.table("gone", "")));
+    let mut window = Window::open(&machine, &RUN, &[]);
+    window.sees("✓ FINISHED");
+    assert_eq!(well.until("finished")["done"], 8);
+    gone.until("finished");
+    window.type_keys("7");
+    window.sees("webhook gone answers 410");
+    window.type_keys("q");
+    window.until_said("warning: webhook gone answers 410; it was not told that the run is finished");
+    window.ends_clean();
+    assert_eq!((well.events().len(), gone.events().len()), (1, 1), "leaving a run that is over ends it no second time");
 }
 
 #[test]
