@@ -174,7 +174,9 @@ pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<
     for (name, finding) in &bad {
         say(&format!("key {name} {}", finding.words()));
     }
-    if !bad.is_empty() && bad.len() == findings.len() {
+    // Whom the list is forbidden may yet be answered.
+    let refused = |finding: &Finding| matches!(finding, Finding::Bad(outcome, _) if *outcome != Outcome::KeyForbidden);
+    if !bad.is_empty() && findings.iter().all(|(_, finding)| refused(finding)) {
         return Err(Failure::usage(format!(
             "no key is good; mend {} and run again, or skip this check with --no-check",
             config.origin

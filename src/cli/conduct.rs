@@ -72,14 +72,13 @@ pub(super) async fn conduct(
     let snapshot = if handle.snapshot().state.is_over() {
         handle.snapshot()
     } else {
-        let signals = tokio::spawn(heed_signals(handle.clone(), Arc::clone(&interrupted)));
+        // To the end of the process: a handler that is dropped leaves the signal without effect.
+        tokio::spawn(heed_signals(handle.clone(), Arc::clone(&interrupted)));
         let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
         let after_event = if attended { shown() } else { told };
         let plain = Plain { after_event, ..Plain::default() };
         let watching = headless::watch(handle.clone(), plain, std::io::stderr());
-        let snapshot = complaining(&mut notices, watching).await;
-        signals.abort();
-        snapshot
+        complaining(&mut notices, watching).await
     };
     // With an operator there, the engine rests rather than ends when nothing is left to do; now nobody is.
     if snapshot.state.is_over() && attended {
@@ -122,7 +121,8 @@ fn status(ending: &Ending, snapshot: &Snapshot, interrupted: bool) -> Result<u8,
             // A cap that stays as it is would stop it again.
             let how = if why.contains("--max-usd") { "it resumes with that" } else { "the same command resumes" };
             say(&format!("stopped: {why}; {how}"));
-            Ok(if interrupted { 130 } else { headless::exit_status(snapshot) })
+            // What is left may be a caption, which no count of items shows.
+            Ok(if interrupted { 130 } else { headless::LEFT })
         }
         Ending::Finished => Ok(headless::exit_status(snapshot)),
     }

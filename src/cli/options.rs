@@ -11,7 +11,7 @@ use super::Failure;
 use crate::{
     clock::Clock,
     config::{self, Config},
-    domain::{Money, OnExhausted, Strategy},
+    domain::{MOST_IN_FLIGHT, Money, OnExhausted, Strategy},
     store::DayLedger,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Conduct {
     /// Most requests in flight at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_IN_FLIGHT)))]
     pub in_flight: Option<u32>,
 
     /// Which of the ready routes an item takes

@@ -137,8 +137,10 @@ fn reckon(
     let (assume, assumed) = assumptions(args, config, batch, so_far);
     // Which rows are answered is not looked up: the rest is taken to be like the whole.
     let share = if batch.rows == 0 { 0.0 } else { (batch.rows - ended) as f64 / batch.rows as f64 };
-    if let Some(spent) = so_far.and_then(|summary| Money::from_usd(summary.cost_usd)) {
-        scheduler.resume_from(1, spent, Money::ZERO);
+    let money = |usd: fn(&Summary) -> f64| so_far.and_then(|summary| Money::from_usd(usd(summary)));
+    let at_risk = money(|summary| summary.at_risk_usd).unwrap_or_default();
+    if let Some(spent) = money(|summary| summary.cost_usd) {
+        scheduler.resume_from(1, spent, at_risk);
     }
     count_today(config, &mut scheduler, now);
     let mut means = Vec::new();
@@ -196,7 +198,7 @@ fn assumptions(args: &PlanArgs, config: &Config, batch: &Batch, so_far: Option<&
     };
     let (input, output) = (mean(|summary| summary.input_tokens), mean(|summary| summary.output_tokens));
     let estimated: u64 = batch.classes.values().map(|(_, tokens)| tokens).sum();
-    let asked = config.defaults.params.max_output_tokens.into_iter().chain(args.job.asking.max_output_tokens).min();
+    let asked = args.job.asking.max_output_tokens.or(config.defaults.params.max_output_tokens);
     let assumed_output = asked.map_or(ASSUMED_OUTPUT, |most| ASSUMED_OUTPUT.min(f64::from(most)));
     let said = args.expect_output.map(f64::from);
     let measured = |model: &crate::domain::Model| {

@@ -7,7 +7,9 @@ use super::{
     schema,
     sheet::{Field, Table},
 };
-use crate::domain::{Balance, CascadeOrder, Money, OnExhausted, Policy, Rule, SpillTo, Strategy, WhenLimited};
+use crate::domain::{
+    Balance, CascadeOrder, MOST_IN_FLIGHT, Money, OnExhausted, Policy, Rule, SpillTo, Strategy, WhenLimited,
+};
 
 const ORDERS: [(&str, CascadeOrder); 2] =
     [("key_first", CascadeOrder::KeyFirst), ("model_first", CascadeOrder::ModelFirst)];
@@ -36,7 +38,7 @@ pub(super) fn read(
         spill: table.word("spill", &SPILL).unwrap_or(normal.spill),
         spill_after: table.span("spill_after").unwrap_or(normal.spill_after),
         on_exhausted: table.word("on_exhausted", &ON_EXHAUSTED).unwrap_or(normal.on_exhausted),
-        in_flight: table.count("in_flight", 1..=10_000).unwrap_or(normal.in_flight),
+        in_flight: table.count("in_flight", 1..=i64::from(MOST_IN_FLIGHT)).unwrap_or(normal.in_flight),
         max_usd: cap(&table, "max_usd", models.iter()),
         max_usd_per_day: cap(&table, "max_usd_per_day", models.iter()),
         ladder: spans(&table, "ladder", true).unwrap_or(normal.ladder),

@@ -45,7 +45,7 @@ pub use money::{Money, Price};
 pub use news::{News, Watch};
 pub use outcome::{Action, Outcome};
 pub use plain_text::neutralise;
-pub use policy::{Balance, CascadeOrder, OnExhausted, Policy, SpillTo, WhenLimited};
+pub use policy::{Balance, CascadeOrder, MOST_IN_FLIGHT, OnExhausted, Policy, SpillTo, WhenLimited};
 pub use query::{AttemptRow, ItemDetail, ItemFilter, ItemRow, Page, Query};
 pub use report::{Dimension, LimitReport, Provenance, Report};
 pub use request::{Image, JsonMode, Message, Params, Part, Request, Speaker, Thinking};

@@ -106,6 +106,9 @@ impl Default for Balance {
     }
 }
 
+/// More requests in flight than this nobody means.
+pub const MOST_IN_FLIGHT: u32 = 100_000;
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct Policy {
     pub strategy: Strategy,

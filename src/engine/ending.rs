@@ -38,8 +38,13 @@ impl Engine {
                 } else if settled {
                     self.end(ending);
                 } else if late {
+                    let late = if self.scheduler.in_flight() > 0 {
+                        "the last requests did not answer in time"
+                    } else {
+                        "the last answers or captions could not be written in time"
+                    };
                     self.abandon_flights(now);
-                    self.end(ending.but("the last requests did not answer in time"));
+                    self.end(ending.but(late));
                 }
             }
             Phase::Going if !at_rest || self.paused || !self.intake_is_settled() => {}

@@ -8,7 +8,7 @@ use super::{
     start::Ending,
 };
 use crate::{
-    domain::{Command, EventKind, Level, ReplayFilter, counted},
+    domain::{Command, EventKind, Level, MOST_IN_FLIGHT, ReplayFilter, counted},
     store::{
         Decision, Op,
         audit::{CAP, NO_CAP},
@@ -125,6 +125,9 @@ impl Engine {
                 Ok(format!("when exhausted: {}", on_exhausted.name()))
             }
             Command::SetInFlight { in_flight: 0 } => Err("at least 1 must be in flight; pause instead".to_owned()),
+            Command::SetInFlight { in_flight } if *in_flight > MOST_IN_FLIGHT => {
+                Err(format!("at most {MOST_IN_FLIGHT} can be in flight"))
+            }
             Command::SetInFlight { in_flight } => {
                 self.scheduler.set_in_flight(*in_flight);
                 Ok(format!("at most {in_flight} in flight"))

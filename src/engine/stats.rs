@@ -62,8 +62,8 @@ impl Worked {
 
 /// Sub-divisions of each doubling: a percentile is right to within about 4 %.
 const STEPS: f64 = 16.0;
-/// 16 doublings of a millisecond: up to 65 s; longer ones share the last bucket.
-const BUCKETS: usize = 16 * 16 + 1;
+/// 22 doublings of a millisecond: up to 70 minutes, more than an attempt may take; longer ones share the last bucket.
+const BUCKETS: usize = 22 * 16 + 1;
 
 /// A histogram of latencies in logarithmic buckets.
 #[derive(Clone, Debug, Default)]

@@ -17,6 +17,9 @@ pub use self::{
 };
 use crate::domain::Snapshot;
 
+/// Exit status of a run that stopped with work left.
+pub const LEFT: u8 = 4;
+
 /// What the process ends with, once [`watch`] has returned: 0 all done, 3 some items failed, 4 stopped with work
 /// left, 1 where the engine went away without ending the run.
 pub const fn exit_status(snapshot: &Snapshot) -> u8 {
@@ -24,7 +27,7 @@ pub const fn exit_status(snapshot: &Snapshot) -> u8 {
     if !snapshot.state.is_over() {
         1
     } else if totals.waiting > 0 || totals.in_flight > 0 || totals.ingesting {
-        4
+        LEFT
     } else if totals.failed > 0 {
         3
     } else {

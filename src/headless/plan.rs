@@ -28,7 +28,7 @@ pub struct Plan {
     pub rows: u64,
     /// Pictures that have a caption already, and are not asked about.
     pub skipped: u64,
-    /// Rows that the run directory has an answer to already.
+    /// Rows that have ended in the run directory already, answered or failed.
     pub ended: u64,
     pub run_dir: String,
     pub budget_usd: Option<f64>,
@@ -116,7 +116,7 @@ fn batch(plan: &Plan) -> String {
     if plan.ended > 0 {
         let _ = write!(
             words,
-            "; {} answered in {}, {} to go",
+            "; {} ended in {}, {} to go",
             grouped(plan.ended),
             plan.run_dir,
             grouped(plan.forecast.items)

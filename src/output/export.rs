@@ -214,7 +214,9 @@ fn completion(line: &ResultLine) -> Value {
 /// OpenAI's word for what each provider says in its own.
 fn finish_reason(reason: Option<&str>) -> &'static str {
     match reason {
-        Some("length" | "max_tokens" | "model_length" | "max_output_tokens") => "length",
+        Some("length" | "max_tokens" | "model_length" | "max_output_tokens" | "model_context_window_exceeded") => {
+            "length"
+        }
         Some("content_filter" | "safety" | "refusal" | "recitation" | "prohibited_content" | "blocklist" | "spii") => {
             "content_filter"
         }

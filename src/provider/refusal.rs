@@ -136,12 +136,22 @@ impl Refusal {
             Some(detail @ (Value::Array(_) | Value::Object(_))) => {
                 if detail.get("error").is_some() || detail.get("message").is_some() {
                     self.body(detail, depth + 1);
+                } else if let Value::Array(complaints) = detail {
+                    complaints.iter().for_each(|complaint| self.complaint(complaint, depth));
                 } else {
                     self.say(&detail.to_string());
                 }
             }
             _ => {}
         }
+    }
+
+    /// One of FastAPI's: where, and what. Beside them it quotes what was sent, whose words are not the provider's.
+    fn complaint(&mut self, complaint: &Value, depth: u8) {
+        let Some(fields) = complaint.as_object() else { return self.body(complaint, depth + 1) };
+        let place: Vec<String> = fields.get("loc").and_then(Value::as_array).into_iter().flatten().map(word).collect();
+        let what = fields.get("msg").and_then(Value::as_str).unwrap_or_default();
+        self.say(&if place.is_empty() { what.to_owned() } else { format!("{}: {what}", place.join(".")) });
     }
 
     fn own_fields(&mut self, fields: &Map<String, Value>, depth: u8) {
@@ -338,6 +348,11 @@ pub(super) fn is_error(body: &Value) -> bool {
         return false;
     }
     has("error") || has("errors") || is_typed("object") || is_typed("type") || minimax.is_some_and(|code| code != 0)
+}
+
+/// A step of a path: a field's name, or a place in a list.
+fn word(step: &Value) -> String {
+    step.as_str().map_or_else(|| step.to_string(), str::to_owned)
 }
 
 fn number_or_text(value: &Value) -> Option<i64> {

@@ -28,6 +28,18 @@ impl Case {
         self.refusal.says(any_of)
     }
 
+    /// Of the words that switch keys off. What refuses a request may quote it, and what is asked is nobody's verdict on
+    /// a key: there only what stands before the first quotation counts.
+    fn says_of_account(&self, any_of: &[&str]) -> bool {
+        let said = &self.refusal.plain;
+        let own = if matches!(self.status, 400 | 413 | 415 | 422) {
+            said.split(['"', '\u{201c}', '`']).next().unwrap_or_default()
+        } else {
+            said
+        };
+        any_of.iter().any(|term| own.contains(term))
+    }
+
     fn is_called(&self, any_of: &[&str]) -> bool {
         self.refusal.is_called(any_of)
     }
@@ -215,7 +227,7 @@ const RULES: &[Rule] = &[
 fn out_of_credit(case: &Case) -> bool {
     case.status == 402
         || case.is_called(&["billing error"])
-        || case.says(&[
+        || case.says_of_account(&[
             "insufficient quota",
             "credit balance exhausted",
             "organization spend limit exceeded",
@@ -248,7 +260,7 @@ fn bad_key(case: &Case) -> bool {
         || case.is_called(&["authentication error", "invalid authentication error", "unauthenticated"])
         // LiteLLM's proxy, where it has no database to look up a key that is not its master key.
         || case.is_called(&["no db connection"])
-        || case.says(&[
+        || case.says_of_account(&[
             "api key invalid",
             "api key not valid",
             "api key not found",
@@ -263,7 +275,7 @@ fn bad_key(case: &Case) -> bool {
 fn key_forbidden(case: &Case) -> bool {
     case.status == 403
         || case.is_called(&["permission denied", "permission error", "permission denied error"])
-        || case.says(&[
+        || case.says_of_account(&[
             "consumer suspended",
             "service disabled",
             "api key service blocked",
@@ -307,6 +319,8 @@ fn too_long(case: &Case) -> bool {
             "exceeds the context window",
             "exceeds the model's context",
             "prompt is too long",
+            "exceed context limit",
+            "exceeds the maximum number of tokens",
         ])
 }
 

@@ -76,14 +76,16 @@ pub fn audit(dir: &Path, budget: Option<Money>) -> Result<Audit, StoreError> {
 }
 
 fn examine(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Audit, StoreError> {
+    // Asked first: of a run that ends meanwhile the files are newer than the record that is looked at.
+    let owned = dir.is_owned();
     // One state of the database for all the checks.
     let snapshot = conn.unchecked_transaction()?;
     let conn = &*snapshot;
     let mut checks = vec![file_is_sound(conn)];
     checks.extend(PROMISES.iter().map(|(promise, query)| find(conn, promise, query)));
     checks.push(attempt_check(LINES, || lines_are_unaltered(dir, conn)));
-    checks.push(attempt_check(RESULTS, || results_agree(dir, conn)));
-    checks.push(attempt_check(CAPTIONS, || captions_are_there(dir, conn)));
+    checks.push(attempt_check(RESULTS, || results_agree(dir, conn, owned)));
+    checks.push(attempt_check(CAPTIONS, || captions_are_there(conn, owned)));
     let mut audit = Audit { checks, ..Audit::default() };
     // What is damaged beyond counting has been named above.
     match figures(conn, &mut audit).and_then(|()| budget.map_or_else(|| recorded_cap(conn), |cap| Ok(Some(cap)))) {
@@ -203,14 +205,14 @@ fn lines_are_unaltered(dir: &RunDir, conn: &Connection) -> Result<Check, StoreEr
 }
 
 /// While a process owns the run its file may be a moment behind; nothing can be said of its end then.
-fn results_agree(dir: &RunDir, conn: &Connection) -> Result<Check, StoreError> {
+fn results_agree(dir: &RunDir, conn: &Connection, owned: bool) -> Result<Check, StoreError> {
     let path = dir.results();
     let file = File::open(&path).map_err(|error| StoreError::file("open the results file", &path, error))?;
     let agreed = projection::agreement(&file, &path, conn)?;
     let length = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
     let lacking: i64 = conn.query_row("SELECT count(*) FROM results WHERE n > ?1", [agreed.last], |row| row.get(0))?;
     let mut check = Check::of(RESULTS);
-    if !dir.is_owned() && (length > agreed.length || lacking > 0) {
+    if !owned && (length > agreed.length || lacking > 0) {
         let more = length.saturating_sub(agreed.length);
         check.broken_by(|| {
             format!(
@@ -225,9 +227,9 @@ fn results_agree(dir: &RunDir, conn: &Connection) -> Result<Check, StoreError> {
 }
 
 /// A caption may have been edited since, and while a process owns the run the newest may not be there yet.
-fn captions_are_there(dir: &RunDir, conn: &Connection) -> Result<Check, StoreError> {
+fn captions_are_there(conn: &Connection, owned: bool) -> Result<Check, StoreError> {
     let mut check = Check::of(CAPTIONS);
-    if dir.is_owned() {
+    if owned {
         return Ok(check);
     }
     let mut statement = conn.prepare(

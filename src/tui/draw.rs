@@ -96,8 +96,8 @@ fn status_line(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     ];
     ribbon::render(segments, 2, area, buf);
     let small = format!("{}x{} is too small, 60x15 is needed; q quits", area.width, area.height);
-    let below = Rect { y: area.y + area.height.min(2) - 1, height: 1, ..area };
     if area.height > 1 {
+        let below = Rect { y: area.y + 1, height: 1, ..area };
         ribbon::render(vec![Segment::left(0, [scene.span(small, Role::Muted)])], 1, below, buf);
     }
     overlays::render_small(scene, area, buf);

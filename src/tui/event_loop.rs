@@ -253,7 +253,12 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                     Ok(())
                 }
                 Effect::Copy(text) => self.screen.copy(&text),
-                Effect::Suspend => self.screen.suspend().and_then(|()| self.screen.repaint()),
+                Effect::Suspend => self.screen.suspend().and_then(|()| self.screen.repaint()).map(|()| {
+                    // A stopped program is not told of a new size.
+                    if let Ok(size) = crossterm::terminal::size() {
+                        update(&mut self.state, &self.snapshot, Message::Resized(size.into()));
+                    }
+                }),
                 Effect::Repaint => self.screen.repaint(),
                 Effect::CaptureMouse(on) => self.screen.capture_mouse(on),
                 Effect::SetTitle(title) => self.screen.set_title(&title),
@@ -271,7 +276,15 @@ impl<'s, S: Screen> Dashboard<'s, S> {
     fn send(&mut self, command: Command) {
         let reply = if self.ordering < MOST_ORDERS {
             let (handle, order) = (self.handle.clone(), command.clone());
-            let task = tokio::spawn(async move { handle.command(order).await });
+            let mut sent = Box::pin(async move { handle.command(order).await });
+            // Its place in the engine's queue is taken here: tasks of their own would overtake each other.
+            let at_once = (&mut sent).now_or_never();
+            let task = tokio::spawn(async move {
+                match at_once {
+                    Some(reply) => reply,
+                    None => sent.await,
+                }
+            });
             // The task only waits on channels; it fails only where the runtime is shut down.
             async move { task.await.unwrap_or_else(|_| Err("the program is ending".to_owned())) }.boxed()
         } else {

@@ -81,18 +81,19 @@ fn every_line_of_the_command_line_does_what_it_says() {
             "route gemini-3.8-flash@bob off",
             Command::SetRoute { key: "bob".to_owned(), model: "gemini-3.8-flash".to_owned(), on: false },
         ),
-        (
-            "replay-outcome server_error",
-            Command::Replay {
-                filter: ReplayFilter { outcomes: vec![Outcome::ServerError], ..ReplayFilter::default() },
-                to: None,
-            },
-        ),
         ("drain", Command::Drain),
     ];
     for (line, command) in cases {
         assert_eq!(Stage::storm().press(&format!(":{line}\n")).effects, sent(command), "{line}");
     }
+}
+
+#[test]
+fn a_replay_from_the_command_line_is_shown_first_too() {
+    let mut stage = Stage::storm();
+    assert_eq!(stage.press(":replay-outcome server_error\n").effects, []);
+    let Some(Overlay::Replay(plan)) = &stage.state.overlay else { panic!("{:?}", stage.state.overlay) };
+    assert_eq!(plan.filter().outcomes, [Outcome::ServerError]);
 }
 
 #[test]
@@ -245,6 +246,12 @@ fn every_change_that_can_be_taken_back_is_newest_first() {
         stage.press("u");
         assert!(stage.effects.is_empty() && stage.text().contains("nothing of yours is left to undo"), "{keys:?}");
     }
+    // What was so before isn't the operator's to take back.
+    let mut off = Stage::storm();
+    off.press(":key erin off\n");
+    let Some(Effect::Send(command)) = off.effects.pop() else { panic!("{:?}", off.effects) };
+    off.send(Message::Replied { command, reply: Ok("done".to_owned()) });
+    assert!(off.press("u").effects.is_empty(), "erin was off before");
     let mut refused = Stage::storm();
     refused.press("p");
     refused.send(Message::Replied { command: Command::Pause, reply: Err("no".to_owned()) });

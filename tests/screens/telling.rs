@@ -89,7 +89,7 @@ fn a_run_without_anything_is_drawn_in_every_view() {
     let mut snapshots: Vec<Snapshot> = vec![fixture::empty(), fixture::finished(), fixture::tomorrow()];
     snapshots.push(Snapshot { state: RunState::Held { why: "the disk is full".to_owned() }, ..fixture::storm() });
     for snapshot in snapshots {
-        for (width, height) in [(1, 1), (20, 3), (59, 14), (60, 15), (80, 24), (120, 36), (300, 90)] {
+        for (width, height) in [(0, 0), (9, 0), (1, 1), (20, 3), (59, 14), (60, 15), (80, 24), (120, 36), (300, 90)] {
             for keys in
                 ["", "z", "2z", "3z", "4z", "5z", "6", "7", "8", "9", "W", "?", "w", "q", "s", ":", "R", "5\n", "4\n"]
             {

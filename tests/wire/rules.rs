@@ -14,7 +14,7 @@ use super::{NOON, bytes, cooldown, corpus::examples, judge};
 #[test]
 fn the_rules_reach_further_than_the_examples() {
     use Outcome::{
-        BadRequest, ClientTrouble, ContentBlocked, EmptyOutput, InvalidKey, KeyForbidden, MalformedResponse,
+        BadRequest, ClientTrouble, ContentBlocked, ContextTooLong, EmptyOutput, InvalidKey, KeyForbidden, MalformedResponse,
         ModelNotFound, Ok, Overloaded, QuotaExhaustedBilling, QuotaExhaustedDay, RateLimitedMinute, ServerError,
         Timeout, TokensLimitedMinute, Truncated,
     };
@@ -33,6 +33,21 @@ fn the_rules_reach_further_than_the_examples() {
     let cases = vec![
         // LiteLLM without a database says this to every key but its master key.
         (400, openai("No connected db.", "no_db_connection", json!("400")), InvalidKey),
+        // What refuses a request quotes it; the words of an item are no verdict on a key.
+        (
+            422,
+            json!({"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted",
+                "input": {"messages": [{"content": "Why does it say invalid API key, insufficient_quota?"}]}}]}),
+            BadRequest,
+        ),
+        (400, openai("Invalid prompt: \"why insufficient_quota and invalid api key?\"", "invalid", json!(null)), BadRequest),
+        (
+            400,
+            google(400, "INVALID_ARGUMENT", "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."),
+            ContextTooLong,
+        ),
+        (400, json!({"type": "error", "error": {"type": "invalid_request_error",
+            "message": "input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000"}}), ContextTooLong),
         // The strictest of several limits counts.
         (
             429,

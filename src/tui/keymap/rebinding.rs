@@ -1,5 +1,7 @@
 //! Keys as the operator wants them: other keys for actions, checked before anything is shown.
 
+use crossterm::event::KeyCode;
+
 use super::{BINDINGS, Binding, Chord, Context, Keymap};
 use crate::tui::action::Action;
 
@@ -60,6 +62,13 @@ impl Keymap {
             }
         }
         for (context, hint) in contexts {
+            // Where one writes, letters are letters.
+            let types =
+                |chord: &Chord| context == Context::Typing && !chord.ctrl && matches!(chord.code, KeyCode::Char(_));
+            let chords: Vec<Chord> = chords.iter().copied().filter(|chord| !types(chord)).collect();
+            if chords.is_empty() {
+                continue;
+            }
             let at = self.0.iter().position(|binding| binding.context == context && binding.action == action);
             self.0.retain(|binding| binding.context != context || binding.action != action);
             let at = at.unwrap_or(self.0.len()).min(self.0.len());
@@ -102,6 +111,16 @@ mod tests {
         assert_eq!(action(&keymap, Context::Pane(Pane::Keys), "^P"), Some(Action::Pause));
         let hint = keymap.in_context(Context::Pane(Pane::Keys)).find(|binding| binding.action == Action::Toggle);
         assert_eq!(hint.unwrap().hint_key().as_deref(), Some("o"), "and the footer says so");
+    }
+
+    #[test]
+    fn letters_stay_letters_where_one_writes() {
+        let keymap = Keymap::rebound(&[rebinding("open", &["o", "F7"], 1), rebinding("back", &["b"], 2)]).unwrap();
+        for letter in ["o", "b"] {
+            assert_eq!(keymap.lookup(&[Context::Typing], letter.parse().unwrap()), None);
+        }
+        assert_eq!(keymap.lookup(&[Context::Typing], "F7".parse().unwrap()), Some(Action::Open));
+        assert_eq!(keymap.lookup(&[Context::Typing], "Esc".parse().unwrap()), Some(Action::Back), "its own key");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The way back from the operator's own changes, newest first.
 
-use crate::domain::{Command, Snapshot, snapshot::RunState};
+use crate::domain::{
+    Command, Snapshot,
+    snapshot::{Condition, KeyView, RouteView, RunState},
+};
 
 /// Changes that can be taken back, at most.
 const MOST: usize = 64;
@@ -40,6 +43,9 @@ impl Undo {
 
 /// What takes `command` back, given how things are before it; `None` where nothing does.
 pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
+    if changes_nothing(command, snapshot) {
+        return None;
+    }
     Some(match command {
         Command::Pause | Command::HardPause => Command::Resume,
         Command::Resume if matches!(snapshot.state, RunState::Pausing | RunState::Paused) => Command::Pause,
@@ -59,4 +65,22 @@ pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
         | Command::Probe { .. }
         | Command::ClearCooldowns { .. } => return None,
     })
+}
+
+/// Whether things are already as `command` wants them: taking that back would undo somebody else's doing.
+fn changes_nothing(command: &Command, snapshot: &Snapshot) -> bool {
+    match command {
+        Command::Pause | Command::HardPause => matches!(snapshot.state, RunState::Pausing | RunState::Paused),
+        Command::SetKey { key, on } => {
+            let is_on = |view: &KeyView| !matches!(view.condition, Condition::Off { .. });
+            let dead = |view: &KeyView| matches!(view.condition, Condition::Disabled { .. });
+            snapshot.keys.iter().any(|view| view.name == *key && (is_on(view) == *on || dead(view)))
+        }
+        Command::SetModel { model, on } => snapshot.models.iter().any(|view| view.name == *model && view.on == *on),
+        Command::SetRoute { key, model, on } => {
+            let same = |view: &RouteView| view.key == *key && view.model == *model && view.on == *on;
+            snapshot.routes.iter().any(same)
+        }
+        _ => false,
+    }
 }

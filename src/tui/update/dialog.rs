@@ -253,6 +253,11 @@ fn run_line(state: &mut State, snapshot: &Snapshot, text: String) -> Vec<Effect>
             state.toasts.push("this screen is read-only", ToastLevel::Refused, state.ui);
             Vec::new()
         }
+        Ok(Parsed::Command(Command::Replay { filter, .. })) => {
+            state.overlay = None;
+            super::replaying::plan_of(state, snapshot, text, filter);
+            Vec::new()
+        }
         Ok(Parsed::Command(command)) => {
             state.overlay = None;
             send(state, snapshot, command)

@@ -38,6 +38,11 @@ pub(super) fn plan_all(state: &mut State, snapshot: &Snapshot) {
     ask(state, snapshot, Vec::new());
 }
 
+/// Asks about items that were named.
+pub(super) fn plan_of(state: &mut State, snapshot: &Snapshot, label: String, filter: ReplayFilter) {
+    ask(state, snapshot, vec![Scope { label, filter }]);
+}
+
 fn ask(state: &mut State, snapshot: &Snapshot, mut scopes: Vec<Scope>) {
     if let Some(why_not) = refusal(Action::ReplayAll, state, snapshot) {
         state.toasts.push(why_not, ToastLevel::Refused, state.ui);
