@@ -471,6 +471,7 @@ mod ending {
     #[test]
     fn the_summary_is_a_table_that_lines_up() {
         let table = summary_table(&Summary::from(&reported()));
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         insta::assert_snapshot!(table, @"
         captions-spring: stopped
         items     3,214 of 5,000 done, 7 failed, 1,779 left
@@ -479,9 +480,9 @@ mod ending {
         cost      $0.82
         time      42:17, 1.27 items/s
 
-        model                ok  failed   ok%  mean   p50   p95  tokens in  tokens out   cost
-        gemini-3.8-flash  1,598       6  99.6  2.1s  1.1s  2.1s  1,210,000     400,000  $0.41
-        evil␛[2J              0       0     -     -     -     -          0           0     $0
+        model               ok failed  ok% mean  p50  p95 tokens in tokens out  cost
+        gemini-3.8-flash 1,598      6 99.6 2.1s 1.1s 2.1s 1,210,000    400,000 $0.41
+        evil␛[2J             0      0    -    -    -    -         0          0    $0
 
         key     state  health   ok  failed   cost
         alice   ready     100  812       3  $0.41

@@ -69,6 +69,7 @@ pub(super) async fn conduct(
             }
         }
     }
+    let mut plainly = None;
     let snapshot = if handle.snapshot().state.is_over() {
         handle.snapshot()
     } else {
@@ -77,8 +78,15 @@ pub(super) async fn conduct(
         let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
         let after_event = if attended { shown() } else { told };
         let plain = Plain { after_event, ..Plain::default() };
+<<<<<<< ours
         let watching = headless::watch(handle.clone(), plain, std::io::stderr());
         complaining(&mut notices, watching).await
+=======
+        plainly = Some(plain.zone.clone());
+        let snapshot = headless::watch(handle.clone(), plain, std::io::stderr()).await;
+        signals.abort();
+        snapshot
+>>>>>>> theirs
     };
     // With an operator there, the engine rests rather than ends when nothing is left to do; now nobody is.
     if snapshot.state.is_over() && attended {
@@ -87,7 +95,12 @@ pub(super) async fn conduct(
     }
     let ending = tokio::time::timeout(LAST_WORDS, &mut engine).await;
     // The engine's last snapshot may be newer than the one the front end left with.
-    let snapshot = if snapshot.state.is_over() { handle.snapshot() } else { snapshot };
+    let told = snapshot;
+    let snapshot = if told.state.is_over() { handle.snapshot() } else { Arc::clone(&told) };
+    // What was given up at the end, for one, is told before the summary counts it.
+    if let Some(line) = plainly.and_then(|zone| headless::progress::correction(&told, &snapshot, &zone)) {
+        say(&line);
+    }
     print_summary(&snapshot, json);
     for complaint in notices.finish().await {
         say(&format!("warning: {complaint}"));

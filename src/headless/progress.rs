@@ -41,6 +41,12 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     neutralise(&parts.join("  ")).into_owned()
 }
 
+/// The progress line of `newest`, where the last one told, of `told`, says something else of the run.
+pub fn correction(told: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option<String> {
+    let at_once = Snapshot { at: told.at, ..newest.clone() };
+    (progress_line(told, zone) != progress_line(&at_once, zone)).then(|| progress_line(newest, zone))
+}
+
 /// `14:08:40  ALARM  dave is off, invalid_key: API key not valid`
 pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     let level = match event.level() {

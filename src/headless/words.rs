@@ -44,7 +44,11 @@ pub(super) fn ahead(at: Wall, now: Wall, zone: &TimeZone) -> String {
     format!("{} (in {})", then.strftime(format), short_span(Duration::from_secs(span.as_secs())))
 }
 
+/// A usual terminal.
+const USUAL: usize = 80;
+
 /// A heading and rows below it, every column as wide as its widest cell: the first to the left, others to the right.
+/// They stand closer together where that is what it takes to fit a usual terminal.
 pub(super) fn columns<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = heading.map(str::len);
     for row in rows {
@@ -52,6 +56,8 @@ pub(super) fn columns<const N: usize>(heading: [&str; N], rows: &[[String; N]]) 
             *width = (*width).max(cell.width());
         }
     }
+    let roomy = widths.iter().sum::<usize>() + 2 * (N - 1);
+    let between = if roomy > USUAL { " " } else { "  " };
     let line = |cells: [&str; N]| {
         let mut line = String::new();
         for (index, (cell, width)) in cells.into_iter().zip(widths).enumerate() {
@@ -60,7 +66,7 @@ pub(super) fn columns<const N: usize>(heading: [&str; N], rows: &[[String; N]]) 
                 line.push_str(cell);
                 line.push_str(&gap);
             } else {
-                line.push_str("  ");
+                line.push_str(between);
                 line.push_str(&gap);
                 line.push_str(cell);
             }
@@ -98,6 +104,15 @@ mod tests {
         ];
         for (seconds, want) in cases {
             assert_eq!(ahead(now + Duration::from_secs(seconds), now, &TimeZone::UTC), want);
+        }
+    }
+
+    #[test]
+    fn columns_stand_closer_where_they_would_be_too_wide() {
+        let row = |wide: usize| [["n".repeat(wide), "1,000".to_owned(), "12".to_owned()]];
+        for (name, want) in [(69, 80), (70, 79), (71, 80)] {
+            let table = columns(["name", "ok", "no"], &row(name));
+            assert!(table.lines().all(|line| line.width() == want), "{name}: {table}");
         }
     }
 

@@ -22,7 +22,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::domain::{
-    ItemRow, Outcome, ReplayFilter, ResultLine, Seq, Summary,
+    ItemRow, Money, Outcome, ReplayFilter, ResultLine, Seq, Summary,
     snapshot::{Condition, RunState},
     summary::{KeySummary, ModelSummary},
 };
@@ -71,6 +71,8 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
     let conn = &*snapshot;
     let tallies = Tallies::load(conn)?;
     let totals = tallies.totals(conn)?;
+    // Calls that a killed process left open have nobody any more who could hear their answer.
+    let unheard = if dir.is_owned() { Money::ZERO } else { tallies.spend(conn)?.reserved };
     let figures = Figures::load(conn)?;
     Ok(Summary {
         run: dir.name(),
@@ -86,7 +88,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         input_tokens: tallies.usage.input_tokens,
         output_tokens: tallies.usage.billed_output(),
         cost_usd: tallies.cost.usd(),
-        at_risk_usd: tallies.at_risk.usd(),
+        at_risk_usd: (tallies.at_risk + unheard).usd(),
         elapsed_s: worked(conn)?.as_secs_f64(),
         keys: figures.keys(&standings(dir, conn)?),
         models: figures.models(),

@@ -1,5 +1,7 @@
 //! `audit`: proof from the record, and an exit status that says whether it holds.
 
+use nix::sys::signal::Signal;
+
 use crate::lab::{Machine, Provider, png, sums, until};
 
 const OPEN: &str = r#"
@@ -35,6 +37,10 @@ fn a_sound_run_is_proved_and_says_what_may_have_been_billed() {
         assert_eq!((&call["id"], &call["key"], &call["model"]), (&"stuck".into(), &"alice".into(), &"m".into()));
         assert!(audit["at_risk_usd"].as_f64().unwrap() > 0.0, "{audit}");
         assert!(audit["cost_usd"].as_f64().unwrap() > 0.0, "{audit}");
+    }
+    let status = machine.status("runs/batch");
+    for figure in ["in_flight", "at_risk_usd", "cost_usd", "done"] {
+        assert_eq!(status[figure], after[figure], "{figure}: what status says of a killed run is what can be proved");
     }
     let ended = machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
     for words in
@@ -92,4 +98,18 @@ fn a_caption_that_is_gone_is_found() {
     std::fs::remove_file(machine.path("album/dot.txt")).unwrap();
     let ended = machine.cascadeck(&["audit", "runs/album"]).with_status(1);
     assert!(ended.out.contains("item dot.png is done, but"), "{}", ended.out);
+}
+
+#[test]
+fn the_last_line_of_progress_knows_what_was_given_up_at_the_end() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write_keys(&(provider.keys_toml() + "[policy]\ndrain_timeout = \"100ms\"\n"));
+    machine.write("batch.jsonl", "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n");
+    let live = machine.start(&RUN);
+    provider.until("it hangs", |books| books.total.requests == 1);
+    live.signal(Signal::SIGINT);
+    let ended = live.end().with_status(130);
+    let last = ended.err.lines().rfind(|line| line.contains("% of 1: 0 done")).unwrap();
+    assert!(last.contains("at risk"), "{}", ended.err);
 }
