@@ -16,6 +16,8 @@ mod log;
 mod look;
 #[path = "screens/moving.rs"]
 mod moving;
+#[path = "screens/pictures.rs"]
+mod pictures;
 #[path = "screens/questions.rs"]
 mod questions;
 #[path = "screens/replaying.rs"]
@@ -123,4 +125,19 @@ fn an_item_that_was_answered() {
         format!("{width}x{height}\n{}", stage.answered_item().picture())
     });
     assert_snapshot!("detail_done", pictures.join("\n"));
+}
+
+#[test]
+fn a_picture_without_colour_and_without_block_signs() {
+    for (name, depth, ascii) in [
+        ("picture_shades", Depth::Mono, false),
+        ("picture_ascii", Depth::Mono, true),
+        ("picture_ascii_in_colour", Depth::True, true),
+    ] {
+        let pictures = SIZES.map(|(width, height)| {
+            let mut stage = Stage::with(width, height, fixture::storm(), depth, ascii);
+            format!("{width}x{height}\n{}", stage.answered_item().picture())
+        });
+        assert_snapshot!(name, pictures.join("\n"));
+    }
 }

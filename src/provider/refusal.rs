@@ -137,7 +137,9 @@ impl Refusal {
                 if detail.get("error").is_some() || detail.get("message").is_some() {
                     self.body(detail, depth + 1);
                 } else if let Value::Array(complaints) = detail {
-                    complaints.iter().for_each(|complaint| self.complaint(complaint, depth));
+                    for complaint in complaints {
+                        self.complaint(complaint, depth);
+                    }
                 } else {
                     self.say(&detail.to_string());
                 }

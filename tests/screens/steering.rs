@@ -8,7 +8,7 @@ use crate::{
 };
 use cascadeck::{
     domain::{CascadeOrder, Command, Money, Outcome, ReplayFilter, Strategy, Target, snapshot::RunState},
-    tui::{Effect, Message, pane::Pane},
+    tui::{Effect, Message, pane::Pane, state::Overlay},
 };
 
 #[test]

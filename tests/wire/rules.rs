@@ -14,7 +14,7 @@ use super::{NOON, bytes, cooldown, corpus::examples, judge};
 #[test]
 fn the_rules_reach_further_than_the_examples() {
     use Outcome::{
-        BadRequest, ClientTrouble, ContentBlocked, ContextTooLong, EmptyOutput, InvalidKey, KeyForbidden, MalformedResponse,
+        BadRequest, ClientTrouble, ContentBlocked, EmptyOutput, InvalidKey, KeyForbidden, MalformedResponse,
         ModelNotFound, Ok, Overloaded, QuotaExhaustedBilling, QuotaExhaustedDay, RateLimitedMinute, ServerError,
         Timeout, TokensLimitedMinute, Truncated,
     };
@@ -40,14 +40,11 @@ fn the_rules_reach_further_than_the_examples() {
                 "input": {"messages": [{"content": "Why does it say invalid API key, insufficient_quota?"}]}}]}),
             BadRequest,
         ),
-        (400, openai("Invalid prompt: \"why insufficient_quota and invalid api key?\"", "invalid", json!(null)), BadRequest),
         (
             400,
-            google(400, "INVALID_ARGUMENT", "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."),
-            ContextTooLong,
+            openai("Invalid prompt: \"why insufficient_quota and invalid api key?\"", "invalid", json!(null)),
+            BadRequest,
         ),
-        (400, json!({"type": "error", "error": {"type": "invalid_request_error",
-            "message": "input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000"}}), ContextTooLong),
         // The strictest of several limits counts.
         (
             429,
@@ -272,6 +269,18 @@ fn blank_lines_marks_and_comments_before_an_answer_do_no_harm() {
     for prefix in ["", "\n\n\r\n", "\u{feff}", ": keep-alive\n\n: keep-alive\n\n", "\n: OPENROUTER PROCESSING\n"] {
         let verdict = judge(Api::OpenAi, 200, &Value::Null, format!("{prefix}{answer}\n").as_bytes());
         assert_eq!(verdict.answer.map(|answer| answer.text).as_deref(), Some("hi"), "{prefix:?}");
+    }
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_known_in_each_providers_words() {
+    for words in [
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        "input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+    ] {
+        let body = json!({"error": {"message": words, "type": "invalid_request_error"}});
+        assert!(judge(Api::Anthropic, 400, &Value::Null, &bytes(&body)).too_long, "{words}");
     }
 }
 
