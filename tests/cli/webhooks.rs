@@ -119,7 +119,7 @@ fn a_key_that_dies_wants_attention_while_the_run_goes_on() {
     let provider = Provider::of(&SLOW.replace("key = [", &format!("key = [{dead}")));
     let hooks = Hooks::open();
     let machine = machine(&provider, &hooks.table("team", ""));
-    machine.write("batch.jsonl", sums(40));
+    machine.write("batch.jsonl", sums(80));
     let live = machine.start(&run(&["--no-check", "--in-flight", "2"]));
     let message = hooks.until("attention");
     assert!(message["alarms"][0].as_str().unwrap().starts_with("key dave is off, key_forbidden"), "{message}");
