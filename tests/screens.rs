@@ -14,6 +14,8 @@ mod fixture;
 mod log;
 #[path = "screens/look.rs"]
 mod look;
+#[path = "screens/pictures.rs"]
+mod pictures;
 #[path = "screens/questions.rs"]
 mod questions;
 #[path = "screens/stage.rs"]
@@ -115,4 +117,19 @@ fn an_item_that_was_answered() {
         format!("{width}x{height}\n{}", stage.answered_item().picture())
     });
     assert_snapshot!("detail_done", pictures.join("\n"));
+}
+
+#[test]
+fn a_picture_without_colour_and_without_block_signs() {
+    for (name, depth, ascii) in [
+        ("picture_shades", Depth::Mono, false),
+        ("picture_ascii", Depth::Mono, true),
+        ("picture_ascii_in_colour", Depth::True, true),
+    ] {
+        let pictures = SIZES.map(|(width, height)| {
+            let mut stage = Stage::with(width, height, fixture::storm(), depth, ascii);
+            format!("{width}x{height}\n{}", stage.answered_item().picture())
+        });
+        assert_snapshot!(name, pictures.join("\n"));
+    }
 }

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, options::FrontEnd, shown};
 use crate::{
-    config::{Dashboard, KeyBinding},
+    config::{Dashboard, KeyBinding, Pictures},
     domain::{Command, Snapshot},
     engine::{Ending, Handle, Running},
     headless::{self, Plain},
@@ -36,6 +36,7 @@ pub(super) fn dashboard(front_end: &FrontEnd, config: &Dashboard) -> Result<Opti
     let options = tui::Options {
         ascii: front_end.ascii || config.ascii,
         theme: front_end.theme.clone().or_else(|| config.theme.clone()),
+        pictures: wish(config.pictures),
         fps: config.fps.unwrap_or(defaults.fps),
         read_only: front_end.read_only,
         mouse: config.mouse.unwrap_or(defaults.mouse),
@@ -46,6 +47,18 @@ pub(super) fn dashboard(front_end: &FrontEnd, config: &Dashboard) -> Result<Opti
     options.check().map_err(|error| Failure::usage(super::failure::told_once(&error)))?;
     let asked = !front_end.headless && !front_end.json;
     Ok((asked && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
+}
+
+const fn wish(pictures: Pictures) -> tui::picture::Wish {
+    use tui::picture::{Graphics, Wish};
+    match pictures {
+        Pictures::Auto => Wish::Auto,
+        Pictures::Blocks => Wish::Blocks,
+        Pictures::Kitty => Wish::Graphics(Graphics::Kitty),
+        Pictures::Iterm2 => Wish::Graphics(Graphics::Iterm2),
+        Pictures::Sixel => Wish::Graphics(Graphics::Sixel),
+        Pictures::Off => Wish::Off,
+    }
 }
 
 fn rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {

@@ -10,12 +10,34 @@ pub struct Dashboard {
     /// A built-in theme, or a file.
     pub theme: Option<String>,
     pub ascii: bool,
+    pub pictures: Pictures,
     pub mouse: Option<bool>,
     pub notify: Option<bool>,
     /// Most frames a second.
     pub fps: Option<u16>,
     pub keys: Vec<KeyBinding>,
 }
+
+/// How items' pictures are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pictures {
+    #[default]
+    Auto,
+    Blocks,
+    Kitty,
+    Iterm2,
+    Sixel,
+    Off,
+}
+
+const PICTURES: [(&str, Pictures); 6] = [
+    ("auto", Pictures::Auto),
+    ("blocks", Pictures::Blocks),
+    ("kitty", Pictures::Kitty),
+    ("iterm2", Pictures::Iterm2),
+    ("sixel", Pictures::Sixel),
+    ("off", Pictures::Off),
+];
 
 /// The keys of one action.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +53,7 @@ pub(super) fn read(root: &Table<'_>) -> Dashboard {
     Dashboard {
         theme: table.text("theme").map(|theme| theme.text.to_owned()),
         ascii: table.flag("ascii").unwrap_or_default(),
+        pictures: table.word("pictures", &PICTURES).unwrap_or_default(),
         mouse: table.flag("mouse"),
         notify: table.flag("notify"),
         fps: table.count("fps", 1..=120),

@@ -31,7 +31,7 @@ use std::{
 use secrecy::SecretString;
 
 pub use self::{
-    dashboard::{Dashboard, KeyBinding},
+    dashboard::{Dashboard, KeyBinding, Pictures},
     defaults::Defaults,
     fault::{Fault, Faults, Position},
     span::parse_span,

@@ -102,7 +102,7 @@ pub const POLICY: Schema = Schema {
 };
 
 pub const DASHBOARD: Schema =
-    Schema { table: "[dashboard]", fields: &["theme", "ascii", "mouse", "notify", "fps", "keys"] };
+    Schema { table: "[dashboard]", fields: &["theme", "ascii", "pictures", "mouse", "notify", "fps", "keys"] };
 
 pub const DEFAULTS: Schema = Schema {
     table: "[defaults]",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     answer::Usage, command::ReplayFilter, failure::FailureGroup, item::ItemState, money::Money, outcome::Outcome,
-    time::Wall,
+    request::Image, time::Wall,
 };
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub enum Query {
     Items { filter: ItemFilter, offset: u64, limit: u32 },
     /// One item with its attempts and answer.
     Item { seq: u64 },
+    /// One of an item's pictures, counted from 0 in the order of [`ItemDetail::pictures`]. Apart from the item, because
+    /// what came in a row may be megabytes.
+    Picture { seq: u64, index: usize },
     /// Failed items by what they failed of.
     Failures { filter: ReplayFilter },
     /// Writes the lines of failed items, as in results.jsonl, to a file beside it.
@@ -41,6 +44,7 @@ pub enum Page {
         offset: u64,
     },
     Item(Box<ItemDetail>),
+    Picture(Image),
     /// The largest groups first; `matching` counts the items of all, also of those that are too many to list.
     Failures {
         groups: Vec<FailureGroup>,
@@ -50,7 +54,7 @@ pub enum Page {
         path: String,
         rows: u64,
     },
-    /// No such item.
+    /// No such item, or picture.
     Nothing,
 }
 
@@ -75,6 +79,7 @@ pub struct ItemDetail {
     pub system: Option<String>,
     /// The whole prompt as text; pictures stand as `[picture PATH]`.
     pub prompt: String,
+    /// Their names: a path, a URL, or what is known of one that came with the row.
     pub pictures: Vec<String>,
     pub output: Option<String>,
     pub finish_reason: Option<String>,

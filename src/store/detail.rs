@@ -37,7 +37,7 @@ pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemD
         line: line as u64,
         system: spec.request.system.clone(),
         prompt: prompt(&spec.request),
-        pictures: spec.request.images().map(picture).collect(),
+        pictures: spec.request.images().map(name).collect(),
         output,
         finish_reason,
         model_version,
@@ -99,7 +99,7 @@ fn prompt(request: &Request) -> String {
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.clone(),
-                Part::Image(image) => format!("[picture {}]", picture(image)),
+                Part::Image(image) => format!("[picture {}]", name(image)),
             })
             .collect();
         let text = parts.join("\n");
@@ -112,12 +112,31 @@ fn prompt(request: &Request) -> String {
     turns.collect::<Vec<_>>().join("\n\n")
 }
 
-fn picture(image: &Image) -> String {
+/// What a picture is called. One that came with the row is megabytes of text, as a `data:` URL too.
+fn name(image: &Image) -> String {
     match image {
         Image::File(path) => path.display().to_string(),
         Image::Inline { mime, .. } => format!("{mime}, inline"),
-        Image::Url(url) => url.clone(),
+        Image::Url(url) => match url.strip_prefix("data:") {
+            Some(data) => format!("{}, inline", data.split([';', ',']).next().unwrap_or_default()),
+            None => url.clone(),
+        },
     }
+}
+
+/// One of an item's pictures; `None` where it has fewer.
+pub(super) fn picture(conn: &rusqlite::Connection, seq: u64, index: usize) -> Result<Option<Image>, StoreError> {
+    let body: Option<String> = conn
+        .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
+        .query_row([seq as i64], |row| row.get(0))
+        .optional()?;
+    let Some(body) = body else { return Ok(None) };
+    let spec: ItemSpec = parse(&body, "an item")?;
+    let images = spec.request.messages.into_iter().flat_map(|message| message.parts).filter_map(|part| match part {
+        Part::Image(image) => Some(image),
+        Part::Text(_) => None,
+    });
+    Ok(images.into_iter().nth(index))
 }
 
 #[cfg(test)]
@@ -141,5 +160,13 @@ mod tests {
         let parts = vec![Part::Text("Describe:".into()), Part::Image(Image::File("cat.png".into()))];
         let request = Request { messages: vec![Message { speaker: Speaker::User, parts }], ..Request::default() };
         assert_eq!(prompt(&request), "Describe:\n[picture cat.png]");
+    }
+
+    #[test]
+    fn a_picture_that_came_with_the_row_is_not_spelled_out() {
+        let inline = Image::Inline { mime: "image/png".into(), data: "AAAA".repeat(1_000) };
+        let url = Image::Url(format!("data:image/webp;base64,{}", "AAAA".repeat(1_000)));
+        assert_eq!([name(&inline), name(&url)], ["image/png, inline", "image/webp, inline"]);
+        assert_eq!(name(&Image::Url("https://example.org/a.png".into())), "https://example.org/a.png");
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     connect,
-    detail::detail,
+    detail::{detail, picture},
     error::StoreError,
     failures::{self, Failures},
     items::ItemWindows,
@@ -47,6 +47,9 @@ fn answer(dir: &RunDir, windows: &mut ItemWindows, failures: &mut Failures, quer
         Query::Item { seq } => {
             let found = detail(windows, *seq)?;
             Ok(found.map_or(Page::Nothing, |detail| Page::Item(Box::new(detail))))
+        }
+        Query::Picture { seq, index } => {
+            Ok(picture(windows.conn(), *seq, *index)?.map_or(Page::Nothing, Page::Picture))
         }
         Query::Failures { filter } => failures.page(windows.conn(), filter),
         Query::ExportFailures { filter } => failures::export(dir, windows.conn(), filter),

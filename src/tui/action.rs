@@ -32,6 +32,8 @@ pub enum Action {
     Copy,
     Mark,
     Export,
+    NextPicture,
+    Pictures,
     // Steering the run.
     Toggle,
     SwitchOn,
@@ -99,7 +101,7 @@ impl Action {
 
     /// The actions that have a name, for the command line's completion.
     pub fn named() -> impl Iterator<Item = Self> {
-        const NAMED: [Action; 31] = [
+        const NAMED: [Action; 33] = [
             Action::Pause,
             Action::HardPause,
             Action::Toggle,
@@ -114,6 +116,8 @@ impl Action {
             Action::Mark,
             Action::Export,
             Action::Copy,
+            Action::NextPicture,
+            Action::Pictures,
             Action::WhyRun,
             Action::MoreInFlight,
             Action::FewerInFlight,
@@ -221,6 +225,8 @@ impl Action {
             Self::Copy => look("copy", "copy the selection, or the open item's answer, to the clipboard"),
             Self::Mark => look("mark", "mark the selected item, or take its mark away"),
             Self::Export => look("export", "write the selected group of failed items to a file in the run's directory"),
+            Self::NextPicture => look("next-picture", "the open item's next picture"),
+            Self::Pictures => look("pictures", "hide items' pictures, or show them again"),
             Self::Toggle => steer("toggle", "switch the selected key, model or route off or on"),
             Self::SwitchOn => steer("on", "switch the selected key, model or route on"),
             Self::SwitchOff => steer("off", "switch the selected key, model or route off; what is in flight finishes"),

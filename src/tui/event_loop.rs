@@ -22,11 +22,12 @@ use super::{
     action::Action,
     engine_time::EngineTime,
     pane::Pane,
+    picture::{self, Ask, CellPixels},
     state::{State, Wanted},
     update,
 };
 use crate::{
-    domain::{Command, Snapshot},
+    domain::{Command, Page, Query, Snapshot},
     engine::Handle,
 };
 
@@ -51,6 +52,10 @@ pub trait Screen {
     fn capture_mouse(&mut self, on: bool) -> io::Result<()>;
     fn set_title(&mut self, title: &str) -> io::Result<()>;
     fn notify(&mut self, words: &str) -> io::Result<()>;
+    /// How large a cell is, where the terminal says so.
+    fn cell(&self) -> Option<CellPixels> {
+        None
+    }
     /// Hands text to the terminal's clipboard; there is no answer to that.
     fn copy(&mut self, text: &str) -> io::Result<()>;
 }
@@ -85,8 +90,11 @@ where
     let mut input = pin!(input.fuse());
     let mut signals = pin!(signals.fuse());
     let mut dashboard = Dashboard::new(screen, handle, state, frame_time);
-    if let Some(exit) = dashboard.handle(Message::Published) {
-        return exit;
+    let cell = dashboard.screen.cell();
+    for message in [Message::Cell(cell), Message::Published] {
+        if let Some(exit) = dashboard.handle(message) {
+            return exit;
+        }
     }
     loop {
         if let Some(exit) = dashboard.draw_if_due() {
@@ -224,7 +232,14 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 Ok(Event::Key(key)) => Message::Key(key),
                 Ok(Event::Mouse(event)) => Message::Mouse(event),
                 Ok(Event::Paste(text)) => Message::Pasted(text),
-                Ok(Event::Resize(width, height)) => Message::Resized((width, height).into()),
+                Ok(Event::Resize(width, height)) => {
+                    // Another size of the letters is a resize too.
+                    let cell = self.screen.cell();
+                    if let Some(exit) = self.handle(Message::Cell(cell)) {
+                        return Some(exit);
+                    }
+                    Message::Resized((width, height).into())
+                }
                 Ok(Event::FocusGained | Event::FocusLost) => continue,
             };
             if let Some(exit) = self.handle(message) {
@@ -250,6 +265,10 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 Effect::Ask(query) => {
                     let handle = self.handle.clone();
                     self.replies.push(async move { Message::Told(handle.ask(query).await) }.boxed());
+                    Ok(())
+                }
+                Effect::Depict { ask, number } => {
+                    self.replies.push(depicted(self.handle.clone(), ask, number).boxed());
                     Ok(())
                 }
                 Effect::Copy(text) => self.screen.copy(&text),
@@ -327,6 +346,16 @@ impl<'s, S: Screen> Dashboard<'s, S> {
             Err(error) => Some(gone(&error)),
         }
     }
+}
+
+/// The picture from the run's record, drawn on a thread of its own.
+async fn depicted(handle: Handle, ask: Ask, number: u32) -> Message {
+    let seen = match handle.ask(Query::Picture { seq: ask.seq, index: ask.index }).await {
+        Ok(Page::Picture(image)) => picture::depict(image, ask, number).await,
+        Ok(_) => Err("the run has no such picture".to_owned()),
+        Err(words) => Err(format!("can't read the picture: {words}")),
+    };
+    Message::Depicted { ask, seen }
 }
 
 /// Writing to a terminal fails when it is gone; the run goes on without it.

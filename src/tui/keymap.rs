@@ -148,6 +148,8 @@ pub const BINDINGS: &[Binding] = &[
     plain(Context::Detail, KeyCode::Right, Action::Right),
     letter(Context::Detail, 'r', Action::Replay).hint("r", "replay"),
     letter(Context::Detail, 't', Action::ReplayTo).hint("t", "replay to.."),
+    letter(Context::Detail, 'n', Action::NextPicture),
+    letter(Context::Detail, 'v', Action::Pictures),
     plain(Context::Reading, KeyCode::Esc, Action::Back).hint("Esc", "back"),
     letter(Context::Reading, 'q', Action::Back),
     letter(Context::Reading, '?', Action::Back),

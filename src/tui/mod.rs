@@ -21,6 +21,7 @@ mod outlook;
 mod overlays;
 pub mod pane;
 mod panes;
+pub mod picture;
 mod scene;
 pub mod state;
 pub mod terminal;
@@ -51,6 +52,8 @@ pub struct Options {
     pub theme: Option<String>,
     /// Colours the terminal can show; `None`: as the environment says (`NO_COLOR`, `COLORTERM`, `TERM`).
     pub depth: Option<theme::Depth>,
+    /// How items' pictures are shown.
+    pub pictures: picture::Wish,
     /// Most frames a second.
     pub fps: u16,
     /// Commands are neither offered nor sent.
@@ -69,6 +72,7 @@ impl Default for Options {
             ascii: false,
             theme: None,
             depth: None,
+            pictures: picture::Wish::Auto,
             fps: 30,
             read_only: false,
             mouse: true,
@@ -98,10 +102,12 @@ impl Options {
         let depth = self.depth.unwrap_or_else(|| theme::Depth::detect(|name| std::env::var(name).ok()));
         let environment = |name: &str| std::env::var(name).ok();
         let theme = self.theme.as_deref().or_else(|| theme::fitting(environment));
+        let light = theme == Some("light") || theme::fitting(environment) == Some("light");
         let theme = theme::Theme::load(theme, depth)?;
         let mut state = State::new(theme, self.ascii, TimeZone::system(), size, &handle.snapshot());
         state.read_only = self.read_only;
         state.mouse = self.mouse;
+        state.pictures.canvas = self.pictures.canvas(depth, self.ascii, light, environment);
         state.keymap = keymap::Keymap::rebound(&self.keys).map_err(anyhow::Error::msg)?;
         Ok(state)
     }
@@ -130,7 +136,8 @@ pub async fn run(handle: Handle, options: Options) -> anyhow::Result<Exit> {
     let state = options.state(&handle, size.into())?;
     // Held until the terminal is restored below, so that no panic is printed into the dashboard.
     let hold = panics::hold_terminal();
-    let mut screen = terminal::Terminal::enter(&options).context("can't take the terminal")?;
+    let farewell = state.pictures.canvas.map(picture::farewell).unwrap_or_default();
+    let mut screen = terminal::Terminal::enter(&options, farewell).context("can't take the terminal")?;
     let signals = terminal::signals().context("can't listen for signals")?;
     let input = input::events().context("can't listen to the terminal")?;
     let shown = event_loop::drive(&mut screen, input, signals, handle, state, options.frame_time());

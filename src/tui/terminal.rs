@@ -11,9 +11,10 @@ use crossterm::{
     Command, cursor,
     event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
     execute, queue,
+    style::Print,
     terminal::{
         BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, SetTitle,
-        disable_raw_mode, enable_raw_mode,
+        disable_raw_mode, enable_raw_mode, window_size,
     },
 };
 use futures_util::Stream;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 use super::{
     Options, draw,
     event_loop::{Screen, Signal},
+    picture::CellPixels,
     state::State,
     text::one_line,
 };
@@ -41,16 +43,19 @@ pub struct Terminal {
     canvas: ManuallyDrop<Canvas<CrosstermBackend<BufWriter<Stdout>>>>,
     mouse: bool,
     notify: bool,
+    /// What to tell it when it is given back: to forget the pictures that it keeps.
+    farewell: String,
     taken: bool,
 }
 
 impl Terminal {
-    pub fn enter(options: &Options) -> io::Result<Self> {
+    pub fn enter(options: &Options, farewell: String) -> io::Result<Self> {
         let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, io::stdout()));
         let mut terminal = Self {
             canvas: ManuallyDrop::new(Canvas::new(backend)?),
             mouse: options.mouse,
             notify: options.notify,
+            farewell,
             taken: false,
         };
         terminal.take()?;
@@ -82,7 +87,14 @@ impl Terminal {
             return Ok(());
         }
         let mouse = if self.mouse { execute!(io::stdout(), DisableMouseCapture) } else { Ok(()) };
-        let screen = execute!(io::stdout(), DisableBracketedPaste, LeaveAlternateScreen, cursor::Show, PopTitle);
+        let screen = execute!(
+            io::stdout(),
+            Print(&self.farewell),
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            cursor::Show,
+            PopTitle
+        );
         let raw = disable_raw_mode();
         mouse.and(screen).and(raw)
     }
@@ -116,6 +128,12 @@ impl Screen for Terminal {
     fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
         self.mouse = on;
         if on { execute!(io::stdout(), EnableMouseCapture) } else { execute!(io::stdout(), DisableMouseCapture) }
+    }
+
+    fn cell(&self) -> Option<CellPixels> {
+        // Asked of the system, not of the terminal: nothing comes back as input.
+        let size = window_size().ok()?;
+        CellPixels::of_window(size.columns, size.rows, size.width, size.height)
     }
 
     fn set_title(&mut self, title: &str) -> io::Result<()> {

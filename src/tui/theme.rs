@@ -237,7 +237,7 @@ fn colour(full: Option<Hue>, stand_in: Option<Hue>, depth: Depth) -> Option<Colo
 }
 
 /// The nearest entry of xterm's colour cube or grey ramp.
-fn nearest_of_256(colour: Color) -> Color {
+pub(super) fn nearest_of_256(colour: Color) -> Color {
     const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
     let Color::Rgb(red, green, blue) = colour else { return colour };
     let distance = |(r, g, b): (u8, u8, u8)| {

@@ -7,6 +7,7 @@ use cascadeck::{
     tui::{
         Exit, State, draw,
         event_loop::{Screen, Signal, drive},
+        picture::Wish,
         theme::{Depth, Theme},
     },
 };
@@ -88,7 +89,8 @@ impl Show {
     fn on(snapshot: &Snapshot, broken: bool) -> Self {
         let (engine, handle) = engine(snapshot.clone());
         let theme = Theme::load(None, Depth::True).unwrap();
-        let state = State::new(theme, false, TimeZone::UTC, (120, 36).into(), snapshot);
+        let mut state = State::new(theme, false, TimeZone::UTC, (120, 36).into(), snapshot);
+        state.pictures.canvas = Wish::Blocks.canvas(Depth::True, false, false, |_| None);
         let (frames, watching) = watch::channel(String::new());
         let (said, hearing) = mpsc::unbounded_channel();
         let mut screen = Memory { terminal: Terminal::new(TestBackend::new(120, 36)).unwrap(), frames, said, broken };
@@ -183,6 +185,11 @@ async fn an_item_is_opened_and_shown() {
     show.press("5j\n");
     assert_eq!(show.engine.answer().await, Query::Item { seq: 342 });
     show.sees("Name every animal").await;
+    // What was asked comes first; its picture is a question of its own, answered when it is.
+    show.sees("reading the picture").await;
+    assert_eq!(show.engine.answer().await, Query::Picture { seq: 342, index: 0 });
+    show.sees("▀▀▀▀▀▀▀▀").await;
+    show.sees("120 x 80 PNG").await;
 }
 
 #[tokio::test]

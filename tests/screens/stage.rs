@@ -1,12 +1,13 @@
 //! A dashboard without a terminal: a state, a snapshot, and what happens to them.
 
 use cascadeck::{
-    domain::{Page, Query, Snapshot},
+    domain::{Image, Page, Query, Snapshot},
     tui::{
         Effect, Message, State,
         action::Action,
         draw,
         pane::Pane,
+        picture::{self, Ask, Canvas},
         state::Detail,
         theme::{Depth, Theme},
         update,
@@ -22,6 +23,8 @@ pub struct Stage {
     pub state: State,
     pub snapshot: Snapshot,
     pub effects: Vec<Effect>,
+    /// Pictures that were asked for and wait for [`Stage::depict`]; `None`: they come at once.
+    pub held: Option<Vec<(Ask, u32)>>,
 }
 
 impl Stage {
@@ -31,8 +34,10 @@ impl Stage {
 
     pub fn with(width: u16, height: u16, snapshot: Snapshot, depth: Depth, ascii: bool) -> Self {
         let theme = Theme::load(None, depth).unwrap();
-        let state = State::new(theme, ascii, TimeZone::UTC, Size { width, height }, &snapshot);
-        let mut stage = Self { state, snapshot, effects: Vec::new() };
+        let mut state = State::new(theme, ascii, TimeZone::UTC, Size { width, height }, &snapshot);
+        state.pictures.canvas =
+            Some(Canvas { depth, ascii, light: false, graphics: None, inside_tmux: false, cell: None });
+        let mut stage = Self { state, snapshot, effects: Vec::new(), held: None };
         stage.send(Message::Published);
         stage.answer();
         stage.effects.clear();
@@ -40,7 +45,19 @@ impl Stage {
     }
 
     pub fn send(&mut self, message: Message) {
-        self.effects.extend(update(&mut self.state, &self.snapshot, message));
+        for effect in update(&mut self.state, &self.snapshot, message) {
+            match (effect, &mut self.held) {
+                (Effect::Depict { ask, number }, Some(held)) => held.push((ask, number)),
+                (Effect::Depict { ask, number }, None) => self.depict(ask, number, &fixture::picture()),
+                (other, _) => self.effects.push(other),
+            }
+        }
+    }
+
+    /// Answers what was asked with this picture.
+    pub fn depict(&mut self, ask: Ask, number: u32, image: &Image) {
+        let seen = picture::draw(image, &ask, number);
+        self.send(Message::Depicted { ask, seen });
     }
 
     pub fn act(&mut self, action: Action) -> &mut Self {
@@ -126,7 +143,7 @@ impl Stage {
                 item.row = fixture::failed_items()[0].clone();
                 Page::Item(Box::new(item))
             }
-            Query::Item { .. } | Query::ExportFailures { .. } => Page::Nothing,
+            Query::Item { .. } | Query::Picture { .. } | Query::ExportFailures { .. } => Page::Nothing,
         };
         self.send(Message::Answered { wanted, page: Ok(page) });
     }
@@ -150,6 +167,13 @@ impl Stage {
 
     pub fn buffer(&self) -> Buffer {
         self.terminal().backend().buffer().clone()
+    }
+
+    /// The frame as it was drawn, before it was compared with what is on the terminal.
+    pub fn frame(&self) -> Buffer {
+        let Size { width, height } = self.state.size;
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, &self.state, &self.snapshot)).unwrap().buffer.clone()
     }
 
     /// The rows of the screen as text, without trailing blanks.

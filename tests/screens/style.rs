@@ -29,7 +29,7 @@ fn find<'b>(buffer: &'b Buffer, text: &str) -> &'b Cell {
 
 #[test]
 fn without_colour_no_cell_has_one() {
-    for keys in ["", "?", "w", "W", "q", "s", "R", ":", "/x", "5\n", "6", "8", "9", "5z", "5 "] {
+    for keys in ["", "?", "w", "W", "q", "s", "R", ":", "/x", "5\n", "6", "8", "9", "5z", "5 ", "5j\n"] {
         let mut stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, false);
         stage.press(keys);
         for cell in stage.buffer().content() {

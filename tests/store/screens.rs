@@ -158,6 +158,9 @@ fn an_item_is_shown_whole_with_every_attempt() {
     assert_eq!((item.attempts[0].status, item.attempts[0].sent_at), (Some(429), sent_at(1)));
     assert_eq!(item.attempts[0].message, "blockReason: SAFETY");
     assert_eq!(screen.ask(Query::Item { seq: 2 }), Page::Nothing);
+    let picture = |seq, index| screen.ask(Query::Picture { seq, index });
+    assert_eq!(picture(1, 0), Page::Picture(Image::File("cat.png".into())));
+    assert_eq!([picture(1, 1), picture(2, 0)], [Page::Nothing, Page::Nothing]);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! One item whole: how it stands, what it said, every attempt in order, and what was asked.
 
+use std::ops::Range;
+
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -11,7 +13,7 @@ use crate::{
     domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, counted},
     tui::{
         figures::{compact, dollars, latency, time_of_day},
-        layout::Arrangement,
+        panes::picture::{self, Place},
         scene::Scene,
         state::{Detail, Known},
         text::{one_line, wrap},
@@ -24,19 +26,17 @@ use crate::{
 /// More of one text than this is not shown, so that a huge answer doesn't slow the screen.
 const LONGEST_TEXT: usize = 64 * 1024;
 
-/// Rows of text inside the border.
-pub fn visible_rows(arrangement: &Arrangement) -> usize {
-    usize::from(arrangement.body.height.saturating_sub(2))
-}
-
-pub fn columns(body: Rect) -> usize {
-    usize::from(body.width.saturating_sub(4))
+/// Lines of the whole text, and how many of them are seen at once.
+pub fn extent(scene: Scene<'_>, detail: &Detail, body: Rect) -> (usize, usize) {
+    let place = picture::place(scene, detail, body);
+    (text(scene, detail, place, body).lines.len(), usize::from(picture::inside(body).height))
 }
 
 pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let Some(detail) = &scene.state.detail else { return };
-    let lines = lines(scene, detail, columns(area));
-    let rows = usize::from(area.height.saturating_sub(2));
+    let place = picture::place(scene, detail, area);
+    let Text { lines, picture: depicted } = text(scene, detail, place, area);
+    let rows = usize::from(picture::inside(area).height);
     let first = detail.reading.line.min(lines.len().saturating_sub(rows));
     let title = match detail.item() {
         Some(item) => format!(" Item #{} ", scene.outside(&item.row.id, 48)),
@@ -44,16 +44,40 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     };
     let corner = position(first, rows, lines.len()).map(|text| Line::styled(text, scene.style(Role::Muted)));
     let title = Line::styled(title, scene.style(Role::Focus));
-    let inner = framed(title, corner, scene.style(Role::Focus), scene.glyphs().border, area, buf);
-    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    framed(title, corner, scene.style(Role::Focus), scene.glyphs().border, area, buf);
+    let inner = text_area(place, area);
     for (row, line) in lines.into_iter().skip(first).take(rows).enumerate() {
         line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
     }
+    if let Place::Beside(column) = place {
+        picture::render(scene, detail, column, buf);
+    } else if depicted.start >= first && depicted.end <= first + rows && !depicted.is_empty() {
+        let top = inner.y + (depicted.start - first) as u16;
+        picture::overlay_lines(scene, detail, Rect { y: top, height: depicted.len() as u16, ..inner }, buf);
+    }
 }
 
-/// The whole text at this width.
-pub fn lines(scene: Scene<'_>, detail: &Detail, columns: usize) -> Vec<Line<'static>> {
-    let say = |words: String, role: Role| vec![Line::styled(scene.fit(&words, columns), scene.style(role))];
+/// What the picture leaves to the text.
+fn text_area(place: Place, body: Rect) -> Rect {
+    let inside = picture::inside(body);
+    match place {
+        Place::Beside(column) => Rect { width: inside.width.saturating_sub(column.width + picture::GAP), ..inside },
+        Place::Nowhere | Place::Within(_) => inside,
+    }
+}
+
+/// The whole text, and which of its lines are the picture.
+struct Text {
+    lines: Vec<Line<'static>>,
+    picture: Range<usize>,
+}
+
+fn text(scene: Scene<'_>, detail: &Detail, place: Place, body: Rect) -> Text {
+    let columns = usize::from(text_area(place, body).width);
+    let say = |words: String, role: Role| Text {
+        lines: vec![Line::styled(scene.fit(&words, columns), scene.style(role))],
+        picture: 0..0,
+    };
     match detail.known() {
         Known::NotYet => say("reading".to_owned(), Role::Muted),
         Known::Nothing => say(format!("there is no item {}", detail.seq), Role::Bad),
@@ -61,6 +85,7 @@ pub fn lines(scene: Scene<'_>, detail: &Detail, columns: usize) -> Vec<Line<'sta
         Known::Item(item) => {
             let mut page = Page { scene, columns, lines: Vec::new() };
             page.summary(item);
+            let depicted = page.picture(detail, place);
             // What it came to is what one looks for: the answer of what is done, the attempts of what isn't.
             if item.row.state == ItemState::Done {
                 page.answer(item);
@@ -70,7 +95,7 @@ pub fn lines(scene: Scene<'_>, detail: &Detail, columns: usize) -> Vec<Line<'sta
                 page.answer(item);
             }
             page.question(item);
-            page.lines
+            Text { lines: page.lines, picture: depicted }
         }
     }
 }
@@ -136,6 +161,19 @@ impl Page<'_> {
         if let Some(rule) = &item.rule {
             self.push([scene.span("rule: ", Role::Muted), scene.span(one_line(rule).into_owned(), Role::Text)]);
         }
+    }
+
+    /// The picture where it stands within the text, or why there is none to see. Gives its lines without the caption.
+    fn picture(&mut self, detail: &Detail, place: Place) -> Range<usize> {
+        if let Some(words) = picture::trouble(self.scene, detail) {
+            // Names are whole paths here: one that is wrong is what one has to see.
+            self.text(&one_line(words), 0, Role::Warn);
+        }
+        let Place::Within(rows) = place else { return 0..0 };
+        let lines = picture::lines(self.scene, detail, rows, self.columns);
+        let first = self.lines.len();
+        self.lines.extend(lines);
+        first..self.lines.len() - 1
     }
 
     fn attempts(&mut self, item: &ItemDetail) {

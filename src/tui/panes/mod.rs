@@ -11,6 +11,7 @@ pub mod items;
 pub mod keys;
 pub mod log;
 pub mod models;
+pub mod picture;
 pub mod routes;
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};

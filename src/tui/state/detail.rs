@@ -23,6 +23,8 @@ type Answer = Result<Option<Box<ItemDetail>>, String>;
 pub struct Detail {
     pub seq: u64,
     pub reading: Reading,
+    /// Which of the item's pictures is shown.
+    pub picture: usize,
     answer: Option<(Stamp, Answer)>,
 }
 
@@ -37,7 +39,7 @@ pub enum Known<'a> {
 
 impl Detail {
     pub const fn of(seq: u64) -> Self {
-        Self { seq, reading: Reading { line: 0 }, answer: None }
+        Self { seq, reading: Reading { line: 0 }, picture: 0, answer: None }
     }
 
     pub fn known(&self) -> Known<'_> {

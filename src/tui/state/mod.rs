@@ -8,6 +8,7 @@ mod history;
 mod items;
 mod overlay;
 mod pending;
+mod pictures;
 mod replay;
 mod selection;
 mod toasts;
@@ -34,6 +35,7 @@ pub use history::{History, Sample};
 pub use items::{Items, Stamp, WINDOW_MARGIN};
 pub use overlay::{Confirm, Line, Overlay, Subject};
 pub use pending::Pending;
+pub use pictures::{Pictures, Sight};
 pub use replay::{ReplayPlan, Scope};
 pub use selection::{Selection, cooldowns, key_behind};
 pub use toasts::{Toast, ToastLevel, Toasts};
@@ -62,6 +64,7 @@ pub struct State {
     pub items: Items,
     pub failures: Failures,
     pub detail: Option<Detail>,
+    pub pictures: Pictures,
     pub overlay: Option<Overlay>,
     pub toasts: Toasts,
     pub pending: Pending,
@@ -120,6 +123,7 @@ impl State {
             items: Items::unchosen(),
             failures: Failures::default(),
             detail: None,
+            pictures: Pictures::default(),
             overlay: None,
             toasts: Toasts::default(),
             pending: Pending::default(),

@@ -48,7 +48,8 @@ pub(super) fn answered(
             _ if filter.is_everything() => state.failures.answered(wanted.stamp, page),
             _ => {}
         },
-        Query::ExportFailures { .. } => {}
+        // Never wanted like that: one is asked for once, the other goes to whoever draws it.
+        Query::ExportFailures { .. } | Query::Picture { .. } => {}
         Query::Item { seq } => {
             if let Some(detail) = &mut state.detail {
                 detail.answered(seq, &snapshot.totals, page);

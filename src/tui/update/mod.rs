@@ -9,6 +9,7 @@ mod leaving;
 mod mouse;
 mod moving;
 mod orders;
+mod pictures;
 mod replaying;
 
 use crossterm::event::{KeyEvent, KeyModifiers, MouseEvent};
@@ -19,6 +20,7 @@ use super::{
     action::{Action, LogAction},
     keymap::Chord,
     pane::Pane,
+    picture::{Ask, CellPixels, Drawing},
     state::{Confirm, Detail, Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
 };
 use crate::domain::{Command, EventKind, ItemState, Page, Query, Snapshot};
@@ -35,6 +37,8 @@ pub enum Message {
     Mouse(MouseEvent),
     Pasted(String),
     Resized(Size),
+    /// How large the terminal's cells are now, where it says so.
+    Cell(Option<CellPixels>),
     /// From a signal, or a test.
     Act(Action),
     /// The process was told to end: in order, and the second time at once. Not the operator's wish, so that it is
@@ -58,6 +62,11 @@ pub enum Message {
     },
     /// The answer to [`Effect::Ask`].
     Told(Result<Page, String>),
+    /// The answer to [`Effect::Depict`].
+    Depicted {
+        ask: Ask,
+        seen: Result<Drawing, String>,
+    },
 }
 
 /// What the loop is to do about it.
@@ -66,6 +75,11 @@ pub enum Effect {
     Send(Command),
     /// Asked once, on the operator's word; the answer comes as [`Message::Told`].
     Ask(Query),
+    /// Draw an item's picture, away from here; it comes as [`Message::Depicted`]. The number is for the terminal.
+    Depict {
+        ask: Ask,
+        number: u32,
+    },
     /// Onto the clipboard of whoever's terminal this is.
     Copy(String),
     Leave(Exit),
@@ -82,6 +96,7 @@ pub fn update(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<E
     state.toasts.expire(state.ui);
     state.pending.settle(snapshot, state.ui);
     effects.extend(leaving::give_up_waiting(state));
+    effects.extend(pictures::ask(state, snapshot));
     effects
 }
 
@@ -92,6 +107,12 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
         Message::Pasted(text) => dialog::paste(state, &text),
         Message::Resized(size) => {
             state.size = size;
+            Vec::new()
+        }
+        Message::Cell(cell) => {
+            if let Some(canvas) = &mut state.pictures.canvas {
+                canvas.cell = cell;
+            }
             Vec::new()
         }
         Message::Act(action) => act(state, snapshot, action),
@@ -105,6 +126,10 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
         }
         Message::Tick => Vec::new(),
         Message::Replied { command, reply } => answer::replied(state, &command, reply),
+        Message::Depicted { ask, seen } => {
+            pictures::came(state, snapshot, ask, seen);
+            Vec::new()
+        }
         Message::Told(answer) => answer::told(state, answer),
         Message::Answered { wanted, page } => answer::answered(state, snapshot, wanted, page),
     }
@@ -160,6 +185,8 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
             Some(group) => return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })],
             None => state.toasts.push("select a group of failures first (pane 9)", ToastLevel::Refused, state.ui),
         },
+        Action::NextPicture => pictures::next(state),
+        Action::Pictures => pictures::hide_or_show(state),
         Action::Undo => match state.undo.take() {
             Some(command) => return undo(state, command),
             None => state.toasts.push("nothing of yours is left to undo", ToastLevel::Refused, state.ui),

@@ -61,11 +61,9 @@ fn read_detail(state: &mut State, snapshot: &Snapshot, action: Action) {
     if matches!(action, Action::Left | Action::Right) {
         return neighbour(state, action == Action::Right);
     }
-    let arrangement = state.arrangement(snapshot);
-    let visible = panes::detail::visible_rows(&arrangement);
+    let body = state.arrangement(snapshot).body;
     let Some(detail) = &state.detail else { return };
-    let scene = Scene { state, snapshot };
-    let total = panes::detail::lines(scene, detail, panes::detail::columns(arrangement.body)).len();
+    let (total, visible) = panes::detail::extent(Scene { state, snapshot }, detail, body);
     if let (Some(lines), Some(detail)) = (step(action, visible), &mut state.detail) {
         detail.reading.scroll(lines, total, visible);
     }

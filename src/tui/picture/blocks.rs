@@ -1,0 +1,43 @@
+//! Two pixels in a cell: half of it in the foreground's colour, half in the background's.
+
+use image::RgbaImage;
+
+use super::{drawing::Tile, palette};
+use crate::tui::theme::Depth;
+
+/// Of a picture that has two pixels for each row of cells.
+pub(super) fn tiles(picture: &RgbaImage, depth: Depth) -> Vec<Tile> {
+    let width = picture.width() as usize;
+    let colours = palette::colours(picture, depth);
+    let tile = |(top, bottom): (_, _)| match (top, bottom) {
+        (None, None) => Tile { sign: ' ', fg: None, bg: None },
+        (None, bottom) => Tile { sign: '▄', fg: bottom, bg: None },
+        (top, bottom) => Tile { sign: '▀', fg: top, bg: bottom },
+    };
+    let pair = |rows: &[_]| {
+        let (top, bottom) = rows.split_at(width);
+        top.iter().copied().zip(bottom.iter().copied()).map(tile).collect::<Vec<_>>()
+    };
+    colours.chunks_exact(2 * width).flat_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgba;
+    use ratatui::style::Color;
+
+    use super::*;
+
+    #[test]
+    fn a_cell_holds_two_pixels_and_lets_the_background_through() {
+        let (red, blue, glass) = (Rgba([255, 0, 0, 255]), Rgba([0, 0, 255, 255]), Rgba([0; 4]));
+        let columns = [(red, blue), (red, glass), (glass, blue), (glass, glass)];
+        let picture = RgbaImage::from_fn(4, 2, |x, y| {
+            let (top, bottom) = columns[x as usize];
+            if y == 0 { top } else { bottom }
+        });
+        let (red, blue) = (Some(Color::Rgb(255, 0, 0)), Some(Color::Rgb(0, 0, 255)));
+        let want = [('▀', red, blue), ('▀', red, None), ('▄', blue, None), (' ', None, None)];
+        assert_eq!(tiles(&picture, Depth::True), want.map(|(sign, fg, bg)| Tile { sign, fg, bg }));
+    }
+}

@@ -1,0 +1,218 @@
+//! From bytes to pixels, within limits that are set before a decoder allocates anything.
+
+use std::io::Cursor;
+
+use image::{
+    DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, RgbaImage, imageops::FilterType,
+    metadata::Orientation,
+};
+
+/// Pixels that are decoded at most; a camera's best has as many.
+const MOST_MEGAPIXELS: u64 = 64;
+/// Of either side: what a terminal's width could never show.
+const LONGEST_SIDE: u32 = 65_535;
+/// Memory a decoder may take.
+const MOST_MEMORY: u64 = 384 * 1024 * 1024;
+
+/// A decoded picture, not yet turned as its orientation says: that is cheaper once it is small.
+pub(super) struct Picture {
+    pixels: DynamicImage,
+    orientation: Orientation,
+    pub format: &'static str,
+}
+
+/// The first frame, if it moves.
+pub(super) fn open(bytes: &[u8]) -> Result<Picture, String> {
+    if bytes.is_empty() {
+        return Err("the picture is empty".to_owned());
+    }
+    let (format, name) = recognise(bytes)?;
+    let damaged = |error: &ImageError| match error {
+        ImageError::Limits(_) => {
+            format!("the {name} picture is too large to be shown here ({MOST_MEGAPIXELS} megapixels at most)")
+        }
+        _ => format!("the {name} picture is damaged: {error}"),
+    };
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(LONGEST_SIDE);
+    limits.max_image_height = Some(LONGEST_SIDE);
+    limits.max_alloc = Some(MOST_MEMORY);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder().map_err(|error| damaged(&error))?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(format!("the {name} picture is damaged: it is {width} x {height} pixels"));
+    }
+    if u64::from(width) * u64::from(height) > MOST_MEGAPIXELS * 1_000_000 {
+        return Err(format!(
+            "the {name} picture is {width} x {height} pixels, too many to be shown here ({MOST_MEGAPIXELS} million at \
+             most)"
+        ));
+    }
+    // What the result takes is not the decoder's to take too.
+    limits.reserve(decoder.total_bytes()).map_err(|error| damaged(&error))?;
+    decoder.set_limits(limits).map_err(|error| damaged(&error))?;
+    // A picture whose notes can't be read is shown as it lies.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let pixels = DynamicImage::from_decoder(decoder).map_err(|error| damaged(&error))?;
+    Ok(Picture { pixels, orientation, format: name })
+}
+
+/// By the first bytes: names lie.
+fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
+    let unseen = |name: &str| Err(format!("this is a {name} picture, which this screen can't show"));
+    match (bytes.get(4..8), bytes.get(8..12)) {
+        (Some(b"ftyp"), Some(b"avif" | b"avis")) => return unseen("AVIF"),
+        (Some(b"ftyp"), Some(b"heic" | b"heix" | b"hevc" | b"hevx" | b"mif1" | b"msf1" | b"heim" | b"heis")) => {
+            return unseen("HEIC");
+        }
+        _ => {}
+    }
+    match image::guess_format(bytes) {
+        Ok(format @ ImageFormat::Png) => Ok((format, "PNG")),
+        Ok(format @ ImageFormat::Jpeg) => Ok((format, "JPEG")),
+        Ok(format @ ImageFormat::Gif) => Ok((format, "GIF")),
+        Ok(format @ ImageFormat::WebP) => Ok((format, "WebP")),
+        Ok(format @ ImageFormat::Bmp) => Ok((format, "BMP")),
+        Ok(format @ ImageFormat::Tiff) => Ok((format, "TIFF")),
+        _ => Err("this is no picture that is known here".to_owned()),
+    }
+}
+
+impl Picture {
+    #[cfg(test)]
+    pub fn of(pixels: RgbaImage) -> Self {
+        Self { pixels: pixels.into(), orientation: Orientation::NoTransforms, format: "PNG" }
+    }
+
+    /// As it is looked at.
+    pub fn size(&self) -> (u32, u32) {
+        let (width, height) = (self.pixels.width(), self.pixels.height());
+        if self.lies_on_its_side() { (height, width) } else { (width, height) }
+    }
+
+    fn lies_on_its_side(&self) -> bool {
+        matches!(
+            self.orientation,
+            Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+        )
+    }
+
+    /// The whole picture at this size, upright.
+    pub fn scaled(&self, width: u32, height: u32) -> RgbaImage {
+        let (across, down) = if self.lies_on_its_side() { (height, width) } else { (width, height) };
+        let (across, down) = (across.max(1), down.max(1));
+        let mut scaled = if across < self.pixels.width() && down < self.pixels.height() {
+            // Each pixel the mean of those it stands for.
+            self.pixels.thumbnail_exact(across, down)
+        } else {
+            self.pixels.resize_exact(across, down, FilterType::Triangle)
+        };
+        scaled.apply_orientation(self.orientation);
+        scaled.into_rgba8()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgba;
+
+    use super::*;
+
+    fn encoded(format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let picture =
+            RgbaImage::from_fn(6, 4, |x, _| if x < 3 { Rgba([255, 0, 0, 255]) } else { Rgba([0, 0, 255, 255]) });
+        let picture = DynamicImage::from(picture).into_rgb8();
+        DynamicImage::from(picture).write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        bytes
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        open(bytes).err().expect("it is refused")
+    }
+
+    /// A PNG that says in its first lines that it has these sides.
+    fn declared(width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = encoded(ImageFormat::Png);
+        bytes[16..20].copy_from_slice(&width.to_be_bytes());
+        bytes[20..24].copy_from_slice(&height.to_be_bytes());
+        let checksum = crc(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    }
+
+    fn crc(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0_u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (!(crc & 1)).wrapping_add(1)))
+        })
+    }
+
+    #[test]
+    fn what_people_send_is_decoded() {
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+        for format in [Png, Jpeg, Gif, WebP, Bmp, Tiff] {
+            let picture = open(&encoded(format)).unwrap_or_else(|words| panic!("{format:?}: {words}"));
+            assert_eq!(picture.size(), (6, 4), "{format:?}");
+            let Rgba([red, _, blue, _]) = *picture.scaled(6, 4).get_pixel(0, 0);
+            assert!(red > 200 && blue < 60, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_by_what_it_declares() {
+        assert!(refusal(&declared(60_000, 60_000)).contains("60000 x 60000 pixels, too many"));
+        assert!(refusal(&declared(2_000_000_000, 2_000_000_000)).contains("too large"));
+        // One that is damaged is not taken for a bomb.
+        assert!(refusal(&declared(600, 400)).contains("damaged"));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_said_to_be_none() {
+        let mut truncated = encoded(ImageFormat::Png);
+        truncated.truncate(50);
+        let cases: [(&[u8], &str); 7] = [
+            (b"", "is empty"),
+            (b"hello, I am a text that is called cat.png", "no picture that is known"),
+            (&truncated, "the PNG picture is damaged"),
+            (b"\xff\xd8\xff", "the JPEG picture is damaged"),
+            (b"\0\0\0\x1cftypavif", "AVIF picture, which this screen can't show"),
+            (b"\0\0\0\x1cftypheic", "HEIC picture, which this screen can't show"),
+            (b"\0\0\0\x1cftypmif1", "HEIC picture, which this screen can't show"),
+        ];
+        for (bytes, words) in cases {
+            let refusal = refusal(bytes);
+            assert!(refusal.contains(words), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_photograph_stands_as_the_camera_was_held() {
+        let jpeg = encoded(ImageFormat::Jpeg);
+        // EXIF with one entry: orientation 6, a quarter turn to the right.
+        let mut exif =
+            b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
+        let mut bytes = jpeg[..2].to_vec();
+        bytes.append(&mut exif);
+        bytes.extend_from_slice(&jpeg[2..]);
+        let picture = open(&bytes).unwrap_or_else(|words| panic!("{words}"));
+        assert_eq!(picture.size(), (4, 6));
+        let upright = picture.scaled(4, 6);
+        assert_eq!(upright.dimensions(), (4, 6));
+        // What lay at the left stands on top.
+        let (top, bottom) = (upright.get_pixel(1, 0), upright.get_pixel(1, 5));
+        assert!(top[0] > top[2] && bottom[2] > bottom[0], "{top:?} {bottom:?}");
+    }
+
+    #[test]
+    fn of_a_picture_that_moves_the_first_frame_is_shown() {
+        let frame = |colour| image::Frame::new(RgbaImage::from_pixel(2, 2, Rgba(colour)));
+        let mut bytes = Vec::new();
+        let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
+        encoder.encode_frames([frame([255, 0, 0, 255]), frame([0, 0, 255, 255])]).unwrap();
+        drop(encoder);
+        let picture = open(&bytes).unwrap_or_else(|words| panic!("{words}"));
+        assert_eq!(picture.scaled(1, 1).get_pixel(0, 0)[0], 255);
+    }
+}

@@ -1,0 +1,48 @@
+//! iTerm2's inline images: a whole file in one sequence. <https://iterm2.com/documentation-images.html>
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use image::{DynamicImage, ExtendedColorType, ImageEncoder as _, RgbaImage, codecs};
+use ratatui::layout::Size;
+
+/// Of a JPEG: what eyes don't miss at this size.
+const QUALITY: u8 = 85;
+
+pub(super) fn sequence(picture: &RgbaImage, size: Size) -> Option<String> {
+    let (width, height) = picture.dimensions();
+    let mut file = Vec::new();
+    if picture.pixels().all(|pixel| pixel.0[3] == u8::MAX) {
+        // A tenth of what a PNG takes.
+        let opaque = DynamicImage::from(picture.clone()).into_rgb8();
+        codecs::jpeg::JpegEncoder::new_with_quality(&mut file, QUALITY)
+            .write_image(&opaque, width, height, ExtendedColorType::Rgb8)
+            .ok()?;
+    } else {
+        codecs::png::PngEncoder::new(&mut file).write_image(picture, width, height, ExtendedColorType::Rgba8).ok()?;
+    }
+    Some(format!(
+        "\x1b]1337;File=inline=1;size={};width={};height={};preserveAspectRatio=0;doNotMoveCursor=1:{}\x07",
+        file.len(),
+        size.width,
+        size.height,
+        STANDARD.encode(&file)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageFormat, Rgba};
+
+    use super::*;
+
+    #[test]
+    fn what_is_opaque_goes_as_jpeg_and_what_is_not_as_png() {
+        for (alpha, format) in [(255, ImageFormat::Jpeg), (40, ImageFormat::Png)] {
+            let picture = RgbaImage::from_pixel(16, 8, Rgba([9, 99, 199, alpha]));
+            let sequence = sequence(&picture, Size::new(4, 1)).unwrap();
+            let (head, payload) = sequence.split_once(':').unwrap();
+            let file = STANDARD.decode(payload.trim_end_matches('\x07')).unwrap();
+            assert_eq!(image::guess_format(&file).unwrap(), format);
+            assert!(head.contains(&format!("size={};width=4;height=1;", file.len())), "{head}");
+        }
+    }
+}

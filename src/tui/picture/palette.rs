@@ -1,0 +1,139 @@
+//! A picture's colours as the terminal has them.
+
+use image::RgbaImage;
+use ratatui::style::Color;
+
+use crate::tui::theme::{Depth, nearest_of_256};
+
+/// xterm's sixteen; other terminals' are near enough.
+const SIXTEEN: [(Color, [u8; 3]); 16] = [
+    (Color::Black, [0, 0, 0]),
+    (Color::Red, [205, 0, 0]),
+    (Color::Green, [0, 205, 0]),
+    (Color::Yellow, [205, 205, 0]),
+    (Color::Blue, [0, 0, 238]),
+    (Color::Magenta, [205, 0, 205]),
+    (Color::Cyan, [0, 205, 205]),
+    (Color::Gray, [229, 229, 229]),
+    (Color::DarkGray, [127, 127, 127]),
+    (Color::LightRed, [255, 0, 0]),
+    (Color::LightGreen, [0, 255, 0]),
+    (Color::LightYellow, [255, 255, 0]),
+    (Color::LightBlue, [92, 92, 255]),
+    (Color::LightMagenta, [255, 0, 255]),
+    (Color::LightCyan, [0, 255, 255]),
+    (Color::White, [255, 255, 255]),
+];
+
+/// Less than half opaque: the terminal's own background.
+const OPAQUE: u8 = 128;
+
+/// The colour of each pixel, row by row; `None` where it is transparent. Where the terminal has fewer colours than the
+/// picture, what a pixel had to give up goes to its neighbours (Floyd and Steinberg's way), so that areas keep their
+/// colour.
+pub(super) fn colours(picture: &RgbaImage, depth: Depth) -> Vec<Option<Color>> {
+    let width = picture.width() as usize;
+    // Of this row and the next, with a column to spare on either side.
+    let mut errors = vec![[0.0_f32; 3]; 2 * (width + 2)];
+    let mut colours = Vec::with_capacity(picture.len() / 4);
+    for row in picture.rows() {
+        errors.copy_within(width + 2.., 0);
+        errors[width + 2..].fill([0.0; 3]);
+        for (x, pixel) in row.enumerate() {
+            let [red, green, blue, alpha] = pixel.0;
+            if alpha < OPAQUE {
+                colours.push(None);
+                continue;
+            }
+            let at = x + 1;
+            let wanted = [red, green, blue];
+            let wanted: [f32; 3] = std::array::from_fn(|i| (f32::from(wanted[i]) + errors[at][i]).clamp(0.0, 255.0));
+            let rounded = wanted.map(|value| value.round() as u8);
+            let (colour, shown) = nearest(rounded, depth);
+            colours.push(Some(colour));
+            for (neighbour, share) in
+                [(at + 1, 7.0), (at + width + 1, 3.0), (at + width + 2, 5.0), (at + width + 3, 1.0)]
+            {
+                for i in 0..3 {
+                    errors[neighbour][i] += (wanted[i] - f32::from(shown[i])) * share / 16.0;
+                }
+            }
+        }
+    }
+    colours
+}
+
+/// The terminal's colour, and what it looks like.
+fn nearest(rgb: [u8; 3], depth: Depth) -> (Color, [u8; 3]) {
+    let [red, green, blue] = rgb;
+    match depth {
+        Depth::Mono => (Color::Reset, rgb),
+        Depth::Ansi16 => SIXTEEN.into_iter().min_by_key(|(_, shown)| distance(*shown, rgb)).unwrap_or(SIXTEEN[0]),
+        Depth::Ansi256 => {
+            let colour = nearest_of_256(Color::Rgb(red, green, blue));
+            (colour, looks(colour, rgb))
+        }
+        Depth::True => (Color::Rgb(red, green, blue), rgb),
+    }
+}
+
+fn distance(a: [u8; 3], b: [u8; 3]) -> u32 {
+    // Eyes tell greens apart best and blues worst.
+    [3, 4, 2].into_iter().enumerate().map(|(i, weight)| weight * u32::from(a[i].abs_diff(b[i])).pow(2)).sum()
+}
+
+/// An entry of xterm's cube or grey ramp.
+fn looks(colour: Color, otherwise: [u8; 3]) -> [u8; 3] {
+    let step = |at: u8| if at == 0 { 0 } else { 55 + 40 * at };
+    match colour {
+        Color::Indexed(at @ 16..=231) => [step((at - 16) / 36), step((at - 16) / 6 % 6), step((at - 16) % 6)],
+        Color::Indexed(at @ 232..) => [8 + 10 * (at - 232); 3],
+        _ => otherwise,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgba;
+
+    use super::*;
+
+    fn of(rgb: [u8; 3], depth: Depth) -> Color {
+        let picture = RgbaImage::from_pixel(1, 1, Rgba([rgb[0], rgb[1], rgb[2], 255]));
+        colours(&picture, depth)[0].unwrap()
+    }
+
+    #[test]
+    fn each_terminal_gets_colours_it_has() {
+        assert_eq!(of([250, 2, 3], Depth::True), Color::Rgb(250, 2, 3));
+        assert_eq!(of([255, 0, 0], Depth::Ansi256), Color::Indexed(196));
+        assert_eq!(of([128, 128, 128], Depth::Ansi256), Color::Indexed(244));
+        assert_eq!(of([250, 2, 3], Depth::Ansi16), Color::LightRed);
+        assert_eq!(of([10, 10, 10], Depth::Ansi16), Color::Black);
+    }
+
+    #[test]
+    fn the_256_look_as_they_are_named() {
+        for at in 16..=255_u8 {
+            let [red, green, blue] = looks(Color::Indexed(at), [0; 3]);
+            let named = looks(nearest_of_256(Color::Rgb(red, green, blue)), [1; 3]);
+            assert_eq!(named, [red, green, blue], "{at}");
+        }
+    }
+
+    #[test]
+    fn an_area_between_two_colours_is_mixed_of_both() {
+        let grey = RgbaImage::from_pixel(16, 16, Rgba([64, 64, 64, 255]));
+        let shown = colours(&grey, Depth::Ansi16);
+        let black = shown.iter().filter(|colour| **colour == Some(Color::Black)).count();
+        let dark = shown.iter().filter(|colour| **colour == Some(Color::DarkGray)).count();
+        assert_eq!(black + dark, 256);
+        assert!((108..=148).contains(&black), "{black} of 256 are black");
+    }
+
+    #[test]
+    fn what_is_transparent_has_no_colour() {
+        let glass = RgbaImage::from_pixel(1, 1, Rgba([255, 255, 255, 30]));
+        assert_eq!(colours(&glass, Depth::True), [None]);
+    }
+}
