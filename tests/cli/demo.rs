@@ -5,7 +5,7 @@ use crate::lab::Machine;
 #[test]
 fn the_demo_shows_everything_that_can_happen_and_finishes() {
     let machine = Machine::new();
-    let args = ["demo", "--headless", "--json", "--speed", "150", "--run-dir", "demo"];
+    let args = ["demo", "--headless", "--json", "--speed", "100", "--run-dir", "demo"];
     let ended = machine.cascadeck(&args).with_status(0);
     let summary = ended.json();
     let count = |name: &str| summary[name].as_u64().unwrap();
