@@ -105,11 +105,11 @@ fn ascii() {
 fn charts() {
     let pictures = SIZES.map(|(width, height)| {
         let mut stage = Stage::new(width, height, fixture::storm());
-        for second in 1..60_u64 {
+        for second in (0..=300_u64).step_by(3) {
             let mut snapshot = fixture::storm();
             snapshot.at = fixture::NOW + fixture::seconds(second);
-            snapshot.pace.items_per_second = 0.2 + (second % 17) as f64 / 8.0;
-            snapshot.totals.rate_limited = 96 + second.saturating_sub(30) * (second % 3);
+            snapshot.totals.done += second + 4 * (second % 17);
+            snapshot.totals.rate_limited = 96 + second.saturating_sub(30) * second / 400;
             snapshot.spend.cost = Money::from_usd(0.84 + second as f64 / 100.0).unwrap();
             stage.publish(snapshot);
         }

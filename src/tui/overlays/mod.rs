@@ -5,7 +5,7 @@ mod dialogs;
 mod help;
 mod replay;
 mod toasts;
-mod why;
+pub mod why;
 mod why_run;
 
 use ratatui::{

@@ -21,7 +21,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         .title_target(" Targets ")
         .title_log(" 7 Log ")
         .border_style(scene.style(Role::Focus))
-        .border_type(BorderType::Plain)
+        .border_type(BorderType::Rounded)
         .style(scene.style(Role::Text))
         .highlight_style(scene.style(Role::Selection))
         .style_error(scene.style(Role::Bad))
@@ -45,15 +45,19 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 
 /// The widget draws its own borders, always with box-drawing characters.
 fn respell_borders(area: Rect, buf: &mut Buffer) {
-    let corners =
-        [border::PLAIN.top_left, border::PLAIN.top_right, border::PLAIN.bottom_left, border::PLAIN.bottom_right];
+    let corners = [
+        border::ROUNDED.top_left,
+        border::ROUNDED.top_right,
+        border::ROUNDED.bottom_left,
+        border::ROUNDED.bottom_right,
+    ];
     for position in area.positions() {
         let Some(cell) = buf.cell_mut(position) else { continue };
         if corners.contains(&cell.symbol()) {
             cell.set_symbol("+");
-        } else if cell.symbol() == border::PLAIN.vertical_left {
+        } else if cell.symbol() == border::ROUNDED.vertical_left {
             cell.set_symbol("|");
-        } else if cell.symbol() == border::PLAIN.horizontal_top {
+        } else if cell.symbol() == border::ROUNDED.horizontal_top {
             cell.set_symbol("-");
         }
     }

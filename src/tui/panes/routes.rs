@@ -1,7 +1,12 @@
-//! Routes: every key with every model, one cell each: glyph, day quota left or time until it is back, and
-//! what it has answered.
+//! Routes: every key with every model, one cell each: glyph, time until it is back, day quota left, and what it has
+//! answered. Below, where there is room, the selected one explained.
 
-use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
+use ratatui::{
+    buffer::Buffer,
+    layout::{Constraint, Layout, Rect},
+    text::Line,
+    widgets::Widget as _,
+};
 
 use super::{empty, longest};
 use crate::{
@@ -9,8 +14,10 @@ use crate::{
     tui::{
         action::Action,
         figures::{compact, countdown},
+        overlays::why,
         pane::Pane,
         scene::Scene,
+        state::Subject,
         text,
         theme::Role,
         widgets::{
@@ -23,6 +30,10 @@ use crate::{
 
 /// Room for what is left today, and for what was done.
 const CELL: u16 = 19;
+/// With fewer rows below the matrix nothing would be explained.
+const LEAST_TO_EXPLAIN: u16 = 6;
+/// Longer lines are hard to read.
+const WIDEST: u16 = 116;
 
 pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let (state, snapshot) = (scene.state, scene.snapshot);
@@ -31,6 +42,8 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     }
     let Models { names, first: first_model, fits, wide } = models_at(scene, area.width);
     let selected = (state.selected(Pane::Routes, snapshot), state.selected_model(snapshot));
+    let matrix = 1 + snapshot.keys.len().min(usize::from(area.height - 1)) as u16;
+    explain(scene, Rect { y: area.y + matrix, height: area.height - matrix, ..area }, buf);
     let rows = usize::from(area.height - 1);
     let first_key = first_visible(selected.0, rows, snapshot.keys.len());
     let place = |column: usize, y: u16| {
@@ -58,6 +71,24 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
                 highlight(cell, scene.style(Role::Selection), scene.glyphs(), buf);
             }
         }
+    }
+}
+
+/// The selected route, as `w` tells it, in what the matrix leaves free.
+fn explain(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let chosen = scene.state.selected(Pane::Routes, scene.snapshot);
+    let model = scene.state.selected_model(scene.snapshot);
+    let (Some(key), Some(model)) = (scene.snapshot.keys.get(chosen), scene.snapshot.models.get(model)) else { return };
+    if area.height < LEAST_TO_EXPLAIN {
+        return;
+    }
+    let [rule, body] = area.layout(&Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]));
+    let line = scene.glyphs().border.horizontal_top.repeat(usize::from(rule.width));
+    Line::styled(line, scene.style(Role::Border)).render(rule, buf);
+    let subject = Subject::Route { key: key.name.clone(), model: model.name.clone() };
+    let lines = why::lines(scene, &subject, usize::from(body.width.min(WIDEST)));
+    for (line, row) in lines.iter().zip(body.rows()) {
+        line.render(row, buf);
     }
 }
 
@@ -97,11 +128,10 @@ fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<
     if !route.on {
         return Line::styled(scene.fit(&format!("{} off", glyphs.switch(false)), width), scene.style(Role::Disabled));
     }
+    let left = route.rpd.limit.map(|limit| format!("{} left", compact(limit.saturating_sub(route.rpd.used))));
+    let mut more = Vec::new();
     let words = match &route.condition {
-        Condition::Ready => match route.rpd.limit {
-            Some(limit) => format!("{} left", compact(limit.saturating_sub(route.rpd.used))),
-            None => "ready".to_owned(),
-        },
+        Condition::Ready => left.clone().unwrap_or_else(|| "ready".to_owned()),
         Condition::Full { until, .. } => {
             until.map_or_else(|| "full".to_owned(), |until| format!("full {}", countdown(scene.left(until))))
         }
@@ -111,11 +141,15 @@ fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<
         Condition::Disabled { cause, .. } => words::outcome(cause.outcome).to_owned(),
         Condition::Off { .. } => "off".to_owned(),
     };
+    // What is out for moments still has a day; of what is out for longer, the day is not what holds it.
+    if matches!(route.condition, Condition::Full { .. } | Condition::Cooling { .. } | Condition::Broken { .. }) {
+        more.extend(left);
+    }
+    more.extend((route.in_flight > 0).then(|| format!("{} fly", route.in_flight)));
+    more.extend((route.ok > 0).then(|| format!("{} ok", compact(route.ok))));
     let mut spans = vec![scene.span(format!("{glyph} {words}"), role)];
-    let flying = (route.in_flight > 0).then(|| format!("{} fly", route.in_flight));
-    let ok = (route.ok > 0).then(|| format!("{} ok", compact(route.ok)));
     let mut used = spans[0].width();
-    for more in [flying, ok].into_iter().flatten() {
+    for more in more {
         let more = format!(" {} {more}", glyphs.dot);
         if used + text::width(&more) <= width {
             used += text::width(&more);

@@ -1,29 +1,66 @@
-//! What the charts draw: the snapshot's own figures, remembered at ever wider intervals, so that the whole
-//! time on the screen fits into a fixed number of samples.
+//! What the charts draw: the snapshot's own counters, remembered at ever wider intervals, so that the whole time on the
+//! screen fits into a fixed number of samples.
+//!
+//! Counters and not rates are kept: what happened between any two samples is exact, however many went in between and
+//! however long nothing was published.
 
 use std::time::Duration;
 
-use crate::domain::{Money, Snapshot, Wall};
+use crate::domain::{Snapshot, Wall};
 
 /// Samples kept; when there are more, every other one goes and the interval doubles.
 const MOST: usize = 512;
 
+/// Rates are taken over this long, as the header's is, or over one step where that is longer.
+const WINDOW: Duration = Duration::from_mins(1);
+
+/// A rate over less than this says nothing yet.
+const LEAST: Duration = Duration::from_secs(10);
+
+/// How much time a step may stand for, in seconds; beyond the last, days.
+const STEPS: [u64; 21] = [
+    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
+    2_592_000,
+];
+
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Sample {
-    pub at: Wall,
-    pub items_per_second: f64,
-    pub attempts: u64,
-    pub rate_limited: u64,
+struct Sample {
+    at: Wall,
+    ended: u64,
+    refused: u64,
+    usd: f64,
     /// Of the model with the most answers.
-    pub p50_ms: Option<u64>,
-    pub p95_ms: Option<u64>,
-    pub cost: Money,
+    p50_ms: Option<u64>,
+    p95_ms: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct History {
     interval: Duration,
     samples: Vec<Sample>,
+}
+
+/// The remembered time in steps of equal length, oldest first.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Steps {
+    /// When the first begins.
+    pub from: Wall,
+    pub each: Duration,
+    pub steps: Vec<Step>,
+}
+
+/// How things stood at the end of one step.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Step {
+    /// Items ended, over the minute (or the step, where that is longer) before.
+    pub items_per_second: f64,
+    /// Attempts that a limit refused, over the same time.
+    pub refusals_per_minute: f64,
+    /// Of the model with the most answers; `None` before the first answer.
+    pub p50_ms: Option<u64>,
+    pub p95_ms: Option<u64>,
+    /// Since the run began.
+    pub usd: f64,
 }
 
 impl Default for History {
@@ -42,12 +79,11 @@ impl History {
         let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
         self.samples.push(Sample {
             at: snapshot.at,
-            items_per_second: snapshot.pace.items_per_second,
-            attempts: snapshot.totals.attempts,
-            rate_limited: snapshot.totals.rate_limited,
+            ended: snapshot.totals.done + snapshot.totals.failed,
+            refused: snapshot.totals.rate_limited,
+            usd: snapshot.spend.cost.usd(),
             p50_ms: busiest.and_then(|model| model.p50_ms),
             p95_ms: busiest.and_then(|model| model.p95_ms),
-            cost: snapshot.spend.cost,
         });
         if self.samples.len() > MOST {
             let mut place = 0;
@@ -59,12 +95,115 @@ impl History {
         }
     }
 
-    /// Oldest first.
-    pub fn samples(&self) -> &[Sample] {
-        &self.samples
+    /// The whole time in at most `most` steps, each as short as that allows; `None` while there is too little of it.
+    ///
+    /// Steps begin at round times, so that what has been drawn of one stays as it is.
+    pub fn steps(&self, most: usize) -> Option<Steps> {
+        let (first, last) = (self.samples.first()?, self.samples.last()?);
+        if last.at.since(first.at) < LEAST || most == 0 {
+            return None;
+        }
+        let lengths = STEPS.iter().map(|seconds| Duration::from_secs(*seconds));
+        let each = lengths.filter(|each| *each >= self.interval).find(|each| {
+            let (from, to) = (floor(first.at, *each), last.at);
+            to.since(from).as_micros() < each.as_micros() * most as u128
+        })?;
+        let from = floor(first.at, each);
+        let count = last.at.since(from).as_micros() / each.as_micros() + 1;
+        let ends = (1..=count as u32).map(|count| (from + each * count).min(last.at));
+        Some(Steps { from, each, steps: ends.map(|end| self.step(end, each.max(WINDOW))).collect() })
     }
 
-    pub const fn interval(&self) -> Duration {
-        self.interval
+    fn step(&self, end: Wall, window: Duration) -> Step {
+        let first = self.samples.first().map_or(end, |sample| sample.at);
+        // Too early for a rate: what the first seconds brought, over as long.
+        let from = Wall(end.0.saturating_sub(window.as_micros() as i64)).max(first);
+        let over = end.since(from).max(LEAST).as_secs_f64();
+        let added = |of: fn(&Sample) -> u64| (self.count(of, end) - self.count(of, from)).max(0.0);
+        let held = self.samples[..self.after(end)].last();
+        Step {
+            items_per_second: added(|sample| sample.ended) / over,
+            refusals_per_minute: added(|sample| sample.refused) / over * 60.0,
+            p50_ms: held.and_then(|sample| sample.p50_ms),
+            p95_ms: held.and_then(|sample| sample.p95_ms),
+            usd: held.map_or(0.0, |sample| sample.usd),
+        }
+    }
+
+    /// A counter at `at`: between two samples it grew evenly.
+    fn count(&self, of: fn(&Sample) -> u64, at: Wall) -> f64 {
+        let after = self.after(at);
+        let (Some(before), next) = (self.samples[..after].last(), self.samples.get(after)) else { return 0.0 };
+        let value = of(before) as f64;
+        next.map_or(value, |next| {
+            let share = at.since(before.at).as_secs_f64() / next.at.since(before.at).as_secs_f64();
+            value + (of(next) as f64 - value) * share
+        })
+    }
+
+    /// How many samples are not later than `at`.
+    fn after(&self, at: Wall) -> usize {
+        self.samples.partition_point(|sample| sample.at <= at)
+    }
+}
+
+/// The last multiple of `each` that is not after `at`.
+fn floor(at: Wall, each: Duration) -> Wall {
+    Wall(at.0 - at.0.rem_euclid(each.as_micros() as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(seconds: i64) -> Wall {
+        Wall::from_unix_seconds(1_795_251_600 + seconds)
+    }
+
+    /// `(at, ended)`.
+    fn history(samples: impl IntoIterator<Item = (i64, u64)>) -> History {
+        let sample =
+            |(at, ended)| Sample { at: second(at), ended, refused: 0, usd: 0.0, p50_ms: Some(900), p95_ms: None };
+        History { samples: samples.into_iter().map(sample).collect(), ..History::default() }
+    }
+
+    #[test]
+    fn a_few_seconds_say_nothing_yet() {
+        assert_eq!(history([]).steps(40), None);
+        assert_eq!(history([(0, 0), (9, 9)]).steps(40), None);
+        assert!(history([(0, 0), (10, 9)]).steps(40).is_some());
+    }
+
+    #[test]
+    fn steps_are_as_short_as_fits_and_begin_at_round_times() {
+        let each = |length: i64| {
+            let steps = history([(7, 0), (7 + length, 100)]).steps(40).unwrap();
+            assert!(steps.steps.len() <= 40, "{} steps for {length} s", steps.steps.len());
+            assert_eq!(steps.from.0 % steps.each.as_micros() as i64, 0, "{length} s");
+            steps.each.as_secs()
+        };
+        assert_eq!([30, 60, 300, 3_600, 86_400, 30 * 86_400].map(each), [1, 2, 10, 120, 3_600, 86_400]);
+    }
+
+    #[test]
+    fn a_rate_covers_the_minute_before() {
+        // Sixty a minute for two minutes, then nothing for two, of which nothing was published.
+        let samples = (0..=120).map(|at| (at, at as u64)).chain([(240, 120)]);
+        let steps = history(samples).steps(300).unwrap();
+        let rate = |at: usize| steps.steps[at - 1].items_per_second;
+        assert!((rate(60) - 1.0).abs() < 1e-9 && (rate(120) - 1.0).abs() < 1e-9);
+        assert!((rate(150) - 0.5).abs() < 1e-9, "half of the minute had work: {}", rate(150));
+        assert!(rate(200).abs() < 1e-9, "a wait is a wait, also where nothing was published");
+    }
+
+    #[test]
+    fn forgetting_samples_does_not_change_what_happened() {
+        let all = history((0..=400).map(|at| (at, at as u64 * 3)));
+        let few = history((0..=400).step_by(50).map(|at| (at, at as u64 * 3)));
+        let [all, few] = [all, few].map(|history| history.steps(40).unwrap());
+        assert_eq!(all.steps.len(), few.steps.len());
+        for (all, few) in all.steps.iter().zip(&few.steps) {
+            assert!((all.items_per_second - few.items_per_second).abs() < 1e-9, "{all:?} {few:?}");
+        }
     }
 }

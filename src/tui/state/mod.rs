@@ -31,7 +31,7 @@ use crate::domain::{Query, Snapshot, Wall, Watch};
 
 pub use detail::{Detail, Known, Reading};
 pub use failures::Failures;
-pub use history::{History, Sample};
+pub use history::{History, Step, Steps};
 pub use items::{Items, Stamp, WINDOW_MARGIN};
 pub use overlay::{Confirm, Line, Overlay, Subject};
 pub use pending::Pending;

@@ -1,0 +1,207 @@
+//! A chart: one column of cells for each step of time, between a scale and a time axis.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::Style,
+    text::{Line, Span},
+    widgets::Widget as _,
+};
+
+use super::bar::height;
+use crate::tui::{
+    glyphs::Glyphs,
+    text::{fit, width},
+};
+
+/// Columns for the figures of the scale.
+pub const SCALE: u16 = 8;
+
+/// With fewer rows it is the title alone.
+const LEAST_ROWS: u16 = 2;
+/// With fewer there is no time axis.
+const LEAST_WITH_AXIS: u16 = 4;
+
+pub struct Chart<'a> {
+    pub title: Line<'a>,
+    /// One value for each step, the newest last; `None` where there is none.
+    pub values: Vec<Option<f64>>,
+    /// A second series that is never below the first, drawn as a shade above it.
+    pub above: Option<(Vec<Option<f64>>, Style)>,
+    pub style: Style,
+    /// How the scale tells a value.
+    pub figure: fn(f64) -> String,
+    /// Under the left end of the time axis, and under the right one.
+    pub ends: [String; 2],
+}
+
+impl Chart<'_> {
+    pub fn render(&self, axis: Style, glyphs: &Glyphs, area: Rect, buf: &mut Buffer) {
+        if area.is_empty() {
+            return;
+        }
+        (&self.title).render(Rect { height: 1, ..area }, buf);
+        if area.height < LEAST_ROWS || area.width <= SCALE {
+            return;
+        }
+        let feet = if area.height < LEAST_WITH_AXIS { 0 } else { 2 - u16::from(area.height < LEAST_WITH_AXIS + 2) };
+        let plot = Rect { x: area.x + SCALE, y: area.y + 1, width: area.width - SCALE, height: area.height - 1 - feet };
+        let above = self.above.iter().flat_map(|(values, _)| values);
+        let most = self.values.iter().chain(above).flatten().copied().fold(0.0, f64::max);
+        let top = round_up(most);
+        self.scale(top, plot, axis, glyphs, buf);
+        if feet > 0 {
+            self.time_axis(feet, plot, axis, glyphs, buf);
+        }
+        if let Some((values, style)) = &self.above {
+            columns(values, top, plot, |_| glyphs.progress_empty, *style, buf);
+        }
+        columns(&self.values, top, plot, |part| height(part, glyphs), self.style, buf);
+    }
+
+    /// The greatest value at the top, nothing at the bottom, half of it where there is room, and a line beside them.
+    fn scale(&self, top: f64, plot: Rect, axis: Style, glyphs: &Glyphs, buf: &mut Buffer) {
+        let last = plot.height - 1;
+        let mut marks = vec![(last, 0.0)];
+        if top > 0.0 {
+            marks.push((0, top));
+        }
+        // The row where a column of half the height ends.
+        if top > 0.0 && last >= 4 {
+            marks.push((plot.height / 2, top / 2.0));
+        }
+        let columns = usize::from(SCALE) - 2;
+        for (row, value) in marks {
+            let figure = (self.figure)(value);
+            let figure = fit(&figure, columns, glyphs.ellipsis);
+            let line = Line::styled(format!("{}{figure}", " ".repeat(columns - width(&figure))), axis);
+            line.render(Rect { x: plot.x - SCALE, y: plot.y + row, width: SCALE - 2, height: 1 }, buf);
+        }
+        for y in plot.top()..plot.bottom() {
+            put(plot.x - 1, y, glyphs.border.vertical_left, axis, buf);
+        }
+    }
+
+    fn time_axis(&self, feet: u16, plot: Rect, axis: Style, glyphs: &Glyphs, buf: &mut Buffer) {
+        let y = plot.bottom();
+        put(plot.x - 1, y, glyphs.border.bottom_left, axis, buf);
+        for x in plot.left()..plot.right() {
+            put(x, y, glyphs.border.horizontal_bottom, axis, buf);
+        }
+        let [left, right] = &self.ends;
+        let row = Rect { y: y + feet - 1, height: 1, ..plot };
+        let first = plot.right() - (self.values.len() as u16).min(plot.width);
+        let right_at = plot.right().saturating_sub(width(right) as u16).max(plot.x);
+        Line::from(Span::styled(right.as_str(), axis))
+            .render(Rect { x: right_at, width: plot.right() - right_at, ..row }, buf);
+        // Under the first column, but never under the other end.
+        let first = first.min(right_at.saturating_sub(width(left) as u16 + 1)).max(plot.x);
+        if first + width(left) as u16 <= right_at {
+            Line::from(Span::styled(left.as_str(), axis))
+                .render(Rect { x: first, width: right_at - first, ..row }, buf);
+        }
+    }
+}
+
+fn put(x: u16, y: u16, symbol: &str, style: Style, buf: &mut Buffer) {
+    if let Some(cell) = buf.cell_mut((x, y)) {
+        cell.set_symbol(symbol).set_style(style);
+    }
+}
+
+/// The newest at the right. `glyph` of the part of a cell that is filled; a blank leaves what is there.
+fn columns(
+    values: &[Option<f64>],
+    top: f64,
+    plot: Rect,
+    glyph: impl Fn(f64) -> &'static str,
+    style: Style,
+    buf: &mut Buffer,
+) {
+    if top <= 0.0 {
+        return;
+    }
+    let newest_first = values.iter().rev().take(usize::from(plot.width));
+    for (x, value) in (plot.left()..plot.right()).rev().zip(newest_first) {
+        let Some(value) = value else { continue };
+        let tall = value / top * f64::from(plot.height);
+        for row in 0..plot.height {
+            let part = tall - f64::from(row);
+            if part <= 0.0 {
+                break;
+            }
+            put(x, plot.bottom() - 1 - row, glyph(part), style, buf);
+        }
+    }
+}
+
+/// The end of a scale that holds `most`: a round figure, so that it changes seldom.
+fn round_up(most: f64) -> f64 {
+    if most <= 0.0 || !most.is_finite() {
+        return 0.0;
+    }
+    let unit = 10_f64.powf(most.log10().floor());
+    let ends = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
+    // A hair's breadth: 0.3 is 3 times 0.1 and a bit.
+    ends.into_iter().map(|end| end * unit).find(|end| *end * (1.0 + 1e-9) >= most).unwrap_or(10.0 * unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(values: &[f64], above: Option<&[f64]>, area: Rect) -> Vec<String> {
+        let mut buf = Buffer::empty(area);
+        let all = |values: &[f64]| values.iter().map(|value| Some(*value)).collect::<Vec<_>>();
+        let chart = Chart {
+            title: Line::raw("items"),
+            values: all(values),
+            above: above.map(|values| (all(values), Style::new())),
+            style: Style::new(),
+            figure: |value| format!("{value}"),
+            ends: ["09:00".to_owned(), "now".to_owned()],
+        };
+        chart.render(Style::new(), Glyphs::new(false), area, &mut buf);
+        let cells = buf.content().chunks(usize::from(area.width).max(1));
+        cells.map(|row| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>()).collect()
+    }
+
+    #[test]
+    fn values_stand_between_a_scale_and_a_time_axis() {
+        let rows = drawn(&[0.0, 2.0, 4.0], None, Rect::new(0, 0, 20, 8));
+        let want = [
+            "items               ",
+            "     4 │           █",
+            "       │           █",
+            "     2 │          ▄█",
+            "       │          ██",
+            "     0 │          ██",
+            "       ╰────────────",
+            "           09:00 now",
+        ];
+        assert_eq!(rows, want);
+    }
+
+    #[test]
+    fn a_second_series_is_another_shade_above_the_first() {
+        let rows = drawn(&[1.0, 2.0], Some(&[4.0, 2.0]), Rect::new(0, 0, 12, 6));
+        assert_eq!(rows[1..4], ["     4 │  ░ ", "       │  ░▄", "     0 │  ▆█"]);
+    }
+
+    #[test]
+    fn it_fits_wherever_it_is_put() {
+        for (width, height) in (0..30).flat_map(|width| (0..9).map(move |height| (width, height))) {
+            drawn(&[1.0; 40], Some(&[2.0; 40]), Rect::new(0, 0, width, height));
+            drawn(&[], None, Rect::new(0, 0, width, height));
+        }
+    }
+
+    #[test]
+    fn scales_end_at_round_figures() {
+        let cases = [(0.0, 0.0), (0.3, 0.3), (0.84, 1.0), (1.0, 1.0), (1.2, 1.5), (31.0, 40.0), (421.0, 500.0)];
+        for (most, end) in cases {
+            assert!((round_up(most) - end).abs() < 1e-9, "{most}: {}", round_up(most));
+        }
+        assert!(round_up(f64::NAN).abs() < 1e-9);
+    }
+}
