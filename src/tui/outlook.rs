@@ -38,7 +38,7 @@ pub fn range(scene: Scene<'_>) -> Option<String> {
     (earliest != latest).then(|| format!("{earliest}-{latest}"))
 }
 
-/// `requests a minute 62%, cooldowns 21%`: what held the run over the last minutes, apart from work itself.
+/// `requests a minute 62%, cooldowns 21%`: what held the run, or a route, over the last minutes, apart from work itself.
 pub fn holding(shares: &[HoldShare], most: usize) -> Option<String> {
     let held = shares.iter().filter(|held| {
         held.share >= LEAST && !matches!(held.what, Hold::Sending | Hold::NothingToSend | Hold::NotItsTurn)
@@ -47,7 +47,7 @@ pub fn holding(shares: &[HoldShare], most: usize) -> Option<String> {
     (!said.is_empty()).then(|| said.join(", "))
 }
 
-pub fn share(held: &HoldShare) -> String {
+fn share(held: &HoldShare) -> String {
     format!("{} {:.0}%", held.what.words(), held.share * 100.0)
 }
 

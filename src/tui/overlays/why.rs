@@ -204,9 +204,8 @@ impl Page<'_> {
             "attempts",
             &format!("{} ok, {} not, {} in flight", grouped(route.ok), grouped(route.failed), route.in_flight),
         );
-        if !route.holding.is_empty() {
-            let shares: Vec<String> = route.holding.iter().take(4).map(outlook::share).collect();
-            self.fact("last 5 minutes", &format!("held by {}", shares.join(", ")));
+        if let Some(held) = outlook::holding(&route.holding, 4) {
+            self.fact("last 5 minutes", &format!("held by {held}"));
         }
         let ends = |cooldown: &&CooldownView| cooldown.what == format!("{model}@{key}");
         for cooldown in self.scene.snapshot.cooldowns.iter().filter(ends) {

@@ -68,7 +68,7 @@ fn charts<'a>(scene: Scene<'a>, steps: &Steps, columns: usize) -> [Chart<'a>; 4]
     let told = title(
         "items",
         vec![
-            scene.span(pace(newest(&rates).unwrap_or(0.0)), Role::Ok),
+            scene.span(pace(snapshot.pace.items_per_second), Role::Ok),
             scene.span(format!("  peak {}", pace(greatest(&rates))), Role::Muted),
         ],
     );
@@ -88,7 +88,7 @@ fn charts<'a>(scene: Scene<'a>, steps: &Steps, columns: usize) -> [Chart<'a>; 4]
     let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
     let glyphs = scene.glyphs();
     let told = title(
-        "answers take",
+        "latency",
         vec![
             scene.span(
                 format!("{} p95 {}", glyphs.progress_empty, latency(newest(&p95).map(|ms| ms as u64))),
