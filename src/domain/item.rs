@@ -1,6 +1,6 @@
 //! One unit of work, as it comes from the input and as it ends.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,21 @@ pub struct ItemSpec {
     pub caption: Option<PathBuf>,
 }
 
+/// Hex digits of an id that was made up for a row without one: the beginning of its hash.
+pub const MADE_UP_DIGITS: usize = 16;
+
+/// Of these a person reads so many, as of a commit's; what a script reads has them all.
+const SHORT_DIGITS: usize = 8;
+
+/// An id as it stands in a list: of a made-up one the beginning, with the count that tells it from its like.
+pub fn short_id(id: &str) -> Cow<'_, str> {
+    let (digits, count) = id.split_at_checked(MADE_UP_DIGITS).unwrap_or((id, ""));
+    let made_up = digits.len() == MADE_UP_DIGITS
+        && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        && (count.is_empty() || count.strip_prefix('-').is_some_and(|count| count.parse::<u32>().is_ok()));
+    if made_up { Cow::Owned(format!("{}{count}", &digits[..SHORT_DIGITS])) } else { Cow::Borrowed(id) }
+}
+
 /// Where an item stands. `Waiting` includes backing off after a failed attempt.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,6 +63,29 @@ impl ItemState {
             Self::InFlight => "in flight",
             Self::Done => "done",
             Self::Failed => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_id;
+
+    #[test]
+    fn only_made_up_ids_are_shortened() {
+        let cases = [
+            ("f708173ef9f7535a", "f708173e"),
+            ("f708173ef9f7535a-2", "f708173e-2"),
+            ("f708173ef9f7535a-b", "f708173ef9f7535a-b"),
+            ("f708173ef9f7535a0", "f708173ef9f7535a0"),
+            ("F708173EF9F7535A", "F708173EF9F7535A"),
+            ("photographs/img_0117.png", "photographs/img_0117.png"),
+            ("ảnh-chụp-ở-Huế-x", "ảnh-chụp-ở-Huế-x"),
+            ("42", "42"),
+            ("", ""),
+        ];
+        for (id, want) in cases {
+            assert_eq!(short_id(id), want);
         }
     }
 }

@@ -10,10 +10,7 @@ use std::{
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::domain::Request;
-
-/// Hex digits of a made-up id: 64 bits, the beginning of the request's hash.
-const ID_DIGITS: usize = 16;
+use crate::domain::{MADE_UP_DIGITS, Request};
 
 /// Everything that makes two answers comparable, serialised in this order and hashed.
 ///
@@ -66,7 +63,7 @@ impl Ids {
 
     /// Makes an id from a request's hash; the second of its like ends in `-2`, the third in `-3`.
     pub(super) fn make(&mut self, hash: &str, line: u64) -> String {
-        let base = &hash[..ID_DIGITS.min(hash.len())];
+        let base = &hash[..MADE_UP_DIGITS.min(hash.len())];
         if self.take(base, line).is_ok() {
             return base.to_owned();
         }

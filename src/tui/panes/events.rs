@@ -8,7 +8,7 @@ use ratatui::{
 
 use super::{empty, table};
 use crate::{
-    domain::{Event, EventKind, Outcome, event::Level, event::short_span},
+    domain::{Event, EventKind, Outcome, event::Level, event::short_span, short_id},
     tui::{figures::time_of_day, pane::Pane, scene::Scene, text::one_line, theme::Role, widgets::table::Column, words},
 };
 
@@ -53,7 +53,7 @@ fn sentence(scene: Scene<'_>, event: &Event) -> Vec<Span<'static>> {
             let arrow = if scene.glyphs().ascii { "->" } else { "→" };
             let to = to.as_deref().map_or_else(|| "waits".to_owned(), |to| relative(from, to).to_owned());
             vec![
-                text(format!("#{} {} {arrow} {}", outside(item), outside(from), outside(&to))),
+                text(format!("#{} {} {arrow} {}", outside(&short_id(item)), outside(from), outside(&to))),
                 reason(*status, *outcome, *wait),
                 muted(&outside(words)),
             ]
@@ -78,7 +78,11 @@ fn sentence(scene: Scene<'_>, event: &Event) -> Vec<Span<'static>> {
         ],
         EventKind::ItemFailed { item, route, outcome, words, .. } => {
             let on = route.as_deref().map_or_else(String::new, |route| format!(" on {}", outside(route)));
-            vec![text(format!("#{} failed{on}", outside(item))), reason(None, *outcome, None), muted(&outside(words))]
+            vec![
+                text(format!("#{} failed{on}", outside(&short_id(item)))),
+                reason(None, *outcome, None),
+                muted(&outside(words)),
+            ]
         }
         EventKind::Operator { words } => {
             vec![scene.span("you  ", Role::You), scene.span(outside(words), Role::You)]

@@ -4,7 +4,7 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
 use super::{empty, longest, table};
 use crate::{
-    domain::FailureGroup,
+    domain::{FailureGroup, short_id},
     tui::{
         figures::{grouped, percent},
         pane::Pane,
@@ -63,6 +63,8 @@ fn cell(scene: Scene<'_>, group: &FailureGroup, id: Cell, width: usize) -> Line<
             Line::styled(scene.outside(model, width), scene.style(Role::Muted))
         }
         Cell::Words => Line::raw(scene.outside(&group.pattern, width)),
-        Cell::First => Line::styled(scene.outside(&format!("#{}", group.id), width), scene.style(Role::Muted)),
+        Cell::First => {
+            Line::styled(scene.outside(&format!("#{}", short_id(&group.id)), width), scene.style(Role::Muted))
+        }
     }
 }

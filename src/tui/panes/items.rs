@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::{empty, longest, table};
 use crate::{
-    domain::{ItemRow, ItemState, snapshot::Totals},
+    domain::{ItemRow, ItemState, short_id, snapshot::Totals},
     tui::{
         figures::{compact, grouped},
         pane::Pane,
@@ -71,7 +71,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let (total, rows) = (scene.state.length(pane, scene.snapshot), usize::from(area.height));
     let first = first_visible(scene.state.selected(pane, scene.snapshot), rows, total);
     let visible: Vec<_> = (first..total.min(first + rows)).filter_map(|at| items.row(at as u64)).collect();
-    let id = longest(visible.iter().map(|row| row.id.as_str()), 24) + 1;
+    let id = longest(visible.iter().map(|row| short_id(&row.id)), 24) + 1;
     let columns = [
         Column::left(Cell::State, "", [1; 3], 0),
         Column::left(Cell::Id, "", [5, id.min(16), id], 0),
@@ -132,7 +132,7 @@ fn cell(scene: Scene<'_>, row: &ItemRow, id: Cell, width: usize) -> Line<'static
             Line::styled(scene.glyphs().mark, scene.style(Role::You))
         }
         Cell::State => Line::styled(scene.glyphs().item(row.state), scene.style(role)),
-        Cell::Id => Line::raw(scene.outside(&format!("#{}", row.id), width)),
+        Cell::Id => Line::raw(scene.outside(&format!("#{}", short_id(&row.id)), width)),
         Cell::Tries => {
             let tries =
                 if row.attempts > 0 { format!("{}{}", scene.glyphs().times, row.attempts) } else { String::new() };

@@ -129,6 +129,6 @@ fn empty(scene: Scene<'_>, words: &str, area: Rect, buf: &mut Buffer) {
 }
 
 /// How much a name column may grow to show the longest of these.
-fn longest<'n>(names: impl Iterator<Item = &'n str>, most: usize) -> u16 {
-    names.map(super::text::width).max().unwrap_or(0).min(most) as u16
+fn longest(names: impl Iterator<Item = impl AsRef<str>>, most: usize) -> u16 {
+    names.map(|name| super::text::width(name.as_ref())).max().unwrap_or(0).min(most) as u16
 }
