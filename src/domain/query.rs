@@ -30,7 +30,7 @@ pub enum Query {
 #[serde(default)]
 pub struct ItemFilter {
     pub state: Option<ItemState>,
-    /// Case-insensitive substring of the id or of the last error.
+    /// Case-insensitive substring of the id, the last error, what it asks, or the answer.
     pub text: String,
 }
 
@@ -68,7 +68,8 @@ pub struct ItemRow {
     pub outcome: Option<Outcome>,
     /// `model@key` of the last attempt.
     pub route: Option<String>,
-    /// The error of a failed item, or the beginning of a done item's answer: at most 200 characters.
+    /// The beginning of its answer or of its last error; of what it asks, before the first attempt: at most 200
+    /// characters.
     pub words: String,
 }
 

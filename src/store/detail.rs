@@ -91,7 +91,7 @@ fn attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
 }
 
 /// A single question as it is; a conversation with its speakers.
-fn prompt(request: &Request) -> String {
+pub(super) fn prompt(request: &Request) -> String {
     let alone = request.messages.len() == 1;
     let turns = request.messages.iter().map(|message| {
         let parts: Vec<_> = message

@@ -12,15 +12,17 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde::Deserialize;
 
 use super::{
+    detail::prompt,
     error::StoreError,
     group::beginning,
     op::RouteName,
     open::parse,
     resume::{outcome_named, routes},
     schema::{BLOCK, DONE, FAILED, WAITING},
+    search::{LONGEST_BODY, Needle},
     tallies::Tallies,
 };
-use crate::domain::{ItemFilter, ItemRow, ItemState, Page};
+use crate::domain::{ItemFilter, ItemRow, ItemSpec, ItemState, Page};
 
 /// Most rows of one window, whatever was asked for.
 const LARGEST_WINDOW: u32 = 1_000;
@@ -107,11 +109,13 @@ impl ItemWindows {
         let found = self
             .conn
             .prepare_cached(
-                "SELECT items.id, state, attempts, outcome, route, words, results.line
-                 FROM items JOIN progress USING (seq) LEFT JOIN results ON results.n = progress.result
+                "SELECT items.id, state, attempts, outcome, route, words, results.line,
+                        iif(attempts = 0 AND octet_length(body) <= ?2, body, NULL)
+                 FROM items JOIN progress USING (seq) JOIN payload USING (seq)
+                      LEFT JOIN results ON results.n = progress.result
                  WHERE items.seq = ?1",
             )?
-            .query_row([seq as i64], Recorded::read)
+            .query_row([seq as i64, LONGEST_BODY.into()], Recorded::read)
             .optional()?;
         let Some(found) = found else { return Ok(None) };
         if found.route.is_some_and(|route| !self.routes.contains_key(&route)) {
@@ -189,13 +193,15 @@ fn in_state(
 
 /// Every item that matches, by looking at all of them.
 fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<Vec<u64>, StoreError> {
-    let wanted = filter.text.to_lowercase();
-    let holds = |text: &str| text.to_lowercase().contains(&wanted);
+    let needle = Needle::new(&filter.text);
     let mut statement = conn.prepare_cached(
-        "SELECT progress.seq, progress.state, items.id, progress.words
-         FROM progress JOIN items USING (seq) ORDER BY progress.seq",
+        "SELECT progress.seq, progress.state, items.id, progress.words,
+                iif(octet_length(payload.body) <= ?1, payload.body, NULL), results.line
+         FROM progress JOIN items USING (seq) JOIN payload USING (seq)
+              LEFT JOIN results ON results.n = progress.result
+         ORDER BY progress.seq",
     )?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([LONGEST_BODY])?;
     let mut seqs = Vec::new();
     while let Some(row) = rows.next()? {
         let seq = row.get::<_, i64>(0)? as u64;
@@ -204,7 +210,12 @@ fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Re
             continue;
         }
         let text = |column| row.get_ref(column).map(|value| value.as_str().ok());
-        if text(2)?.is_some_and(holds) || text(3)?.is_some_and(holds) {
+        let is_in = |text: Option<&str>| text.is_some_and(|text| needle.is_in(text));
+        if is_in(text(2)?)
+            || is_in(text(3)?)
+            || text(4)?.map_or(Ok(false), |body| needle.is_asked(body))?
+            || text(5)?.map_or(Ok(false), |line| needle.is_answered(line))?
+        {
             seqs.push(seq);
         }
     }
@@ -229,6 +240,8 @@ struct Recorded {
     route: Option<i64>,
     words: Option<String>,
     line: Option<String>,
+    /// Of an item that was not tried yet.
+    body: Option<String>,
 }
 
 impl Recorded {
@@ -241,14 +254,16 @@ impl Recorded {
             route: row.get(4)?,
             words: row.get(5)?,
             line: row.get(6)?,
+            body: row.get(7)?,
         })
     }
 
     fn into_row(self, seq: u64, in_flight: bool, routes: &HashMap<i64, RouteName>) -> Result<ItemRow, StoreError> {
         let state = state_of(self.state, in_flight);
-        let words = match (self.words, self.line) {
-            (None, Some(line)) if state == ItemState::Done => answer_beginning(&line)?,
-            (words, _) => words.unwrap_or_default(),
+        let words = match (self.words, self.line, self.body) {
+            (None, Some(line), _) if state == ItemState::Done => answer_beginning(&line)?,
+            (None, _, Some(body)) => beginning(&prompt(&parse::<ItemSpec>(&body, "an item")?.request)).to_owned(),
+            (words, ..) => words.unwrap_or_default(),
         };
         Ok(ItemRow {
             seq,

@@ -35,6 +35,7 @@ mod resume;
 mod rules;
 mod run_dir;
 mod schema;
+mod search;
 mod tallies;
 mod writer;
 

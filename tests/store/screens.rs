@@ -81,10 +81,13 @@ fn windows_are_exact_anywhere_in_any_state() {
 }
 
 #[test]
-fn text_finds_ids_and_errors_in_any_case() {
+fn text_finds_ids_errors_prompts_and_answers_in_any_case() {
     let (home, mut engine) = mixed();
     let screen = Screen::of(&home);
-    let cases: [(Option<ItemState>, &str, u64, u64); 6] = [
+    let cases: [(Option<ItemState>, &str, u64, u64); 9] = [
+        (None, "IS 4501 Squared?", 1, 4_501),
+        (Some(ItemState::Waiting), "IS 4500", 0, 0),
+        (None, "speaker", 0, 0),
         (None, "ITEM-77", 111, 77),
         (Some(ItemState::Done), "item-77", 11, 772),
         (None, "safety", 1_000, 1),
@@ -101,6 +104,7 @@ fn text_finds_ids_and_errors_in_any_case() {
 
     engine.commit(vec![settle(20_001, Outcome::Ok, Some(line(4_500, FinalState::Done, Outcome::Ok, "late")))]);
     assert_eq!(screen.items(Some(ItemState::Done), "4500", 0, 5).1, 1, "another question sees the run as it is");
+    assert_eq!(screen.items(None, "LATE", 0, 5).1, 1, "the answer has it");
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn a_row_says_what_became_of_the_item() {
     );
     let words: Vec<_> = rows.iter().map(|row| row.words.as_str()).collect();
     let shortened = "ä".repeat(200);
-    assert_eq!(words, [shortened.as_str(), "blockReason: SAFETY", "blockReason: SAFETY", "", "cat.png: no such file"]);
+    assert_eq!(words, [shortened.as_str(), "blockReason: SAFETY", "blockReason: SAFETY", "What is 4 squared?", "cat.png: no such file"]);
 }
 
 #[test]

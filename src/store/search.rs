@@ -1,0 +1,91 @@
+//! What an operator looks for, held against all that an item says: its id, its error, what it asks and what it was
+//! answered, in any case.
+//!
+//! A million rows are looked at for each new text, so the stored JSON is searched as it stands, and is understood only
+//! where it may hold the text: names of fields are no answers.
+
+use super::{detail::prompt, error::StoreError, open::parse};
+use crate::domain::{ItemSpec, ResultLine};
+
+/// Longer bodies have pictures in them, megabytes of digits, and are left out (in bytes).
+pub(super) const LONGEST_BODY: u32 = 64 * 1_024;
+
+pub(super) struct Needle {
+    /// In lower case.
+    text: String,
+    /// The same as it stands within a JSON string.
+    json: String,
+}
+
+impl Needle {
+    pub fn new(text: &str) -> Self {
+        let text = text.to_lowercase();
+        let quoted = serde_json::Value::from(text.as_str()).to_string();
+        let json = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().to_owned();
+        Self { text, json }
+    }
+
+    pub fn is_in(&self, text: &str) -> bool {
+        text.to_lowercase().contains(&self.text)
+    }
+
+    /// Whether the prompt of an item's stored body has it.
+    pub fn is_asked(&self, body: &str) -> Result<bool, StoreError> {
+        Ok(self.may_be_in(body) && self.is_in(&prompt(&parse::<ItemSpec>(body, "an item")?.request)))
+    }
+
+    /// Whether the answer or the error of a stored result line has it.
+    pub fn is_answered(&self, line: &str) -> Result<bool, StoreError> {
+        if !self.may_be_in(line) {
+            return Ok(false);
+        }
+        let line: ResultLine = parse(line, "a result")?;
+        let said = [line.output, line.error.map(|error| error.message)];
+        Ok(said.iter().flatten().any(|said| self.is_in(said)))
+    }
+
+    fn may_be_in(&self, json: &str) -> bool {
+        json.to_lowercase().contains(&self.json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Message, Part, Request, Speaker};
+
+    fn body(prompt: &str) -> String {
+        let message = Message { speaker: Speaker::User, parts: vec![Part::Text(prompt.to_owned())] };
+        let spec = ItemSpec {
+            id: "1".to_owned(),
+            request: Request { messages: vec![message], ..Request::default() },
+            hash: "0".repeat(32),
+            line: 1,
+            model: None,
+            tier: None,
+            max_usd: None,
+            fields: std::collections::BTreeMap::new(),
+            caption: None,
+        };
+        serde_json::to_string(&spec).unwrap()
+    }
+
+    #[test]
+    fn a_prompt_is_found_as_a_person_reads_it() {
+        for (text, prompt, want) in [
+            ("ducks", "Janet’s DUCKS lay 16 eggs", true),
+            ("JANET’S", "Janet’s ducks", true),
+            ("huế", "Ảnh chụp ở HUẾ", true),
+            ("say \"no", "They say \"no\".", true),
+            ("\"", "They say \"no\".", true),
+            ("\"", "They say no.", false),
+            ("one\ntwo", "one\ntwo", true),
+            ("c:\\new", "in C:\\new\\things", true),
+            ("messages", "What is 2 + 2?", false),
+            ("user", "What is 2 + 2?", false),
+            ("geese", "Janet’s ducks", false),
+        ] {
+            assert_eq!(Needle::new(text).is_asked(&body(prompt)).unwrap(), want, "{text:?} in {prompt:?}");
+        }
+    }
+}
