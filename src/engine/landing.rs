@@ -265,11 +265,7 @@ impl Engine {
             usage.thinking_tokens += counted.usage.thinking_tokens;
             self.spend.cost += counted.cost;
             self.spend.at_risk += counted.at_risk;
-            let refused = matches!(
-                outcome,
-                Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute | Outcome::QuotaExhaustedDay
-            );
-            self.totals.rate_limited += u64::from(refused);
+            self.totals.rate_limited += u64::from(outcome.is_rate_limited());
             self.totals.attempts -= u64::from(outcome.never_left()).min(self.totals.attempts);
         }
         if let Some(ended) = account.ended {
