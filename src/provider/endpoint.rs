@@ -48,7 +48,8 @@ const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "x-goog-api-key", 
 
 impl Endpoint {
     /// Checks and prepares. `{key}` in a configured header's value stands for the secret, so that Anthropic's newer
-    /// form is `authorization = "Bearer {key}"` with `anthropic-version = "2026-10-21"`.
+    /// form is `authorization = "Bearer {key}"` with `anthropic-version = "2026-10-21"`. Such a header is left out where
+    /// there is no secret.
     pub fn new(provider: Provider, secret: Option<SecretString>) -> Result<Self, EndpointError> {
         let base = base_url(&provider)?;
         let host = base.host_str().unwrap_or_default();
@@ -183,6 +184,9 @@ fn headers(
     for (name, value) in &provider.headers {
         let refuse = || EndpointError::Header { provider: provider.name.clone(), name: name.clone() };
         let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| refuse())?;
+        if key.is_none() && value.contains("{key}") {
+            continue;
+        }
         let filled = value.replace("{key}", key.unwrap_or_default());
         let is_secret = CREDENTIALS.contains(&header.as_str()) || filled != *value || header.as_str() == "cookie";
         let mut given = HeaderValue::try_from(filled.trim()).map_err(|_| refuse())?;
