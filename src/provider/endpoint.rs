@@ -25,6 +25,7 @@ struct Prepared {
     headers: HeaderMap,
     /// What a provider must not be quoted with: the key, and credentials in configured headers.
     secrets: Vec<SecretString>,
+    has_key: bool,
     is_local: bool,
 }
 
@@ -60,9 +61,10 @@ impl Endpoint {
         };
         let is_local = is_loopback(host);
         let secret = secret.filter(|secret| !secret.expose_secret().trim().is_empty());
+        let has_key = secret.is_some();
         let (headers, mut secrets) = headers(&provider, secret.as_ref())?;
         secrets.extend(secret);
-        let prepared = Prepared { provider, dialect, base, headers, secrets, is_local };
+        let prepared = Prepared { provider, dialect, base, headers, secrets, has_key, is_local };
         Ok(Self { prepared: Arc::new(prepared) })
     }
 
@@ -76,6 +78,11 @@ impl Endpoint {
 
     pub fn dialect(&self) -> Dialect {
         self.prepared.dialect
+    }
+
+    /// A local server may want none.
+    pub fn has_key(&self) -> bool {
+        self.prepared.has_key
     }
 
     pub(super) fn headers(&self) -> HeaderMap {
