@@ -9,7 +9,7 @@ use crate::{
     domain::{ItemSpec, are, counted},
     engine::Rows,
     input::Input,
-    store::{OnChanged, Store},
+    store::{OnChanged, Store, report},
 };
 
 /// Rows recorded in one transaction.
@@ -138,7 +138,7 @@ fn in_batches(
 ) -> Result<u64, Failure> {
     let mut rows = 0;
     let mut batch = Vec::with_capacity(BATCH);
-    for row in input.items().keeping(store.known_ids()?) {
+    for row in input.items().keeping(report::known_ids(store.dir().path())?) {
         batch.push(row.map_err(|fault| Failure::usage(fault.to_string()))?);
         rows += 1;
         if batch.len() == BATCH {

@@ -20,7 +20,7 @@ use crate::{
     engine::{self, Setup},
     input::{CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions},
     output::Existing,
-    store::{Pins, RunDir, Store},
+    store::{Pins, RunDir, Store, report},
     telemetry,
 };
 
@@ -214,7 +214,7 @@ pub(super) async fn batch(args: RunArgs, mut config: Config, clock: Clock) -> Re
     } else if opened.ingested.complete {
         None
     } else {
-        Some(feed::behind_the_run(input, store.known_ids()?)?)
+        Some(feed::behind_the_run(input, report::known_ids(dir.path())?)?)
     };
     let webhooks = std::mem::take(&mut config.webhooks);
     let setup = Setup {

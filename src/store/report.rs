@@ -126,6 +126,22 @@ pub fn state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, S
     kept(&conn, name).map_err(|error| error.in_file(dir.database()))
 }
 
+/// Tells which ids the record has, for whoever reads the input beside it. An id that can't be looked up counts as
+/// unknown.
+pub fn known_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    ids(dir, "SELECT 1 FROM items WHERE id = ?1")
+}
+
+/// Tells which ids are of items that are done or failed.
+pub fn ended_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    ids(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
+}
+
+fn ids(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    let conn = connect::reader(&RunDir::new(dir))?;
+    Ok(move |id: &str| conn.prepare_cached(query).and_then(|mut find| find.exists([id])).unwrap_or(false))
+}
+
 /// How long processes have worked on the run, to the last group of each.
 pub(super) fn worked(conn: &Connection) -> Result<Duration, StoreError> {
     Ok(Duration::from_micros(kept(conn, WORKED)?.unwrap_or_default()))

@@ -2,7 +2,7 @@
 
 use crate::lab::{Machine, Provider, png};
 
-const EYES: &str = r#"
+pub const EYES: &str = r#"
 name = "eyes"
 provider = [{ name = "g", api = "gemini" }, { name = "o", api = "openai" }, { name = "a", api = "anthropic" }]
 model = [
