@@ -146,7 +146,8 @@ impl Engine {
             Fate::Failed => EventKind::ItemFailed {
                 seq: settlement.seq.0,
                 item: item(self),
-                route: Some(self.scheduler.route_name(settlement.route)),
+                // What never left this machine failed nowhere else.
+                route: (!verdict.outcome.never_left()).then(|| self.scheduler.route_name(settlement.route)),
                 outcome: verdict.outcome,
                 words: verdict.message.clone(),
             },

@@ -139,7 +139,8 @@ fn errors_and_broken_pictures_are_never_captions() {
     let machine = Machine::with(&provider);
     album(&machine);
     machine.write("album/broken.png", "no picture at all");
-    machine.cascadeck(&["run", "album"]).with_status(3);
+    let ended = machine.cascadeck(&["run", "album"]).with_status(3);
+    ended.says(&["#broken.png failed, unreadable_input"]);
     for (name, ..) in ALBUM {
         assert!(!machine.path(format!("album/{name}.txt")).exists(), "{name}");
     }
