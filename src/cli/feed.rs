@@ -74,13 +74,15 @@ impl Reconciled {
 }
 
 /// Takes a changed input in before the run goes on: new rows are added, changed ones refused unless asked for, and so is
-/// a pipe that lacks what was recorded. A refusal leaves the record as it was.
+/// a pipe that lacks what was recorded, unless it is `limited` to its first rows, and these are known. A refusal leaves
+/// the record as it was.
 pub(super) fn reconcile(
     store: &mut Store,
     input: &Input,
     fingerprint: &str,
     accept_changed: bool,
     is_stream: bool,
+    limited: bool,
 ) -> Result<Reconciled, Failure> {
     let recorded = store.totals()?.total;
     let (mut changed, mut new, mut named) = (0, 0, Vec::new());
@@ -96,7 +98,8 @@ pub(super) fn reconcile(
         Ok(())
     })?;
     let gone = recorded.saturating_sub(rows - new);
-    if gone > 0 && is_stream && !accept_changed {
+    let beginning = limited && new == 0 && rows > 0;
+    if gone > 0 && is_stream && !beginning && !accept_changed {
         return Err(another_batch(store, recorded, gone));
     }
     if changed > 0 && !accept_changed {

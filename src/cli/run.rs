@@ -206,7 +206,8 @@ pub(super) async fn batch(args: RunArgs, mut config: Config, clock: Clock) -> Re
     let rows = if opened.input_changed {
         // A file that is handed over as the standard input has no name that would tell it from the next one.
         let is_stream = pins.input == "-" || Input::is_stream(&args.job.input);
-        let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed, is_stream)?;
+        let limited = args.job.asking.limit.is_some();
+        let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
         input.keep()?;
         say(&format!("the input has changed: {}", reconciled.words()));
         opened.totals = store.totals()?;
