@@ -138,14 +138,20 @@ fn status(ending: &Ending, snapshot: &Snapshot, interrupted: bool) -> Result<u8,
     match ending {
         Ending::Broken { why } => Err(Failure::broken(format!("{why}. The same command resumes the run"))),
         Ending::Stopped { why } => {
-            // A cap that stays as it is would stop it again.
-            let how = if why.contains("--max-usd") { "it resumes with that" } else { "the same command resumes" };
-            say(&format!("stopped: {why}; {how}"));
-            // What is left may be a caption, which no count of items shows.
-            Ok(if interrupted { 130 } else { headless::LEFT })
+            say(&format!("stopped: {why}; the same command resumes"));
+            Ok(left(interrupted))
+        }
+        Ending::BudgetSpent { why } => {
+            say(&format!("stopped: {why}; it resumes with that"));
+            Ok(left(interrupted))
         }
         Ending::Finished => Ok(headless::exit_status(snapshot)),
     }
+}
+
+/// What is left may be a caption, which no count of items shows.
+const fn left(interrupted: bool) -> u8 {
+    if interrupted { 130 } else { headless::LEFT }
 }
 
 fn print_summary(snapshot: &Snapshot, json: bool) {
