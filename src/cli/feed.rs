@@ -108,7 +108,7 @@ pub(super) fn reconcile(
             words = format!("{words} and {} more", changed - named.len() as u64);
         }
         return Err(Failure::usage(format!(
-            "{} of the input {} not what this run was begun with: {words}.\nOld answers would stand beside new \
+            "{} of the input {} not what this run was begun with:\n  {words}\nOld answers would stand beside new \
              questions. Restore them, run again with --accept-changed to answer them anew, or choose another --run-dir",
             counted(changed, "row"),
             are(changed),
