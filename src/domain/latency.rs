@@ -103,7 +103,7 @@ mod tests {
         for ms in (0..5_000).chain((5_000..5_000_000).step_by(997)) {
             let (step, least) = (step_of(ms), least_of(step_of(ms) as u64));
             assert!(least <= ms && (ms - least) * 500 <= ms, "{ms} is taken for {least}");
-            assert!(ms < EXACT || step > 0);
+            assert!(ms >= EXACT || least == ms);
             assert!(step >= last && (ms >= 5_000 || step <= last + 1), "{ms}");
             last = step;
         }

@@ -271,6 +271,8 @@ mod tests {
         assert_eq!(headers["anthropic-version"], "2026-10-21");
         assert_eq!(headers["x-extra"], "1");
         assert!(!headers.contains_key("x-api-key"));
+        let nobody = Endpoint::new(provider(Api::Anthropic, "https://a.dev", &given), None).unwrap();
+        assert!(!nobody.headers().contains_key("authorization") && nobody.headers().contains_key("x-extra"));
     }
 
     #[test]
