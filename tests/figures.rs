@@ -137,12 +137,9 @@ fn makes_sense(snapshot: &Snapshot) {
 
 /// While nothing moves: every figure is the record's, and what is drawn says the same.
 async fn agrees(handle: &Handle, snapshot: &Snapshot, run: &Path) {
-    // Latencies are read off a histogram here and off every attempt there; time goes by the wall there.
+    // Time goes by the wall there.
     let comparable = |mut summary: Summary| {
         (summary.run, summary.state, summary.elapsed_s) = (String::new(), String::new(), 0.0);
-        for model in &mut summary.models {
-            (model.mean_ms, model.p50_ms, model.p95_ms) = (None, None, None);
-        }
         summary.models.retain(|model| model.ok + model.failed > 0);
         for key in &mut summary.keys {
             key.state = String::new();

@@ -1,6 +1,10 @@
 //! `cascadeck check`: is the configuration good, and is each key?
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write as _,
+    time::Duration,
+};
 
 use clap::Args;
 use secrecy::ExposeSecret as _;
@@ -16,6 +20,9 @@ use crate::{
 };
 
 /// Validate keys.toml and each key, by listing the models at its provider; try webhooks out
+///
+/// Where a provider lists its models to anybody, as llama-server does, that proves no key: it is said, and only a run
+/// shows whether the key is good.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
@@ -107,40 +114,54 @@ fn count(number: usize, one: &str) -> String {
 
 /// What a provider says of a key.
 enum Finding {
-    /// It lists so many models, and lacks these of the configuration's.
+    /// It accepts it, lists so many models, and lacks these of the configuration's.
     Good {
         listed: usize,
         missing: Vec<String>,
     },
     Bad(Outcome, String),
-    /// The provider could not be asked: nothing is known of the key.
+    /// The provider could not be asked, or gives everybody the same answer: nothing is known of the key.
     Unknown(String),
 }
 
 impl Finding {
     fn words(&self) -> String {
         match self {
-            Self::Good { listed, missing } if missing.is_empty() => format!("good, {} listed", count(*listed, "model")),
-            // A list is what a key can see, not what it may call: this is no verdict.
-            Self::Good { listed, missing } => {
-                format!("good, {} listed; not among them: {}", count(*listed, "model"), missing.join(", "))
-            }
+            Self::Good { listed, missing } => format!("good, {}", list(*listed, missing)),
             Self::Bad(outcome, words) => format!("BAD: {outcome}: {words}"),
             Self::Unknown(words) => format!("not known: {words}"),
         }
     }
 }
 
+/// A list is what can be seen, not what may be called: a model that is not on it is no verdict.
+fn list(listed: usize, missing: &[String]) -> String {
+    let listed = format!("{} listed", count(listed, "model"));
+    if missing.is_empty() { listed } else { format!("{listed}; not among them: {}", missing.join(", ")) }
+}
+
 async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)>, Failure> {
     let client = Client::new(clock.to_real(config.policy.connect_timeout), DEADLINE)
         .map_err(|error| Failure::broken(error.to_string()))?;
-    let mut tasks = Vec::new();
+    let (mut tasks, mut public) = (Vec::new(), HashMap::new());
     for (index, (key, secret)) in config.keys.iter().zip(&config.secrets).enumerate() {
         let provider = config.providers[key.provider.index()].clone();
         let secret = secret.as_ref().map(|secret| secret.expose_secret().to_owned().into());
         let endpoint = Endpoint::new(provider, secret).map_err(|error| Failure::usage(error.to_string()))?;
+        // Once for each provider, not with every key: nobody's asking looks like somebody's trying doors.
+        if endpoint.has_key() && !public.contains_key(&key.provider) {
+            let (client, endpoint) = (client.clone(), endpoint.clone());
+            let asked = tokio::spawn(async move { client.lists_to_anybody(&endpoint, DEADLINE).await });
+            public.insert(key.provider, asked);
+        }
         let client = client.clone();
         tasks.push((index, tokio::spawn(async move { client.list_models(&endpoint, DEADLINE).await })));
+    }
+    let mut lists_to_anybody = HashSet::new();
+    for (provider, asked) in public {
+        if asked.await.map_err(|error| Failure::broken(error.to_string()))? {
+            lists_to_anybody.insert(provider);
+        }
     }
     let mut findings = Vec::new();
     for (index, task) in tasks {
@@ -151,15 +172,16 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
                 let wanted = config.models.iter().filter(|model| {
                     model.provider == key.provider && key.models.as_ref().is_none_or(|only| only.contains(&model.name))
                 });
-                let missing = wanted.map(|model| model.name.clone()).filter(|name| !serves(name)).collect();
-                Finding::Good { listed: listed.len(), missing }
-            }
-            Err(verdict) => match verdict.outcome {
-                Outcome::InvalidKey | Outcome::KeyForbidden | Outcome::QuotaExhaustedBilling => {
-                    Finding::Bad(verdict.outcome, verdict.message)
+                let missing: Vec<_> = wanted.map(|model| model.name.clone()).filter(|name| !serves(name)).collect();
+                if config.secrets[index].is_some() && lists_to_anybody.contains(&key.provider) {
+                    let list = list(listed.len(), &missing);
+                    Finding::Unknown(format!("the provider lists its models to anybody, which proves no key; {list}"))
+                } else {
+                    Finding::Good { listed: listed.len(), missing }
                 }
-                outcome => Finding::Unknown(format!("{outcome}: {}", verdict.message)),
-            },
+            }
+            Err(verdict) if verdict.outcome.is_of_the_key() => Finding::Bad(verdict.outcome, verdict.message),
+            Err(verdict) => Finding::Unknown(format!("{}: {}", verdict.outcome, verdict.message)),
         };
         findings.push((key.name.clone(), finding));
     }

@@ -18,8 +18,8 @@ use crate::{
     domain::{Command, Snapshot},
     engine::{Ending, Handle, Running},
     headless::{self, Plain},
-    notify::Notices,
-    tui,
+    notify::{self, Notices},
+    telemetry, tui,
 };
 
 /// How long the engine may take to close the record of a large run.
@@ -62,13 +62,38 @@ fn rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
     tui::keymap::Rebinding { action, keys, place }
 }
 
-/// Watches the run to its end, in whichever front end, and has `webhooks` told; prints the summary; says the exit status.
+/// A run that has begun.
+pub(super) struct Begun {
+    pub running: Running,
+    pub dashboard: Option<tui::Options>,
+    /// Kept to the end.
+    pub log: telemetry::Guard,
+}
+
+/// Begins the run called `run` and watches it to its end; `webhooks` are told how that comes, also where `begin` fails.
 pub(super) async fn conduct(
-    running: Running,
+    run: &str,
     json: bool,
-    dashboard: Option<tui::Options>,
     webhooks: Vec<Webhook>,
+    begin: impl Future<Output = Result<Begun, Failure>>,
 ) -> Result<u8, Failure> {
+    match begin.await {
+        Ok(begun) => watch(begun, json, webhooks).await,
+        Err(failure) => {
+            // Another process goes on with the run; and whoever types a command reads what becomes of it.
+            if !matches!(failure, Failure::Busy(_)) && !std::io::stderr().is_terminal() {
+                for complaint in notify::did_not_begin(webhooks, run, &failure.to_string()).await {
+                    say(&format!("warning: {complaint}"));
+                }
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// To the end, in whichever front end; prints the summary; says the exit status.
+async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, Failure> {
+    let Begun { running, dashboard, log: _log } = begun;
     let Running { handle, told, mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
     let mut notices = Notices::start(webhooks, &handle, told, &interrupted);
@@ -138,14 +163,20 @@ fn status(ending: &Ending, snapshot: &Snapshot, interrupted: bool) -> Result<u8,
     match ending {
         Ending::Broken { why } => Err(Failure::broken(format!("{why}. The same command resumes the run"))),
         Ending::Stopped { why } => {
-            // A cap that stays as it is would stop it again.
-            let how = if why.contains("--max-usd") { "it resumes with that" } else { "the same command resumes" };
-            say(&format!("stopped: {why}; {how}"));
-            // What is left may be a caption, which no count of items shows.
-            Ok(if interrupted { 130 } else { headless::LEFT })
+            say(&format!("stopped: {why}; the same command resumes"));
+            Ok(left(interrupted))
+        }
+        Ending::BudgetSpent { why } => {
+            say(&format!("stopped: {why}; it resumes with that"));
+            Ok(left(interrupted))
         }
         Ending::Finished => Ok(headless::exit_status(snapshot)),
     }
+}
+
+/// What is left may be a caption, which no count of items shows.
+const fn left(interrupted: bool) -> u8 {
+    if interrupted { 130 } else { headless::LEFT }
 }
 
 fn print_summary(snapshot: &Snapshot, json: bool) {

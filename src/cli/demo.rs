@@ -75,7 +75,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
         accept_changed: false,
     };
     let config = config::load(Some(&home.join("keys.toml")), &|_| None, &home)?;
-    let status = run::batch(run_args, config, clock).await;
+    let status = run::batch(&run_args, config, clock).await;
     if args.run_dir.is_none() {
         // A temporary place that can't be removed is the system's to clean.
         let _ = fs::remove_dir_all(&temporary);

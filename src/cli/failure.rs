@@ -12,6 +12,8 @@ use crate::{
 pub enum Failure {
     /// Wrong usage, configuration or input: exit 2.
     Usage(String),
+    /// Another process has the run, and goes on with it: exit 2.
+    Busy(String),
     /// Something broke here: exit 1.
     Broken(anyhow::Error),
 }
@@ -27,7 +29,7 @@ impl Failure {
 
     pub const fn status(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Busy(_) => 2,
             Self::Broken(_) => 1,
         }
     }
@@ -36,7 +38,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(words) => f.write_str(words),
+            Self::Usage(words) | Self::Busy(words) => f.write_str(words),
             Self::Broken(error) => f.write_str(&told_once(error)),
         }
     }
@@ -74,8 +76,8 @@ impl From<InputFaults> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::InUse { .. }
-            | StoreError::NotARun { .. }
+            StoreError::InUse { .. } => Self::Busy(error.to_string()),
+            StoreError::NotARun { .. }
             | StoreError::Foreign { .. }
             | StoreError::NewerSchema { .. }
             | StoreError::Orphaned { .. }

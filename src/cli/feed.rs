@@ -9,7 +9,7 @@ use crate::{
     domain::{ItemSpec, are, counted},
     engine::Rows,
     input::Input,
-    store::{OnChanged, Store},
+    store::{OnChanged, Store, report},
 };
 
 /// Rows recorded in one transaction.
@@ -74,13 +74,15 @@ impl Reconciled {
 }
 
 /// Takes a changed input in before the run goes on: new rows are added, changed ones refused unless asked for, and so is
-/// a pipe that lacks what was recorded. A refusal leaves the record as it was.
+/// a pipe that lacks what was recorded, unless it is `limited` to its first rows, and these are known. A refusal leaves
+/// the record as it was.
 pub(super) fn reconcile(
     store: &mut Store,
     input: &Input,
     fingerprint: &str,
     accept_changed: bool,
     is_stream: bool,
+    limited: bool,
 ) -> Result<Reconciled, Failure> {
     let recorded = store.totals()?.total;
     let (mut changed, mut new, mut named) = (0, 0, Vec::new());
@@ -96,7 +98,8 @@ pub(super) fn reconcile(
         Ok(())
     })?;
     let gone = recorded.saturating_sub(rows - new);
-    if gone > 0 && is_stream && !accept_changed {
+    let beginning = limited && new == 0 && rows > 0;
+    if gone > 0 && is_stream && !beginning && !accept_changed {
         return Err(another_batch(store, recorded, gone));
     }
     if changed > 0 && !accept_changed {
@@ -105,7 +108,7 @@ pub(super) fn reconcile(
             words = format!("{words} and {} more", changed - named.len() as u64);
         }
         return Err(Failure::usage(format!(
-            "{} of the input {} not what this run was begun with: {words}.\nOld answers would stand beside new \
+            "{} of the input {} not what this run was begun with:\n  {words}\nOld answers would stand beside new \
              questions. Restore them, run again with --accept-changed to answer them anew, or choose another --run-dir",
             counted(changed, "row"),
             are(changed),
@@ -138,7 +141,7 @@ fn in_batches(
 ) -> Result<u64, Failure> {
     let mut rows = 0;
     let mut batch = Vec::with_capacity(BATCH);
-    for row in input.items().keeping(store.known_ids()?) {
+    for row in input.items().keeping(report::known_ids(store.dir().path())?) {
         batch.push(row.map_err(|fault| Failure::usage(fault.to_string()))?);
         rows += 1;
         if batch.len() == BATCH {

@@ -68,9 +68,10 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let spool = Spool::new();
     let input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
     refuse_unseen(&input, &config)?;
-    let batch = Batch::read(&input, &config.policy.rules)?;
     let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(input.name()));
-    let so_far = if RunDir::new(&run_dir).holds_a_run() { Some(report::summary(&run_dir)?) } else { None };
+    let begun = RunDir::new(&run_dir).holds_a_run();
+    let so_far = if begun { Some(report::summary(&run_dir)?) } else { None };
+    let batch = Batch::read(&input, &config.policy.rules, begun.then_some(run_dir.as_path()))?;
 
     let plan = reckon(args, &config, &input, &batch, &run_dir, so_far.as_ref());
     let text = if args.json {
@@ -100,26 +101,39 @@ impl Drop for Spool {
     }
 }
 
-/// What the input holds, by what routing depends on.
+/// What the input holds, and how much of it is still to be asked.
 struct Batch {
     rows: u64,
     skipped: u64,
-    /// Items and estimated input tokens.
+    /// Rows that have ended in the run already.
+    ended: u64,
+    /// Of the others, by what routing depends on: items and estimated input tokens.
     classes: HashMap<Traits, (u64, u64)>,
 }
 
 impl Batch {
-    fn read(input: &Input, rules: &[Rule]) -> Result<Self, Failure> {
+    /// `begun` is the directory of the run that the batch has already.
+    fn read(input: &Input, rules: &[Rule], begun: Option<&Path>) -> Result<Self, Failure> {
         // All faults together, as a run would report them.
-        let checked = input.validate()?;
-        let mut classes: HashMap<Traits, (u64, u64)> = HashMap::new();
-        for row in input.items() {
+        input.validate()?;
+        let (known, has_ended) = match begun {
+            Some(dir) => (Some(report::known_ids(dir)?), Some(report::ended_ids(dir)?)),
+            None => (None, None),
+        };
+        let mut items = input.items().keeping(move |id| known.as_ref().is_some_and(|known| known(id)));
+        let mut batch = Self { rows: 0, skipped: 0, ended: 0, classes: HashMap::new() };
+        for row in &mut items {
             let item = row.map_err(|fault| Failure::usage(format!("{fault}; it has changed since it was checked")))?;
-            let (items, tokens) = classes.entry(item.traits(rules)).or_default();
+            batch.rows += 1;
+            if has_ended.as_ref().is_some_and(|has_ended| has_ended(&item.id)) {
+                batch.ended += 1;
+                continue;
+            }
+            let (items, tokens) = batch.classes.entry(item.traits(rules)).or_default();
             *items += 1;
             *tokens += item.request.estimated_input_tokens();
         }
-        Ok(Self { rows: checked.rows, skipped: checked.skipped, classes })
+        Ok(Self { skipped: items.skipped(), ..batch })
     }
 }
 
@@ -133,10 +147,7 @@ fn reckon(
 ) -> Plan {
     let now = Clock::real().now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), 0);
-    let ended = so_far.map_or(0, |summary| summary.done + summary.failed).min(batch.rows);
     let (assume, assumed) = assumptions(args, config, batch, so_far);
-    // Which rows are answered is not looked up: the rest is taken to be like the whole.
-    let share = if batch.rows == 0 { 0.0 } else { (batch.rows - ended) as f64 / batch.rows as f64 };
     let money = |usd: fn(&Summary) -> f64| so_far.and_then(|summary| Money::from_usd(usd(summary)));
     let at_risk = money(|summary| summary.at_risk_usd).unwrap_or_default();
     if let Some(spent) = money(|summary| summary.cost_usd) {
@@ -146,7 +157,7 @@ fn reckon(
     let mut means = Vec::new();
     for (traits, (items, tokens)) in &batch.classes {
         let class = scheduler.class(traits);
-        scheduler.set_backlog(class, (*items as f64 * share).round() as u64);
+        scheduler.set_backlog(class, *items);
         means.push((class, *tokens as f64 / (*items).max(1) as f64));
     }
     let mut ahead = scheduler.forecast_input(now, &assume);
@@ -162,7 +173,7 @@ fn reckon(
         noun: input.kind().noun(batch.rows),
         rows: batch.rows,
         skipped: batch.skipped,
-        ended,
+        ended: batch.ended,
         run_dir: run_dir.display().to_string(),
         budget_usd: config.policy.max_usd.map(crate::domain::Money::usd),
         assumed,
@@ -219,7 +230,7 @@ fn assumptions(args: &PlanArgs, config: &Config, batch: &Batch, so_far: Option<&
     };
     let assume = Assumptions {
         latency: latency.into_iter().map(|latency| latency.or(Some(typical))).collect(),
-        input: input.or(Some(estimated as f64 / batch.rows.max(1) as f64)),
+        input: input.or(Some(estimated as f64 / (batch.rows - batch.ended).max(1) as f64)),
         output: Some(assumed.output_tokens_per_answer),
         effort: 1.0,
     };

@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{conduct, dashboard},
+    conduct::{Begun, conduct, dashboard},
     options::{Conduct, FrontEnd, Keys},
     say,
 };
@@ -115,10 +115,21 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         return Ok(super::DONE);
     }
     let mut config = loaded.map_or_else(|| args.keys.load(), Ok)?;
+    let webhooks = std::mem::take(&mut config.webhooks);
+    conduct(&dir.name(), args.front_end.json, webhooks, begin(&args, config, &dir, &filter, to.as_ref())).await
+}
+
+async fn begin(
+    args: &ReplayArgs,
+    mut config: Config,
+    dir: &RunDir,
+    filter: &ReplayFilter,
+    to: Option<&Target>,
+) -> Result<Begun, Failure> {
     args.conduct.apply(&mut config)?;
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
-    let pins = Store::pins_of(&dir)?;
-    let (mut store, mut opened) = Store::open(&dir, &pins)?;
+    let pins = Store::pins_of(dir)?;
+    let (mut store, mut opened) = Store::open(dir, &pins)?;
     if !opened.ingested.complete {
         return Err(Failure::usage(format!(
             "the input of {} was not read to its end ({} so far): the same `cascadeck run {}` command as before \
@@ -128,17 +139,16 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
             pins.input,
         )));
     }
-    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
+    let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let clock = Clock::real();
     let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
     let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
-    engine::complete_captions(&dir, &opened, existing).await?;
-    let queued = store.requeue(&filter, to.as_ref())?;
+    engine::complete_captions(dir, &opened, existing).await?;
+    let queued = store.requeue(filter, to)?;
     opened.totals = store.totals()?;
     let wait = if queued.len() == 1 { "waits" } else { "wait" };
     say(&format!("{} {wait} again", counted(queued.len() as u64, "item")));
-    let webhooks = std::mem::take(&mut config.webhooks);
     let setup = Setup {
         run: dir.name(),
         config,
@@ -151,8 +161,8 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         passing: true,
         checked_keys,
     };
-    let running = engine::start(setup, &dir, store, opened, None)?;
-    conduct(running, args.front_end.json, dashboard, webhooks).await
+    let running = engine::start(setup, dir, store, opened, None)?;
+    Ok(Begun { running, dashboard, log })
 }
 
 /// Where `--to` leads, if there is such a route. A model's name may have an `@` in it.

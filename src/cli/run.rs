@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{conduct, dashboard},
+    conduct::{Begun, conduct, dashboard},
     feed,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
     say,
@@ -20,7 +20,7 @@ use crate::{
     engine::{self, Setup},
     input::{CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions},
     output::Existing,
-    store::{Pins, RunDir, Store},
+    store::{Pins, RunDir, Store, report},
     telemetry,
 };
 
@@ -156,9 +156,8 @@ impl Asking {
 }
 
 pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
-    let mut config = args.job.keys.load()?;
-    args.job.conduct.apply(&mut config)?;
-    batch(args, config, Clock::real()).await
+    let config = args.job.keys.load()?;
+    batch(&args, config, Clock::real()).await
 }
 
 /// Pictures that no model takes would all fail, one by one.
@@ -175,11 +174,17 @@ pub(super) fn refuse_unseen(input: &Input, config: &Config) -> Result<(), Failur
 }
 
 /// The whole of a batch, on whichever clock.
-pub(super) async fn batch(args: RunArgs, mut config: Config, clock: Clock) -> Result<u8, Failure> {
-    let dashboard = dashboard(&args.front_end, &config.dashboard)?;
-    let options = args.job.asking.options(&config)?;
+pub(super) async fn batch(args: &RunArgs, mut config: Config, clock: Clock) -> Result<u8, Failure> {
     let path = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.job.input)));
     let dir = RunDir::new(&path);
+    let webhooks = std::mem::take(&mut config.webhooks);
+    conduct(&dir.name(), args.front_end.json, webhooks, begin(args, config, clock, &dir)).await
+}
+
+async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<Begun, Failure> {
+    args.job.conduct.apply(&mut config)?;
+    let dashboard = dashboard(&args.front_end, &config.dashboard)?;
+    let options = args.job.asking.options(&config)?;
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
     let lock = if Input::is_stream(&args.job.input) { Some(dir.own()?) } else { None };
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
@@ -187,26 +192,28 @@ pub(super) async fn batch(args: RunArgs, mut config: Config, clock: Clock) -> Re
     let checked = input.validate()?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     let rows = input.kind().counted(checked.rows);
-    say(&format!("{}: {rows}{skipped}; run directory {}", args.job.input, path.display()));
+    say(&format!("{}: {rows}{skipped}; run directory {}", args.job.input, dir.path().display()));
 
     let pins = args.job.asking.pins(&input, &args.job.input, &options, &checked.fingerprint);
     let (mut store, opened) = match lock {
-        Some(lock) => Store::open_owned(&dir, lock, &pins)?,
-        None => Store::open(&dir, &pins)?,
+        Some(lock) => Store::open_owned(dir, lock, &pins)?,
+        None => Store::open(dir, &pins)?,
     };
     if !opened.input_changed {
         input.keep()?;
     }
-    let _log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
+    let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     let mut opened = opened;
     if input.kind().is_pictures() {
-        engine::complete_captions(&dir, &opened, args.job.asking.existing).await?;
+        engine::complete_captions(dir, &opened, args.job.asking.existing).await?;
     }
     let rows = if opened.input_changed {
         // A file that is handed over as the standard input has no name that would tell it from the next one.
         let is_stream = pins.input == "-" || Input::is_stream(&args.job.input);
-        let reconciled = feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed, is_stream)?;
+        let limited = args.job.asking.limit.is_some();
+        let reconciled =
+            feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
         input.keep()?;
         say(&format!("the input has changed: {}", reconciled.words()));
         opened.totals = store.totals()?;
@@ -214,9 +221,8 @@ pub(super) async fn batch(args: RunArgs, mut config: Config, clock: Clock) -> Re
     } else if opened.ingested.complete {
         None
     } else {
-        Some(feed::behind_the_run(input, store.known_ids()?)?)
+        Some(feed::behind_the_run(input, report::known_ids(dir.path())?)?)
     };
-    let webhooks = std::mem::take(&mut config.webhooks);
     let setup = Setup {
         run: dir.name(),
         config,
@@ -229,6 +235,6 @@ pub(super) async fn batch(args: RunArgs, mut config: Config, clock: Clock) -> Re
         passing: false,
         checked_keys,
     };
-    let running = engine::start(setup, &dir, store, opened, rows)?;
-    conduct(running, args.front_end.json, dashboard, webhooks).await
+    let running = engine::start(setup, dir, store, opened, rows)?;
+    Ok(Begun { running, dashboard, log })
 }

@@ -156,7 +156,8 @@ fn headers(table: &Table<'_>) -> Vec<(String, String)> {
     for (key, value) in entries {
         let name: &str = key.get_ref();
         let complain = |at: usize, why: &str| table.sheet.fault(at, format!("header {}: {why}", shown(name)));
-        match (header_fault(name), value.get_ref().as_str()) {
+        let value_text = value.get_ref().as_str();
+        match (header_fault(name, value_text.unwrap_or_default()), value_text) {
             (Some(why), _) => complain(key.span().start, why),
             (None, None) => complain(value.span().start, "its value must be a text in quotes"),
             (None, Some(text)) if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
@@ -168,7 +169,7 @@ fn headers(table: &Table<'_>) -> Vec<(String, String)> {
     headers
 }
 
-fn header_fault(name: &str) -> Option<&'static str> {
+fn header_fault(name: &str, value: &str) -> Option<&'static str> {
     const CREDENTIALS: [&str; 6] =
         ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
     const OURS: [&str; 5] = ["host", "content-length", "content-type", "transfer-encoding", "connection"];
@@ -176,8 +177,11 @@ fn header_fault(name: &str) -> Option<&'static str> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {
         Some("this can't be the name of a header")
-    } else if CREDENTIALS.contains(&lowered.as_str()) {
-        Some("credentials are sent from [[key]] secret, where they are kept out of logs")
+    } else if CREDENTIALS.contains(&lowered.as_str()) && !value.contains("{key}") {
+        Some(
+            "credentials are sent from [[key]] secret, where they are kept out of logs: write {key} in their place, as in \
+             \"Bearer {key}\"",
+        )
     } else if OURS.contains(&lowered.as_str()) {
         Some("every request sets it already")
     } else {

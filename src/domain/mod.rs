@@ -15,6 +15,7 @@ pub mod forecast;
 pub mod holding;
 pub mod ids;
 pub mod item;
+pub mod latency;
 pub mod money;
 pub mod news;
 pub mod outcome;
@@ -41,6 +42,7 @@ pub use fleet::{Api, Counted, Day, Key, Limits, Model, MoneyCaps, Provider, Role
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProviderId, RouteId, Seq};
 pub use item::{ItemSpec, ItemState, MADE_UP_DIGITS, short_id};
+pub use latency::Latencies;
 pub use money::{Money, Price};
 pub use news::{News, Watch};
 pub use outcome::{Action, Outcome};

@@ -131,6 +131,16 @@ impl Outcome {
         )
     }
 
+    /// A refusal by the minute or the day: what summaries count as `rate_limited`.
+    pub const fn is_rate_limited(self) -> bool {
+        matches!(self, Self::RateLimitedMinute | Self::TokensLimitedMinute | Self::QuotaExhaustedDay)
+    }
+
+    /// A verdict on the key or its account, whatever was asked with it.
+    pub const fn is_of_the_key(self) -> bool {
+        matches!(self, Self::InvalidKey | Self::KeyForbidden | Self::QuotaExhaustedBilling)
+    }
+
     /// The provider's own failure: counts for breakers, and for the item only on testimony.
     pub const fn is_provider_fault(self) -> bool {
         matches!(self, Self::ServerError | Self::Overloaded | Self::Timeout | Self::MalformedResponse)

@@ -94,7 +94,8 @@ pub(super) struct Channels {
     pub orders: mpsc::Receiver<Order>,
     pub acks: mpsc::Receiver<Ack>,
     pub loaded: mpsc::Receiver<LoadedBatch>,
-    pub rows: mpsc::Receiver<Rows>,
+    /// `None` where the whole input has been read.
+    pub rows: Option<mpsc::Receiver<Rows>>,
     pub trouble: mpsc::Receiver<Trouble>,
     pub foreseen: mpsc::Receiver<Foreseen>,
     pub days: mpsc::Receiver<Told>,
@@ -193,7 +194,7 @@ impl Engine {
                     }
                 }
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
-                rows = channels.rows.recv(), if self.intake.reading && !self.ingesting => self.take_rows(rows),
+                rows = next_rows(&mut channels.rows), if self.intake.reading && !self.ingesting => self.take_rows(rows),
                 Some(trouble) = channels.trouble.recv() => self.hear_trouble(trouble),
                 Some(probed) = channels.probes.recv() => self.probed(probed),
                 told = channels.days.recv(), if self.sharing.is_on() => self.told_of_days(told),
@@ -492,5 +493,12 @@ impl Engine {
         if self.dirty && self.published.elapsed() >= PUBLISH_EVERY {
             self.publish(now);
         }
+    }
+}
+
+async fn next_rows(rows: &mut Option<mpsc::Receiver<Rows>>) -> Option<Rows> {
+    match rows {
+        Some(rows) => rows.recv().await,
+        None => std::future::pending().await,
     }
 }

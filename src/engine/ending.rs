@@ -54,7 +54,7 @@ impl Engine {
                 Holdup::NothingToDo => self.rest(self.nothing_left()),
                 Holdup::Exhausted { returns, why } => self.exhausted(returns, why),
                 Holdup::Budget { needs } if self.unattended => {
-                    self.end(Ending::Stopped { why: self.budget_words(needs) });
+                    self.end(Ending::BudgetSpent { why: self.budget_words(needs) });
                 }
                 _ => {}
             },
@@ -123,7 +123,9 @@ impl Engine {
                 let words = format!("finished: {} done, {failed} failed", self.totals.done);
                 self.say(if failed > 0 { Level::Warn } else { Level::Info }, words);
             }
-            Ending::Stopped { why } => self.say(Level::Alarm, format!("stopped with work left: {why}")),
+            Ending::Stopped { why } | Ending::BudgetSpent { why } => {
+                self.say(Level::Alarm, format!("stopped with work left: {why}"));
+            }
             Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
         }
         self.forgetful = true;
@@ -180,6 +182,7 @@ impl Ending {
         match self {
             Self::Finished => Self::Finished,
             Self::Stopped { why } => Self::Stopped { why: format!("{why}; {more}") },
+            Self::BudgetSpent { why } => Self::BudgetSpent { why: format!("{why}; {more}") },
             Self::Broken { why } => Self::Broken { why: format!("{why}; {more}") },
         }
     }
@@ -187,7 +190,9 @@ impl Ending {
     pub(super) fn state(&self) -> RunState {
         match self {
             Self::Finished => RunState::Finished,
-            Self::Stopped { why } | Self::Broken { why } => RunState::Stopped { why: why.clone() },
+            Self::Stopped { why } | Self::BudgetSpent { why } | Self::Broken { why } => {
+                RunState::Stopped { why: why.clone() }
+            }
         }
     }
 }

@@ -146,7 +146,8 @@ impl Engine {
             Fate::Failed => EventKind::ItemFailed {
                 seq: settlement.seq.0,
                 item: item(self),
-                route: Some(self.scheduler.route_name(settlement.route)),
+                // What never left this machine failed nowhere else.
+                route: (!verdict.outcome.never_left()).then(|| self.scheduler.route_name(settlement.route)),
                 outcome: verdict.outcome,
                 words: verdict.message.clone(),
             },
@@ -265,11 +266,7 @@ impl Engine {
             usage.thinking_tokens += counted.usage.thinking_tokens;
             self.spend.cost += counted.cost;
             self.spend.at_risk += counted.at_risk;
-            let refused = matches!(
-                outcome,
-                Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute | Outcome::QuotaExhaustedDay
-            );
-            self.totals.rate_limited += u64::from(refused);
+            self.totals.rate_limited += u64::from(outcome.is_rate_limited());
             self.totals.attempts -= u64::from(outcome.never_left()).min(self.totals.attempts);
         }
         if let Some(ended) = account.ended {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::core::Engine;
-use crate::domain::{Level, Outcome, Verdict, counted, snapshot::Condition};
+use crate::domain::{Level, Verdict, counted, snapshot::Condition};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -11,7 +11,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Probed {
     key: usize,
-    answer: Result<usize, Verdict>,
+    answer: Result<List, Verdict>,
+}
+
+#[derive(Debug)]
+struct List {
+    models: u64,
+    /// It comes without a key as well, and says nothing of this one.
+    to_anybody: bool,
 }
 
 impl Engine {
@@ -21,7 +28,13 @@ impl Engine {
         let key = key.ok_or_else(|| format!("there is no key called {name}"))?;
         let (client, endpoint, probes) = (self.client.clone(), Arc::clone(&self.endpoints[key]), self.probes.clone());
         tokio::spawn(async move {
-            let answer = client.list_models(&endpoint, PATIENCE).await.map(|models| models.len());
+            let answer = match client.list_models(&endpoint, PATIENCE).await {
+                Ok(models) => Ok(List {
+                    models: models.len() as u64,
+                    to_anybody: endpoint.has_key() && client.lists_to_anybody(&endpoint, PATIENCE).await,
+                }),
+                Err(verdict) => Err(verdict),
+            };
             // The engine being gone means that nobody asks any more.
             let _ = probes.send(Probed { key, answer }).await;
         });
@@ -33,7 +46,12 @@ impl Engine {
         let name = self.keys[probed.key].name.clone();
         let now = self.clock.now();
         match probed.answer {
-            Ok(models) => {
+            Ok(List { models, to_anybody: true }) => {
+                let listed = counted(models, "model");
+                let words = format!("key {name} is not proven: its provider lists its {listed} to anybody");
+                self.say(Level::Warn, words);
+            }
+            Ok(List { models, to_anybody: false }) => {
                 let facts = self.scheduler.key_facts(now);
                 let dead = matches!(facts[probed.key].condition, Condition::Disabled { .. });
                 let back = if dead && self.scheduler.switch_key(now.wall, &name, true).is_ok() {
@@ -43,13 +61,10 @@ impl Engine {
                 } else {
                     ""
                 };
-                self.say(Level::Info, format!("key {name} is good: {} listed{back}", counted(models as u64, "model")));
+                self.say(Level::Info, format!("key {name} is good: {} listed{back}", counted(models, "model")));
             }
             Err(verdict) => {
-                let bad = matches!(
-                    verdict.outcome,
-                    Outcome::InvalidKey | Outcome::KeyForbidden | Outcome::QuotaExhaustedBilling
-                );
+                let bad = verdict.outcome.is_of_the_key();
                 let (level, found) =
                     if bad { (Level::Alarm, "is no good") } else { (Level::Warn, "could not be examined") };
                 self.say(level, format!("key {name} {found}, {}: {}", verdict.outcome, verdict.message));

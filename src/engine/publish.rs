@@ -167,8 +167,8 @@ impl Engine {
                     ok: tally.ok,
                     failed: tally.failed,
                     mean_ms: tally.latencies.mean_ms(),
-                    p50_ms: tally.latencies.percentile_ms(0.5),
-                    p95_ms: tally.latencies.percentile_ms(0.95),
+                    p50_ms: tally.latencies.percentile_ms(50),
+                    p95_ms: tally.latencies.percentile_ms(95),
                     usage: tally.usage,
                     cost: tally.cost,
                 }

@@ -120,12 +120,14 @@ pub enum Ending {
     Finished,
     /// Work is left; the same command resumes it.
     Stopped { why: String },
+    /// Work is left; a larger budget resumes it, and the same command stops again.
+    BudgetSpent { why: String },
     /// Something here failed; what is recorded is recorded, and the same command resumes it.
     Broken { why: String },
 }
 
-/// Starts the engine over an opened run. `rows` brings what is still to be read of the input; a closed channel
-/// means that there is nothing.
+/// Starts the engine over an opened run. `rows` brings what is still to be read of the input, and announces its end;
+/// `None` where it has been read.
 ///
 /// # Errors
 /// Where the record can't be read, or the HTTP client can't be made.
@@ -292,8 +294,6 @@ pub(super) fn prepare(
     engine.note_cap();
     engine.journal.record(Op::RunState(RunState::Running));
     engine.publish(now);
-    // A closed channel reads as the end of the input.
-    let rows = rows.unwrap_or_else(|| mpsc::channel(1).1);
     let channels =
         Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days, probes: probed };
     let handle = Handle { snapshots: watcher, orders, asks };

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::domain::{Money, Mono, Outcome, Usage};
+use crate::domain::{Latencies, Money, Mono, Outcome, Usage};
 
 /// Counts of one key, model or route.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ impl Tally {
     pub fn count(&mut self, outcome: Outcome, usage: Usage, cost: Money, latency: Duration) {
         if outcome.is_answered() {
             self.ok += 1;
-            self.latencies.record(latency);
+            self.latencies.record(latency.as_millis() as u64);
         } else if !outcome.is_nobodys() {
             self.failed += 1;
         }
@@ -60,51 +60,6 @@ impl Worked {
     }
 }
 
-/// Sub-divisions of each doubling: a percentile is right to within about 4 %.
-const STEPS: f64 = 16.0;
-/// 22 doublings of a millisecond: up to 70 minutes, more than an attempt may take; longer ones share the last bucket.
-const BUCKETS: usize = 22 * 16 + 1;
-
-/// A histogram of latencies in logarithmic buckets.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Latencies {
-    /// Made when the first latency is recorded: most routes of a large fleet never see one.
-    buckets: Vec<u32>,
-    count: u64,
-    total: Duration,
-}
-
-impl Latencies {
-    pub fn record(&mut self, latency: Duration) {
-        if self.buckets.is_empty() {
-            self.buckets = vec![0; BUCKETS];
-        }
-        let millis = latency.as_secs_f64() * 1e3;
-        let bucket = (millis.max(1.0).log2() * STEPS) as usize;
-        self.buckets[bucket.min(BUCKETS - 1)] += 1;
-        self.count += 1;
-        self.total += latency;
-    }
-
-    pub fn mean_ms(&self) -> Option<u64> {
-        (self.count > 0).then(|| (self.total.as_secs_f64() * 1e3 / self.count as f64).round() as u64)
-    }
-
-    /// The latency that `share` of all stayed at or under; the middle of its bucket.
-    pub fn percentile_ms(&self, share: f64) -> Option<u64> {
-        if self.count == 0 {
-            return None;
-        }
-        let rank = (self.count as f64 * share).ceil() as u64;
-        let mut seen = 0;
-        let bucket = self.buckets.iter().position(|count| {
-            seen += u64::from(*count);
-            seen >= rank
-        })?;
-        Some(((bucket as f64 + 0.5) / STEPS).exp2().round() as u64)
-    }
-}
-
 /// Items ended within the last minute of engine time, by the second.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Throughput {
@@ -141,19 +96,6 @@ impl Throughput {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles_are_right_to_within_a_bucket() {
-        let mut latencies = Latencies::default();
-        for millis in 1..=1_000 {
-            latencies.record(Duration::from_millis(millis));
-        }
-        for (share, want) in [(0.5, 500.0), (0.95, 950.0)] {
-            let got = latencies.percentile_ms(share).unwrap() as f64;
-            assert!((got - want).abs() / want < 0.045, "{share}: {got}");
-        }
-        assert_eq!(latencies.mean_ms(), Some(501));
-    }
 
     #[test]
     fn throughput_forgets_after_a_minute() {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Clock,
     config,
-    domain::{Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, Seq},
+    domain::{Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, Seq, snapshot::Condition},
     output::Existing,
     scheduler::Refusal,
     store::{OnChanged, Pins, RunDir, Store, Writer},
@@ -183,4 +183,24 @@ async fn a_ledger_thread_that_dies_is_noticed_and_the_run_goes_by_its_own_counts
     assert!(words[0].contains("thread has died") && words[0].contains("own counts alone"), "{words:?}");
     drop(snapshot);
     running.abort();
+}
+
+#[tokio::test]
+async fn a_list_that_anybody_gets_brings_no_key_back() {
+    let list = || async { r#"{"data": [{"id": "m"}]}"# };
+    let router = axum::Router::new().route("/v1/models", axum::routing::get(list));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let here = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, mut channels) = prepared_with(&home, 1, &KEYS.replace("127.0.0.1:9", &here));
+    let now = engine.clock.now();
+    engine.scheduler.condemn(now, "alice", "no such key".to_owned()).unwrap();
+    engine.probe("alice").unwrap();
+    let probed = channels.probes.recv().await.unwrap();
+    engine.probed(probed);
+    assert!(matches!(engine.scheduler.key_facts(now)[0].condition, Condition::Disabled { .. }));
+    let said = engine.events.back().unwrap().kind.to_string();
+    assert_eq!(said, "key alice is not proven: its provider lists its 1 model to anybody");
 }

@@ -100,7 +100,8 @@ impl Input {
     /// The rows that came through a pipe are the run's from now on; others are where they were.
     pub fn keep(&mut self) -> Result<(), InputError> {
         let Some(spool) = &mut self.spool else { return Ok(()) };
-        let kept = keep(spool)?;
+        let fresh = spool.path().to_owned();
+        let kept = spool.keep().map_err(|source| InputError::Spool { path: fresh, source })?;
         match &mut self.source {
             Source::Lines(path) | Source::Csv { path, .. } | Source::Pictures(Album::List { file: path, .. }) => {
                 kept.clone_into(path);
@@ -165,19 +166,13 @@ fn find(argument: &str, spool: &Path) -> Result<Found, InputError> {
     piped(spool::copy(stream, spool, argument)?, path, name)
 }
 
-fn piped(mut spool: Spool, shown: &Path, name: String) -> Result<Found, InputError> {
-    let mut found = rows(spool.path(), shown, &current_dir()?, name.clone())?;
+fn piped(spool: Spool, shown: &Path, name: String) -> Result<Found, InputError> {
+    let found = rows(spool.path(), shown, &current_dir()?, name)?;
     if matches!(found.source, Source::Pictures(Album::Single { .. })) {
-        // A picture's path is its id.
-        keep(&mut spool)?;
-        found = rows(spool.path(), shown, &current_dir()?, name)?;
+        let words = "is a picture; its path is its name, and says where its caption goes: give that instead of a pipe";
+        return Err(InputError::unrecognised(shown, words));
     }
     Ok(Found { spool: Some(spool), ..found })
-}
-
-fn keep(spool: &mut Spool) -> Result<&Path, InputError> {
-    let fresh = spool.path().to_owned();
-    spool.keep().map_err(|source| InputError::Spool { path: fresh, source })
 }
 
 fn current_dir() -> Result<PathBuf, InputError> {

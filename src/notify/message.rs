@@ -95,12 +95,35 @@ impl Message {
         let text = harmless(&format!(
             "cascadeck: this is a test of the webhook {webhook}. When a run ends, stops or needs attention, it is said here."
         ));
+        Self { state: "finished".to_owned(), ..Self::without_figures("test", "test", text, webhook, at, host) }
+    }
+
+    /// Of a run that could not begin. Of `why` its first line: others name rows.
+    pub fn did_not_begin(run: &str, why: &str, webhook: &str, at: Wall, host: Option<String>) -> Self {
+        let run = shortened(run, REASON);
+        let why = shortened(why.lines().next().unwrap_or_default().trim_end_matches(['.', ':']), REASON);
+        let text = harmless(&format!("{run} did not begin: {why}."));
+        Self {
+            state: "stopped".to_owned(),
+            why: Some(why),
+            ..Self::without_figures("stopped", &run, text, webhook, at, host)
+        }
+    }
+
+    fn without_figures(
+        event: &'static str,
+        run: &str,
+        text: String,
+        webhook: &str,
+        at: Wall,
+        host: Option<String>,
+    ) -> Self {
         Self {
             content: text.clone(),
             text,
-            event: "test",
-            run: "test".to_owned(),
-            state: "finished".to_owned(),
+            event,
+            run: run.to_owned(),
+            state: String::new(),
             why: None,
             until: None,
             alarms: Vec::new(),

@@ -19,14 +19,20 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
 
 use self::{
     courier::Courier,
     message::Message,
     post::{Post, Verdict},
 };
-use crate::{config::Webhook, engine::Handle};
+use crate::{
+    config::{Occasion, Webhook},
+    engine::Handle,
+};
 
 /// How long the end of a process waits for the last messages.
 pub const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -101,14 +107,39 @@ impl Notices {
     }
 }
 
+/// Tells `webhooks` that a run could not begin, and waits at most [`LAST_WAIT`] for them: what there is to complain of.
+pub async fn did_not_begin(webhooks: Vec<Webhook>, run: &str, why: &str) -> Vec<String> {
+    let mut telling = JoinSet::new();
+    for webhook in webhooks.into_iter().filter(|webhook| webhook.on.contains(&Occasion::Stopped)) {
+        let message = Message::did_not_begin(run, why, &webhook.name, Timestamp::now().into(), host());
+        telling.spawn(async move {
+            let words = match tokio::time::timeout(LAST_WAIT, deliver(&webhook, &message)).await {
+                Ok(Ok(())) => return None,
+                Ok(Err(words)) => words,
+                Err(_) => format!("has not taken the message within {}s", LAST_WAIT.as_secs()),
+            };
+            Some(format!(
+                "webhook {} {words}; it was not told that the run did not begin. Mend its url in keys.toml, and try it \
+                 with: cascadeck check --webhooks",
+                webhook.name
+            ))
+        });
+    }
+    telling.join_all().await.into_iter().flatten().collect()
+}
+
 /// Sends `webhook` a message that says it is a test.
 ///
 /// # Errors
 /// Why it was not delivered, in words that follow the webhook's name.
 pub async fn test(webhook: &Webhook) -> Result<(), String> {
+    deliver(webhook, &Message::test(&webhook.name, Timestamp::now().into(), host())).await
+}
+
+/// Brings a message that stands alone, with a second try where the first may have met a passing trouble.
+async fn deliver(webhook: &Webhook, message: &Message) -> Result<(), String> {
     const PAUSE: Duration = Duration::from_secs(1);
     let post = Post::new(webhook)?;
-    let message = Message::test(&webhook.name, Timestamp::now().into(), host());
     let mut tried = post.send(message.body(webhook.format)).await;
     if let Verdict::Again { after, .. } = tried
         && after.is_none_or(|after| after <= LAST_WAIT)

@@ -99,17 +99,23 @@ impl Client {
     }
 
     /// The ids of the models that this key can see. Being listed is no promise: Gemini lists models that it
-    /// answers with 404.
+    /// answers with 404. Nor is a list a verdict on the key, where [anybody gets it](Self::lists_to_anybody).
     pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, Verdict> {
+        let failed = |failure| classify(endpoint.api(), &Reply::Failed(failure));
+        // OpenRouter lists to anybody, and has a place of its own where a key is looked at.
+        if Vendor::of(endpoint.provider()) == Vendor::OpenRouter {
+            let request = HttpRequest::new(Method::GET, endpoint.url("/key", None));
+            let verdict = self.exchange(endpoint, request, timeout).await.map_err(failed)?.judged(endpoint);
+            if verdict.outcome.is_of_the_key() {
+                return Err(verdict);
+            }
+        }
         let mut models = Vec::new();
         let mut url = Some(first_page(endpoint));
         for _ in 0..MAX_PAGES {
             let Some(page) = url.take() else { break };
             let request = HttpRequest::new(Method::GET, page);
-            let received = self
-                .exchange(endpoint, request, timeout)
-                .await
-                .map_err(|failure| classify(endpoint.api(), &Reply::Failed(failure)))?;
+            let received = self.exchange(endpoint, request, timeout).await.map_err(failed)?;
             let list: Option<Value> =
                 if (200..300).contains(&received.status) { serde_json::from_slice(&received.body).ok() } else { None };
             let Some((names, next)) = list.as_ref().and_then(|list| listed(endpoint.api(), list)) else {
@@ -130,6 +136,14 @@ impl Client {
             url = next.map(|next| next_page(endpoint, &next));
         }
         Ok(models)
+    }
+
+    /// Whether the provider lists its models without a key as well (llama-server does): then its list proves none.
+    pub async fn lists_to_anybody(&self, endpoint: &Endpoint, timeout: Duration) -> bool {
+        match Endpoint::new(endpoint.provider().clone(), None) {
+            Ok(nobody) => self.list_models(&nobody, timeout).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     async fn exchange(

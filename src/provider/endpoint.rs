@@ -25,6 +25,7 @@ struct Prepared {
     headers: HeaderMap,
     /// What a provider must not be quoted with: the key, and credentials in configured headers.
     secrets: Vec<SecretString>,
+    has_key: bool,
     is_local: bool,
 }
 
@@ -48,7 +49,8 @@ const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "x-goog-api-key", 
 
 impl Endpoint {
     /// Checks and prepares. `{key}` in a configured header's value stands for the secret, so that Anthropic's newer
-    /// form is `authorization = "Bearer {key}"` with `anthropic-version = "2026-10-21"`.
+    /// form is `authorization = "Bearer {key}"` with `anthropic-version = "2026-10-21"`. Such a header is left out where
+    /// there is no secret.
     pub fn new(provider: Provider, secret: Option<SecretString>) -> Result<Self, EndpointError> {
         let base = base_url(&provider)?;
         let host = base.host_str().unwrap_or_default();
@@ -59,9 +61,10 @@ impl Endpoint {
         };
         let is_local = is_loopback(host);
         let secret = secret.filter(|secret| !secret.expose_secret().trim().is_empty());
+        let has_key = secret.is_some();
         let (headers, mut secrets) = headers(&provider, secret.as_ref())?;
         secrets.extend(secret);
-        let prepared = Prepared { provider, dialect, base, headers, secrets, is_local };
+        let prepared = Prepared { provider, dialect, base, headers, secrets, has_key, is_local };
         Ok(Self { prepared: Arc::new(prepared) })
     }
 
@@ -75,6 +78,11 @@ impl Endpoint {
 
     pub fn dialect(&self) -> Dialect {
         self.prepared.dialect
+    }
+
+    /// A local server may want none.
+    pub fn has_key(&self) -> bool {
+        self.prepared.has_key
     }
 
     pub(super) fn headers(&self) -> HeaderMap {
@@ -183,6 +191,9 @@ fn headers(
     for (name, value) in &provider.headers {
         let refuse = || EndpointError::Header { provider: provider.name.clone(), name: name.clone() };
         let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| refuse())?;
+        if key.is_none() && value.contains("{key}") {
+            continue;
+        }
         let filled = value.replace("{key}", key.unwrap_or_default());
         let is_secret = CREDENTIALS.contains(&header.as_str()) || filled != *value || header.as_str() == "cookie";
         let mut given = HeaderValue::try_from(filled.trim()).map_err(|_| refuse())?;
@@ -260,6 +271,8 @@ mod tests {
         assert_eq!(headers["anthropic-version"], "2026-10-21");
         assert_eq!(headers["x-extra"], "1");
         assert!(!headers.contains_key("x-api-key"));
+        let nobody = Endpoint::new(provider(Api::Anthropic, "https://a.dev", &given), None).unwrap();
+        assert!(!nobody.headers().contains_key("authorization") && nobody.headers().contains_key("x-extra"));
     }
 
     #[test]

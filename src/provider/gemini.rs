@@ -123,7 +123,7 @@ pub(super) fn can_express(request: &Request) -> Result<(), String> {
 
 /// A file that was uploaded to Google beforehand: the only kind of URL that Gemini reads.
 pub(super) fn is_own_file(url: &str) -> bool {
-    url.starts_with("https://generativelanguage.googleapis.com/") || url.starts_with("gs://")
+    url.starts_with("https://generativelanguage.googleapis.com/")
 }
 
 pub(super) fn encode(call: &Call<'_>, pictures: &[Picture<'_>]) -> Result<Outgoing, Unsendable> {

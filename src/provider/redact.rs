@@ -192,12 +192,15 @@ fn named(text: &str) -> Option<(usize, usize)> {
             keep += 7;
             value = &value[7..];
         }
-        let length = value
+        // What is hidden already ends in a bracket of its own.
+        let hidden = if value.starts_with(REDACTED) { REDACTED.len() } else { 0 };
+        let length = value[hidden..]
             .bytes()
             .take_while(|byte| {
                 !matches!(byte, b' ' | b'"' | b'\'' | b'&' | b',' | b';' | b')' | b'<' | b'>' | b'}' | b']')
             })
-            .count();
+            .count()
+            + hidden;
         let length = value[..length].trim_end_matches('.').len();
         let joined = separator.contains('=') || (separator.contains(':') && !separator.starts_with(' '));
         let believable = match name {
@@ -284,6 +287,13 @@ mod tests {
     fn the_endpoints_own_secret_is_hidden_whatever_its_shape_and_wherever_it_is_cut() {
         let secret = [SecretString::from("plain words as a password")];
         assert_eq!(redact("you sent plain words as a password!", &secret), "you sent [redacted]!");
+        for (text, want) in [
+            ("https://host?key=plain words as a password&alt=sse", "https://host?key=[redacted]&alt=sse"),
+            ("[key=plain words as a password]", "[key=[redacted]]"),
+            ("password: plain words as a password1.", "password: [redacted]."),
+        ] {
+            assert_eq!(redact(text, &secret), want);
+        }
         let padded = format!("{}plain words as a password", "x ".repeat(245));
         assert!(!redact(&padded, &secret).contains("plain"));
         assert_eq!(redact("you sent plain\u{200b} words\u{7} as a password!", &secret), "you sent [redacted]!");

@@ -33,6 +33,8 @@ pub(super) struct Refusal {
     pub quoted_headers: Vec<(String, String)>,
     /// OpenRouter's moderation says what it flagged.
     pub moderated: bool,
+    /// Words of a web page are among it: a proxy's or a delivery network's.
+    pub page: bool,
     /// The shape is Google's: a status in capitals or `google.rpc` details.
     pub google: bool,
     /// Words and message in plain form, and in lower case as they stood; filled by `finish`.
@@ -74,8 +76,12 @@ impl Refusal {
     /// A body that is no JSON: a page, or plain words.
     pub(super) fn from_text(body: &str) -> Self {
         let mut refusal = Self::default();
-        let page = if html::is_page(body) { html::words(body, 64 * 1024) } else { String::new() };
-        refusal.say(if page.is_empty() { body } else { &page });
+        if html::is_page(body) {
+            refusal.page(body);
+        }
+        if refusal.message.is_empty() {
+            refusal.say(body);
+        }
         refusal.finish()
     }
 
@@ -118,9 +124,14 @@ impl Refusal {
         let inner = text.trim_start();
         match inner.starts_with(['{', '[']).then(|| serde_json::from_str::<Value>(inner)) {
             Some(Ok(value)) if depth < MAX_DEPTH => self.body(&value, depth + 1),
-            _ if html::is_page(text) => self.say(&html::words(text, 64 * 1024)),
+            _ if html::is_page(text) => self.page(text),
             _ => self.say(text),
         }
+    }
+
+    fn page(&mut self, text: &str) {
+        self.page = true;
+        self.say(&html::words(text, 64 * 1024));
     }
 
     fn object(&mut self, fields: &Map<String, Value>, depth: u8) {
@@ -336,18 +347,20 @@ fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// Whether a 2xx body is an error in disguise: it says so, and holds no answer.
+/// Whether a 2xx body is an error in disguise: it names one, or says that it is one and holds no answer. An answer
+/// beside a named error is half of one: OpenRouter's upstream broke off after it had begun.
 pub(super) fn is_error(body: &Value) -> bool {
     let has = |name: &str| match body.get(name) {
-        None | Some(Value::Null) => false,
+        None | Some(Value::Null | Value::Bool(false)) => false,
         Some(Value::Array(elements)) => !elements.is_empty(),
+        Some(Value::Object(fields)) => !fields.is_empty(),
         Some(Value::String(text)) => !text.is_empty(),
         Some(_) => true,
     };
     let is_typed = |name: &str| body.get(name).and_then(Value::as_str) == Some("error");
     let minimax = body.get("base_resp").and_then(|base| base.get("status_code")).and_then(number_or_text);
     if has("choices") || has("candidates") || has("content") {
-        return false;
+        return has("error");
     }
     has("error") || has("errors") || is_typed("object") || is_typed("type") || minimax.is_some_and(|code| code != 0)
 }
@@ -419,13 +432,13 @@ mod tests {
         let errors = [
             json!({"error": {"message": "x"}}),
             json!({"error": "x", "choices": []}),
+            json!({"error": {"message": "late"}, "choices": [{}]}),
             json!({"choices": null, "base_resp": {"status_code": 1002}}),
             json!({"choices": null, "base_resp": {"status_code": "1002"}}),
             json!({"object": "error", "message": "x"}),
         ];
         let answers = [
             json!({"error": null, "choices": [{}]}),
-            json!({"error": {"message": "late"}, "choices": [{}]}),
             json!({"choices": [{}], "base_resp": {"status_code": 0}}),
             json!({"candidates": []}),
             json!({}),

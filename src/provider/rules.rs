@@ -76,6 +76,13 @@ const LAST: Rule = rule(|_| true, Outcome::MalformedResponse, Action::Retry, "a 
 
 /// All terms are in plain form: lower case, `_` and `-` as spaces.
 const RULES: &[Rule] = &[
+    // A provider speaks of keys in JSON. A page is somebody's in between, who knows no keys: no key may die of it.
+    rule(
+        |case| case.refusal.page && matches!(case.status, 401 | 403),
+        Outcome::ServerError,
+        Action::Retry,
+        "a web page turns the request away, so it is a delivery network's or a proxy's word, not the provider's",
+    ),
     // Money. OpenRouter's 402 for what is in flight at the moment passes by itself.
     rule(
         |case| case.is_called(&["openrouter in flight budget"]) || case.says(&["openrouter in flight budget"]),

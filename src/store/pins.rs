@@ -1,8 +1,14 @@
 //! What makes the answers of one run comparable: kept with the run, compared at every resume.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, absolute},
+};
 
 use serde::{Deserialize, Serialize};
+
+/// Stands between a folder for captions and what becomes of those that are there.
+const EXISTING: &str = ", existing: ";
 
 /// The settings a run was begun with and is held to.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -48,7 +54,11 @@ impl Pins {
             ("the caption setting", plain_words(text(&self.captions)), plain_words(text(&now.captions))),
         ]
         .into_iter()
-        .filter(|(what, was, now)| was != now && !(*what == "the input" && is_one_place(was, now)))
+        .filter(|(what, was, now)| match *what {
+            "the input" => !is_one_place(was, now),
+            "the caption setting" => !is_one_setting(was, now),
+            _ => was != now,
+        })
         .map(|(what, was, now)| {
             let shared = was.chars().zip(now.chars()).take_while(|(was, now)| was == now).count();
             PinChange { what, was: shortened(&was, shared), now: shortened(&now, shared) }
@@ -59,14 +69,22 @@ impl Pins {
 
 /// Two spellings of one path, seen from here.
 fn is_one_place(was: &str, now: &str) -> bool {
-    let real = |path: &str| Path::new(path).canonicalize().ok();
-    real(was).is_some_and(|was| Some(was) == real(now))
+    let real = |path: &str| Path::new(path).canonicalize().or_else(|_| absolute(path)).ok();
+    was == now || real(was).is_some_and(|was| Some(was) == real(now))
+}
+
+/// The same but for the spelling of the folder, which stands in front.
+fn is_one_setting(was: &str, now: &str) -> bool {
+    match (was.rsplit_once(EXISTING), now.rsplit_once(EXISTING)) {
+        (Some((was_in, was)), Some((now_in, now))) => was == now && is_one_place(was_in, now_in),
+        _ => was == now,
+    }
 }
 
 /// Earlier records name what becomes of captions with a capital.
 fn plain_words(captions: String) -> String {
-    match captions.rsplit_once(", existing: ") {
-        Some((dir, rest)) => format!("{dir}, existing: {}", rest.to_lowercase()),
+    match captions.rsplit_once(EXISTING) {
+        Some((dir, rest)) => format!("{dir}{EXISTING}{}", rest.to_lowercase()),
         None => captions,
     }
 }

@@ -22,7 +22,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::domain::{
-    ItemRow, Money, Outcome, ReplayFilter, ResultLine, Seq, Summary,
+    ItemRow, Latencies, Money, Outcome, ReplayFilter, ResultLine, Seq, Summary,
     snapshot::{Condition, RunState},
     summary::{KeySummary, ModelSummary},
 };
@@ -126,6 +126,22 @@ pub fn state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, S
     kept(&conn, name).map_err(|error| error.in_file(dir.database()))
 }
 
+/// Tells which ids the record has, for whoever reads the input beside it. An id that can't be looked up counts as
+/// unknown.
+pub fn known_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    ids(dir, "SELECT 1 FROM items WHERE id = ?1")
+}
+
+/// Tells which ids are of items that are done or failed.
+pub fn ended_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    ids(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
+}
+
+fn ids(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    let conn = connect::reader(&RunDir::new(dir))?;
+    Ok(move |id: &str| conn.prepare_cached(query).and_then(|mut find| find.exists([id])).unwrap_or(false))
+}
+
 /// How long processes have worked on the run, to the last group of each.
 pub(super) fn worked(conn: &Connection) -> Result<Duration, StoreError> {
     Ok(Duration::from_micros(kept(conn, WORKED)?.unwrap_or_default()))
@@ -152,9 +168,8 @@ struct Sums {
     output_tokens: u64,
     /// Pico-dollars.
     cost: u64,
-    /// How often each latency was seen among good answers: as many entries as there are different
-    /// milliseconds under the deadline of an attempt, however long the run.
-    latencies: BTreeMap<u64, u64>,
+    /// Of good answers.
+    latencies: Latencies,
 }
 
 impl Figures {
@@ -171,7 +186,7 @@ impl Figures {
             let outcome = outcome_named(outcome)?;
             if outcome.is_answered() {
                 route.ok += 1;
-                *route.latencies.entry(count(2)?).or_default() += 1;
+                route.latencies.record(count(2)?);
             } else if !outcome.is_nobodys() {
                 route.failed += 1;
             }
@@ -219,9 +234,9 @@ impl Figures {
             name,
             ok: sums.ok,
             failed: sums.failed,
-            mean_ms: sums.mean(),
-            p50_ms: sums.percentile(50),
-            p95_ms: sums.percentile(95),
+            mean_ms: sums.latencies.mean_ms(),
+            p50_ms: sums.latencies.percentile_ms(50),
+            p95_ms: sums.latencies.percentile_ms(95),
             input_tokens: sums.input_tokens,
             output_tokens: sums.output_tokens,
             cost_usd: sums.cost as f64 / 1e12,
@@ -237,27 +252,7 @@ impl Sums {
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
         self.cost += other.cost;
-        for (latency, times) in &other.latencies {
-            *self.latencies.entry(*latency).or_default() += times;
-        }
-    }
-
-    fn mean(&self) -> Option<u64> {
-        let total: u64 = self.latencies.iter().map(|(latency, times)| latency * times).sum();
-        total.checked_div(self.ok)
-    }
-
-    /// The smallest latency that `percent` of the good answers did not exceed (nearest rank).
-    fn percentile(&self, percent: u64) -> Option<u64> {
-        let rank = (self.ok * percent).div_ceil(100).max(1);
-        let mut seen = 0;
-        self.latencies
-            .iter()
-            .find(|(_, times)| {
-                seen += **times;
-                seen >= rank
-            })
-            .map(|(latency, _)| *latency)
+        self.latencies.add(&other.latencies);
     }
 }
 
@@ -323,29 +318,4 @@ pub fn replayable(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<Rep
         Ok(found)
     };
     read().map_err(|error: StoreError| error.in_file(dir.database()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_the_nearest_rank() {
-        let sums = |latencies: &[(u64, u64)]| Sums {
-            ok: latencies.iter().map(|(_, times)| times).sum(),
-            latencies: latencies.iter().copied().collect(),
-            ..Sums::default()
-        };
-        // (latency, times), then mean, p50, p95.
-        let cases = [
-            (vec![], [None, None, None]),
-            (vec![(700, 1)], [Some(700), Some(700), Some(700)]),
-            (vec![(100, 19), (2_000, 1)], [Some(195), Some(100), Some(100)]),
-            (vec![(100, 18), (2_000, 2)], [Some(290), Some(100), Some(2_000)]),
-        ];
-        for (latencies, want) in cases {
-            let sums = sums(&latencies);
-            assert_eq!([sums.mean(), sums.percentile(50), sums.percentile(95)], want, "{latencies:?}");
-        }
-    }
 }

@@ -6,14 +6,14 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::{
     error::StoreError,
-    group::Group,
+    group::{Group, WORDS},
     ingest::reopen,
     op::{Answer, Queued},
     open::parse,
     resume::routes,
     schema::FAILED,
 };
-use crate::domain::{Outcome, ReplayFilter, Seq, Target, Traits, failure::pattern};
+use crate::domain::{Outcome, ReplayFilter, ResultLine, Seq, Target, Traits, failure::pattern};
 
 /// The failed items, in input order. Blocks without a failed item are not looked at.
 pub(super) const FAILED_ITEMS: &str = "
@@ -118,14 +118,17 @@ pub(super) fn each_failed(
         let mut statement = conn.prepare_cached(FAILED_ITEMS)?;
         for item in statement.query_map([], read)? {
             let item = item?;
-            if wanted.means(&item) {
+            if wanted.means(&item) && wanted.is_said(conn, &item)? {
                 take(item)?;
             }
         }
     } else {
         let mut statement = conn.prepare_cached(ONE_FAILED_ITEM)?;
         for id in filter.ids.iter().collect::<BTreeSet<_>>() {
-            if let Some(item) = statement.query_row([id], read).optional()?.filter(|item| wanted.means(item)) {
+            if let Some(item) = statement.query_row([id], read).optional()?
+                && wanted.means(&item)
+                && wanted.is_said(conn, &item)?
+            {
                 take(item)?;
             }
         }
@@ -147,8 +150,9 @@ impl<'f> Wanted<'f> {
         Self { filter, text: filter.text.to_lowercase(), messages }
     }
 
+    /// Whether the item is meant, as far as its own row says.
     fn means(&self, item: &FailedItem) -> bool {
-        let Self { filter, text, messages } = self;
+        let Self { filter, text, .. } = self;
         let among = |names: &[String], name: &Option<String>| {
             names.is_empty() || name.as_ref().is_some_and(|name| names.contains(name))
         };
@@ -156,13 +160,33 @@ impl<'f> Wanted<'f> {
             && among(&filter.models, &item.model)
             && among(&filter.keys, &item.key)
             && filter.pattern.as_ref().is_none_or(|wanted| pattern(&item.words) == *wanted)
-            && (messages.is_empty() || {
-                let words = item.words.to_lowercase();
-                let reason = pattern(&words);
-                messages.iter().any(|message| words.contains(message) || reason.contains(message))
-            })
             && (text.is_empty() || item.id.to_lowercase().contains(text) || item.words.to_lowercase().contains(text))
     }
+
+    /// Whether the item's error says one of the messages, in all that it says.
+    fn is_said(&self, conn: &rusqlite::Connection, item: &FailedItem) -> Result<bool, StoreError> {
+        Ok(self.messages.is_empty() || self.says(&whole_words(conn, item)?))
+    }
+
+    fn says(&self, words: &str) -> bool {
+        let words = words.to_lowercase();
+        let reason = pattern(&words);
+        self.messages.iter().any(|message| words.contains(message) || reason.contains(message))
+    }
+}
+
+/// An item's error, of which its row has the beginning.
+fn whole_words(conn: &rusqlite::Connection, item: &FailedItem) -> Result<String, StoreError> {
+    if item.words.chars().count() < WORDS {
+        return Ok(item.words.clone());
+    }
+    let line: String = conn
+        .prepare_cached(
+            "SELECT line FROM progress JOIN results ON results.n = progress.result WHERE progress.seq = ?1",
+        )?
+        .query_row([item.queued.seq.0 as i64], |row| row.get(0))?;
+    let line: ResultLine = parse(&line, "a result")?;
+    Ok(line.error.map(|error| error.message).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -172,14 +196,6 @@ mod tests {
 
     #[test]
     fn a_message_is_meant_as_it_stands_or_with_a_sign_for_its_numbers() {
-        let item = |words: &str| FailedItem {
-            queued: Queued { seq: Seq(1), traits: 1 },
-            outcome: None,
-            model: None,
-            key: None,
-            words: words.to_owned(),
-            id: "one".to_owned(),
-        };
         for (message, words, want) in [
             ("retry in", "Please retry in 37.2s.", true),
             ("RETRY IN 37.2S", "Please retry in 37.2s.", true),
@@ -189,7 +205,7 @@ mod tests {
             ("für", "Sperre FÜR diesen Text", true),
         ] {
             let filter = ReplayFilter { messages: vec![message.to_owned()], ..ReplayFilter::default() };
-            assert_eq!(Wanted::of(&filter).means(&item(words)), want, "{message:?} in {words:?}");
+            assert_eq!(Wanted::of(&filter).says(words), want, "{message:?} in {words:?}");
         }
     }
 

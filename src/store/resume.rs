@@ -102,16 +102,6 @@ impl Store {
         compare(&self.conn, specs)
     }
 
-    /// Tells which ids the record has, for whoever reads the input beside the store. An id that can't be looked up
-    /// counts as unknown.
-    pub fn known_ids(&self) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
-        let conn = connect::reader(&self.dir)?;
-        Ok(move |id: &str| {
-            let find = conn.prepare_cached("SELECT 1 FROM items WHERE id = ?1");
-            find.and_then(|mut find| find.exists([id])).unwrap_or(false)
-        })
-    }
-
     /// Takes rows of the input in before the engine starts: to reconcile a changed input.
     pub fn ingest(&mut self, specs: &[ItemSpec], on_changed: OnChanged) -> Result<Ingested, StoreError> {
         let mut ingested = Ingested::default();

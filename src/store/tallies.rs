@@ -59,7 +59,7 @@ impl Tallies {
     pub fn settle(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money) {
         self.attempts += 1;
         self.never_left += u64::from(outcome.never_left());
-        self.rate_limited += u64::from(is_refusal(outcome));
+        self.rate_limited += u64::from(outcome.is_rate_limited());
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;
         self.usage.thinking_tokens += usage.thinking_tokens;
@@ -99,11 +99,6 @@ impl Tallies {
             budget: None,
         })
     }
-}
-
-/// Answered with a per-minute or per-day refusal.
-const fn is_refusal(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute | Outcome::QuotaExhaustedDay)
 }
 
 /// Items by state over the whole run, open intents not told apart.

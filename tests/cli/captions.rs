@@ -2,7 +2,7 @@
 
 use crate::lab::{Machine, Provider, png};
 
-const EYES: &str = r#"
+pub const EYES: &str = r#"
 name = "eyes"
 provider = [{ name = "g", api = "gemini" }, { name = "o", api = "openai" }, { name = "a", api = "anthropic" }]
 model = [
@@ -107,6 +107,20 @@ fn captions_go_under_a_folder_that_mirrors_the_album() {
 }
 
 #[test]
+fn a_folder_for_captions_is_the_same_however_it_is_spelt() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    machine.cascadeck(&["run", "album", "--captions", "words/"]).with_status(0);
+    let whole = machine.path("words").display().to_string();
+    for spelling in ["words", "./words", "album/../words", &whole] {
+        machine.cascadeck(&["run", "album", "--captions", spelling]).with_status(0);
+    }
+    machine.cascadeck(&["run", "album", "--captions", "other"]).with_status(2).says(&["the caption setting was"]);
+    assert_eq!(provider.books().total.requests, 5);
+}
+
+#[test]
 fn two_pictures_that_would_share_a_caption_stop_the_run_with_a_way_out() {
     let provider = Provider::of(EYES);
     let machine = Machine::with(&provider);
@@ -125,7 +139,8 @@ fn errors_and_broken_pictures_are_never_captions() {
     let machine = Machine::with(&provider);
     album(&machine);
     machine.write("album/broken.png", "no picture at all");
-    machine.cascadeck(&["run", "album"]).with_status(3);
+    let ended = machine.cascadeck(&["run", "album"]).with_status(3);
+    ended.says(&["#broken.png failed, unreadable_input"]);
     for (name, ..) in ALBUM {
         assert!(!machine.path(format!("album/{name}.txt")).exists(), "{name}");
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::captions::EYES;
 use crate::lab::{Machine, OPEN, Provider, png, sums};
 
 const PIPED: [&str; 4] = ["run", "-", "--prompt", "{{ question }}"];
@@ -60,6 +61,27 @@ fn another_batch_through_the_same_pipe_is_another_run() {
     ended.says(&["6 rows are new, 0 are answered anew, 4 are no longer in it", "4 items of this run are no longer"]);
     assert_eq!(machine.results("runs/stdin").len(), 10);
     assert_eq!(machine.read("runs/stdin/input"), others(6));
+}
+
+#[test]
+fn the_beginning_of_a_pipe_is_no_other_batch() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.cascadeck_with_stdin(&PIPED, &sums(4)).with_status(0);
+    let trial = [&PIPED[..], &["--limit", "2"]].concat();
+    machine.cascadeck_with_stdin(&trial, &sums(4)).with_status(0);
+    machine.cascadeck_with_stdin(&trial, &others(4)).with_status(2).says(&["another batch", "none of its"]);
+    assert_eq!(provider.books().total.requests, 4);
+}
+
+#[test]
+fn a_picture_through_a_pipe_takes_no_batchs_place_before_it_is_accepted() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    machine.cascadeck_with_stdin(&PIPED, &sums(2)).with_status(0);
+    machine.cascadeck_with_stdin(&["run", "-"], &png(3, 3)).with_status(2);
+    assert_eq!(machine.read("runs/stdin/input"), sums(2));
+    assert!(!machine.path("runs/stdin/input.new").exists());
 }
 
 #[test]

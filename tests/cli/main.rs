@@ -18,6 +18,8 @@ mod formats;
 mod inputs;
 mod migrating;
 mod minutes;
+mod planning;
+mod public_lists;
 mod replaying;
 mod resuming;
 mod secrets;

@@ -3,6 +3,7 @@
 use cascadeck::domain::{FinalState, ResultLine};
 use serde_json::Value;
 
+use super::captions::EYES;
 use crate::{
     RUN,
     lab::{Machine, OPEN, Provider, answer_to, sums},
@@ -106,6 +107,22 @@ fn items_are_chosen_by_model_key_and_message_and_sent_where_they_are_told() {
     for nowhere in ["m3", "m1@carol", "m1@", "alice"] {
         by(&["--failed", "--to", nowhere]).with_status(2).says(&["there is no route", nowhere, "m1@alice"]);
     }
+}
+
+#[test]
+fn a_message_is_looked_for_in_all_of_an_error() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    // What was wrong stands behind the name of what was looked for.
+    let (long, short) = ("a".repeat(220), "b");
+    let row =
+        |id: &str, picture: &str| format!("{{\"id\":\"{id}\",\"prompt\":\"?\",\"images\":[\"{picture}.png\"]}}\n");
+    machine.write("batch.jsonl", row("long", &long) + &row("short", short));
+    machine.cascadeck(&["run", "batch.jsonl"]).with_status(3);
+    let by = |filter: &[&str]| machine.cascadeck(&[&["replay", "runs/batch", "--dry-run"][..], filter].concat());
+    by(&["--message", "does not exist"]).with_status(0).says(&["2 failed items", "#long", "#short"]);
+    by(&["--message", "DOES NOT EXIST", "--id", "long"]).with_status(0).says(&["1 failed item", "#long"]);
+    by(&["--message", "permission"]).with_status(0).says(&["no failed item matches"]);
 }
 
 #[test]

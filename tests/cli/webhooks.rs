@@ -114,6 +114,37 @@ fn a_run_that_can_not_go_on_says_why() {
 }
 
 #[test]
+fn what_keeps_a_run_from_beginning_is_told_as_its_end() {
+    let provider = Provider::of(&OPEN.replace("secret = ", "state = \"invalid\", secret = "));
+    let hooks = Hooks::open();
+    let machine = machine(&provider, &(hooks.table("team", "") + &hooks.table("glad", "on = [\"finished\"]")));
+    machine.write("batch.jsonl", sums(3));
+    machine.cascadeck(&RUN).with_status(2);
+    machine.write("bad.jsonl", "{\"question\": ");
+    machine.cascadeck(&["run", "bad.jsonl"]).with_status(2);
+    machine.cascadeck(&["run", "gone.jsonl"]).with_status(2);
+    let told: Vec<_> = hooks.messages();
+    let told: Vec<_> =
+        told.iter().map(|message| ["event", "state", "webhook", "run"].map(|name| &message[name])).collect();
+    let stopped = |run| ["stopped", "stopped", "team", run];
+    assert_eq!(told, [stopped("batch"), stopped("bad"), stopped("gone")]);
+    let first = &hooks.messages()[0];
+    let (why, text) = (first["why"].as_str().unwrap(), first["text"].as_str().unwrap());
+    assert!(why.starts_with("no key is good"), "{first}");
+    assert!(text.starts_with("batch did not begin: no key is good"), "{text}");
+    // A run that another process has goes on, whatever becomes of this one.
+    let alive = Provider::of(SLOW);
+    machine.write_keys(&(alive.keys_toml() + &hooks.table("team", "")));
+    machine.write("batch.jsonl", sums(60));
+    let live = machine.start(&run(&["--in-flight", "4", "--run-dir", "runs/long"]));
+    alive.until("some answers", |books| books.total.ok >= 1);
+    machine.cascadeck(&run(&["--run-dir", "runs/long"])).with_status(2).says(&["is in use"]);
+    live.signal(Signal::SIGTERM);
+    live.end().with_status(130);
+    assert_eq!(hooks.messages().iter().filter(|message| message["run"] == "long").count(), 1);
+}
+
+#[test]
 fn a_key_that_dies_wants_attention_while_the_run_goes_on() {
     let dead = r#"{ name = "dave", provider = "g", project = "two", secret = "AIza-dave", state = "suspended" },"#;
     let provider = Provider::of(&SLOW.replace("key = [", &format!("key = [{dead}")));

@@ -14,7 +14,11 @@ secret = 's'
 
 ";
 const MODEL: &str = "[[model]]\nname = 'm'\nprovider = 'gemini'\n";
+const BOB: &str = "[[key]]\nname = 'bob'\nprovider = 'gemini'\n";
 const KEY: &str = "[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = 't'\n";
+const GEMINI: &str = "[[provider]]\nname = 'gemini'\n";
+const POLICY: &str = "[policy]\n";
+const DEFAULTS: &str = "[defaults]\n";
 
 #[track_caller]
 fn assert_faults(desk: &Desk, want: &[&str]) {
@@ -91,7 +95,7 @@ fn faults_of_models() {
 #[test]
 fn faults_of_keys() {
     assert_table(&[
-        ("", "[[key]]\nname = 'bob'\nprovider = 'gemini'", "9:1: secret is missing from this [[key]]"),
+        (BOB, "", "9:1: secret is missing from this [[key]]"),
         ("", "[[key]]\nprovider = 'gemini'\nsecret = 't'", "9:1: name is missing from this [[key]]"),
         ("", "[[key]]\nname = 'bob'\nsecret = 't'", "9:1: provider is missing from this [[key]]"),
         (
@@ -104,40 +108,28 @@ fn faults_of_keys() {
             "[[key]]\nname = 'alice'\nprovider = 'gemini'\nsecret = 't'",
             "10:8: a key named `alice` already stands on line 5; aliases tell keys apart",
         ),
+        (BOB, "secret = 's'", "12:10: this is the same secret as key `alice`'s; list it once"),
+        (BOB, "secret = ''", "12:10: the secret is empty"),
+        (BOB, "secret = 'a b'", "12:10: the secret has white space in it; a key is a single word"),
+        (BOB, "secret = \"a\\n\"", "12:10: the secret has a line break in it; a key is a single word"),
         (
-            "",
-            "[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = 's'",
-            "12:10: this is the same secret as key `alice`'s; list it once",
-        ),
-        ("", "[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = ''", "12:10: the secret is empty"),
-        (
-            "",
-            "[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = 'a b'",
-            "12:10: the secret has white space in it; a key is a single word",
-        ),
-        (
-            "",
-            "[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = \"a\\n\"",
-            "12:10: the secret has a line break in it; a key is a single word",
-        ),
-        (
-            "",
-            "[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = 7",
+            BOB,
+            "secret = 7",
             "12:10: secret must be a text in quotes: \"env:NAME\", \"file:PATH\" or the secret itself, not a whole number",
         ),
         (
-            "",
-            "[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = 'env:NOWHERE'",
+            BOB,
+            "secret = 'env:NOWHERE'",
             "12:10: the variable `NOWHERE` is not set, neither in the environment nor in a .env file; export NOWHERE=… first",
         ),
         (
-            "",
-            "[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = 'env:NO-NAME'",
+            BOB,
+            "secret = 'env:NO-NAME'",
             "12:10: env: must be followed by the name of a variable, as in \"env:GEMINI_KEY\", not `NO-NAME`",
         ),
         (
-            "",
-            "[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = 'file:gone'",
+            BOB,
+            "secret = 'file:gone'",
             "12:10: the secret file `gone` (relative to this file) cannot be read: no such file or directory",
         ),
         (
@@ -235,25 +227,13 @@ fn faults_of_providers() {
             "base_url = 'https://x.example/v1/chat/completions'",
             "12:12: base_url: leave out /chat/completions; it is added to every request",
         ),
+        (GEMINI, "[[provider]]\nname = 'gemini'", "12:8: provider `gemini` already stands on line 10"),
+        (GEMINI, "headers = { a = 1 }", "11:17: header `a`: its value must be a text in quotes"),
+        (GEMINI, "headers = { 'a b' = 'x' }", "11:13: header `a b`: this can't be the name of a header"),
         (
-            "",
-            "[[provider]]\nname = 'gemini'\n[[provider]]\nname = 'gemini'",
-            "12:8: provider `gemini` already stands on line 10",
-        ),
-        (
-            "",
-            "[[provider]]\nname = 'gemini'\nheaders = { a = 1 }",
-            "11:17: header `a`: its value must be a text in quotes",
-        ),
-        (
-            "",
-            "[[provider]]\nname = 'gemini'\nheaders = { 'a b' = 'x' }",
-            "11:13: header `a b`: this can't be the name of a header",
-        ),
-        (
-            "",
-            "[[provider]]\nname = 'gemini'\nheaders = { authorization = 'x' }",
-            "11:13: header `authorization`: credentials are sent from [[key]] secret, where they are kept out of logs",
+            GEMINI,
+            "headers = { authorization = 'x' }",
+            "11:13: header `authorization`: credentials are sent from [[key]] secret, where they are kept out of logs: write {key} in their place, as in \"Bearer {key}\"",
         ),
     ]);
 }
@@ -310,7 +290,7 @@ fn faults_of_rules() {
 fn faults_of_policy_and_defaults() {
     assert_table(&[
         (
-            "[policy]\n",
+            POLICY,
             "strategy = 'fasttest'",
             "10:12: strategy must be cascade, round_robin, weighted, primary_backup, health, least_recently_used, \
              fastest, cheapest or balanced, not `fasttest` (did you mean `fastest`?)",
@@ -321,61 +301,57 @@ fn faults_of_policy_and_defaults() {
             "11:12: strategy = \"fastest\" does not go with when_limited = \"wait\", the strict pipeline over the \
              cascade's order; take when_limited = \"spill\" or strategy = \"cascade\"",
         ),
-        ("[policy]\n", "explore = 1", "10:11: explore must be at least 2, not 1"),
-        ("[policy]\n", "balance = { cost = 1 }", "10:13: `cost` is not a setting of balance"),
+        (POLICY, "explore = 1", "10:11: explore must be at least 2, not 1"),
+        (POLICY, "balance = { cost = 1 }", "10:13: `cost` is not a setting of balance"),
         (
-            "[policy]\n",
+            POLICY,
             "balance = { quality = 0, price = 0, wait = 0 }",
             "10:11: balance weighs nothing: at least one of quality, price and wait must be above 0",
         ),
         (
-            "[policy]\n",
+            POLICY,
             "order = 'keyfirst'",
             "10:9: order must be key_first or model_first, not `keyfirst` (did you mean `key_first`?)",
         ),
-        ("[policy]\n", "on_exhausted = true", "10:16: on_exhausted must be a text, stop or wait, not true or false"),
-        ("[policy]\n", "in_flight = 0", "10:13: in_flight must be at least 1, not 0"),
+        (POLICY, "on_exhausted = true", "10:16: on_exhausted must be a text, stop or wait, not true or false"),
+        (POLICY, "in_flight = 0", "10:13: in_flight must be at least 1, not 0"),
         (
-            "[policy]\n",
+            POLICY,
             "ladder_rest = 10",
             "10:15: ladder_rest must be a duration in quotes, like \"10s\", not a whole number",
         ),
         (
-            "[policy]\n",
+            POLICY,
             "max_hint = '10'",
             "10:12: max_hint: `10`: a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"",
         ),
-        ("[policy]\n", "idle_timeout = '0s'", "10:16: idle_timeout must be longer than \"0s\""),
-        ("[policy]\n", "ladder = ['5s', '0s']", "10:17: every step of ladder must be longer than \"0s\""),
-        ("[policy]\n", "retry_delays = []", "10:16: retry_delays is an empty list; leave it out for the default"),
-        ("[policy]\n", "breaker_open = '1h'", "10:16: breaker_open is longer than breaker_max, which it doubles up to"),
-        ("[policy]\n", "max_usd = 0", "10:11: max_usd must be more than 0; leave it out for no cap"),
-        ("[policy]\n", "max_usd = -1", "10:11: max_usd must be from 0 to 10000000, not -1"),
+        (POLICY, "idle_timeout = '0s'", "10:16: idle_timeout must be longer than \"0s\""),
+        (POLICY, "ladder = ['5s', '0s']", "10:17: every step of ladder must be longer than \"0s\""),
+        (POLICY, "retry_delays = []", "10:16: retry_delays is an empty list; leave it out for the default"),
+        (POLICY, "breaker_open = '1h'", "10:16: breaker_open is longer than breaker_max, which it doubles up to"),
+        (POLICY, "max_usd = 0", "10:11: max_usd must be more than 0; leave it out for no cap"),
+        (POLICY, "max_usd = -1", "10:11: max_usd must be from 0 to 10000000, not -1"),
         (
-            "[policy]\n",
+            POLICY,
             "max_usd = 5",
             "10:11: max_usd is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
         ),
         (
-            "[policy]\n",
+            POLICY,
             "max_usd_per_day = 5",
             "10:19: max_usd_per_day is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
         ),
-        ("[policy]\n", "max_usd_per_day = 0", "10:19: max_usd_per_day must be more than 0; leave it out for no cap"),
-        ("[defaults]\n", "temperature = 3", "10:15: temperature must be from 0 to 2, not 3"),
+        (POLICY, "max_usd_per_day = 0", "10:19: max_usd_per_day must be more than 0; leave it out for no cap"),
+        (DEFAULTS, "temperature = 3", "10:15: temperature must be from 0 to 2, not 3"),
+        (DEFAULTS, "temprature = 1", "10:1: `temprature` is not a setting of [defaults] (did you mean `temperature`?)"),
+        (DEFAULTS, "stop = ['']", "10:9: a stop sequence is empty"),
         (
-            "[defaults]\n",
-            "temprature = 1",
-            "10:1: `temprature` is not a setting of [defaults] (did you mean `temperature`?)",
-        ),
-        ("[defaults]\n", "stop = ['']", "10:9: a stop sequence is empty"),
-        (
-            "[defaults]\n",
+            DEFAULTS,
             "thinking = 'hard'",
             "10:12: thinking must be \"minimal\", \"low\", \"medium\", \"high\", or a number of tokens",
         ),
         (
-            "[defaults]\n",
+            DEFAULTS,
             "json = 'yes'",
             "10:8: json must be true, false, \"file:SCHEMA.json\", or a schema as a table, not a text",
         ),

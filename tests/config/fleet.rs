@@ -138,7 +138,7 @@ fn a_named_provider_changes_only_what_it_states() {
         [[provider]]
         name = "gemini"
         base_url = "http://127.0.0.1:8080/"
-        headers = { X-Team = "captions" }
+        headers = { X-Team = "captions", Authorization = "Bearer {key}" }
         day = "utc"
 
         [[model]]
@@ -149,7 +149,8 @@ fn a_named_provider_changes_only_what_it_states() {
     .load();
     let provider = &config.providers[0];
     assert_eq!((provider.api, provider.base_url.as_str()), (Api::Gemini, "http://127.0.0.1:8080"));
-    assert_eq!(provider.headers, [("x-team".to_owned(), "captions".to_owned())]);
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(provider.headers, [header("authorization", "Bearer {key}"), header("x-team", "captions")]);
     let limits = &config.models[0].limits;
     assert_eq!((limits.day, limits.counted), (Day::Utc, Counted::Input));
     assert_eq!(config.keys[0].name, "gemini", "near by, so that no key is needed");

@@ -114,17 +114,17 @@ impl Machine {
         self.start(args).end()
     }
 
-    pub fn cascadeck_with_stdin(&self, args: &[&str], stdin: &str) -> Ended {
+    pub fn cascadeck_with_stdin(&self, args: &[&str], stdin: &(impl AsRef<[u8]> + ?Sized)) -> Ended {
         self.start_with_stdin(args, stdin).end()
     }
 
-    pub fn start_with_stdin(&self, args: &[&str], stdin: &str) -> Live {
+    pub fn start_with_stdin(&self, args: &[&str], stdin: &(impl AsRef<[u8]> + ?Sized)) -> Live {
         let mut command = self.command(args);
         command.stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
         // A program that refuses its arguments does not read.
-        let _ = pipe.write_all(stdin.as_bytes());
+        let _ = pipe.write_all(stdin.as_ref());
         drop(pipe);
         Live::of(child)
     }

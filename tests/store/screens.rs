@@ -132,7 +132,16 @@ fn a_row_says_what_became_of_the_item() {
     );
     let words: Vec<_> = rows.iter().map(|row| row.words.as_str()).collect();
     let shortened = "ä".repeat(200);
-    assert_eq!(words, [shortened.as_str(), "blockReason: SAFETY", "blockReason: SAFETY", "What is 4 squared?", "cat.png: no such file"]);
+    assert_eq!(
+        words,
+        [
+            shortened.as_str(),
+            "blockReason: SAFETY",
+            "blockReason: SAFETY",
+            "What is 4 squared?",
+            "cat.png: no such file"
+        ]
+    );
 }
 
 #[test]

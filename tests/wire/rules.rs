@@ -174,6 +174,26 @@ fn the_rules_reach_further_than_the_examples() {
         (429, json!({"base_resp": {"status_code": 1039, "status_msg": "slow down, tokens"}}), TokensLimitedMinute),
         // Errors under 200.
         (200, json!({"error": {"message": "Provider disconnected", "code": 502}}), ServerError),
+        // Half an answer beside it is no answer.
+        (
+            200,
+            json!({"error": {"message": "Provider disconnected", "code": 502},
+                "choices": [{"message": {"content": "Once upon"}, "finish_reason": null}]}),
+            ServerError,
+        ),
+        (
+            200,
+            json!({"error": {"message": "Rate limit exceeded", "code": 429},
+                "choices": [{"message": {"content": "Once upon"}, "finish_reason": "error"}]}),
+            RateLimitedMinute,
+        ),
+        // What says that there is none.
+        (200, json!({"error": {}, "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}), Ok),
+        (200, json!({"error": false, "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}), Ok),
+        // A page is a proxy's or a delivery network's word, not the provider's on a key.
+        (403, json!("<!DOCTYPE html><html><head><title>Access denied | Cloudflare</title></head></html>"), ServerError),
+        (401, json!("<html><body><h1>401 Authorization Required</h1><hr>nginx</body></html>"), ServerError),
+        (403, json!("<html><body>Your IP has been denied access. Invalid API key?</body></html>"), ServerError),
         (200, json!({"error": {"message": "Rate limit exceeded", "code": "429"}, "choices": []}), RateLimitedMinute),
         (200, json!({"error": {"message": "no", "type": "invalid_request_error"}}), BadRequest),
         (200, json!({"error": "something odd"}), MalformedResponse),

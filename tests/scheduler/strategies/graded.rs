@@ -1,0 +1,175 @@
+//! Strategies that go by what a route is worth: how soon it answers, what it costs, and both against its quality.
+
+use std::time::Duration;
+
+use cascadeck::{
+    domain::{Balance, Model, Money, Outcome, Policy, Price, Rule, Strategy, Traits, Verdict},
+    scheduler::{Dispatch, Step},
+};
+
+use super::{free, keys, policy, priced, send};
+use crate::{
+    HOUR, MORNING,
+    world::{World, limits, ticket, verdict, wall},
+};
+
+fn lagging(millis: [u64; 3]) -> impl Fn(&cascadeck::domain::Now, &Dispatch) -> Duration {
+    move |_, dispatch| Duration::from_millis(millis[dispatch.key.index()])
+}
+
+#[test]
+fn fastest_goes_where_answers_come_soonest_and_keeps_looking_elsewhere() {
+    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::Fastest, 1), wall(MORNING), 13);
+    world.lag = Box::new(lagging([5_000, 500, 9_000]));
+    world.offer(600);
+    world.run(HOUR * 10);
+    let counts = world.by_key();
+    assert!(counts[1] > 500, "{counts:?}");
+    // One in sixteen goes round the three.
+    assert!(counts[0] >= 4 && counts[2] >= 4, "{counts:?}");
+}
+
+#[test]
+fn a_slow_start_does_not_bury_a_route() {
+    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::Fastest, 1), wall(MORNING), 14);
+    let warm = world.now.mono + Duration::from_secs(60);
+    world.lag = Box::new(move |now, dispatch| {
+        let cold = dispatch.key.index() == 2 && now.mono < warm;
+        Duration::from_millis(if cold { 30_000 } else { [3_000, 4_000, 100][dispatch.key.index()] })
+    });
+    world.offer(1_000);
+    world.run(HOUR * 10);
+    let late = &world.arrivals[700..];
+    assert!(late.iter().filter(|(_, _, key)| *key == 2).count() > 250, "{:?}", world.by_key());
+}
+
+#[test]
+fn untried_routes_are_tried_by_one_item_at_a_time() {
+    let models = vec![free("a"), free("b"), free("c")];
+    let mut world =
+        World::new(models, keys(1), Policy { explore: 1_000_000, ..policy(Strategy::Fastest, 3) }, wall(MORNING), 15);
+    world.offer(3);
+    let sent: Vec<usize> = (0..3).map(|_| send(&mut world).model.index()).collect();
+    assert_eq!(sent, [0, 1, 2]);
+}
+
+#[test]
+fn quick_failures_do_not_look_fast() {
+    let patient = Policy { breaker_after: 1_000_000, ..policy(Strategy::Fastest, 1) };
+    let mut world = World::new(vec![free("m")], keys(2), patient, wall(MORNING), 16);
+    world.latency = (Duration::from_millis(2), Duration::from_millis(2));
+    world.lag = Box::new(lagging([0, 2_000, 0]));
+    world.weather = Box::new(|_, dispatch| {
+        (dispatch.key.index() == 0).then(|| Verdict { status: Some(500), ..verdict(Outcome::ServerError) })
+    });
+    world.offer(160);
+    world.run(HOUR * 10);
+    let counts = world.by_key();
+    assert!(world.done >= 158 && counts[0] < 25, "{counts:?}");
+}
+
+#[test]
+fn nothing_dearer_is_taken_while_something_cheaper_is_ready() {
+    for seed in 0..30 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let models: Vec<Model> = (0..random.usize(2..5))
+            .map(|index| Model {
+                limits: limits(random.u32(2..9), None),
+                ..priced(&format!("m{index}"), f64::from(random.u32(0..9)), f64::from(random.u32(0..9)))
+            })
+            .collect();
+        let cost = |model: usize| models[model].price.map(|price| price.cost(100, 256)).unwrap();
+        let mut world = World::new(models.clone(), keys(2), policy(Strategy::Cheapest, 32), wall(MORNING), seed);
+        world.offer(300);
+        // All at one instant: a cheaper model comes only before dearer ones, as it fills up.
+        let mut last = Money::ZERO;
+        while let Some(Step::Send(dispatch)) = world.scheduler.poll(world.now) {
+            assert!(cost(dispatch.model.index()) >= last, "seed {seed}");
+            last = cost(dispatch.model.index());
+        }
+        assert!(last > Money::ZERO || models.iter().any(|model| model.price == Price::per_mtok(0.0, 0.0)));
+    }
+}
+
+#[test]
+fn what_is_cheapest_depends_on_the_item() {
+    let models = vec![priced("long-answers", 10.0, 1.0), priced("long-questions", 1.0, 20.0)];
+    let mut world = World::new(models, keys(1), policy(Strategy::Cheapest, 8), wall(MORNING), 17);
+    let mut sent = |input, max_output| {
+        let mut ticket = ticket(input);
+        (ticket.input, ticket.max_output) = (input, Some(max_output));
+        world.scheduler.offer(0, ticket);
+        send(&mut world).model.index()
+    };
+    assert_eq!((sent(10, 200), sent(5_000, 10)), (0, 1));
+}
+
+#[test]
+fn a_model_that_never_answered_is_not_dear_for_being_unknown() {
+    // Answers have 40 tokens, far fewer than is reckoned with before the first.
+    let models = vec![
+        Model { limits: limits(5, None), ..priced("usual", 1.0, 1.0) },
+        priced("dear", 3.0, 3.0),
+        priced("fair", 2.0, 2.0),
+    ];
+    let mut world = World::new(models, keys(1), policy(Strategy::Cheapest, 1), wall(MORNING), 18);
+    world.offer(8);
+    world.run(HOUR);
+    let models: Vec<usize> = world.arrivals.iter().map(|(_, model, _)| *model).collect();
+    assert_eq!(models, [0, 0, 0, 0, 0, 2, 2, 2]);
+}
+
+#[test]
+fn models_without_a_price_are_the_dearest() {
+    let models = vec![Model { price: None, ..free("unknown") }, priced("known", 900.0, 900.0)];
+    let mut world = World::new(models, keys(2), policy(Strategy::Cheapest, 8), wall(MORNING), 18);
+    world.offer(4);
+    assert!((0..4).all(|_| send(&mut world).model.index() == 1));
+}
+
+#[test]
+fn an_items_money_limit_holds_whatever_the_strategy() {
+    for strategy in Strategy::ALL {
+        // Worst cases of 100 tokens in and 1,000 out: $0.0021 and $0.021.
+        let models = vec![priced("dear", 10.0, 20.0), priced("fair", 1.0, 2.0)];
+        let rules = vec![Rule { name: "thrifty".to_owned(), max_usd: Money::from_usd(0.01), ..Rule::default() }];
+        let mut world = World::new(models, keys(2), Policy { rules, ..policy(strategy, 4) }, wall(MORNING), 19);
+        let thrifty = world.scheduler.class(&Traits { rule: Some("thrifty".to_owned()), ..Traits::default() });
+        world.offer_to(thrifty, 50);
+        world.run(HOUR);
+        assert_eq!(world.done, 50, "{}", strategy.name());
+        assert!(world.arrivals.iter().all(|(_, model, _)| *model == 1), "{}", strategy.name());
+    }
+}
+
+#[test]
+fn balanced_takes_the_best_unless_price_or_wait_speak_against_it() {
+    let split = |price: f64, lag: u64, balance: Balance| {
+        let models = vec![priced("best", price, price), priced("other", 1.0, 1.0)];
+        let mut world =
+            World::new(models, keys(1), Policy { balance, ..policy(Strategy::Balanced, 1) }, wall(MORNING), 20);
+        world.lag =
+            Box::new(move |_, dispatch| Duration::from_millis(if dispatch.model.index() == 0 { lag } else { 0 }));
+        world.offer(40);
+        world.run(HOUR * 10);
+        world.arrivals.iter().filter(|(_, model, _)| *model == 0).count()
+    };
+    let even = Balance::default();
+    assert_eq!(split(1.0, 0, even), 40);
+    assert_eq!(
+        split(3.0, 0, even),
+        39,
+        "three times the price is not enough against quality, once the other was tried"
+    );
+    assert!(split(20.0, 20_000, even) <= 2, "twenty times the price and a long wait are");
+    assert_eq!(split(20.0, 0, Balance { price: 0.0, ..even }), 40, "unless price does not count");
+}
+
+#[test]
+fn balanced_goes_to_the_next_best_when_the_best_is_full() {
+    let models = vec![Model { limits: limits(3, None), ..free("best") }, free("other")];
+    let mut world = World::new(models, keys(1), policy(Strategy::Balanced, 8), wall(MORNING), 21);
+    world.offer(5);
+    let sent: Vec<usize> = (0..5).map(|_| send(&mut world).model.index()).collect();
+    assert_eq!(sent, [0, 0, 0, 1, 1]);
+}
