@@ -90,7 +90,7 @@ pub struct ReplayFilter {
     /// What the error must be but for its numbers: see [`pattern`](super::failure::pattern).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// Case-insensitive substring of the id or of the error.
+    /// Case-insensitive substring of the id, the error, or what it asks.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
 }

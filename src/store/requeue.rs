@@ -12,6 +12,7 @@ use super::{
     open::parse,
     resume::routes,
     schema::FAILED,
+    search::Needle,
 };
 use crate::domain::{Outcome, ReplayFilter, ResultLine, Seq, Target, Traits, failure::pattern};
 
@@ -139,20 +140,21 @@ pub(super) fn each_failed(
 /// A filter, made ready to be held against many items.
 struct Wanted<'f> {
     filter: &'f ReplayFilter,
+    text: Option<Needle>,
     /// In lower case.
-    text: String,
     messages: Vec<String>,
 }
 
 impl<'f> Wanted<'f> {
     fn of(filter: &'f ReplayFilter) -> Self {
         let messages = filter.messages.iter().map(|words| words.to_lowercase()).collect();
-        Self { filter, text: filter.text.to_lowercase(), messages }
+        let text = (!filter.text.is_empty()).then(|| Needle::new(&filter.text));
+        Self { filter, text, messages }
     }
 
     /// Whether the item is meant, as far as its own row says.
     fn means(&self, item: &FailedItem) -> bool {
-        let Self { filter, text, .. } = self;
+        let filter = self.filter;
         let among = |names: &[String], name: &Option<String>| {
             names.is_empty() || name.as_ref().is_some_and(|name| names.contains(name))
         };
@@ -160,12 +162,13 @@ impl<'f> Wanted<'f> {
             && among(&filter.models, &item.model)
             && among(&filter.keys, &item.key)
             && filter.pattern.as_ref().is_none_or(|wanted| pattern(&item.words) == *wanted)
-            && (text.is_empty() || item.id.to_lowercase().contains(text) || item.words.to_lowercase().contains(text))
     }
 
-    /// Whether the item's error says one of the messages, in all that it says.
+    /// Whether the item has the text, and its error says one of the messages, in all that is recorded of it.
     fn is_said(&self, conn: &rusqlite::Connection, item: &FailedItem) -> Result<bool, StoreError> {
-        Ok(self.messages.is_empty() || self.says(&whole_words(conn, item)?))
+        let has = |needle: &Needle| needle.is_in_item(conn, item.queued.seq.0, &item.id);
+        Ok((self.messages.is_empty() || self.says(&whole_words(conn, item)?))
+            && self.text.as_ref().map_or(Ok(true), has)?)
     }
 
     fn says(&self, words: &str) -> bool {

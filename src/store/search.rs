@@ -44,6 +44,22 @@ impl Needle {
         Ok(said.iter().flatten().any(|said| self.is_in(said)))
     }
 
+    /// Whether an item has it anywhere. For a few items: [`super::items`] looks at all of them in one go.
+    pub fn is_in_item(&self, conn: &rusqlite::Connection, seq: u64, id: &str) -> Result<bool, StoreError> {
+        if self.is_in(id) {
+            return Ok(true);
+        }
+        let (body, line): (Option<String>, Option<String>) = conn
+            .prepare_cached(
+                "SELECT iif(octet_length(payload.body) <= ?2, payload.body, NULL), results.line
+                 FROM progress JOIN payload USING (seq) LEFT JOIN results ON results.n = progress.result
+                 WHERE progress.seq = ?1",
+            )?
+            .query_row([seq as i64, LONGEST_BODY.into()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(body.map_or(Ok(false), |body| self.is_asked(&body))?
+            || line.map_or(Ok(false), |line| self.is_answered(&line))?)
+    }
+
     fn may_be_in(&self, json: &str) -> bool {
         json.to_lowercase().contains(&self.json)
     }

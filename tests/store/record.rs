@@ -82,7 +82,7 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
         ReplayFilter { models: names(models), keys: names(keys), messages: names(messages), ..ReplayFilter::default() }
     };
     let backwards = ReplayFilter { ids: vec!["item-4".into(), "item-1".into()], ..ReplayFilter::default() };
-    let cases: [(&str, ReplayFilter, &[u64]); 17] = [
+    let cases: [(&str, ReplayFilter, &[u64]); 18] = [
         ("by model", with(&["pro"], &[], &[]), &[1, 4]),
         ("by key", with(&[], &["bob"], &[]), &[4]),
         ("by either key", with(&[], &["alice", "bob"], &[]), &[1, 4]),
@@ -101,6 +101,7 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
             ReplayFilter { ids: vec!["item-3".into(), "item-99".into()], ..ReplayFilter::default() },
             &[],
         ),
+        ("by text of what it asks", ReplayFilter { text: "is 4 SQUARED".into(), ..ReplayFilter::default() }, &[4]),
         ("by text of the id", ReplayFilter { text: "ITEM-4".into(), ..ReplayFilter::default() }, &[4]),
         ("by a model that tried none", ReplayFilter { models: vec!["x".into()], ..ReplayFilter::default() }, &[]),
         (
