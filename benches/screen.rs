@@ -108,7 +108,7 @@ impl Desk {
             (row.seq, row.id) = (seq, seq.to_string());
             row
         });
-        let page = Page::Items { rows: rows.collect(), matching: ITEMS / 4, offset };
+        let page = Page::Items { rows: rows.collect(), matching: ITEMS / 4, offset, outdated: false };
         self.send(Message::Answered { wanted, page: Ok(page) });
     }
 

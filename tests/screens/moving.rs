@@ -9,7 +9,7 @@ use cascadeck::{
         action::Action,
         keymap::{Context, Keymap, Rebinding},
         pane::Pane,
-        state::Overlay,
+        state::{Overlay, Subject},
     },
 };
 use crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
@@ -122,9 +122,12 @@ fn an_event_opens_the_item_it_is_about() {
     assert!(stage.text().contains("this event is about no single item"));
 }
 
+fn mouse(kind: MouseEventKind, column: u16, row: u16) -> Message {
+    Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
+}
+
 #[test]
 fn a_click_focuses_and_selects_and_the_wheel_scrolls() {
-    let mouse = |kind, column, row| Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
     let mut stage = Stage::storm();
     // The heading is row 5, alice 6, bob 7.
     stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 5, 7));

@@ -133,7 +133,7 @@ impl Stage {
                     .collect();
                 let matching = all.len() as u64;
                 let rows = all.into_iter().skip(*offset as usize).take(*limit as usize).collect();
-                Page::Items { rows, matching, offset: *offset }
+                Page::Items { rows, matching, offset: *offset, outdated: false }
             }
             Query::Failures { filter } => {
                 let rows: Vec<_> = fixture::failed_items()
@@ -146,9 +146,9 @@ impl Stage {
                     None => rows,
                 };
                 if self.snapshot.totals.failed == 0 {
-                    Page::Failures { groups: Vec::new(), matching: 0 }
+                    Page::Failures { groups: Vec::new(), matching: 0, outdated: false }
                 } else {
-                    Page::Failures { groups: fixture::group(&rows), matching: rows.len() as u64 }
+                    Page::Failures { groups: fixture::group(&rows), matching: rows.len() as u64, outdated: false }
                 }
             }
             Query::Item { seq: 342 } => Page::Item(Box::new(fixture::failed_item())),
@@ -162,6 +162,20 @@ impl Stage {
             Query::Item { .. } | Query::Picture { .. } | Query::ExportFailures { .. } => Page::Nothing,
         };
         self.send(Message::Answered { wanted, page: Ok(page) });
+    }
+
+    /// What the screen wants to know, answered with this.
+    pub fn answer_with(&mut self, page: Result<Page, String>) -> &mut Self {
+        let wanted = self.state.wanted(&self.snapshot).expect("something is wanted");
+        self.send(Message::Answered { wanted, page });
+        self
+    }
+
+    /// One more item has failed.
+    pub fn another_fails(&mut self) -> &mut Self {
+        let mut snapshot = self.snapshot.clone();
+        snapshot.totals.failed += 1;
+        self.publish(snapshot)
     }
 
     /// Opens an item that was answered.

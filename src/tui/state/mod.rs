@@ -2,6 +2,7 @@
 //!
 //! Figures are never kept here: they are in the snapshot. Only [`super::update`] changes a `State`.
 
+mod answer;
 mod detail;
 mod failures;
 mod history;
@@ -29,10 +30,11 @@ use super::{
 };
 use crate::domain::{Query, Snapshot, Wall, Watch};
 
+pub use answer::Stamp;
 pub use detail::{Detail, Known, Reading};
 pub use failures::Failures;
 pub use history::{History, Sample};
-pub use items::{Items, Stamp, WINDOW_MARGIN};
+pub use items::{Items, WINDOW_MARGIN};
 pub use overlay::{Confirm, Line, Overlay, Subject};
 pub use pending::Pending;
 pub use pictures::{Pictures, Sight};

@@ -131,7 +131,7 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
             Vec::new()
         }
         Message::Told(answer) => answer::told(state, answer),
-        Message::Answered { wanted, page } => answer::answered(state, snapshot, wanted, page),
+        Message::Answered { wanted, page } => answer::answered(state, wanted, page),
     }
 }
 

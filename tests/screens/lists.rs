@@ -1,0 +1,71 @@
+//! The lists of items and failures, and one item of them whole: that they keep up with the run, and stay with the
+//! operator.
+
+use std::sync::Arc;
+
+use cascadeck::{
+    domain::{Command, Event, EventKind, ItemState, Page, Query, ReplayFilter},
+    tui::{Effect, Message, action::Action, pane::Pane},
+};
+use crossterm::event::KeyCode;
+
+use crate::{
+    fixture::{self, NOW},
+    stage::{Stage, replay},
+};
+
+fn open_item(stage: &Stage) -> Option<u64> {
+    stage.state.detail.as_ref().map(|detail| detail.seq)
+}
+
+#[test]
+fn a_list_that_is_behind_the_run_is_asked_for_until_it_is_not() {
+    for keys in ["5/safe\n", "9", "R"] {
+        let mut stage = Stage::storm();
+        stage.press(keys).another_fails();
+        let page = |outdated| match keys {
+            "5/safe\n" => Page::Items { rows: fixture::failed_items(), matching: 7, offset: 0, outdated },
+            _ => Page::Failures { groups: fixture::failures(), matching: 7, outdated },
+        };
+        stage.answer_with(Ok(page(true)));
+        let again = stage.state.wanted(&stage.snapshot).map(|wanted| wanted.query);
+        let same = match keys {
+            "5/safe\n" => matches!(again, Some(Query::Items { .. })),
+            _ => matches!(again, Some(Query::Failures { .. })),
+        };
+        assert!(same, "{keys:?}: {again:?}");
+        stage.answer_with(Ok(page(false)));
+        let next = stage.state.wanted(&stage.snapshot).map(|wanted| wanted.query);
+        // Under the question lies the list of items, which has changed too.
+        assert!(keys == "R" || next.is_none(), "{keys:?}: {next:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_leaves_the_selection_where_it_was() {
+    for (keys, pane) in [("5jj", Pane::Items), ("9jj", Pane::Failures)] {
+        let mut stage = Stage::storm();
+        stage.press(keys).another_fails().answer_with(Err("the disk is gone".to_owned()));
+        assert!(stage.text().contains("the disk is gone"));
+        stage.send(Message::Act(Action::Down));
+        stage.another_fails().answer();
+        assert_eq!(stage.state.selected(pane, &stage.snapshot), 2, "{pane:?}");
+    }
+}
+
+#[test]
+fn an_answer_about_an_item_is_as_old_as_its_question() {
+    let mut waiting = fixture::failed_item();
+    waiting.row.state = ItemState::Waiting;
+    let mut stage = Stage::storm();
+    stage.press("5\n").another_fails();
+    let asked = stage.state.wanted(&stage.snapshot).unwrap();
+    assert_eq!(asked.query, Query::Item { seq: 117 });
+    let mut later = stage.snapshot.clone();
+    later.totals.attempts += 1;
+    stage.publish(later);
+    waiting.row.seq = 117;
+    stage.send(Message::Answered { wanted: asked, page: Ok(Page::Item(Box::new(waiting))) });
+    let again = stage.state.wanted(&stage.snapshot).map(|wanted| wanted.query);
+    assert_eq!(again, Some(Query::Item { seq: 117 }), "it may have been sent since");
+}
