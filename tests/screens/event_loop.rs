@@ -4,6 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{Command, Query, Snapshot, snapshot::RunState},
+    engine::Ask,
     tui::{
         Exit, State, draw,
         event_loop::{Screen, Signal, drive},
@@ -21,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    engine::{FakeEngine, engine},
+    engine::{FakeEngine, engine, page},
     fixture,
 };
 
@@ -190,6 +191,27 @@ async fn an_item_is_opened_and_shown() {
     assert_eq!(show.engine.answer().await, Query::Picture { seq: 342, index: 0 });
     show.sees("▀▀▀▀▀▀▀▀").await;
     show.sees("120 x 80 PNG").await;
+}
+
+#[tokio::test]
+async fn an_item_that_goes_on_changing_does_not_keep_its_list_waiting() {
+    let mut show = Show::begin(&fixture::storm());
+    show.engine.answer().await;
+    show.sees("✗ #0342").await;
+    show.press("5j\n");
+    let Ask { query, reply } = show.engine.asks.recv().await.unwrap();
+    assert_eq!(query, Query::Item { seq: 342 });
+    // By now item and list are out of date both.
+    let mut snapshot = fixture::storm();
+    snapshot.totals.failed = 8;
+    show.engine.snapshots.send_replace(Arc::new(snapshot));
+    show.sees("8 failed").await;
+    reply.send(Ok(page(&query))).unwrap();
+    let mut next = show.engine.answer().await;
+    if matches!(next, Query::Picture { .. }) {
+        next = show.engine.answer().await;
+    }
+    assert!(matches!(next, Query::Items { .. }), "{next:?}");
 }
 
 #[tokio::test]

@@ -28,14 +28,14 @@ fn a_list_that_is_behind_the_run_is_asked_for_until_it_is_not() {
             _ => Page::Failures { groups: fixture::failures(), matching: 7, outdated },
         };
         stage.answer_with(Ok(page(true)));
-        let again = stage.state.wanted(&stage.snapshot).map(|wanted| wanted.query);
+        let again = stage.question().map(|wanted| wanted.query);
         let same = match keys {
             "5/safe\n" => matches!(again, Some(Query::Items { .. })),
             _ => matches!(again, Some(Query::Failures { .. })),
         };
         assert!(same, "{keys:?}: {again:?}");
         stage.answer_with(Ok(page(false)));
-        let next = stage.state.wanted(&stage.snapshot).map(|wanted| wanted.query);
+        let next = stage.question().map(|wanted| wanted.query);
         // Under the question lies the list of items, which has changed too.
         assert!(keys == "R" || next.is_none(), "{keys:?}: {next:?}");
     }
@@ -54,18 +54,65 @@ fn what_cannot_be_read_leaves_the_selection_where_it_was() {
 }
 
 #[test]
+fn left_and_right_walk_the_list_that_the_item_was_opened_from() {
+    let cases: [(&str, [u64; 3]); 3] =
+        [("5\n", [117, 342, 788]), ("9\n", [117, 342, 788]), ("4\n", [3_213, 117, 3_190])];
+    for (keys, seqs) in cases {
+        let mut stage = Stage::storm();
+        stage.press("5jjjj").press(keys);
+        if keys == "5\n" {
+            stage.press("\x1bg\n");
+        }
+        assert_eq!(open_item(&stage), Some(seqs[0]), "{keys:?}");
+        for (key, want) in
+            [(KeyCode::Right, seqs[1]), (KeyCode::Right, seqs[2]), (KeyCode::Left, seqs[1]), (KeyCode::Left, seqs[0])]
+        {
+            stage.code(key);
+            assert_eq!(open_item(&stage), Some(want), "{keys:?} {key:?}");
+        }
+        stage.code(KeyCode::Left);
+        assert_eq!(open_item(&stage), Some(seqs[0]), "{keys:?}: there is none before the first");
+    }
+}
+
+#[test]
+fn an_event_that_was_opened_stays_the_one_that_is_leafed_from() {
+    let mut stage = Stage::storm();
+    stage.press("4\n");
+    let mut snapshot = stage.snapshot.clone();
+    let Some(newest) = snapshot.events.last() else { panic!("the storm has events") };
+    let mut kind = newest.kind.clone();
+    let EventKind::Fallback { seq, .. } = &mut kind else { panic!("{kind:?}") };
+    *seq = 4_000;
+    let number = newest.number + 1;
+    snapshot.events.push(Arc::new(Event { number, at: NOW, kind }));
+    stage.publish(snapshot).code(KeyCode::Left);
+    assert_eq!(open_item(&stage), Some(4_000), "the newer one");
+    stage.code(KeyCode::Right);
+    assert_eq!(open_item(&stage), Some(3_213));
+}
+
+#[test]
+fn the_list_under_an_open_item_keeps_up() {
+    let mut stage = Stage::storm();
+    stage.press("5\n").another_fails();
+    let wanted: Vec<_> = stage.state.wanted(&stage.snapshot).map(|wanted| wanted.query).collect();
+    assert!(matches!(wanted[..], [Query::Item { .. }, Query::Items { .. }]), "{wanted:?}");
+}
+
+#[test]
 fn an_answer_about_an_item_is_as_old_as_its_question() {
     let mut waiting = fixture::failed_item();
     waiting.row.state = ItemState::Waiting;
     let mut stage = Stage::storm();
     stage.press("5\n").another_fails();
-    let asked = stage.state.wanted(&stage.snapshot).unwrap();
+    let asked = stage.question().unwrap();
     assert_eq!(asked.query, Query::Item { seq: 117 });
     let mut later = stage.snapshot.clone();
     later.totals.attempts += 1;
     stage.publish(later);
     waiting.row.seq = 117;
     stage.send(Message::Answered { wanted: asked, page: Ok(Page::Item(Box::new(waiting))) });
-    let again = stage.state.wanted(&stage.snapshot).map(|wanted| wanted.query);
+    let again = stage.question().map(|wanted| wanted.query);
     assert_eq!(again, Some(Query::Item { seq: 117 }), "it may have been sent since");
 }

@@ -8,7 +8,7 @@ use cascadeck::{
         draw,
         pane::Pane,
         picture::{self, Ask, Canvas},
-        state::Detail,
+        state::{Detail, Wanted},
         theme::{Depth, Theme},
         update,
     },
@@ -122,8 +122,14 @@ impl Stage {
 
     /// Answers what the screen wants to know, from the fixture's items.
     pub fn answer(&mut self) {
-        let Some(wanted) = self.state.wanted(&self.snapshot) else { return };
-        let page = match &wanted.query {
+        for wanted in self.state.wanted(&self.snapshot) {
+            let page = self.page(&wanted.query);
+            self.send(Message::Answered { wanted, page: Ok(page) });
+        }
+    }
+
+    fn page(&self, query: &Query) -> Page {
+        match query {
             Query::Items { filter, offset, limit } => {
                 let failed = fixture::failed_items().into_iter().filter(|_| self.snapshot.totals.failed > 0);
                 let all: Vec<_> = std::iter::once(fixture::done_item().row)
@@ -160,13 +166,17 @@ impl Stage {
                 Page::Item(Box::new(item))
             }
             Query::Item { .. } | Query::Picture { .. } | Query::ExportFailures { .. } => Page::Nothing,
-        };
-        self.send(Message::Answered { wanted, page: Ok(page) });
+        }
+    }
+
+    /// What the screen asks first.
+    pub fn question(&self) -> Option<Wanted> {
+        self.state.wanted(&self.snapshot).next()
     }
 
     /// What the screen wants to know, answered with this.
     pub fn answer_with(&mut self, page: Result<Page, String>) -> &mut Self {
-        let wanted = self.state.wanted(&self.snapshot).expect("something is wanted");
+        let wanted = self.question().expect("something is wanted");
         self.send(Message::Answered { wanted, page });
         self
     }

@@ -169,18 +169,19 @@ impl State {
     }
 
     /// What is out of date on the screen and has to be asked for; the nearest first.
-    pub fn wanted(&self, snapshot: &Snapshot) -> Option<Wanted> {
-        if let Some(Overlay::Replay(plan)) = &self.overlay {
-            return plan.wanted(&snapshot.totals);
-        }
-        if let Some(detail) = &self.detail {
-            return detail.wanted(&snapshot.totals);
-        }
-        if self.focus == Pane::Failures {
-            return self.failures.wanted(&snapshot.totals);
-        }
-        let rows = self.arrangement(snapshot).list_rows(Pane::Items);
-        if rows == 0 { None } else { self.items.wanted(rows, &snapshot.totals) }
+    pub fn wanted(&self, snapshot: &Snapshot) -> impl Iterator<Item = Wanted> + use<> {
+        let totals = &snapshot.totals;
+        let plan = match &self.overlay {
+            Some(Overlay::Replay(plan)) => plan.wanted(totals),
+            _ => None,
+        };
+        let item = self.detail.as_ref().and_then(|detail| detail.wanted(totals));
+        let list = match (self.focus, self.arrangement(snapshot).list_rows(Pane::Items)) {
+            (Pane::Failures, _) => self.failures.wanted(totals),
+            (_, 0) => None,
+            (_, rows) => self.items.wanted(rows, totals),
+        };
+        [plan, item, list].into_iter().flatten()
     }
 
     /// Time since the run began, as shown.

@@ -8,6 +8,7 @@ mod dialog;
 mod leaving;
 mod mouse;
 mod moving;
+mod opening;
 mod orders;
 mod pictures;
 mod replaying;
@@ -21,9 +22,9 @@ use super::{
     keymap::Chord,
     pane::Pane,
     picture::{Ask, CellPixels, Drawing},
-    state::{Confirm, Detail, Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
+    state::{Confirm, Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
 };
-use crate::domain::{Command, EventKind, ItemState, Page, Query, Snapshot};
+use crate::domain::{Command, ItemState, Page, Query, Snapshot};
 
 pub use command_line::{Completion, completions};
 pub use dialog::{Choice, choices};
@@ -171,7 +172,7 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         Action::PreviousPane => moving::cycle_pane(state, false),
         Action::Focus(pane) => moving::focus(state, pane),
         Action::Zoom => state.zoomed = !state.zoomed,
-        Action::Open => open(state, snapshot),
+        Action::Open => opening::open(state, snapshot),
         Action::Back => back(state),
         Action::Why => why(state, snapshot),
         Action::WhyRun => state.overlay = Some(Overlay::Why { subject: Subject::Run, reading: Reading::default() }),
@@ -257,29 +258,6 @@ fn over(state: &State, snapshot: &Snapshot) -> bool {
 }
 
 // === Looking ===
-
-fn open(state: &mut State, snapshot: &Snapshot) {
-    let seq = match state.focus {
-        Pane::Items => state.items.selected_row().map(|row| row.seq),
-        Pane::Failures => state.failures.selected_group().map(|group| group.seq),
-        Pane::Events => {
-            let at = state.selected(Pane::Events, snapshot);
-            snapshot.events.iter().rev().nth(at).and_then(|event| match &event.kind {
-                EventKind::Fallback { seq, .. } | EventKind::ItemFailed { seq, .. } => Some(*seq),
-                _ => None,
-            })
-        }
-        _ => None,
-    };
-    match (seq, state.focus) {
-        (Some(seq), _) => state.detail = Some(Detail::of(seq)),
-        (None, Pane::Events) => {
-            state.toasts.push("this event is about no single item", ToastLevel::Refused, state.ui);
-        }
-        (None, Pane::Items | Pane::Failures) => {}
-        (None, _) => state.zoomed = !state.zoomed,
-    }
-}
 
 /// Closes the nearest thing that can be closed. Never quits.
 fn back(state: &mut State) {
