@@ -116,3 +116,33 @@ fn an_answer_about_an_item_is_as_old_as_its_question() {
     let again = stage.question().map(|wanted| wanted.query);
     assert_eq!(again, Some(Query::Item { seq: 117 }), "it may have been sent since");
 }
+
+#[test]
+fn the_list_changes_by_itself_only_until_the_operator_has_chosen_a_row() {
+    let cases = [
+        ("", Some(ItemState::Failed)),
+        ("5", Some(ItemState::Failed)),
+        ("5/\x1b", Some(ItemState::Failed)),
+        ("5/x\x1b", Some(ItemState::Failed)),
+        ("5j", Some(ItemState::Done)),
+        ("5 ", Some(ItemState::Done)),
+        ("5\n", Some(ItemState::Done)),
+        ("5\n\x1b", Some(ItemState::Done)),
+        ("5f", None),
+    ];
+    for (keys, list) in cases {
+        let mut stage = Stage::new(120, 36, fixture::smooth());
+        assert_eq!(stage.state.items.show, Some(ItemState::Done));
+        stage.press(keys).publish(fixture::storm());
+        assert_eq!(stage.state.items.show, list, "{keys:?}");
+    }
+}
+
+#[test]
+fn a_filter_that_was_not_kept_leaves_everything_as_it_was() {
+    for keys in ["/\x1b", "/\n", "/0342\x1b"] {
+        let mut stage = Stage::storm();
+        stage.press("5jj").press(keys);
+        assert_eq!(stage.state.items.selected_row().map(|row| row.seq), Some(788), "{keys:?}");
+    }
+}

@@ -83,8 +83,14 @@ impl Items {
         self.row(self.selected)
     }
 
-    /// Where no list is known, the place in it stays what it was.
+    /// The operator's choice of a row, and with it of the list.
     pub fn select(&mut self, at: u64) {
+        self.unchosen &= self.matching().unwrap_or(0) == 0;
+        self.place(at);
+    }
+
+    /// Where no list is known, the place in it stays what it was.
+    fn place(&mut self, at: u64) {
         let Some(matching) = self.matching() else { return };
         self.selected = at.min(matching.saturating_sub(1));
         self.seq = self.selected_row().map(|row| row.seq);
@@ -107,6 +113,11 @@ impl Items {
         self.unchosen = false;
         self.selected = 0;
         self.seq = None;
+    }
+
+    /// Back to the list as it was `before` others were tried; what is marked now stays marked.
+    pub fn back_to(&mut self, before: Self) {
+        *self = Self { marks: std::mem::take(&mut self.marks), window: self.window.take(), ..before };
     }
 
     /// Shows what tells most, for as long as the operator has not chosen.
@@ -156,7 +167,7 @@ impl Items {
             let (rows, _) = self.window()?.answer.content().ok()?;
             rows.iter().position(|row| row.seq == seq).map(|place| offset + place as u64)
         });
-        self.select(followed.unwrap_or(self.selected));
+        self.place(followed.unwrap_or(self.selected));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What lies over the dashboard and has the keyboard: one thing at most.
 
-use super::{Reading, ReplayPlan};
-use crate::domain::{Command, ItemState};
+use super::{Items, Reading, ReplayPlan};
+use crate::domain::Command;
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Overlay {
@@ -16,9 +16,9 @@ pub enum Overlay {
     Menu {
         selected: usize,
     },
-    /// Typing a filter for the items; what was shown before comes back with Esc.
+    /// Typing a filter for the items; how they were before comes back with Esc.
     Filter {
-        before: (Option<ItemState>, String),
+        before: Box<Items>,
     },
     CommandLine(Line),
 }

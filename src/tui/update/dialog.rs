@@ -46,8 +46,8 @@ pub(super) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Opt
         Overlay::Filter { before } => match action {
             Action::Open => Some(close(state)),
             Action::Back => {
-                let (show, text) = before.clone();
-                state.items.refilter(show, text);
+                let before = before.clone();
+                state.items.back_to(*before);
                 Some(close(state))
             }
             Action::NextPane | Action::PreviousPane | Action::Up | Action::Down => Some(Vec::new()),

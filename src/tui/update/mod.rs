@@ -196,7 +196,7 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         Action::ReplayTo => replaying::plan(state, snapshot),
         Action::Filter => {
             moving::focus(state, Pane::Items);
-            state.overlay = Some(Overlay::Filter { before: (state.items.show, state.items.text.clone()) });
+            state.overlay = Some(Overlay::Filter { before: Box::new(state.items.clone()) });
         }
         Action::NextFilter => walk_lists(state, 1),
         Action::PreviousFilter => walk_lists(state, LISTS.len() - 1),
