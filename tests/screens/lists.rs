@@ -146,3 +146,22 @@ fn a_filter_that_was_not_kept_leaves_everything_as_it_was() {
         assert_eq!(stage.state.items.selected_row().map(|row| row.seq), Some(788), "{keys:?}");
     }
 }
+
+#[test]
+fn a_replay_takes_the_marks_of_what_it_sent_and_no_others() {
+    let everything = Command::Replay { filter: ReplayFilter::default(), to: None };
+    let cases = [
+        (replay(&["0788"], None), Ok("done"), vec![117, 342]),
+        (replay(&["0117"], None), Ok("done"), vec![342]),
+        (replay(&["0342", "0117"], None), Ok("done"), vec![]),
+        (replay(&["0117"], None), Err("no"), vec![117, 342]),
+        (everything, Ok("done"), vec![]),
+    ];
+    for (command, reply, left) in cases {
+        let mut stage = Stage::storm();
+        stage.press("5  ");
+        let reply = reply.map(str::to_owned).map_err(str::to_owned);
+        stage.send(Message::Replied { command: command.clone(), reply });
+        assert_eq!(stage.state.items.marks.keys().copied().collect::<Vec<_>>(), left, "{command:?}");
+    }
+}

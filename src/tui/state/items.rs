@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Stamp, Wanted, answer::Answer};
-use crate::domain::{ItemFilter, ItemRow, ItemState, Page, Query, snapshot::Totals};
+use crate::domain::{ItemFilter, ItemRow, ItemState, Page, Query, ReplayFilter, snapshot::Totals};
 
 /// Rows asked for above and below the visible ones, so that scrolling a little needs no question.
 pub const WINDOW_MARGIN: u64 = 60;
@@ -105,6 +105,11 @@ impl Items {
         }
         self.select(self.selected.saturating_add(1));
         true
+    }
+
+    /// Takes the marks of the items that a replay has sent. Of one that names none it is known only where it means all.
+    pub fn unmark(&mut self, sent: &ReplayFilter) {
+        self.marks.retain(|_, id| !sent.is_everything() && !sent.ids.contains(id));
     }
 
     /// Shows another list, from its top. The old rows stay until the new ones come, but aren't shown.

@@ -24,13 +24,13 @@ pub(super) fn replied(state: &mut State, command: &Command, reply: Result<String
             state.leaving = None;
             Vec::new()
         }
-        (Command::Replay { .. }, _) => {
+        (Command::Replay { filter, .. }, _) => {
             // What was sent again may have failed again by the next snapshot: other items under the same counts.
             state.items.distrust();
             state.failures.distrust();
             state.detail.iter_mut().for_each(Detail::distrust);
             if accepted {
-                state.items.marks.clear();
+                state.items.unmark(filter);
             }
             Vec::new()
         }
