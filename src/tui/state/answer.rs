@@ -50,6 +50,11 @@ impl<T> Answer<T> {
         self.stamp.holds(state, now)
     }
 
+    /// Whether as many items had failed when it was asked for.
+    pub fn has_failed_count_of(&self, now: &Totals) -> bool {
+        self.stamp.0.is_some_and(|then| then.failed == now.failed)
+    }
+
     /// Something may have changed although the counts are the same: to be asked again.
     pub const fn distrust(&mut self) {
         self.stamp = Stamp(None);

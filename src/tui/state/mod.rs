@@ -35,7 +35,7 @@ pub use detail::{Detail, Known, Reading};
 pub use failures::Failures;
 pub use history::{History, Sample};
 pub use items::{Items, WINDOW_MARGIN};
-pub use overlay::{Confirm, Line, Overlay, Subject};
+pub use overlay::{Line, Overlay, Subject};
 pub use pending::Pending;
 pub use pictures::{Pictures, Sight};
 pub use replay::{ReplayPlan, Scope};
@@ -155,7 +155,7 @@ impl State {
     pub fn contexts(&self) -> Vec<Context> {
         let overlay = self.overlay.as_ref().map(|overlay| match overlay {
             Overlay::Help(_) | Overlay::Why { .. } => Context::Reading,
-            Overlay::Confirm(_) => Context::Confirm,
+            Overlay::HardPause => Context::Confirm,
             Overlay::Replay(_) => Context::Replay,
             Overlay::Quit => Context::Quit,
             Overlay::Menu { .. } => Context::Menu,

@@ -1,7 +1,6 @@
 //! What lies over the dashboard and has the keyboard: one thing at most.
 
 use super::{Items, Reading, ReplayPlan};
-use crate::domain::Command;
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Overlay {
@@ -10,7 +9,8 @@ pub enum Overlay {
         subject: Subject,
         reading: Reading,
     },
-    Confirm(Confirm),
+    /// Whether to pause and abort what is in flight.
+    HardPause,
     Replay(ReplayPlan),
     Quit,
     Menu {
@@ -35,14 +35,6 @@ pub enum Subject {
     Cooldown(String),
     /// The run itself: why not faster.
     Run,
-}
-
-/// Something that costs, asked before it is done.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Confirm {
-    pub question: String,
-    pub consequence: String,
-    pub command: Command,
 }
 
 /// A line being typed, with a choice among its completions.

@@ -62,6 +62,11 @@ impl ReplayPlan {
         self.answer.as_ref().filter(|(filter, _)| filter == self.filter()).map(|(_, found)| found)
     }
 
+    /// Other items have failed, or wait again, since the preview was made.
+    pub fn is_behind(&self, totals: &Totals) -> bool {
+        self.answer().is_some_and(|found| !found.has_failed_count_of(totals))
+    }
+
     pub(super) fn wanted(&self, totals: &Totals) -> Option<Wanted> {
         let current = self.answer().is_some_and(|found| found.is_current(Some(ItemState::Failed), totals));
         let query = Query::Failures { filter: self.filter().clone() };

@@ -19,11 +19,10 @@ use crate::{
 pub(super) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Option<Vec<Effect>> {
     match state.overlay.as_ref()? {
         Overlay::Help(_) | Overlay::Why { .. } => read(state, snapshot, action),
-        Overlay::Confirm(confirm) => match action {
+        Overlay::HardPause => match action {
             Action::Yes => {
-                let command = confirm.command.clone();
                 state.overlay = None;
-                Some(send(state, snapshot, command))
+                Some(send(state, snapshot, Command::HardPause))
             }
             Action::No | Action::Back => Some(close(state)),
             _ => None,

@@ -22,7 +22,7 @@ use super::{
     keymap::Chord,
     pane::Pane,
     picture::{Ask, CellPixels, Drawing},
-    state::{Confirm, Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
+    state::{Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
 };
 use crate::domain::{Command, ItemState, Page, Query, Snapshot};
 
@@ -214,7 +214,7 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
             state.toasts.push(words, ToastLevel::Done, state.ui);
             return vec![Effect::CaptureMouse(state.mouse)];
         }
-        Action::HardPause => ask_first(state, snapshot),
+        Action::HardPause => ask_hard_pause(state, snapshot),
         Action::ReplayAll => replaying::plan_all(state, snapshot),
         Action::Toggle
         | Action::SwitchOn
@@ -313,21 +313,12 @@ fn log(state: &State, action: LogAction) {
 
 // === Steering ===
 
-fn ask_first(state: &mut State, snapshot: &Snapshot) {
+fn ask_hard_pause(state: &mut State, snapshot: &Snapshot) {
     if let Some(why_not) = refusal(Action::HardPause, state, snapshot) {
         state.toasts.push(why_not, ToastLevel::Refused, state.ui);
         return;
     }
-    let pause = state.keymap.key_for(Action::Pause);
-    let flying = snapshot.totals.in_flight;
-    let consequence = format!(
-        "Those calls may have been billed; their items are sent again later. ({pause} pauses without aborting.)"
-    );
-    state.overlay = Some(Overlay::Confirm(Confirm {
-        question: format!("Pause and abort {flying} in flight?"),
-        consequence,
-        command: Command::HardPause,
-    }));
+    state.overlay = Some(Overlay::HardPause);
 }
 
 fn published(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
