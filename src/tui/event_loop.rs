@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossterm::event::{Event, KeyEventKind};
+use crossterm::event::{Event, KeyEventKind, MouseEventKind};
 use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::sleep_until;
 
@@ -233,6 +233,10 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 }
                 Ok(Event::Key(key)) if key.kind == KeyEventKind::Release => continue,
                 Ok(Event::Key(key)) => Message::Key(key),
+                // Means nothing, and would have the screen drawn anew all the time.
+                Ok(Event::Mouse(event)) if matches!(event.kind, MouseEventKind::Moved | MouseEventKind::Drag(_)) => {
+                    continue;
+                }
                 Ok(Event::Mouse(event)) => Message::Mouse(event),
                 Ok(Event::Paste(text)) => Message::Pasted(text),
                 Ok(Event::Resize(width, height)) => {
