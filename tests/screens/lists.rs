@@ -165,3 +165,34 @@ fn a_replay_takes_the_marks_of_what_it_sent_and_no_others() {
         assert_eq!(stage.state.items.marks.keys().copied().collect::<Vec<_>>(), left, "{command:?}");
     }
 }
+
+#[test]
+fn an_export_that_is_under_way_is_not_begun_again() {
+    let mut stage = Stage::storm();
+    stage.press("9xxx");
+    assert_eq!(stage.effects.len(), 1, "{:?}", stage.effects);
+    assert!(stage.text().contains("still being written"), "{}", stage.text());
+    for end in [Ok(Page::Exported { path: "failed-1.jsonl".to_owned(), rows: 2 }), Err("the disk is full".to_owned())] {
+        stage.effects.clear();
+        stage.send(Message::Told(end));
+        stage.press("x");
+        assert!(matches!(stage.effects[..], [Effect::Ask(Query::ExportFailures { .. })]), "{:?}", stage.effects);
+    }
+}
+
+#[test]
+fn what_is_not_there_is_not_copied_and_what_is_too_long_is_said_to_be_cut() {
+    let mut waiting = fixture::failed_item();
+    (waiting.row.state, waiting.row.words) = (ItemState::Waiting, String::new());
+    let mut stage = Stage::storm();
+    stage.press("5\n").another_fails().answer_with(Ok(Page::Item(Box::new(waiting)))).press("y");
+    assert_eq!(stage.effects, []);
+    assert!(stage.text().contains("there is nothing to copy yet"), "{}", stage.text());
+
+    let mut long = fixture::done_item();
+    long.output = Some("ä".repeat(100 * 1024));
+    stage.another_fails().answer_with(Ok(Page::Item(Box::new(long)))).press("y");
+    let [Effect::Copy(text)] = &stage.effects[..] else { panic!("{:?}", stage.effects) };
+    assert_eq!(text.len(), 64 * 1024);
+    assert!(stage.text().contains("the first 64 KiB of the answer"), "{}", stage.text());
+}

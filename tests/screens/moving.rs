@@ -144,6 +144,51 @@ fn a_click_focuses_and_selects_and_the_wheel_scrolls() {
 }
 
 #[test]
+fn a_click_on_a_route_selects_that_route() {
+    let mut stage = Stage::new(200, 50, fixture::storm());
+    stage.press("6z");
+    let text = stage.text();
+    let (top, heading) = text.lines().enumerate().find(|(_, line)| line.contains("local-llava")).unwrap();
+    let column = heading[..heading.find("local-llava").unwrap()].chars().count() as u16;
+    let row = top as u16 + 2;
+    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), column + 1, row));
+    let cell = |key: &str, model: &str| Some(Subject::Route { key: key.to_owned(), model: model.to_owned() });
+    assert_eq!(stage.state.subject(&stage.snapshot), cell("bob", "local-llava"));
+    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 2, row - 1));
+    assert_eq!(stage.state.subject(&stage.snapshot), cell("alice", "local-llava"), "a key's name is its row");
+}
+
+#[test]
+fn the_wheel_is_of_what_lies_on_top() {
+    for (keys, moves) in [("", true), ("t", false), ("P", false), ("q", false), (":", false)] {
+        let mut stage = Stage::new(80, 24, fixture::storm());
+        stage
+            .press(
+                "5j
+",
+            )
+            .press(keys);
+        let overlay = stage.state.overlay.clone();
+        stage.send(mouse(MouseEventKind::ScrollDown, 5, 10));
+        let line = stage.state.detail.as_ref().map(|detail| detail.reading.line);
+        assert_eq!((line, stage.state.overlay == overlay), (Some(if moves { 3 } else { 0 }), true), "{keys:?}");
+    }
+}
+
+#[test]
+fn what_has_the_whole_screen_anyway_is_not_zoomed_unseen() {
+    for keys in [
+        "8
+1", "7
+1", "8z1", "9z1",
+    ] {
+        let mut stage = Stage::storm();
+        stage.press(keys);
+        assert_eq!(stage.state.whole_body(), None, "{keys:?}");
+    }
+}
+
+#[test]
 fn the_nearest_thing_has_the_keyboard() {
     let mut stage = Stage::storm();
     assert_eq!(stage.state.contexts()[0], Context::Pane(Pane::Keys));

@@ -67,6 +67,8 @@ pub struct State {
     pub failures: Failures,
     pub detail: Option<Detail>,
     pub pictures: Pictures,
+    /// A group of failures is being written to a file.
+    pub exporting: bool,
     pub overlay: Option<Overlay>,
     pub toasts: Toasts,
     pub pending: Pending,
@@ -124,6 +126,7 @@ impl State {
             failures: Failures::default(),
             detail: None,
             pictures: Pictures::default(),
+            exporting: false,
             overlay: None,
             toasts: Toasts::default(),
             pending: Pending::default(),
@@ -138,8 +141,17 @@ impl State {
 
     /// The pane that has the whole body, if one has: because it was zoomed, or has no place of its own.
     pub fn whole_body(&self) -> Option<Pane> {
-        let homeless = !Shape::of(self.size).dashboard().contains(&self.focus);
-        (self.zoomed || homeless).then_some(self.focus)
+        (self.zoomed || self.is_homeless()).then_some(self.focus)
+    }
+
+    /// The focused pane has no place on the dashboard.
+    fn is_homeless(&self) -> bool {
+        !Shape::of(self.size).dashboard().contains(&self.focus)
+    }
+
+    /// The focused pane full screen, and back; what has no place of its own is that already.
+    pub fn zoom(&mut self) {
+        self.zoomed ^= !self.is_homeless();
     }
 
     pub fn view(&self, snapshot: &Snapshot) -> View {

@@ -60,8 +60,9 @@ pub(super) fn answered(state: &mut State, wanted: Wanted, page: Result<Page, Str
     Vec::new()
 }
 
-/// The answer to what was asked once.
+/// The answer to what was asked once: an export has come to an end.
 pub(super) fn told(state: &mut State, answer: Result<Page, String>) -> Vec<Effect> {
+    state.exporting = false;
     match answer {
         Ok(Page::Exported { path, rows }) => {
             state.toasts.push(format!("{} written to {path}", counted(rows, "line")), ToastLevel::Done, state.ui);

@@ -74,7 +74,7 @@ pub enum Message {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
     Send(Command),
-    /// Asked once, on the operator's word; the answer comes as [`Message::Told`].
+    /// An export, asked for once, on the operator's word; the answer comes as [`Message::Told`].
     Ask(Query),
     /// Draw an item's picture, away from here; it comes as [`Message::Depicted`]. The number is for the terminal.
     Depict {
@@ -171,7 +171,7 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         Action::NextPane => moving::cycle_pane(state, true),
         Action::PreviousPane => moving::cycle_pane(state, false),
         Action::Focus(pane) => moving::focus(state, pane),
-        Action::Zoom => state.zoomed = !state.zoomed,
+        Action::Zoom => state.zoom(),
         Action::Open => opening::open(state, snapshot),
         Action::Back => back(state),
         Action::Why => why(state, snapshot),
@@ -183,7 +183,13 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
             }
         }
         Action::Export => match state.failures.selected_group() {
-            Some(group) => return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })],
+            Some(_) if state.exporting => {
+                state.toasts.push("the last export is still being written", ToastLevel::Refused, state.ui);
+            }
+            Some(group) => {
+                state.exporting = true;
+                return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })];
+            }
             None => state.toasts.push("select a group of failures first (pane 9)", ToastLevel::Refused, state.ui),
         },
         Action::NextPicture => pictures::next(state),

@@ -17,7 +17,7 @@ pub(super) fn open(state: &mut State, snapshot: &Snapshot) {
             state.toasts.push("this event is about no single item", ToastLevel::Refused, state.ui);
         }
         (None, Pane::Items | Pane::Failures) => {}
-        (None, _) => state.zoomed = !state.zoomed,
+        (None, _) => state.zoom(),
     }
 }
 
