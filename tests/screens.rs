@@ -34,6 +34,7 @@ mod style;
 mod telling;
 #[path = "screens/terminal.rs"]
 mod terminal;
+mod window;
 
 use cascadeck::{
     domain::{Money, Snapshot},
