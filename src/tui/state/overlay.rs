@@ -11,7 +11,7 @@ pub enum Overlay {
     },
     /// Whether to pause and abort what is in flight.
     HardPause,
-    Replay(ReplayPlan),
+    Replay(Box<ReplayPlan>),
     Quit,
     Menu {
         selected: usize,

@@ -79,7 +79,7 @@ fn read(state: &mut State, snapshot: &Snapshot, action: Action) -> Option<Vec<Ef
 
 // === Replay ===
 
-fn replay(state: &mut State, snapshot: &Snapshot, action: Action, mut plan: ReplayPlan) -> Option<Vec<Effect>> {
+fn replay(state: &mut State, snapshot: &Snapshot, action: Action, mut plan: Box<ReplayPlan>) -> Option<Vec<Effect>> {
     let (scopes, targets) = (plan.scopes.len(), plan.targets.len());
     match action {
         Action::Up => plan.target = plan.target.saturating_sub(1),
