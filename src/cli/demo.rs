@@ -36,6 +36,8 @@ pub(super) struct DemoArgs {
 
 /// The bundled batch.
 const BATCH: &str = include_str!("../../assets/demo.jsonl");
+/// The run's directory beside it, and so its name on the screen.
+const RUN: &str = "demo";
 
 fn speed(text: &str) -> Result<f64, String> {
     let speed = text.parse::<f64>().ok().filter(|speed| (0.1..=1_000.0).contains(speed));
@@ -65,7 +67,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
         job: Job {
             input: home.join("demo.jsonl").display().to_string(),
             keys: super::options::Keys { keys: None },
-            run_dir: Some(home.join("run")),
+            run_dir: Some(home.join(RUN)),
             asking: Asking::default(),
             conduct: Conduct::default(),
         },
@@ -80,14 +82,14 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
         // A temporary place that can't be removed is the system's to clean.
         let _ = fs::remove_dir_all(&temporary);
     } else {
-        say(&format!("the demo's run is in {}", home.join("run").display()));
+        say(&format!("the demo's run is in {}", home.join(RUN).display()));
     }
     status
 }
 
 /// A fresh folder with the bundled batch and the simulated provider's keys.
 fn lay_out(home: &Path, keys: &str) -> std::io::Result<()> {
-    let run = home.join("run");
+    let run = home.join(RUN);
     if run.exists() {
         fs::remove_dir_all(&run)?;
     }

@@ -23,7 +23,7 @@ fn the_demo_shows_everything_that_can_happen_and_finishes() {
     assert!(projects.iter().all(|answered| *answered > 0), "every project is used: {projects:?}");
     assert_eq!(ok("keys", "dmitri"), 0, "a dead key answers nothing");
 
-    let log = machine.read("demo/run/cascadeck.log");
+    let log = machine.read("demo/demo/cascadeck.log");
     for (what, words) in [
         ("a spent day", "quota_exhausted_day"),
         ("a dead key", "key dmitri is off, invalid_key"),
