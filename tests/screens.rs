@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "screens/cooldowns.rs"]
+mod cooldowns;
 #[path = "screens/engine.rs"]
 mod engine;
 #[path = "screens/event_loop.rs"]

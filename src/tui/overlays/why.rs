@@ -11,7 +11,7 @@ use crate::{
         figures::{against, countdown, dollars, grouped, latency, moment},
         outlook,
         scene::Scene,
-        state::Subject,
+        state::{Subject, Timer},
         text::{one_line, wrap},
         theme::Role,
         words,
@@ -27,7 +27,7 @@ pub fn lines(scene: Scene<'_>, subject: &Subject, columns: usize) -> Vec<Line<'s
             page.route(key, model);
             Some(())
         }
-        Subject::Cooldown(what) => page.cooldown(what),
+        Subject::Cooldown(timer) => page.cooldown(timer),
         Subject::Run => {
             page.run();
             Some(())
@@ -215,8 +215,9 @@ impl Page<'_> {
         }
     }
 
-    fn cooldown(&mut self, what: &str) -> Option<()> {
-        let cooldown = self.scene.snapshot.cooldowns.iter().find(|cooldown| cooldown.what == what)?;
+    fn cooldown(&mut self, timer: &Timer) -> Option<()> {
+        let cooldown = self.scene.snapshot.cooldowns.iter().find(|cooldown| timer.is(cooldown))?;
+        let what = &timer.what;
         let whose = self.scene.project_of(what).map_or_else(String::new, |whose| format!("  ({whose})"));
         self.say(&format!("{what} is out{whose}"), Role::Title);
         self.timer(cooldown);

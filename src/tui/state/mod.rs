@@ -37,7 +37,7 @@ pub use overlay::{Confirm, Line, Overlay, Subject};
 pub use pending::Pending;
 pub use pictures::{Pictures, Sight};
 pub use replay::{ReplayPlan, Scope};
-pub use selection::{Selection, cooldowns, key_behind};
+pub use selection::{Selection, Timer, cooldowns, key_behind};
 pub use toasts::{Toast, ToastLevel, Toasts};
 pub use undo::{Undo, inverse};
 

@@ -1,6 +1,6 @@
 //! What lies over the dashboard and has the keyboard: one thing at most.
 
-use super::{Reading, ReplayPlan};
+use super::{Reading, ReplayPlan, Timer};
 use crate::domain::{Command, ItemState};
 
 #[derive(Clone, PartialEq, Debug)]
@@ -32,7 +32,7 @@ pub enum Subject {
         key: String,
         model: String,
     },
-    Cooldown(String),
+    Cooldown(Timer),
     /// The run itself: why not faster.
     Run,
 }

@@ -93,6 +93,7 @@ pub enum Effect {
 
 pub fn update(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect> {
     let mut effects = take(state, snapshot, message);
+    state.follow_cooldown(snapshot);
     state.toasts.expire(state.ui);
     state.pending.settle(snapshot, state.ui);
     effects.extend(leaving::give_up_waiting(state));
@@ -212,6 +213,9 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
             let words = if state.mouse { "the mouse is the dashboard's" } else { "the mouse is the terminal's" };
             state.toasts.push(words, ToastLevel::Done, state.ui);
             return vec![Effect::CaptureMouse(state.mouse)];
+        }
+        Action::ClearCooldowns if state.cooldown_slipped() => {
+            state.toasts.push("that cooldown has just ended", ToastLevel::Refused, state.ui);
         }
         Action::HardPause => ask_first(state, snapshot),
         Action::ReplayAll => replaying::plan_all(state, snapshot),

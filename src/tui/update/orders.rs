@@ -104,7 +104,7 @@ fn asked_key(name: &str, state: &State) -> Option<bool> {
 fn clear(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
     let key = match state.subject(snapshot) {
         Some(Subject::Key(key) | Subject::Route { key, .. }) => Some(key),
-        Some(Subject::Cooldown(what)) => key_behind(&what, snapshot),
+        Some(Subject::Cooldown(timer)) => key_behind(&timer.what, snapshot),
         Some(Subject::Model(_) | Subject::Run) | None => None,
     };
     let key = key.ok_or("select the key whose cooldowns are to end (pane 1 or 2)")?;
