@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cascadeck::{
     domain::{
-        Event, EventKind, Outcome, Provenance, Snapshot,
+        Event, EventKind, Money, Outcome, Provenance, Snapshot,
         snapshot::{Condition, RunState},
     },
     tui::Effect,
@@ -31,6 +31,25 @@ fn an_alarm_rings_once_and_old_ones_do_not() {
     assert_eq!(stage.effects, [Effect::Notify(bell)]);
     stage.publish(snapshot);
     assert_eq!(stage.effects.len(), 1);
+}
+
+#[test]
+fn time_in_which_nothing_was_published_has_its_room_in_the_charts() {
+    let mut stage = Stage::storm();
+    for second in [1, 2, 60, 61, 3_600] {
+        let mut snapshot = fixture::storm();
+        snapshot.at = NOW + seconds(second);
+        snapshot.spend.cost = Money::from_usd(second as f64).unwrap();
+        stage.publish(snapshot);
+    }
+    let (samples, interval) = (stage.state.history.samples(), stage.state.history.interval());
+    for pair in samples.windows(2) {
+        assert_eq!(pair[1].at.since(pair[0].at), interval);
+    }
+    let at = |second| samples.iter().rfind(|sample| sample.at <= NOW + seconds(second)).unwrap().cost;
+    assert_eq!(at(40), Money::from_usd(2.0).unwrap(), "what was published last stood until the next");
+    assert_eq!(at(3_000), Money::from_usd(61.0).unwrap());
+    assert_eq!(at(3_600), Money::from_usd(3_600.0).unwrap());
 }
 
 #[test]

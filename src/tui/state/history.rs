@@ -26,6 +26,21 @@ pub struct History {
     samples: Vec<Sample>,
 }
 
+impl Sample {
+    fn of(snapshot: &Snapshot, at: Wall) -> Self {
+        let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
+        Self {
+            at,
+            items_per_second: snapshot.pace.items_per_second,
+            attempts: snapshot.totals.attempts,
+            rate_limited: snapshot.totals.rate_limited,
+            p50_ms: busiest.and_then(|model| model.p50_ms),
+            p95_ms: busiest.and_then(|model| model.p95_ms),
+            cost: snapshot.spend.cost,
+        }
+    }
+}
+
 impl Default for History {
     fn default() -> Self {
         Self { interval: Duration::from_secs(1), samples: Vec::new() }
@@ -33,29 +48,28 @@ impl Default for History {
 }
 
 impl History {
-    /// Remembers `snapshot` if enough engine time has passed since the last one.
+    /// Remembers `snapshot`, one sample for each interval since the last one: while nothing is published, what stood
+    /// then still stands.
     pub fn record(&mut self, snapshot: &Snapshot) {
-        let due = self.samples.last().is_none_or(|last| snapshot.at.since(last.at) >= self.interval);
-        if !due {
-            return;
-        }
-        let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
-        self.samples.push(Sample {
-            at: snapshot.at,
-            items_per_second: snapshot.pace.items_per_second,
-            attempts: snapshot.totals.attempts,
-            rate_limited: snapshot.totals.rate_limited,
-            p50_ms: busiest.and_then(|model| model.p50_ms),
-            p95_ms: busiest.and_then(|model| model.p95_ms),
-            cost: snapshot.spend.cost,
-        });
-        if self.samples.len() > MOST {
-            let mut place = 0;
-            self.samples.retain(|_| {
-                place += 1;
-                place % 2 == 1
-            });
-            self.interval *= 2;
+        let began = self.samples.first().map_or(snapshot.at, |first| first.at);
+        loop {
+            let due = began + self.interval * self.samples.len() as u32;
+            if snapshot.at < due {
+                return;
+            }
+            let sample = match self.samples.last() {
+                Some(last) if snapshot.at >= due + self.interval => Sample { at: due, ..*last },
+                _ => Sample::of(snapshot, due),
+            };
+            self.samples.push(sample);
+            if self.samples.len() > MOST {
+                let mut place = 0;
+                self.samples.retain(|_| {
+                    place += 1;
+                    place % 2 == 1
+                });
+                self.interval *= 2;
+            }
         }
     }
 
