@@ -22,8 +22,12 @@ mod moving;
 mod pictures;
 #[path = "screens/questions.rs"]
 mod questions;
+#[path = "screens/rebound.rs"]
+mod rebound;
 #[path = "screens/replaying.rs"]
 mod replaying;
+#[path = "screens/small.rs"]
+mod small;
 #[path = "screens/stage.rs"]
 mod stage;
 #[path = "screens/steering.rs"]

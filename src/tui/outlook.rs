@@ -1,6 +1,9 @@
 //! The forecast and what holds the run, in words: when it ends, what runs out first, why it isn't faster.
 
+use std::borrow::Cow;
+
 use super::{
+    action::Action,
     figures::{compact, moment, rough},
     scene::Scene,
 };
@@ -77,13 +80,16 @@ pub const fn stop_words(why: StopWhy) -> &'static str {
 }
 
 /// What the operator can do about it.
-pub const fn remedy(what: Constraint) -> &'static str {
-    match what {
+pub fn remedy(scene: Scene<'_>, what: Constraint) -> Cow<'static, str> {
+    let words = match what {
         Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",
         Constraint::Day => "another project's key, or on-exhausted = wait",
         Constraint::Money => "raise max_usd or max_usd_per_day, whichever binds",
         Constraint::Cooldown => "it passes; a lower in-flight cap draws fewer refusals",
         Constraint::Concurrency => "another key; the provider sets this",
-        Constraint::InFlight => "raise the cap (+)",
-    }
+        Constraint::InFlight => {
+            return format!("raise the cap ({})", scene.state.keymap.key_for(Action::MoreInFlight)).into();
+        }
+    };
+    words.into()
 }

@@ -8,6 +8,7 @@ use crate::{
         snapshot::{Cause, Condition, CooldownView, Gauge, RouteView, Source},
     },
     tui::{
+        action::Action,
         figures::{against, countdown, dollars, grouped, latency, moment},
         outlook,
         scene::Scene,
@@ -75,6 +76,10 @@ impl Page<'_> {
         moment(at, self.scene.state.now, &self.scene.state.zone)
     }
 
+    fn key_of(&self, action: Action) -> String {
+        self.scene.state.keymap.key_for(action)
+    }
+
     fn ago(&self, at: Wall) -> String {
         format!("{} ({} ago)", self.when(at), countdown(self.scene.state.now.since(at)))
     }
@@ -107,12 +112,14 @@ impl Page<'_> {
             Condition::Disabled { since, cause } => {
                 self.cause(cause);
                 self.fact("off since", &self.ago(*since));
-                self.fact("back", "when its secret changes, or you switch it on (e)");
+                let on = self.key_of(Action::SwitchOn);
+                self.fact("back", &format!("when its secret changes, or you switch it on ({on})"));
             }
             Condition::Off { since } => {
                 self.fact("since", &self.ago(*since));
                 self.fact("on whose word", "yours");
-                self.fact("back", "when you switch it on (Space or e)");
+                let (toggle, on) = (self.key_of(Action::Toggle), self.key_of(Action::SwitchOn));
+                self.fact("back", &format!("when you switch it on ({toggle} or {on})"));
             }
         }
     }

@@ -126,7 +126,7 @@ impl Page<'_> {
         self.fact("still to spend", &format!("{}{priced}, {tokens} tokens", forecast.cost));
         for bind in forecast.binds.iter().take(4) {
             let pool = bind.pool.as_ref().map_or_else(String::new, |pool| format!(", most of all {}", one_line(pool)));
-            let words = format!("{}{pool}; what helps: {}", bind.what.words(), outlook::remedy(bind.what));
+            let words = format!("{}{pool}; what helps: {}", bind.what.words(), outlook::remedy(self.scene, bind.what));
             self.fact(&format!("bound {:.0}%", bind.share * 100.0), &words);
         }
         for saving in forecast.savings.iter().take(2) {

@@ -163,8 +163,8 @@ fn now(scene: Scene<'_>) -> (String, Role) {
             });
             format!("waits: {}{until}", scene.spelled(&one_line(why)))
         }
-        RunState::Pausing => format!("finishing {} in flight, then paused; p goes on", totals.in_flight),
-        RunState::Paused => "paused by you; p goes on".to_owned(),
+        RunState::Pausing => format!("finishing {} in flight, then paused{}", totals.in_flight, goes_on(scene)),
+        RunState::Paused => format!("paused by you{}", goes_on(scene)),
         RunState::Held { why } => format!("holds: {}", scene.spelled(&one_line(why))),
         RunState::Draining => format!("finishing {} in flight, then it ends", totals.in_flight),
         RunState::Stopped { why } => {
@@ -179,6 +179,13 @@ fn now(scene: Scene<'_>) -> (String, Role) {
         }
     };
     (words, role)
+}
+
+fn goes_on(scene: Scene<'_>) -> String {
+    if scene.state.read_only {
+        return String::new();
+    }
+    format!("; {} goes on", scene.state.keymap.key_for(Action::Pause))
 }
 
 /// Why it isn't faster, and what runs out first.
@@ -220,7 +227,9 @@ fn over(scene: Scene<'_>) -> Vec<Segment<'static>> {
         let failed = scene.snapshot.totals.failed;
         segments.push(Segment::left(0, [scene.span(format!("{} failed: ", grouped(failed)), Role::Bad)]));
         segments.push(Segment::left(0, [scene.span(why, Role::Key), scene.span(" shows why", Role::Muted)]));
-        segments.push(Segment::left(0, [scene.span(again, Role::Key), scene.span(" replays them", Role::Muted)]));
+        if !scene.state.read_only {
+            segments.push(Segment::left(0, [scene.span(again, Role::Key), scene.span(" replays them", Role::Muted)]));
+        }
     } else if scene.snapshot.totals.done == scene.snapshot.totals.total {
         segments.push(Segment::left(0, [scene.span("every item was answered", Role::Ok)]));
     }

@@ -8,7 +8,7 @@ use ratatui::{
 };
 use tui_logger::{TuiLoggerLevelOutput, TuiLoggerSmartWidget};
 
-use crate::tui::{scene::Scene, theme::Role};
+use crate::tui::{pane::Pane, scene::Scene, theme::Role};
 
 /// Below this the widget has no room for its own borders.
 const LEAST: (u16, u16) = (24, 4);
@@ -19,7 +19,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     }
     TuiLoggerSmartWidget::default()
         .title_target(" Targets ")
-        .title_log(" 7 Log ")
+        .title_log(format!(" {} ", scene.state.keymap.pane(Pane::Log)))
         .border_style(scene.style(Role::Focus))
         .border_type(BorderType::Plain)
         .style(scene.style(Role::Text))

@@ -19,6 +19,7 @@ use super::{
     Exit,
     action::{Action, LogAction},
     keymap::Chord,
+    layout::Shape,
     pane::Pane,
     picture::{Ask, CellPixels, Drawing},
     state::{Confirm, Detail, Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
@@ -108,6 +109,10 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
         Message::Pasted(text) => dialog::paste(state, &text),
         Message::Resized(size) => {
             state.size = size;
+            // What can't be seen must not have the keyboard.
+            if cramped(state) && !matches!(state.overlay, Some(Overlay::Quit)) {
+                state.overlay = None;
+            }
             Vec::new()
         }
         Message::Cell(cell) => {
@@ -154,6 +159,11 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         state.toasts.push("this screen is read-only", ToastLevel::Refused, state.ui);
         return Vec::new();
     }
+    if cramped(state) && !fits_a_line(action) {
+        let quit = state.keymap.key_for(Action::Quit);
+        state.toasts.push(format!("no room for that here; {quit} quits"), ToastLevel::Refused, state.ui);
+        return Vec::new();
+    }
     if action != Action::Interrupt
         && let Some(effects) = dialog::act(state, snapshot, action)
     {
@@ -182,10 +192,13 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
                 state.toasts.push("no item is selected", ToastLevel::Refused, state.ui);
             }
         }
-        Action::Export => match state.failures.selected_group() {
-            Some(group) => return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })],
-            None => state.toasts.push("select a group of failures first (pane 9)", ToastLevel::Refused, state.ui),
-        },
+        Action::Export => {
+            if let Some(group) = state.failures.selected_group() {
+                return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })];
+            }
+            let words = format!("select a group of failures first ({})", state.keymap.pane(Pane::Failures));
+            state.toasts.push(words, ToastLevel::Refused, state.ui);
+        }
         Action::NextPicture => pictures::next(state),
         Action::Pictures => pictures::hide_or_show(state),
         Action::Undo => match state.undo.take() {
@@ -254,6 +267,27 @@ fn send(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec<Effect>
 fn undo(state: &mut State, command: Command) -> Vec<Effect> {
     state.pending.sent(command.clone());
     vec![Effect::Send(command)]
+}
+
+/// Only the status lines are seen.
+fn cramped(state: &State) -> bool {
+    Shape::of(state.size) == Shape::TooSmall
+}
+
+/// What can be done, and seen to be done, where there are only the status lines.
+const fn fits_a_line(action: Action) -> bool {
+    matches!(
+        action,
+        Action::Pause
+            | Action::Back
+            | Action::Redraw
+            | Action::Suspend
+            | Action::Quit
+            | Action::Interrupt
+            | Action::Detach
+            | Action::Drain
+            | Action::StopNow
+    )
 }
 
 fn over(state: &State, snapshot: &Snapshot) -> bool {
