@@ -6,6 +6,7 @@ use super::{
     action::Action,
     figures::{compact, moment, rough},
     scene::Scene,
+    theme::Role,
 };
 use crate::domain::{
     Forecast, Wall,
@@ -41,13 +42,18 @@ pub fn range(scene: Scene<'_>) -> Option<String> {
     (earliest != latest).then(|| format!("{earliest}-{latest}"))
 }
 
-/// `requests a minute 62%, cooldowns 21%`: what held the run over the last minutes, apart from work itself.
-pub fn holding(shares: &[HoldShare], most: usize) -> Option<String> {
+/// `requests a minute 62%, cooldowns 21%`: what held the run most over the last minutes, apart from work itself.
+pub fn held_by(scene: Scene<'_>) -> (String, Role) {
+    let shares = &scene.snapshot.holding;
     let held = shares.iter().filter(|held| {
         held.share >= LEAST && !matches!(held.what, Hold::Sending | Hold::NothingToSend | Hold::NotItsTurn)
     });
-    let said: Vec<String> = held.take(most).map(share).collect();
-    (!said.is_empty()).then(|| said.join(", "))
+    let said: Vec<String> = held.take(2).map(share).collect();
+    match (said.is_empty(), shares.is_empty()) {
+        (false, _) => (said.join(", "), Role::Warn),
+        (true, true) => ("nothing yet".to_owned(), Role::Muted),
+        (true, false) => ("nothing: it goes as fast as it can".to_owned(), Role::Muted),
+    }
 }
 
 pub fn share(held: &HoldShare) -> String {

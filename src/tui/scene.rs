@@ -50,7 +50,7 @@ impl Scene<'_> {
     pub fn route(&self, route: &str, columns: usize) -> String {
         let safe = one_line(route);
         match safe.rsplit_once('@') {
-            Some((model, owner)) if width(&safe) > columns && width(owner) + 8 < columns => {
+            Some((model, owner)) if width(&safe) > columns && width(owner) + 5 < columns => {
                 let model = self.outside(model, columns - width(owner) - 1);
                 format!("{model}@{owner}")
             }

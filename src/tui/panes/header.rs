@@ -25,6 +25,8 @@ use crate::{
 };
 
 const GAP: u16 = 2;
+/// Narrower screens rather have one figure more.
+const ROOM_FOR_GAPS: u16 = 70;
 const SHORTEST_BAR: usize = 8;
 /// Narrower screens rather have the bar.
 const ROOM_FOR_RANGES: u16 = 100;
@@ -106,15 +108,16 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Segment::left(2, text(cost(scene))),
     ];
     let columns = usize::from(area.width);
+    let gap = if area.width < ROOM_FOR_GAPS { 1 } else { GAP };
     // The bar takes what the figures leave; where that isn't worth drawing, the figures take it all.
-    figures = ribbon::pack(figures, columns, usize::from(GAP));
-    let left = columns.saturating_sub(ribbon::taken(&figures, usize::from(GAP)) + usize::from(GAP));
+    figures = ribbon::pack(figures, columns, usize::from(gap));
+    let left = columns.saturating_sub(ribbon::taken(&figures, usize::from(gap)) + usize::from(gap));
     if left >= SHORTEST_BAR {
         let share = if totals.total == 0 { 0.0 } else { ended as f64 / totals.total as f64 };
         let bar = bar::progress(share, left, scene.glyphs(), scene.style(Role::Bar), scene.style(Role::Track));
         figures.insert(0, Segment::left(0, bar));
     }
-    ribbon::render(figures, GAP, area, buf);
+    ribbon::render(figures, gap, area, buf);
 }
 
 fn cost(scene: Scene<'_>) -> String {
@@ -157,11 +160,12 @@ fn now(scene: Scene<'_>) -> (String, Role) {
             None => return ("nothing sent yet".to_owned(), Role::Muted),
         },
         RunState::Waiting { why, until } => {
+            // Where the line is cut, the reason is: W tells that whole.
             let until = until.map_or_else(String::new, |until| {
                 let when = moment(until, state.now, &state.zone);
-                format!(", until {when} ({})", countdown(scene.left(until)))
+                format!(" until {when} ({})", countdown(scene.left(until)))
             });
-            format!("waits: {}{until}", scene.spelled(&one_line(why)))
+            format!("waits{until}: {}", scene.spelled(&one_line(why)))
         }
         RunState::Pausing => format!("finishing {} in flight, then paused{}", totals.in_flight, goes_on(scene)),
         RunState::Paused => format!("paused by you{}", goes_on(scene)),
@@ -194,12 +198,8 @@ fn ahead(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
     if snapshot.state.is_over() {
         return over(scene);
     }
-    let held = outlook::holding(&snapshot.holding, 2);
-    let held = match &held {
-        Some(held) => vec![scene.span("held by ", Role::Muted), scene.span(held.clone(), Role::Warn)],
-        None if snapshot.holding.is_empty() => vec![scene.span("held by nothing yet", Role::Muted)],
-        None => vec![scene.span("held by nothing: it goes as fast as it can", Role::Muted)],
-    };
+    let (held, role) = outlook::held_by(scene);
+    let held = [scene.span("held by ", Role::Muted), scene.span(held, role)];
     let key = scene.state.keymap.key_for(Action::WhyRun);
     let forecast = snapshot.forecast.as_ref();
     let runs_out = forecast.and_then(|forecast| outlook::runs_out(scene, forecast)).unwrap_or_default();
