@@ -4,7 +4,7 @@ use ratatui::text::Line;
 
 use crate::{
     domain::{
-        Provenance, Wall,
+        Outcome, Provenance, Wall,
         snapshot::{Cause, Condition, CooldownView, Gauge, RouteView, Source},
     },
     tui::{
@@ -113,6 +113,7 @@ impl Page<'_> {
                 self.cause(cause);
                 self.fact("off since", &self.ago(*since));
                 let on = self.key_of(Action::SwitchOn);
+                self.fact("to do", remedy(cause.outcome));
                 self.fact("back", &format!("when its secret changes, or you switch it on ({on})"));
             }
             Condition::Off { since } => {
@@ -257,6 +258,17 @@ impl Page<'_> {
             );
             self.lines.push(line);
         }
+    }
+}
+
+/// What revives a key or a route that the provider refuses for good.
+const fn remedy(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::InvalidKey => "put the right secret where keys.toml takes it from, and start the same command again",
+        Outcome::KeyForbidden => "allow it at the provider (API enabled, models, addresses, terms), then switch it on",
+        Outcome::QuotaExhaustedBilling => "add credit at the provider, then switch it on",
+        Outcome::ModelNotFound => "correct the model's id in keys.toml, or get access to it at the provider",
+        _ => "see what the provider says, then switch it on",
     }
 }
 
