@@ -388,6 +388,20 @@ mod tests {
     }
 
     #[test]
+    fn bars_are_seen_in_the_selected_row_too() {
+        let bars = [Role::Ok, Role::Warn, Role::Bad, Role::Cooling, Role::Exhausted, Role::Bar, Role::Track];
+        for (name, _) in BUILT_IN {
+            for depth in [Depth::Ansi16, Depth::Ansi256, Depth::True] {
+                let theme = Theme::load(Some(name), depth).unwrap();
+                let Some(behind) = theme.style(Role::Selection).bg else { continue };
+                for role in bars {
+                    assert_ne!(theme.style(role).fg, Some(behind), "{role:?} of {name} at {depth:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_lesser_terminal_gets_only_colours_it_has() {
         let bad = |depth| Theme::load(None, depth).unwrap().style(Role::Bad).fg;
         assert_eq!(bad(Depth::True), Some(Color::Rgb(0xd5, 0x5e, 0x00)));
