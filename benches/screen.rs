@@ -100,7 +100,7 @@ impl Desk {
 
     /// As the run's database would: the window that is wanted, of a million.
     fn answer(&mut self) {
-        let Some(wanted) = self.state.wanted(&self.snapshot) else { return };
+        let Some(wanted) = self.state.wanted(&self.snapshot).next() else { return };
         let Query::Items { offset, limit, .. } = wanted.query else { return };
         let template = fixture::failed_items();
         let rows = (offset..(offset + u64::from(limit)).min(ITEMS / 4)).map(|seq| {
@@ -108,7 +108,7 @@ impl Desk {
             (row.seq, row.id) = (seq, seq.to_string());
             row
         });
-        let page = Page::Items { rows: rows.collect(), matching: ITEMS / 4, offset };
+        let page = Page::Items { rows: rows.collect(), matching: ITEMS / 4, offset, outdated: false };
         self.send(Message::Answered { wanted, page: Ok(page) });
     }
 

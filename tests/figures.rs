@@ -168,13 +168,13 @@ async fn agrees(handle: &Handle, snapshot: &Snapshot, run: &Path) {
         assert!(matches!(page, Page::Items { matching, .. } if matching == count), "{state:?}: {count}, {page:?}");
     }
     let page = handle.ask(Query::Failures { filter: ReplayFilter::default() }).await.unwrap();
-    let Page::Failures { groups, matching } = page else { panic!("{page:?}") };
+    let Page::Failures { groups, matching, .. } = page else { panic!("{page:?}") };
     assert_eq!((matching, groups.iter().map(|group| group.count).sum::<u64>()), (totals.failed, totals.failed));
     for group in groups {
         let alone = handle.ask(Query::Failures { filter: group.filter() }).await.unwrap();
         assert_eq!(
             alone,
-            Page::Failures { matching: group.count, groups: vec![group] },
+            Page::Failures { matching: group.count, groups: vec![group], outdated: false },
             "a group's filter is the group"
         );
     }

@@ -12,6 +12,8 @@ mod event_loop;
 mod fixture;
 #[path = "screens/hidden.rs"]
 mod hidden;
+#[path = "screens/lists.rs"]
+mod lists;
 #[path = "screens/log.rs"]
 mod log;
 #[path = "screens/look.rs"]
@@ -38,6 +40,7 @@ mod style;
 mod telling;
 #[path = "screens/terminal.rs"]
 mod terminal;
+mod window;
 
 use cascadeck::{
     domain::{Money, Snapshot},

@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
 mod lab;
-#[path = "terminal/window.rs"]
 mod window;
 
 use cascadeck::sim::Books;
@@ -14,6 +13,7 @@ use lab::{
     sums,
 };
 use nix::sys::signal::Signal;
+use portable_pty::CommandBuilder;
 use window::Window;
 
 const TWO_KEYS: &str = r#"
@@ -47,6 +47,34 @@ fn stage(profile: &str, rows: u64) -> (Machine, Provider) {
     (machine, provider)
 }
 
+/// On that machine, with nothing of this process's environment.
+fn at(machine: &Machine, mut command: CommandBuilder, environment: &[(&str, &str)]) -> Window {
+    command.env_clear();
+    command.cwd(machine.path("."));
+    command.env("HOME", machine.root().join("home"));
+    command.env("TMPDIR", machine.root().join("tmp"));
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("LANG", "C.UTF-8");
+    for (name, value) in environment {
+        command.env(name, value);
+    }
+    Window::open(command)
+}
+
+/// The program with these arguments.
+fn open(machine: &Machine, args: &[&str]) -> Window {
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cascadeck"));
+    command.args(args);
+    at(machine, command, &[])
+}
+
+/// A shell with job control, whose prompt is `ready$`.
+fn shell(machine: &Machine) -> Window {
+    let mut command = CommandBuilder::new("bash");
+    command.args(["--norc", "--noprofile", "-i"]);
+    at(machine, command, &[("PS1", "ready$ ")])
+}
+
 fn requests(books: &Books, key: &str) -> u64 {
     books.key(key).map_or(0, |books| books.tally.requests)
 }
@@ -54,7 +82,7 @@ fn requests(books: &Books, key: &str) -> u64 {
 #[test]
 fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
     let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = Window::open(&machine, &RUN, &[]);
+    let mut window = open(&machine, &RUN);
     window.sees("RUNNING");
     provider.until("both keys are used", |books| requests(books, "alice") > 3 && requests(books, "bruno") > 3);
     window.type_keys("j ");
@@ -80,7 +108,7 @@ fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
 #[test]
 fn a_pause_lets_land_what_flies_and_sends_nothing_until_it_goes_on() {
     let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = Window::open(&machine, &RUN, &[]);
+    let mut window = open(&machine, &RUN);
     provider.until("work goes out", |books| books.total.requests > 8);
     window.sees("RUNNING");
     window.type_keys("p");
@@ -106,7 +134,7 @@ fn a_pause_lets_land_what_flies_and_sends_nothing_until_it_goes_on() {
 fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
     let profile = TWO_KEYS.replace("name = \"slow\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }");
     let (machine, provider) = stage(&profile, 6);
-    let mut window = Window::open(&machine, &RUN, &[]);
+    let mut window = open(&machine, &RUN);
     window.sees("✓ FINISHED");
     window.sees("6 failed");
     window.type_keys("9");
@@ -135,7 +163,7 @@ fn a_watcher_can_look_and_not_touch() {
     let (machine, provider) = stage(TWO_KEYS, 100_000);
     let mut args = RUN.to_vec();
     args.push("--read-only");
-    let mut window = Window::open(&machine, &args, &[]);
+    let mut window = open(&machine, &args);
     window.sees("read-only");
     provider.until("work goes out", |books| books.total.requests > 4);
     window.type_keys("p");
@@ -149,7 +177,7 @@ fn a_watcher_can_look_and_not_touch() {
 #[test]
 fn a_storm_of_resizes_leaves_one_whole_screen() {
     let (machine, _provider) = stage(TWO_KEYS, 100_000);
-    let mut window = Window::open(&machine, &RUN, &[]);
+    let mut window = open(&machine, &RUN);
     window.sees("RUNNING");
     for step in 0..60_u16 {
         window.resize(15 + step % 30, 60 + step * 2 % 100);
@@ -168,7 +196,7 @@ fn a_storm_of_resizes_leaves_one_whole_screen() {
 #[test]
 fn sigterm_drains_and_gives_the_terminal_back() {
     let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = Window::open(&machine, &RUN, &[]);
+    let mut window = open(&machine, &RUN);
     window.sees("RUNNING");
     provider.until("work goes out", |books| books.total.requests > 4);
     window.signal(Signal::SIGTERM);
@@ -181,7 +209,7 @@ fn sigterm_drains_and_gives_the_terminal_back() {
 #[test]
 fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
     let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = Window::shell(&machine);
+    let mut window = shell(&machine);
     window.sees("ready$");
     let program = format!("'{}' {}\r", env!("CARGO_BIN_EXE_cascadeck"), RUN.map(|arg| format!("'{arg}'")).join(" "));
     window.type_keys(&program);
@@ -207,7 +235,7 @@ fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
 #[test]
 fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
     let (machine, _provider) = stage(TWO_KEYS, 8);
-    let mut window = Window::open(&machine, &RUN, &[]);
+    let mut window = open(&machine, &RUN);
     window.sees("✓ FINISHED");
     window.until_said("\x1b]9;run is finished: 8 done, 0 failed");
     window.until_said("\x1b]0;run: finished 100%");
@@ -222,7 +250,7 @@ fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
     machine.write("batch.jsonl", sums(9));
     let mut quiet = RUN.to_vec();
     quiet[9] = "--run-dir=quiet";
-    let mut window = Window::open(&machine, &quiet, &[]);
+    let mut window = open(&machine, &quiet);
     window.sees("✓ FINISHED");
     window.sees("F10 quit");
     assert!(!window.said().contains("\x1b]9;"), "notifications are off");
@@ -234,7 +262,7 @@ fn webhooks_hear_of_the_end_while_the_dashboard_stays_and_trouble_with_them_is_s
     let (machine, _provider) = stage(TWO_KEYS, 8);
     let (well, gone) = (Hooks::open(), Hooks::answering([Answer::Status(410)]));
     machine.write_keys(&(machine.read("keys.toml") + &well.table("well", "") + &gone.table("gone", "")));
-    let mut window = Window::open(&machine, &RUN, &[]);
+    let mut window = open(&machine, &RUN);
     window.sees("✓ FINISHED");
     assert_eq!(well.until("finished")["done"], 8);
     gone.until("finished");

@@ -42,6 +42,8 @@ pub enum Page {
         /// Rows that match, over all pages.
         matching: u64,
         offset: u64,
+        /// The list is older than the run's latest change: asked again a little later, it is made anew.
+        outdated: bool,
     },
     Item(Box<ItemDetail>),
     Picture(Image),
@@ -49,6 +51,8 @@ pub enum Page {
     Failures {
         groups: Vec<FailureGroup>,
         matching: u64,
+        /// As of a window of items.
+        outdated: bool,
     },
     Exported {
         path: String,

@@ -40,14 +40,18 @@ impl Failures {
         let version = conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
         let serves =
             |made: &Made| made.filter == *filter && (made.version == version || made.at.elapsed() < made.took * REST);
-        if !self.0.as_ref().is_some_and(serves) {
-            let began = Instant::now();
-            let (groups, matching) = group(conn, filter)?;
-            let filter = filter.clone();
-            self.0 = Some(Made { filter, groups, matching, version, at: Instant::now(), took: began.elapsed() });
-        }
-        let (groups, matching) = self.0.as_ref().map_or((Vec::new(), 0), |made| (made.groups.clone(), made.matching));
-        Ok(Page::Failures { groups, matching })
+        let kept = self.0.take().filter(serves);
+        let made = self.0.insert(kept.map_or_else(|| Made::of(conn, filter, version), Ok)?);
+        let outdated = made.version != version;
+        Ok(Page::Failures { groups: made.groups.clone(), matching: made.matching, outdated })
+    }
+}
+
+impl Made {
+    fn of(conn: &Connection, filter: &ReplayFilter, version: i64) -> Result<Self, StoreError> {
+        let began = Instant::now();
+        let (groups, matching) = group(conn, filter)?;
+        Ok(Self { filter: filter.clone(), groups, matching, version, at: Instant::now(), took: began.elapsed() })
     }
 }
 

@@ -78,9 +78,11 @@ impl ItemWindows {
 
     fn window(&mut self, filter: &ItemFilter, offset: u64, limit: usize) -> Result<Page, StoreError> {
         let in_flight = in_flight(&self.conn)?;
+        let mut outdated = false;
         let (seqs, matching) = match filter.state {
             _ if !filter.text.is_empty() => {
-                let seqs = self.matches(filter, &in_flight)?;
+                let (seqs, behind) = self.matches(filter, &in_flight)?;
+                outdated = behind;
                 (slice(seqs, offset, limit), seqs.len() as u64)
             }
             None => {
@@ -99,7 +101,7 @@ impl ItemWindows {
         for seq in seqs {
             rows.extend(self.row(seq, in_flight.contains(&seq))?);
         }
-        Ok(Page::Items { rows, matching, offset })
+        Ok(Page::Items { rows, matching, offset, outdated })
     }
 
     /// One item as a row; `None` where there is none.
@@ -120,7 +122,8 @@ impl ItemWindows {
         found.into_row(seq, in_flight, &self.routes).map(Some)
     }
 
-    fn matches(&mut self, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<&[u64], StoreError> {
+    /// The items that match, and whether the run has gone on since they were looked for.
+    fn matches(&mut self, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<(&[u64], bool), StoreError> {
         let version = self.conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
         let serves = |matches: &Matches| {
             matches.filter == *filter
@@ -128,7 +131,8 @@ impl ItemWindows {
         };
         let kept = self.matches.take().filter(serves);
         let matches = kept.map_or_else(|| Matches::find(&self.conn, filter, in_flight, version), Ok)?;
-        Ok(&self.matches.insert(matches).seqs)
+        let outdated = matches.version != version;
+        Ok((&self.matches.insert(matches).seqs, outdated))
     }
 }
 

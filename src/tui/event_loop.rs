@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossterm::event::{Event, KeyEventKind};
+use crossterm::event::{Event, KeyEventKind, MouseEventKind};
 use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::sleep_until;
 
@@ -167,6 +167,8 @@ struct Dashboard<'s, S> {
     next_question: Instant,
     /// A question is under way.
     asking: bool,
+    /// The question that was asked last.
+    asked: Option<Query>,
     /// Commands under way.
     ordering: usize,
     replies: FuturesUnordered<Reply>,
@@ -189,6 +191,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
             next_frame: now,
             next_question: now,
             asking: false,
+            asked: None,
             ordering: 0,
             replies: FuturesUnordered::new(),
         }
@@ -230,6 +233,10 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 }
                 Ok(Event::Key(key)) if key.kind == KeyEventKind::Release => continue,
                 Ok(Event::Key(key)) => Message::Key(key),
+                // Means nothing, and would have the screen drawn anew all the time.
+                Ok(Event::Mouse(event)) if matches!(event.kind, MouseEventKind::Moved | MouseEventKind::Drag(_)) => {
+                    continue;
+                }
                 Ok(Event::Mouse(event)) => Message::Mouse(event),
                 Ok(Event::Paste(text)) => Message::Pasted(text),
                 Ok(Event::Resize(width, height)) => {
@@ -319,8 +326,12 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         if self.asking || now < self.next_question {
             return;
         }
-        let Some(wanted) = self.state.wanted(&self.snapshot) else { return };
+        // By turns: what changes all the time doesn't keep the rest waiting.
+        let is_last = |wanted: &Wanted| self.asked.as_ref() == Some(&wanted.query);
+        let (again, others): (Vec<_>, Vec<_>) = self.state.wanted(&self.snapshot).partition(is_last);
+        let Some(wanted) = others.into_iter().chain(again).next() else { return };
         self.asking = true;
+        self.asked = Some(wanted.query.clone());
         self.next_question = now + QUESTION_PAUSE;
         let handle = self.handle.clone();
         self.replies.push(
@@ -338,7 +349,8 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         let now = Instant::now();
         let frame = self.dirty.then_some(self.next_frame);
         let clock = self.clock.next_tick(now);
-        let question = (!self.asking && self.state.wanted(&self.snapshot).is_some()).then_some(self.next_question);
+        let question =
+            (!self.asking && self.state.wanted(&self.snapshot).next().is_some()).then_some(self.next_question);
         let log = (self.state.focus == Pane::Log).then_some(now + LOG_PAUSE);
         let busy = !self.state.toasts.is_empty() || !self.state.pending.is_empty() || self.state.leaving.is_some();
         let housekeeping = busy.then_some(now + HOUSEKEEPING);

@@ -103,6 +103,8 @@ impl Options {
         let environment = |name: &str| std::env::var(name).ok();
         let theme = self.theme.as_deref().or_else(|| theme::fitting(environment));
         let light = theme == Some("light") || theme::fitting(environment) == Some("light");
+        // Who wants no colours means pictures too.
+        let depth = if theme == Some("mono") { theme::Depth::Mono } else { depth };
         let theme = theme::Theme::load(theme, depth)?;
         let mut state = State::new(theme, self.ascii, TimeZone::system(), size, &handle.snapshot());
         state.read_only = self.read_only;

@@ -49,8 +49,10 @@ impl FakeEngine {
 /// What the fixture has to say.
 pub fn page(query: &Query) -> Page {
     match query {
-        Query::Items { offset, .. } => Page::Items { rows: fixture::failed_items(), matching: 7, offset: *offset },
-        Query::Failures { .. } => Page::Failures { groups: fixture::failures(), matching: 7 },
+        Query::Items { offset, .. } => {
+            Page::Items { rows: fixture::failed_items(), matching: 7, offset: *offset, outdated: false }
+        }
+        Query::Failures { .. } => Page::Failures { groups: fixture::failures(), matching: 7, outdated: false },
         Query::ExportFailures { .. } => Page::Exported { path: "failed-1.jsonl".to_owned(), rows: 7 },
         Query::Picture { .. } => Page::Picture(fixture::picture()),
         Query::Item { .. } => Page::Item(Box::new(fixture::failed_item())),

@@ -1,9 +1,17 @@
 //! The real loop, with scripted keys, a screen in memory and a fake engine.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use cascadeck::{
     domain::{Command, Query, Snapshot, snapshot::RunState},
+    engine::Ask,
     tui::{
         Exit, State, draw,
         event_loop::{Screen, Signal, drive},
@@ -11,7 +19,7 @@ use cascadeck::{
         theme::{Depth, Theme},
     },
 };
-use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use futures_util::{Stream, StreamExt as _, stream};
 use jiff::tz::TimeZone;
 use ratatui::{Terminal, backend::TestBackend};
@@ -21,7 +29,7 @@ use tokio::{
 };
 
 use crate::{
-    engine::{FakeEngine, engine},
+    engine::{FakeEngine, engine, page},
     fixture,
 };
 
@@ -32,6 +40,7 @@ struct Memory {
     said: mpsc::UnboundedSender<String>,
     /// The terminal is gone: writing fails.
     broken: bool,
+    drawn: Arc<AtomicUsize>,
 }
 
 impl Screen for Memory {
@@ -40,6 +49,7 @@ impl Screen for Memory {
             return Err(io::Error::other("EIO"));
         }
         self.terminal.draw(|frame| draw(frame, state, snapshot)).map_err(io::Error::other)?;
+        self.drawn.fetch_add(1, Ordering::Relaxed);
         self.frames.send_replace(self.terminal.backend().to_string());
         Ok(())
     }
@@ -73,6 +83,8 @@ struct Show {
     keys: Option<mpsc::UnboundedSender<io::Result<Event>>>,
     signals: mpsc::UnboundedSender<Signal>,
     frames: watch::Receiver<String>,
+    /// How many there were.
+    drawn: Arc<AtomicUsize>,
     said: mpsc::UnboundedReceiver<String>,
     exit: JoinHandle<Exit>,
 }
@@ -93,14 +105,16 @@ impl Show {
         state.pictures.canvas = Wish::Blocks.canvas(Depth::True, false, false, |_| None);
         let (frames, watching) = watch::channel(String::new());
         let (said, hearing) = mpsc::unbounded_channel();
-        let mut screen = Memory { terminal: Terminal::new(TestBackend::new(120, 36)).unwrap(), frames, said, broken };
+        let drawn = Arc::default();
+        let terminal = Terminal::new(TestBackend::new(120, 36)).unwrap();
+        let mut screen = Memory { terminal, frames, said, broken, drawn: Arc::clone(&drawn) };
         let (keys, pressed) = mpsc::unbounded_channel();
         let (signals, raised) = mpsc::unbounded_channel();
         let exit = tokio::spawn(async move {
             let (input, signals) = (receiving(pressed).boxed(), receiving(raised).boxed());
             drive(&mut screen, input, signals, handle, state, Duration::from_millis(1)).await
         });
-        Self { engine, keys: Some(keys), signals, frames: watching, said: hearing, exit }
+        Self { engine, keys: Some(keys), signals, frames: watching, drawn, said: hearing, exit }
     }
 
     fn press(&self, keys: &str) {
@@ -193,6 +207,27 @@ async fn an_item_is_opened_and_shown() {
 }
 
 #[tokio::test]
+async fn an_item_that_goes_on_changing_does_not_keep_its_list_waiting() {
+    let mut show = Show::begin(&fixture::storm());
+    show.engine.answer().await;
+    show.sees("✗ #0342").await;
+    show.press("5j\n");
+    let Ask { query, reply } = show.engine.asks.recv().await.unwrap();
+    assert_eq!(query, Query::Item { seq: 342 });
+    // By now item and list are out of date both.
+    let mut snapshot = fixture::storm();
+    snapshot.totals.failed = 8;
+    show.engine.snapshots.send_replace(Arc::new(snapshot));
+    show.sees("8 failed").await;
+    reply.send(Ok(page(&query))).unwrap();
+    let mut next = show.engine.answer().await;
+    if matches!(next, Query::Picture { .. }) {
+        next = show.engine.answer().await;
+    }
+    assert!(matches!(next, Query::Items { .. }), "{next:?}");
+}
+
+#[tokio::test]
 async fn leaving_a_run_that_is_over_needs_no_question() {
     let show = Show::begin(&fixture::finished());
     show.press("q");
@@ -276,6 +311,28 @@ async fn an_engine_that_is_gone_is_said_so_and_q_leaves() {
     show.sees("ENGINE GONE").await;
     show.press("q");
     assert_eq!(show.exit().await, Exit::Over);
+}
+
+#[tokio::test]
+async fn a_mouse_that_only_moves_has_nothing_drawn() {
+    let mut show = Show::begin(&fixture::storm());
+    show.engine.answer().await;
+    // Without an engine no clock runs: nothing is drawn but on the operator's doing.
+    let (snapshots, _) = watch::channel(Arc::new(fixture::storm()));
+    drop(std::mem::replace(&mut show.engine.snapshots, snapshots));
+    show.sees("ENGINE GONE").await;
+    show.press("?");
+    show.sees("Help").await;
+    let before = show.drawn.load(Ordering::Relaxed);
+    // More than are taken in before a frame.
+    for step in 0..10_000_u16 {
+        let kind = if step % 2 == 0 { MouseEventKind::Moved } else { MouseEventKind::Drag(MouseButton::Left) };
+        let event = MouseEvent { kind, column: step % 120, row: step % 36, modifiers: KeyModifiers::NONE };
+        show.keys.as_ref().unwrap().send(Ok(Event::Mouse(event))).unwrap();
+    }
+    show.press("?");
+    show.frames.wait_for(|frame| !frame.contains("Help")).await.unwrap();
+    assert_eq!(show.drawn.load(Ordering::Relaxed), before + 1);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use cascadeck::{
         action::Action,
         keymap::{Context, Keymap, Rebinding},
         pane::Pane,
-        state::Overlay,
+        state::{Overlay, Subject},
     },
 };
 use crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
@@ -122,9 +122,12 @@ fn an_event_opens_the_item_it_is_about() {
     assert!(stage.text().contains("this event is about no single item"));
 }
 
+fn mouse(kind: MouseEventKind, column: u16, row: u16) -> Message {
+    Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
+}
+
 #[test]
 fn a_click_focuses_and_selects_and_the_wheel_scrolls() {
-    let mouse = |kind, column, row| Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
     let mut stage = Stage::storm();
     // The heading is row 5, alice 6, bob 7.
     stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 5, 7));
@@ -138,6 +141,51 @@ fn a_click_focuses_and_selects_and_the_wheel_scrolls() {
     stage.press("?");
     stage.send(mouse(MouseEventKind::ScrollDown, 5, 6));
     assert!(matches!(stage.state.overlay, Some(Overlay::Help(reading)) if reading.line == 3));
+}
+
+#[test]
+fn a_click_on_a_route_selects_that_route() {
+    let mut stage = Stage::new(200, 50, fixture::storm());
+    stage.press("6z");
+    let text = stage.text();
+    let (top, heading) = text.lines().enumerate().find(|(_, line)| line.contains("local-llava")).unwrap();
+    let column = heading[..heading.find("local-llava").unwrap()].chars().count() as u16;
+    let row = top as u16 + 2;
+    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), column + 1, row));
+    let cell = |key: &str, model: &str| Some(Subject::Route { key: key.to_owned(), model: model.to_owned() });
+    assert_eq!(stage.state.subject(&stage.snapshot), cell("bob", "local-llava"));
+    stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 2, row - 1));
+    assert_eq!(stage.state.subject(&stage.snapshot), cell("alice", "local-llava"), "a key's name is its row");
+}
+
+#[test]
+fn the_wheel_is_of_what_lies_on_top() {
+    for (keys, moves) in [("", true), ("t", false), ("P", false), ("q", false), (":", false)] {
+        let mut stage = Stage::new(80, 24, fixture::storm());
+        stage
+            .press(
+                "5j
+",
+            )
+            .press(keys);
+        let overlay = stage.state.overlay.clone();
+        stage.send(mouse(MouseEventKind::ScrollDown, 5, 10));
+        let line = stage.state.detail.as_ref().map(|detail| detail.reading.line);
+        assert_eq!((line, stage.state.overlay == overlay), (Some(if moves { 3 } else { 0 }), true), "{keys:?}");
+    }
+}
+
+#[test]
+fn what_has_the_whole_screen_anyway_is_not_zoomed_unseen() {
+    for keys in [
+        "8
+1", "7
+1", "8z1", "9z1",
+    ] {
+        let mut stage = Stage::storm();
+        stage.press(keys);
+        assert_eq!(stage.state.whole_body(), None, "{keys:?}");
+    }
 }
 
 #[test]

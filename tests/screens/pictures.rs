@@ -34,7 +34,7 @@ fn open(stage: &mut Stage, pictures: &[&str]) {
     let item =
         ItemDetail { pictures: pictures.iter().map(|name| (*name).to_owned()).collect(), ..fixture::done_item() };
     stage.state.detail = Some(Detail::of(1));
-    let wanted = stage.state.wanted(&stage.snapshot).unwrap();
+    let wanted = stage.question().unwrap();
     assert_eq!(wanted.query, Query::Item { seq: 1 });
     stage.send(Message::Answered { wanted, page: Ok(Page::Item(Box::new(item))) });
 }

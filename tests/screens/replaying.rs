@@ -75,6 +75,25 @@ fn what_a_replay_sends_is_told_on_every_screen() {
 }
 
 #[test]
+fn a_question_counts_what_is_there_now() {
+    let mut replay = Stage::storm();
+    replay.press("R").another_fails();
+    assert!(replay.text().contains("about 7 failed items are sent again"), "{}", replay.text());
+    let page = Page::Failures { groups: fixture::failures(), matching: 8, outdated: false };
+    replay.answer_with(Ok(page));
+    assert!(replay.text().contains(" 8 failed items are sent again"), "{}", replay.text());
+    assert!(!replay.text().contains("about 8"), "{}", replay.text());
+
+    let mut pause = Stage::storm();
+    pause.press("P");
+    let mut snapshot = fixture::storm();
+    snapshot.totals.in_flight = 3;
+    pause.publish(snapshot);
+    assert!(pause.text().contains("Pause and abort 3 in flight?"), "{}", pause.text());
+    assert_eq!(pause.press("y").effects, sent(Command::HardPause));
+}
+
+#[test]
 fn a_group_of_failures_is_opened_and_exported() {
     let group = fixture::failures()[0].clone();
     let mut stage = Stage::storm();

@@ -8,7 +8,7 @@ use cascadeck::{
         draw,
         pane::Pane,
         picture::{self, Ask, Canvas},
-        state::Detail,
+        state::{Detail, Wanted},
         theme::{Depth, Theme},
         update,
     },
@@ -122,8 +122,14 @@ impl Stage {
 
     /// Answers what the screen wants to know, from the fixture's items.
     pub fn answer(&mut self) {
-        let Some(wanted) = self.state.wanted(&self.snapshot) else { return };
-        let page = match &wanted.query {
+        for wanted in self.state.wanted(&self.snapshot) {
+            let page = self.page(&wanted.query);
+            self.send(Message::Answered { wanted, page: Ok(page) });
+        }
+    }
+
+    fn page(&self, query: &Query) -> Page {
+        match query {
             Query::Items { filter, offset, limit } => {
                 let failed = fixture::failed_items().into_iter().filter(|_| self.snapshot.totals.failed > 0);
                 let all: Vec<_> = std::iter::once(fixture::done_item().row)
@@ -133,7 +139,7 @@ impl Stage {
                     .collect();
                 let matching = all.len() as u64;
                 let rows = all.into_iter().skip(*offset as usize).take(*limit as usize).collect();
-                Page::Items { rows, matching, offset: *offset }
+                Page::Items { rows, matching, offset: *offset, outdated: false }
             }
             Query::Failures { filter } => {
                 let rows: Vec<_> = fixture::failed_items()
@@ -146,9 +152,9 @@ impl Stage {
                     None => rows,
                 };
                 if self.snapshot.totals.failed == 0 {
-                    Page::Failures { groups: Vec::new(), matching: 0 }
+                    Page::Failures { groups: Vec::new(), matching: 0, outdated: false }
                 } else {
-                    Page::Failures { groups: fixture::group(&rows), matching: rows.len() as u64 }
+                    Page::Failures { groups: fixture::group(&rows), matching: rows.len() as u64, outdated: false }
                 }
             }
             Query::Item { seq: 342 } => Page::Item(Box::new(fixture::failed_item())),
@@ -160,8 +166,26 @@ impl Stage {
                 Page::Item(Box::new(item))
             }
             Query::Item { .. } | Query::Picture { .. } | Query::ExportFailures { .. } => Page::Nothing,
-        };
-        self.send(Message::Answered { wanted, page: Ok(page) });
+        }
+    }
+
+    /// What the screen asks first.
+    pub fn question(&self) -> Option<Wanted> {
+        self.state.wanted(&self.snapshot).next()
+    }
+
+    /// What the screen wants to know, answered with this.
+    pub fn answer_with(&mut self, page: Result<Page, String>) -> &mut Self {
+        let wanted = self.question().expect("something is wanted");
+        self.send(Message::Answered { wanted, page });
+        self
+    }
+
+    /// One more item has failed.
+    pub fn another_fails(&mut self) -> &mut Self {
+        let mut snapshot = self.snapshot.clone();
+        snapshot.totals.failed += 1;
+        self.publish(snapshot)
     }
 
     /// Opens an item that was answered.

@@ -214,6 +214,21 @@ fn a_key_on_its_way_off_says_so_and_a_second_press_takes_it_back() {
 }
 
 #[test]
+fn pressed_twice_before_the_engine_has_answered_a_switch_is_as_it_was() {
+    for keys in [" ", "3 ", "6 "] {
+        let mut stage = Stage::storm();
+        stage.press(keys).press(" ");
+        let switched = stage.effects.iter().map(|effect| match effect {
+            Effect::Send(Command::SetKey { on, .. } | Command::SetModel { on, .. } | Command::SetRoute { on, .. }) => {
+                *on
+            }
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(switched.collect::<Vec<_>>(), [false, true], "{keys:?}");
+    }
+}
+
+#[test]
 fn presses_add_up_before_the_engine_has_answered() {
     let mut stage = Stage::storm();
     stage.press("+++");

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use cascadeck::tui::{
+    Options,
     pane::Pane,
     state::ToastLevel,
     theme::{Depth, Role},
@@ -12,7 +13,7 @@ use ratatui::{
     style::{Color, Modifier},
 };
 
-use crate::{fixture, stage::Stage};
+use crate::{engine::engine, fixture, stage::Stage};
 
 /// The first cell of `text` on the screen.
 fn find<'b>(buffer: &'b Buffer, text: &str) -> &'b Cell {
@@ -183,5 +184,15 @@ fn a_quota_is_shown_with_all_its_digits() {
     for width in [100, 120, 200] {
         let text = Stage::new(width, 36, snapshot.clone()).text();
         assert!(text.contains(" 1.06k/1.5k"), "{width} columns:\n{text}");
+    }
+}
+
+#[test]
+fn a_theme_without_colours_is_one_for_pictures_too() {
+    let (_engine, handle) = engine(fixture::storm());
+    for (theme, depth) in [("mono", Depth::Mono), ("light", Depth::True)] {
+        let options = Options { theme: Some(theme.to_owned()), depth: Some(Depth::True), ..Options::default() };
+        let state = options.state(&handle, (120, 36).into()).unwrap();
+        assert_eq!(state.pictures.canvas.map(|canvas| canvas.depth), Some(depth), "{theme}");
     }
 }

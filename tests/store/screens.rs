@@ -104,6 +104,34 @@ fn text_finds_ids_and_errors_in_any_case() {
 }
 
 #[test]
+fn a_list_that_is_behind_the_run_says_so_until_it_is_made_anew() {
+    let (home, mut engine) = mixed();
+    let screen = Screen::of(&home);
+    let filter = ItemFilter { state: None, text: "safety".to_owned() };
+    let lists = [
+        Query::Items { filter, offset: 0, limit: 1 },
+        Query::Failures { filter: ReplayFilter { text: "safety".to_owned(), ..ReplayFilter::default() } },
+    ];
+    let ask = |query: &Query| match screen.ask(query.clone()) {
+        Page::Items { matching, outdated, .. } | Page::Failures { matching, outdated, .. } => (matching, outdated),
+        other => panic!("{other:?}"),
+    };
+    // Each of them fails one of the items in flight.
+    for (at, (query, (attempt, seq))) in lists.iter().zip([(20_000, 5), (20_001, 4_500)]).enumerate() {
+        let before = 1_000 + at as u64;
+        assert_eq!(ask(query), (before, false), "{query:?}");
+        engine.commit(vec![failed(attempt, seq, Outcome::ContentBlocked)]);
+        loop {
+            let (matching, outdated) = ask(query);
+            assert_eq!(outdated, matching == before, "{query:?}: {matching}");
+            if !outdated {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn a_row_says_what_became_of_the_item() {
     let (home, mut engine) = Home::with_items(5);
     engine.commit(vec![intent(1, 1, 0), intent(2, 2, 1), intent(3, 3, 2), intent(4, 4, 0)]);
@@ -244,7 +272,7 @@ fn failures_are_grouped_by_what_they_failed_of_and_a_group_is_exported_alone() {
     ]);
     let screen = Screen::of(&home);
     let ask = |query| screen.ask(query);
-    let Page::Failures { groups, matching } = ask(Query::Failures { filter: ReplayFilter::default() }) else {
+    let Page::Failures { groups, matching, .. } = ask(Query::Failures { filter: ReplayFilter::default() }) else {
         panic!()
     };
     let found: Vec<_> = groups.iter().map(|group| (group.outcome, group.count, group.seq)).collect();

@@ -12,7 +12,6 @@ use crate::tui::{
     action::Action,
     keymap::Context,
     scene::Scene,
-    state::Confirm,
     text::{width, wrap},
     theme::Role,
     update::choices,
@@ -23,11 +22,16 @@ use crate::tui::{
     },
 };
 
-pub fn confirm(scene: Scene<'_>, confirm: &Confirm, body: Rect, buf: &mut Buffer) {
+pub fn hard_pause(scene: Scene<'_>, body: Rect, buf: &mut Buffer) {
     let columns = 64.min(usize::from(body.width.saturating_sub(6)));
+    let question = format!("Pause and abort {} in flight?", scene.snapshot.totals.in_flight);
+    let pause = scene.state.keymap.key_for(Action::Pause);
+    let consequence = format!(
+        "Those calls may have been billed; their items are sent again later. ({pause} pauses without aborting.)"
+    );
     let mut lines: Vec<Line<'_>> =
-        wrap(&confirm.question, columns).into_iter().map(|line| Line::styled(line, scene.style(Role::Title))).collect();
-    lines.extend(wrap(&confirm.consequence, columns).into_iter().map(Line::raw));
+        wrap(&question, columns).into_iter().map(|line| Line::styled(line, scene.style(Role::Title))).collect();
+    lines.extend(wrap(&consequence, columns).into_iter().map(Line::raw));
     lines.push(Line::default());
     lines.push(answers(scene, Context::Confirm));
     show(scene, "Sure?", columns as u16 + 4, lines, body, buf);

@@ -39,7 +39,7 @@ pub fn render(scene: Scene<'_>, arrangement: &Arrangement, buf: &mut Buffer) {
             let title = if *subject == Subject::Run { "Why not faster?" } else { "Why" };
             read(scene, title, why::lines(scene, subject, reading_columns(body)), *reading, body, buf);
         }
-        Some(Overlay::Confirm(confirm)) => dialogs::confirm(scene, confirm, body, buf),
+        Some(Overlay::HardPause) => dialogs::hard_pause(scene, body, buf),
         Some(Overlay::Replay(plan)) => replay::render(scene, plan, body, buf),
         Some(Overlay::Quit) => dialogs::quit(scene, body, buf),
         Some(Overlay::Menu { selected }) => dialogs::menu(scene, *selected, body, buf),

@@ -91,7 +91,9 @@ fn preview(scene: Scene<'_>, plan: &ReplayPlan, columns: usize, reasons: usize, 
         Some(Ok(found)) => found,
     };
     let items = if count == 1 { "item is" } else { "items are" };
-    say(format!("{} failed {items} sent again, and cost again:", grouped(count)), Role::Text);
+    // The next answer has the new count.
+    let about = if plan.is_behind(&scene.snapshot.totals) { "about " } else { "" };
+    say(format!("{about}{} failed {items} sent again, and cost again:", grouped(count)), Role::Text);
     for group in groups.iter().take(reasons) {
         let words = if group.pattern.is_empty() { String::new() } else { format!("  {}", one_line(&group.pattern)) };
         say(format!("  {:>6}  {}{words}", grouped(group.count), one_line(&reason(group))), Role::Muted);

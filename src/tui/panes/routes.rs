@@ -29,14 +29,13 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     if snapshot.routes.is_empty() || area.height == 0 {
         return empty(scene, "no routes", area, buf);
     }
-    let Models { names, first: first_model, fits, wide } = models_at(scene, area.width);
+    let columns = columns(scene, area.width);
+    let Columns { names, first: first_model, fits, wide } = columns;
     let selected = (state.selected(Pane::Routes, snapshot), state.selected_model(snapshot));
     let rows = usize::from(area.height - 1);
     let first_key = first_visible(selected.0, rows, snapshot.keys.len());
-    let place = |column: usize, y: u16| {
-        let x = area.x + names + 1 + column as u16 * (wide + 1);
-        Rect { x, y, width: wide, height: 1 }.intersection(area)
-    };
+    let place =
+        |column: usize, y: u16| Rect { x: area.x + columns.left(column), y, width: wide, height: 1 }.intersection(area);
 
     for (column, model) in snapshot.models.iter().skip(first_model).take(fits).enumerate() {
         let name = scene.outside(&model.name, usize::from(wide));
@@ -62,7 +61,8 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 }
 
 /// Which models have a column.
-struct Models {
+#[derive(Clone, Copy)]
+struct Columns {
     /// Columns that the names of the keys take.
     names: u16,
     first: usize,
@@ -71,7 +71,21 @@ struct Models {
     wide: u16,
 }
 
-fn models_at(scene: Scene<'_>, width: u16) -> Models {
+impl Columns {
+    /// Where a column begins, from the left of the list.
+    const fn left(self, column: usize) -> u16 {
+        self.names + 1 + column as u16 * (self.wide + 1)
+    }
+}
+
+/// The model whose column is at `x` of a list of this width.
+pub fn model_at(scene: Scene<'_>, width: u16, x: u16) -> Option<usize> {
+    let columns = columns(scene, width);
+    let under = |column: &usize| (columns.left(*column)..columns.left(*column) + columns.wide).contains(&x);
+    (0..columns.fits).find(under).map(|column| columns.first + column)
+}
+
+fn columns(scene: Scene<'_>, width: u16) -> Columns {
     let snapshot = scene.snapshot;
     let names = longest(snapshot.keys.iter().map(|key| key.name.as_str()), 16).max(6).min(width);
     let room = width.saturating_sub(names + 1);
@@ -79,12 +93,12 @@ fn models_at(scene: Scene<'_>, width: u16) -> Models {
     let fits = usize::from((room + 1) / (CELL + 1)).clamp(1, models.max(1));
     // Wider cells where there is room for them: model names are long.
     let wide = (room / fits as u16).saturating_sub(1).clamp(CELL.min(room), 30);
-    Models { names, first: first_visible(scene.state.selected_model(snapshot), fits, models), fits, wide }
+    Columns { names, first: first_visible(scene.state.selected_model(snapshot), fits, models), fits, wide }
 }
 
 /// `Left/Right: models 1-3/6` where there are more than fit.
 pub fn aside(scene: Scene<'_>, width: u16) -> Option<String> {
-    let Models { first, fits, .. } = models_at(scene, width);
+    let Columns { first, fits, .. } = columns(scene, width);
     let place = position(first, fits, scene.snapshot.models.len())?;
     let key = |action| scene.state.keymap.key_for(action);
     Some(format!("{}/{}: models {}", key(Action::Left), key(Action::Right), place.trim()))

@@ -1,7 +1,7 @@
 //! One item whole, and how far its text, or any other long text, has been scrolled.
 
-use super::{Stamp, Wanted};
-use crate::domain::{ItemDetail, ItemState, Page, Query, snapshot::Totals};
+use super::{Stamp, Wanted, answer::Answer};
+use crate::domain::{ItemDetail, Page, Query, snapshot::Totals};
 
 /// A scroll position that can't leave the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,16 +16,14 @@ impl Reading {
     }
 }
 
-/// `None`: there is no such item.
-type Answer = Result<Option<Box<ItemDetail>>, String>;
-
 #[derive(Clone, PartialEq, Debug)]
 pub struct Detail {
     pub seq: u64,
     pub reading: Reading,
     /// Which of the item's pictures is shown.
     pub picture: usize,
-    answer: Option<(Stamp, Answer)>,
+    /// Of `None`: there is no such item.
+    answer: Option<Answer<Option<Box<ItemDetail>>>>,
 }
 
 /// What is known of the item.
@@ -43,11 +41,11 @@ impl Detail {
     }
 
     pub fn known(&self) -> Known<'_> {
-        match &self.answer {
+        match self.answer.as_ref().map(Answer::content) {
             None => Known::NotYet,
-            Some((_, Ok(Some(item)))) => Known::Item(item),
-            Some((_, Ok(None))) => Known::Nothing,
-            Some((_, Err(words))) => Known::Trouble(words),
+            Some(Ok(Some(item))) => Known::Item(item),
+            Some(Ok(None)) => Known::Nothing,
+            Some(Err(words)) => Known::Trouble(words),
         }
     }
 
@@ -58,25 +56,25 @@ impl Detail {
     /// An item that has ended changes only by a replay, which shows in the counts of its state.
     pub(super) fn wanted(&self, totals: &Totals) -> Option<Wanted> {
         let state = self.item().map(|item| item.row.state);
-        let stamp = Stamp::of(state.filter(|state| matches!(state, ItemState::Done | ItemState::Failed)), totals);
-        let current = self.answer.as_ref().is_some_and(|(asked_in, _)| *asked_in == stamp);
-        (!current).then_some(Wanted { query: Query::Item { seq: self.seq }, stamp })
+        let current = self.answer.as_ref().is_some_and(|answer| answer.is_current(state, totals));
+        (!current).then(|| Wanted { query: Query::Item { seq: self.seq }, stamp: Stamp::of(totals) })
     }
 
-    /// Takes an answer in. It is stamped by what the item turned out to be, or it would be asked for twice.
-    pub fn answered(&mut self, seq: u64, totals: &Totals, page: Result<Page, String>) {
+    pub fn distrust(&mut self) {
+        if let Some(answer) = &mut self.answer {
+            answer.distrust();
+        }
+    }
+
+    pub fn answered(&mut self, seq: u64, stamp: Stamp, page: Result<Page, String>) {
         if seq != self.seq {
             return;
         }
-        let answer = match page {
-            Ok(Page::Item(item)) => Ok(Some(item)),
-            Ok(Page::Nothing) => Ok(None),
-            Ok(_) => Err("the run's database answered another question".to_owned()),
-            Err(words) => Err(words),
-        };
-        let state = answer.as_ref().ok().and_then(Option::as_ref).map(|item| item.row.state);
-        let stamp = Stamp::of(state.filter(|state| matches!(state, ItemState::Done | ItemState::Failed)), totals);
-        self.answer = Some((stamp, answer));
+        self.answer = Some(Answer::new(stamp, page, |page| match page {
+            Page::Item(item) => Some((Some(item), false)),
+            Page::Nothing => Some((None, false)),
+            _ => None,
+        }));
     }
 }
 
@@ -99,9 +97,9 @@ mod tests {
     fn an_answer_for_another_item_is_ignored() {
         let mut detail = Detail::of(7);
         let totals = Totals::default();
-        detail.answered(6, &totals, Ok(Page::Nothing));
+        detail.answered(6, Stamp::of(&totals), Ok(Page::Nothing));
         assert!(matches!(detail.known(), Known::NotYet));
-        detail.answered(7, &totals, Ok(Page::Nothing));
+        detail.answered(7, Stamp::of(&totals), Ok(Page::Nothing));
         assert!(matches!(detail.known(), Known::Nothing));
         assert_eq!(detail.wanted(&totals), None);
         assert!(detail.wanted(&Totals { attempts: 1, ..totals }).is_some());

@@ -2,28 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Wanted;
-use crate::domain::{ItemFilter, ItemRow, ItemState, Page, Query, snapshot::Totals};
+use super::{Stamp, Wanted, answer::Answer};
+use crate::domain::{ItemFilter, ItemRow, ItemState, Page, Query, ReplayFilter, snapshot::Totals};
 
 /// Rows asked for above and below the visible ones, so that scrolling a little needs no question.
 pub const WINDOW_MARGIN: u64 = 60;
-
-/// What a filtered list depends on: when this is as it was, so are the rows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stamp([u64; 5]);
-
-impl Stamp {
-    const STALE: Self = Self([u64::MAX; 5]);
-
-    /// Lists of ended items don't change with what is merely tried.
-    pub(super) const fn of(state: Option<ItemState>, totals: &Totals) -> Self {
-        Self(match state {
-            Some(ItemState::Done) => [totals.done, 0, 0, 0, 0],
-            Some(ItemState::Failed) => [totals.failed, totals.done, 0, 0, 0],
-            _ => [totals.total, totals.done, totals.failed, totals.in_flight, totals.attempts],
-        })
-    }
-}
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Items {
@@ -45,9 +28,9 @@ pub struct Items {
 #[derive(Clone, PartialEq, Debug)]
 struct Window {
     filter: ItemFilter,
-    stamp: Stamp,
     offset: u64,
-    content: Result<(Vec<ItemRow>, u64), String>,
+    /// The rows, and how many match over all windows.
+    answer: Answer<(Vec<ItemRow>, u64)>,
 }
 
 impl Items {
@@ -78,17 +61,17 @@ impl Items {
 
     /// How many match the filter; `None` before the first answer.
     pub fn matching(&self) -> Option<u64> {
-        self.window()?.content.as_ref().ok().map(|(_, matching)| *matching)
+        self.window()?.answer.content().ok().map(|(_, matching)| *matching)
     }
 
     /// Why the rows can't be read.
     pub fn trouble(&self) -> Option<&str> {
-        self.window()?.content.as_ref().err().map(String::as_str)
+        self.window()?.answer.content().err()
     }
 
     pub fn row(&self, at: u64) -> Option<&ItemRow> {
         let window = self.window()?;
-        let (rows, _) = window.content.as_ref().ok()?;
+        let (rows, _) = window.answer.content().ok()?;
         rows.get(usize::try_from(at.checked_sub(window.offset)?).ok()?)
     }
 
@@ -100,8 +83,16 @@ impl Items {
         self.row(self.selected)
     }
 
+    /// The operator's choice of a row, and with it of the list.
     pub fn select(&mut self, at: u64) {
-        self.selected = at.min(self.matching().unwrap_or(0).saturating_sub(1));
+        self.unchosen &= self.matching().unwrap_or(0) == 0;
+        self.place(at);
+    }
+
+    /// Where no list is known, the place in it stays what it was.
+    fn place(&mut self, at: u64) {
+        let Some(matching) = self.matching() else { return };
+        self.selected = at.min(matching.saturating_sub(1));
         self.seq = self.selected_row().map(|row| row.seq);
     }
 
@@ -116,12 +107,22 @@ impl Items {
         true
     }
 
+    /// Takes the marks of the items that a replay has sent. Of one that names none it is known only where it means all.
+    pub fn unmark(&mut self, sent: &ReplayFilter) {
+        self.marks.retain(|_, id| !sent.is_everything() && !sent.ids.contains(id));
+    }
+
     /// Shows another list, from its top. The old rows stay until the new ones come, but aren't shown.
     pub fn refilter(&mut self, show: Option<ItemState>, text: String) {
         (self.show, self.text) = (show, text);
         self.unchosen = false;
         self.selected = 0;
         self.seq = None;
+    }
+
+    /// Back to the list as it was `before` others were tried; what is marked now stays marked.
+    pub fn back_to(&mut self, before: Self) {
+        *self = Self { marks: std::mem::take(&mut self.marks), window: self.window.take(), ..before };
     }
 
     /// Shows what tells most, for as long as the operator has not chosen.
@@ -133,48 +134,45 @@ impl Items {
         }
     }
 
-    /// The rows may be other ones although the counts are the same: ask again.
     pub fn distrust(&mut self) {
         if let Some(window) = &mut self.window {
-            window.stamp = Stamp::STALE;
+            window.answer.distrust();
         }
     }
 
     pub(super) fn wanted(&self, visible: usize, totals: &Totals) -> Option<Wanted> {
         let visible = visible as u64;
-        let stamp = Stamp::of(self.show, totals);
         let first = self.selected.saturating_sub(visible);
         let current = self.window().is_some_and(|window| {
-            window.stamp == stamp
-                && match &window.content {
-                    Ok((rows, matching)) => {
-                        let end = window.offset + rows.len() as u64;
-                        window.offset <= first && (self.selected + visible).min(*matching) <= end
-                    }
-                    Err(_) => true,
+            let holds_what_is_seen = match window.answer.content() {
+                Ok((rows, matching)) => {
+                    let end = window.offset + rows.len() as u64;
+                    window.offset <= first && (self.selected + visible).min(*matching) <= end
                 }
+                Err(_) => true,
+            };
+            holds_what_is_seen && window.answer.is_current(self.show, totals)
         });
         if current {
             return None;
         }
         let offset = first.saturating_sub(WINDOW_MARGIN);
         let limit = (2 * visible + 2 * WINDOW_MARGIN).min(1_000) as u32;
-        Some(Wanted { query: Query::Items { filter: self.filter(), offset, limit }, stamp })
+        Some(Wanted { query: Query::Items { filter: self.filter(), offset, limit }, stamp: Stamp::of(totals) })
     }
 
     /// Takes an answer in. The selection follows its item where it is among the rows.
     pub fn answered(&mut self, filter: ItemFilter, offset: u64, stamp: Stamp, page: Result<Page, String>) {
-        let content = match page {
-            Ok(Page::Items { rows, matching, .. }) => Ok((rows, matching)),
-            Ok(_) => Err("the run's database answered another question".to_owned()),
-            Err(words) => Err(words),
-        };
-        self.window = Some(Window { filter, stamp, offset, content });
+        let answer = Answer::new(stamp, page, |page| match page {
+            Page::Items { rows, matching, outdated, .. } => Some(((rows, matching), outdated)),
+            _ => None,
+        });
+        self.window = Some(Window { filter, offset, answer });
         let followed = self.seq.and_then(|seq| {
-            let (rows, _) = self.window()?.content.as_ref().ok()?;
+            let (rows, _) = self.window()?.answer.content().ok()?;
             rows.iter().position(|row| row.seq == seq).map(|place| offset + place as u64)
         });
-        self.select(followed.unwrap_or(self.selected));
+        self.place(followed.unwrap_or(self.selected));
     }
 }
 
@@ -203,7 +201,7 @@ mod tests {
         let wanted = items.wanted(10, totals).expect("something is wanted");
         let Query::Items { filter, offset, limit } = wanted.query else { panic!("rows are wanted") };
         let rows = seqs.iter().skip(offset as usize).take(limit as usize).map(|seq| row(*seq)).collect();
-        let page = Page::Items { rows, matching: seqs.len() as u64, offset };
+        let page = Page::Items { rows, matching: seqs.len() as u64, offset, outdated: false };
         items.answered(filter, offset, wanted.stamp, Ok(page));
     }
 

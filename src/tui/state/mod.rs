@@ -2,6 +2,7 @@
 //!
 //! Figures are never kept here: they are in the snapshot. Only [`super::update`] changes a `State`.
 
+mod answer;
 mod detail;
 mod failures;
 mod history;
@@ -29,11 +30,12 @@ use super::{
 };
 use crate::domain::{Query, Snapshot, Wall, Watch};
 
+pub use answer::Stamp;
 pub use detail::{Detail, Known, Reading};
 pub use failures::Failures;
 pub use history::{History, Sample};
-pub use items::{Items, Stamp, WINDOW_MARGIN};
-pub use overlay::{Confirm, Line, Overlay, Subject};
+pub use items::{Items, WINDOW_MARGIN};
+pub use overlay::{Line, Overlay, Subject};
 pub use pending::Pending;
 pub use pictures::{Pictures, Sight};
 pub use replay::{ReplayPlan, Scope};
@@ -65,6 +67,8 @@ pub struct State {
     pub failures: Failures,
     pub detail: Option<Detail>,
     pub pictures: Pictures,
+    /// A group of failures is being written to a file.
+    pub exporting: bool,
     pub overlay: Option<Overlay>,
     pub toasts: Toasts,
     pub pending: Pending,
@@ -122,6 +126,7 @@ impl State {
             failures: Failures::default(),
             detail: None,
             pictures: Pictures::default(),
+            exporting: false,
             overlay: None,
             toasts: Toasts::default(),
             pending: Pending::default(),
@@ -136,8 +141,17 @@ impl State {
 
     /// The pane that has the whole body, if one has: because it was zoomed, or has no place of its own.
     pub fn whole_body(&self) -> Option<Pane> {
-        let homeless = !Shape::of(self.size).dashboard().contains(&self.focus);
-        (self.zoomed || homeless).then_some(self.focus)
+        (self.zoomed || self.is_homeless()).then_some(self.focus)
+    }
+
+    /// The focused pane has no place on the dashboard.
+    fn is_homeless(&self) -> bool {
+        !Shape::of(self.size).dashboard().contains(&self.focus)
+    }
+
+    /// The focused pane full screen, and back; what has no place of its own is that already.
+    pub fn zoom(&mut self) {
+        self.zoomed ^= !self.is_homeless();
     }
 
     pub fn view(&self, snapshot: &Snapshot) -> View {
@@ -153,7 +167,7 @@ impl State {
     pub fn contexts(&self) -> Vec<Context> {
         let overlay = self.overlay.as_ref().map(|overlay| match overlay {
             Overlay::Help(_) | Overlay::Why { .. } => Context::Reading,
-            Overlay::Confirm(_) => Context::Confirm,
+            Overlay::HardPause => Context::Confirm,
             Overlay::Replay(_) => Context::Replay,
             Overlay::Quit => Context::Quit,
             Overlay::Menu { .. } => Context::Menu,
@@ -167,18 +181,19 @@ impl State {
     }
 
     /// What is out of date on the screen and has to be asked for; the nearest first.
-    pub fn wanted(&self, snapshot: &Snapshot) -> Option<Wanted> {
+    pub fn wanted(&self, snapshot: &Snapshot) -> impl Iterator<Item = Wanted> + use<> {
+        let totals = &snapshot.totals;
         if let Some(Overlay::Replay(plan)) = &self.overlay {
-            return plan.wanted(&snapshot.totals);
+            // What lies under it waits: by turns, two groupings of the failed items would leave the database no rest.
+            return [plan.wanted(totals), None].into_iter().flatten();
         }
-        if let Some(detail) = &self.detail {
-            return detail.wanted(&snapshot.totals);
-        }
-        if self.focus == Pane::Failures {
-            return self.failures.wanted(&snapshot.totals);
-        }
-        let rows = self.arrangement(snapshot).list_rows(Pane::Items);
-        if rows == 0 { None } else { self.items.wanted(rows, &snapshot.totals) }
+        let item = self.detail.as_ref().and_then(|detail| detail.wanted(totals));
+        let list = match (self.focus, self.arrangement(snapshot).list_rows(Pane::Items)) {
+            (Pane::Failures, _) => self.failures.wanted(totals),
+            (_, 0) => None,
+            (_, rows) => self.items.wanted(rows, totals),
+        };
+        [item, list].into_iter().flatten()
     }
 
     /// Time since the run began, as shown.

@@ -1,7 +1,6 @@
 //! What lies over the dashboard and has the keyboard: one thing at most.
 
-use super::{Reading, ReplayPlan, Timer};
-use crate::domain::{Command, ItemState};
+use super::{Items, Reading, ReplayPlan, Timer};
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Overlay {
@@ -10,15 +9,16 @@ pub enum Overlay {
         subject: Subject,
         reading: Reading,
     },
-    Confirm(Confirm),
-    Replay(ReplayPlan),
+    /// Whether to pause and abort what is in flight.
+    HardPause,
+    Replay(Box<ReplayPlan>),
     Quit,
     Menu {
         selected: usize,
     },
-    /// Typing a filter for the items; what was shown before comes back with Esc.
+    /// Typing a filter for the items; how they were before comes back with Esc.
     Filter {
-        before: (Option<ItemState>, String),
+        before: Box<Items>,
     },
     CommandLine(Line),
 }
@@ -35,14 +35,6 @@ pub enum Subject {
     Cooldown(Timer),
     /// The run itself: why not faster.
     Run,
-}
-
-/// Something that costs, asked before it is done.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Confirm {
-    pub question: String,
-    pub consequence: String,
-    pub command: Command,
 }
 
 /// A line being typed, with a choice among its completions.

@@ -1,6 +1,6 @@
 //! A replay being put together: which failed items, where to, and what the run's database says they are.
 
-use super::{Stamp, Wanted};
+use super::{Stamp, Wanted, answer::Answer};
 use crate::domain::{Command, FailureGroup, ItemState, Page, Query, ReplayFilter, Snapshot, Target, snapshot::Totals};
 
 #[derive(Clone, PartialEq, Debug)]
@@ -11,11 +11,11 @@ pub struct ReplayPlan {
     /// `None` is the cascade.
     pub targets: Vec<Option<Target>>,
     pub target: usize,
-    answer: Option<(ReplayFilter, Stamp, Found)>,
+    answer: Option<(ReplayFilter, Found)>,
 }
 
-/// Groups of failed items and how many items there are in all; or why that can't be said.
-type Found = Result<(Vec<FailureGroup>, u64), String>;
+/// Groups of failed items, and how many items there are in all.
+type Found = Answer<(Vec<FailureGroup>, u64)>;
 
 /// One answer to "which".
 #[derive(Clone, PartialEq, Debug)]
@@ -50,28 +50,38 @@ impl ReplayPlan {
 
     /// What the chosen scope holds; `None` until the answer to it is here.
     pub fn preview(&self) -> Option<Result<(&[FailureGroup], u64), &str>> {
-        let (filter, _, answer) = self.answer.as_ref()?;
-        if filter != self.filter() {
-            return None;
-        }
-        Some(match answer {
-            Ok((groups, matching)) => Ok((groups.as_slice(), *matching)),
-            Err(words) => Err(words.as_str()),
-        })
+        let (groups, matching) = match self.answer()?.content() {
+            Ok(found) => found,
+            Err(words) => return Some(Err(words)),
+        };
+        Some(Ok((groups, *matching)))
+    }
+
+    /// To what is chosen now.
+    fn answer(&self) -> Option<&Found> {
+        self.answer.as_ref().filter(|(filter, _)| filter == self.filter()).map(|(_, found)| found)
+    }
+
+    /// Other items have failed, or wait again, since the preview was made.
+    pub fn is_behind(&self, totals: &Totals) -> bool {
+        self.answer().is_some_and(|found| !found.has_failed_count_of(totals))
     }
 
     pub(super) fn wanted(&self, totals: &Totals) -> Option<Wanted> {
-        let stamp = Stamp::of(Some(ItemState::Failed), totals);
-        let current = self.answer.as_ref().is_some_and(|(filter, asked, _)| filter == self.filter() && *asked == stamp);
-        (!current).then(|| Wanted { query: Query::Failures { filter: self.filter().clone() }, stamp })
+        let current = self.answer().is_some_and(|found| found.is_current(Some(ItemState::Failed), totals));
+        let query = Query::Failures { filter: self.filter().clone() };
+        (!current).then(|| Wanted { query, stamp: Stamp::of(totals) })
     }
 
+    /// Takes an answer in, if it is about what is chosen now.
     pub fn answered(&mut self, filter: ReplayFilter, stamp: Stamp, page: Result<Page, String>) {
-        let answer = match page {
-            Ok(Page::Failures { groups, matching }) => Ok((groups, matching)),
-            Ok(_) => Err("the run's database answered another question".to_owned()),
-            Err(words) => Err(words),
-        };
-        self.answer = Some((filter, stamp, answer));
+        if filter != *self.filter() {
+            return;
+        }
+        let found = Answer::new(stamp, page, |page| match page {
+            Page::Failures { groups, matching, outdated } => Some(((groups, matching), outdated)),
+            _ => None,
+        });
+        self.answer = Some((filter, found));
     }
 }

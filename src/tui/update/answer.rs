@@ -2,10 +2,10 @@
 
 use super::Effect;
 use crate::{
-    domain::{Command, Page, Query, Snapshot, counted},
+    domain::{Command, Page, Query, counted},
     tui::{
         Exit,
-        state::{Leaving, Overlay, State, ToastLevel, Wanted},
+        state::{Detail, Leaving, Overlay, State, ToastLevel, Wanted},
     },
 };
 
@@ -24,10 +24,13 @@ pub(super) fn replied(state: &mut State, command: &Command, reply: Result<String
             state.leaving = None;
             Vec::new()
         }
-        (Command::Replay { .. }, _) => {
+        (Command::Replay { filter, .. }, _) => {
+            // What was sent again may have failed again by the next snapshot: other items under the same counts.
             state.items.distrust();
+            state.failures.distrust();
+            state.detail.iter_mut().for_each(Detail::distrust);
             if accepted {
-                state.items.marks.clear();
+                state.items.unmark(filter);
             }
             Vec::new()
         }
@@ -35,32 +38,31 @@ pub(super) fn replied(state: &mut State, command: &Command, reply: Result<String
     }
 }
 
-pub(super) fn answered(
-    state: &mut State,
-    snapshot: &Snapshot,
-    wanted: Wanted,
-    page: Result<Page, String>,
-) -> Vec<Effect> {
+pub(super) fn answered(state: &mut State, wanted: Wanted, page: Result<Page, String>) -> Vec<Effect> {
     match wanted.query {
         Query::Items { filter, offset, .. } => state.items.answered(filter, offset, wanted.stamp, page),
-        Query::Failures { filter } => match &mut state.overlay {
-            Some(Overlay::Replay(plan)) => plan.answered(filter, wanted.stamp, page),
-            _ if filter.is_everything() => state.failures.answered(wanted.stamp, page),
-            _ => {}
-        },
+        Query::Failures { filter } => {
+            if filter.is_everything() {
+                state.failures.answered(wanted.stamp, page.clone());
+            }
+            if let Some(Overlay::Replay(plan)) = &mut state.overlay {
+                plan.answered(filter, wanted.stamp, page);
+            }
+        }
         // Never wanted like that: one is asked for once, the other goes to whoever draws it.
         Query::ExportFailures { .. } | Query::Picture { .. } => {}
         Query::Item { seq } => {
             if let Some(detail) = &mut state.detail {
-                detail.answered(seq, &snapshot.totals, page);
+                detail.answered(seq, wanted.stamp, page);
             }
         }
     }
     Vec::new()
 }
 
-/// The answer to what was asked once.
+/// The answer to what was asked once: an export has come to an end.
 pub(super) fn told(state: &mut State, answer: Result<Page, String>) -> Vec<Effect> {
+    state.exporting = false;
     match answer {
         Ok(Page::Exported { path, rows }) => {
             state.toasts.push(format!("{} written to {path}", counted(rows, "line")), ToastLevel::Done, state.ui);

@@ -17,10 +17,14 @@ pub(super) fn copy(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
         state.toasts.push("nothing is selected that could be copied", ToastLevel::Refused, state.ui);
         return Vec::new();
     };
-    let text = text[..text.floor_char_boundary(MOST)].to_owned();
+    if text.is_empty() {
+        state.toasts.push("there is nothing to copy yet", ToastLevel::Refused, state.ui);
+        return Vec::new();
+    }
     // No terminal says whether it took it.
-    state.toasts.push(format!("{what} sent to the clipboard"), ToastLevel::Done, state.ui);
-    vec![Effect::Copy(text)]
+    let part = if text.len() > MOST { "the first 64 KiB of " } else { "" };
+    state.toasts.push(format!("{part}{what} sent to the clipboard"), ToastLevel::Done, state.ui);
+    vec![Effect::Copy(text[..text.floor_char_boundary(MOST)].to_owned())]
 }
 
 fn selection(state: &State, snapshot: &Snapshot) -> Option<(&'static str, String)> {

@@ -19,11 +19,10 @@ use crate::{
 pub(super) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Option<Vec<Effect>> {
     match state.overlay.as_ref()? {
         Overlay::Help(_) | Overlay::Why { .. } => read(state, snapshot, action),
-        Overlay::Confirm(confirm) => match action {
+        Overlay::HardPause => match action {
             Action::Yes => {
-                let command = confirm.command.clone();
                 state.overlay = None;
-                Some(send(state, snapshot, command))
+                Some(send(state, snapshot, Command::HardPause))
             }
             Action::No | Action::Back => Some(close(state)),
             _ => None,
@@ -46,8 +45,8 @@ pub(super) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Opt
         Overlay::Filter { before } => match action {
             Action::Open => Some(close(state)),
             Action::Back => {
-                let (show, text) = before.clone();
-                state.items.refilter(show, text);
+                let before = before.clone();
+                state.items.back_to(*before);
                 Some(close(state))
             }
             Action::NextPane | Action::PreviousPane | Action::Up | Action::Down => Some(Vec::new()),
@@ -80,7 +79,7 @@ fn read(state: &mut State, snapshot: &Snapshot, action: Action) -> Option<Vec<Ef
 
 // === Replay ===
 
-fn replay(state: &mut State, snapshot: &Snapshot, action: Action, mut plan: ReplayPlan) -> Option<Vec<Effect>> {
+fn replay(state: &mut State, snapshot: &Snapshot, action: Action, mut plan: Box<ReplayPlan>) -> Option<Vec<Effect>> {
     let (scopes, targets) = (plan.scopes.len(), plan.targets.len());
     match action {
         Action::Up => plan.target = plan.target.saturating_sub(1),

@@ -8,6 +8,7 @@ mod dialog;
 mod leaving;
 mod mouse;
 mod moving;
+mod opening;
 mod orders;
 mod pictures;
 mod replaying;
@@ -22,9 +23,9 @@ use super::{
     layout::Shape,
     pane::Pane,
     picture::{Ask, CellPixels, Drawing},
-    state::{Confirm, Detail, Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
+    state::{Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
 };
-use crate::domain::{Command, EventKind, ItemState, Page, Query, Snapshot};
+use crate::domain::{Command, ItemState, Page, Query, Snapshot};
 
 pub use command_line::{Completion, completions};
 pub use dialog::{Choice, choices};
@@ -74,7 +75,7 @@ pub enum Message {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
     Send(Command),
-    /// Asked once, on the operator's word; the answer comes as [`Message::Told`].
+    /// An export, asked for once, on the operator's word; the answer comes as [`Message::Told`].
     Ask(Query),
     /// Draw an item's picture, away from here; it comes as [`Message::Depicted`]. The number is for the terminal.
     Depict {
@@ -137,7 +138,7 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
             Vec::new()
         }
         Message::Told(answer) => answer::told(state, answer),
-        Message::Answered { wanted, page } => answer::answered(state, snapshot, wanted, page),
+        Message::Answered { wanted, page } => answer::answered(state, wanted, page),
     }
 }
 
@@ -181,8 +182,8 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         Action::NextPane => moving::cycle_pane(state, true),
         Action::PreviousPane => moving::cycle_pane(state, false),
         Action::Focus(pane) => moving::focus(state, pane),
-        Action::Zoom => state.zoomed = !state.zoomed,
-        Action::Open => open(state, snapshot),
+        Action::Zoom => state.zoom(),
+        Action::Open => opening::open(state, snapshot),
         Action::Back => back(state),
         Action::Why => why(state, snapshot),
         Action::WhyRun => state.overlay = Some(Overlay::Why { subject: Subject::Run, reading: Reading::default() }),
@@ -192,13 +193,19 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
                 state.toasts.push("no item is selected", ToastLevel::Refused, state.ui);
             }
         }
-        Action::Export => {
-            if let Some(group) = state.failures.selected_group() {
+        Action::Export => match state.failures.selected_group() {
+            Some(_) if state.exporting => {
+                state.toasts.push("the last export is still being written", ToastLevel::Refused, state.ui);
+            }
+            Some(group) => {
+                state.exporting = true;
                 return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })];
             }
-            let words = format!("select a group of failures first ({})", state.keymap.pane(Pane::Failures));
-            state.toasts.push(words, ToastLevel::Refused, state.ui);
-        }
+            None => {
+                let words = format!("select a group of failures first ({})", state.keymap.pane(Pane::Failures));
+                state.toasts.push(words, ToastLevel::Refused, state.ui);
+            }
+        },
         Action::NextPicture => pictures::next(state),
         Action::Pictures => pictures::hide_or_show(state),
         Action::Undo => match state.undo.take() {
@@ -209,7 +216,7 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         Action::ReplayTo => replaying::plan(state, snapshot),
         Action::Filter => {
             moving::focus(state, Pane::Items);
-            state.overlay = Some(Overlay::Filter { before: (state.items.show, state.items.text.clone()) });
+            state.overlay = Some(Overlay::Filter { before: Box::new(state.items.clone()) });
         }
         Action::NextFilter => walk_lists(state, 1),
         Action::PreviousFilter => walk_lists(state, LISTS.len() - 1),
@@ -230,7 +237,7 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         Action::ClearCooldowns if state.cooldown_slipped() => {
             state.toasts.push("that cooldown has just ended", ToastLevel::Refused, state.ui);
         }
-        Action::HardPause => ask_first(state, snapshot),
+        Action::HardPause => ask_hard_pause(state, snapshot),
         Action::ReplayAll => replaying::plan_all(state, snapshot),
         Action::Toggle
         | Action::SwitchOn
@@ -296,29 +303,6 @@ fn over(state: &State, snapshot: &Snapshot) -> bool {
 
 // === Looking ===
 
-fn open(state: &mut State, snapshot: &Snapshot) {
-    let seq = match state.focus {
-        Pane::Items => state.items.selected_row().map(|row| row.seq),
-        Pane::Failures => state.failures.selected_group().map(|group| group.seq),
-        Pane::Events => {
-            let at = state.selected(Pane::Events, snapshot);
-            snapshot.events.iter().rev().nth(at).and_then(|event| match &event.kind {
-                EventKind::Fallback { seq, .. } | EventKind::ItemFailed { seq, .. } => Some(*seq),
-                _ => None,
-            })
-        }
-        _ => None,
-    };
-    match (seq, state.focus) {
-        (Some(seq), _) => state.detail = Some(Detail::of(seq)),
-        (None, Pane::Events) => {
-            state.toasts.push("this event is about no single item", ToastLevel::Refused, state.ui);
-        }
-        (None, Pane::Items | Pane::Failures) => {}
-        (None, _) => state.zoomed = !state.zoomed,
-    }
-}
-
 /// Closes the nearest thing that can be closed. Never quits.
 fn back(state: &mut State) {
     if state.detail.take().is_some() {
@@ -373,21 +357,12 @@ fn log(state: &State, action: LogAction) {
 
 // === Steering ===
 
-fn ask_first(state: &mut State, snapshot: &Snapshot) {
+fn ask_hard_pause(state: &mut State, snapshot: &Snapshot) {
     if let Some(why_not) = refusal(Action::HardPause, state, snapshot) {
         state.toasts.push(why_not, ToastLevel::Refused, state.ui);
         return;
     }
-    let pause = state.keymap.key_for(Action::Pause);
-    let flying = snapshot.totals.in_flight;
-    let consequence = format!(
-        "Those calls may have been billed; their items are sent again later. ({pause} pauses without aborting.)"
-    );
-    state.overlay = Some(Overlay::Confirm(Confirm {
-        question: format!("Pause and abort {flying} in flight?"),
-        consequence,
-        command: Command::HardPause,
-    }));
+    state.overlay = Some(Overlay::HardPause);
 }
 
 fn published(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {

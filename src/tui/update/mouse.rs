@@ -1,13 +1,16 @@
 //! The mouse: a click focuses and selects, the wheel scrolls what is under it.
 
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
-use ratatui::layout::Position;
+use ratatui::layout::{Margin, Position};
 
 use super::{Effect, act, moving};
 use crate::{
     domain::Snapshot,
     tui::{
         action::Action,
+        pane::Pane,
+        panes::routes,
+        scene::Scene,
         state::{Overlay, State},
         widgets::frame::first_visible,
     },
@@ -26,17 +29,17 @@ pub(super) fn update(state: &mut State, snapshot: &Snapshot, event: MouseEvent) 
     Vec::new()
 }
 
-/// Text and menus that lie over the rest scroll wherever the pointer is.
+/// What lies on top has the wheel, wherever the pointer is: text and menus scroll, questions don't.
 fn wheel(state: &mut State, snapshot: &Snapshot, at: Position, action: Action) {
-    let over_everything = state.detail.is_some()
-        || matches!(state.overlay, Some(Overlay::Help(_) | Overlay::Why { .. } | Overlay::Menu { .. }));
-    if !over_everything {
-        if state.overlay.is_some() {
-            return;
+    match state.overlay {
+        Some(Overlay::Help(_) | Overlay::Why { .. } | Overlay::Menu { .. }) => {}
+        Some(_) => return,
+        None if state.detail.is_some() => {}
+        None => {
+            let arrangement = state.arrangement(snapshot);
+            let Some((pane, _)) = arrangement.panes.iter().find(|(_, area)| area.contains(at)) else { return };
+            moving::focus(state, *pane);
         }
-        let arrangement = state.arrangement(snapshot);
-        let Some((pane, _)) = arrangement.panes.iter().find(|(_, area)| area.contains(at)) else { return };
-        moving::focus(state, *pane);
     }
     for _ in 0..WHEEL_ROWS {
         act(state, snapshot, action);
@@ -50,14 +53,20 @@ fn click(state: &mut State, snapshot: &Snapshot, at: Position) {
     let arrangement = state.arrangement(snapshot);
     let Some(&(pane, area)) = arrangement.panes.iter().find(|(_, area)| area.contains(at)) else { return };
     moving::focus(state, pane);
-    let list_top = area.y + 1 + pane.heading_rows();
+    let list = arrangement.padded(area.inner(Margin::new(1, 1)));
+    let list_top = list.y + pane.heading_rows();
     let rows = arrangement.list_rows(pane);
     if at.y < list_top || usize::from(at.y - list_top) >= rows {
         return;
     }
     let first = first_visible(state.selected(pane, snapshot), rows, state.length(pane, snapshot));
     let clicked = first + usize::from(at.y - list_top);
-    if clicked < state.length(pane, snapshot) {
-        state.select(pane, clicked, snapshot);
+    if clicked >= state.length(pane, snapshot) {
+        return;
+    }
+    let model = at.x.checked_sub(list.x).and_then(|x| routes::model_at(Scene { state, snapshot }, list.width, x));
+    state.select(pane, clicked, snapshot);
+    if let (Pane::Routes, Some(model)) = (pane, model) {
+        state.selection.route.1 = model;
     }
 }

@@ -1,14 +1,9 @@
 //! Moving about: between panes, within lists, through text.
 
-use super::super::{
-    action::Action,
-    layout::Shape,
-    pane::Pane,
-    state::{Detail, State},
-};
+use super::opening;
 use crate::{
     domain::Snapshot,
-    tui::{panes, scene::Scene},
+    tui::{action::Action, layout::Shape, pane::Pane, panes, scene::Scene, state::State},
 };
 
 pub(super) fn focus(state: &mut State, pane: Pane) {
@@ -59,23 +54,13 @@ fn sideways(state: &mut State, snapshot: &Snapshot, right: bool) {
 
 fn read_detail(state: &mut State, snapshot: &Snapshot, action: Action) {
     if matches!(action, Action::Left | Action::Right) {
-        return neighbour(state, action == Action::Right);
+        return opening::neighbour(state, snapshot, action == Action::Right);
     }
     let body = state.arrangement(snapshot).body;
     let Some(detail) = &state.detail else { return };
     let (total, visible) = panes::detail::extent(Scene { state, snapshot }, detail, body);
     if let (Some(lines), Some(detail)) = (step(action, visible), &mut state.detail) {
         detail.reading.scroll(lines, total, visible);
-    }
-}
-
-/// The item before or after this one in the list it was opened from.
-fn neighbour(state: &mut State, next: bool) {
-    let at = state.items.selected();
-    let to = if next { at.saturating_add(1) } else { at.saturating_sub(1) };
-    state.items.select(to);
-    if let Some(row) = state.items.selected_row() {
-        state.detail = Some(Detail::of(row.seq));
     }
 }
 

@@ -68,39 +68,33 @@ pub fn word_now(action: Action, state: &State, snapshot: &Snapshot) -> Option<&'
 }
 
 fn switch(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Command, String> {
-    match state.subject(snapshot) {
-        Some(Subject::Key(key)) => {
-            let view = snapshot.keys.iter().find(|view| view.name == key);
-            // A key that is dead comes back by the operator's word only, so switching it means on.
-            let is_on =
-                view.is_some_and(|view| !matches!(view.condition, Condition::Off { .. } | Condition::Disabled { .. }));
-            let on = on.unwrap_or_else(|| !asked_key(&key, state).unwrap_or(is_on));
-            Ok(Command::SetKey { key, on })
-        }
-        Some(Subject::Model(model)) => {
-            let is_on = snapshot.models.iter().any(|view| view.name == model && view.on);
-            let on = on.unwrap_or(!is_on);
-            Ok(Command::SetModel { model, on })
-        }
-        Some(Subject::Route { key, model }) => {
-            let is_on = snapshot.routes.iter().find(|view| view.key == key && view.model == model).map(|view| view.on);
-            let Some(is_on) = is_on else { return Err(format!("there is no route {model}@{key}")) };
-            let on = on.unwrap_or(!is_on);
-            Ok(Command::SetRoute { key, model, on })
-        }
+    let subject = state.subject(snapshot);
+    let switched = |on| match subject.clone() {
+        Some(Subject::Key(key)) => Ok(Command::SetKey { key, on }),
+        Some(Subject::Model(model)) => Ok(Command::SetModel { model, on }),
+        Some(Subject::Route { key, model }) => Ok(Command::SetRoute { key, model, on }),
         Some(Subject::Cooldown(_) | Subject::Run) | None => Err(format!(
             "select a key, model or route first ({})",
             panes(state, &[Pane::Keys, Pane::Models, Pane::Routes])
         )),
-    }
-}
-
-/// What was last asked for a key and isn't confirmed yet: pressing twice quickly switches off and on again.
-fn asked_key(name: &str, state: &State) -> Option<bool> {
-    state.pending.commands().rev().find_map(|command| match command {
-        Command::SetKey { key, on } if key == name => Some(*on),
-        _ => None,
-    })
+    };
+    let (to_on, to_off) = (switched(true)?, switched(false)?);
+    let is_on = match &subject {
+        // A key that is dead comes back by the operator's word only, so switching it means on.
+        Some(Subject::Key(key)) => snapshot.keys.iter().any(|view| {
+            view.name == *key && !matches!(view.condition, Condition::Off { .. } | Condition::Disabled { .. })
+        }),
+        Some(Subject::Route { key, model }) => {
+            let route = snapshot.routes.iter().find(|view| view.key == *key && view.model == *model);
+            route.ok_or_else(|| format!("there is no route {model}@{key}"))?.on
+        }
+        Some(Subject::Model(model)) => snapshot.models.iter().any(|view| view.name == *model && view.on),
+        _ => false,
+    };
+    // What was asked for and isn't confirmed yet counts: pressing twice quickly switches off and on again.
+    let asked = state.pending.commands().rev().find(|command| **command == to_on || **command == to_off);
+    let is_on = asked.map_or(is_on, |asked| *asked == to_on);
+    Ok(if on.unwrap_or(!is_on) { to_on } else { to_off })
 }
 
 fn clear(state: &State, snapshot: &Snapshot) -> Result<Command, String> {

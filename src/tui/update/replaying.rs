@@ -48,7 +48,7 @@ fn ask(state: &mut State, snapshot: &Snapshot, mut scopes: Vec<Scope>) {
         return;
     }
     scopes.push(Scope { label: "all failed".to_owned(), filter: ReplayFilter::default() });
-    state.overlay = Some(Overlay::Replay(ReplayPlan::new(scopes, snapshot)));
+    state.overlay = Some(Overlay::Replay(Box::new(ReplayPlan::new(scopes, snapshot))));
 }
 
 fn on_failures(state: &State) -> bool {

@@ -1,4 +1,6 @@
-//! A terminal window with the program in it: a keyboard, and a screen that understands what it is told.
+//! A terminal window with a program in it: a keyboard, and a screen that understands what it is told.
+
+#![allow(dead_code, reason = "each test program uses its part of the window")]
 
 use std::{
     io::{Read as _, Write},
@@ -11,16 +13,24 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-
-use crate::lab::Machine;
+use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ROWS: u16 = 36;
 const COLUMNS: u16 = 120;
 
+/// It ends with its window at the latest.
+struct Program(Box<dyn Child + Send + Sync>);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+    }
+}
+
 pub struct Window {
-    child: Box<dyn Child + Send + Sync>,
+    program: Program,
     master: Box<dyn MasterPty + Send>,
     keyboard: Box<dyn Write + Send>,
     output: Receiver<Vec<u8>>,
@@ -29,34 +39,11 @@ pub struct Window {
 }
 
 impl Window {
-    /// The program with these arguments.
-    pub fn open(machine: &Machine, args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cascadeck"));
-        command.args(args);
-        Self::with(machine, command, environment)
-    }
-
-    /// A shell with job control, whose prompt is `ready$`.
-    pub fn shell(machine: &Machine) -> Self {
-        let mut command = CommandBuilder::new("bash");
-        command.args(["--norc", "--noprofile", "-i"]);
-        Self::with(machine, command, &[("PS1", "ready$ ")])
-    }
-
-    fn with(machine: &Machine, mut command: CommandBuilder, environment: &[(&str, &str)]) -> Self {
+    pub fn open(mut command: CommandBuilder) -> Self {
         let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
-        command.env_clear();
-        command.cwd(machine.path("."));
-        command.env("HOME", machine.root().join("home"));
-        command.env("TMPDIR", machine.root().join("tmp"));
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("TERM", "xterm-256color");
-        command.env("LANG", "C.UTF-8");
-        for (name, value) in environment {
-            command.env(name, value);
-        }
-        let child = pair.slave.spawn_command(command).unwrap();
+        let program = Program(pair.slave.spawn_command(command).unwrap());
         drop(pair.slave);
         let keyboard = pair.master.take_writer().unwrap();
         let mut reader = pair.master.try_clone_reader().unwrap();
@@ -71,7 +58,7 @@ impl Window {
             }
         });
         let screen = vt100::Parser::new(ROWS, COLUMNS, 0);
-        Self { child, master: pair.master, keyboard, output, said: Vec::new(), screen }
+        Self { program, master: pair.master, keyboard, output, said: Vec::new(), screen }
     }
 
     pub fn type_keys(&mut self, keys: &str) {
@@ -124,7 +111,7 @@ impl Window {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let id = self.child.process_id().unwrap();
+        let id = self.program.0.process_id().unwrap();
         kill(Pid::from_raw(id.try_into().unwrap()), signal).unwrap();
     }
 
@@ -137,7 +124,7 @@ impl Window {
 
     /// The program has ended, and the terminal is as it was.
     #[track_caller]
-    pub fn ends_clean(mut self) {
+    pub fn ends_clean(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -146,16 +133,24 @@ impl Window {
                 Err(RecvTimeoutError::Timeout) => panic!("it is still there:\n{}", self.screen.screen().contents()),
             }
         }
-        self.child.wait().unwrap();
         let screen = self.screen.screen();
         assert!(!screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste());
         assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+        self.program.0.wait().unwrap()
     }
-}
 
-impl Drop for Window {
-    fn drop(&mut self) {
-        // It has ended already, or is to end now.
-        let _ = self.child.kill();
+    /// Closes the window while the program is in it, and waits for that to end.
+    #[track_caller]
+    pub fn close(self) {
+        let Self { mut program, master, mut keyboard, output, .. } = self;
+        let deadline = Instant::now() + PATIENCE;
+        // The reader holds a copy of the terminal until it finds that nobody listens to it: give it something to say.
+        drop(output);
+        keyboard.write_all(b"?").unwrap();
+        drop((master, keyboard));
+        while program.0.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the program did not notice");
+            thread::yield_now();
+        }
     }
 }

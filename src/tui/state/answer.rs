@@ -1,0 +1,62 @@
+//! Answers of the run's database, and how long each holds.
+
+use crate::domain::{ItemState, Page, snapshot::Totals};
+
+/// The run's totals when a question was asked. `None`: what came was behind the run even then, or isn't trusted any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp(Option<Totals>);
+
+impl Stamp {
+    pub const fn of(totals: &Totals) -> Self {
+        Self(Some(*totals))
+    }
+
+    /// Whether what depends on items in `state` is as it was. Ended items don't change with what is merely tried.
+    fn holds(self, state: Option<ItemState>, now: &Totals) -> bool {
+        let figures = |totals: &Totals| match state {
+            Some(ItemState::Done) => [totals.done, 0, 0, 0, 0],
+            Some(ItemState::Failed) => [totals.failed, totals.done, 0, 0, 0],
+            _ => [totals.total, totals.done, totals.failed, totals.in_flight, totals.attempts],
+        };
+        self.0.is_some_and(|then| figures(&then) == figures(now))
+    }
+}
+
+/// What a question came to.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Answer<T> {
+    stamp: Stamp,
+    content: Result<T, String>,
+}
+
+impl<T> Answer<T> {
+    /// To the question that was asked at `stamp`. `take` gives what it asked for, and whether that is outdated; `None`
+    /// where the page is about something else.
+    pub fn new(stamp: Stamp, page: Result<Page, String>, take: impl FnOnce(Page) -> Option<(T, bool)>) -> Self {
+        let taken =
+            page.and_then(|page| take(page).ok_or_else(|| "the run's database answered another question".to_owned()));
+        match taken {
+            Ok((content, outdated)) => Self { stamp: if outdated { Stamp(None) } else { stamp }, content: Ok(content) },
+            Err(words) => Self { stamp, content: Err(words) },
+        }
+    }
+
+    pub fn content(&self) -> Result<&T, &str> {
+        self.content.as_ref().map_err(String::as_str)
+    }
+
+    /// Whether it would still be the same, for what depends on items in `state`.
+    pub fn is_current(&self, state: Option<ItemState>, now: &Totals) -> bool {
+        self.stamp.holds(state, now)
+    }
+
+    /// Whether as many items had failed when it was asked for.
+    pub fn has_failed_count_of(&self, now: &Totals) -> bool {
+        self.stamp.0.is_some_and(|then| then.failed == now.failed)
+    }
+
+    /// Something may have changed although the counts are the same: to be asked again.
+    pub const fn distrust(&mut self) {
+        self.stamp = Stamp(None);
+    }
+}
