@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "screens/cooldowns.rs"]
+mod cooldowns;
 #[path = "screens/engine.rs"]
 mod engine;
 #[path = "screens/event_loop.rs"]
@@ -22,8 +24,12 @@ mod moving;
 mod pictures;
 #[path = "screens/questions.rs"]
 mod questions;
+#[path = "screens/rebound.rs"]
+mod rebound;
 #[path = "screens/replaying.rs"]
 mod replaying;
+#[path = "screens/small.rs"]
+mod small;
 #[path = "screens/stage.rs"]
 mod stage;
 #[path = "screens/steering.rs"]

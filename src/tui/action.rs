@@ -245,7 +245,8 @@ impl Action {
             Self::Strategy => steer("strategy", "strategy, order, and what to do when limited or exhausted"),
             Self::Quit => look("quit", "leave; asks how while the run is under way"),
             Self::Interrupt => key("leave; a second time stops the run at once"),
-            Self::Suspend => look("suspend", "suspend the program (fg comes back); requests in flight may time out"),
+            // The run is this very process: it would stand still too.
+            Self::Suspend => steer("suspend", "suspend the program (fg comes back); requests in flight may time out"),
             Self::Yes => key("yes"),
             Self::No => key("no"),
             Self::Detach => look("detach", "close the dashboard; the run goes on with plain progress"),

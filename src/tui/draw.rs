@@ -5,16 +5,18 @@ use ratatui::{
     buffer::Buffer,
     layout::Rect,
     text::{Line, Span},
+    widgets::{Clear, Widget as _},
 };
 
 use super::{
+    action::Action,
     figures::percent,
     layout::{Arrangement, Shape, arrange},
     overlays,
     pane::Pane,
     panes::{self, footer, header},
     scene::Scene,
-    state::State,
+    state::{Overlay, State},
     theme::Role,
     widgets::{
         frame::framed,
@@ -30,7 +32,7 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, snapshot: &Snapshot) {
     buf.set_style(area, scene.style(Role::Text));
     let arrangement = arrange(area, state.view(snapshot));
     if arrangement.shape == Shape::TooSmall {
-        return status_line(scene, area, buf);
+        return status_lines(scene, area, buf);
     }
     header::render(scene, arrangement.header, buf);
     if state.detail.is_some() {
@@ -80,11 +82,13 @@ fn title(scene: Scene<'_>, pane: Pane, tab: bool, open: bool) -> Vec<Span<'stati
     };
     let tail = panes::title_tail(scene, pane).filter(|_| open).map_or_else(String::new, |tail| format!(": {tail}"));
     let name = if tab { pane.short_title() } else { pane.title() };
-    vec![scene.span(format!(" {} ", pane.number()), Role::Key), scene.span(format!("{name}{tail} "), role)]
+    let key = scene.state.keymap.key_for(Action::Focus(pane));
+    vec![scene.span(format!(" {key} "), Role::Key), scene.span(format!("{name}{tail} "), role)]
 }
 
-/// What is left of the dashboard where there is no room for one.
-fn status_line(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+/// What is left of the dashboard where there is no room for one: how the run stands, and below that what is asked, what
+/// was just done, or what is missing. Where there is a single row, what is asked comes first.
+fn status_lines(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let (snapshot, totals) = (scene.snapshot, scene.snapshot.totals);
     let ended = totals.done + totals.failed;
     let segments = vec![
@@ -95,10 +99,17 @@ fn status_line(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Segment::left(3, [Span::raw(snapshot.spend.cost.to_string())]),
     ];
     ribbon::render(segments, 2, area, buf);
-    let small = format!("{}x{} is too small, 60x15 is needed; q quits", area.width, area.height);
-    if area.height > 1 {
-        let below = Rect { y: area.y + 1, height: 1, ..area };
-        ribbon::render(vec![Segment::left(0, [scene.span(small, Role::Muted)])], 1, below, buf);
+    let asked = matches!(scene.state.overlay, Some(Overlay::Quit));
+    let below = Rect { y: area.y + u16::from(area.height > 1), height: area.height.min(1), ..area };
+    if asked {
+        Clear.render(below, buf);
+        overlays::dialogs::quit_line(scene, below, buf);
+    } else if area.height > 1 {
+        let line = overlays::toasts::newest(scene, usize::from(below.width)).unwrap_or_else(|| {
+            let quit = scene.state.keymap.key_for(Action::Quit);
+            let small = format!("{}x{} is too small, 60x15 is needed; {quit} quits", area.width, area.height);
+            Line::styled(scene.fit(&small, usize::from(below.width)), scene.style(Role::Muted))
+        });
+        line.render(below, buf);
     }
-    overlays::render_small(scene, area, buf);
 }

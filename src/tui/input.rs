@@ -43,13 +43,14 @@ fn listen(sender: &mpsc::Sender<io::Result<Event>>) {
     }
 }
 
-/// The terminal is gone, and the thread may be reading its end over and over, for the rest of the run; a pipe that nobody
-/// writes to lets it sleep.
+/// To be called when the dashboard is left: nobody reads the terminal any more, except for the thread, where half an escape
+/// sequence keeps it within a call. A terminal that is gone, now or later in the run, it would read over and over; a pipe
+/// that nobody writes to lets it sleep.
 pub fn let_go() {
     let quiet = nix::unistd::pipe().and_then(|(read, write)| nix::unistd::dup2_stdin(read).map(|()| write));
     match quiet {
         // Open as long as the process: closed, it would read as empty too.
         Ok(write) => std::mem::forget(write),
-        Err(error) => tracing::warn!("the lost terminal can't be let go of: {error}"),
+        Err(error) => tracing::warn!("the terminal can't be let go of: {error}"),
     }
 }

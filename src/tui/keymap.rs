@@ -4,8 +4,6 @@
 mod chord;
 mod rebinding;
 
-use std::collections::HashSet;
-
 use crossterm::event::KeyCode;
 
 use super::{
@@ -37,18 +35,18 @@ pub enum Context {
 }
 
 impl Context {
-    pub fn title(self) -> String {
+    pub const fn title(self) -> &'static str {
         match self {
-            Self::Always => "Always".to_owned(),
-            Self::Global => "Everywhere".to_owned(),
-            Self::Pane(pane) => format!("{} {}", pane.number(), pane.title()),
-            Self::Detail => "Item".to_owned(),
-            Self::Reading => "Help and why".to_owned(),
-            Self::Confirm => "Questions".to_owned(),
-            Self::Replay => "Replay".to_owned(),
-            Self::Quit => "Leaving".to_owned(),
-            Self::Menu => "Menus".to_owned(),
-            Self::Typing => "While typing".to_owned(),
+            Self::Always => "Always",
+            Self::Global => "Everywhere",
+            Self::Pane(pane) => pane.title(),
+            Self::Detail => "Item",
+            Self::Reading => "Help and why",
+            Self::Confirm => "Questions",
+            Self::Replay => "Replay",
+            Self::Quit => "Leaving",
+            Self::Menu => "Menus",
+            Self::Typing => "While typing",
         }
     }
 }
@@ -58,14 +56,20 @@ pub struct Binding {
     pub context: Context,
     pub chord: Chord,
     pub action: Action,
-    /// Key and word in the footer, in the order of the table; `None`: in the help only.
-    pub hint: Option<(&'static str, &'static str)>,
-    /// From the configuration: the hint's key is this one.
-    rebound: bool,
+    /// What the footer says of it, in the order of the table; `None`: in the help only.
+    pub hint: Option<Hint>,
+}
+
+/// A word in the footer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hint {
+    pub word: &'static str,
+    /// Whose key stands behind the binding's own, as in `Up/Down`.
+    pair: Option<Action>,
 }
 
 const fn plain(context: Context, code: KeyCode, action: Action) -> Binding {
-    Binding { context, chord: Chord { code, ctrl: false }, action, hint: None, rebound: false }
+    Binding { context, chord: Chord { code, ctrl: false }, action, hint: None }
 }
 
 const fn letter(context: Context, letter: char, action: Action) -> Binding {
@@ -73,19 +77,18 @@ const fn letter(context: Context, letter: char, action: Action) -> Binding {
 }
 
 const fn ctrl(context: Context, letter: char, action: Action) -> Binding {
-    Binding { context, chord: Chord { code: KeyCode::Char(letter), ctrl: true }, action, hint: None, rebound: false }
+    Binding { context, chord: Chord { code: KeyCode::Char(letter), ctrl: true }, action, hint: None }
 }
 
 impl Binding {
-    const fn hint(mut self, key: &'static str, word: &'static str) -> Self {
-        self.hint = Some((key, word));
+    const fn hint(mut self, word: &'static str) -> Self {
+        self.hint = Some(Hint { word, pair: None });
         self
     }
 
-    /// The key as the footer shows it.
-    pub fn hint_key(&self) -> Option<String> {
-        let (key, _) = self.hint?;
-        Some(if self.rebound { self.chord.to_string() } else { key.to_owned() })
+    const fn hint_with(mut self, pair: Action, word: &'static str) -> Self {
+        self.hint = Some(Hint { word, pair: Some(pair) });
+        self
     }
 }
 
@@ -100,62 +103,65 @@ const FAILURES: Context = Context::Pane(Pane::Failures);
 
 /// Within a context the order is that of the footer's hints. The most telling come first.
 pub const BINDINGS: &[Binding] = &[
-    letter(KEYS, ' ', Action::Toggle).hint("Space", "key on/off"),
-    letter(KEYS, 'w', Action::Why).hint("w", "why"),
-    letter(KEYS, 'c', Action::ClearCooldowns).hint("c", "clear cooldowns"),
-    letter(KEYS, 't', Action::Probe).hint("t", "test now"),
+    letter(KEYS, ' ', Action::Toggle).hint("key on/off"),
+    letter(KEYS, 'w', Action::Why).hint("why"),
+    letter(KEYS, 'c', Action::ClearCooldowns).hint("clear cooldowns"),
+    letter(KEYS, 't', Action::Probe).hint("test now"),
     letter(KEYS, 'e', Action::SwitchOn),
     letter(KEYS, 'd', Action::SwitchOff),
-    letter(COOLDOWNS, 'w', Action::Why).hint("w", "why"),
-    letter(COOLDOWNS, 'c', Action::ClearCooldowns).hint("c", "clear the key's cooldowns"),
-    letter(MODELS, ' ', Action::Toggle).hint("Space", "model on/off"),
-    letter(MODELS, 'w', Action::Why).hint("w", "why"),
+    letter(COOLDOWNS, 'w', Action::Why).hint("why"),
+    letter(COOLDOWNS, 'c', Action::ClearCooldowns).hint("clear the key's cooldowns"),
+    letter(MODELS, ' ', Action::Toggle).hint("model on/off"),
+    letter(MODELS, 'w', Action::Why).hint("why"),
     letter(MODELS, 'e', Action::SwitchOn),
     letter(MODELS, 'd', Action::SwitchOff),
-    plain(EVENTS, KeyCode::Enter, Action::Open).hint("Enter", "its item"),
-    plain(ITEMS, KeyCode::Enter, Action::Open).hint("Enter", "detail"),
-    letter(ITEMS, '/', Action::Filter).hint("/", "filter"),
-    letter(ITEMS, 'f', Action::NextFilter).hint("f", "failed/waiting/.."),
+    plain(EVENTS, KeyCode::Enter, Action::Open).hint("its item"),
+    plain(ITEMS, KeyCode::Enter, Action::Open).hint("detail"),
+    letter(ITEMS, '/', Action::Filter).hint("filter"),
+    letter(ITEMS, 'f', Action::NextFilter).hint("failed/waiting/.."),
     plain(ITEMS, KeyCode::Right, Action::NextFilter),
     letter(ITEMS, 'l', Action::NextFilter),
     plain(ITEMS, KeyCode::Left, Action::PreviousFilter),
     letter(ITEMS, 'h', Action::PreviousFilter),
-    letter(ITEMS, 'r', Action::Replay).hint("r", "replay"),
-    letter(ITEMS, ' ', Action::Mark).hint("Space", "mark"),
-    letter(ITEMS, 't', Action::ReplayTo).hint("t", "replay to.."),
-    plain(FAILURES, KeyCode::Enter, Action::Open).hint("Enter", "its first item"),
-    letter(FAILURES, 'r', Action::ReplayTo).hint("r", "replay these"),
+    letter(ITEMS, 'r', Action::Replay).hint("replay"),
+    letter(ITEMS, ' ', Action::Mark).hint("mark"),
+    letter(ITEMS, 't', Action::ReplayTo).hint("replay to.."),
+    plain(FAILURES, KeyCode::Enter, Action::Open).hint("its first item"),
+    letter(FAILURES, 'r', Action::ReplayTo).hint("replay these"),
     letter(FAILURES, 't', Action::ReplayTo),
-    letter(FAILURES, 'x', Action::Export).hint("x", "export these"),
-    letter(ROUTES, ' ', Action::Toggle).hint("Space", "route on/off"),
-    letter(ROUTES, 'w', Action::Why).hint("w", "why"),
+    letter(FAILURES, 'x', Action::Export).hint("export these"),
+    letter(ROUTES, ' ', Action::Toggle).hint("route on/off"),
+    letter(ROUTES, 'w', Action::Why).hint("why"),
     plain(ROUTES, KeyCode::Enter, Action::Why),
-    letter(ROUTES, 'c', Action::ClearCooldowns).hint("c", "clear the key's cooldowns"),
-    letter(ROUTES, 't', Action::Probe).hint("t", "test the key"),
+    letter(ROUTES, 'c', Action::ClearCooldowns).hint("clear the key's cooldowns"),
+    letter(ROUTES, 't', Action::Probe).hint("test the key"),
     letter(ROUTES, 'e', Action::SwitchOn),
     letter(ROUTES, 'd', Action::SwitchOff),
-    letter(LOG, 'h', Action::Log(LogAction::HideSelector)).hint("h", "targets"),
-    letter(LOG, 'f', Action::Log(LogAction::FocusTarget)).hint("f", "only this target"),
-    plain(LOG, KeyCode::Left, Action::Log(LogAction::ShowLess)).hint("Left/Right", "show less/more"),
+    letter(LOG, 'h', Action::Log(LogAction::HideSelector)).hint("targets"),
+    letter(LOG, 'f', Action::Log(LogAction::FocusTarget)).hint("only this target"),
+    plain(LOG, KeyCode::Left, Action::Log(LogAction::ShowLess))
+        .hint_with(Action::Log(LogAction::ShowMore), "show less/more"),
     plain(LOG, KeyCode::Right, Action::Log(LogAction::ShowMore)),
-    letter(LOG, '-', Action::Log(LogAction::CaptureLess)).hint("-/+", "record less/more"),
+    letter(LOG, '-', Action::Log(LogAction::CaptureLess))
+        .hint_with(Action::Log(LogAction::CaptureMore), "record less/more"),
     letter(LOG, '+', Action::Log(LogAction::CaptureMore)),
     letter(LOG, '=', Action::Log(LogAction::CaptureMore)),
     letter(LOG, ' ', Action::Log(LogAction::HideOff)),
-    plain(Context::Detail, KeyCode::Esc, Action::Back).hint("Esc", "back"),
-    plain(Context::Detail, KeyCode::Down, Action::Down).hint("Up/Down", "scroll"),
-    plain(Context::Detail, KeyCode::Left, Action::Left).hint("Left/Right", "previous/next item"),
+    plain(Context::Detail, KeyCode::Esc, Action::Back).hint("back"),
+    plain(Context::Detail, KeyCode::Up, Action::Up).hint_with(Action::Down, "scroll"),
+    plain(Context::Detail, KeyCode::Down, Action::Down),
+    plain(Context::Detail, KeyCode::Left, Action::Left).hint_with(Action::Right, "previous/next item"),
     plain(Context::Detail, KeyCode::Right, Action::Right),
-    letter(Context::Detail, 'r', Action::Replay).hint("r", "replay"),
-    letter(Context::Detail, 't', Action::ReplayTo).hint("t", "replay to.."),
+    letter(Context::Detail, 'r', Action::Replay).hint("replay"),
+    letter(Context::Detail, 't', Action::ReplayTo).hint("replay to.."),
     letter(Context::Detail, 'n', Action::NextPicture),
     letter(Context::Detail, 'v', Action::Pictures),
-    plain(Context::Reading, KeyCode::Esc, Action::Back).hint("Esc", "back"),
+    plain(Context::Reading, KeyCode::Esc, Action::Back).hint("back"),
     letter(Context::Reading, 'q', Action::Back),
     letter(Context::Reading, '?', Action::Back),
     letter(Context::Reading, 'w', Action::Back),
     plain(Context::Reading, KeyCode::Enter, Action::Back),
-    plain(Context::Reading, KeyCode::Up, Action::Up).hint("Up/Down", "scroll"),
+    plain(Context::Reading, KeyCode::Up, Action::Up).hint_with(Action::Down, "scroll"),
     letter(Context::Reading, 'k', Action::Up),
     plain(Context::Reading, KeyCode::Down, Action::Down),
     letter(Context::Reading, 'j', Action::Down),
@@ -165,60 +171,60 @@ pub const BINDINGS: &[Binding] = &[
     plain(Context::Reading, KeyCode::Home, Action::Top),
     letter(Context::Reading, 'G', Action::Bottom),
     plain(Context::Reading, KeyCode::End, Action::Bottom),
-    letter(Context::Confirm, 'y', Action::Yes).hint("y", "yes"),
-    letter(Context::Confirm, 'n', Action::No).hint("n/Esc", "no"),
+    letter(Context::Confirm, 'y', Action::Yes).hint("yes"),
+    letter(Context::Confirm, 'n', Action::No).hint_with(Action::No, "no"),
     plain(Context::Confirm, KeyCode::Esc, Action::No),
     plain(Context::Confirm, KeyCode::Enter, Action::No),
     letter(Context::Confirm, 'q', Action::No),
-    letter(Context::Replay, 'y', Action::Yes).hint("y", "send"),
-    plain(Context::Replay, KeyCode::Up, Action::Up).hint("Up/Down", "where to"),
+    letter(Context::Replay, 'y', Action::Yes).hint("send"),
+    plain(Context::Replay, KeyCode::Up, Action::Up).hint_with(Action::Down, "where to"),
     letter(Context::Replay, 'k', Action::Up),
     plain(Context::Replay, KeyCode::Down, Action::Down),
     letter(Context::Replay, 'j', Action::Down),
-    plain(Context::Replay, KeyCode::Right, Action::Right).hint("Left/Right", "which"),
-    letter(Context::Replay, 'l', Action::Right),
-    plain(Context::Replay, KeyCode::Tab, Action::Right),
-    plain(Context::Replay, KeyCode::Left, Action::Left),
+    plain(Context::Replay, KeyCode::Left, Action::Left).hint_with(Action::Right, "which"),
     letter(Context::Replay, 'h', Action::Left),
     plain(Context::Replay, KeyCode::BackTab, Action::Left),
-    letter(Context::Replay, 'n', Action::No).hint("n/Esc", "no"),
+    plain(Context::Replay, KeyCode::Right, Action::Right),
+    letter(Context::Replay, 'l', Action::Right),
+    plain(Context::Replay, KeyCode::Tab, Action::Right),
+    letter(Context::Replay, 'n', Action::No).hint_with(Action::No, "no"),
     plain(Context::Replay, KeyCode::Esc, Action::No),
     plain(Context::Replay, KeyCode::Enter, Action::No),
     letter(Context::Replay, 'q', Action::No),
-    letter(Context::Quit, 'p', Action::Detach).hint("p", "plain progress"),
-    letter(Context::Quit, 'd', Action::Drain).hint("d", "drain"),
-    letter(Context::Quit, 's', Action::StopNow).hint("s", "stop now"),
-    plain(Context::Quit, KeyCode::Esc, Action::Back).hint("Esc", "stay"),
+    letter(Context::Quit, 'p', Action::Detach).hint("plain progress"),
+    letter(Context::Quit, 'd', Action::Drain).hint("drain"),
+    letter(Context::Quit, 's', Action::StopNow).hint("stop now"),
+    plain(Context::Quit, KeyCode::Esc, Action::Back).hint("stay"),
     letter(Context::Quit, 'q', Action::Back),
     letter(Context::Quit, 'n', Action::Back),
-    plain(Context::Menu, KeyCode::Enter, Action::Open).hint("Enter", "choose"),
+    plain(Context::Menu, KeyCode::Enter, Action::Open).hint("choose"),
     letter(Context::Menu, ' ', Action::Open),
-    plain(Context::Menu, KeyCode::Up, Action::Up).hint("Up/Down", "move"),
+    plain(Context::Menu, KeyCode::Up, Action::Up).hint_with(Action::Down, "move"),
     letter(Context::Menu, 'k', Action::Up),
     plain(Context::Menu, KeyCode::Down, Action::Down),
     letter(Context::Menu, 'j', Action::Down),
-    plain(Context::Menu, KeyCode::Esc, Action::Back).hint("Esc", "back"),
+    plain(Context::Menu, KeyCode::Esc, Action::Back).hint("back"),
     letter(Context::Menu, 'q', Action::Back),
     letter(Context::Menu, 's', Action::Back),
-    plain(Context::Typing, KeyCode::Enter, Action::Open).hint("Enter", "done"),
+    plain(Context::Typing, KeyCode::Enter, Action::Open).hint("done"),
     plain(Context::Typing, KeyCode::Tab, Action::NextPane),
     plain(Context::Typing, KeyCode::BackTab, Action::PreviousPane),
-    plain(Context::Typing, KeyCode::Esc, Action::Back).hint("Esc", "cancel"),
+    plain(Context::Typing, KeyCode::Esc, Action::Back).hint("cancel"),
     plain(Context::Typing, KeyCode::Up, Action::Up),
     plain(Context::Typing, KeyCode::Down, Action::Down),
-    plain(Context::Global, KeyCode::Tab, Action::NextPane).hint("Tab", "pane"),
-    letter(Context::Global, 'p', Action::Pause).hint("p", "pause"),
-    letter(Context::Global, 'W', Action::WhyRun).hint("W", "why not faster"),
-    letter(Context::Global, 'R', Action::ReplayAll).hint("R", "replay failed"),
-    letter(Context::Global, 's', Action::Strategy).hint("s", "strategy"),
-    letter(Context::Global, 'u', Action::Undo).hint("u", "undo"),
-    letter(Context::Global, '+', Action::MoreInFlight).hint("+/-", "in flight"),
+    plain(Context::Global, KeyCode::Tab, Action::NextPane).hint("pane"),
+    letter(Context::Global, 'p', Action::Pause).hint("pause"),
+    letter(Context::Global, 'W', Action::WhyRun).hint("why not faster"),
+    letter(Context::Global, 'R', Action::ReplayAll).hint("replay failed"),
+    letter(Context::Global, 's', Action::Strategy).hint("strategy"),
+    letter(Context::Global, 'u', Action::Undo).hint("undo"),
+    letter(Context::Global, '+', Action::MoreInFlight).hint_with(Action::FewerInFlight, "in flight"),
     letter(Context::Global, '=', Action::MoreInFlight),
     letter(Context::Global, '-', Action::FewerInFlight),
-    letter(Context::Global, 'z', Action::Zoom).hint("z", "zoom"),
+    letter(Context::Global, 'z', Action::Zoom).hint("zoom"),
     plain(Context::Global, KeyCode::Enter, Action::Open),
     plain(Context::Global, KeyCode::Esc, Action::Back),
-    letter(Context::Global, ':', Action::CommandLine).hint(":", "command"),
+    letter(Context::Global, ':', Action::CommandLine).hint("command"),
     letter(Context::Global, 'P', Action::HardPause),
     letter(Context::Global, 'w', Action::Why),
     letter(Context::Global, 'y', Action::Copy),
@@ -250,9 +256,9 @@ pub const BINDINGS: &[Binding] = &[
     letter(Context::Global, 'G', Action::Bottom),
     plain(Context::Global, KeyCode::End, Action::Bottom),
     letter(Context::Global, 'm', Action::Mouse),
-    letter(Context::Global, '?', Action::Help).hint("?", "help"),
+    letter(Context::Global, '?', Action::Help).hint("help"),
     plain(Context::Global, KeyCode::F(1), Action::Help),
-    letter(Context::Global, 'q', Action::Quit).hint("q", "quit"),
+    letter(Context::Global, 'q', Action::Quit).hint("quit"),
     ctrl(Context::Always, 'c', Action::Interrupt),
     ctrl(Context::Always, 'z', Action::Suspend),
     ctrl(Context::Always, 'l', Action::Redraw),
@@ -301,27 +307,64 @@ impl Keymap {
         lines
     }
 
-    /// The first key for an action, wherever it is bound; for sentences that name it.
+    /// The key for an action as a sentence names it: the first, wherever it is bound.
     pub fn key_for(&self, action: Action) -> String {
-        self.0.iter().find(|binding| binding.action == action).map_or_else(
+        self.first(action, |_| true)
+    }
+
+    /// The same, where `context` has the keyboard.
+    pub fn key_in(&self, context: Context, action: Action) -> String {
+        self.first(action, |binding| binding.context == context)
+    }
+
+    fn first(&self, action: Action, meant: impl Fn(&&Binding) -> bool) -> String {
+        self.0.iter().filter(meant).find(|binding| binding.action == action).map_or_else(
             || action.name().map_or_else(String::new, |name| format!(":{name}")),
             |binding| binding.chord.to_string(),
         )
     }
 
-    /// A chord that means two things in one context, or hides what must always work.
-    fn clash(&self) -> Option<(Binding, Binding)> {
-        let mut seen = HashSet::new();
-        let always: HashSet<Chord> = self.in_context(Context::Always).map(|binding| binding.chord).collect();
-        let hides = |binding: &&Binding| binding.context != Context::Always && always.contains(&binding.chord);
-        let second = self.0.iter().find(|binding| !seen.insert((binding.context, binding.chord)));
-        let second = second.or_else(|| self.0.iter().find(hides))?;
-        let same = |binding: &&Binding| {
-            *binding != second
-                && binding.chord == second.chord
-                && (binding.context == second.context || binding.context == Context::Always)
+    /// Key and word of a binding in the footer: `Up/Down scroll`.
+    pub fn hint(&self, binding: &Binding) -> Option<(String, &'static str)> {
+        let Hint { word, pair } = binding.hint?;
+        let other = pair.and_then(|pair| {
+            let mut others = self.in_context(binding.context).filter(|other| other.action == pair);
+            others.find(|other| other.chord != binding.chord)
+        });
+        let key = match other {
+            Some(other) => format!("{}/{}", binding.chord, other.chord),
+            None => binding.chord.to_string(),
         };
-        self.0.iter().find(same).map(|first| (*first, *second))
+        Some((key, word))
+    }
+
+    /// What a sentence calls a pane: its key and its title.
+    pub fn pane(&self, pane: Pane) -> String {
+        format!("{} {}", self.key_for(Action::Focus(pane)), pane.title())
+    }
+
+    /// A chord that means two things in one context, or hides what must work there too; the hidden one first. What
+    /// the table itself hides, it hides on purpose.
+    fn clash(&self) -> Option<(Binding, Binding)> {
+        let own = |binding: &Binding| {
+            BINDINGS
+                .iter()
+                .any(|own| (own.context, own.chord, own.action) == (binding.context, binding.chord, binding.action))
+        };
+        for (at, second) in self.0.iter().enumerate() {
+            let clashes = |place: usize, first: &Binding| match (first.context, second.context) {
+                (one, other) if one == other => place < at,
+                (Context::Always, _) => true,
+                (Context::Global, Context::Pane(_) | Context::Detail) => !(own(first) && own(second)),
+                _ => false,
+            };
+            let same_key = |first: &Binding| first.chord == second.chord && first.action != second.action;
+            let mut others = self.0.iter().enumerate().filter(|(_, first)| same_key(first));
+            if let Some((_, first)) = others.find(|(place, first)| clashes(*place, first)) {
+                return Some((*first, *second));
+            }
+        }
+        None
     }
 }
 

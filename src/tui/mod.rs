@@ -31,7 +31,7 @@ pub mod update;
 mod widgets;
 mod words;
 
-use std::{io::IsTerminal as _, panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use futures_util::FutureExt as _;
@@ -146,10 +146,7 @@ pub async fn run(handle: Handle, options: Options) -> anyhow::Result<Exit> {
     let outcome = AssertUnwindSafe(shown).catch_unwind().await;
     drop(screen);
     drop(hold);
-    // However it was noticed, the operator or the terminal: only the latter leaves nothing to read from.
-    if !std::io::stdin().is_terminal() {
-        input::let_go();
-    }
+    input::let_go();
     match outcome {
         Ok(exit) => Ok(exit),
         Err(panic) => Err(anyhow!(

@@ -1,8 +1,12 @@
 //! The forecast and what holds the run, in words: when it ends, what runs out first, why it isn't faster.
 
+use std::borrow::Cow;
+
 use super::{
+    action::Action,
     figures::{compact, moment, rough},
     scene::Scene,
+    theme::Role,
 };
 use crate::domain::{
     Forecast, Wall,
@@ -47,6 +51,16 @@ pub fn holding(shares: &[HoldShare], most: usize) -> Option<String> {
     (!said.is_empty()).then(|| said.join(", "))
 }
 
+/// What held the run most, or that nothing did.
+pub fn held_by(scene: Scene<'_>) -> (String, Role) {
+    let shares = &scene.snapshot.holding;
+    match holding(shares, 2) {
+        Some(said) => (said, Role::Warn),
+        None if shares.is_empty() => ("nothing yet".to_owned(), Role::Muted),
+        None => ("nothing: it goes as fast as it can".to_owned(), Role::Muted),
+    }
+}
+
 fn share(held: &HoldShare) -> String {
     format!("{} {:.0}%", held.what.words(), held.share * 100.0)
 }
@@ -77,13 +91,16 @@ pub const fn stop_words(why: StopWhy) -> &'static str {
 }
 
 /// What the operator can do about it.
-pub const fn remedy(what: Constraint) -> &'static str {
-    match what {
+pub fn remedy(scene: Scene<'_>, what: Constraint) -> Cow<'static, str> {
+    let words = match what {
         Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",
         Constraint::Day => "another project's key, or on-exhausted = wait",
         Constraint::Money => "raise max_usd or max_usd_per_day, whichever binds",
         Constraint::Cooldown => "it passes; a lower in-flight cap draws fewer refusals",
         Constraint::Concurrency => "another key; the provider sets this",
-        Constraint::InFlight => "raise the cap (+)",
-    }
+        Constraint::InFlight => {
+            return format!("raise the cap ({})", scene.state.keymap.key_for(Action::MoreInFlight)).into();
+        }
+    };
+    words.into()
 }

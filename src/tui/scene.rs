@@ -50,7 +50,7 @@ impl Scene<'_> {
     pub fn route(&self, route: &str, columns: usize) -> String {
         let safe = one_line(route);
         match safe.rsplit_once('@') {
-            Some((model, owner)) if width(&safe) > columns && width(owner) + 8 < columns => {
+            Some((model, owner)) if width(&safe) > columns && width(owner) + 5 < columns => {
                 let model = self.outside(model, columns - width(owner) - 1);
                 format!("{model}@{owner}")
             }
@@ -83,7 +83,8 @@ impl Scene<'_> {
         if !self.glyphs().ascii || text.is_ascii() {
             return Cow::Borrowed(text);
         }
-        Cow::Owned(text.replace('→', "->").replace('…', "...").replace('×', "x").replace(['·', '–', '—'], "-"))
+        let signs = text.replace('→', "->").replace('…', "...").replace('×', "x").replace(['·', '–', '—'], "-");
+        Cow::Owned(signs.replace(['\u{201c}', '\u{201d}'], "\"").replace(['\u{2018}', '\u{2019}'], "'"))
     }
 
     /// Spans cut to `columns` as a whole, each keeping its style.

@@ -230,15 +230,58 @@ impl Look {
 fn colour(full: Option<Hue>, stand_in: Option<Hue>, depth: Depth) -> Option<Color> {
     match depth {
         Depth::Mono => None,
-        Depth::Ansi16 => stand_in.map(|hue| hue.0),
-        Depth::Ansi256 => full.map(|hue| nearest_of_256(hue.0)),
-        Depth::True => full.map(|hue| hue.0),
+        Depth::Ansi16 => stand_in.or(full).map(|hue| nearest_of_16(hue.0)),
+        Depth::Ansi256 => full.or(stand_in).map(|hue| nearest_of_256(hue.0)),
+        Depth::True => full.or(stand_in).map(|hue| hue.0),
     }
+}
+
+/// The nearest of the sixteen colours that every terminal has, as xterm mixes them.
+fn nearest_of_16(colour: Color) -> Color {
+    const SIXTEEN: [(Color, [u8; 3]); 16] = [
+        (Color::Black, [0, 0, 0]),
+        (Color::Red, [205, 0, 0]),
+        (Color::Green, [0, 205, 0]),
+        (Color::Yellow, [205, 205, 0]),
+        (Color::Blue, [0, 0, 238]),
+        (Color::Magenta, [205, 0, 205]),
+        (Color::Cyan, [0, 205, 205]),
+        (Color::Gray, [229, 229, 229]),
+        (Color::DarkGray, [127, 127, 127]),
+        (Color::LightRed, [255, 0, 0]),
+        (Color::LightGreen, [0, 255, 0]),
+        (Color::LightYellow, [255, 255, 0]),
+        (Color::LightBlue, [92, 92, 255]),
+        (Color::LightMagenta, [255, 0, 255]),
+        (Color::LightCyan, [0, 255, 255]),
+        (Color::White, [255, 255, 255]),
+    ];
+    let wanted = match colour {
+        Color::Rgb(red, green, blue) => [red, green, blue],
+        Color::Indexed(index @ 0..16) => return SIXTEEN[usize::from(index)].0,
+        Color::Indexed(index @ 16..232) => {
+            let at = index - 16;
+            [at / 36, at / 6 % 6, at % 6].map(|step| STEPS[usize::from(step)])
+        }
+        Color::Indexed(index) => [grey(index - 232); 3],
+        named => return named,
+    };
+    let distance = |mixed: [u8; 3]| -> u32 {
+        wanted.iter().zip(mixed).map(|(wanted, mixed)| u32::from(wanted.abs_diff(mixed)).pow(2)).sum()
+    };
+    SIXTEEN.into_iter().min_by_key(|(_, mixed)| distance(*mixed)).map_or(colour, |(nearest, _)| nearest)
+}
+
+/// How bright the steps of xterm's colour cube are.
+const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+
+/// How bright an entry of its grey ramp is.
+const fn grey(at: u8) -> u8 {
+    8 + 10 * at
 }
 
 /// The nearest entry of xterm's colour cube or grey ramp.
 pub(super) fn nearest_of_256(colour: Color) -> Color {
-    const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
     let Color::Rgb(red, green, blue) = colour else { return colour };
     let distance = |(r, g, b): (u8, u8, u8)| {
         let square = |a: u8, b: u8| u32::from(a.abs_diff(b)).pow(2);
@@ -247,12 +290,12 @@ pub(super) fn nearest_of_256(colour: Color) -> Color {
     let step = |value: u8| (0..6_u8).min_by_key(|&at| STEPS[usize::from(at)].abs_diff(value)).unwrap_or_default();
     let at = (step(red), step(green), step(blue));
     let cube = (STEPS[usize::from(at.0)], STEPS[usize::from(at.1)], STEPS[usize::from(at.2)]);
-    let level = |at: u8| 8 + 10 * at;
-    let grey = (0..24_u8).min_by_key(|&at| distance((level(at), level(at), level(at)))).unwrap_or_default();
-    if distance(cube) <= distance((level(grey), level(grey), level(grey))) {
+    let on_ramp = |at: u8| distance((grey(at), grey(at), grey(at)));
+    let nearest = (0..24_u8).min_by_key(|&at| on_ramp(at)).unwrap_or_default();
+    if distance(cube) <= on_ramp(nearest) {
         Color::Indexed(16 + 36 * at.0 + 6 * at.1 + at.2)
     } else {
-        Color::Indexed(232 + grey)
+        Color::Indexed(232 + nearest)
     }
 }
 
@@ -345,12 +388,39 @@ mod tests {
     }
 
     #[test]
+    fn bars_are_seen_in_the_selected_row_too() {
+        let bars = [Role::Ok, Role::Warn, Role::Bad, Role::Cooling, Role::Exhausted, Role::Bar, Role::Track];
+        for (name, _) in BUILT_IN {
+            for depth in [Depth::Ansi16, Depth::Ansi256, Depth::True] {
+                let theme = Theme::load(Some(name), depth).unwrap();
+                let Some(behind) = theme.style(Role::Selection).bg else { continue };
+                for role in bars {
+                    assert_ne!(theme.style(role).fg, Some(behind), "{role:?} of {name} at {depth:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_lesser_terminal_gets_only_colours_it_has() {
         let bad = |depth| Theme::load(None, depth).unwrap().style(Role::Bad).fg;
         assert_eq!(bad(Depth::True), Some(Color::Rgb(0xd5, 0x5e, 0x00)));
         assert_eq!(bad(Depth::Ansi256), Some(Color::Indexed(166)));
         assert_eq!(bad(Depth::Ansi16), Some(Color::LightRed));
         assert_eq!(bad(Depth::Mono), None);
+    }
+
+    #[test]
+    fn a_colour_that_is_given_once_is_shown_at_every_depth() {
+        let look: Look = toml::from_str("fg = \"#d55e00\"").unwrap();
+        assert_eq!(look.style(Depth::Ansi16).fg, Some(Color::Red));
+        assert_eq!(look.style(Depth::Ansi256).fg, Some(Color::Indexed(166)));
+        let look: Look = toml::from_str("fg16 = \"lightcyan\"\nbg = \"231\"").unwrap();
+        for depth in [Depth::Ansi16, Depth::Ansi256, Depth::True] {
+            assert_eq!(look.style(depth).fg, Some(Color::LightCyan), "{depth:?}");
+        }
+        assert_eq!(look.style(Depth::Ansi16).bg, Some(Color::White), "an index of the cube");
+        assert_eq!(look.style(Depth::Mono), Style::new());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The log file and the log view. One test: logging is started once in a process.
 
 use cascadeck::{
+    domain::Snapshot,
     telemetry::{self, panics},
     tui::pane::Pane,
 };
@@ -25,6 +26,11 @@ fn what_is_logged_and_what_panics_is_in_the_file_and_on_the_screen() {
     tui_logger::move_events();
     let screen = Stage::new(120, 36, fixture::storm()).focus(Pane::Log).text();
     assert!(screen.contains("a refusal") && screen.contains("a worker's mistake"), "{screen}");
+
+    assert!(screen.contains(" 7 Log ") && !screen.contains("in real time"), "{screen}");
+    let fast = Snapshot { speed: 60.0, ..fixture::storm() };
+    let screen = Stage::new(120, 36, fast).focus(Pane::Log).text();
+    assert!(screen.contains(" 7 Log, in real time "), "{screen}");
 
     drop(guard);
     let log = std::fs::read_to_string(&path).unwrap();

@@ -100,11 +100,11 @@ fn a_replay_from_the_command_line_is_shown_first_too() {
 fn a_line_that_is_not_understood_stays_and_says_why() {
     for (line, complaint) in [
         ("fly", "there is no command fly"),
-        ("in-flight none", "in-flight takes a whole number from 1 up (p pauses), not none"),
-        ("in-flight 0", "in-flight takes a whole number from 1 up (p pauses), not 0"),
+        ("in-flight none", "in-flight takes a whole number from 1 up (pause stops sending), not none"),
+        ("in-flight 0", "in-flight takes a whole number from 1 up (pause stops sending), not 0"),
         ("budget lots", "budget takes dollars, like 2.50, or none, not lots"),
         ("on-exhausted", "on-exhausted takes stop or wait"),
-        ("strategy magic", "strategy takes a name of one (Tab completes), not magic"),
+        ("strategy magic", "strategy takes the name of one, not magic"),
         ("key alice", "key takes a key's name, then on or off, not alice"),
         ("key zoe off", "there is no key zoe"),
     ] {
@@ -161,7 +161,7 @@ fn what_makes_no_sense_is_refused_in_words() {
         ("R", "no item has failed"),
         ("-", "one in flight is the least"),
         (":replay\n", "select a failed item first"),
-        ("4:probe\n", "select the key that is to be tested"),
+        ("4:probe\n", "select the key to be tested"),
         ("u", "nothing of yours is left to undo"),
         ("8y", "nothing is selected that could be copied"),
         ("6lll ", "there is no route local-llava@alice"),
@@ -302,6 +302,22 @@ fn a_read_only_screen_sends_nothing() {
         assert!(stage.effects.is_empty(), "{keys:?}: {:?}", stage.effects);
         assert!(stage.text().contains("read-only"), "{keys:?}");
     }
+    let mut stage = Stage::storm();
+    stage.state.read_only = true;
+    assert!(stage.ctrl('z').effects.is_empty(), "the run would stand still too");
+    for (typed, offered) in [(":pau", false), (":sto", false), (":key ", false), (":find", true), (":help", true)] {
+        stage.press("\x1b").press(typed);
+        assert_eq!(stage.text().contains("Commands"), offered, "{typed}: {}", stage.text());
+    }
+    let mut stage = Stage::new(120, 36, fixture::finished());
+    stage.state.read_only = true;
+    let text = stage.text();
+    assert!(text.contains("shows why") && !text.contains("replays them"), "{text}");
+    let mut paused = fixture::storm();
+    paused.state = RunState::Paused;
+    let mut stage = Stage::new(120, 36, paused);
+    stage.state.read_only = true;
+    assert!(!stage.text().contains("goes on"));
     let mut stage = Stage::storm();
     stage.state.read_only = true;
     let footer = stage.text().lines().last().unwrap().to_owned();

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use cascadeck::tui::{
     Options,
     pane::Pane,
+    state::ToastLevel,
     theme::{Depth, Role},
 };
 use ratatui::{
@@ -102,6 +103,25 @@ fn ascii_screens_are_ascii() {
             }
         }
     }
+}
+
+#[test]
+fn in_ascii_the_selected_row_has_no_holes() {
+    let mut stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, true);
+    stage.press("5z");
+    let buffer = stage.buffer();
+    let first = find(&buffer, "#0117");
+    assert!(first.modifier.contains(Modifier::REVERSED), "{first:?}");
+}
+
+#[test]
+fn quotation_marks_are_spelled_for_ascii_too() {
+    let mut stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, true);
+    stage.press("5/safe\nt");
+    let words = "\u{201c}a\u{201d} isn\u{2019}t there";
+    stage.state.toasts.push(words, ToastLevel::Done, stage.state.ui);
+    let text = stage.text();
+    assert!(text.contains("failed with \"safe\"") && text.contains("\"a\" isn't there"), "{text}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cascadeck::{
     domain::{
-        Event, EventKind, Outcome, Provenance, Snapshot,
+        Event, EventKind, Money, Outcome, Provenance, Snapshot,
         snapshot::{Condition, RunState},
     },
     tui::Effect,
@@ -31,6 +31,26 @@ fn an_alarm_rings_once_and_old_ones_do_not() {
     assert_eq!(stage.effects, [Effect::Notify(bell)]);
     stage.publish(snapshot);
     assert_eq!(stage.effects.len(), 1);
+}
+
+#[test]
+fn time_in_which_nothing_was_published_has_its_room_in_the_charts() {
+    let mut stage = Stage::storm();
+    for second in [1, 2, 60, 61, 3_600] {
+        let mut snapshot = fixture::storm();
+        snapshot.at = NOW + seconds(second);
+        snapshot.spend.cost = Money::from_usd(second as f64).unwrap();
+        stage.publish(snapshot);
+    }
+    let steps = stage.state.history.steps(500).unwrap();
+    assert!(steps.steps.len() > 300, "an hour in steps of equal length, not one for each that was published");
+    let at = |second| {
+        let step = seconds(second).as_secs() / steps.each.as_secs() - 1;
+        steps.steps[step as usize].usd
+    };
+    assert!((at(50) - 2.0).abs() < 1e-9, "what was published last stood until the next: {}", at(50));
+    assert!((at(3_000) - 61.0).abs() < 1e-9);
+    assert!((steps.steps.last().unwrap().usd - 3_600.0).abs() < 1e-9);
 }
 
 #[test]

@@ -70,6 +70,21 @@ fn a_terminal_that_goes_away_does_not_take_the_run_with_it() {
 }
 
 #[test]
+fn nothing_reads_a_terminal_that_was_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("exit");
+    let mut window = open(&[("EXIT_TO", path.to_str().unwrap())]);
+    window.sees("RUNNING");
+    window.type_keys("q");
+    window.sees("The run is under way");
+    // Half an escape sequence behind the answer: whoever has begun to read it would wait for the rest, for ever.
+    window.type_keys("p");
+    window.type_keys("\x1b[");
+    is_left_clean(window, "Ok(Detach)");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "Ok(Detach), its input is a pipe");
+}
+
+#[test]
 #[cfg(debug_assertions)] // The mistake it makes is an overflow.
 fn a_mistake_while_drawing_gives_the_terminal_back_and_leaves_the_run_alone() {
     let mut window = open(&[]);

@@ -2,7 +2,7 @@
 
 use crossterm::event::KeyCode;
 
-use super::{BINDINGS, Binding, Chord, Context, Keymap};
+use super::{BINDINGS, Binding, Chord, Context, Hint, Keymap};
 use crate::tui::action::Action;
 
 /// Other keys for one action, wherever it is bound; and where that is written, for complaints.
@@ -52,9 +52,9 @@ impl Keymap {
         if complaints.is_empty() { Ok(keymap) } else { Err(complaints.join("\n")) }
     }
 
-    /// What had one of the keys in an outer context is only hidden there; what always works stays reachable.
+    /// What always works keeps its own key beside the new ones.
     fn rebind(&mut self, action: Action, chords: &[Chord]) {
-        let mut contexts: Vec<(Context, Option<(&'static str, &'static str)>)> = Vec::new();
+        let mut contexts: Vec<(Context, Option<Hint>)> = Vec::new();
         for binding in BINDINGS.iter().filter(|binding| binding.action == action) {
             match contexts.iter_mut().find(|(context, _)| *context == binding.context) {
                 Some((_, hint)) => *hint = hint.or(binding.hint),
@@ -70,11 +70,12 @@ impl Keymap {
                 continue;
             }
             let at = self.0.iter().position(|binding| binding.context == context && binding.action == action);
-            self.0.retain(|binding| binding.context != context || binding.action != action);
+            self.0
+                .retain(|binding| context == Context::Always || binding.context != context || binding.action != action);
             let at = at.unwrap_or(self.0.len()).min(self.0.len());
             for (nth, chord) in chords.iter().enumerate() {
                 let hint = hint.filter(|_| nth == 0);
-                self.0.insert(at + nth, Binding { context, chord: *chord, action, hint, rebound: true });
+                self.0.insert(at + nth, Binding { context, chord: *chord, action, hint });
             }
         }
     }
@@ -110,7 +111,7 @@ mod tests {
         assert_eq!(action(&keymap, Context::Pane(Pane::Items), "Space"), Some(Action::Mark), "another action's");
         assert_eq!(action(&keymap, Context::Pane(Pane::Keys), "^P"), Some(Action::Pause));
         let hint = keymap.in_context(Context::Pane(Pane::Keys)).find(|binding| binding.action == Action::Toggle);
-        assert_eq!(hint.unwrap().hint_key().as_deref(), Some("o"), "and the footer says so");
+        assert_eq!(keymap.hint(hint.unwrap()).unwrap().0, "o", "and the footer says so");
     }
 
     #[test]
@@ -124,6 +125,21 @@ mod tests {
     }
 
     #[test]
+    fn ctrl_c_interrupts_whatever_else_does() {
+        let keymap = Keymap::rebound(&[rebinding("interrupt", &["F9"], 1)]).unwrap();
+        for key in ["F9", "^C"] {
+            assert_eq!(action(&keymap, Context::Confirm, key), Some(Action::Interrupt));
+        }
+    }
+
+    #[test]
+    fn what_two_actions_share_in_the_footer_follows_both() {
+        let keymap = Keymap::rebound(&[rebinding("fewer", &["F3"], 1)]).unwrap();
+        let more = keymap.in_context(Context::Global).find(|binding| binding.action == Action::MoreInFlight);
+        assert_eq!(keymap.hint(more.unwrap()), Some(("+/F3".to_owned(), "in flight")));
+    }
+
+    #[test]
     fn actions_can_trade_their_keys() {
         let keymap = Keymap::rebound(&[rebinding("pause", &["s"], 1), rebinding("strategy", &["p"], 2)]).unwrap();
         assert_eq!(action(&keymap, Context::Pane(Pane::Keys), "s"), Some(Action::Pause));
@@ -132,12 +148,22 @@ mod tests {
 
     #[test]
     fn what_can_not_be_is_refused_with_its_place() {
-        let cases: [(&[Rebinding], &str); 5] = [
+        let cases: [(&[Rebinding], &str); 8] = [
             (&[rebinding("pause", &["ctrl-c"], 6)], "keys.toml:6: ^C can't mean both"),
             (&[rebinding("pause", &["q"], 7)], "keys.toml:7: q can't mean both"),
             (&[rebinding("fly", &["f"], 8)], "keys.toml:8: there is no action fly"),
             (&[rebinding("pause", &["meta-x"], 9)], "keys.toml:9: \u{201c}meta-x\u{201d} is no key"),
             (&[rebinding("pause", &["F7"], 1), rebinding("help", &["F7"], 2)], "keys.toml:"),
+            (
+                &[rebinding("interrupt", &["F9"], 3), rebinding("pause", &["ctrl-c"], 4)],
+                "keys.toml:4: ^C can't mean both",
+            ),
+            (
+                &[rebinding("pause", &["t"], 5)],
+                "keys.toml:5: t can't mean both \u{201c}pause (what is in flight finishes), or go on\u{201d} and \
+                 \u{201c}ask the provider about the selected key now; costs nothing\u{201d} (Keys)",
+            ),
+            (&[rebinding("toggle", &["p"], 6)], "keys.toml:6: p can't mean both \u{201c}pause (what"),
         ];
         for (rebindings, complaint) in cases {
             let error = Keymap::rebound(rebindings).unwrap_err();

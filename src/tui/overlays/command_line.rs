@@ -4,6 +4,8 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Line as TextLine, text::Span, 
 
 use super::{clear, open};
 use crate::tui::{
+    action::Action,
+    keymap::Context,
     layout::Arrangement,
     scene::Scene,
     state::Line,
@@ -30,7 +32,7 @@ pub fn render(scene: Scene<'_>, line: &Line, arrangement: &Arrangement, buf: &mu
     ];
     scene.fit_spans(spans, columns).render(footer, buf);
 
-    let completions = completions(&line.text, scene.snapshot);
+    let completions = completions(&line.text, scene.state, scene.snapshot);
     if completions.is_empty() {
         return;
     }
@@ -38,7 +40,8 @@ pub fn render(scene: Scene<'_>, line: &Line, arrangement: &Arrangement, buf: &mu
     let rows = completions.len().min(MOST).min(usize::from(body.height.saturating_sub(2)));
     let height = rows as u16 + 2;
     let area = Rect { x: body.x, y: body.bottom() - height, width: body.width.min(100), height };
-    let inner = open(scene, "Commands (Tab completes)", None, area, buf);
+    let tab = scene.state.keymap.key_in(Context::Typing, Action::NextPane);
+    let inner = open(scene, &format!("Commands ({tab} completes)"), None, area, buf);
     let chosen = line.choice.unwrap_or(0);
     let first = first_visible(chosen, rows, completions.len());
     for (row, (at, completion)) in completions.iter().enumerate().skip(first).take(rows).enumerate() {

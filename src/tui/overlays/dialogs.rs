@@ -10,11 +10,16 @@ use ratatui::{
 use super::{open, popup};
 use crate::tui::{
     action::Action,
+    keymap::Context,
     scene::Scene,
     text::{width, wrap},
     theme::Role,
     update::choices,
-    widgets::{frame::first_visible, table::highlight},
+    widgets::{
+        frame::first_visible,
+        ribbon::{self, Segment},
+        table::highlight,
+    },
 };
 
 pub fn hard_pause(scene: Scene<'_>, body: Rect, buf: &mut Buffer) {
@@ -28,23 +33,24 @@ pub fn hard_pause(scene: Scene<'_>, body: Rect, buf: &mut Buffer) {
         wrap(&question, columns).into_iter().map(|line| Line::styled(line, scene.style(Role::Title))).collect();
     lines.extend(wrap(&consequence, columns).into_iter().map(Line::raw));
     lines.push(Line::default());
-    lines.push(answers(scene, &[("y", "yes"), ("n", "no")]));
+    lines.push(answers(scene, Context::Confirm));
     show(scene, "Sure?", columns as u16 + 4, lines, body, buf);
 }
 
 pub fn quit(scene: Scene<'_>, body: Rect, buf: &mut Buffer) {
     let flying = scene.snapshot.totals.in_flight;
     let rows = [
-        ("p", "plain progress", "close the dashboard, the run goes on here".to_owned()),
-        ("d", "drain", format!("finish {flying} in flight, then end")),
-        ("s", "stop now", format!("{flying} in flight may have been billed")),
-        ("Esc", "stay", String::new()),
+        (Action::Detach, "plain progress", "close the dashboard, the run goes on here".to_owned()),
+        (Action::Drain, "drain", format!("finish {flying} in flight, then end")),
+        (Action::StopNow, "stop now", format!("{flying} in flight may have been billed")),
+        (Action::Back, "stay", String::new()),
     ];
     let mut lines = vec![
         Line::styled("The run is under way. Nothing is lost in any case.", scene.style(Role::Title)),
         Line::default(),
     ];
-    for (key, word, meaning) in rows {
+    for (action, word, meaning) in rows {
+        let key = scene.state.keymap.key_in(Context::Quit, action);
         lines.push(Line::from(vec![
             scene.span(format!("{key:>4}  "), Role::Key),
             Span::raw(format!("{word:<16}")),
@@ -54,8 +60,20 @@ pub fn quit(scene: Scene<'_>, body: Rect, buf: &mut Buffer) {
     show(scene, "Leave", 68, lines, body, buf);
 }
 
-fn answers(scene: Scene<'_>, answers: &[(&'static str, &'static str)]) -> Line<'static> {
-    answers.iter().flat_map(|(key, word)| [scene.span(*key, Role::Key), Span::raw(format!(" {word}    "))]).collect()
+/// The same where there is one row for it: every answer in a word, the footer's.
+pub fn quit_line(scene: Scene<'_>, row: Rect, buf: &mut Buffer) {
+    ribbon::render(hints(scene, Context::Quit).map(|spans| Segment::left(0, spans)).collect(), 1, row, buf);
+}
+
+/// What can be answered to a question, as the footer has it.
+pub(super) fn answers(scene: Scene<'_>, context: Context) -> Line<'static> {
+    hints(scene, context).flat_map(|[key, word]| [key, word, Span::raw("    ")]).collect()
+}
+
+fn hints(scene: Scene<'_>, context: Context) -> impl Iterator<Item = [Span<'static>; 2]> {
+    let keymap = &scene.state.keymap;
+    let hints = keymap.in_context(context).filter_map(|binding| keymap.hint(binding));
+    hints.map(move |(key, word)| [scene.span(key, Role::Key), Span::raw(format!(" {word}"))])
 }
 
 fn show(scene: Scene<'_>, title: &str, columns: u16, lines: Vec<Line<'_>>, body: Rect, buf: &mut Buffer) {

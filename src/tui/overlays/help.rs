@@ -55,7 +55,11 @@ fn section(scene: Scene<'_>, context: Context, columns: usize, lines: &mut Vec<L
     if !lines.is_empty() {
         lines.push(Line::default());
     }
-    lines.push(Line::styled(context.title(), scene.style(Role::Title)));
+    let title = match context {
+        Context::Pane(pane) => scene.state.keymap.pane(pane),
+        context => context.title().to_owned(),
+    };
+    lines.push(Line::styled(title, scene.style(Role::Title)));
     for line in shown {
         let name = line.action.name().map_or_else(String::new, |name| format!("  :{name}"));
         let keys = scene.fit(&line.keys, KEYS_COLUMN);

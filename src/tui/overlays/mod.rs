@@ -1,10 +1,10 @@
 //! What lies over the dashboard: help, why, questions, the menu, the command line, and toasts.
 
 mod command_line;
-mod dialogs;
+pub mod dialogs;
 mod help;
 mod replay;
-mod toasts;
+pub mod toasts;
 pub mod why;
 mod why_run;
 
@@ -48,16 +48,6 @@ pub fn render(scene: Scene<'_>, arrangement: &Arrangement, buf: &mut Buffer) {
     toasts::render(scene, body, buf);
 }
 
-/// Where there is no room for a dashboard there still is for questions.
-pub fn render_small(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    match &scene.state.overlay {
-        Some(Overlay::Quit) => dialogs::quit(scene, area, buf),
-        Some(Overlay::HardPause) => dialogs::hard_pause(scene, area, buf),
-        Some(Overlay::Replay(plan)) => replay::render(scene, plan, area, buf),
-        _ => {}
-    }
-}
-
 /// Lines of the text that is being read, and how many of them are seen at once.
 pub fn reading_extent(state: &State, snapshot: &Snapshot) -> (usize, usize) {
     let scene = Scene { state, snapshot };
@@ -88,12 +78,10 @@ fn read(scene: Scene<'_>, title: &str, lines: Vec<Line<'_>>, reading: Reading, b
 
 /// ` Up/Down scroll `: where not all is seen, that it can be.
 fn scrolling(scene: Scene<'_>) -> String {
-    let bindings = scene.state.keymap.in_context(Context::Reading);
-    let hint = bindings.filter(|binding| binding.action == Action::Up).find_map(|binding| {
-        let (_, word) = binding.hint?;
-        Some(format!(" {} {word}", binding.hint_key()?))
-    });
-    hint.unwrap_or_default()
+    let keymap = &scene.state.keymap;
+    let bindings = keymap.in_context(Context::Reading);
+    let hint = bindings.filter(|binding| binding.action == Action::Up).find_map(|binding| keymap.hint(binding));
+    hint.map_or_else(String::new, |(key, word)| format!(" {key} {word}"))
 }
 
 /// What is seen of the panes at either side of a popup, or nothing of them: less would look like debris.

@@ -7,9 +7,10 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{open, popup};
+use super::{dialogs::answers, open, popup};
 use crate::tui::{
     figures::grouped,
+    keymap::Context,
     scene::Scene,
     state::ReplayPlan,
     text::one_line,
@@ -51,7 +52,7 @@ pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer)
     }
     if !small {
         lines.push(Line::default());
-        lines.push(answers(scene));
+        lines.push(answers(scene, Context::Replay));
     }
     let area = popup(body, COLUMNS, lines.len() as u16 + 2);
     let inner = open(scene, "Replay", None, area, buf);
@@ -65,26 +66,13 @@ pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer)
     }
 }
 
-fn answers(scene: Scene<'_>) -> Line<'static> {
-    Line::from(vec![
-        scene.span("y", Role::Key),
-        Span::raw(" send    "),
-        scene.span("Up/Down", Role::Key),
-        Span::raw(" where to    "),
-        scene.span("Left/Right", Role::Key),
-        Span::raw(" which    "),
-        scene.span("Esc", Role::Key),
-        Span::raw(" no"),
-    ])
-}
-
 fn which(scene: Scene<'_>, plan: &ReplayPlan) -> Line<'static> {
     let mut spans = vec![Span::raw("Replay ")];
     for (at, scope) in plan.scopes.iter().enumerate() {
         if at > 0 {
             spans.push(Span::raw("  "));
         }
-        let label = one_line(&scope.label).into_owned();
+        let label = scene.spelled(&one_line(&scope.label)).into_owned();
         if at == plan.scope {
             spans.push(scene.span(format!("[{label}]"), Role::Title));
         } else {

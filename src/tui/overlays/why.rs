@@ -4,14 +4,15 @@ use ratatui::text::Line;
 
 use crate::{
     domain::{
-        Provenance, Wall,
+        Outcome, Provenance, Wall,
         snapshot::{Cause, Condition, CooldownView, Gauge, RouteView, Source},
     },
     tui::{
+        action::Action,
         figures::{against, countdown, dollars, grouped, latency, moment},
         outlook,
         scene::Scene,
-        state::Subject,
+        state::{Subject, Timer},
         text::{one_line, wrap},
         theme::Role,
         words,
@@ -27,7 +28,7 @@ pub fn lines(scene: Scene<'_>, subject: &Subject, columns: usize) -> Vec<Line<'s
             page.route(key, model);
             Some(())
         }
-        Subject::Cooldown(what) => page.cooldown(what),
+        Subject::Cooldown(timer) => page.cooldown(timer),
         Subject::Run => {
             page.run();
             Some(())
@@ -75,6 +76,10 @@ impl Page<'_> {
         moment(at, self.scene.state.now, &self.scene.state.zone)
     }
 
+    fn key_of(&self, action: Action) -> String {
+        self.scene.state.keymap.key_for(action)
+    }
+
     fn ago(&self, at: Wall) -> String {
         format!("{} ({} ago)", self.when(at), countdown(self.scene.state.now.since(at)))
     }
@@ -107,12 +112,15 @@ impl Page<'_> {
             Condition::Disabled { since, cause } => {
                 self.cause(cause);
                 self.fact("off since", &self.ago(*since));
-                self.fact("back", "when its secret changes, or you switch it on (e)");
+                let on = self.key_of(Action::SwitchOn);
+                self.fact("to do", remedy(cause.outcome));
+                self.fact("back", &format!("when its secret changes, or you switch it on ({on})"));
             }
             Condition::Off { since } => {
                 self.fact("since", &self.ago(*since));
                 self.fact("on whose word", "yours");
-                self.fact("back", "when you switch it on (Space or e)");
+                let (toggle, on) = (self.key_of(Action::Toggle), self.key_of(Action::SwitchOn));
+                self.fact("back", &format!("when you switch it on ({toggle} or {on})"));
             }
         }
     }
@@ -214,8 +222,9 @@ impl Page<'_> {
         }
     }
 
-    fn cooldown(&mut self, what: &str) -> Option<()> {
-        let cooldown = self.scene.snapshot.cooldowns.iter().find(|cooldown| cooldown.what == what)?;
+    fn cooldown(&mut self, timer: &Timer) -> Option<()> {
+        let cooldown = self.scene.snapshot.cooldowns.iter().find(|cooldown| timer.is(cooldown))?;
+        let what = &timer.what;
         let whose = self.scene.project_of(what).map_or_else(String::new, |whose| format!("  ({whose})"));
         self.say(&format!("{what} is out{whose}"), Role::Title);
         self.timer(cooldown);
@@ -248,6 +257,17 @@ impl Page<'_> {
             );
             self.lines.push(line);
         }
+    }
+}
+
+/// What revives a key or a route that the provider refuses for good.
+const fn remedy(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::InvalidKey => "put the right secret where keys.toml takes it from, and start the same command again",
+        Outcome::KeyForbidden => "allow it at the provider (API enabled, models, addresses, terms), then switch it on",
+        Outcome::QuotaExhaustedBilling => "add credit at the provider, then switch it on",
+        Outcome::ModelNotFound => "correct the model's id in keys.toml, or get access to it at the provider",
+        _ => "see what the provider says, then switch it on",
     }
 }
 

@@ -1,4 +1,5 @@
-//! The run explained: what it does, what holds it, when it ends and what would help.
+//! The run explained: what it does, when it ends and what holds it; then how far it is, and what would help. In this
+//! order, so that the answer is on the first page of a small screen.
 
 use super::why::{NAME, Page};
 use crate::{
@@ -20,17 +21,23 @@ use crate::{
 
 impl Page<'_> {
     pub(super) fn run(&mut self) {
+        let snapshot = self.scene.snapshot;
+        let forecast = snapshot.forecast.as_ref().filter(|_| !snapshot.state.is_over());
         self.now();
+        if let Some(forecast) = forecast {
+            self.ends(forecast);
+            self.fact("held by", &outlook::held_by(self.scene).0);
+        }
+        self.progress();
         self.held();
-        match &self.scene.snapshot.forecast {
-            Some(forecast) if !self.scene.snapshot.state.is_over() => self.forecast(forecast),
-            _ => {}
+        if let Some(forecast) = forecast {
+            self.forecast(forecast);
         }
         self.out();
     }
 
     fn now(&mut self) {
-        let (snapshot, totals) = (self.scene.snapshot, self.scene.snapshot.totals);
+        let snapshot = self.scene.snapshot;
         let state = &snapshot.state;
         self.say(&format!("{} is {}", one_line(&snapshot.run), state.name()), Role::Title);
         match state {
@@ -43,10 +50,23 @@ impl Page<'_> {
             RunState::Held { why } | RunState::Stopped { why } => self.fact("because", &one_line(why)),
             RunState::Pausing | RunState::Paused => {
                 let pause = self.scene.state.keymap.key_for(Action::Pause);
-                self.fact("because", &format!("you paused it; {pause} goes on"));
+                let words = if self.scene.state.read_only { String::new() } else { format!("; {pause} goes on") };
+                self.fact("because", &format!("you paused it{words}"));
             }
             RunState::Running | RunState::Draining | RunState::Finished => {}
         }
+    }
+
+    fn progress(&mut self) {
+        let (snapshot, totals) = (self.scene.snapshot, self.scene.snapshot.totals);
+        let refused = format!(
+            "{}; {} of {} {} were refused for quota",
+            pace(snapshot.pace.items_per_second),
+            grouped(totals.rate_limited),
+            grouped(totals.attempts),
+            plural(totals.attempts, "request")
+        );
+        self.fact("pace", &refused);
         let ended = totals.done + totals.failed;
         self.fact(
             "so far",
@@ -61,14 +81,6 @@ impl Page<'_> {
                 grouped(totals.waiting)
             ),
         );
-        let refused = format!(
-            "{}; {} of {} {} were refused for quota",
-            pace(snapshot.pace.items_per_second),
-            grouped(totals.rate_limited),
-            grouped(totals.attempts),
-            plural(totals.attempts, "request")
-        );
-        self.fact("pace", &refused);
         let how = format!(
             "{}, {}, {} when limited, {} when exhausted; at most {} in flight",
             words::strategy(snapshot.strategy),
@@ -92,8 +104,7 @@ impl Page<'_> {
         self.fact("on whose word", "our own counters (measured)");
     }
 
-    fn forecast(&mut self, forecast: &Forecast) {
-        self.heading("What is expected");
+    fn ends(&mut self, forecast: &Forecast) {
         match forecast.finish {
             Some(at) => {
                 let range = outlook::range(self.scene).map_or_else(String::new, |range| format!(", between {range}"));
@@ -118,6 +129,10 @@ impl Page<'_> {
             let back = first.returns.map_or_else(String::new, |at| format!(", back {}", self.when(at)));
             self.fact("runs out first", &format!("{} at {}{back}", one_line(&first.pool), self.when(first.at)));
         }
+    }
+
+    fn forecast(&mut self, forecast: &Forecast) {
+        self.heading("What is expected");
         if let Some(words) = outlook::before_reset(self.scene, forecast) {
             self.fact("today", &words);
         }
@@ -126,7 +141,7 @@ impl Page<'_> {
         self.fact("still to spend", &format!("{}{priced}, {tokens} tokens", forecast.cost));
         for bind in forecast.binds.iter().take(4) {
             let pool = bind.pool.as_ref().map_or_else(String::new, |pool| format!(", most of all {}", one_line(pool)));
-            let words = format!("{}{pool}; what helps: {}", bind.what.words(), outlook::remedy(bind.what));
+            let words = format!("{}{pool}; what helps: {}", bind.what.words(), outlook::remedy(self.scene, bind.what));
             self.fact(&format!("bound {:.0}%", bind.share * 100.0), &words);
         }
         for saving in forecast.savings.iter().take(2) {

@@ -9,7 +9,15 @@ use ratatui::{
 use super::{empty, table};
 use crate::{
     domain::{Event, EventKind, Outcome, event::Level, event::short_span, short_id},
-    tui::{figures::time_of_day, pane::Pane, scene::Scene, text::one_line, theme::Role, widgets::table::Column, words},
+    tui::{
+        figures::time_of_day,
+        pane::Pane,
+        scene::Scene,
+        text::{one_line, width},
+        theme::Role,
+        widgets::table::Column,
+        words,
+    },
 };
 
 #[derive(Clone, Copy)]
@@ -34,12 +42,13 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         match id {
             Cell::Time => Line::styled(time_of_day(event.at, &scene.state.zone), scene.style(Role::Muted)),
             Cell::Level => Line::styled(scene.glyphs().level(event.level()), scene.style(Role::from(event.level()))),
-            Cell::Sentence => scene.fit_spans(sentence(scene, event), width),
+            Cell::Sentence => scene.fit_spans(sentence(scene, event, width), width),
         }
     });
 }
 
-fn sentence(scene: Scene<'_>, event: &Event) -> Vec<Span<'static>> {
+/// What happened, in at most `columns` up to the reason where that can be: routes give way to it.
+fn sentence(scene: Scene<'_>, event: &Event, columns: usize) -> Vec<Span<'static>> {
     let text = |text: String| scene.span(text, Role::Text);
     let outside = |text: &str| scene.spelled(&one_line(text)).into_owned();
     let muted = |text: &str| scene.span(if text.is_empty() { String::new() } else { format!("  {text}") }, Role::Muted);
@@ -51,22 +60,18 @@ fn sentence(scene: Scene<'_>, event: &Event) -> Vec<Span<'static>> {
     match &event.kind {
         EventKind::Fallback { item, from, to, outcome, status, wait, words, .. } => {
             let arrow = if scene.glyphs().ascii { "->" } else { "→" };
-            let to = to.as_deref().map_or_else(|| "waits".to_owned(), |to| relative(from, to).to_owned());
-            vec![
-                text(format!("#{} {} {arrow} {}", outside(&short_id(item)), outside(from), outside(&to))),
-                reason(*status, *outcome, *wait),
-                muted(&outside(words)),
-            ]
+            let to = to.as_deref().map_or("waits", |to| relative(from, to));
+            let reason = reason(*status, *outcome, *wait);
+            let (before, after) = (format!("#{} ", outside(&short_id(item))), format!(" {arrow} {}", outside(to)));
+            let from = scene.route(from, columns.saturating_sub(width(&before) + width(&after) + reason.width()));
+            vec![text(format!("{before}{from}{after}")), reason, muted(&outside(words))]
         }
         EventKind::Cooldown { what, outcome, wait, words } => {
-            let wait = wait.map_or_else(String::new, |wait| format!(" {}", short_span(wait)));
+            let out = format!(" out{}", wait.map_or_else(String::new, |wait| format!(" {}", short_span(wait))));
             let whose = scene.project_of(what).map_or_else(String::new, |whose| format!(" ({whose})"));
-            vec![
-                text(format!("{} out{wait}", outside(what))),
-                reason(None, *outcome, None),
-                scene.span(whose, Role::Text),
-                muted(&outside(words)),
-            ]
+            let reason = reason(None, *outcome, None);
+            let what = scene.route(what, columns.saturating_sub(width(&out) + reason.width()));
+            vec![text(format!("{what}{out}")), reason, scene.span(whose, Role::Text), muted(&outside(words))]
         }
         EventKind::Recovered { what, words } => {
             let whose = scene.project_of(what).map_or_else(String::new, |whose| format!(" ({whose})"));
@@ -77,12 +82,13 @@ fn sentence(scene: Scene<'_>, event: &Event) -> Vec<Span<'static>> {
             muted(&outside(words)),
         ],
         EventKind::ItemFailed { item, route, outcome, words, .. } => {
-            let on = route.as_deref().map_or_else(String::new, |route| format!(" on {}", outside(route)));
-            vec![
-                text(format!("#{} failed{on}", outside(&short_id(item)))),
-                reason(None, *outcome, None),
-                muted(&outside(words)),
-            ]
+            let reason = reason(None, *outcome, None);
+            let mut failed = format!("#{} failed", outside(&short_id(item)));
+            if let Some(route) = route {
+                failed.push_str(" on ");
+                failed.push_str(&scene.route(route, columns.saturating_sub(width(&failed) + reason.width())));
+            }
+            vec![text(failed), reason, muted(&outside(words))]
         }
         EventKind::Operator { words } => {
             vec![scene.span("you  ", Role::You), scene.span(outside(words), Role::You)]

@@ -24,7 +24,7 @@ fn hints(scene: Scene<'_>) -> Vec<Segment<'static>> {
     let mut keys_taken: Vec<String> = Vec::new();
     for context in state.contexts() {
         for binding in state.keymap.in_context(context) {
-            let (Some(key), Some((_, word))) = (binding.hint_key(), binding.hint) else { continue };
+            let Some((key, word)) = state.keymap.hint(binding) else { continue };
             if (state.read_only && binding.action.changes_run()) || keys_taken.contains(&key) {
                 continue;
             }

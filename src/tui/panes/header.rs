@@ -25,6 +25,8 @@ use crate::{
 };
 
 const GAP: u16 = 2;
+/// Narrower screens rather have one figure more.
+const ROOM_FOR_GAPS: u16 = 70;
 const SHORTEST_BAR: usize = 8;
 /// Narrower screens rather have the bar.
 const ROOM_FOR_RANGES: u16 = 100;
@@ -106,15 +108,16 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Segment::left(2, text(cost(scene))),
     ];
     let columns = usize::from(area.width);
+    let gap = if area.width < ROOM_FOR_GAPS { 1 } else { GAP };
     // The bar takes what the figures leave; where that isn't worth drawing, the figures take it all.
-    figures = ribbon::pack(figures, columns, usize::from(GAP));
-    let left = columns.saturating_sub(ribbon::taken(&figures, usize::from(GAP)) + usize::from(GAP));
+    figures = ribbon::pack(figures, columns, usize::from(gap));
+    let left = columns.saturating_sub(ribbon::taken(&figures, usize::from(gap)) + usize::from(gap));
     if left >= SHORTEST_BAR {
         let share = if totals.total == 0 { 0.0 } else { ended as f64 / totals.total as f64 };
         let bar = bar::progress(share, left, scene.glyphs(), scene.style(Role::Bar), scene.style(Role::Track));
         figures.insert(0, Segment::left(0, bar));
     }
-    ribbon::render(figures, GAP, area, buf);
+    ribbon::render(figures, gap, area, buf);
 }
 
 fn cost(scene: Scene<'_>) -> String {
@@ -157,14 +160,15 @@ fn now(scene: Scene<'_>) -> (String, Role) {
             None => return ("nothing sent yet".to_owned(), Role::Muted),
         },
         RunState::Waiting { why, until } => {
+            // Where the line is cut, the reason is: W tells that whole.
             let until = until.map_or_else(String::new, |until| {
                 let when = moment(until, state.now, &state.zone);
-                format!(", until {when} ({})", countdown(scene.left(until)))
+                format!(" until {when} ({})", countdown(scene.left(until)))
             });
-            format!("waits: {}{until}", scene.spelled(&one_line(why)))
+            format!("waits{until}: {}", scene.spelled(&one_line(why)))
         }
-        RunState::Pausing => format!("finishing {} in flight, then paused; p goes on", totals.in_flight),
-        RunState::Paused => "paused by you; p goes on".to_owned(),
+        RunState::Pausing => format!("finishing {} in flight, then paused{}", totals.in_flight, goes_on(scene)),
+        RunState::Paused => format!("paused by you{}", goes_on(scene)),
         RunState::Held { why } => format!("holds: {}", scene.spelled(&one_line(why))),
         RunState::Draining => format!("finishing {} in flight, then it ends", totals.in_flight),
         RunState::Stopped { why } => {
@@ -181,18 +185,21 @@ fn now(scene: Scene<'_>) -> (String, Role) {
     (words, role)
 }
 
+fn goes_on(scene: Scene<'_>) -> String {
+    if scene.state.read_only {
+        return String::new();
+    }
+    format!("; {} goes on", scene.state.keymap.key_for(Action::Pause))
+}
+
 /// Why it isn't faster, and what runs out first.
 fn ahead(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
     let snapshot = scene.snapshot;
     if snapshot.state.is_over() {
         return over(scene);
     }
-    let held = outlook::holding(&snapshot.holding, 2);
-    let held = match &held {
-        Some(held) => vec![scene.span("held by ", Role::Muted), scene.span(held.clone(), Role::Warn)],
-        None if snapshot.holding.is_empty() => vec![scene.span("held by nothing yet", Role::Muted)],
-        None => vec![scene.span("held by nothing: it goes as fast as it can", Role::Muted)],
-    };
+    let (held, role) = outlook::held_by(scene);
+    let held = [scene.span("held by ", Role::Muted), scene.span(held, role)];
     let key = scene.state.keymap.key_for(Action::WhyRun);
     let forecast = snapshot.forecast.as_ref();
     let runs_out = forecast.and_then(|forecast| outlook::runs_out(scene, forecast)).unwrap_or_default();
@@ -220,7 +227,9 @@ fn over(scene: Scene<'_>) -> Vec<Segment<'static>> {
         let failed = scene.snapshot.totals.failed;
         segments.push(Segment::left(0, [scene.span(format!("{} failed: ", grouped(failed)), Role::Bad)]));
         segments.push(Segment::left(0, [scene.span(why, Role::Key), scene.span(" shows why", Role::Muted)]));
-        segments.push(Segment::left(0, [scene.span(again, Role::Key), scene.span(" replays them", Role::Muted)]));
+        if !scene.state.read_only {
+            segments.push(Segment::left(0, [scene.span(again, Role::Key), scene.span(" replays them", Role::Muted)]));
+        }
     } else if scene.snapshot.totals.done == scene.snapshot.totals.total {
         segments.push(Segment::left(0, [scene.span("every item was answered", Role::Ok)]));
     }

@@ -8,7 +8,7 @@ use ratatui::{
 };
 use tui_logger::{TuiLoggerLevelOutput, TuiLoggerSmartWidget};
 
-use crate::tui::{scene::Scene, theme::Role};
+use crate::tui::{pane::Pane, scene::Scene, theme::Role};
 
 /// Below this the widget has no room for its own borders.
 const LEAST: (u16, u16) = (24, 4);
@@ -19,7 +19,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     }
     TuiLoggerSmartWidget::default()
         .title_target(" Targets ")
-        .title_log(" 7 Log ")
+        .title_log(format!(" {}{} ", scene.state.keymap.pane(Pane::Log), clock(scene)))
         .border_style(scene.style(Role::Focus))
         .border_type(BorderType::Rounded)
         .style(scene.style(Role::Text))
@@ -41,6 +41,11 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     if scene.glyphs().ascii {
         respell_borders(area, buf);
     }
+}
+
+/// The log keeps this machine's time. Where the engine's runs faster, its events have other times.
+fn clock(scene: Scene<'_>) -> &'static str {
+    if (scene.snapshot.speed - 1.0).abs() < f64::EPSILON { "" } else { ", in real time" }
 }
 
 /// The widget draws its own borders, always with box-drawing characters.

@@ -62,7 +62,7 @@ fn columns(scene: Scene<'_>) -> Vec<Column<Cell>> {
     let provider = longest(models.iter().map(|model| model.provider.as_str()), 16);
     let bar = |id| Column::left(id, "", [BAR, BAR, 2 * BAR], 5);
     let mut columns = vec![
-        Column::left(Cell::Name, "model", [12, name.min(21), name], 0),
+        Column::left(Cell::Name, "model", [12, name.min(19), name], 0),
         Column::left(Cell::Here, "", [1; 3], 0),
         bar(Cell::RpmBar),
         Column::right(Cell::Rpm, "RPM", figures(models, 7, |model| model.rpm), 1),

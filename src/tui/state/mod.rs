@@ -39,7 +39,7 @@ pub use overlay::{Line, Overlay, Subject};
 pub use pending::Pending;
 pub use pictures::{Pictures, Sight};
 pub use replay::{ReplayPlan, Scope};
-pub use selection::{Selection, cooldowns, key_behind};
+pub use selection::{Selection, Timer, cooldowns, key_behind};
 pub use toasts::{Toast, ToastLevel, Toasts};
 pub use undo::{Undo, inverse};
 

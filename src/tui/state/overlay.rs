@@ -1,6 +1,6 @@
 //! What lies over the dashboard and has the keyboard: one thing at most.
 
-use super::{Items, Reading, ReplayPlan};
+use super::{Items, Reading, ReplayPlan, Timer};
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Overlay {
@@ -32,7 +32,7 @@ pub enum Subject {
         key: String,
         model: String,
     },
-    Cooldown(String),
+    Cooldown(Timer),
     /// The run itself: why not faster.
     Run,
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+/// Of trouble, and of everything else.
 const SHOWN: usize = 3;
 const LIFETIME: Duration = Duration::from_secs(6);
 
@@ -29,8 +30,12 @@ impl Toasts {
         let words = words.into();
         self.0.retain(|toast| toast.words != words);
         self.0.push_back(Toast { words, level, at });
-        while self.0.len() > SHOWN {
-            self.0.pop_front();
+        // Each of the two makes room for its own kind only: what was just done doesn't push trouble out.
+        let alike = |toast: &Toast| (toast.level == ToastLevel::Trouble) == (level == ToastLevel::Trouble);
+        if self.0.iter().filter(|toast| alike(toast)).count() > SHOWN
+            && let Some(oldest) = self.0.iter().position(alike)
+        {
+            self.0.remove(oldest);
         }
     }
 
@@ -70,6 +75,19 @@ mod tests {
         assert_eq!(toasts.iter().map(|toast| toast.words.as_str()).collect::<Vec<_>>(), ["the run has ended"]);
         assert!(toasts.dismiss());
         assert!(!toasts.dismiss());
+    }
+
+    #[test]
+    fn trouble_outlives_what_comes_after_it() {
+        let mut toasts = Toasts::default();
+        toasts.push("the disk is full", ToastLevel::Trouble, Duration::ZERO);
+        for words in ["a", "b", "c", "d"] {
+            toasts.push(words, ToastLevel::Done, Duration::ZERO);
+        }
+        let shown = |toasts: &Toasts| toasts.iter().map(|toast| toast.words.clone()).collect::<Vec<_>>();
+        assert_eq!(shown(&toasts), ["the disk is full", "b", "c", "d"]);
+        toasts.expire(LIFETIME);
+        assert_eq!(shown(&toasts), ["the disk is full"]);
     }
 
     #[test]

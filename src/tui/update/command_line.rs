@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{CascadeOrder, Command, Money, OnExhausted, Outcome, ReplayFilter, Snapshot, Strategy, WhenLimited},
-    tui::{action::Action, words},
+    tui::{action::Action, state::State, words},
 };
 
 /// What a line asks for.
@@ -39,11 +39,14 @@ impl Form {
     }
 }
 
+/// The only one with words after its name that a reader may use.
+const FIND: &str = "find";
+
 const FORMS: [Form; 11] = [
     Form {
         name: "in-flight",
         usage: "in-flight N",
-        takes: "a whole number from 1 up (p pauses)",
+        takes: "a whole number from 1 up (pause stops sending)",
         meaning: "most attempts in flight at once",
     },
     Form {
@@ -55,7 +58,7 @@ const FORMS: [Form; 11] = [
     Form {
         name: "strategy",
         usage: "strategy NAME",
-        takes: "a name of one (Tab completes)",
+        takes: "the name of one",
         meaning: "which of the ready routes an item takes",
     },
     Form {
@@ -92,10 +95,10 @@ const FORMS: [Form; 11] = [
     Form {
         name: "replay-outcome",
         usage: "replay-outcome NAME",
-        takes: "an outcome, like timeout (Tab completes)",
+        takes: "an outcome, like timeout",
         meaning: "queue items that failed like this again",
     },
-    Form { name: "find", usage: "find TEXT", takes: "a text", meaning: "items of any state, by id or error" },
+    Form { name: FIND, usage: "find TEXT", takes: "a text", meaning: "items of any state, by id or error" },
 ];
 
 pub fn parse(line: &str, snapshot: &Snapshot) -> Result<Parsed, String> {
@@ -109,11 +112,11 @@ pub fn parse(line: &str, snapshot: &Snapshot) -> Result<Parsed, String> {
     {
         return Ok(Parsed::Action(action));
     }
-    if name == "find" {
+    if name == FIND {
         return Ok(Parsed::Find(rest.to_owned()));
     }
     let Some(form) = FORMS.iter().find(|form| form.name == name) else {
-        return Err(format!("there is no command {name}; Tab completes"));
+        return Err(format!("there is no command {name}"));
     };
     command(form, rest, snapshot).map(Parsed::Command)
 }
@@ -195,10 +198,11 @@ fn spelled(name: &str) -> String {
 }
 
 /// Ways to go on from `line`, best first.
-pub fn completions(line: &str, snapshot: &Snapshot) -> Vec<Completion> {
+pub fn completions(line: &str, state: &State, snapshot: &Snapshot) -> Vec<Completion> {
     let line = line.trim_start().trim_start_matches(':').trim_start();
     let (candidates, typed) = match line.split_once(' ') {
-        None => (names(), line),
+        None => (names(state.read_only), line),
+        Some(_) if state.read_only => (Vec::new(), line),
         Some((name, _)) => (arguments(name, snapshot), line),
     };
     let begins = |completion: &Completion| completion.text.starts_with(typed);
@@ -208,11 +212,13 @@ pub fn completions(line: &str, snapshot: &Snapshot) -> Vec<Completion> {
     first.chain(then).cloned().collect()
 }
 
-fn names() -> Vec<Completion> {
-    let actions = Action::named().filter_map(|action| {
+/// To a reader nothing is offered that would be refused.
+fn names(read_only: bool) -> Vec<Completion> {
+    let offered = Action::named().filter(|action| !(read_only && action.changes_run()));
+    let actions = offered.filter_map(|action| {
         Some(Completion { text: action.name()?.to_owned(), meaning: action.sentence().to_owned() })
     });
-    let forms = FORMS.iter().map(|form| Completion {
+    let forms = FORMS.iter().filter(|form| !read_only || form.name == FIND).map(|form| Completion {
         text: format!("{} ", form.name),
         meaning: format!("{} ({})", form.meaning, form.usage),
     });

@@ -44,7 +44,8 @@ fn selection(state: &State, snapshot: &Snapshot) -> Option<(&'static str, String
             Some(("the event", neutralise(&event.kind.to_string()).into_owned()))
         }
         _ => state.subject(snapshot).map(|subject| match subject {
-            Subject::Key(name) | Subject::Model(name) | Subject::Cooldown(name) => ("its name", name),
+            Subject::Key(name) | Subject::Model(name) => ("its name", name),
+            Subject::Cooldown(timer) => ("its name", timer.what),
             Subject::Route { key, model } => ("the route", format!("{model}@{key}")),
             Subject::Run => ("the run's name", snapshot.run.clone()),
         }),

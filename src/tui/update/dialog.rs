@@ -205,7 +205,7 @@ fn edit(state: &mut State, change: impl FnOnce(&mut String)) {
 }
 
 fn command_line_action(state: &mut State, snapshot: &Snapshot, action: Action, mut line: Line) -> Option<Vec<Effect>> {
-    let completions = command_line::completions(&line.text, snapshot);
+    let completions = command_line::completions(&line.text, state, snapshot);
     let count = completions.len();
     match action {
         Action::Back => return Some(close(state)),

@@ -20,6 +20,7 @@ use super::{
     Exit,
     action::{Action, LogAction},
     keymap::Chord,
+    layout::Shape,
     pane::Pane,
     picture::{Ask, CellPixels, Drawing},
     state::{Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
@@ -94,6 +95,7 @@ pub enum Effect {
 
 pub fn update(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect> {
     let mut effects = take(state, snapshot, message);
+    state.follow_cooldown(snapshot);
     state.toasts.expire(state.ui);
     state.pending.settle(snapshot, state.ui);
     effects.extend(leaving::give_up_waiting(state));
@@ -108,6 +110,10 @@ fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect>
         Message::Pasted(text) => dialog::paste(state, &text),
         Message::Resized(size) => {
             state.size = size;
+            // What can't be seen must not have the keyboard.
+            if cramped(state) && !matches!(state.overlay, Some(Overlay::Quit)) {
+                state.overlay = None;
+            }
             Vec::new()
         }
         Message::Cell(cell) => {
@@ -154,6 +160,11 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         state.toasts.push("this screen is read-only", ToastLevel::Refused, state.ui);
         return Vec::new();
     }
+    if cramped(state) && !fits_a_line(action) {
+        let quit = state.keymap.key_for(Action::Quit);
+        state.toasts.push(format!("no room for that here; {quit} quits"), ToastLevel::Refused, state.ui);
+        return Vec::new();
+    }
     if action != Action::Interrupt
         && let Some(effects) = dialog::act(state, snapshot, action)
     {
@@ -190,7 +201,10 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
                 state.exporting = true;
                 return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })];
             }
-            None => state.toasts.push("select a group of failures first (pane 9)", ToastLevel::Refused, state.ui),
+            None => {
+                let words = format!("select a group of failures first ({})", state.keymap.pane(Pane::Failures));
+                state.toasts.push(words, ToastLevel::Refused, state.ui);
+            }
         },
         Action::NextPicture => pictures::next(state),
         Action::Pictures => pictures::hide_or_show(state),
@@ -219,6 +233,9 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
             let words = if state.mouse { "the mouse is the dashboard's" } else { "the mouse is the terminal's" };
             state.toasts.push(words, ToastLevel::Done, state.ui);
             return vec![Effect::CaptureMouse(state.mouse)];
+        }
+        Action::ClearCooldowns if state.cooldown_slipped() => {
+            state.toasts.push("that cooldown has just ended", ToastLevel::Refused, state.ui);
         }
         Action::HardPause => ask_hard_pause(state, snapshot),
         Action::ReplayAll => replaying::plan_all(state, snapshot),
@@ -257,6 +274,27 @@ fn send(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec<Effect>
 fn undo(state: &mut State, command: Command) -> Vec<Effect> {
     state.pending.sent(command.clone());
     vec![Effect::Send(command)]
+}
+
+/// Only the status lines are seen.
+fn cramped(state: &State) -> bool {
+    Shape::of(state.size) == Shape::TooSmall
+}
+
+/// What can be done, and seen to be done, where there are only the status lines.
+const fn fits_a_line(action: Action) -> bool {
+    matches!(
+        action,
+        Action::Pause
+            | Action::Back
+            | Action::Redraw
+            | Action::Suspend
+            | Action::Quit
+            | Action::Interrupt
+            | Action::Detach
+            | Action::Drain
+            | Action::StopNow
+    )
 }
 
 fn over(state: &State, snapshot: &Snapshot) -> bool {

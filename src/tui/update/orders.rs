@@ -31,13 +31,14 @@ pub fn order(action: Action, state: &State, snapshot: &Snapshot) -> Result<Comma
         Action::MoreInFlight => Ok(Command::SetInFlight { in_flight: in_flight(state, snapshot).saturating_add(1) }),
         Action::FewerInFlight => {
             let fewer = in_flight(state, snapshot).saturating_sub(1);
-            if fewer == 0 { Err(PAUSE_INSTEAD.to_owned()) } else { Ok(Command::SetInFlight { in_flight: fewer }) }
+            if fewer == 0 {
+                return Err(format!("one in flight is the least; {} pauses", state.keymap.key_for(Action::Pause)));
+            }
+            Ok(Command::SetInFlight { in_flight: fewer })
         }
         _ => Err(format!("{} is no command", action.sentence())),
     }
 }
-
-const PAUSE_INSTEAD: &str = "one in flight is the least; p pauses";
 
 /// Why `action` makes no sense now, whatever is selected. The footer dims what is refused.
 pub fn refusal(action: Action, state: &State, snapshot: &Snapshot) -> Option<String> {
@@ -72,9 +73,10 @@ fn switch(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Comman
         Some(Subject::Key(key)) => Ok(Command::SetKey { key, on }),
         Some(Subject::Model(model)) => Ok(Command::SetModel { model, on }),
         Some(Subject::Route { key, model }) => Ok(Command::SetRoute { key, model, on }),
-        Some(Subject::Cooldown(_) | Subject::Run) | None => {
-            Err("select a key, model or route first (panes 1, 3, 6)".to_owned())
-        }
+        Some(Subject::Cooldown(_) | Subject::Run) | None => Err(format!(
+            "select a key, model or route first ({})",
+            panes(state, &[Pane::Keys, Pane::Models, Pane::Routes])
+        )),
     };
     let (to_on, to_off) = (switched(true)?, switched(false)?);
     let is_on = match &subject {
@@ -98,17 +100,24 @@ fn switch(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Comman
 fn clear(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
     let key = match state.subject(snapshot) {
         Some(Subject::Key(key) | Subject::Route { key, .. }) => Some(key),
-        Some(Subject::Cooldown(what)) => key_behind(&what, snapshot),
+        Some(Subject::Cooldown(timer)) => key_behind(&timer.what, snapshot),
         Some(Subject::Model(_) | Subject::Run) | None => None,
     };
-    let key = key.ok_or("select the key whose cooldowns are to end (pane 1 or 2)")?;
+    let where_to = || panes(state, &[Pane::Keys, Pane::Cooldowns]);
+    let key = key.ok_or_else(|| format!("select the key whose cooldowns are to end ({})", where_to()))?;
     Ok(Command::ClearCooldowns { key })
+}
+
+/// `1 Keys, 3 Models`: where something can be selected.
+fn panes(state: &State, panes: &[Pane]) -> String {
+    let names: Vec<String> = panes.iter().map(|pane| state.keymap.pane(*pane)).collect();
+    names.join(", ")
 }
 
 fn probe(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
     match state.subject(snapshot) {
         Some(Subject::Key(key) | Subject::Route { key, .. }) => Ok(Command::Probe { key }),
-        _ => Err("select the key that is to be tested (pane 1 or 6)".to_owned()),
+        _ => Err(format!("select the key to be tested ({})", panes(state, &[Pane::Keys, Pane::Routes]))),
     }
 }
 
@@ -116,7 +125,7 @@ fn replay(state: &State) -> Result<Command, String> {
     let row = match &state.detail {
         Some(detail) => detail.item().map(|item| &item.row),
         None if state.focus == Pane::Items => state.items.selected_row(),
-        None => return Err("select a failed item first (pane 5)".to_owned()),
+        None => return Err(format!("select a failed item first ({})", panes(state, &[Pane::Items]))),
     };
     let row = row.ok_or("no item is selected")?;
     if row.state != ItemState::Failed {

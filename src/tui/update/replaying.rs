@@ -5,7 +5,6 @@ use crate::{
     domain::{FailureGroup, ItemRow, ItemState, ReplayFilter, Snapshot},
     tui::{
         action::Action,
-        layout::Shape,
         pane::Pane,
         state::{Overlay, ReplayPlan, Scope, State, ToastLevel},
     },
@@ -46,11 +45,6 @@ pub(super) fn plan_of(state: &mut State, snapshot: &Snapshot, label: String, fil
 fn ask(state: &mut State, snapshot: &Snapshot, mut scopes: Vec<Scope>) {
     if let Some(why_not) = refusal(Action::ReplayAll, state, snapshot) {
         state.toasts.push(why_not, ToastLevel::Refused, state.ui);
-        return;
-    }
-    if Shape::of(state.size) == Shape::TooSmall {
-        // Nothing is sent that could not be shown first.
-        state.toasts.push("no room to show what that would send", ToastLevel::Refused, state.ui);
         return;
     }
     scopes.push(Scope { label: "all failed".to_owned(), filter: ReplayFilter::default() });

@@ -150,11 +150,11 @@ fn row<'l, I: Copy>(shown: &[Shown<I>], area: Rect, buf: &mut Buffer, mut cell: 
     }
 }
 
-/// The selected row in one look, whatever colours it had. Bars keep theirs: reversed, they would say the opposite.
+/// The selected row in one look, whatever colours it had. Bars keep theirs: reversed, they would say the opposite. Not
+/// so ASCII bars, whose signs stay what they are, and stand in text too.
 pub fn highlight(area: Rect, style: Style, glyphs: &Glyphs, buf: &mut Buffer) {
-    let is_bar = |symbol: &str| {
-        symbol == glyphs.bar_full || (symbol == glyphs.bar_empty && !glyphs.ascii) || glyphs.bar_parts.contains(&symbol)
-    };
+    let bars = [glyphs.bar_full, glyphs.bar_empty];
+    let is_bar = |symbol: &str| !glyphs.ascii && (bars.contains(&symbol) || glyphs.bar_parts.contains(&symbol));
     for position in area.positions() {
         let Some(cell) = buf.cell_mut(position) else { continue };
         if is_bar(cell.symbol()) {

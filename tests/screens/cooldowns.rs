@@ -1,0 +1,110 @@
+//! Which cooldown is meant: the one that was selected, also while the list moves under the operator's hand.
+
+use std::time::Duration;
+
+use cascadeck::{
+    domain::{
+        Command, Outcome,
+        snapshot::{CooldownView, Source},
+    },
+    tui::{Message, pane::Pane},
+};
+
+use crate::{
+    fixture::{self, NOW, seconds},
+    stage::{Stage, sent},
+};
+
+fn cooldown(what: &str, ends: u64, outcome: Outcome, words: &str) -> CooldownView {
+    CooldownView {
+        what: what.to_owned(),
+        from: NOW,
+        until: NOW + seconds(ends),
+        cause: fixture::cause(outcome, Source::Stated, words, 1),
+    }
+}
+
+fn three() -> Vec<CooldownView> {
+    vec![
+        cooldown("m@alice", 10, Outcome::RateLimitedMinute, "a minute"),
+        cooldown("m@alice", 900, Outcome::QuotaExhaustedDay, "a day"),
+        cooldown("m@bob", 1_000, Outcome::RateLimitedMinute, "of bob"),
+    ]
+}
+
+fn stage(cooldowns: Vec<CooldownView>) -> Stage {
+    let mut snapshot = fixture::storm();
+    snapshot.cooldowns = cooldowns;
+    Stage::new(120, 36, snapshot)
+}
+
+fn publish(stage: &mut Stage, cooldowns: Vec<CooldownView>) {
+    let mut snapshot = stage.snapshot.clone();
+    snapshot.cooldowns = cooldowns;
+    stage.publish(snapshot);
+}
+
+fn clear(key: &str) -> Command {
+    Command::ClearCooldowns { key: key.to_owned() }
+}
+
+#[test]
+fn two_of_one_name_are_two_rows() {
+    let mut stage = stage(three());
+    stage.press("2j");
+    assert_eq!(stage.state.selected(Pane::Cooldowns, &stage.snapshot), 1);
+    let text = stage.press("w").text();
+    assert!(text.contains("a day") && text.contains("day quota"), "{text}");
+    assert_eq!(stage.press("\x1bjc").effects, sent(clear("bob")), "nor is the third out of reach");
+}
+
+#[test]
+fn the_selection_stays_with_its_cooldown_while_others_come_and_go() {
+    for gone in [0, 1] {
+        let mut stage = stage(three());
+        stage.press("2G");
+        let mut rest = three();
+        rest.remove(gone);
+        rest.push(cooldown("m@carol", 1, Outcome::ServerError, "sooner than all"));
+        publish(&mut stage, rest);
+        assert_eq!(stage.state.selected(Pane::Cooldowns, &stage.snapshot), 2);
+        stage.press("c");
+        assert_eq!(stage.effects, sent(clear("bob")));
+    }
+}
+
+#[test]
+fn what_has_just_ended_is_not_taken_for_its_neighbour() {
+    // Also where the operator has chosen none, but looks at the first.
+    for (keys, ends, next) in [("2", 0, "alice"), ("2jj", 2, "alice")] {
+        let mut stage = stage(three());
+        stage.press(keys);
+        let mut rest = three();
+        rest.remove(ends);
+        publish(&mut stage, rest);
+        stage.press("c");
+        assert!(stage.effects.is_empty(), "{keys:?}: {:?}", stage.effects);
+        assert!(stage.text().contains("that cooldown has just ended"), "{keys:?}");
+        stage.press("c");
+        assert_eq!(stage.effects, sent(clear(next)), "{keys:?}: the second time it is meant");
+    }
+}
+
+#[test]
+fn what_ended_long_ago_or_was_left_since_is_not_in_the_way() {
+    let later = |stage: &mut Stage| {
+        stage.state.ui += Duration::from_secs(3);
+        stage.send(Message::Tick);
+    };
+    let moves = |stage: &mut Stage| {
+        stage.press("j");
+    };
+    for (deed, key) in [(&later as &dyn Fn(&mut Stage), "alice"), (&moves, "bob")] {
+        let mut stage = stage(three());
+        stage.press("2");
+        publish(&mut stage, three().split_off(1));
+        deed(&mut stage);
+        stage.press("c");
+        assert_eq!(stage.effects, sent(clear(key)));
+    }
+}

@@ -1,0 +1,159 @@
+//! Every key given to something else: no screen may go on naming the old ones.
+
+use cascadeck::{
+    domain::{
+        Snapshot,
+        forecast::{Bind, Constraint},
+        snapshot::RunState,
+    },
+    tui::{
+        Message,
+        action::Action,
+        keymap::{BINDINGS, Chord, Keymap, Rebinding},
+        pane::Pane,
+    },
+};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::{fixture, stage::Stage};
+
+/// A key of its own for every action that has one. Function keys where they are needed while typing, letters of no
+/// alphabet elsewhere.
+fn odd() -> Keymap {
+    let mut actions: Vec<Action> = Vec::new();
+    for binding in BINDINGS {
+        if !actions.contains(&binding.action) {
+            actions.push(binding.action);
+        }
+    }
+    let typing = [Action::Open, Action::Back, Action::NextPane, Action::PreviousPane, Action::Up, Action::Down];
+    let letters = ('\u{250}'..='\u{2af}').map(|letter| letter.to_string());
+    let mut letters = letters.into_iter();
+    let rebindings: Vec<_> = actions
+        .into_iter()
+        .map(|action| {
+            let key = match typing.iter().position(|typed| *typed == action) {
+                Some(at) => format!("F{}", at + 2),
+                None => letters.next().unwrap(),
+            };
+            Rebinding { action: action.binding_name().to_owned(), keys: vec![key], place: "keys.toml:1".to_owned() }
+        })
+        .collect();
+    Keymap::rebound(&rebindings).unwrap()
+}
+
+/// The names of the table's own keys, but for those that also stand in figures and prompts.
+fn old_names() -> Vec<String> {
+    let mut names: Vec<_> = BINDINGS.iter().map(|binding| binding.chord.to_string()).collect();
+    names.retain(|name| !name.starts_with(|sign: char| sign.is_ascii_digit() || "/:^-".contains(sign)));
+    names
+}
+
+/// Does what the table's own keys would do, whatever is bound.
+fn press(stage: &mut Stage, keys: &str) {
+    for key in keys.chars() {
+        let code = match key {
+            '\n' => KeyCode::Enter,
+            '\x1b' => KeyCode::Esc,
+            '\t' => KeyCode::Tab,
+            letter => KeyCode::Char(letter),
+        };
+        match Keymap::default().lookup(&stage.state.contexts(), Chord { code, ctrl: false }) {
+            Some(action) => {
+                stage.act(action);
+            }
+            None => stage.send(Message::Key(KeyEvent::new(code, KeyModifiers::NONE))),
+        }
+    }
+}
+
+fn snapshots() -> Vec<Snapshot> {
+    let with = |state: RunState| Snapshot { state, ..fixture::storm() };
+    let mut capped = fixture::storm();
+    capped.forecast.as_mut().unwrap().binds = vec![Bind { what: Constraint::InFlight, pool: None, share: 1.0 }];
+    capped.in_flight_cap = 1;
+    capped.totals.failed = 0;
+    vec![fixture::storm(), with(RunState::Pausing), with(RunState::Paused), capped, fixture::finished()]
+}
+
+#[test]
+fn no_screen_names_a_key_that_does_something_else_now() {
+    let old = old_names();
+    let mut named = Vec::new();
+    for snapshot in snapshots() {
+        for (width, height) in [(120, 36), (60, 15), (59, 14)] {
+            for keys in [
+                "",
+                "z",
+                "2z",
+                "3z",
+                "4z",
+                "5z",
+                "6",
+                "7",
+                "8",
+                "9",
+                "5\n",
+                "5j\n",
+                "?",
+                "w",
+                "jw",
+                "jjjw",
+                "jjjjw",
+                "W",
+                "q",
+                "P",
+                "R",
+                "5 tj",
+                "s",
+                ":",
+                ":fly\n",
+                ":in-flight 0\n",
+                ":strategy 1\n",
+                "/SAFE",
+                "-",
+                "4:on\n",
+                "4:clear-cooldowns\n",
+                "4:probe\n",
+                "4:replay\n",
+                "4:export\n",
+                "p",
+            ] {
+                let mut stage = Stage::new(width, height, snapshot.clone());
+                stage.state.keymap = odd();
+                press(&mut stage, keys);
+                if keys == "p" {
+                    let reply = Err("the disk is full".to_owned());
+                    stage.send(Message::Replied { command: cascadeck::domain::Command::Pause, reply });
+                }
+                for line in stage.text().lines() {
+                    // A rate, a size and a sum are no keys; a pane's number is.
+                    let line = ["/s ", "/s;", " x 80", " + 140"]
+                        .iter()
+                        .fold(line.to_owned(), |line, figure| line.replace(figure, " "));
+                    let mut words = line.split(|sign: char| sign.is_whitespace() || "/();,".contains(sign));
+                    let numbered = Pane::ALL
+                        .iter()
+                        .any(|pane| line.contains(&format!(" {} {}", pane.number(), pane.short_title())));
+                    if numbered || words.any(|word| old.iter().any(|name| name == word)) {
+                        named.push(format!("{keys:?} at {width}x{height}: {line}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(named.is_empty(), "{}", named.join("\n"));
+}
+
+#[test]
+fn the_odd_keys_are_named_instead() {
+    let mut stage = Stage::storm();
+    let keymap = odd();
+    let keys = keymap.key_for(Action::Focus(Pane::Keys));
+    let (why, yes) = (keymap.key_for(Action::WhyRun), keymap.key_for(Action::Yes));
+    stage.state.keymap = keymap;
+    let text = stage.text();
+    assert!(text.contains(&format!(" {keys} Keys")) && text.contains(&format!("({why} why)")), "{text}");
+    press(&mut stage, "P");
+    assert!(stage.text().contains(&format!("{yes} yes")), "{}", stage.text());
+}
