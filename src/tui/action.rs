@@ -215,7 +215,7 @@ impl Action {
             Self::Back => key("back: close, clear the filter, leave full screen"),
             Self::Why => look("why", "why: state of the selection, since when, until when, on whose word"),
             Self::WhyRun => look("why-run", "why not faster: what holds the run, when it ends, what runs out first"),
-            Self::Filter => look("filter", "filter items as you type, by id or error"),
+            Self::Filter => look("filter", "filter items as you type: by id, question, answer, error"),
             Self::NextFilter => look("next-filter", "show failed, waiting, in flight, done or all items"),
             Self::PreviousFilter => key("the list before"),
             Self::Help => look("help", "this help"),

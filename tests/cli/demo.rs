@@ -36,7 +36,7 @@ fn the_demo_shows_everything_that_can_happen_and_finishes() {
     // Three projects have room for 120 requests a minute between them.
     assert!(summary["elapsed_s"].as_f64().unwrap() > 60.0, "minute limits held it up: {summary}");
     ended.says(&["the demo's run is in"]);
-    assert_eq!(machine.results("demo/run").len(), 240);
+    assert_eq!(machine.results("demo/demo").len(), 240);
 }
 
 #[test]

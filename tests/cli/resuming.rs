@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Machine, Provider, answer_to, sums};
+use crate::lab::{Machine, Provider, answer_to, sums, until};
 
 const SLOW: &str = r#"
 name = "slow"
@@ -244,9 +244,11 @@ fn calls_that_a_kill_left_unanswered_are_named_in_the_log() {
     live.kill();
     let mut live = machine.start(&RUN);
     live.line_with("1 request was in flight when the last process ended");
+    // The log is written behind the screen's back.
+    let named =
+        || machine.read("runs/batch/cascadeck.log").contains("may have been billed: item stuck, attempt 1, m@alice");
+    until("the log names it", named);
     live.kill();
-    let log = machine.read("runs/batch/cascadeck.log");
-    assert!(log.contains("may have been billed: item stuck, attempt 1, m@alice"), "{log}");
 }
 
 #[test]

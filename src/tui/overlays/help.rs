@@ -18,7 +18,8 @@ use crate::{
 };
 
 const INDENT: usize = 2;
-const KEYS_COLUMN: usize = 20;
+/// The most that the column of keys takes.
+const WIDEST_KEYS: usize = 20;
 
 pub fn lines(scene: Scene<'_>, columns: usize) -> Vec<Line<'static>> {
     let here = match scene.state.detail {
@@ -37,15 +38,17 @@ pub fn lines(scene: Scene<'_>, columns: usize) -> Vec<Line<'static>> {
         Context::Always,
     ]);
     contexts.extend(rest.filter(|context| *context != here));
+    let keys = contexts.iter().flat_map(|context| scene.state.keymap.help(*context));
+    let keys_column = keys.map(|line| width(&line.keys)).max().unwrap_or_default().min(WIDEST_KEYS) + INDENT;
     let mut lines = Vec::new();
     for context in contexts {
-        section(scene, context, columns, &mut lines);
+        section(scene, context, [keys_column, columns], &mut lines);
     }
     lines.extend(signs(scene));
     lines
 }
 
-fn section(scene: Scene<'_>, context: Context, columns: usize, lines: &mut Vec<Line<'static>>) {
+fn section(scene: Scene<'_>, context: Context, [keys_column, columns]: [usize; 2], lines: &mut Vec<Line<'static>>) {
     let help = scene.state.keymap.help(context);
     let shown = help.into_iter().filter(|line| !(scene.state.read_only && line.action.changes_run()));
     let mut shown = shown.peekable();
@@ -62,8 +65,8 @@ fn section(scene: Scene<'_>, context: Context, columns: usize, lines: &mut Vec<L
     lines.push(Line::styled(title, scene.style(Role::Title)));
     for line in shown {
         let name = line.action.name().map_or_else(String::new, |name| format!("  :{name}"));
-        let keys = scene.fit(&line.keys, KEYS_COLUMN);
-        let room = columns.saturating_sub(KEYS_COLUMN + INDENT);
+        let keys = scene.fit(&line.keys, keys_column - INDENT);
+        let room = columns.saturating_sub(keys_column + INDENT);
         let sentence = line.action.sentence();
         // The action's name stands behind its sentence, or below it.
         let (mut rows, name) = if width(sentence) + width(&name) <= room {
@@ -75,13 +78,13 @@ fn section(scene: Scene<'_>, context: Context, columns: usize, lines: &mut Vec<L
         };
         let first = rows.remove(0);
         lines.push(Line::from(vec![
-            scene.span(format!("  {keys:<KEYS_COLUMN$}"), Role::Key),
+            scene.span(format!("  {keys:<keys_column$}"), Role::Key),
             scene.span(first, Role::Text),
             scene.span(name, Role::Muted),
         ]));
         for row in rows {
             let role = if row.starts_with(':') { Role::Muted } else { Role::Text };
-            lines.push(Line::from(vec![Span::raw(" ".repeat(KEYS_COLUMN + INDENT)), scene.span(row, role)]));
+            lines.push(Line::from(vec![Span::raw(" ".repeat(keys_column + INDENT)), scene.span(row, role)]));
         }
     }
 }
