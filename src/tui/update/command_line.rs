@@ -98,7 +98,12 @@ const FORMS: [Form; 11] = [
         takes: "an outcome, like timeout",
         meaning: "queue items that failed like this again",
     },
-    Form { name: FIND, usage: "find TEXT", takes: "a text", meaning: "items of any state, by id, question, answer or error" },
+    Form {
+        name: FIND,
+        usage: "find TEXT",
+        takes: "a text",
+        meaning: "items of any state, by id, question, answer or error",
+    },
 ];
 
 pub fn parse(line: &str, snapshot: &Snapshot) -> Result<Parsed, String> {
