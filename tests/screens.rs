@@ -117,7 +117,7 @@ fn charts() {
         for second in (0..=300_u64).step_by(3) {
             let mut snapshot = fixture::storm();
             snapshot.at = fixture::NOW + fixture::seconds(second);
-            snapshot.totals.done += second + 4 * (second % 17);
+            snapshot.totals.done += second + 30 * (second / 40);
             snapshot.totals.rate_limited = 96 + second.saturating_sub(30) * second / 400;
             snapshot.spend.cost = Money::from_usd(0.84 + second as f64 / 100.0).unwrap();
             stage.publish(snapshot);

@@ -72,6 +72,27 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// What a decision is about, if it outlives this process: a later one about the same takes its place.
+    pub fn subject(&self) -> Option<String> {
+        Some(match self {
+            Self::Pause | Self::HardPause | Self::Resume => "pause".to_owned(),
+            Self::SetKey { key, .. } => format!("key {key}"),
+            Self::SetModel { model, .. } => format!("model {model}"),
+            Self::SetRoute { key, model, .. } => format!("route {model}@{key}"),
+            Self::SetStrategy { .. } => "strategy".to_owned(),
+            Self::SetOrder { .. } => "order".to_owned(),
+            Self::SetWhenLimited { .. } => "when_limited".to_owned(),
+            Self::SetOnExhausted { .. } => "on_exhausted".to_owned(),
+            Self::SetInFlight { .. } => "in_flight".to_owned(),
+            Self::SetBudget { .. } => "max_usd".to_owned(),
+            Self::Drain | Self::Stop | Self::Replay { .. } | Self::Probe { .. } | Self::ClearCooldowns { .. } => {
+                return None;
+            }
+        })
+    }
+}
+
 /// Which failed items: all that is said must be true of one, and of a list any one. Empty matches everything.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

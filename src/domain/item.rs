@@ -37,11 +37,13 @@ pub const MADE_UP_DIGITS: usize = 16;
 /// Of these a person reads so many, as of a commit's; what a script reads has them all.
 const SHORT_DIGITS: usize = 8;
 
-/// An id as it stands in a list: of a made-up one the beginning, with the count that tells it from its like.
+/// An id as it stands in a list: of a made-up one the beginning, with the count that tells it from its like. Digits
+/// alone are somebody's own numbers (of hashes, one in two thousand).
 pub fn short_id(id: &str) -> Cow<'_, str> {
     let (digits, count) = id.split_at_checked(MADE_UP_DIGITS).unwrap_or((id, ""));
     let made_up = digits.len() == MADE_UP_DIGITS
         && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        && digits.bytes().any(|digit| digit.is_ascii_alphabetic())
         && (count.is_empty() || count.strip_prefix('-').is_some_and(|count| count.parse::<u32>().is_ok()));
     if made_up { Cow::Owned(format!("{}{count}", &digits[..SHORT_DIGITS])) } else { Cow::Borrowed(id) }
 }
@@ -79,6 +81,7 @@ mod tests {
             ("f708173ef9f7535a-b", "f708173ef9f7535a-b"),
             ("f708173ef9f7535a0", "f708173ef9f7535a0"),
             ("F708173EF9F7535A", "F708173EF9F7535A"),
+            ("2026112100000004", "2026112100000004"),
             ("photographs/img_0117.png", "photographs/img_0117.png"),
             ("ảnh-chụp-ở-Huế-x", "ảnh-chụp-ở-Huế-x"),
             ("42", "42"),

@@ -48,7 +48,7 @@ pub use news::{News, Watch};
 pub use outcome::{Action, Outcome};
 pub use plain_text::neutralise;
 pub use policy::{Balance, CascadeOrder, MOST_IN_FLIGHT, OnExhausted, Policy, SpillTo, WhenLimited};
-pub use query::{AttemptRow, ItemDetail, ItemFilter, ItemRow, Page, Query};
+pub use query::{AttemptRow, ItemDetail, ItemFilter, ItemRow, Page, Query, UnderWay};
 pub use report::{Dimension, LimitReport, Provenance, Report};
 pub use request::{Image, JsonMode, Message, Params, Part, Request, Speaker, Thinking};
 pub use result::{FinalState, ResultError, ResultLine};

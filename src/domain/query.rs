@@ -70,7 +70,7 @@ pub struct ItemRow {
     pub attempts: u32,
     /// Of the last attempt; `None` before the first.
     pub outcome: Option<Outcome>,
-    /// `model@key` of the last attempt.
+    /// `model@key` of the last attempt, the one under way included.
     pub route: Option<String>,
     /// The beginning of its answer or of its last error; of what it asks, before the first attempt: at most 200
     /// characters.
@@ -93,8 +93,19 @@ pub struct ItemDetail {
     pub cost: Money,
     /// In order, earlier replays included.
     pub attempts: Vec<AttemptRow>,
+    /// The one that has no answer yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<UnderWay>,
     /// Which routing rule applied and why.
     pub rule: Option<String>,
+}
+
+/// A call that was sent, or was about to be.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct UnderWay {
+    pub key: String,
+    pub model: String,
+    pub sent_at: Wall,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ impl Engine {
                     self.wake_up();
                 }
                 self.event(EventKind::Operator { words: words.clone() });
-                if let Some(target) = target(&command) {
+                if let Some(target) = command.subject() {
                     // In the same group as the decision: a switch that was acknowledged is never forgotten.
                     self.forgetful = true;
                     let now = self.clock.now();
@@ -149,6 +149,9 @@ impl Engine {
                 if let Some(to) = to.as_ref().filter(|to| !self.scheduler.serves(to)) {
                     return Err(format!("there is no route {to}"));
                 }
+                if let Some((to, why)) = to.as_ref().and_then(|to| Some((to, self.scheduler.dead_end(now, to)?))) {
+                    return Err(format!("nothing goes to {to}: it is off, {}; switch it on first", why.name()));
+                }
                 let where_to = to.as_ref().map_or_else(String::new, |to| format!("to {to} alone: "));
                 Ok(format!("replaying {where_to}{}", which(filter)))
             }
@@ -246,27 +249,4 @@ const fn brings_work(command: &Command) -> bool {
             | Command::SetBudget { .. }
             | Command::ClearCooldowns { .. }
     )
-}
-
-/// What a decision is about, if it outlives this process: a later one about the same takes its place.
-fn target(command: &Command) -> Option<String> {
-    Some(match command {
-        Command::Pause | Command::HardPause | Command::Resume => "pause".to_owned(),
-        Command::SetKey { key, .. } => format!("key {key}"),
-        Command::SetModel { model, .. } => format!("model {model}"),
-        Command::SetRoute { key, model, .. } => format!("route {model}@{key}"),
-        Command::SetStrategy { .. } => "strategy".to_owned(),
-        Command::SetOrder { .. } => "order".to_owned(),
-        Command::SetWhenLimited { .. } => "when_limited".to_owned(),
-        Command::SetOnExhausted { .. } => "on_exhausted".to_owned(),
-        Command::SetInFlight { .. } => "in_flight".to_owned(),
-        Command::SetBudget { .. } => "max_usd".to_owned(),
-        Command::Drain
-        | Command::Stop
-        | Command::Replay { .. }
-        | Command::Probe { .. }
-        | Command::ClearCooldowns { .. } => {
-            return None;
-        }
-    })
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Clock,
     config,
-    domain::{Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, Seq, snapshot::Condition},
+    domain::{Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, Seq, Target, snapshot::Condition},
     output::Existing,
     scheduler::Refusal,
     store::{OnChanged, Pins, RunDir, Store, Writer},
@@ -113,6 +113,19 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         assert_eq!(answer.await.unwrap().unwrap(), "1 failed item waits again");
         assert_eq!((engine.totals.failed, engine.totals.total), (0, 1));
     }
+}
+
+#[tokio::test]
+async fn nothing_is_replayed_to_where_it_could_never_go() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, _channels) = prepared(&home, 1);
+    let to = Some(Target { model: "m".to_owned(), key: Some("alice".to_owned()) });
+    let replay = Command::Replay { filter: ReplayFilter::default(), to };
+    assert!(engine.obey(&replay).is_ok());
+    let now = engine.clock.now();
+    engine.scheduler.condemn(now, "alice", "API key not valid".to_owned()).unwrap();
+    let refused = engine.obey(&replay).unwrap_err();
+    assert!(refused.contains("invalid_key") && refused.contains("switch it on first"), "{refused}");
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! Which routes a class of items may use, in order of preference: the cascade's order, turned round daily where
 //! that is asked for, and what a rule or the items themselves prefer.
 
-use crate::domain::{CascadeOrder, Key, Model, Now, Role, RouteId, Strategy, Target, Traits, WhenLimited};
+use crate::domain::{CascadeOrder, Key, Model, Now, Outcome, Role, RouteId, Strategy, Target, Traits, WhenLimited};
 
 use super::{
     Class, Scheduler,
+    standing::Standing,
     strategy::{Block, Facts, Picker, Tiers},
 };
 
@@ -63,6 +64,19 @@ impl Scheduler {
     /// Whether there is such a route at all.
     pub fn serves(&self, target: &Target) -> bool {
         self.routes.iter().any(|route| self.is_of(route.key, route.model, target))
+    }
+
+    /// Why nothing that goes there alone would ever be sent, as things are: all of its routes are off for good.
+    pub fn dead_end(&self, now: Now, target: &Target) -> Option<Outcome> {
+        let mut cause = None;
+        for id in (0..self.routes.len() as u32).map(RouteId) {
+            let route = &self.routes[id.index()];
+            if self.is_of(route.key, route.model, target) {
+                let Standing::Dead(dead) = self.standing(now, id) else { return None };
+                cause = cause.or(Some(dead.outcome));
+            }
+        }
+        cause
     }
 
     fn is_of(&self, key: usize, model: usize, target: &Target) -> bool {

@@ -10,7 +10,7 @@ use super::{
     rules,
 };
 use crate::domain::{
-    AttemptRow, Image, ItemDetail, ItemSpec, Money, Part, Request, ResultLine, Speaker, Usage, Wall, rule,
+    AttemptRow, Image, ItemDetail, ItemSpec, Money, Part, Request, ResultLine, Speaker, UnderWay, Usage, Wall, rule,
 };
 
 pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
@@ -48,6 +48,7 @@ pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemD
         }),
         cost: attempts.iter().map(|attempt| attempt.cost).sum(),
         attempts,
+        under_way: under_way(conn, seq)?,
         rule: routed(conn, &spec)?,
     }))
 }
@@ -58,6 +59,14 @@ fn routed(conn: &rusqlite::Connection, spec: &ItemSpec) -> Result<Option<String>
     let own = spec.model.as_ref().map(|model| format!("its row asks for {model} first"));
     let said: Vec<String> = rule::applying(&rules, spec).map(|it| it.to_string()).into_iter().chain(own).collect();
     Ok((!said.is_empty()).then(|| said.join("; ")))
+}
+
+fn under_way(conn: &rusqlite::Connection, seq: u64) -> Result<Option<UnderWay>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT key, model, sent_at FROM in_flight JOIN routes ON routes.id = in_flight.route WHERE seq = ?1",
+    )?;
+    let read = |row: &Row<'_>| Ok(UnderWay { key: row.get(0)?, model: row.get(1)?, sent_at: Wall(row.get(2)?) });
+    Ok(statement.query_row([seq as i64], read).optional()?)
 }
 
 fn attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow>, StoreError> {

@@ -111,7 +111,8 @@ impl ItemWindows {
         let found = self
             .conn
             .prepare_cached(
-                "SELECT items.id, state, attempts, outcome, route, words, results.line,
+                "SELECT items.id, state, attempts, outcome,
+                        coalesce((SELECT route FROM in_flight WHERE in_flight.seq = ?1), route), words, results.line,
                         iif(attempts = 0 AND octet_length(body) <= ?2, body, NULL)
                  FROM items JOIN progress USING (seq) JOIN payload USING (seq)
                       LEFT JOIN results ON results.n = progress.result
@@ -215,7 +216,7 @@ fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Re
         }
         let text = |column| row.get_ref(column).map(|value| value.as_str().ok());
         let is_in = |text: Option<&str>| text.is_some_and(|text| needle.is_in(text));
-        if is_in(text(2)?)
+        if text(2)?.is_some_and(|id| needle.is_in_id(id))
             || is_in(text(3)?)
             || text(4)?.map_or(Ok(false), |body| needle.is_asked(body))?
             || text(5)?.map_or(Ok(false), |line| needle.is_answered(line))?

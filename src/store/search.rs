@@ -4,11 +4,13 @@
 //! A million rows are looked at for each new text, so the stored JSON is searched as it stands, and is understood only
 //! where it may hold the text: names of fields are no answers.
 
-use super::{detail::prompt, error::StoreError, open::parse};
-use crate::domain::{ItemSpec, ResultLine};
+use std::borrow::Cow;
 
-/// Longer bodies have pictures in them, megabytes of digits, and are left out (in bytes).
-pub(super) const LONGEST_BODY: u32 = 64 * 1_024;
+use super::{error::StoreError, open::parse};
+use crate::domain::{ItemSpec, Part, ResultLine, short_id};
+
+/// In bytes. What longer items ask is not looked through: most have pictures in them, megabytes of digits.
+pub(super) const LONGEST_BODY: u32 = 256 * 1_024;
 
 pub(super) struct Needle {
     /// In lower case.
@@ -29,9 +31,21 @@ impl Needle {
         text.to_lowercase().contains(&self.text)
     }
 
-    /// Whether the prompt of an item's stored body has it.
+    /// Whether an id has it, as it is or as a list shows it.
+    pub fn is_in_id(&self, id: &str) -> bool {
+        self.is_in(id) || matches!(short_id(id), Cow::Owned(short) if self.is_in(&short))
+    }
+
+    /// Whether an item's stored body asks it, in any turn of a conversation.
     pub fn is_asked(&self, body: &str) -> Result<bool, StoreError> {
-        Ok(self.may_be_in(body) && self.is_in(&prompt(&parse::<ItemSpec>(body, "an item")?.request)))
+        if !self.may_be_in(body) {
+            return Ok(false);
+        }
+        let asked: ItemSpec = parse(body, "an item")?;
+        Ok(asked.request.messages.iter().flat_map(|message| &message.parts).any(|part| match part {
+            Part::Text(text) => self.is_in(text),
+            Part::Image(_) => false,
+        }))
     }
 
     /// Whether the answer or the error of a stored result line has it.
@@ -46,7 +60,7 @@ impl Needle {
 
     /// Whether an item has it anywhere. For a few items: [`super::items`] looks at all of them in one go.
     pub fn is_in_item(&self, conn: &rusqlite::Connection, seq: u64, id: &str) -> Result<bool, StoreError> {
-        if self.is_in(id) {
+        if self.is_in_id(id) {
             return Ok(true);
         }
         let (body, line): (Option<String>, Option<String>) = conn
@@ -71,10 +85,13 @@ mod tests {
     use crate::domain::{Message, Part, Request, Speaker};
 
     fn body(prompt: &str) -> String {
-        let message = Message { speaker: Speaker::User, parts: vec![Part::Text(prompt.to_owned())] };
+        let said = |speaker, text: &str| Message { speaker, parts: vec![Part::Text(text.to_owned())] };
         let spec = ItemSpec {
             id: "1".to_owned(),
-            request: Request { messages: vec![message], ..Request::default() },
+            request: Request {
+                messages: vec![said(Speaker::Assistant, "Hello."), said(Speaker::User, prompt)],
+                ..Request::default()
+            },
             hash: "0".repeat(32),
             line: 1,
             model: None,
@@ -99,6 +116,8 @@ mod tests {
             ("c:\\new", "in C:\\new\\things", true),
             ("messages", "What is 2 + 2?", false),
             ("user", "What is 2 + 2?", false),
+            ("assistant", "What is 2 + 2?", false),
+            ("hello", "What is 2 + 2?", true),
             ("geese", "Janet’s ducks", false),
         ] {
             assert_eq!(Needle::new(text).is_asked(&body(prompt)).unwrap(), want, "{text:?} in {prompt:?}");

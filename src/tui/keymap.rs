@@ -189,7 +189,7 @@ pub const BINDINGS: &[Binding] = &[
     plain(Context::Replay, KeyCode::Tab, Action::Right),
     letter(Context::Replay, 'n', Action::No).hint_with(Action::No, "no"),
     plain(Context::Replay, KeyCode::Esc, Action::No),
-    plain(Context::Replay, KeyCode::Enter, Action::No),
+    plain(Context::Replay, KeyCode::Enter, Action::Yes),
     letter(Context::Replay, 'q', Action::No),
     letter(Context::Quit, 'p', Action::Detach).hint("plain progress"),
     letter(Context::Quit, 'd', Action::Drain).hint("drain"),

@@ -15,11 +15,30 @@ fn what_costs_asks_first_and_names_the_count() {
     let mut asked = Stage::storm();
     asked.press("R");
     assert!(asked.text().contains("7 failed items are sent again"), "{}", asked.text());
-    for no in ["n", "\x1b", "\n", "q"] {
+    for no in ["n", "\x1b", "q"] {
         let mut stage = Stage::storm();
         stage.press("R").press(no);
         assert!(stage.effects.is_empty() && stage.state.overlay.is_none(), "{no:?}");
     }
+    for yes in ["y", "\n"] {
+        let mut stage = Stage::storm();
+        stage.press("R").press(yes);
+        assert_eq!(stage.effects, sent(Command::Replay { filter: ReplayFilter::default(), to: None }), "{yes:?}");
+    }
+}
+
+#[test]
+fn targets_that_would_not_take_it_now_say_why() {
+    let mut stage = Stage::storm();
+    stage.press("R\x1b").press("R");
+    for _ in 0..30 {
+        let text = stage.text();
+        if text.contains("gemini-3.8-flash@dave alone  ✗ disabled: invalid key") {
+            return;
+        }
+        stage.press("j");
+    }
+    panic!("{}", stage.text());
 }
 
 #[test]

@@ -140,8 +140,33 @@ fn tab_completes_names_and_what_follows_them() {
     let mut stage = Stage::storm();
     stage.press(":in-f\t");
     assert!(stage.text().contains(":in-flight _"));
-    stage.press("\x1b:key car\t\n");
+    stage.press("\x1b:key car\t");
+    assert!(stage.text().contains(":key carol o_"), "as far as on and off agree: Tab switches nothing off");
+    stage.press("ff\n");
     assert_eq!(stage.effects, sent(Command::SetKey { key: "carol".to_owned(), on: false }));
+}
+
+#[test]
+fn an_item_is_opened_by_its_place_in_the_input() {
+    let mut stage = Stage::storm();
+    stage.press(":item 117\n");
+    assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(117));
+    for (line, words) in [(":item 5001\n", "there are 5000 items"), (":item one\n", "not one"), (":item 0\n", "from 1")]
+    {
+        let mut stage = Stage::storm();
+        stage.press(line);
+        assert!(stage.state.detail.is_none() && stage.text().contains(words), "{line}: {}", stage.text());
+    }
+}
+
+#[test]
+fn what_is_looked_for_may_be_in_any_list_until_one_was_chosen() {
+    let mut stage = Stage::storm();
+    stage.press("/x");
+    assert_eq!(stage.state.items.show, None);
+    let mut chosen = Stage::storm();
+    chosen.press("5f/x");
+    assert!(chosen.state.items.show.is_some());
 }
 
 #[test]
@@ -226,6 +251,23 @@ fn pressed_twice_before_the_engine_has_answered_a_switch_is_as_it_was() {
         });
         assert_eq!(switched.collect::<Vec<_>>(), [false, true], "{keys:?}");
     }
+}
+
+#[test]
+fn what_was_taken_back_before_a_snapshot_showed_it_is_not_waited_for() {
+    let mut stage = Stage::storm();
+    stage.press(" ").press(" ").press("p").press("p");
+    for effect in std::mem::take(&mut stage.effects) {
+        let Effect::Send(command) = effect else { panic!("{effect:?}") };
+        stage.send(Message::Replied { command, reply: Ok("done".to_owned()) });
+    }
+    stage.publish(fixture::storm());
+    let text = stage.text();
+    assert!(!text.contains("switching off") && !text.contains("PAUSING"), "{text}");
+    stage.effects.clear();
+    stage.press(" ").press("p");
+    let key = Command::SetKey { key: "alice".to_owned(), on: false };
+    assert_eq!(stage.effects, [Effect::Send(key), Effect::Send(Command::Pause)]);
 }
 
 #[test]

@@ -54,6 +54,22 @@ fn time_in_which_nothing_was_published_has_its_room_in_the_charts() {
 }
 
 #[test]
+fn a_replay_takes_nothing_from_the_charts() {
+    let mut stage = Stage::storm();
+    for second in 0..=120 {
+        let mut snapshot = fixture::storm();
+        snapshot.at = NOW + seconds(second);
+        // Two a second; in the middle four hundred that had failed wait again.
+        snapshot.totals.failed = if second < 60 { 407 } else { 7 };
+        snapshot.totals.done += 2 * second;
+        stage.publish(snapshot);
+    }
+    let steps = stage.state.history.steps(500).unwrap();
+    let newest = steps.steps.last().unwrap().items_per_second;
+    assert!((newest - 2.0).abs() < 0.05, "{newest}");
+}
+
+#[test]
 fn countdowns_run_between_snapshots() {
     let mut stage = Stage::storm();
     assert!(stage.text().contains("cooling 0:37"));

@@ -154,7 +154,7 @@ fn a_row_says_what_became_of_the_item() {
             (ItemState::Done, 1, Some(Outcome::Ok), Some("pro@alice")),
             (ItemState::Failed, 1, Some(Outcome::ContentBlocked), Some("flash@alice")),
             (ItemState::Waiting, 1, Some(Outcome::ServerError), Some("pro@bob")),
-            (ItemState::InFlight, 0, None, None),
+            (ItemState::InFlight, 0, None, Some("pro@alice")),
             (ItemState::Failed, 0, Some(Outcome::UnreadableInput), None),
         ]
     );

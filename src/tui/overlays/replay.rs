@@ -8,6 +8,7 @@ use ratatui::{
 };
 
 use super::{dialogs::answers, open, popup};
+use crate::domain::{Target, snapshot::Condition};
 use crate::tui::{
     figures::grouped,
     keymap::Context,
@@ -16,7 +17,10 @@ use crate::tui::{
     text::one_line,
     theme::Role,
     update::{estimate, reason},
-    widgets::{frame::first_visible, table::highlight},
+    widgets::{
+        frame::{first_visible, position},
+        table::highlight,
+    },
 };
 
 const COLUMNS: u16 = 76;
@@ -48,14 +52,19 @@ pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer)
             Some(target) if target.key.is_none() => format!("{target}, on any key, and nowhere else"),
             Some(target) => format!("{target} alone"),
         };
-        lines.push(Line::raw(scene.fit(&format!("  {mark} {}", one_line(&words)), columns)));
+        let mut spans = vec![Span::raw(format!("  {mark} {}", one_line(&words)))];
+        if let Some(condition) = target.as_ref().and_then(|target| standing(scene, target)) {
+            spans.push(scene.span(format!("  {}", scene.condition(condition)), Role::from(condition)));
+        }
+        lines.push(scene.fit_spans(spans, columns));
     }
     if !small {
         lines.push(Line::default());
         lines.push(answers(scene, Context::Replay));
     }
     let area = popup(body, COLUMNS, lines.len() as u16 + 2);
-    let inner = open(scene, "Replay", None, area, buf);
+    let corner = position(first, room, plan.targets.len());
+    let inner = open(scene, "Replay", corner, area, buf);
     let marked = targets_from + (plan.target - first);
     for (row, line) in lines.into_iter().enumerate().take(usize::from(inner.height)) {
         let place = Rect { y: inner.y + row as u16, height: 1, ..inner };
@@ -64,6 +73,23 @@ pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer)
             highlight(place, scene.style(Role::Selection), scene.glyphs(), buf);
         }
     }
+}
+
+/// How a target stands, where it isn't ready: of a model its best route.
+fn standing<'s>(scene: Scene<'s>, target: &Target) -> Option<&'s Condition> {
+    let routes = scene
+        .snapshot
+        .routes
+        .iter()
+        .filter(|route| route.model == target.model && target.key.as_ref().is_none_or(|key| *key == route.key));
+    let best = routes.map(|route| &route.condition).min_by_key(|condition| match condition {
+        Condition::Ready => 0,
+        Condition::Full { .. } => 1,
+        Condition::Cooling { .. } | Condition::Broken { .. } => 2,
+        Condition::Exhausted { .. } => 3,
+        Condition::Off { .. } | Condition::Disabled { .. } => 4,
+    });
+    best.filter(|condition| !matches!(condition, Condition::Ready))
 }
 
 fn which(scene: Scene<'_>, plan: &ReplayPlan) -> Line<'static> {

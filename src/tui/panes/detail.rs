@@ -12,7 +12,7 @@ use ratatui::{
 use crate::{
     domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, counted},
     tui::{
-        figures::{compact, dollars, latency, time_of_day},
+        figures::{compact, countdown, dollars, latency, time_of_day},
         panes::picture::{self, Place},
         scene::Scene,
         state::{Detail, Known},
@@ -178,11 +178,20 @@ impl Page<'_> {
 
     fn attempts(&mut self, item: &ItemDetail) {
         self.heading("Attempts");
-        if item.attempts.is_empty() {
+        if item.attempts.is_empty() && item.under_way.is_none() {
             self.push([self.scene.span("none yet", Role::Muted)]);
         }
         for attempt in &item.attempts {
             self.attempt(attempt);
+        }
+        if let Some(call) = &item.under_way {
+            let scene = self.scene;
+            self.push([
+                scene.span(format!("{:>3}  ", item.attempts.len() + 1), Role::Muted),
+                scene.span(time_of_day(call.sent_at, &scene.state.zone), Role::Muted),
+                Span::raw(format!("  {}@{}  ", one_line(&call.model), one_line(&call.key))),
+                scene.span(format!("no answer for {}", countdown(scene.state.now.since(call.sent_at))), Role::Cooling),
+            ]);
         }
     }
 

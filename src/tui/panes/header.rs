@@ -102,7 +102,7 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Segment::left(0, text(format!("{} / {}{more}", grouped(ended), grouped(totals.total)))),
         Segment::left(0, [scene.span(format!("{}%", percent(ended, totals.total)), Role::Title)]),
         Segment::left(1, [scene.span(format!("{} failed", grouped(totals.failed)), failed_role(totals.failed))]),
-        Segment::left(3, text(pace(snapshot.pace.items_per_second))),
+        Segment::left(3, text(speed(snapshot))),
         Segment::left(1, text(finish)),
         Segment::left(4, [scene.span(range, Role::Muted)]),
         Segment::left(2, text(cost(scene))),
@@ -118,6 +118,15 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         figures.insert(0, Segment::left(0, bar));
     }
     ribbon::render(figures, gap, area, buf);
+}
+
+/// Over the last minute; of a run that is over, over all of it.
+fn speed(snapshot: &crate::domain::Snapshot) -> String {
+    let seconds = snapshot.elapsed.as_secs_f64();
+    if !snapshot.state.is_over() || seconds <= 0.0 {
+        return pace(snapshot.pace.items_per_second);
+    }
+    format!("{} on average", pace((snapshot.totals.done + snapshot.totals.failed) as f64 / seconds))
 }
 
 fn cost(scene: Scene<'_>) -> String {

@@ -26,6 +26,7 @@ const STEPS: [u64; 21] = [
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Sample {
     at: Wall,
+    /// Since the screen is open, those that were replayed since included.
     ended: u64,
     refused: u64,
     usd: f64,
@@ -38,6 +39,9 @@ struct Sample {
 pub struct History {
     interval: Duration,
     samples: Vec<Sample>,
+    ended: u64,
+    /// Items that had ended in the newest snapshot: fewer than before after a replay.
+    now_ended: u64,
 }
 
 /// The remembered time in steps of equal length, oldest first.
@@ -65,13 +69,16 @@ pub struct Step {
 
 impl Default for History {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), samples: Vec::new() }
+        Self { interval: Duration::from_secs(1), samples: Vec::new(), ended: 0, now_ended: 0 }
     }
 }
 
 impl History {
     /// Remembers `snapshot` if enough engine time has passed since the last one.
     pub fn record(&mut self, snapshot: &Snapshot) {
+        let now_ended = snapshot.totals.done + snapshot.totals.failed;
+        self.ended += now_ended.saturating_sub(self.now_ended);
+        self.now_ended = now_ended;
         let due = self.samples.last().is_none_or(|last| snapshot.at.since(last.at) >= self.interval);
         if !due {
             return;
@@ -79,7 +86,7 @@ impl History {
         let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
         self.samples.push(Sample {
             at: snapshot.at,
-            ended: snapshot.totals.done + snapshot.totals.failed,
+            ended: self.ended,
             refused: snapshot.totals.rate_limited,
             usd: snapshot.spend.cost.usd(),
             p50_ms: busiest.and_then(|model| model.p50_ms),
@@ -119,7 +126,7 @@ impl History {
         // Too early for a rate: what the first seconds brought, over as long.
         let from = Wall(end.0.saturating_sub(window.as_micros() as i64)).max(first);
         let over = end.since(from).max(LEAST).as_secs_f64();
-        let added = |of: fn(&Sample) -> u64| (self.count(of, end) - self.count(of, from)).max(0.0);
+        let added = |of: fn(&Sample) -> u64| self.count(of, end) - self.count(of, from);
         let held = self.samples[..self.after(end)].last();
         Step {
             items_per_second: added(|sample| sample.ended) / over,

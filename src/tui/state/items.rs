@@ -120,6 +120,11 @@ impl Items {
         self.seq = None;
     }
 
+    /// Whether the operator has chosen the list that is shown.
+    pub const fn is_chosen(&self) -> bool {
+        !self.unchosen
+    }
+
     /// Back to the list as it was `before` others were tried; what is marked now stays marked.
     pub fn back_to(&mut self, before: Self) {
         *self = Self { marks: std::mem::take(&mut self.marks), window: self.window.take(), ..before };

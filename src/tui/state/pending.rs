@@ -20,7 +20,11 @@ struct Asked {
 }
 
 impl Pending {
+    /// Takes the place of what was asked about the same before: the engine may do both between two snapshots, and then
+    /// none would ever show the first.
     pub fn sent(&mut self, command: Command) {
+        let subject = command.subject();
+        self.0.retain(|asked| subject.is_none() || asked.command.subject() != subject);
         self.0.push(Asked { command, acknowledged: None });
     }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::{State, Subject};
 use crate::{
-    domain::{Outcome, Snapshot, snapshot::CooldownView},
+    domain::{
+        Outcome, Snapshot,
+        snapshot::{Condition, CooldownView, KeyView},
+    },
     tui::pane::Pane,
 };
 
@@ -57,11 +60,14 @@ pub fn cooldowns(snapshot: &Snapshot) -> Vec<&CooldownView> {
     cooldowns
 }
 
-/// The key that a cooldown is about: `model@key`, `model@project`, or an alias.
+/// The key that a cooldown is about: `model@key`, `model@project`, or an alias. Of a project's keys one that works.
 pub fn key_behind(what: &str, snapshot: &Snapshot) -> Option<String> {
     let owner = what.rsplit_once('@').map_or(what, |(_, owner)| owner);
     let named = snapshot.keys.iter().find(|key| key.name == owner);
-    named.or_else(|| snapshot.keys.iter().find(|key| key.project == owner)).map(|key| key.name.clone())
+    let works = |key: &&KeyView| !matches!(key.condition, Condition::Disabled { .. } | Condition::Off { .. });
+    let of_project = || snapshot.keys.iter().filter(|key| key.project == owner);
+    let found = named.or_else(|| of_project().find(works)).or_else(|| of_project().next());
+    found.map(|key| key.name.clone())
 }
 
 impl State {

@@ -13,6 +13,8 @@ pub enum Parsed {
     Command(Command),
     /// Shows the items, of any state, that match a text.
     Find(String),
+    /// Shows the item at this place of the input, from 1.
+    Item(u64),
 }
 
 /// One way to go on typing.
@@ -39,10 +41,11 @@ impl Form {
     }
 }
 
-/// The only one with words after its name that a reader may use.
+/// The two with words after their name that a reader may use.
 const FIND: &str = "find";
+const ITEM: &str = "item";
 
-const FORMS: [Form; 11] = [
+const FORMS: [Form; 12] = [
     Form {
         name: "in-flight",
         usage: "in-flight N",
@@ -104,6 +107,12 @@ const FORMS: [Form; 11] = [
         takes: "a text",
         meaning: "items of any state, by id, question, answer or error",
     },
+    Form {
+        name: ITEM,
+        usage: "item N",
+        takes: "an item's place in the input, from 1 up",
+        meaning: "the N-th item of the input",
+    },
 ];
 
 pub fn parse(line: &str, snapshot: &Snapshot) -> Result<Parsed, String> {
@@ -123,6 +132,13 @@ pub fn parse(line: &str, snapshot: &Snapshot) -> Result<Parsed, String> {
     let Some(form) = FORMS.iter().find(|form| form.name == name) else {
         return Err(format!("there is no command {name}"));
     };
+    if name == ITEM {
+        return match rest.parse() {
+            Ok(place) if (1..=snapshot.totals.total).contains(&place) => Ok(Parsed::Item(place)),
+            Ok(0) | Err(_) => Err(form.misused(rest)),
+            Ok(_) => Err(format!("there are {} items", snapshot.totals.total)),
+        };
+    }
     command(form, rest, snapshot).map(Parsed::Command)
 }
 
@@ -217,13 +233,26 @@ pub fn completions(line: &str, state: &State, snapshot: &Snapshot) -> Vec<Comple
     first.chain(then).cloned().collect()
 }
 
+/// What all completions that go on from `typed` have in common, if that is more than was typed.
+pub fn shared(completions: &[Completion], typed: &str) -> Option<String> {
+    let typed = typed.trim_start().trim_start_matches(':').trim_start();
+    let mut begun =
+        completions.iter().map(|completion| completion.text.as_str()).filter(|text| text.starts_with(typed));
+    let first = begun.next()?;
+    let common = begun.fold(first, |common, text| {
+        let differs = common.char_indices().zip(text.chars()).find(|((_, a), b)| a != b);
+        &common[..differs.map_or(common.len().min(text.len()), |((at, _), _)| at)]
+    });
+    (common.len() > typed.len()).then(|| common.to_owned())
+}
+
 /// To a reader nothing is offered that would be refused.
 fn names(read_only: bool) -> Vec<Completion> {
     let offered = Action::named().filter(|action| !(read_only && action.changes_run()));
     let actions = offered.filter_map(|action| {
         Some(Completion { text: action.name()?.to_owned(), meaning: action.sentence().to_owned() })
     });
-    let forms = FORMS.iter().filter(|form| !read_only || form.name == FIND).map(|form| Completion {
+    let forms = FORMS.iter().filter(|form| !read_only || [FIND, ITEM].contains(&form.name)).map(|form| Completion {
         text: format!("{} ", form.name),
         meaning: format!("{} ({})", form.meaning, form.usage),
     });

@@ -9,7 +9,7 @@ use crate::{
         action::Action,
         keymap::Chord,
         overlays,
-        state::{Line, Overlay, ReplayPlan, State, ToastLevel},
+        state::{Detail, Line, Overlay, ReplayPlan, State, ToastLevel},
         text::one_line,
         words,
     },
@@ -212,8 +212,11 @@ fn command_line_action(state: &mut State, snapshot: &Snapshot, action: Action, m
         Action::Down if count > 0 => line.choice = Some(line.choice.map_or(0, |at| (at + 1) % count)),
         Action::Up if count > 0 => line.choice = Some(line.choice.map_or(count - 1, |at| (at + count - 1) % count)),
         Action::NextPane => {
-            if let Some(completion) = completions.get(line.choice.unwrap_or(0)) {
-                line = Line { text: completion.text.clone(), ..Line::default() };
+            let shared = command_line::shared(&completions, &line.text);
+            match (line.choice.and_then(|at| completions.get(at)), shared) {
+                (Some(chosen), _) => line = Line { text: chosen.text.clone(), ..Line::default() },
+                (None, Some(text)) => line = Line { text, ..Line::default() },
+                (None, None) => line.choice = (count > 0).then_some(0),
             }
         }
         Action::Open => {
@@ -245,6 +248,11 @@ fn run_line(state: &mut State, snapshot: &Snapshot, text: String) -> Vec<Effect>
             state.overlay = None;
             super::moving::focus(state, crate::tui::pane::Pane::Items);
             state.items.refilter(None, text);
+            Vec::new()
+        }
+        Ok(Parsed::Item(seq)) => {
+            state.overlay = None;
+            state.detail = Some(Detail::of(seq));
             Vec::new()
         }
         Ok(Parsed::Command(_)) if state.read_only => {

@@ -217,6 +217,10 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         Action::Filter => {
             moving::focus(state, Pane::Items);
             state.overlay = Some(Overlay::Filter { before: Box::new(state.items.clone()) });
+            // Nobody meant one list only: what is looked for may be in any.
+            if !state.items.is_chosen() {
+                state.items.refilter(None, state.items.text.clone());
+            }
         }
         Action::NextFilter => walk_lists(state, 1),
         Action::PreviousFilter => walk_lists(state, LISTS.len() - 1),
