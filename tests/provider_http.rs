@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use cascadeck::{
     domain::{Action, Api, Image, Outcome, Part, Provider, Request, Verdict},
-    provider::{Call, Client, Endpoint},
+    provider::{Audience, Call, Client, Endpoint},
 };
 use secrecy::SecretString;
 use tokio::{
@@ -328,4 +328,28 @@ async fn models_are_listed_page_by_page() {
         let verdict = client().list_models(&endpoint(Api::OpenAi, address), LONG).await;
         assert_eq!(verdict.unwrap_err().outcome, outcome);
     }
+}
+
+#[tokio::test]
+async fn only_a_refusal_for_want_of_a_key_shows_whom_a_list_is_for() {
+    let list = r#"{"object":"list","data":[{"id":"x"}]}"#;
+    let page = "<html><body><h1>Denied</h1></body></html>";
+    let cases = [
+        ("200 OK", list, Audience::Anybody),
+        ("401 Unauthorized", r#"{"error":{"message":"no key"}}"#, Audience::KeyHolders),
+        ("403 Forbidden", r#"{"error":{"status":"PERMISSION_DENIED","message":"unregistered"}}"#, Audience::KeyHolders),
+        ("401 Unauthorized", page, Audience::KeyHolders),
+        ("403 Forbidden", page, Audience::Unknown),
+        ("429 Too Many Requests", r#"{"error":{"message":"slow down"}}"#, Audience::Unknown),
+        ("500 Internal Server Error", "{}", Audience::Unknown),
+        ("404 Not Found", "{}", Audience::Unknown),
+    ];
+    for (status, body, want) in cases {
+        let (address, server) = serve(vec![Turn::Answer(http(status, "", body))]).await;
+        assert_eq!(client().audience(&endpoint(Api::OpenAi, address), LONG).await, want, "{status} {body}");
+        assert!(!server.await.unwrap().remove(0).contains(SECRET), "nobody asks");
+    }
+    let (address, _server) = serve(vec![Turn::StallAfter(String::new())]).await;
+    let hasty = client().audience(&endpoint(Api::OpenAi, address), Duration::from_millis(50)).await;
+    assert_eq!(hasty, Audience::Unknown);
 }

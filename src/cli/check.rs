@@ -1,10 +1,6 @@
 //! `cascadeck check`: is the configuration good, and is each key?
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::Write as _,
-    time::Duration,
-};
+use std::{collections::HashMap, io::Write as _, time::Duration};
 
 use clap::Args;
 use secrecy::ExposeSecret as _;
@@ -16,7 +12,7 @@ use crate::{
     domain::{Outcome, are, counted},
     engine::CheckedKey,
     notify,
-    provider::{Client, Endpoint},
+    provider::{Audience, Client, Endpoint},
 };
 
 /// Validate keys.toml and each key, by listing the models at its provider; try webhooks out
@@ -54,7 +50,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
     if !args.offline {
         for (name, finding) in examine(&config, &Clock::real()).await? {
             bad += u64::from(matches!(finding, Finding::Bad(..)));
-            unknown += usize::from(matches!(finding, Finding::Unknown(..)));
+            unknown += usize::from(matches!(finding, Finding::Unknown(..) | Finding::Unproven { .. }));
             lines.push(format!("  {name:16} {}", finding.words()));
         }
     }
@@ -120,7 +116,13 @@ enum Finding {
         missing: Vec<String>,
     },
     Bad(Outcome, String),
-    /// The provider could not be asked, or gives everybody the same answer: nothing is known of the key.
+    /// A list that says what is served, and nothing of the key: anybody gets it, or may get it for all that is known.
+    Unproven {
+        why: &'static str,
+        listed: usize,
+        missing: Vec<String>,
+    },
+    /// The provider could not be asked: nothing is known of the key.
     Unknown(String),
 }
 
@@ -129,6 +131,7 @@ impl Finding {
         match self {
             Self::Good { listed, missing } => format!("good, {}", list(*listed, missing)),
             Self::Bad(outcome, words) => format!("BAD: {outcome}: {words}"),
+            Self::Unproven { why, listed, missing } => format!("not known: {why}; {}", list(*listed, missing)),
             Self::Unknown(words) => format!("not known: {words}"),
         }
     }
@@ -151,17 +154,15 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
         // Once for each provider, not with every key: nobody's asking looks like somebody's trying doors.
         if endpoint.has_key() && !public.contains_key(&key.provider) {
             let (client, endpoint) = (client.clone(), endpoint.clone());
-            let asked = tokio::spawn(async move { client.lists_to_anybody(&endpoint, DEADLINE).await });
+            let asked = tokio::spawn(async move { client.audience(&endpoint, DEADLINE).await });
             public.insert(key.provider, asked);
         }
         let client = client.clone();
         tasks.push((index, tokio::spawn(async move { client.list_models(&endpoint, DEADLINE).await })));
     }
-    let mut lists_to_anybody = HashSet::new();
+    let mut audiences = HashMap::new();
     for (provider, asked) in public {
-        if asked.await.map_err(|error| Failure::broken(error.to_string()))? {
-            lists_to_anybody.insert(provider);
-        }
+        audiences.insert(provider, asked.await.map_err(|error| Failure::broken(error.to_string()))?);
     }
     let mut findings = Vec::new();
     for (index, task) in tasks {
@@ -173,11 +174,18 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
                     model.provider == key.provider && key.models.as_ref().is_none_or(|only| only.contains(&model.name))
                 });
                 let missing: Vec<_> = wanted.map(|model| model.name.clone()).filter(|name| !serves(name)).collect();
-                if config.secrets[index].is_some() && lists_to_anybody.contains(&key.provider) {
-                    let list = list(listed.len(), &missing);
-                    Finding::Unknown(format!("the provider lists its models to anybody, which proves no key; {list}"))
-                } else {
-                    Finding::Good { listed: listed.len(), missing }
+                let listed = listed.len();
+                let audience = config.secrets[index].is_some().then(|| audiences.get(&key.provider)).flatten();
+                match audience {
+                    Some(Audience::Anybody) => {
+                        let why = "the provider lists its models to anybody, which proves no key";
+                        Finding::Unproven { why, listed, missing }
+                    }
+                    Some(Audience::Unknown) => {
+                        let why = "the provider did not say whether it lists its models to anybody, so its list proves no key";
+                        Finding::Unproven { why, listed, missing }
+                    }
+                    Some(Audience::KeyHolders) | None => Finding::Good { listed, missing },
                 }
             }
             Err(verdict) if verdict.outcome.is_of_the_key() => Finding::Bad(verdict.outcome, verdict.message),
@@ -206,6 +214,7 @@ pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<
     }
     let checked = |(name, finding)| match finding {
         Finding::Good { missing, .. } => Some(CheckedKey::Good { name, unlisted: missing }),
+        Finding::Unproven { missing, .. } => Some(CheckedKey::Listed { name, unlisted: missing }),
         Finding::Bad(Outcome::InvalidKey, words) => Some(CheckedKey::Invalid { name, words }),
         // Whom the list is forbidden may yet be answered, and credit may have come.
         Finding::Bad(..) | Finding::Unknown(_) => None,

@@ -8,7 +8,7 @@ use super::Failure;
 use crate::{
     domain::{ItemSpec, are, counted},
     engine::Rows,
-    input::Input,
+    input::{BesideKept, Input},
     store::{OnChanged, Store, report},
 };
 
@@ -58,13 +58,22 @@ pub(super) struct Reconciled {
     added: u64,
     replaced: u64,
     gone: u64,
+    /// A trial's pipe had only the first of the rows: how many. The record and the kept copy stay as they are.
+    beginning: Option<u64>,
 }
 
 impl Reconciled {
     pub fn words(&self) -> String {
-        let Self { added, replaced, gone } = *self;
+        let Self { added, replaced, gone, beginning } = *self;
+        if let Some(rows) = beginning {
+            return format!(
+                "what was piped in is the beginning of this run's input: {}, which it has already; the other {gone} stay \
+                 in it",
+                counted(rows, "row")
+            );
+        }
         format!(
-            "{} {} new, {replaced} {} answered anew, {gone} {} no longer in it",
+            "the input has changed: {} {} new, {replaced} {} answered anew, {gone} {} no longer in it",
             counted(added, "row"),
             are(added),
             are(replaced),
@@ -74,17 +83,20 @@ impl Reconciled {
 }
 
 /// Takes a changed input in before the run goes on: new rows are added, changed ones refused unless asked for, and so is
-/// a pipe that lacks what was recorded, unless it is `limited` to its first rows, and these are known. A refusal leaves
-/// the record as it was.
+/// a pipe that lacks what was recorded, unless it is `limited` to its first rows, and these are known. Such a beginning
+/// changes nothing, and no pipe takes the place of kept rows that are not recorded yet. A refusal leaves the record as it
+/// was, and what is kept.
 pub(super) fn reconcile(
     store: &mut Store,
-    input: &Input,
+    input: &mut Input,
     fingerprint: &str,
     accept_changed: bool,
     is_stream: bool,
     limited: bool,
 ) -> Result<Reconciled, Failure> {
-    let recorded = store.totals()?.total;
+    let totals = store.totals()?;
+    let recorded = totals.total;
+    let beside = input.beside_kept()?;
     let (mut changed, mut new, mut named) = (0, 0, Vec::new());
     let rows = in_batches(store, input, |store, batch| {
         let compared = store.compare(batch)?;
@@ -99,6 +111,11 @@ pub(super) fn reconcile(
     })?;
     let gone = recorded.saturating_sub(rows - new);
     let beginning = limited && new == 0 && rows > 0;
+    // Only the kept copy has the rows that were not read before the process ended.
+    let loses_unread = is_stream && totals.ingesting && (beside != BesideKept::Whole || (beginning && gone > 0));
+    if loses_unread && (limited || !accept_changed) {
+        return Err(unread(store, recorded));
+    }
     if gone > 0 && is_stream && !beginning && !accept_changed {
         return Err(another_batch(store, recorded, gone));
     }
@@ -114,12 +131,32 @@ pub(super) fn reconcile(
             are(changed),
         )));
     }
+    if is_stream && beginning && changed == 0 && (gone > 0 || beside != BesideKept::Whole) {
+        return Ok(Reconciled { added: 0, replaced: 0, gone, beginning: Some(rows) });
+    }
     let rows = in_batches(store, input, |store, batch| {
         store.ingest(batch, OnChanged::Replace)?;
         Ok(())
     })?;
     store.accept_input(fingerprint, rows)?;
-    Ok(Reconciled { added: new, replaced: changed, gone })
+    // A trial with more rows than the last one may still be a beginning of what is kept.
+    if !(limited && beside == BesideKept::Beginning) {
+        input.keep()?;
+    }
+    Ok(Reconciled { added: new, replaced: changed, gone, beginning: None })
+}
+
+/// What was piped in first was not read to its end, and this would take its place.
+fn unread(store: &Store, recorded: u64) -> Failure {
+    let dir = store.dir();
+    Failure::usage(format!(
+        "what was piped into the run in {} first has not been read to its end: {} recorded so far. The rest is only in \
+         {}, and what was piped in now would take its place.\nRun again with the same options, no --limit, and nothing \
+         piped in (< /dev/null) to go on with it, or give this batch a --run-dir of its own",
+        dir.path().display(),
+        format_args!("{} {}", counted(recorded, "row"), are(recorded)),
+        dir.kept_input().display(),
+    ))
 }
 
 /// Every pipe has the same name, so that two batches may come to one directory without anybody's meaning it.

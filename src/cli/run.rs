@@ -213,9 +213,8 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         let is_stream = pins.input == "-" || Input::is_stream(&args.job.input);
         let limited = args.job.asking.limit.is_some();
         let reconciled =
-            feed::reconcile(&mut store, &input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
-        input.keep()?;
-        say(&format!("the input has changed: {}", reconciled.words()));
+            feed::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
+        say(&reconciled.words());
         opened.totals = store.totals()?;
         None
     } else if opened.ingested.complete {

@@ -70,3 +70,11 @@ pub struct Verdict {
     /// The request is longer than the model's context: a model with a larger one may take it.
     pub too_long: bool,
 }
+
+impl Verdict {
+    /// A web page turned the request away: somebody's in between, who may mean the key or the address it comes from.
+    /// Providers say such things in JSON, and then of the key.
+    pub const fn is_page_of_refusal(&self) -> bool {
+        matches!((self.outcome, self.status), (Outcome::ServerError, Some(401 | 403)))
+    }
+}

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::core::Engine;
-use crate::domain::{Level, Verdict, counted, snapshot::Condition};
+use crate::{
+    domain::{Level, Verdict, counted, snapshot::Condition},
+    provider::Audience,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -17,8 +20,8 @@ pub(super) struct Probed {
 #[derive(Debug)]
 struct List {
     models: u64,
-    /// It comes without a key as well, and says nothing of this one.
-    to_anybody: bool,
+    /// Who else gets it: it is a word on this key only where whoever has none is refused.
+    audience: Audience,
 }
 
 impl Engine {
@@ -29,10 +32,15 @@ impl Engine {
         let (client, endpoint, probes) = (self.client.clone(), Arc::clone(&self.endpoints[key]), self.probes.clone());
         tokio::spawn(async move {
             let answer = match client.list_models(&endpoint, PATIENCE).await {
-                Ok(models) => Ok(List {
-                    models: models.len() as u64,
-                    to_anybody: endpoint.has_key() && client.lists_to_anybody(&endpoint, PATIENCE).await,
-                }),
+                Ok(models) => {
+                    // Where there is no key, none is to be proved.
+                    let audience = if endpoint.has_key() {
+                        client.audience(&endpoint, PATIENCE).await
+                    } else {
+                        Audience::KeyHolders
+                    };
+                    Ok(List { models: models.len() as u64, audience })
+                }
                 Err(verdict) => Err(verdict),
             };
             // The engine being gone means that nobody asks any more.
@@ -46,12 +54,20 @@ impl Engine {
         let name = self.keys[probed.key].name.clone();
         let now = self.clock.now();
         match probed.answer {
-            Ok(List { models, to_anybody: true }) => {
+            Ok(List { models, audience: Audience::Anybody }) => {
                 let listed = counted(models, "model");
                 let words = format!("key {name} is not proven: its provider lists its {listed} to anybody");
                 self.say(Level::Warn, words);
             }
-            Ok(List { models, to_anybody: false }) => {
+            Ok(List { models, audience: Audience::Unknown }) => {
+                let listed = counted(models, "model");
+                let words = format!(
+                    "key {name} is not proven: its provider lists {listed}, and did not say whether anybody sees them; \
+                     try again"
+                );
+                self.say(Level::Warn, words);
+            }
+            Ok(List { models, audience: Audience::KeyHolders }) => {
                 let facts = self.scheduler.key_facts(now);
                 let dead = matches!(facts[probed.key].condition, Condition::Disabled { .. });
                 let back = if dead && self.scheduler.switch_key(now.wall, &name, true).is_ok() {

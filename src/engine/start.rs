@@ -87,6 +87,12 @@ pub enum CheckedKey {
         /// Models of the configuration that are not on the list.
         unlisted: Vec<String>,
     },
+    /// It lists its models, and that proves no key: anybody may see them.
+    Listed {
+        name: String,
+        /// Models of the configuration that are not on the list.
+        unlisted: Vec<String>,
+    },
     /// It does not know the key.
     Invalid {
         name: String,
@@ -176,6 +182,7 @@ pub(super) fn prepare(
             CheckedKey::Good { name, unlisted } => {
                 acquitted.extend(scheduler.acquit(&name, &unlisted).map(|cause| (name, cause)));
             }
+            CheckedKey::Listed { name, unlisted } => scheduler.bring_back_listed(&name, &unlisted),
             CheckedKey::Invalid { name, words } => condemned.extend(scheduler.condemn(now, &name, words)),
         }
     }

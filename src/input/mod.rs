@@ -35,6 +35,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use crate::domain::{Params, plural};
 
+pub use self::spool::BesideKept;
 pub use self::{
     album::is_picture,
     fault::{FAULTS_KEPT, InputError, InputFaults, Reported, RowFault},

@@ -16,7 +16,7 @@ use super::{
     pictures::DEFAULT_CAPTION_PROMPT,
     recognise::{Recognised, first_entry, list_base, recognise},
     sidecar::Captioning,
-    spool::{self, Spool},
+    spool::{self, BesideKept, Spool},
     template::Templates,
 };
 
@@ -95,6 +95,12 @@ impl Input {
         };
         let Found { source, name, label, spool, .. } = found;
         Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool })
+    }
+
+    /// What came through a pipe beside what is kept of an earlier one.
+    pub fn beside_kept(&self) -> Result<BesideKept, InputError> {
+        let Some(spool) = &self.spool else { return Ok(BesideKept::Whole) };
+        spool.beside_kept().map_err(|source| InputError::Spool { path: spool.path().to_owned(), source })
     }
 
     /// The rows that came through a pipe are the run's from now on; others are where they were.

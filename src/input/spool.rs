@@ -5,13 +5,23 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, OpenOptions},
-    io::{self, IsTerminal, Read},
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead as _, BufReader, IsTerminal, Read},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use super::fault::InputError;
+
+/// What came through a pipe, beside what is kept of an earlier one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BesideKept {
+    /// All of the kept copy stands at its beginning, or nothing is kept: nothing is lost by taking its place.
+    Whole,
+    /// It is a beginning of the kept copy, which goes on.
+    Beginning,
+    Other,
+}
 
 /// Where the rows of a pipe are. A fresh copy that is never [kept](Self::keep) goes with this.
 #[derive(Debug)]
@@ -28,6 +38,29 @@ impl Spool {
 
     pub fn path(&self) -> &Path {
         self.fresh.as_deref().unwrap_or(&self.kept)
+    }
+
+    /// How the fresh copy compares with the earlier one, byte for byte.
+    pub fn beside_kept(&self) -> io::Result<BesideKept> {
+        let Some(fresh) = &self.fresh else { return Ok(BesideKept::Whole) };
+        let kept = match File::open(&self.kept) {
+            Ok(kept) => kept,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BesideKept::Whole),
+            Err(error) => return Err(error),
+        };
+        let (mut kept, mut fresh) = (BufReader::new(kept), BufReader::new(File::open(fresh)?));
+        loop {
+            let (of_kept, of_fresh) = (kept.fill_buf()?, fresh.fill_buf()?);
+            let length = of_kept.len().min(of_fresh.len());
+            match (of_kept.is_empty(), of_fresh.is_empty()) {
+                (true, _) => return Ok(BesideKept::Whole),
+                (false, true) => return Ok(BesideKept::Beginning),
+                (false, false) if of_kept[..length] != of_fresh[..length] => return Ok(BesideKept::Other),
+                (false, false) => {}
+            }
+            kept.consume(length);
+            fresh.consume(length);
+        }
     }
 
     /// Puts the fresh copy in the place of the earlier one: where it is then.
@@ -115,6 +148,28 @@ mod tests {
         drop(refused);
         assert_eq!(fs::read(&kept).unwrap(), b"row");
         assert!(!fresh(&kept).exists());
+    }
+
+    #[test]
+    fn a_pipe_is_compared_with_what_is_kept_before_it_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("input");
+        let long = "row\n".repeat(9_000);
+        assert_eq!(copy(long.as_bytes(), &kept, "pipe").unwrap().beside_kept().unwrap(), BesideKept::Whole);
+        copy(long.as_bytes(), &kept, "pipe").unwrap().keep().unwrap();
+        let cases = [
+            (long.clone(), BesideKept::Whole),
+            (long.clone() + "more\n", BesideKept::Whole),
+            (String::new(), BesideKept::Whole),
+            (long[..35_996].to_owned(), BesideKept::Beginning),
+            (long[..4].to_owned(), BesideKept::Beginning),
+            (long[..35_996].to_owned() + "cow\n", BesideKept::Other),
+            ("cow\n".to_owned(), BesideKept::Other),
+        ];
+        for (piped, want) in cases {
+            let beside = copy(piped.as_bytes(), &kept, "pipe").unwrap().beside_kept().unwrap();
+            assert_eq!(beside, want, "{} bytes", piped.len());
+        }
     }
 
     #[test]

@@ -35,6 +35,18 @@ pub(super) struct Message {
     alarms: Vec<String>,
     /// How many alarms there were beside those.
     more_alarms: u64,
+    /// `None` where there is no run to have any.
+    #[serde(flatten)]
+    figures: Option<Figures>,
+    /// When it was put together, in RFC 3339.
+    at: String,
+    host: Option<String>,
+    /// The alias of the webhook.
+    webhook: String,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct Figures {
     total: u64,
     waiting: u64,
     in_flight: u64,
@@ -42,11 +54,6 @@ pub(super) struct Message {
     failed: u64,
     cost_usd: f64,
     elapsed_s: f64,
-    /// When it was put together, in RFC 3339.
-    at: String,
-    host: Option<String>,
-    /// The alias of the webhook.
-    webhook: String,
 }
 
 /// A request's body and what it is.
@@ -77,13 +84,15 @@ impl Message {
             until: until.map(Wall::rfc3339),
             alarms: parcel.alarms.clone(),
             more_alarms: parcel.more,
-            total: summary.total,
-            waiting: summary.waiting,
-            in_flight: summary.in_flight,
-            done: summary.done,
-            failed: summary.failed,
-            cost_usd: summary.cost_usd,
-            elapsed_s: summary.elapsed_s,
+            figures: Some(Figures {
+                total: summary.total,
+                waiting: summary.waiting,
+                in_flight: summary.in_flight,
+                done: summary.done,
+                failed: summary.failed,
+                cost_usd: summary.cost_usd,
+                elapsed_s: summary.elapsed_s,
+            }),
             at: snapshot.at.rfc3339(),
             host,
             webhook: webhook.to_owned(),
@@ -128,13 +137,7 @@ impl Message {
             until: None,
             alarms: Vec::new(),
             more_alarms: 0,
-            total: 0,
-            waiting: 0,
-            in_flight: 0,
-            done: 0,
-            failed: 0,
-            cost_usd: 0.0,
-            elapsed_s: 0.0,
+            figures: None,
             at: at.rfc3339(),
             host,
             webhook: webhook.to_owned(),
@@ -260,6 +263,7 @@ mod tests {
         let all = value(Format::Json);
         assert_eq!((&all["text"], &all["content"]), (&message.text.as_str().into(), &message.text.as_str().into()));
         assert_eq!((&all["event"], &all["at"]), (&"test".into(), &"2026-11-21T09:00:00.000Z".into()));
+        assert_eq!((all.get("total"), all.get("elapsed_s")), (None, None), "there is no run to have figures");
         let plain = message.body(Format::Text);
         assert_eq!(
             (plain.bytes.as_slice(), plain.content_type),

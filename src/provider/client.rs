@@ -34,6 +34,17 @@ pub struct Call<'a> {
     pub total_timeout: Duration,
 }
 
+/// Whom a provider lists its models to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Audience {
+    /// Whoever asks (llama-server does): a list proves no key.
+    Anybody,
+    /// Whoever has no key is refused for it: a list proves the key that it was asked for with.
+    KeyHolders,
+    /// It could not be asked, or had no time.
+    Unknown,
+}
+
 /// Cheap to clone; all clones share their connections.
 ///
 /// Two clients in one: what is on this machine is reached without the proxies that the environment names.
@@ -99,14 +110,16 @@ impl Client {
     }
 
     /// The ids of the models that this key can see. Being listed is no promise: Gemini lists models that it
-    /// answers with 404. Nor is a list a verdict on the key, where [anybody gets it](Self::lists_to_anybody).
+    /// answers with 404. Nor is a list a verdict on the key, where [anybody gets it](Self::audience).
     pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, Verdict> {
         let failed = |failure| classify(endpoint.api(), &Reply::Failed(failure));
         // OpenRouter lists to anybody, and has a place of its own where a key is looked at.
         if Vendor::of(endpoint.provider()) == Vendor::OpenRouter {
             let request = HttpRequest::new(Method::GET, endpoint.url("/key", None));
-            let verdict = self.exchange(endpoint, request, timeout).await.map_err(failed)?.judged(endpoint);
-            if verdict.outcome.is_of_the_key() {
+            let received = self.exchange(endpoint, request, timeout).await.map_err(failed)?;
+            let verdict = received.judged(endpoint);
+            // Without its word on the key, the list that follows would be taken for it. A relay may lack the place.
+            if verdict.outcome.is_of_the_key() || !matches!(received.status, 200..=299 | 404) {
                 return Err(verdict);
             }
         }
@@ -138,11 +151,18 @@ impl Client {
         Ok(models)
     }
 
-    /// Whether the provider lists its models without a key as well (llama-server does): then its list proves none.
-    pub async fn lists_to_anybody(&self, endpoint: &Endpoint, timeout: Duration) -> bool {
-        match Endpoint::new(endpoint.provider().clone(), None) {
-            Ok(nobody) => self.list_models(&nobody, timeout).await.is_ok(),
-            Err(_) => false,
+    /// Whom the provider lists its models to: it is asked without a key. Only where that is refused for want of one does
+    /// a list prove anything; silence, a full minute or a failure leaves it open.
+    pub async fn audience(&self, endpoint: &Endpoint, timeout: Duration) -> Audience {
+        let Ok(nobody) = Endpoint::new(endpoint.provider().clone(), None) else { return Audience::Unknown };
+        match self.list_models(&nobody, timeout).await {
+            Ok(_) => Audience::Anybody,
+            Err(verdict) => match verdict.outcome {
+                Outcome::InvalidKey | Outcome::KeyForbidden => Audience::KeyHolders,
+                // Also a proxy's page.
+                _ if verdict.status == Some(401) => Audience::KeyHolders,
+                _ => Audience::Unknown,
+            },
         }
     }
 

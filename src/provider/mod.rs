@@ -33,7 +33,7 @@ mod reply;
 mod rules;
 mod tls;
 
-pub use client::{Call, Client, ClientError, in_words as transport_words};
+pub use client::{Audience, Call, Client, ClientError, in_words as transport_words};
 pub use endpoint::{Endpoint, EndpointError};
 pub use explain::explain;
 pub use express::{Dialect, Outgoing, Unsendable, can_express, encode};

@@ -148,7 +148,7 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
     };
     let redirected = (300..400).contains(&response.status).then(|| redirect(response));
     let message = redirected.as_deref().unwrap_or(&case.refusal.message);
-    Verdict {
+    let mut judged = Verdict {
         hint: hint_for(api, rule.outcome, response, &case.refusal).map(|after| Hint { after }),
         stated_limit: quota::stated_limit(&case.refusal, rule.outcome),
         limit_zero: rule.limit_zero,
@@ -161,7 +161,12 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
             redact(message, response.secrets),
             format!("HTTP {}{inside}: {}", response.status, rule.because),
         )
+    };
+    if judged.is_page_of_refusal() {
+        let words = format!("a web page refuses the key or this address (HTTP {}): {message}", response.status);
+        judged.message = redact(&words, response.secrets);
     }
+    judged
 }
 
 /// Limits that the refusal's body names, and those in headers that it quotes (OpenRouter's upstreams).

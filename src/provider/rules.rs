@@ -81,7 +81,7 @@ const RULES: &[Rule] = &[
         |case| case.refusal.page && matches!(case.status, 401 | 403),
         Outcome::ServerError,
         Action::Retry,
-        "a web page turns the request away, so it is a delivery network's or a proxy's word, not the provider's",
+        "a web page turns the request away, so it is a delivery network's or a proxy's word, not the provider's on a key",
     ),
     // Money. OpenRouter's 402 for what is in flight at the moment passes by itself.
     rule(

@@ -216,16 +216,23 @@ impl Scheduler {
         self.look_again();
     }
 
-    /// The provider has just accepted this key and listed its models, but for `unlisted`: what earlier processes
-    /// held against it no longer counts. Why the key was out, where it was.
-    pub fn acquit(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
-        let index = self.keys.iter().position(|state| state.key.name == name)?;
+    /// The provider has just listed its models, but for `unlisted`: that they were gone for this key no longer counts.
+    pub fn bring_back_listed(&mut self, name: &str, unlisted: &[String]) {
+        let Some(index) = self.keys.iter().position(|state| state.key.name == name) else { return };
         let models = &self.models;
         for route in self.routes.iter_mut().filter(|route| route.key == index) {
             if !unlisted.contains(&models[route.model].model.name) {
                 route.gone = None;
             }
         }
+        self.look_again();
+    }
+
+    /// The provider has just accepted this key and listed its models, but for `unlisted`: what earlier processes
+    /// held against it no longer counts. Why the key was out, where it was.
+    pub fn acquit(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
+        self.bring_back_listed(name, unlisted);
+        let index = self.keys.iter().position(|state| state.key.name == name)?;
         let was = self.keys[index].dead.take();
         if was.is_some() {
             self.keys[index].health = Health::from_score(50);

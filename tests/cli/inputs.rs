@@ -75,6 +75,63 @@ fn the_beginning_of_a_pipe_is_no_other_batch() {
 }
 
 #[test]
+fn the_beginning_of_a_pipe_takes_nothing_from_what_is_kept() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.cascadeck_with_stdin(&PIPED, &sums(4)).with_status(0);
+    let trial = [&PIPED[..], &["--limit", "2", "--json"]].concat();
+    let ended = machine.cascadeck_with_stdin(&trial, &sums(2)).with_status(0);
+    ended.says(&["the beginning of this run's input: 2 rows, which it has already; the other 2 stay in it"]);
+    assert_eq!((&ended.json()["total"], &ended.json()["not_in_input"]), (&4.into(), &Value::Null));
+    assert_eq!(machine.read("runs/stdin/input"), sums(4));
+    machine.cascadeck_with_stdin(&PIPED, &sums(4)).with_status(0);
+    machine.cascadeck_with_stdin(&PIPED, "").with_status(0);
+    assert_eq!(provider.books().total.requests, 4);
+}
+
+#[test]
+fn a_trial_of_a_longer_pipe_leaves_its_rest_to_be_read() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    for (limit, piped) in [("2", 6), ("2", 2), ("4", 4)] {
+        let trial = [&PIPED[..], &["--limit", limit]].concat();
+        machine.cascadeck_with_stdin(&trial, &sums(piped)).with_status(0);
+        assert_eq!(machine.read("runs/stdin/input"), sums(6));
+    }
+    assert_eq!(provider.books().total.requests, 4);
+    machine.cascadeck_with_stdin(&PIPED, "").with_status(0);
+    assert_eq!(machine.results("runs/stdin").len(), 6);
+}
+
+#[test]
+fn rows_that_a_kill_left_unread_are_lost_to_no_other_pipe() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.cascadeck_with_stdin(&PIPED, &sums(2)).with_status(0);
+    // As a kill leaves it while rows are recorded: the pipe is kept whole, and the record has its beginning.
+    machine.write("runs/stdin/input", sums(5));
+    let record = rusqlite::Connection::open(machine.path("runs/stdin/run.db")).unwrap();
+    let forget = "UPDATE meta SET value = json_set(value, '$.input_rows', NULL) WHERE key = 'tallies'";
+    assert_eq!(record.execute(forget, []).unwrap(), 1);
+    drop(record);
+
+    let cases: [(&[&str], u64); 5] = [
+        (&["--limit", "1"], 1),
+        (&["--limit", "1"], 5),
+        (&["--limit", "3"], 3),
+        (&["--limit", "1", "--accept-changed"], 1),
+        (&[], 3),
+    ];
+    for (more, piped) in cases {
+        let refused = machine.cascadeck_with_stdin(&[&PIPED[..], more].concat(), &sums(piped)).with_status(2);
+        refused.says(&["has not been read to its end: 2 rows are recorded", "runs/stdin/input", "< /dev/null"]);
+        assert_eq!(machine.read("runs/stdin/input"), sums(5), "{more:?}");
+    }
+    machine.cascadeck_with_stdin(&PIPED, "").with_status(0);
+    assert_eq!((machine.results("runs/stdin").len(), provider.books().total.requests), (5, 5));
+}
+
+#[test]
 fn a_picture_through_a_pipe_takes_no_batchs_place_before_it_is_accepted() {
     let provider = Provider::of(EYES);
     let machine = Machine::with(&provider);

@@ -4,7 +4,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -24,6 +24,8 @@ use crate::{
 struct Server {
     address: SocketAddr,
     asked: Arc<AtomicU64>,
+    /// Whether the model is there at `/ollama`, where no key is looked at.
+    pulled: Arc<AtomicBool>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -40,22 +42,73 @@ impl Server {
         let key = |headers: HeaderMap| async move { about(&headers) };
         let router = Router::new().route("/v1/models", get(list)).route("/v1/chat/completions", post(complete));
         let router = router.route("/openrouter/models", get(list)).route("/openrouter/key", get(key));
+        let router = router.route("/busy/models", get(busy_for_nobody));
+        let router = router.route("/unwell/models", get(list)).route("/unwell/key", get(unwell));
+        let gate = get(gatekeeper).post(gatekeeper);
+        let router = router.route("/gate/models", gate.clone()).route("/gate/chat/completions", gate);
+        let pulled = Arc::new(AtomicBool::new(false));
+        let (listed, served) = (Arc::clone(&pulled), Arc::clone(&pulled));
+        let tags = move || async move {
+            let models = if listed.load(Ordering::Relaxed) { vec![json!({"id": "m"})] } else { Vec::new() };
+            json!({"object": "list", "data": models}).to_string()
+        };
+        let complete = move || async move { ollama(served.load(Ordering::Relaxed)) };
+        let router = router.route("/ollama/models", get(tags)).route("/ollama/chat/completions", post(complete));
         let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { address, asked, _runtime: runtime }
+        Self { address, asked, pulled, _runtime: runtime }
     }
 
     fn machine(&self, secret: &str) -> Machine {
+        self.machine_at("v1", secret)
+    }
+
+    fn machine_at(&self, place: &str, secret: &str) -> Machine {
         let machine = Machine::new();
         machine.write_keys(&format!(
-            "[[provider]]\nname = \"box\"\napi = \"openai\"\nbase_url = \"http://{}/v1\"\n\
+            "[[provider]]\nname = \"box\"\napi = \"openai\"\nbase_url = \"http://{}/{place}\"\n\
              [[model]]\nname = \"m\"\nprovider = \"box\"\n\
              [[key]]\nname = \"alice\"\nprovider = \"box\"\n{secret}\n",
             self.address
         ));
         machine.write("batch.jsonl", sums(2));
         machine
+    }
+}
+
+/// Knows what it lists to whom, and has no time for strangers just now.
+async fn busy_for_nobody(headers: HeaderMap) -> (StatusCode, String) {
+    let list = json!({"object": "list", "data": [{"id": "m"}]});
+    let busy = json!({"error": {"message": "Too many requests"}});
+    let stranger = !headers.contains_key("authorization");
+    if stranger { (StatusCode::TOO_MANY_REQUESTS, busy.to_string()) } else { (StatusCode::OK, list.to_string()) }
+}
+
+/// OpenRouter's `/key` on a bad day.
+async fn unwell(headers: HeaderMap) -> (StatusCode, String) {
+    let error = json!({"error": {"message": "Internal Server Error", "code": 500}});
+    if headers.contains_key("authorization") {
+        (StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    } else {
+        refusal()
+    }
+}
+
+/// A proxy that knows who may pass, and says it in a page.
+async fn gatekeeper() -> (StatusCode, &'static str) {
+    let page = "<html>\n<head><title>401 Authorization Required</title></head>\n<body>\n<center><h1>401 Authorization \
+                Required</h1></center>\n<hr><center>nginx/1.18.0</center>\n</body>\n</html>\n";
+    (StatusCode::UNAUTHORIZED, page)
+}
+
+fn ollama(pulled: bool) -> (StatusCode, String) {
+    let choice = json!({"message": {"content": "Yes."}, "finish_reason": "stop"});
+    let error = json!({"message": "model \"m\" not found, try pulling it first", "type": "not_found_error"});
+    if pulled {
+        (StatusCode::OK, json!({"choices": [choice]}).to_string())
+    } else {
+        (StatusCode::NOT_FOUND, json!({"error": error}).to_string())
     }
 }
 
@@ -104,10 +157,14 @@ fn a_list_that_anybody_gets_brings_no_key_back() {
 #[test]
 fn openrouter_is_asked_about_the_key_itself() {
     let server = Server::start();
-    for (secret, status, words) in [("sk-right", 0, "good, 1 model listed"), ("sk-wrong", 2, "BAD: invalid_key")] {
+    for (place, secret, status, words) in [
+        ("openrouter", "sk-right", 0, "good, 1 model listed"),
+        ("openrouter", "sk-wrong", 2, "BAD: invalid_key"),
+        ("unwell", "sk-wrong", 0, "not known: server_error"),
+    ] {
         let machine = Machine::new();
         machine.write_keys(&format!(
-            "[[provider]]\nname = \"openrouter\"\nbase_url = \"http://{}/openrouter\"\n\
+            "[[provider]]\nname = \"openrouter\"\nbase_url = \"http://{}/{place}\"\n\
              [[model]]\nname = \"m\"\nprovider = \"openrouter\"\n\
              [[key]]\nname = \"alice\"\nprovider = \"openrouter\"\nsecret = \"{secret}\"\n",
             server.address
@@ -115,4 +172,33 @@ fn openrouter_is_asked_about_the_key_itself() {
         let checked = machine.cascadeck(&["check"]).with_status(status);
         assert!(checked.out.contains(words), "{}", checked.out);
     }
+}
+
+#[test]
+fn a_model_that_is_listed_again_is_asked_for_again_whoever_may_see_the_list() {
+    let server = Server::start();
+    let machine = server.machine_at("ollama", "secret = \"ollama\"");
+    machine.cascadeck(&RUN).with_status(4);
+    server.pulled.store(true, Ordering::Relaxed);
+    machine.cascadeck(&RUN).with_status(0);
+}
+
+#[test]
+fn only_a_refusal_shows_that_a_list_is_not_for_anybody() {
+    let server = Server::start();
+    let checked = server.machine_at("busy", "secret = \"sk-wrong\"").cascadeck(&["check"]).with_status(0);
+    assert!(checked.out.contains("NOT CHECKED") && !checked.out.contains("good, "), "{}", checked.out);
+}
+
+#[test]
+fn a_page_that_turns_every_request_away_ends_a_run_that_nobody_watches() {
+    let server = Server::start();
+    let machine = server.machine_at("gate", "secret = \"sk-wrong\"");
+    let words = "a web page refuses the key or this address (HTTP 401)";
+    let checked = machine.cascadeck(&["check"]).with_status(0);
+    assert!(checked.out.contains(&format!("{words}: 401 Authorization Required")), "{}", checked.out);
+    machine.write("batch.jsonl", sums(8));
+    let ended = machine.cascadeck(&[&RUN[..], &["--in-flight", "5"]].concat()).with_status(4);
+    ended.says(&[&format!("m@alice is off, server_error: 5 requests refused alike and none accepted: {words}")]);
+    assert_eq!(machine.status("runs/batch")["failed"], 0);
 }

@@ -131,6 +131,9 @@ fn what_keeps_a_run_from_beginning_is_told_as_its_end() {
     let first = &hooks.messages()[0];
     let (why, text) = (first["why"].as_str().unwrap(), first["text"].as_str().unwrap());
     assert!(why.starts_with("no key is good"), "{first}");
+    for figure in ["total", "waiting", "in_flight", "done", "failed", "cost_usd", "elapsed_s"] {
+        assert_eq!(first.get(figure), None, "{figure} of a run that is not there");
+    }
     assert!(text.starts_with("batch did not begin: no key is good"), "{text}");
     // A run that another process has goes on, whatever becomes of this one.
     let alive = Provider::of(SLOW);

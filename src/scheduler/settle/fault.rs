@@ -65,6 +65,9 @@ impl Scheduler {
             policy.breaker_max,
             cause,
         );
+        if verdict.is_page_of_refusal() {
+            self.refused(flight, verdict, accusation.clone(), events);
+        }
         if opened {
             let what = self.route_name(flight.route);
             let wait = match &self.routes[flight.route.index()].breaker {
@@ -149,21 +152,24 @@ impl Scheduler {
         self.models.iter().map(|state| self.most_output(&state.model, &flight.ticket)).collect()
     }
 
-    /// Items refused alike and none accepted: one wrong parameter must not fail five thousand.
+    /// Items refused alike and none accepted: one wrong parameter must not fail five thousand, and what a proxy turns
+    /// away for the key must not be sent for ever.
     pub(super) fn refused(&mut self, flight: &Flight, verdict: &Verdict, cause: Cause, events: &mut Vec<EventKind>) {
         let after = self.policy.refused_alike;
         let route = &mut self.routes[flight.route.index()];
         if route.ever_accepted || after == 0 {
             return;
         }
-        let alike = fingerprint(&verdict.message);
+        // Pages carry a number of their own each, in letters too.
+        let page = verdict.is_page_of_refusal();
+        let alike = fingerprint(if page { "" } else { &verdict.message });
         let (count, last) = &mut route.refused_alike;
         *count = if *last == alike { *count + 1 } else { 1 };
         *last = alike;
         if *count >= after && route.held.is_none() {
             route.held = Some(cause);
             let what = self.route_name(flight.route);
-            let items = counted(u64::from(after), "item");
+            let items = counted(u64::from(after), if page { "request" } else { "item" });
             let words = format!("{items} refused alike and none accepted: {}", verdict.message);
             events.push(EventKind::Disabled { what, outcome: verdict.outcome, words });
         }

@@ -114,7 +114,7 @@ impl Page<'_> {
                 self.fact("off since", &self.ago(*since));
                 let on = self.key_of(Action::SwitchOn);
                 self.fact("to do", remedy(cause.outcome));
-                self.fact("back", &format!("when its secret changes, or you switch it on ({on})"));
+                self.fact("back", &format!("{}, or you switch it on ({on})", way_back(cause.outcome)));
             }
             Condition::Off { since } => {
                 self.fact("since", &self.ago(*since));
@@ -268,6 +268,16 @@ const fn remedy(outcome: Outcome) -> &'static str {
         Outcome::QuotaExhaustedBilling => "add credit at the provider, then switch it on",
         Outcome::ModelNotFound => "correct the model's id in keys.toml, or get access to it at the provider",
         _ => "see what the provider says, then switch it on",
+    }
+}
+
+/// What brings back what is off, but for the operator.
+const fn way_back(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::ModelNotFound | Outcome::QuotaExhaustedBilling => "at the next start that finds it listed",
+        Outcome::InvalidKey | Outcome::KeyForbidden => "when its secret changes",
+        // Asked of the operator, or a quota of nothing.
+        _ => "at the next start",
     }
 }
 
