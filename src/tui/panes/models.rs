@@ -38,6 +38,8 @@ enum Cell {
 }
 
 const BAR: u16 = 6;
+/// With fewer columns there is room for the limits, cost, and little else.
+const NARROW: u16 = 100;
 /// ` - off` behind a model's name.
 const OFF: u16 = 6;
 
@@ -46,23 +48,25 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     if models.is_empty() {
         return empty(scene, "no models", area, buf);
     }
-    super::table(&scene, Pane::Models, &columns(scene), true)
+    super::table(&scene, Pane::Models, &columns(scene, area.width), true)
         .render(area, buf, |row, id, width| cell(scene, &models[row], id, width));
 }
 
 /// The columns that have no place at `width`.
 pub fn hidden(scene: Scene<'_>, width: u16) -> Vec<&'static str> {
-    table::hidden(&columns(scene), width)
+    table::hidden(&columns(scene, width), width)
 }
 
-fn columns(scene: Scene<'_>) -> Vec<Column<Cell>> {
+fn columns(scene: Scene<'_>, width: u16) -> Vec<Column<Cell>> {
     let models = &scene.snapshot.models;
     let any_off = models.iter().any(|model| !model.on);
     let name = longest(models.iter().map(|model| model.name.as_str()), 32) + if any_off { OFF } else { 0 };
     let provider = longest(models.iter().map(|model| model.provider.as_str()), 16);
     let bar = |id| Column::left(id, "", [BAR, BAR, 2 * BAR], 5);
+    // Names come whole before figures that are nice to have; where there is little room, figures that are needed come first.
+    let comfort = if width < NARROW { 19 } else { 24 };
     let mut columns = vec![
-        Column::left(Cell::Name, "model", [12, name.min(19), name], 0),
+        Column::left(Cell::Name, "model", [12, name.min(comfort), name], 0),
         Column::left(Cell::Here, "", [1; 3], 0),
         bar(Cell::RpmBar),
         Column::right(Cell::Rpm, "RPM", figures(models, 7, |model| model.rpm), 1),
