@@ -150,11 +150,20 @@ impl Scheduler {
         best
     }
 
-    /// The least that a waiting ticket may cost at the worst, on the ready routes that may serve it.
+    /// The least that a waiting ticket may cost at the worst, on the ready routes that may serve it; where none is
+    /// ready, on those that come back.
     pub(super) fn least_worst_case(&self, now: Now) -> Option<Money> {
         let routes = (0..self.routes.len() as u32).map(RouteId);
-        let ready = routes.filter(|id| matches!(self.standing(now, *id), Standing::Ready));
-        ready.filter_map(|id| self.least_worst_case_on(id)).min()
+        let (mut ready, mut out): (Option<Money>, Option<Money>) = (None, None);
+        for id in routes {
+            let least = match self.standing(now, id) {
+                Standing::Off { .. } | Standing::Dead(_) => continue,
+                Standing::Ready => &mut ready,
+                _ => &mut out,
+            };
+            *least = (*least).into_iter().chain(self.least_worst_case_on(id)).min();
+        }
+        ready.or(out)
     }
 
     fn least_worst_case_on(&self, id: RouteId) -> Option<Money> {

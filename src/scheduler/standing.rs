@@ -144,6 +144,11 @@ impl Scheduler {
             let Some(fit) = self.affordable(now, route) else { continue };
             any = true;
             let standing = self.standing(now, route);
+            // Money that no day brings back is not waited for, whatever else the route waits for.
+            if fit == Fit::Never && !matches!(standing, Standing::Off { .. } | Standing::Dead(_)) {
+                any_broke = true;
+                continue;
+            }
             match &standing {
                 Standing::Off { .. } => any_off = true,
                 Standing::Ready => match fit {

@@ -60,6 +60,18 @@ fn with_every_key_at_its_cap_the_run_holds_for_its_budget() {
 }
 
 #[test]
+fn a_day_that_comes_back_is_no_comfort_where_the_budget_does_not() {
+    let models = vec![model("short", limits(600, Some(5))), model("long", Limits::default())];
+    let budget = Policy { max_usd: Some(usd(0.02)), ..policy(4) };
+    let mut world = World::new(models, vec![key("a", "a")], budget, wall(EVENING), 7);
+    world.offer(500);
+    world.run(HOUR);
+    assert!(world.done > 5 && world.done < 500, "{}", world.done);
+    let holdup = world.scheduler.holdup(world.now);
+    assert!(matches!(holdup, Holdup::Budget { needs: Some(_) }), "{holdup:?}");
+}
+
+#[test]
 fn a_days_money_comes_back_at_utc_midnight() {
     for (keys, policy) in [
         (vec![capped("a", None, Some(0.01))], waiting(4)),
