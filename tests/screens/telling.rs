@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cascadeck::{
     domain::{
         Event, EventKind, Money, Outcome, Provenance, Snapshot,
-        snapshot::{Condition, RunState},
+        snapshot::{Condition, RouteView, RunState, Source},
     },
     tui::Effect,
 };
@@ -100,6 +100,23 @@ fn the_why_of_every_key_and_route_is_told() {
     assert!(Stage::storm().press("6jw").text().contains("route gemini-3.8-flash@bob"));
     assert!(Stage::storm().press("2w").text().contains("internal error"));
     assert!(Stage::storm().press("3w").text().contains("day resets"));
+}
+
+#[test]
+fn what_is_off_says_what_brings_it_back() {
+    for (outcome, back) in [
+        (Outcome::InvalidKey, "when its secret changes, or you switch it on"),
+        (Outcome::ModelNotFound, "at the next start that finds it listed, or you switch it on"),
+        // It is held, and asks.
+        (Outcome::ServerError, "at the next start, or you switch it on"),
+    ] {
+        let mut snapshot = fixture::storm();
+        let bobs = |route: &&mut RouteView| route.key == "bob" && route.model == "gemini-3.8-flash";
+        snapshot.routes.iter_mut().find(bobs).unwrap().condition =
+            Condition::Disabled { since: NOW, cause: fixture::cause(outcome, Source::Stated, "no", 3) };
+        let text = Stage::new(160, 50, snapshot).press("6jw").text();
+        assert!(text.contains(back), "{outcome}: {text}");
+    }
 }
 
 #[test]
