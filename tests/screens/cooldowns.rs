@@ -108,3 +108,16 @@ fn what_ended_long_ago_or_was_left_since_is_not_in_the_way() {
         assert_eq!(stage.effects, sent(clear(key)));
     }
 }
+
+#[test]
+fn however_long_the_names_are_the_reason_stays() {
+    for (width, height) in [(120, 36), (80, 24), (60, 15)] {
+        let mut snapshot = fixture::storm();
+        for cooldown in &mut snapshot.cooldowns {
+            cooldown.what = format!("gemini-3.5-flash-lite-preview-09-2026-{}", cooldown.what);
+        }
+        let mut stage = Stage::new(width, height, snapshot);
+        let text = stage.press("2").text();
+        assert!(text.contains("…@grace") && text.contains(" server error"), "{width}x{height}: {text}");
+    }
+}

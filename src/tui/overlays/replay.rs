@@ -49,7 +49,7 @@ pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer)
         let mark = scene.glyphs().chosen(at == plan.target);
         let words = match target {
             None => "the cascade, like any other item".to_owned(),
-            Some(target) if target.key.is_none() => format!("{target}, on any key, and nowhere else"),
+            Some(target) if target.key.is_none() => format!("{target} alone, on any key"),
             Some(target) => format!("{target} alone"),
         };
         let mut spans = vec![Span::raw(format!("  {mark} {}", one_line(&words)))];

@@ -38,7 +38,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         Column::left(Cell::What, "", [14, longest.min(26), longest], 0),
         Column::left(Cell::Bar, "", [4, 8, 10], 3),
         Column::right(Cell::Left, "", 6, 0),
-        Column::left(Cell::Reason, "", [reasons; 3], 1),
+        Column::left(Cell::Reason, "", [reasons; 3], 0),
         Column::left(Cell::Source, "", [8; 3], 2),
         Column::left(Cell::Until, "", [9, 9, 16], 4),
         Column::left(Cell::Words, "", [20, 20, 200], 5),
