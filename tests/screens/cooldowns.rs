@@ -121,3 +121,17 @@ fn however_long_the_names_are_the_reason_stays() {
         assert!(text.contains("…@grace") && text.contains(" server error"), "{width}x{height}: {text}");
     }
 }
+
+#[test]
+fn a_projects_cooldown_is_ended_by_a_key_of_it_that_works() {
+    let mut snapshot = fixture::storm();
+    let dead = snapshot.keys.iter().position(|key| key.name == "dave").unwrap();
+    let works = snapshot.keys.iter().position(|key| key.name == "frank").unwrap();
+    assert!(dead < works);
+    for at in [dead, works] {
+        snapshot.keys[at].project = "shared".to_owned();
+    }
+    snapshot.cooldowns = vec![cooldown("m@shared", 900, Outcome::QuotaExhaustedDay, "a day")];
+    let mut stage = Stage::new(120, 36, snapshot);
+    assert_eq!(stage.press("2c").effects, sent(clear("frank")));
+}
