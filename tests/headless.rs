@@ -10,8 +10,7 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Api, CascadeOrder, Command, Day, Event, EventKind, Level, Money, OnExhausted, Outcome, Role, Snapshot,
-        Strategy, Summary, Usage, Wall, WhenLimited,
+        Api, Command, Day, Event, EventKind, Level, Money, Outcome, Role, Snapshot, Summary, Usage, Wall,
         snapshot::{Condition, Gauge, KeyView, ModelView, Pace, Place, RunState, Spend, Totals},
     },
     engine::{Handle, Order},
@@ -29,21 +28,11 @@ const NOW: Wall = Wall::from_unix_seconds(1_795_270_131);
 
 fn snapshot() -> Snapshot {
     Snapshot {
-        run: "captions-spring".to_owned(),
-        state: RunState::Running,
-        at: NOW,
         elapsed: Duration::from_secs(2_537),
-        speed: 1.0,
-        strategy: Strategy::Cascade,
-        order: CascadeOrder::KeyFirst,
-        when_limited: WhenLimited::Spill,
-        on_exhausted: OnExhausted::Stop,
         totals: Totals { total: 5_000, waiting: 1_769, in_flight: 10, done: 3_214, failed: 7, ..Totals::default() },
         in_flight_cap: 16,
         spend: Spend { cost: Money::from_usd(0.84).unwrap(), ..Spend::default() },
         pace: Pace { items_per_second: 1.21, finish_at: Some(NOW + Duration::from_secs(1_390)) },
-        forecast: None,
-        holding: Vec::new(),
         place: Some(Place {
             key: "alice".to_owned(),
             key_number: 1,
@@ -54,11 +43,7 @@ fn snapshot() -> Snapshot {
             retry: 2,
             retries: 5,
         }),
-        keys: Vec::new(),
-        models: Vec::new(),
-        routes: Vec::new(),
-        cooldowns: Vec::new(),
-        events: Vec::new(),
+        ..Snapshot::blank("captions-spring", NOW, 1.0)
     }
 }
 

@@ -174,37 +174,17 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::{
-        CascadeOrder, OnExhausted, Outcome, Strategy, WhenLimited,
-        snapshot::{Pace, Spend, Totals},
-    };
+    use crate::domain::{Outcome, snapshot::Totals};
 
     const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
 
     /// A run of which so much is done so many minutes after noon.
     fn at(minutes: u64, done: u64, state: RunState) -> Snapshot {
         Snapshot {
-            run: "r".to_owned(),
             state,
-            at: NOON + Duration::from_mins(minutes),
             elapsed: Duration::from_mins(minutes),
-            speed: 1.0,
-            strategy: Strategy::default(),
-            order: CascadeOrder::default(),
-            when_limited: WhenLimited::default(),
-            on_exhausted: OnExhausted::default(),
             totals: Totals { total: 10, done, waiting: 10 - done, ..Totals::default() },
-            in_flight_cap: 1,
-            spend: Spend::default(),
-            pace: Pace::default(),
-            forecast: None,
-            holding: Vec::new(),
-            place: None,
-            keys: Vec::new(),
-            models: Vec::new(),
-            routes: Vec::new(),
-            cooldowns: Vec::new(),
-            events: Vec::new(),
+            ..Snapshot::blank("r", NOON + Duration::from_mins(minutes), 1.0)
         }
     }
 

@@ -52,6 +52,35 @@ pub struct Snapshot {
     pub events: Vec<Arc<Event>>,
 }
 
+impl Snapshot {
+    /// What is seen before anything is known: a run without items, keys or models, at `at`.
+    pub fn blank(run: &str, at: Wall, speed: f64) -> Self {
+        Self {
+            run: run.to_owned(),
+            state: RunState::Running,
+            at,
+            elapsed: Duration::ZERO,
+            speed,
+            strategy: Strategy::default(),
+            order: CascadeOrder::default(),
+            when_limited: WhenLimited::default(),
+            on_exhausted: OnExhausted::default(),
+            totals: Totals::default(),
+            in_flight_cap: 0,
+            spend: Spend::default(),
+            pace: Pace::default(),
+            forecast: None,
+            holding: Vec::new(),
+            place: None,
+            keys: Vec::new(),
+            models: Vec::new(),
+            routes: Vec::new(),
+            cooldowns: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RunState {

@@ -30,7 +30,7 @@ use crate::{
     domain::{
         Api, Command, ItemSpec, Level, Now, RouteId, Snapshot, Wall, WhenLimited, are, counted,
         plain_text::neutralise,
-        snapshot::{Cause, Pace, RunState, Spend, Totals},
+        snapshot::{Cause, RunState},
     },
     output::Existing,
     provider::{Client, Endpoint},
@@ -232,7 +232,7 @@ pub(super) fn prepare(
     let (ahead, foreseen) = mpsc::channel(1);
     let (probes, probed) = mpsc::channel(16);
     spawn_reader(dir, ask_inbox)?;
-    let (snapshots, watcher) = watch::channel(Arc::new(blank(&run, now, clock)));
+    let (snapshots, watcher) = watch::channel(Arc::new(Snapshot::blank(&run, now.wall, clock.speed())));
     let mut engine = Engine {
         clock,
         began: now,
@@ -438,31 +438,4 @@ fn recount(
         }
     })?;
     Ok(())
-}
-
-/// What a front end sees before the first turn of the loop.
-fn blank(run: &str, now: Now, clock: Clock) -> Snapshot {
-    Snapshot {
-        run: run.to_owned(),
-        state: RunState::Running,
-        at: now.wall,
-        elapsed: Duration::ZERO,
-        speed: clock.speed(),
-        strategy: crate::domain::Strategy::default(),
-        order: crate::domain::CascadeOrder::default(),
-        when_limited: crate::domain::WhenLimited::default(),
-        on_exhausted: crate::domain::OnExhausted::default(),
-        totals: Totals::default(),
-        in_flight_cap: 0,
-        spend: Spend::default(),
-        pace: Pace::default(),
-        forecast: None,
-        holding: Vec::new(),
-        place: None,
-        keys: Vec::new(),
-        models: Vec::new(),
-        routes: Vec::new(),
-        cooldowns: Vec::new(),
-        events: Vec::new(),
-    }
 }

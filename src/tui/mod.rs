@@ -9,6 +9,7 @@
 //! screen through [`text`] only.
 
 pub mod action;
+mod colour;
 pub mod draw;
 mod engine_time;
 pub mod event_loop;

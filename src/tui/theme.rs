@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 
+use super::colour::{nearest_of_16, nearest_of_256};
 use crate::domain::{ItemState, event::Level, snapshot::Condition, snapshot::RunState};
 
 /// What a piece of the screen means.
@@ -236,69 +237,6 @@ fn colour(full: Option<Hue>, stand_in: Option<Hue>, depth: Depth) -> Option<Colo
     }
 }
 
-/// The nearest of the sixteen colours that every terminal has, as xterm mixes them.
-fn nearest_of_16(colour: Color) -> Color {
-    const SIXTEEN: [(Color, [u8; 3]); 16] = [
-        (Color::Black, [0, 0, 0]),
-        (Color::Red, [205, 0, 0]),
-        (Color::Green, [0, 205, 0]),
-        (Color::Yellow, [205, 205, 0]),
-        (Color::Blue, [0, 0, 238]),
-        (Color::Magenta, [205, 0, 205]),
-        (Color::Cyan, [0, 205, 205]),
-        (Color::Gray, [229, 229, 229]),
-        (Color::DarkGray, [127, 127, 127]),
-        (Color::LightRed, [255, 0, 0]),
-        (Color::LightGreen, [0, 255, 0]),
-        (Color::LightYellow, [255, 255, 0]),
-        (Color::LightBlue, [92, 92, 255]),
-        (Color::LightMagenta, [255, 0, 255]),
-        (Color::LightCyan, [0, 255, 255]),
-        (Color::White, [255, 255, 255]),
-    ];
-    let wanted = match colour {
-        Color::Rgb(red, green, blue) => [red, green, blue],
-        Color::Indexed(index @ 0..16) => return SIXTEEN[usize::from(index)].0,
-        Color::Indexed(index @ 16..232) => {
-            let at = index - 16;
-            [at / 36, at / 6 % 6, at % 6].map(|step| STEPS[usize::from(step)])
-        }
-        Color::Indexed(index) => [grey(index - 232); 3],
-        named => return named,
-    };
-    let distance = |mixed: [u8; 3]| -> u32 {
-        wanted.iter().zip(mixed).map(|(wanted, mixed)| u32::from(wanted.abs_diff(mixed)).pow(2)).sum()
-    };
-    SIXTEEN.into_iter().min_by_key(|(_, mixed)| distance(*mixed)).map_or(colour, |(nearest, _)| nearest)
-}
-
-/// How bright the steps of xterm's colour cube are.
-const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
-
-/// How bright an entry of its grey ramp is.
-const fn grey(at: u8) -> u8 {
-    8 + 10 * at
-}
-
-/// The nearest entry of xterm's colour cube or grey ramp.
-pub(super) fn nearest_of_256(colour: Color) -> Color {
-    let Color::Rgb(red, green, blue) = colour else { return colour };
-    let distance = |(r, g, b): (u8, u8, u8)| {
-        let square = |a: u8, b: u8| u32::from(a.abs_diff(b)).pow(2);
-        square(red, r) + square(green, g) + square(blue, b)
-    };
-    let step = |value: u8| (0..6_u8).min_by_key(|&at| STEPS[usize::from(at)].abs_diff(value)).unwrap_or_default();
-    let at = (step(red), step(green), step(blue));
-    let cube = (STEPS[usize::from(at.0)], STEPS[usize::from(at.1)], STEPS[usize::from(at.2)]);
-    let on_ramp = |at: u8| distance((grey(at), grey(at), grey(at)));
-    let nearest = (0..24_u8).min_by_key(|&at| on_ramp(at)).unwrap_or_default();
-    if distance(cube) <= on_ramp(nearest) {
-        Color::Indexed(16 + 36 * at.0 + 6 * at.1 + at.2)
-    } else {
-        Color::Indexed(232 + nearest)
-    }
-}
-
 // What the domain's states mean in roles.
 
 impl From<&Condition> for Role {
@@ -421,12 +359,6 @@ mod tests {
         }
         assert_eq!(look.style(Depth::Ansi16).bg, Some(Color::White), "an index of the cube");
         assert_eq!(look.style(Depth::Mono), Style::new());
-    }
-
-    #[test]
-    fn greys_are_taken_from_the_ramp() {
-        assert_eq!(nearest_of_256(Color::Rgb(0x8a, 0x8a, 0x8a)), Color::Indexed(245));
-        assert_eq!(nearest_of_256(Color::Rgb(255, 255, 255)), Color::Indexed(231));
     }
 
     #[test]

@@ -4,16 +4,8 @@ use nix::sys::signal::Signal;
 
 use crate::{
     RUN,
-    lab::{Machine, OPEN, Provider, answer_to, sums, until},
+    lab::{Machine, OPEN, Provider, SLOW, answer_to, sums, until},
 };
-
-const SLOW: &str = r#"
-name = "slow"
-latency = { median_ms = 150 }
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
 
 #[test]
 fn done_is_0_with_a_table_on_standard_output() {

@@ -4,15 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Machine, Provider, answer_to, sums, until};
-
-const SLOW: &str = r#"
-name = "slow"
-latency = { median_ms = 100 }
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
+use crate::lab::{Machine, Provider, SLOW, answer_to, sums, until};
 
 const RUN: [&str; 7] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "8", "--json"];
 

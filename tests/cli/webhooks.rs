@@ -8,20 +8,11 @@ use serde_json::{Value, json};
 use crate::{
     RUN,
     lab::{
-        Machine, OPEN, Provider,
+        Machine, OPEN, Provider, SLOW,
         hooks::{Answer, Hooks},
         sums,
     },
 };
-
-/// An answer takes long enough for a run to outlast its first message.
-const SLOW: &str = r#"
-name = "slow"
-latency = { median_ms = 150 }
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
 
 /// A machine whose runs go to `provider` and are told as `webhooks` say.
 fn machine(provider: &Provider, webhooks: &str) -> Machine {

@@ -38,6 +38,15 @@ model = [{ name = "m", provider = "g" }]
 key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
 "#;
 
+/// The same, but an answer takes so long that a run can be met at work.
+pub const SLOW: &str = r#"
+name = "slow"
+latency = { median_ms = 150 }
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g" }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
 /// A program that has not come this far after so long hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
 

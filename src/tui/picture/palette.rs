@@ -3,27 +3,10 @@
 use image::RgbaImage;
 use ratatui::style::Color;
 
-use crate::tui::theme::{Depth, nearest_of_256};
-
-/// xterm's sixteen; other terminals' are near enough.
-const SIXTEEN: [(Color, [u8; 3]); 16] = [
-    (Color::Black, [0, 0, 0]),
-    (Color::Red, [205, 0, 0]),
-    (Color::Green, [0, 205, 0]),
-    (Color::Yellow, [205, 205, 0]),
-    (Color::Blue, [0, 0, 238]),
-    (Color::Magenta, [205, 0, 205]),
-    (Color::Cyan, [0, 205, 205]),
-    (Color::Gray, [229, 229, 229]),
-    (Color::DarkGray, [127, 127, 127]),
-    (Color::LightRed, [255, 0, 0]),
-    (Color::LightGreen, [0, 255, 0]),
-    (Color::LightYellow, [255, 255, 0]),
-    (Color::LightBlue, [92, 92, 255]),
-    (Color::LightMagenta, [255, 0, 255]),
-    (Color::LightCyan, [0, 255, 255]),
-    (Color::White, [255, 255, 255]),
-];
+use crate::tui::{
+    colour::{SIXTEEN, looks, nearest_of_256},
+    theme::Depth,
+};
 
 /// Less than half opaque: the terminal's own background.
 const OPAQUE: u8 = 128;
@@ -71,7 +54,7 @@ fn nearest(rgb: [u8; 3], depth: Depth) -> (Color, [u8; 3]) {
         Depth::Ansi16 => SIXTEEN.into_iter().min_by_key(|(_, shown)| distance(*shown, rgb)).unwrap_or(SIXTEEN[0]),
         Depth::Ansi256 => {
             let colour = nearest_of_256(Color::Rgb(red, green, blue));
-            (colour, looks(colour, rgb))
+            (colour, looks(colour).unwrap_or(rgb))
         }
         Depth::True => (Color::Rgb(red, green, blue), rgb),
     }
@@ -80,16 +63,6 @@ fn nearest(rgb: [u8; 3], depth: Depth) -> (Color, [u8; 3]) {
 fn distance(a: [u8; 3], b: [u8; 3]) -> u32 {
     // Eyes tell greens apart best and blues worst.
     [3, 4, 2].into_iter().enumerate().map(|(i, weight)| weight * u32::from(a[i].abs_diff(b[i])).pow(2)).sum()
-}
-
-/// An entry of xterm's cube or grey ramp.
-fn looks(colour: Color, otherwise: [u8; 3]) -> [u8; 3] {
-    let step = |at: u8| if at == 0 { 0 } else { 55 + 40 * at };
-    match colour {
-        Color::Indexed(at @ 16..=231) => [step((at - 16) / 36), step((at - 16) / 6 % 6), step((at - 16) % 6)],
-        Color::Indexed(at @ 232..) => [8 + 10 * (at - 232); 3],
-        _ => otherwise,
-    }
 }
 
 #[cfg(test)]
@@ -110,15 +83,6 @@ mod tests {
         assert_eq!(of([128, 128, 128], Depth::Ansi256), Color::Indexed(244));
         assert_eq!(of([250, 2, 3], Depth::Ansi16), Color::LightRed);
         assert_eq!(of([10, 10, 10], Depth::Ansi16), Color::Black);
-    }
-
-    #[test]
-    fn the_256_look_as_they_are_named() {
-        for at in 16..=255_u8 {
-            let [red, green, blue] = looks(Color::Indexed(at), [0; 3]);
-            let named = looks(nearest_of_256(Color::Rgb(red, green, blue)), [1; 3]);
-            assert_eq!(named, [red, green, blue], "{at}");
-        }
     }
 
     #[test]

@@ -1,0 +1,92 @@
+//! The colours that terminals have when they don't have all: xterm's sixteen, its cube and its grey ramp. What stands for
+//! a colour that isn't among them, and what each looks like.
+
+use ratatui::style::Color;
+
+/// xterm's sixteen; other terminals' are near enough.
+pub const SIXTEEN: [(Color, [u8; 3]); 16] = [
+    (Color::Black, [0, 0, 0]),
+    (Color::Red, [205, 0, 0]),
+    (Color::Green, [0, 205, 0]),
+    (Color::Yellow, [205, 205, 0]),
+    (Color::Blue, [0, 0, 238]),
+    (Color::Magenta, [205, 0, 205]),
+    (Color::Cyan, [0, 205, 205]),
+    (Color::Gray, [229, 229, 229]),
+    (Color::DarkGray, [127, 127, 127]),
+    (Color::LightRed, [255, 0, 0]),
+    (Color::LightGreen, [0, 255, 0]),
+    (Color::LightYellow, [255, 255, 0]),
+    (Color::LightBlue, [92, 92, 255]),
+    (Color::LightMagenta, [255, 0, 255]),
+    (Color::LightCyan, [0, 255, 255]),
+    (Color::White, [255, 255, 255]),
+];
+
+/// How bright the steps of the cube are.
+const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+
+/// How bright an entry of the grey ramp is.
+const fn grey(at: u8) -> u8 {
+    8 + 10 * at
+}
+
+/// What a mixed colour, or an entry of the 256, looks like; `None` for a colour that has only a name.
+pub fn looks(colour: Color) -> Option<[u8; 3]> {
+    match colour {
+        Color::Rgb(red, green, blue) => Some([red, green, blue]),
+        Color::Indexed(at @ 0..16) => Some(SIXTEEN[usize::from(at)].1),
+        Color::Indexed(at @ 16..232) => {
+            let at = at - 16;
+            Some([at / 36, at / 6 % 6, at % 6].map(|step| STEPS[usize::from(step)]))
+        }
+        Color::Indexed(at) => Some([grey(at - 232); 3]),
+        _ => None,
+    }
+}
+
+/// The nearest of the sixteen; a colour with a name is one already.
+pub fn nearest_of_16(colour: Color) -> Color {
+    let Some(wanted) = looks(colour) else { return colour };
+    SIXTEEN.into_iter().min_by_key(|(_, shown)| apart(wanted, *shown)).map_or(colour, |(nearest, _)| nearest)
+}
+
+/// The nearest entry of the cube or the ramp; what is not mixed stays.
+pub fn nearest_of_256(colour: Color) -> Color {
+    let Color::Rgb(red, green, blue) = colour else { return colour };
+    let wanted = [red, green, blue];
+    let step = |value: u8| (0..6_u8).min_by_key(|&at| STEPS[usize::from(at)].abs_diff(value)).unwrap_or_default();
+    let [r, g, b] = wanted.map(step);
+    let cube = [r, g, b].map(|at| STEPS[usize::from(at)]);
+    let on_ramp = |at: u8| apart(wanted, [grey(at); 3]);
+    let nearest = (0..24_u8).min_by_key(|&at| on_ramp(at)).unwrap_or_default();
+    if apart(wanted, cube) <= on_ramp(nearest) {
+        Color::Indexed(16 + 36 * r + 6 * g + b)
+    } else {
+        Color::Indexed(232 + nearest)
+    }
+}
+
+fn apart(a: [u8; 3], b: [u8; 3]) -> u32 {
+    a.into_iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn greys_are_taken_from_the_ramp() {
+        assert_eq!(nearest_of_256(Color::Rgb(0x8a, 0x8a, 0x8a)), Color::Indexed(245));
+        assert_eq!(nearest_of_256(Color::Rgb(255, 255, 255)), Color::Indexed(231));
+    }
+
+    #[test]
+    fn the_256_look_as_they_are_named() {
+        for at in 16..=255_u8 {
+            let [red, green, blue] = looks(Color::Indexed(at)).unwrap();
+            let named = nearest_of_256(Color::Rgb(red, green, blue));
+            assert_eq!(looks(named), Some([red, green, blue]), "{at}");
+        }
+    }
+}
