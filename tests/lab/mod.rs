@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test program uses its part of the laboratory")]
 
 pub mod hooks;
+pub mod logging_server;
 
 use std::{
     fs,
