@@ -11,6 +11,8 @@ mod proof;
 mod serial;
 mod sharing;
 mod strategies;
+#[path = "../golden/trace.rs"]
+mod trace;
 mod world;
 
 use std::time::Duration;

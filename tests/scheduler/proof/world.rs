@@ -3,13 +3,12 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
 
 use cascadeck::{
     domain::{Action, Hint, Mono, Now, Outcome, Seq, Traits, Usage, Verdict},
-    scheduler::{Dispatch, Fate, Holdup, Scheduler, Step, Ticket},
+    scheduler::{Dispatch, Fate, Holdup, Scheduler, Settlement, Step, Ticket},
 };
 
 use super::{
@@ -17,7 +16,10 @@ use super::{
     reference::Reference,
     server::Server,
 };
-use crate::world::{ticket, verdict};
+use crate::{
+    trace::Trace,
+    world::{ticket, verdict},
+};
 
 /// So many steps without an end are no progress.
 const MOST_STEPS: u64 = 400_000;
@@ -49,7 +51,7 @@ pub struct World {
     sizes: HashMap<u64, u64>,
     ended: HashMap<u64, Fate>,
     offered: u64,
-    history: DefaultHasher,
+    trace: Trace,
     steps: u64,
     aloud: bool,
 }
@@ -84,7 +86,7 @@ impl World {
             sizes: HashMap::new(),
             ended: HashMap::new(),
             offered: 0,
-            history: DefaultHasher::new(),
+            trace: Trace::new(),
             steps: 0,
             aloud: false,
             plan,
@@ -103,7 +105,7 @@ impl World {
         self
     }
 
-    /// Through trouble to the end. The history, as a number.
+    /// Plays through trouble to the end. Returns the trace of all that was decided.
     pub fn play(mut self) -> u64 {
         let trouble = Duration::from_secs(self.random.u64(600..30_000));
         self.run(trouble);
@@ -132,7 +134,7 @@ impl World {
         }
         let money = self.scheduler.money();
         assert_eq!(money.spent + money.at_risk, self.reference.committed(), "the money does not add up");
-        self.history.finish()
+        self.trace.finish()
     }
 
     pub fn offer(&mut self, items: u64) {
@@ -176,8 +178,29 @@ impl World {
         self.happenings.insert(self.counter, what);
     }
 
-    fn note(&mut self, what: impl Hash) {
-        (self.now.mono, what).hash(&mut self.history);
+    fn trace_dispatch(&mut self, dispatch: &Dispatch) {
+        let trace = self.trace.number(1).instant(self.now.mono).number(dispatch.attempt.0).number(dispatch.seq.0);
+        trace.number(u64::from(dispatch.route.0)).number(u64::from(dispatch.number)).number(u64::from(dispatch.retry));
+        trace.money(dispatch.reserved).number(dispatch.estimated_input).span(dispatch.timeout);
+        trace.optional(dispatch.enlarge.map(u64::from));
+    }
+
+    fn trace_completion(&mut self, outcome: Outcome, settlement: &Settlement) {
+        let trace = self.trace.number(2).instant(self.now.mono).number(settlement.seq.0).outcome(outcome);
+        trace.number(u64::from(settlement.route.0)).number(u64::from(settlement.attempts));
+        trace.money(settlement.cost).money(settlement.at_risk);
+        match settlement.fate {
+            Fate::Done { truncated } => trace.number(1).number(u64::from(truncated)),
+            Fate::Failed => trace.number(2),
+            Fate::Waits { wait, to } => trace
+                .number(3)
+                .optional(wait.map(|wait| wait.as_nanos() as u64))
+                .optional(to.map(|route| u64::from(route.0))),
+        };
+        trace.number(settlement.events.len() as u64);
+        for event in &settlement.events {
+            trace.event(event);
+        }
     }
 
     fn run(&mut self, limit: Duration) {
@@ -219,12 +242,15 @@ impl World {
             match step {
                 Step::Send(dispatch) => {
                     self.tell(|| format!("send {} on {:?}", dispatch.seq.0, dispatch.route));
-                    self.note((dispatch.attempt.0, dispatch.seq.0, dispatch.route.0));
+                    self.trace_dispatch(&dispatch);
                     self.reference.dispatched(self.now, &dispatch);
                     let writing = Duration::from_millis(self.random.u64(0..20));
                     self.later(writing, Happens::Leaves(dispatch));
                 }
-                Step::Refuse(refusal) => self.end(refusal.seq, Fate::Failed),
+                Step::Refuse(refusal) => {
+                    self.trace.outcome(refusal.outcome).number(u64::from(refusal.attempts));
+                    self.end(refusal.seq, Fate::Failed);
+                }
             }
         }
         let idle = self.scheduler.sendable(self.now);
@@ -354,7 +380,7 @@ impl World {
         self.tell(|| {
             format!("settle {} {} {:?} {:?}", dispatch.seq.0, verdict.outcome, verdict.hint, settlement.events)
         });
-        self.note((settlement.seq.0, verdict.outcome.name(), settlement.events.len()));
+        self.trace_completion(verdict.outcome, &settlement);
         assert_eq!(settlement.seq, dispatch.seq);
         let twice = self.scheduler.settle(self.now, dispatch.attempt, verdict);
         assert!(twice.is_none(), "an attempt settled twice");
@@ -364,7 +390,7 @@ impl World {
     }
 
     fn end(&mut self, seq: Seq, fate: Fate) {
-        self.note(seq.0);
+        self.trace.number(3).instant(self.now.mono).number(seq.0);
         let before = self.ended.insert(seq.0, fate);
         assert!(before.is_none(), "item {} ended twice", seq.0);
     }
