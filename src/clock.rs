@@ -13,6 +13,9 @@ pub struct Clock {
     began: Instant,
     began_wall: Wall,
     speed: f64,
+    /// Microseconds since the clock was made, where a test moves it by hand.
+    #[cfg(test)]
+    by_hand: Option<&'static std::sync::atomic::AtomicU64>,
 }
 
 impl Clock {
@@ -31,7 +34,19 @@ impl Clock {
     /// Where `speed` is not a positive, finite number.
     pub fn starting_at(wall: Wall, speed: f64) -> Self {
         assert!(speed.is_finite() && speed > 0.0, "a clock's speed is a positive number");
-        Self { began: Instant::now(), began_wall: wall, speed }
+        Self {
+            began: Instant::now(),
+            began_wall: wall,
+            speed,
+            #[cfg(test)]
+            by_hand: None,
+        }
+    }
+
+    /// A clock that stands still until a test moves it: `micros` is the time since `wall` in microseconds.
+    #[cfg(test)]
+    pub fn by_hand(wall: Wall, micros: &'static std::sync::atomic::AtomicU64) -> Self {
+        Self { by_hand: Some(micros), ..Self::starting_at(wall, 1.0) }
     }
 
     pub const fn speed(&self) -> f64 {
@@ -43,6 +58,11 @@ impl Clock {
     }
 
     pub fn now(&self) -> Now {
+        #[cfg(test)]
+        if let Some(micros) = self.by_hand {
+            let elapsed = Duration::from_micros(micros.load(std::sync::atomic::Ordering::Relaxed));
+            return Now { mono: Mono::default() + elapsed, wall: self.began_wall + elapsed };
+        }
         let elapsed = self.began.elapsed();
         if self.is_real() {
             return Now { mono: Mono::default() + elapsed, wall: jiff::Timestamp::now().into() };

@@ -20,3 +20,10 @@ pub mod sim;
 pub mod store;
 pub mod telemetry;
 pub mod tui;
+
+// The golden traces are shared with the integration tests, which know this crate by its name.
+#[cfg(test)]
+extern crate self as cascadeck;
+#[cfg(test)]
+#[path = "../tests/golden/trace.rs"]
+mod golden;

@@ -205,7 +205,7 @@ impl Engine {
     }
 
     /// What every turn of the loop begins with. The ending, once it is on disk.
-    fn turn(&mut self) -> Option<Ending> {
+    pub(super) fn turn(&mut self) -> Option<Ending> {
         let now = self.clock.now();
         self.dispatch(now);
         self.lease(now);
@@ -231,7 +231,7 @@ impl Engine {
     }
 
     /// The writer's word on a group; none means that its thread has gone, and that nothing will be recorded again.
-    fn hear(&mut self, ack: Option<Ack>) {
+    pub(super) fn hear(&mut self, ack: Option<Ack>) {
         match ack {
             Some(ack) => self.acknowledged(ack),
             None => self.journal.bereave(),

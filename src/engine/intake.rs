@@ -128,6 +128,12 @@ impl Intake {
         }
     }
 
+    /// Items were asked of the loader and have not come yet.
+    #[cfg(test)]
+    pub fn is_loading(&self) -> bool {
+        self.queues.iter().any(|queue| queue.loading > 0)
+    }
+
     pub fn spec(&self, seq: Seq) -> Option<&Arc<ItemSpec>> {
         self.specs.get(&seq)
     }

@@ -21,6 +21,9 @@ pub(super) struct Journal<Then> {
     dead: bool,
     /// The results file lags; an empty group makes the writer try again.
     behind: bool,
+    /// Everything that was ever recorded, in order.
+    #[cfg(test)]
+    pub recorded: Vec<Op>,
 }
 
 /// Why a run ends whose record nobody writes any more.
@@ -40,10 +43,14 @@ impl<Then> Journal<Then> {
             stuck: None,
             dead: false,
             behind: false,
+            #[cfg(test)]
+            recorded: Vec::new(),
         }
     }
 
     pub fn record(&mut self, op: Op) {
+        #[cfg(test)]
+        self.recorded.push(op.clone());
         self.gathering.push(op);
     }
 

@@ -19,6 +19,8 @@ mod captions;
 mod core;
 mod ending;
 mod flight;
+#[cfg(test)]
+mod golden_tests;
 pub mod handle;
 mod intake;
 mod journal;

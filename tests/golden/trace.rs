@@ -3,6 +3,8 @@
 //! A trace hashes instants, ids, amounts and stable numbers for kinds, never names or text, so that a change of words or
 //! of structure leaves it alone, and a change of behaviour does not. `CASCADECK_GOLDEN=write` records it anew.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, time::Duration};
 
 use cascadeck::domain::{EventKind, Level, Money, Mono, Outcome, Wall};

@@ -1,0 +1,358 @@
+//! Golden traces of whole runs: what the engine records, op by op, for seeded runs on a clock that is moved by hand.
+//!
+//! The record is real: its thread commits every group. Providers are not: each request is answered by the seed, at an
+//! instant that the seed decides. So the same seed gives the same ops, times included.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use super::{
+    core::{Channels, Engine},
+    flight::Landed,
+    handle::{Handle, Order},
+    start::{Ending, Setup, prepare},
+};
+use crate::{
+    clock::Clock,
+    config,
+    domain::{
+        Action, Answer, AttemptId, Command, FinalState, Hint, ItemSpec, Outcome, ReplayFilter, Report, Request,
+        ResultLine, Strategy, Usage, Verdict, Wall,
+    },
+    golden::{Golden, Trace},
+    output::Existing,
+    store::{OnChanged, Op, Pins, RunDir, Store},
+};
+
+const RUNS: u64 = 20;
+const ITEMS: u64 = 60;
+const START: Wall = Wall::from_unix_seconds(1_795_262_400);
+
+/// Two providers, three models and three keys; a day that ends within the run is possible, a minute that is used up is
+/// the rule.
+const KEYS: &str = "
+[[provider]]
+name = 'first'
+api = 'openai'
+base_url = 'http://127.0.0.1:9/v1'
+
+[[provider]]
+name = 'second'
+api = 'anthropic'
+base_url = 'http://127.0.0.1:9'
+
+[[model]]
+name = 'best'
+provider = 'first'
+rpm = 6
+rpd = 40
+max_output = 200
+usd_per_mtok = { input = 1.0, output = 4.0 }
+
+[[model]]
+name = 'next'
+provider = 'first'
+rpm = 10
+tpm = 4_000
+max_output = 200
+usd_per_mtok = { input = 0.5, output = 2.0 }
+
+[[model]]
+name = 'other'
+provider = 'second'
+max_output = 200
+usd_per_mtok = { input = 0.25, output = 1.0 }
+
+[[key]]
+name = 'alice'
+provider = 'first'
+secret = 'sk-of-alice'
+
+[[key]]
+name = 'bob'
+provider = 'first'
+project = 'shared'
+secret = 'sk-of-bob'
+
+[[key]]
+name = 'carol'
+provider = 'second'
+secret = 'sk-of-carol'
+";
+
+fn item(number: u64, random: &mut fastrand::Rng) -> ItemSpec {
+    ItemSpec {
+        id: format!("item-{number}"),
+        request: Request::text("What is it? ".repeat(random.usize(1..40))),
+        hash: format!("{number:032x}"),
+        line: number,
+        model: (random.u8(0..10) == 0).then(|| "next".to_owned()),
+        tier: None,
+        max_usd: None,
+        fields: BTreeMap::new(),
+        caption: None,
+    }
+}
+
+/// A run, its clock, and the answers that are on their way.
+struct Run {
+    engine: Engine,
+    channels: Channels,
+    _handle: Handle,
+    micros: &'static AtomicU64,
+    random: fastrand::Rng,
+    /// By the microsecond at which they arrive.
+    answers: BTreeMap<(u64, AttemptId), Landed>,
+    answered: BTreeSet<AttemptId>,
+    commands: BTreeMap<u64, Command>,
+}
+
+impl Run {
+    fn new(seed: u64, home: &tempfile::TempDir) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let strategy = Strategy::ALL[seed as usize % Strategy::ALL.len()];
+        let keys = format!(
+            "{KEYS}\n[policy]\nstrategy = '{}'\nin_flight = {}\nmax_usd = {}\n",
+            strategy.name(),
+            random.u32(1..12),
+            if seed.is_multiple_of(5) { "0.01" } else { "10.0" },
+        );
+        fs::write(home.path().join("keys.toml"), keys).unwrap();
+        let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
+        let dir = RunDir::new(home.path().join("run"));
+        let (mut store, mut opened) = Store::open(&dir, &Pins::default()).unwrap();
+        let specs: Vec<ItemSpec> = (1..=ITEMS).map(|number| item(number, &mut random)).collect();
+        store.ingest(&specs, OnChanged::Report).unwrap();
+        store.accept_input("", ITEMS).unwrap();
+        opened.totals = store.totals().unwrap();
+        // A clock is copied into everything that has one: what moves it lives as long as the test.
+        let micros: &'static AtomicU64 = Box::leak(Box::default());
+        let setup = Setup {
+            run: "run".to_owned(),
+            config,
+            clock: Clock::by_hand(START, micros),
+            existing: Existing::Skip,
+            unattended: true,
+            seed,
+            flags: BTreeMap::new(),
+            passing: false,
+            checked_keys: Vec::new(),
+            ledger: None,
+        };
+        let (engine, channels, handle) = prepare(setup, &dir, store, opened, None).unwrap();
+        let commands = [
+            Command::SetKey { key: "alice".to_owned(), on: false },
+            Command::SetKey { key: "alice".to_owned(), on: true },
+            Command::Pause,
+            Command::Resume,
+            Command::SetInFlight { in_flight: 5 },
+            Command::SetModel { model: "other".to_owned(), on: false },
+            Command::SetModel { model: "other".to_owned(), on: true },
+            Command::Replay { filter: ReplayFilter::default(), to: None },
+            Command::SetKey { key: "bob".to_owned(), on: true },
+        ];
+        let mut at = 0;
+        let commands = commands
+            .into_iter()
+            .map(|command| {
+                at += random.u64(1_000_000..30_000_000);
+                (at, command)
+            })
+            .collect();
+        let (answers, answered) = (BTreeMap::new(), BTreeSet::new());
+        Self { engine, channels, _handle: handle, micros, random, answers, answered, commands }
+    }
+
+    /// Plays the run to its end. Returns the trace of all that was recorded.
+    async fn play(mut self) -> u64 {
+        // A run that holds for good says no more; its trace ends there.
+        for _ in 0..5_000 {
+            if let Some(ending) = self.quiesce().await {
+                return self.trace(Some(&ending));
+            }
+            let answer = self.answers.first_key_value().map(|((at, _), _)| *at);
+            let command = self.commands.first_key_value().map(|(at, _)| *at);
+            let wake = self.engine.scheduler.next_wake().map(|at| at.0);
+            let now = self.micros.load(Ordering::Relaxed);
+            let Some(next) = answer.into_iter().chain(command).chain(wake.filter(|at| *at > now)).min() else { break };
+            self.micros.store(next.max(now), Ordering::Relaxed);
+            if command == Some(next) {
+                let (_, command) = self.commands.pop_first().unwrap();
+                let reply = tokio::sync::oneshot::channel().0;
+                self.engine.order(Order { command, reply });
+            } else if answer == Some(next) {
+                let (_, answer) = self.answers.pop_first().unwrap();
+                self.engine.landed(answer);
+            }
+        }
+        self.trace(None)
+    }
+
+    /// Turns until nothing is on its way to or from the disk.
+    async fn quiesce(&mut self) -> Option<Ending> {
+        loop {
+            if let Some(ending) = self.engine.turn() {
+                return Some(ending);
+            }
+            if !self.engine.journal.is_clean() {
+                let ack = self.channels.acks.recv().await;
+                self.engine.hear(ack);
+                self.answer_what_was_sent();
+            } else if self.engine.intake.is_loading() {
+                let (class, batch) = self.channels.loaded.recv().await.unwrap();
+                self.engine.take_loaded(class, batch);
+            } else {
+                return None;
+            }
+        }
+    }
+
+    /// Replaces each request by an answer of the seed's.
+    fn answer_what_was_sent(&mut self) {
+        for flying in self.engine.flights.values() {
+            flying.abort.abort();
+        }
+        let sent: BTreeSet<AttemptId> = self.engine.flights.keys().copied().collect();
+        for attempt in sent.difference(&self.answered.clone()).copied() {
+            let latency = Duration::from_micros(self.random.u64(200_000..3_000_000));
+            let at = self.micros.load(Ordering::Relaxed) + latency.as_micros() as u64;
+            let verdict = self.verdict();
+            self.answers.insert((at, attempt), Landed { attempt, verdict, latency });
+            self.answered.insert(attempt);
+        }
+    }
+
+    fn verdict(&mut self) -> Verdict {
+        let (outcome, status, action) = match self.random.u8(0..100) {
+            0..70 => (Outcome::Ok, Some(200), Action::Complete),
+            70..75 => (Outcome::RateLimitedMinute, Some(429), Action::CoolPool),
+            75..80 => (Outcome::ServerError, Some(500), Action::Retry),
+            80..84 => (Outcome::Overloaded, Some(503), Action::Retry),
+            84..87 => (Outcome::Timeout, None, Action::Retry),
+            87..90 => (Outcome::ContentBlocked, Some(200), Action::FailItem),
+            90..93 => (Outcome::Truncated, Some(200), Action::Complete),
+            93..95 => (Outcome::EmptyOutput, Some(200), Action::Retry),
+            95..97 => (Outcome::MalformedResponse, Some(200), Action::Retry),
+            97..98 => (Outcome::QuotaExhaustedDay, Some(429), Action::NextRoute),
+            98..99 => (Outcome::BadRequest, Some(400), Action::FailItem),
+            _ => (Outcome::ClientTrouble, None, Action::Retry),
+        };
+        let answered = matches!(outcome, Outcome::Ok | Outcome::Truncated);
+        let hint = (outcome == Outcome::RateLimitedMinute && self.random.bool())
+            .then(|| Hint { after: Duration::from_secs(self.random.u64(1..40)) });
+        let usage = if status == Some(200) {
+            Usage {
+                input_tokens: self.random.u64(3..150),
+                output_tokens: self.random.u64(1..200),
+                thinking_tokens: self.random.u64(0..20),
+            }
+        } else {
+            Usage::default()
+        };
+        Verdict {
+            outcome,
+            action,
+            status,
+            hint,
+            message: String::new(),
+            because: String::new(),
+            answer: answered.then(|| Answer { text: "an answer".to_owned(), ..Answer::default() }),
+            usage,
+            stated_limit: None,
+            limit_zero: false,
+            report: Report::default(),
+            too_long: false,
+        }
+    }
+
+    fn trace(&self, ending: Option<&Ending>) -> u64 {
+        let mut trace = Trace::new();
+        for op in &self.engine.journal.recorded {
+            trace_op(&mut trace, op);
+        }
+        trace.number(match ending {
+            None => 0,
+            Some(Ending::Finished) => 1,
+            Some(Ending::Stopped { .. }) => 2,
+            Some(Ending::BudgetSpent { .. }) => 3,
+            Some(Ending::Broken { .. }) => 4,
+        });
+        trace.finish()
+    }
+}
+
+fn trace_op(trace: &mut Trace, op: &Op) {
+    match op {
+        Op::Items(specs) => trace.number(1).number(specs.len() as u64),
+        Op::IngestDone { rows } => trace.number(2).number(*rows),
+        Op::Intent(intent) => trace
+            .number(3)
+            .number(intent.attempt.0)
+            .number(intent.seq.0)
+            .number(u64::from(intent.route.0))
+            .wall(intent.sent_at)
+            .money(intent.reserved)
+            .number(intent.est_tokens),
+        Op::Unsend { attempt } => trace.number(4).number(attempt.0),
+        Op::Settle(settled) => {
+            trace.number(5).number(settled.attempt.0).wall(settled.settled_at).outcome(settled.outcome);
+            trace.optional(settled.status.map(u64::from)).number(settled.latency_ms);
+            trace_usage(trace, settled.usage);
+            trace.money(settled.cost).money(settled.at_risk);
+            if let Some(line) = &settled.last {
+                trace_line(trace, line);
+            }
+            trace.number(u64::from(settled.last.is_some()))
+        }
+        Op::Verdict(verdict) => {
+            trace.number(6).number(verdict.seq.0).outcome(verdict.outcome);
+            trace_line(trace, &verdict.line);
+            trace
+        }
+        Op::Event(event) => trace.number(7).number(event.number).wall(event.at).event(&event.kind),
+        Op::Decision(decision) => trace.number(8).wall(decision.at),
+        Op::Forget { .. } => trace.number(9),
+        Op::RunState(_) => trace.number(10),
+        Op::Requeue(_) => trace.number(11),
+        Op::RequeueTo(..) => trace.number(12),
+        // When these are written is decided by the real time, whatever the run's clock shows.
+        Op::Keys(_) | Op::Worked(_) | Op::State { .. } => trace,
+    };
+}
+
+fn trace_usage(trace: &mut Trace, usage: Usage) {
+    trace.number(usage.input_tokens).number(usage.output_tokens).number(usage.thinking_tokens);
+}
+
+/// A line of results without its message, which is text for people.
+fn trace_line(trace: &mut Trace, line: &ResultLine) {
+    trace.text(&line.id).number(u64::from(line.status == FinalState::Done));
+    if let Some(error) = &line.error {
+        trace.outcome(error.outcome).optional(error.status.map(u64::from));
+    }
+    for text in [&line.output, &line.finish_reason, &line.key, &line.provider, &line.model, &line.model_version] {
+        trace.text(text.as_deref().unwrap_or_default());
+    }
+    trace_usage(trace, line.usage);
+    trace.number(line.cost_usd.to_bits()).number(line.latency_ms).number(u64::from(line.attempts));
+    trace.text(line.started_at.as_deref().unwrap_or_default()).text(&line.finished_at).text(&line.request_hash);
+}
+
+#[tokio::test]
+async fn seeded_runs_record_what_they_always_recorded() {
+    let golden = Golden::read("engine.txt");
+    let mut traces = BTreeMap::new();
+    for seed in 0..RUNS {
+        let home = tempfile::tempdir().unwrap();
+        let trace = Run::new(seed, &home).play().await;
+        golden.check(seed, trace);
+        traces.insert(seed, trace);
+    }
+    if Golden::is_recording() {
+        golden.record(&traces);
+    }
+}
