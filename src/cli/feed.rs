@@ -97,12 +97,17 @@ pub(super) fn reconcile(
     let totals = store.totals()?;
     let recorded = totals.total;
     let beside = input.beside_kept()?;
-    let (mut changed, mut new, mut named) = (0, 0, Vec::new());
+    let (mut changed, mut answered, mut new, mut named) = (0, Vec::new(), 0, Vec::new());
     let rows = in_batches(store, input, |store, batch| {
         let compared = store.compare(batch)?;
         new += compared.new;
         for item in compared.changed {
             changed += 1;
+            // What has no answer is a new question: there is none that could stand beside it.
+            if !item.answered {
+                continue;
+            }
+            answered.push(item.seq);
             if named.len() < NAMED {
                 named.push(format!("{} (line {})", item.id, item.line));
             }
@@ -119,20 +124,23 @@ pub(super) fn reconcile(
     if gone > 0 && is_stream && !beginning && !accept_changed {
         return Err(another_batch(store, recorded, gone));
     }
-    if changed > 0 && !accept_changed {
+    if !answered.is_empty() && !accept_changed {
         let mut words = named.join(", ");
-        if changed > named.len() as u64 {
-            words = format!("{words} and {} more", changed - named.len() as u64);
+        if answered.len() > named.len() {
+            words = format!("{words} and {} more", answered.len() - named.len());
         }
         return Err(Failure::usage(format!(
             "{} of the input {} not what this run was begun with:\n  {words}\nOld answers would stand beside new \
              questions. Restore them, run again with --accept-changed to answer them anew, or choose another --run-dir",
-            counted(changed, "row"),
-            are(changed),
+            counted(answered.len() as u64, "row"),
+            are(answered.len() as u64),
         )));
     }
     if is_stream && beginning && changed == 0 && (gone > 0 || beside != BesideKept::Whole) {
         return Ok(Reconciled { added: 0, replaced: 0, gone, beginning: Some(rows) });
+    }
+    if input.kind().is_pictures() && !answered.is_empty() {
+        store.keep_replaced_answers(&answered)?;
     }
     let rows = in_batches(store, input, |store, batch| {
         store.ingest(batch, OnChanged::Replace)?;

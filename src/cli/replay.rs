@@ -144,7 +144,11 @@ async fn begin(
     let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
     let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
-    engine::complete_captions(dir, &opened, existing).await?;
+    if pins.captions.is_some() {
+        for message in engine::complete_captions(dir, &mut opened, existing).await? {
+            say(&message);
+        }
+    }
     let queued = store.requeue(filter, to)?;
     opened.totals = store.totals()?;
     let wait = if queued.len() == 1 { "waits" } else { "wait" };

@@ -20,7 +20,7 @@ use crate::{
     engine::{self, Setup},
     input::{CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions},
     output::Existing,
-    store::{Pins, RunDir, Store, report},
+    store::{Pins, REPLACED_ANSWERS, RunDir, Store, report},
     telemetry,
 };
 
@@ -206,7 +206,9 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     let mut opened = opened;
     if input.kind().is_pictures() {
-        engine::complete_captions(dir, &opened, args.job.asking.existing).await?;
+        for message in engine::complete_captions(dir, &mut opened, args.job.asking.existing).await? {
+            say(&message);
+        }
     }
     let rows = if opened.input_changed {
         // A file that is handed over as the standard input has no name that would tell it from the next one.
@@ -216,6 +218,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
             feed::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
         say(&reconciled.words());
         opened.totals = store.totals()?;
+        opened.states.extend(store.states()?.into_iter().filter(|(name, _)| name == REPLACED_ANSWERS));
         None
     } else if opened.ingested.complete {
         None

@@ -2,17 +2,21 @@
 //! unwritten is written at the next start, from the committed text, so that file and record never disagree.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    path::PathBuf,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::{FinalState, Seq},
-    output::{Existing, captions::is_the_files, write_caption},
-    store::{Loader, Op, Opened, RunDir, StoreError, report},
+    domain::{FinalState, Seq, counted},
+    output::{
+        Existing,
+        captions::{has_caption, is_the_files, replace_caption},
+        write_caption,
+    },
+    store::{Loader, Op, Opened, REPLACED_ANSWERS, RunDir, StoreError, report},
 };
 
 /// A caption that can't be written is tried again after this.
@@ -31,12 +35,28 @@ const OWED: &str = "captions_owed";
 pub(super) struct Owed {
     items: BTreeSet<Seq>,
     changed: bool,
+    /// Earlier answers of items whose request has changed since: captions that still are one of them are replaced.
+    replaced: BTreeMap<u64, String>,
 }
 
 impl Owed {
-    /// Those of the last process have been written by [`complete_captions`].
+    /// Those of the last process have been written by [`complete_captions`], but for those that it left in the states.
     pub fn resumed(opened: &Opened) -> Self {
-        Self { items: BTreeSet::new(), changed: opened.states.contains_key(OWED) }
+        let items: Vec<u64> = read_state(opened, OWED).unwrap_or_default();
+        Self {
+            changed: opened.states.contains_key(OWED),
+            items: items.into_iter().map(Seq).collect(),
+            replaced: read_state(opened, REPLACED_ANSWERS).unwrap_or_default(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The answer to the item's earlier request, where its request has changed since.
+    pub fn previous_answer(&self, item: Seq) -> Option<String> {
+        self.replaced.get(&item.0).cloned()
     }
 
     pub fn owes(&mut self, item: Seq) {
@@ -58,6 +78,10 @@ impl Owed {
     }
 }
 
+fn read_state<T: serde::de::DeserializeOwned>(opened: &Opened, name: &str) -> serde_json::Result<T> {
+    serde_json::from_str(opened.states.get(name).map_or("null", String::as_str))
+}
+
 /// What keeps something from the disk, in words.
 #[derive(Debug)]
 pub(super) enum Trouble {
@@ -73,24 +97,50 @@ pub(super) struct Caption {
     pub item: Seq,
     pub target: PathBuf,
     pub text: String,
+    /// The answer to the item's earlier request, whose caption this one replaces.
+    pub previous: Option<String>,
 }
 
 impl Caption {
+    /// Writes it; whether it was written: a caption that somebody edited stays.
+    fn write(&self, existing: Existing) -> std::io::Result<bool> {
+        match &self.previous {
+            Some(previous) => replace_caption(&self.target, &self.text, previous, existing),
+            None => write_caption(&self.target, &self.text, existing).map(|()| true),
+        }
+    }
+
+    fn kept_message(&self) -> String {
+        format!(
+            "the caption {} has been edited since it was written, and stays; the new answer is in results.jsonl",
+            self.target.display()
+        )
+    }
+
+    fn failed_message(&self, error: &std::io::Error) -> String {
+        format!(
+            "the caption {} can't be written: {error}. Its answer is recorded; mend the file or its folder, and the same \
+             command writes it",
+            self.target.display()
+        )
+    }
+
     /// Until it is written: a full disk is the operator's to mend, and the answer is paid for. Gives its item back,
     /// or nothing where the file that is there stands against it: then it stays owed, and the next start tries again.
     pub async fn save(self, existing: Existing, trouble: mpsc::Sender<Trouble>) -> Option<Seq> {
         loop {
-            let Self { item, target, text } = self.clone();
-            let written = tokio::task::spawn_blocking(move || write_caption(&target, &text, existing)).await;
+            let caption = self.clone();
+            let written = tokio::task::spawn_blocking(move || caption.write(existing)).await;
             let error = match written {
-                Ok(Ok(())) => return Some(item),
+                Ok(Ok(true)) => return Some(self.item),
+                Ok(Ok(false)) => {
+                    // The engine being gone means that the run is ending.
+                    let _ = trouble.send(Trouble::OfOneFile(self.kept_message())).await;
+                    return Some(self.item);
+                }
                 Ok(Err(error)) if is_the_files(&error) => {
-                    let words = format!(
-                        "a caption can't be written: {error}. Its answer is recorded; mend the file, and the same \
-                         command writes it"
-                    );
                     // The engine being gone means that the run is ending; the next start says it.
-                    let _ = trouble.send(Trouble::OfOneFile(words)).await;
+                    let _ = trouble.send(Trouble::OfOneFile(self.failed_message(&error))).await;
                     return None;
                 }
                 Ok(Err(error)) => error.to_string(),
@@ -104,41 +154,72 @@ impl Caption {
     }
 }
 
-/// Writes what an earlier process committed and may not have written, and leaves every other caption alone.
+/// Captions named one by one in a message about many.
+const NAMED: usize = 10;
+
+/// Writes what an earlier process committed and may not have written, and what is there no more: a caption whose file has
+/// been deleted or emptied comes back from the record. Every other caption is left alone. What can't be written stays
+/// owed in the states of `opened`. Returns what there is to say about it, a message each.
 ///
 /// # Errors
-/// Where the record can't be read, or a caption can't be written.
-pub async fn complete_captions(dir: &RunDir, opened: &Opened, existing: Existing) -> anyhow::Result<()> {
+/// Where the record can't be read, or the disk takes no caption at all.
+pub async fn complete_captions(dir: &RunDir, opened: &mut Opened, existing: Existing) -> anyhow::Result<Vec<String>> {
     let owed: BTreeSet<u64> = match opened.states.get(OWED) {
         Some(json) => serde_json::from_str(json)?,
         None => BTreeSet::new(),
     };
-    if owed.is_empty() {
-        return Ok(());
-    }
-    let mut answers: Vec<(Seq, String)> = Vec::new();
-    report::results_in_input_order(dir.path(), |line| -> Result<(), StoreError> {
-        if !owed.contains(&line.seq.0) {
-            return Ok(());
-        }
-        let result = line.parse()?;
-        if let (FinalState::Done, Some(text)) = (result.status, result.output) {
-            answers.push((line.seq, text));
-        }
-        Ok(())
-    })?;
+    let replaced: BTreeMap<u64, String> = read_state(opened, REPLACED_ANSWERS).unwrap_or_default();
+    let mut targets: BTreeMap<u64, PathBuf> = BTreeMap::new();
     let loader = Loader::start(dir)?;
-    for batch in answers.chunks(BATCH) {
-        let loaded = loader.load(batch.iter().map(|(seq, _)| *seq).collect()).await?;
-        let texts: HashMap<Seq, &String> = batch.iter().map(|(seq, text)| (*seq, text)).collect();
-        for item in loaded.items {
-            if let (Some(target), Some(text)) = (item.spec.caption, texts.get(&item.seq)) {
-                write_caption(&target, text, existing)
-                    .map_err(|error| anyhow::anyhow!("the caption {} can't be written: {error}", target.display()))?;
+    for batch in report::done_items(dir.path())?.chunks(BATCH) {
+        for item in loader.load(batch.to_vec()).await?.items {
+            // A target that can't be looked at is told of when it is written to.
+            let is_missing = |target: &Path| !has_caption(target).unwrap_or(true);
+            if let Some(target) = item.spec.caption
+                && (owed.contains(&item.seq.0) || is_missing(&target))
+            {
+                targets.insert(item.seq.0, target);
             }
         }
     }
-    Ok(())
+    if targets.is_empty() {
+        opened.states.remove(OWED);
+        return Ok(Vec::new());
+    }
+    let (mut messages, mut still_owed, mut rewritten) = (Vec::new(), Vec::new(), Vec::new());
+    let mut captions = Vec::new();
+    report::results_in_input_order(dir.path(), |line| -> Result<(), StoreError> {
+        let Some(target) = targets.remove(&line.seq.0) else { return Ok(()) };
+        let result = line.parse()?;
+        if let (FinalState::Done, Some(text)) = (result.status, result.output) {
+            let previous = replaced.get(&line.seq.0).cloned();
+            captions.push(Caption { item: line.seq, target, text, previous });
+        }
+        Ok(())
+    })?;
+    for caption in captions {
+        match caption.write(existing) {
+            Ok(true) if owed.contains(&caption.item.0) => {}
+            Ok(true) => rewritten.push(caption.target.display().to_string()),
+            Ok(false) => messages.push(caption.kept_message()),
+            // A text without letters is no caption, in whichever start.
+            Err(_) if caption.text.trim().is_empty() => {}
+            Err(error) if is_the_files(&error) => {
+                messages.push(caption.failed_message(&error));
+                still_owed.push(caption.item.0);
+            }
+            Err(error) => anyhow::bail!("the caption {} can't be written: {error}", caption.target.display()),
+        }
+    }
+    if !rewritten.is_empty() {
+        let more = rewritten.len().saturating_sub(NAMED);
+        let named = rewritten[..rewritten.len().min(NAMED)].join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let captions = counted(rewritten.len() as u64, "caption");
+        messages.push(format!("{captions} had been deleted or emptied, written again from the record: {named}{more}"));
+    }
+    opened.states.insert(OWED.to_owned(), serde_json::to_string(&still_owed)?);
+    Ok(messages)
 }
 
 #[cfg(test)]
@@ -151,7 +232,7 @@ mod tests {
         let target = home.path().join("a.txt");
         std::fs::write(&target, b"caf\xe9\n").unwrap();
         let (complaints, mut trouble) = mpsc::channel(4);
-        let caption = Caption { item: Seq(7), target: target.clone(), text: "A cup.".to_owned() };
+        let caption = Caption { item: Seq(7), target: target.clone(), text: "A cup.".to_owned(), previous: None };
         assert_eq!(caption.clone().save(Existing::Append, complaints.clone()).await, None);
         let Some(Trouble::OfOneFile(words)) = trouble.recv().await else { panic!("the others can be written") };
         assert!(words.contains("a.txt") && words.contains("not UTF-8"), "{words}");

@@ -8,7 +8,7 @@ use super::{
     start::Ending,
 };
 use crate::{
-    domain::{AttemptId, Level, Now, OnExhausted, Wall, snapshot::RunState},
+    domain::{AttemptId, Level, Now, OnExhausted, Wall, counted, snapshot::RunState},
     scheduler::Holdup,
     store::Op,
 };
@@ -33,10 +33,18 @@ impl Engine {
                 let (ending, late) = (ending.clone(), Instant::now() >= *deadline);
                 let settled = at_rest && self.intake_is_settled();
                 let nothing_left = self.scheduler.live() == 0 && !self.intake.reading;
+                // Captions that the disk does not take are written by the next start: nobody has to wait for them.
+                let unwritten = self.trouble.is_some()
+                    && self.flights.is_empty()
+                    && self.settling == 0
+                    && self.scheduler.in_flight() == 0
+                    && self.intake_is_settled();
                 if settled && nothing_left {
                     self.end(self.nothing_left());
                 } else if settled {
                     self.end(ending);
+                } else if unwritten {
+                    self.end(ending.but("captions that could not be written are written by the next start"));
                 } else if late {
                     let late = if self.scheduler.in_flight() > 0 {
                         "the last requests did not answer in time"
@@ -150,6 +158,13 @@ impl Engine {
     fn nothing_left(&self) -> Ending {
         match &self.intake.broken {
             Some(why) => Ending::Broken { why: why.clone() },
+            None if self.owed.len() > 0 => Ending::Broken {
+                why: format!(
+                    "every item has ended, but {} could not be written; their answers are recorded, and the same command \
+                     writes them once the files or folders are mended",
+                    counted(self.owed.len() as u64, "caption")
+                ),
+            },
             None => Ending::Finished,
         }
     }

@@ -83,9 +83,12 @@ impl Engine {
         let verdict_was_of_the_day = verdict.outcome == Outcome::QuotaExhaustedDay;
         let target = self.intake.spec(settlement.seq).and_then(|spec| spec.caption.clone());
         let caption = match (&settlement.fate, target, &verdict.answer) {
-            (Fate::Done { .. }, Some(target), Some(answer)) => {
-                Some(Caption { item: settlement.seq, target, text: answer.text.clone() })
-            }
+            (Fate::Done { .. }, Some(target), Some(answer)) => Some(Caption {
+                item: settlement.seq,
+                target,
+                text: answer.text.clone(),
+                previous: self.owed.previous_answer(settlement.seq),
+            }),
             _ => None,
         };
         if let Some(caption) = &caption {

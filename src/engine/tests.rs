@@ -217,3 +217,29 @@ async fn a_list_that_anybody_gets_brings_no_key_back() {
     let said = engine.events.back().unwrap().kind.to_string();
     assert_eq!(said, "key alice is not proven: its provider lists its 1 model to anybody");
 }
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_captions_that_the_disk_does_not_take() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, mut channels) = prepared(&home, 0);
+    while !engine.journal.is_clean() {
+        engine.journal.flush();
+        let ack = channels.acks.recv().await.unwrap();
+        engine.acknowledged(ack);
+    }
+    engine.intake.reading = true;
+    engine.captions.spawn(std::future::pending());
+    engine.wind_down(Ending::Stopped { why: "somebody said so".to_owned() });
+    let now = engine.clock.now();
+    engine.conclude(now);
+    assert!(matches!(engine.phase, Phase::Draining { .. }), "a caption that is being written is waited for");
+    engine.trouble = Some(("the disk is full".to_owned(), std::time::Instant::now()));
+    while !engine.journal.is_clean() {
+        engine.journal.flush();
+        let ack = channels.acks.recv().await.unwrap();
+        engine.acknowledged(ack);
+    }
+    engine.conclude(now);
+    let Phase::Ending { ending: Ending::Stopped { why }, .. } = &engine.phase else { panic!("{:?}", engine.phase) };
+    assert!(why.contains("written by the next start"), "{why}");
+}

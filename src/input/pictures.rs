@@ -118,6 +118,7 @@ impl Pictures {
         let folder = sidecar.target.parent();
         if folder != self.inside.as_deref() {
             captioning.keeps_inside(&sidecar)?;
+            sidecar.check_folder()?;
             self.inside = folder.map(Path::to_owned);
         }
         let is_there = captioning.skips(&sidecar)?;

@@ -10,9 +10,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::output::captions::{Existing, can_be_added_to, has_caption};
+use crate::output::captions::{Existing, can_be_added_to, can_be_written_in, has_caption};
 
 use super::{fault::Wrong, ids::Digest};
+
+/// A file's name may have so many bytes on the file systems in use.
+const MAX_NAME_BYTES: usize = 255;
 
 /// Where a picture's caption goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +23,20 @@ pub(super) struct Sidecar {
     pub target: PathBuf,
     /// The target as seen from the input or the captions' folder: what is hashed.
     pub name: String,
+}
+
+impl Sidecar {
+    /// Refuses a folder that no caption can be written to: now, rather than when answers are paid for.
+    pub(super) fn check_folder(&self) -> Result<(), Wrong> {
+        let Some(folder) = self.target.parent() else { return Ok(()) };
+        can_be_written_in(folder).map_err(|error| {
+            let words = format!(
+                "captions can't be written to {}: {error}; mend that, or name another folder with --captions DIR",
+                folder.display()
+            );
+            Wrong::new("", words)
+        })
+    }
 }
 
 /// The settings for captions.
@@ -43,6 +60,13 @@ impl Captioning {
     pub(super) fn sidecar(&self, base: &Path, picture: &str) -> Result<Sidecar, Wrong> {
         let path = Path::new(picture);
         let file = self.file_name(path).ok_or_else(|| Wrong::new("", format!("{picture} is no file name")))?;
+        if file.len() > MAX_NAME_BYTES {
+            let words = format!(
+                "the caption's name would have {} bytes, and {MAX_NAME_BYTES} is the most: {file}; shorten the picture's",
+                file.len()
+            );
+            return Err(Wrong::new("", words));
+        }
         let name = path.with_file_name(&file);
         let name = name.to_str().unwrap_or(&file).to_owned();
         let target = match &self.dir {

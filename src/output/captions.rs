@@ -91,6 +91,50 @@ pub fn write_caption(target: &Path, text: &str, existing: Existing) -> io::Resul
     replace(target, content.as_bytes())
 }
 
+/// Writes a caption in the place of `previous`, an earlier answer to the same picture; whether it was written.
+///
+/// With [`Existing::Skip`] a caption that is not `previous` any more stays: somebody has edited it. With
+/// [`Existing::Append`] and [`Existing::Prepend`] the new text stands where `previous` stood; where that is gone, it is
+/// added as if there had been none.
+///
+/// # Errors
+/// As for [`write_caption`].
+pub fn replace_caption(target: &Path, text: &str, previous: &str, existing: Existing) -> io::Result<bool> {
+    let unix = |text: &str| text.trim().replace("\r\n", "\n");
+    let previous = unix(previous);
+    let is_ours = |content: &str| !previous.is_empty() && unix(content) == previous;
+    match existing {
+        Existing::Overwrite => {}
+        Existing::Skip => {
+            if has_caption(target)? {
+                // What is no text, or a link, is none of ours.
+                if !caption_at(target).is_ok_and(|content| is_ours(&content)) {
+                    return Ok(false);
+                }
+                write_caption(target, text, Existing::Overwrite)?;
+                return Ok(true);
+            }
+        }
+        Existing::Append | Existing::Prepend => {
+            let content = unix(&caption_at(target)?);
+            let rest = if existing == Existing::Append {
+                content.strip_suffix(&previous).filter(|rest| rest.is_empty() || rest.ends_with('\n'))
+            } else {
+                content.strip_prefix(&previous).filter(|rest| rest.is_empty() || rest.starts_with('\n'))
+            };
+            if let Some(rest) = rest.filter(|_| !previous.is_empty() && !text.trim().is_empty()) {
+                let joined = added(rest.trim(), text.trim(), existing);
+                if let Some(joined) = joined {
+                    replace(target, joined.as_bytes())?;
+                }
+                return Ok(true);
+            }
+        }
+    }
+    write_caption(target, text, existing)?;
+    Ok(true)
+}
+
 /// The old caption with the new one on its side of it; `None` where the new one's lines stand there already.
 fn added(old: &str, new: &str, side: Existing) -> Option<String> {
     if old.is_empty() {
@@ -122,9 +166,32 @@ fn caption_at(target: &Path) -> io::Result<String> {
     Ok(old.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
-/// An error that stays what it is until somebody changes the file: to try again is to try for ever.
+/// Whether an error stands against this one caption, and stays until somebody changes its file or folder: to try again is
+/// to try for ever. A full disk is none of these, nor is a lack of file handles.
 pub fn is_the_files(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput)
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidData
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidFilename
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Whether new files can be made in a folder, or could be once it is made: tried where the nearest folder is that exists.
+///
+/// # Errors
+/// Why they can't.
+pub fn can_be_written_in(folder: &Path) -> io::Result<()> {
+    let folder = if folder == Path::new("") { Path::new(".") } else { folder };
+    let nearest = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
+    let probe = nearest.join(format!(".cascadeck-probe-{}.tmp", std::process::id()));
+    OpenOptions::new().write(true).create_new(true).open(&probe)?;
+    fs::remove_file(probe)
 }
 
 fn fault(kind: ErrorKind, target: &Path, words: &str) -> io::Error {

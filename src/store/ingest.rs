@@ -36,6 +36,8 @@ pub struct ChangedItem {
     pub id: String,
     /// Where the row stands now.
     pub line: u64,
+    /// It is done: an answer to the old request is recorded.
+    pub answered: bool,
 }
 
 pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnChanged) -> Result<Ingested, StoreError> {
@@ -52,10 +54,7 @@ pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnCh
             ingested.added.push(add(group, seq, spec)?);
             continue;
         }
-        let (seq, known) = group
-            .conn
-            .prepare_cached("SELECT seq, hash FROM items WHERE id = ?1")?
-            .query_row([&spec.id], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, [u8; 16]>(1)?)))?;
+        let (seq, known, answered) = group.conn.prepare_cached(KNOWN)?.query_row([&spec.id], known_item)?;
         if known == hash {
             ingested.skipped += 1;
             continue;
@@ -63,7 +62,7 @@ pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnCh
         if on_changed == OnChanged::Replace {
             ingested.added.push(replace(group, seq, spec, hash)?);
         }
-        ingested.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line });
+        ingested.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line, answered });
     }
     if group.new_traits.len() > traits_before {
         let mut traits: Vec<_> = group.new_traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();
@@ -71,6 +70,14 @@ pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnCh
         ingested.traits = traits.split_off(traits_before);
     }
     Ok(ingested)
+}
+
+/// A recorded item by its id: number, hash and state.
+const KNOWN: &str = "SELECT seq, hash, state FROM items JOIN progress USING (seq) WHERE id = ?1";
+
+/// A row of [`KNOWN`]: the item's number, its hash, and whether it is done.
+fn known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], bool)> {
+    Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get::<_, i64>(2)? == DONE))
 }
 
 /// How rows of the input compare with the record.
@@ -84,18 +91,16 @@ pub struct Compared {
 
 /// Writes nothing.
 pub(super) fn compare(conn: &Connection, specs: &[ItemSpec]) -> Result<Compared, StoreError> {
-    let mut find = conn.prepare_cached("SELECT seq, hash FROM items WHERE id = ?1")?;
+    let mut find = conn.prepare_cached(KNOWN)?;
     let mut compared = Compared::default();
     for spec in specs {
         let hash = hash_bytes(spec)?;
-        let known = find
-            .query_row([&spec.id], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, [u8; 16]>(1)?)))
-            .optional()?;
+        let known = find.query_row([&spec.id], known_item).optional()?;
         match known {
             None => compared.new += 1,
-            Some((_, known)) if known == hash => {}
-            Some((seq, _)) => {
-                compared.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line });
+            Some((_, known, _)) if known == hash => {}
+            Some((seq, _, answered)) => {
+                compared.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line, answered });
             }
         }
     }

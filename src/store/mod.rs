@@ -48,7 +48,7 @@ pub use open::{Ingest, LostCall, Opened, Store};
 pub use pins::{PinChange, Pins};
 pub use projection::Repair;
 pub use reader::{Ask, spawn_reader};
-pub use resume::PastAttempt;
+pub use resume::{PastAttempt, REPLACED_ANSWERS};
 pub use rules::Reclassed;
 pub use run_dir::{RunDir, RunLock};
 pub use writer::{OUTSTANDING, Unsubmitted, Writer};

@@ -250,7 +250,7 @@ fn load_decisions(conn: &Connection) -> Result<Vec<Decision>, StoreError> {
     Ok(decisions)
 }
 
-fn load_states(conn: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
+pub(super) fn load_states(conn: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
     let mut statement = conn.prepare("SELECT name, json FROM states")?;
     let states = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(states.collect::<Result<_, _>>()?)

@@ -19,6 +19,7 @@ use super::{
     requeue,
     resume::{outcome_named, routes},
     run_dir::RunDir,
+    schema::DONE,
     tallies::Tallies,
 };
 use crate::domain::{
@@ -57,6 +58,21 @@ impl Recorded<'_> {
     pub fn parse(&self) -> Result<ResultLine, StoreError> {
         parse(self.line, "a result")
     }
+}
+
+/// The items that are done, in input order.
+///
+/// # Errors
+/// Where the record can't be read.
+pub fn done_items(dir: &Path) -> Result<Vec<Seq>, StoreError> {
+    let dir = RunDir::new(dir);
+    let conn = connect::reader(&dir)?;
+    let read = || -> Result<Vec<Seq>, StoreError> {
+        let mut statement = conn.prepare("SELECT seq FROM progress WHERE state = ?1 ORDER BY seq")?;
+        let items = statement.query_map([DONE], |row| Ok(Seq(row.get::<_, i64>(0)? as u64)))?;
+        Ok(items.collect::<Result<_, _>>()?)
+    };
+    read().map_err(|error| error.in_file(dir.database()))
 }
 
 pub fn summary(dir: &Path) -> Result<Summary, StoreError> {

@@ -1,18 +1,25 @@
 //! What a start asks of the record before the engine runs, and may still change without it.
 
-use rusqlite::{Connection, params};
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     connect,
     error::StoreError,
     ingest::{Compared, Ingested, OnChanged, compare, ingest},
     op::{Queued, RouteName},
-    open::{Store, parse, save_pins, stored_pins},
+    open::{Store, load_states, parse, save_pins, stored_pins},
     pins::Pins,
     requeue::requeue,
     run_dir::RunDir,
 };
-use crate::domain::{ItemSpec, Money, Outcome, ReplayFilter, Seq, Target, Traits, Usage, Wall, snapshot::Totals};
+use crate::domain::{
+    ItemSpec, Money, Outcome, ReplayFilter, ResultLine, Seq, Target, Traits, Usage, Wall, snapshot::Totals,
+};
+
+/// The state that holds answers to requests that have changed since: a map from item to text.
+pub const REPLACED_ANSWERS: &str = "replaced_answers";
 
 /// One attempt as a quota window has to know it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,6 +117,43 @@ impl Store {
             Ok(())
         })?;
         Ok(ingested)
+    }
+
+    /// Keeps the answers that these items have now, before others take their place: a caption that still is one of them
+    /// may be replaced. They stand in the states under [`REPLACED_ANSWERS`], by item.
+    ///
+    /// # Errors
+    /// Where the record can't be read or written.
+    pub fn keep_replaced_answers(&mut self, items: &[Seq]) -> Result<(), StoreError> {
+        let mut kept: BTreeMap<u64, String> = match self.states()?.get(REPLACED_ANSWERS) {
+            Some(json) => parse(json, "answers that were replaced")?,
+            None => BTreeMap::new(),
+        };
+        for item in items {
+            let line: Option<String> = self
+                .conn
+                .prepare_cached("SELECT line FROM results JOIN progress ON result = n WHERE progress.seq = ?1")?
+                .query_row([item.0 as i64], |row| row.get(0))
+                .optional()?;
+            let line: Option<ResultLine> = line.map(|line| parse(&line, "a result")).transpose()?;
+            if let Some(text) = line.and_then(|line| line.output) {
+                kept.insert(item.0, text);
+            }
+        }
+        let json = serde_json::to_string(&kept).map_err(|error| StoreError::record("answers", error))?;
+        self.transact(|group| {
+            group.run("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![REPLACED_ANSWERS, json])?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// What the engine keeps from one process to the next, by name.
+    ///
+    /// # Errors
+    /// Where the record can't be read.
+    pub fn states(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        load_states(&self.conn)
     }
 
     /// The input as it is now is the run's: its changes were reconciled, all `rows` of it were read.

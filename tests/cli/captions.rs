@@ -1,6 +1,10 @@
 //! Pictures get captions: beside copies of them, under a folder, and never in place of somebody's.
 
-use crate::lab::{Machine, Provider, png};
+use crate::lab::{
+    Machine, Provider,
+    logging_server::{LoggingServer, Response},
+    png,
+};
 
 pub const EYES: &str = r#"
 name = "eyes"
@@ -222,4 +226,115 @@ fn pictures_that_no_model_takes_are_refused_as_a_whole() {
         ended.says(&["no model of keys.toml takes any", "say vision = true", "blind, gm, om, am"]);
     }
     assert!(!machine.path("runs").exists(), "a run was begun");
+}
+
+#[test]
+fn a_caption_of_ours_that_was_deleted_or_emptied_comes_back_from_the_record() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    machine.cascadeck(&["run", "album"]).with_status(0);
+    let (wide, dot) = (machine.read("album/wide.txt"), machine.read("album/dot.txt"));
+    std::fs::remove_file(machine.path("album/wide.txt")).unwrap();
+    machine.write("album/dot.txt", "\n");
+    machine.write("album/tall.txt", "Edited.\n");
+    let ended = machine.cascadeck(&["run", "album"]).with_status(0);
+    ended.says(&["2 captions had been deleted or emptied", "wide.txt", "dot.txt"]);
+    assert_eq!((machine.read("album/wide.txt"), machine.read("album/dot.txt")), (wide, dot));
+    assert_eq!(machine.read("album/tall.txt"), "Edited.\n");
+    assert_eq!(provider.books().total.requests, 5, "nothing is paid for twice");
+}
+
+#[test]
+fn a_mended_picture_that_had_no_answer_is_a_new_question() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    machine.write("album/broken.png", "no picture at all");
+    machine.cascadeck(&["run", "album"]).with_status(3);
+    machine.write("album/broken.png", png(7, 5));
+    let ended = machine.cascadeck(&["run", "album"]).with_status(0);
+    ended.says(&["the input has changed", "1 is answered anew"]);
+    assert!(machine.read("album/broken.txt").starts_with("A picture of 7x5"));
+    assert_eq!(provider.books().total.requests, 6, "only the mended picture is asked about");
+}
+
+#[test]
+fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
+    for (existing, before) in [("skip", ""), ("append", "Mine.\n"), ("overwrite", "")] {
+        let provider = Provider::of(EYES);
+        let machine = Machine::with(&provider);
+        album(&machine);
+        machine.write("album/wide.txt", before);
+        let run = ["run", "album", "--existing", existing];
+        machine.cascadeck(&run).with_status(0);
+        machine.write("album/wide.png", png(41, 31));
+        machine.write("album/tall.png", png(21, 51));
+        machine.write("album/tall.txt", "Edited.\n");
+        machine.cascadeck(&run).with_status(2).says(&["wide.png", "tall.png", "--accept-changed"]);
+        let ended = machine.cascadeck(&[&run[..], &["--accept-changed"]].concat()).with_status(0);
+        let (wide, tall) = (machine.read("album/wide.txt"), machine.read("album/tall.txt"));
+        assert!(wide.starts_with(&format!("{before}A picture of 41x31")), "{existing}: {wide}");
+        assert!(!wide.contains("40x30"), "{existing}: {wide}");
+        if existing == "skip" {
+            assert_eq!(tall, "Edited.\n");
+            ended.says(&["tall.txt has been edited since it was written, and stays"]);
+        } else {
+            assert_eq!(tall.contains("Edited."), existing == "append", "{existing}: {tall}");
+            assert!(tall.contains("21x51"), "{existing}: {tall}");
+        }
+        assert_eq!(provider.books().total.requests, 7, "{existing}");
+    }
+}
+
+#[test]
+fn captions_that_could_not_be_written_are_refused_before_anything_is_sent() {
+    let server = LoggingServer::openai("A picture.");
+    let machine = Machine::new();
+    machine.write_keys(&server.keys_toml(""));
+    album(&machine);
+    machine.write("file", "no folder");
+    for command in ["run", "plan"] {
+        let ended = machine.cascadeck(&[command, "album", "--captions", "file/words"]).with_status(2);
+        ended.says(&["captions can't be written to", "file/words", "--captions DIR"]);
+    }
+    let long = format!("long/{}.png", "x".repeat(250));
+    machine.write(&long, png(3, 3));
+    let ended = machine.cascadeck(&["run", "long", "--full-caption-names"]).with_status(2);
+    ended.says(&["would have 258 bytes, and 255 is the most"]);
+    assert_eq!(server.completions().len(), 0);
+    assert!(!machine.path("runs").exists(), "a run was begun");
+    machine.cascadeck(&["run", "long"]).with_status(0);
+    let names: Vec<_> =
+        std::fs::read_dir(machine.path("long")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "nothing but the picture and its caption is left: {names:?}");
+}
+
+#[test]
+fn a_caption_that_turns_out_unwritable_costs_no_other_and_is_written_later() {
+    let machine = Machine::new();
+    album(&machine);
+    // While the answers are on their way somebody puts a folder where a caption is to go.
+    let obstacle = machine.path("album/dot.txt");
+    let in_the_way = obstacle.clone();
+    let server = LoggingServer::start(move |request| {
+        if request.is_completion() {
+            std::fs::create_dir_all(&in_the_way).unwrap();
+        }
+        Response::openai("A picture.")
+    });
+    machine.write_keys(&server.keys_toml(""));
+    let run = ["run", "album", "--no-check"];
+    let ended = machine.cascadeck(&run).with_status(1);
+    ended.says(&["dot.txt can't be written", "1 caption could not be written", "answers are recorded"]);
+    for (name, ..) in ALBUM.iter().filter(|(name, ..)| *name != "dot") {
+        assert_eq!(machine.read(&format!("album/{name}.txt")), "A picture.\n", "{name}");
+    }
+    assert_eq!(machine.status("runs/album")["done"], 5);
+    // Still in the way: named again, and nothing else happens.
+    machine.cascadeck(&run).with_status(2).says(&["dot.txt is a folder"]);
+    std::fs::remove_dir(&obstacle).unwrap();
+    machine.cascadeck(&run).with_status(0);
+    assert_eq!(machine.read("album/dot.txt"), "A picture.\n");
+    assert_eq!(server.completions().len(), 5, "nothing is paid for twice");
 }
