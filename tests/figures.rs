@@ -60,6 +60,7 @@ fn items() -> Vec<ItemSpec> {
         max_usd: None,
         fields: BTreeMap::new(),
         caption: None,
+        picture: None,
     };
     (1..=ITEMS).map(item).collect()
 }

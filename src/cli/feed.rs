@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use crate::{
-    domain::{ItemSpec, are, counted},
+    domain::{ItemSpec, PictureStamp, are, counted},
     engine::Rows,
     input::{BesideKept, Input},
     store::{OnChanged, Store, report},
@@ -19,16 +19,18 @@ const BATCH: usize = 512;
 const NAMED: usize = 10;
 
 /// Reads `input` from its beginning; rows that are recorded already, which `known` tells, are recognised and skipped.
+/// `stamps` tells the recorded stamps of pictures.
 pub(super) fn behind_the_run(
     input: Input,
     known: impl Fn(&str) -> bool + Send + 'static,
+    stamps: impl Fn(&str) -> Option<PictureStamp> + Send + 'static,
 ) -> Result<mpsc::Receiver<Rows>, Failure> {
     let (sender, rows) = mpsc::channel(4);
     thread::Builder::new()
         .name("input".to_owned())
         .spawn(move || {
             let mut batch = Vec::with_capacity(BATCH);
-            for row in input.items().keeping(known) {
+            for row in input.items().keeping(known).stamping(stamps) {
                 match row {
                     Ok(item) => batch.push(item),
                     Err(fault) => {
@@ -186,7 +188,8 @@ fn in_batches(
 ) -> Result<u64, Failure> {
     let mut rows = 0;
     let mut batch = Vec::with_capacity(BATCH);
-    for row in input.items().keeping(report::known_ids(store.dir().path())?) {
+    let dir = store.dir().path();
+    for row in input.items().keeping(report::known_ids(dir)?).stamping(report::picture_stamps(dir)?) {
         batch.push(row.map_err(|fault| Failure::usage(fault.to_string()))?);
         rows += 1;
         if batch.len() == BATCH {

@@ -223,7 +223,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     } else if opened.ingested.complete {
         None
     } else {
-        Some(feed::behind_the_run(input, report::known_ids(dir.path())?)?)
+        Some(feed::behind_the_run(input, report::known_ids(dir.path())?, report::picture_stamps(dir.path())?)?)
     };
     let setup = Setup {
         run: dir.name(),

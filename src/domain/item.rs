@@ -29,6 +29,20 @@ pub struct ItemSpec {
     /// Where the answer goes as a sidecar text; set for caption jobs only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<PathBuf>,
+    /// The captioned picture as it was when the item was recorded; runs of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<PictureStamp>,
+}
+
+/// A picture file at one time: enough to tell whether it holds the same picture later.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PictureStamp {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// When the file was last changed, in nanoseconds since the Unix epoch.
+    pub modified_ns: u64,
+    /// Hash of its content: 32 hex digits.
+    pub digest: String,
 }
 
 /// Hex digits of an id that was made up for a row without one: the beginning of its hash.

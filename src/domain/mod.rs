@@ -41,7 +41,7 @@ pub use failure::FailureGroup;
 pub use fleet::{Api, Counted, Day, Key, Limits, Model, MoneyCaps, Provider, Role};
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProviderId, RouteId, Seq};
-pub use item::{ItemSpec, ItemState, MADE_UP_DIGITS, short_id};
+pub use item::{ItemSpec, ItemState, MADE_UP_DIGITS, PictureStamp, short_id};
 pub use latency::Latencies;
 pub use money::{Money, Price};
 pub use news::{News, Watch};

@@ -150,6 +150,7 @@ mod tests {
                 (LATENCY_SENSITIVE.to_owned(), "True".to_owned()),
             ]),
             caption: None,
+            picture: None,
         }
     }
 

@@ -95,6 +95,7 @@ fn item(number: u64, random: &mut fastrand::Rng) -> ItemSpec {
         max_usd: None,
         fields: BTreeMap::new(),
         caption: None,
+        picture: None,
     }
 }
 

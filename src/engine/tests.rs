@@ -46,6 +46,7 @@ fn item(number: u64) -> ItemSpec {
         max_usd: None,
         fields: BTreeMap::new(),
         caption: None,
+        picture: None,
     }
 }
 

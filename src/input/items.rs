@@ -5,7 +5,7 @@
 
 use std::{io, mem, sync::Arc};
 
-use crate::domain::ItemSpec;
+use crate::domain::{ItemSpec, PictureStamp};
 
 use super::{
     Kind, anthropic_batch,
@@ -48,7 +48,11 @@ pub struct Items {
     taken: u64,
     skipped: u64,
     known: Known,
+    stamped: Option<Stamped>,
 }
+
+/// The stamp that is recorded for the item of this id.
+type Stamped = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
 
 /// Does the run have an item of this id already?
 pub(super) type Known = Box<dyn Fn(&str) -> bool + Send>;
@@ -65,7 +69,17 @@ pub(super) enum Rows {
 impl Items {
     pub(super) fn new(input: Arc<str>, recipe: Arc<Recipe>, rows: Rows) -> Self {
         let known = Box::new(|_: &str| false);
-        Self { input, recipe, rows, ids: Ids::default(), scratch: Vec::new(), taken: 0, skipped: 0, known }
+        Self {
+            input,
+            recipe,
+            rows,
+            ids: Ids::default(),
+            scratch: Vec::new(),
+            taken: 0,
+            skipped: 0,
+            known,
+            stamped: None,
+        }
     }
 
     /// For a run that is resumed: a picture it has among its items is not skipped for being captioned, since the
@@ -73,6 +87,14 @@ impl Items {
     #[must_use]
     pub fn keeping(mut self, known: impl Fn(&str) -> bool + Send + 'static) -> Self {
         self.known = Box::new(known);
+        self
+    }
+
+    /// For rows that are recorded or compared with the record: captioned pictures are stamped with their content, which is
+    /// read unless size and time are those that `recorded` has.
+    #[must_use]
+    pub fn stamping(mut self, recorded: impl Fn(&str) -> Option<PictureStamp> + Send + 'static) -> Self {
+        self.stamped = Some(Box::new(recorded));
         self
     }
 
@@ -159,7 +181,11 @@ impl Items {
         };
         image::resolve(&mut request, &self.recipe.base);
         let caption = caption.map(|sidecar| sidecar.target);
-        Ok(ItemSpec { id, request, hash, line, model, tier, max_usd, fields, caption })
+        let picture = match (&self.stamped, &caption) {
+            (Some(recorded), Some(_)) => image::stamp(&request, || recorded(&id)),
+            _ => None,
+        };
+        Ok(ItemSpec { id, request, hash, line, model, tier, max_usd, fields, caption, picture })
     }
 
     fn fault(&self, line: u64, wrong: &Wrong) -> RowFault {

@@ -156,6 +156,7 @@ mod tests {
             max_usd: None,
             fields: std::collections::BTreeMap::new(),
             caption: None,
+            picture: None,
         };
         Op::Items(lines.map(spec).collect())
     }

@@ -55,7 +55,7 @@ pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnCh
             continue;
         }
         let (seq, known, answered) = group.conn.prepare_cached(KNOWN)?.query_row([&spec.id], known_item)?;
-        if known == hash {
+        if known == hash && !shows_another_picture(group.conn, seq, spec)? {
             ingested.skipped += 1;
             continue;
         }
@@ -80,6 +80,15 @@ fn known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], bool)
     Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get::<_, i64>(2)? == DONE))
 }
 
+/// Whether the picture has another content under the same name and size. Where no content was recorded, it is not known.
+fn shows_another_picture(conn: &Connection, seq: u64, spec: &ItemSpec) -> Result<bool, StoreError> {
+    let Some(now) = &spec.picture else { return Ok(false) };
+    let recorded: Option<String> = conn
+        .prepare_cached("SELECT json_extract(body, '$.picture.digest') FROM payload WHERE seq = ?1")?
+        .query_row([seq as i64], |row| row.get(0))?;
+    Ok(recorded.is_some_and(|digest| digest != now.digest))
+}
+
 /// How rows of the input compare with the record.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Compared {
@@ -98,7 +107,7 @@ pub(super) fn compare(conn: &Connection, specs: &[ItemSpec]) -> Result<Compared,
         let known = find.query_row([&spec.id], known_item).optional()?;
         match known {
             None => compared.new += 1,
-            Some((_, known, _)) if known == hash => {}
+            Some((seq, known, _)) if known == hash && !shows_another_picture(conn, seq, spec)? => {}
             Some((seq, _, answered)) => {
                 compared.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line, answered });
             }

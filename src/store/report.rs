@@ -23,7 +23,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::domain::{
-    ItemRow, Latencies, Money, Outcome, ReplayFilter, ResultLine, Seq, Summary,
+    ItemRow, Latencies, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
     snapshot::{Condition, RunState},
     summary::{KeySummary, ModelSummary},
 };
@@ -151,6 +151,20 @@ pub fn known_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, S
 /// Tells which ids are of items that are done or failed.
 pub fn ended_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
     ids(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
+}
+
+/// Tells the stamps of pictures that the record has, by the ids of their items. One that can't be read counts as none.
+///
+/// # Errors
+/// Where the record can't be opened.
+pub fn picture_stamps(dir: &Path) -> Result<impl Fn(&str) -> Option<PictureStamp> + Send + 'static, StoreError> {
+    let conn = connect::reader(&RunDir::new(dir))?;
+    Ok(move |id: &str| {
+        let query = "SELECT json_extract(body, '$.picture') FROM payload JOIN items USING (seq) WHERE id = ?1";
+        let mut find = conn.prepare_cached(query).ok()?;
+        let json: Option<String> = find.query_row([id], |row| row.get(0)).ok()?;
+        serde_json::from_str(&json?).ok()
+    })
 }
 
 fn ids(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {

@@ -99,6 +99,7 @@ mod tests {
             max_usd: None,
             fields: std::collections::BTreeMap::new(),
             caption: None,
+            picture: None,
         };
         serde_json::to_string(&spec).unwrap()
     }

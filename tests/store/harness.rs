@@ -45,6 +45,7 @@ pub fn worded(number: u64, prompt: &str) -> ItemSpec {
         max_usd: None,
         fields: std::collections::BTreeMap::new(),
         caption: None,
+        picture: None,
     }
 }
 
