@@ -20,6 +20,8 @@ mod core;
 mod ending;
 mod flight;
 pub mod handle;
+#[cfg(test)]
+mod idle_tests;
 mod intake;
 mod journal;
 mod landing;

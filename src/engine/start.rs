@@ -283,6 +283,8 @@ pub(super) fn prepare(
         remembered: Instant::now(),
         standings: Vec::new(),
         stood: Instant::now(),
+        #[cfg(test)]
+        turns: Arc::default(),
     };
     engine.greet(&opened, &reclassed);
     for (key, cause) in acquitted {

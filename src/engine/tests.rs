@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// One key, one model, and nobody who answers.
-const KEYS: &str = "
+pub(super) const KEYS: &str = "
 [[provider]]
 name = 'nobody'
 api = 'openai'
@@ -60,6 +60,17 @@ fn prepared_with(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, C
 }
 
 fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels, Handle) {
+    prepared_on(home, items, keys, Clock::real(), true)
+}
+
+/// The same on a clock of the test's, with somebody at the screen unless `unattended`.
+pub(super) fn prepared_on(
+    home: &tempfile::TempDir,
+    items: u64,
+    keys: &str,
+    clock: Clock,
+    unattended: bool,
+) -> (Engine, Channels, Handle) {
     fs::write(home.path().join("keys.toml"), keys).unwrap();
     let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
     let dir = RunDir::new(home.path().join("run"));
@@ -71,9 +82,9 @@ fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engin
     let setup = Setup {
         run: "run".to_owned(),
         config,
-        clock: Clock::real(),
+        clock,
         existing: Existing::Skip,
-        unattended: true,
+        unattended,
         seed: 1,
         flags: BTreeMap::new(),
         passing: false,
