@@ -25,7 +25,8 @@ impl Engine {
             && self.scheduler.in_flight() == 0
             && self.captions.is_empty();
         if self.journal.is_dead() {
-            self.end(Ending::Broken { why: WRITER_GONE.to_owned() });
+            let why = self.journal.stuck().unwrap_or(WRITER_GONE).to_owned();
+            self.end(Ending::Broken { why });
         }
         match &self.phase {
             Phase::Ending { .. } | Phase::Resting { .. } => {}
@@ -105,8 +106,8 @@ impl Engine {
                 return;
             }
             // Already announced; leaving changes nothing of it.
-            Phase::Resting { ending } => ending,
-            Phase::Going | Phase::Draining { .. } => {
+            Phase::Resting { ending: announced } if !matches!(ending, Ending::Broken { .. }) => announced,
+            Phase::Resting { .. } | Phase::Going | Phase::Draining { .. } => {
                 self.announce(&ending);
                 ending
             }
@@ -160,6 +161,8 @@ impl Engine {
         self.return_leases().await;
         self.captions.shutdown().await;
         let now = self.clock.now();
+        // It may have been another until its last words could not be recorded.
+        self.phase = Phase::Ending { ending: ending.clone(), since: Instant::now() };
         self.publish(now);
         let Self { journal, snapshots, .. } = self;
         let closed = tokio::task::spawn_blocking(move || {

@@ -316,6 +316,11 @@ impl Engine {
             self.say(Level::Info, "a new run begins".to_owned());
             return;
         }
+        if let Some(reason) = &opened.checked {
+            let words =
+                format!("a sync of the record failed in the last process ({reason}); it was checked, and is sound");
+            self.say(Level::Warn, words);
+        }
         let totals = opened.totals;
         self.say(
             Level::Info,

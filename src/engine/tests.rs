@@ -71,6 +71,18 @@ pub(super) fn prepared_on(
     clock: Clock,
     unattended: bool,
 ) -> (Engine, Channels, Handle) {
+    prepared_over(home, items, keys, clock, unattended, |_| {})
+}
+
+/// The same over a store that is changed before the engine gets it.
+pub(super) fn prepared_over(
+    home: &tempfile::TempDir,
+    items: u64,
+    keys: &str,
+    clock: Clock,
+    unattended: bool,
+    change: impl FnOnce(&mut Store),
+) -> (Engine, Channels, Handle) {
     fs::write(home.path().join("keys.toml"), keys).unwrap();
     let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
     let dir = RunDir::new(home.path().join("run"));
@@ -79,6 +91,7 @@ pub(super) fn prepared_on(
     store.ingest(&specs, OnChanged::Report).unwrap();
     store.accept_input("", items).unwrap();
     opened.totals = store.totals().unwrap();
+    change(&mut store);
     let setup = Setup {
         run: "run".to_owned(),
         config,
@@ -227,4 +240,28 @@ async fn a_list_that_anybody_gets_brings_no_key_back() {
     assert!(matches!(engine.scheduler.key_facts(now)[0].condition, Condition::Disabled { .. }));
     let said = engine.events.back().unwrap().kind.to_string();
     assert_eq!(said, "key alice is not proven: its provider lists its 1 model to anybody");
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_the_run_before_anything_goes_out_and_the_next_start_says_that_it_checked() {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    let router = axum::Router::new().fallback(axum::routing::any(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::future::pending::<()>()
+    }));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let keys = KEYS.replace("127.0.0.1:9", &listener.local_addr().unwrap().to_string());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let home = tempfile::tempdir().unwrap();
+    let (engine, channels, _handle) = prepared_over(&home, 40, &keys, Clock::real(), true, |store| store.break_syncs());
+    let ending = tokio::time::timeout(Duration::from_secs(30), engine.run(channels)).await.expect("it goes on");
+    assert!(matches!(&ending, Ending::Broken { why } if why.contains("run.db-wal")), "{ending:?}");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0);
+
+    let (engine, _channels, handle) = prepared_on(&home, 40, &keys, Clock::real(), true);
+    let said: Vec<String> = handle.snapshot().events.iter().map(|event| event.kind.to_string()).collect();
+    assert!(said.iter().any(|words| words.contains("was checked, and is sound")), "{said:?}");
+    drop(engine);
 }

@@ -56,6 +56,11 @@ impl RunDir {
         self.path.join("run.db-wal")
     }
 
+    /// A file that is there once a sync of the record has failed, until the record was checked. It says why.
+    pub(super) fn unsynced_mark(&self) -> PathBuf {
+        self.path.join("run.unsynced")
+    }
+
     /// The copy of an input that comes only once.
     pub fn kept_input(&self) -> PathBuf {
         self.path.join("input")
@@ -65,7 +70,8 @@ impl RunDir {
     pub fn files(&self) -> Vec<PathBuf> {
         let beside = ["run.db-wal", "run.db-shm", "run.db-journal", "results.jsonl.new", "input.new"]
             .map(|name| self.path.join(name));
-        let own = [self.database(), self.results(), self.log(), self.lock_file(), self.kept_input()];
+        let own =
+            [self.database(), self.results(), self.log(), self.lock_file(), self.kept_input(), self.unsynced_mark()];
         own.into_iter().chain(beside).collect()
     }
 
