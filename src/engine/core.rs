@@ -34,7 +34,7 @@ use crate::{
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{Dispatch, Scheduler, Step},
-    store::{Ack, Answer, Batch, Intent, Loader, Op, report::KeyStanding},
+    store::{Ack, Answer, Batch, HeldFiles, Intent, Loader, Op, report::KeyStanding},
 };
 
 /// Between two snapshots.
@@ -161,6 +161,9 @@ pub(super) struct Engine {
     /// As it was last recorded for others, and when that was looked at.
     pub standings: Vec<KeyStanding>,
     pub stood: Instant,
+    /// The record's files, and when it was last looked whether they are in their places.
+    pub held_files: HeldFiles,
+    pub looked: Instant,
     /// Turns of the loop so far.
     #[cfg(test)]
     pub turns: Arc<std::sync::atomic::AtomicU64>,

@@ -13,7 +13,18 @@ use crate::{
     store::Op,
 };
 
+/// Between two looks at whether the record's files are in their places.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 impl Engine {
+    /// `ending`, or why it is none: the record's files are not where they were.
+    fn unless_removed(&self, ending: Ending) -> Ending {
+        match (self.held_files.check(), ending) {
+            (Ok(()), ending) | (Err(_), ending @ Ending::Broken { .. }) => ending,
+            (Err(error), _) => Ending::Broken { why: error.to_string() },
+        }
+    }
+
     /// Whether the run is over, for one reason or another.
     pub(super) fn conclude(&mut self, now: Now) {
         if self.trouble.as_ref().is_some_and(|(_, said)| said.elapsed() > Duration::from_secs(5)) {
@@ -27,6 +38,12 @@ impl Engine {
         if self.journal.is_dead() {
             let why = self.journal.stuck().unwrap_or(WRITER_GONE).to_owned();
             self.end(Ending::Broken { why });
+        }
+        if self.looked.elapsed() >= LOOK_EVERY && !matches!(self.phase, Phase::Ending { .. }) {
+            self.looked = Instant::now();
+            if let Err(error) = self.held_files.check() {
+                self.end(Ending::Broken { why: error.to_string() });
+            }
         }
         match &self.phase {
             Phase::Ending { .. } | Phase::Resting { .. } => {}
@@ -82,7 +99,8 @@ impl Engine {
 
     /// Nothing more can be done: the run ends, or rests while somebody is there who may have another idea.
     fn rest(&mut self, ending: Ending) {
-        if self.unattended {
+        let ending = self.unless_removed(ending);
+        if self.unattended || matches!(ending, Ending::Broken { .. }) {
             return self.end(ending);
         }
         self.announce(&ending);
@@ -100,6 +118,7 @@ impl Engine {
 
     /// Records the last words; the loop ends once they are on disk.
     pub(super) fn end(&mut self, ending: Ending) {
+        let ending = self.unless_removed(ending);
         let ending = match std::mem::replace(&mut self.phase, Phase::Going) {
             ended @ Phase::Ending { .. } => {
                 self.phase = ended;
@@ -157,6 +176,7 @@ impl Engine {
 
     /// The last snapshot, and the end of the writer.
     pub(super) async fn close(mut self, ending: Ending) -> Ending {
+        let ending = self.unless_removed(ending);
         self.tasks.shutdown().await;
         self.return_leases().await;
         self.captions.shutdown().await;

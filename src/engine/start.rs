@@ -223,6 +223,7 @@ pub(super) fn prepare(
             }
         })
         .collect();
+    let held_files = store.held_files()?;
     let (writer, acks) = store.into_writer(&routes)?;
 
     let (orders, order_inbox) = mpsc::channel(64);
@@ -283,6 +284,8 @@ pub(super) fn prepare(
         remembered: Instant::now(),
         standings: Vec::new(),
         stood: Instant::now(),
+        held_files,
+        looked: Instant::now(),
         #[cfg(test)]
         turns: Arc::default(),
     };

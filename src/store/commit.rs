@@ -24,6 +24,7 @@ use super::{
     group::Group,
     op::{Answer, Op},
     open::Store,
+    projection::Projection,
     run_dir::{self, RunDir},
 };
 
@@ -35,6 +36,8 @@ const LOG_LIMIT: u64 = 64 << 20;
 /// How long a reader is waited for then, and how often.
 pub(super) const LOG_PATIENCE: Duration = Duration::from_millis(200);
 const LOG_TRY_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks at whether the results file is still in its place.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// SQLite's log, through a descriptor of our own: syncing any descriptor syncs the file, and SQLite keeps no
 /// lock on this one that closing ours could drop. The file stays the same for as long as a connection is open.
@@ -45,6 +48,8 @@ pub(super) struct Durability {
     dirty_since: Option<Instant>,
     last_sync: Instant,
     last_cut: Instant,
+    /// When it was last looked whether the results file is in its place.
+    last_look: Instant,
     /// The first sync that failed.
     failed: Option<FailedSync>,
 }
@@ -68,7 +73,7 @@ impl Durability {
     pub fn new(dir: &RunDir) -> Result<Self, StoreError> {
         let log = File::open(dir.wal()).map_err(|error| StoreError::file("open", dir.wal(), error))?;
         let now = Instant::now();
-        Ok(Self { log, dirty_since: None, last_sync: now, last_cut: now, failed: None })
+        Ok(Self { log, dirty_since: None, last_sync: now, last_cut: now, last_look: now, failed: None })
     }
 
     /// How long until what was committed must be synced; `None` where everything is.
@@ -172,6 +177,9 @@ impl Store {
 
     /// What follows a commit and can't undo it: the results file, and the disk where that is due.
     pub(super) fn follow_up(&mut self) -> Result<(), StoreError> {
+        if self.durability.last_look.elapsed() >= LOOK_EVERY {
+            self.restore_results()?;
+        }
         let lines = std::mem::take(&mut self.unprojected);
         self.projection.append(&lines, self.tallies.last_result)?;
         if self.durability.last_sync.elapsed() >= SYNC_EVERY {
@@ -179,6 +187,18 @@ impl Store {
         }
         if self.durability.log_is_long() {
             self.cut_log(LOG_PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the results file anew where somebody has removed, moved or replaced it: the record has all of it.
+    fn restore_results(&mut self) -> Result<(), StoreError> {
+        self.durability.last_look = Instant::now();
+        if !self.projection.is_in_place() {
+            let path = self.dir.results();
+            tracing::warn!("{} was removed or replaced while the run writes to it; it is written anew", path.display());
+            self.projection = Projection::rebuild(&self.dir, &self.conn)?;
+            self.unprojected.clear();
         }
         Ok(())
     }
@@ -209,6 +229,7 @@ impl Store {
     /// Everything on the disk, the log empty: the end of a process's work on the run.
     pub(super) fn rest(&mut self) -> Result<(), StoreError> {
         self.durability.check()?;
+        self.restore_results()?;
         self.projection.catch_up(&self.conn)?;
         self.projection.sync().map_err(|error| self.fail_sync(self.dir.results(), error.to_string()))?;
         self.sync()?;

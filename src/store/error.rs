@@ -39,6 +39,13 @@ pub enum StoreError {
     )]
     Pinned { dir: PathBuf, changes: Vec<PinChange> },
 
+    #[error(
+        "{} is no longer the file that this run writes to: it was removed, moved or replaced while the run was under way, \
+         and what was recorded since may be gone with it. Put it back where it was first",
+        path.display()
+    )]
+    Removed { path: PathBuf },
+
     #[error("can't {doing} {}: {source}{}", path.display(), io_advice(source))]
     File { doing: &'static str, path: PathBuf, source: io::Error },
 

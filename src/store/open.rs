@@ -19,7 +19,7 @@ use super::{
     pins::Pins,
     projection::{Projection, Repair},
     report, rules,
-    run_dir::{self, RunDir, RunLock},
+    run_dir::{self, HeldFiles, RunDir, RunLock},
     schema,
     tallies::Tallies,
 };
@@ -169,6 +169,14 @@ impl Store {
             fs::remove_file(&mark).map_err(|error| StoreError::file("remove", mark, error))?;
         }
         Ok((store, opened))
+    }
+
+    /// The files that must stay where they are while this process works on the run.
+    ///
+    /// # Errors
+    /// Where one is gone already.
+    pub fn held_files(&self) -> Result<HeldFiles, StoreError> {
+        HeldFiles::of(&self.dir)
     }
 
     /// Intents without an outcome: the process that sent them died. Nobody knows whether they were served.
