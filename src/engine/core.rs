@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     ahead::{Ahead, Foreseen},
     captions::{Owed, Trouble},
+    ending::Contact,
     flight::{Errand, Landed},
     handle::Order,
     intake::Intake,
@@ -164,6 +165,7 @@ pub(super) struct Engine {
     /// The record's files, and when it was last looked whether they are in their places.
     pub held_files: HeldFiles,
     pub looked: Instant,
+    pub contact: Contact,
     /// Turns of the loop so far.
     #[cfg(test)]
     pub turns: Arc<std::sync::atomic::AtomicU64>,

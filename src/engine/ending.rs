@@ -8,7 +8,10 @@ use super::{
     start::Ending,
 };
 use crate::{
-    domain::{AttemptId, Level, Now, OnExhausted, Wall, snapshot::RunState},
+    domain::{
+        AttemptId, Level, Mono, Now, OnExhausted, Outcome, Verdict, Wall, counted, event::short_span,
+        snapshot::RunState,
+    },
     scheduler::Holdup,
     store::Op,
 };
@@ -16,7 +19,62 @@ use crate::{
 /// Between two looks at whether the record's files are in their places.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// Whether a provider has answered this process, with whatever status.
+#[derive(Debug)]
+pub(super) enum Contact {
+    /// Nothing has come of any request yet.
+    NotYet,
+    /// Every request so far ended without an answer.
+    Failing {
+        /// When the first of them ended.
+        since: Mono,
+        requests: u64,
+        /// Why the last one had none.
+        message: String,
+    },
+    Made,
+}
+
+impl Contact {
+    pub fn note(&mut self, now: Mono, provider: &str, verdict: &Verdict) {
+        if matches!(self, Self::Made) {
+            return;
+        }
+        if verdict.status.is_some() || verdict.outcome.is_answered() {
+            *self = Self::Made;
+        }
+        // Other outcomes without a status are of this side alone.
+        if !matches!(verdict.outcome, Outcome::ClientTrouble | Outcome::ServerError | Outcome::Timeout) {
+            return;
+        }
+        let said = format!("{provider}: {}", verdict.message);
+        match self {
+            Self::NotYet => *self = Self::Failing { since: now, requests: 1, message: said },
+            Self::Failing { requests, message, .. } => {
+                *requests += 1;
+                *message = said;
+            }
+            Self::Made => {}
+        }
+    }
+}
+
 impl Engine {
+    /// Ends a run that nobody watches once no provider has answered for too long.
+    fn stop_where_unanswered(&mut self, now: Now) {
+        let limit = self.scheduler.policy().give_up_after;
+        let Contact::Failing { since, requests, message } = &self.contact else { return };
+        if !self.unattended || limit.is_zero() || now.mono.since(*since) < limit {
+            return;
+        }
+        let why = format!(
+            "no provider has answered within {} ({}, the last to {message})",
+            short_span(limit),
+            counted(*requests, "request"),
+        );
+        self.wind_down(Ending::Stopped { why });
+    }
+
     /// `ending`, or why it is none: the record's files are not where they were.
     fn unless_removed(&self, ending: Ending) -> Ending {
         match (self.held_files.check(), ending) {
@@ -45,6 +103,7 @@ impl Engine {
                 self.end(Ending::Broken { why: error.to_string() });
             }
         }
+        self.stop_where_unanswered(now);
         match &self.phase {
             Phase::Ending { .. } | Phase::Resting { .. } => {}
             Phase::Draining { ending, deadline } => {

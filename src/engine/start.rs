@@ -18,6 +18,7 @@ use super::{
     ahead::Ahead,
     captions::Owed,
     core::{Channels, Engine, Phase},
+    ending::Contact,
     handle::Handle,
     intake::Intake,
     journal::Journal,
@@ -286,6 +287,7 @@ pub(super) fn prepare(
         stood: Instant::now(),
         held_files,
         looked: Instant::now(),
+        contact: Contact::NotYet,
         #[cfg(test)]
         turns: Arc::default(),
     };
