@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -33,6 +34,11 @@ pub(super) struct Conduct {
     /// Hard cap on the run's spend in dollars, worst cases included
     #[arg(long, value_name = "USD", value_parser = dollars)]
     pub max_usd: Option<Money>,
+
+    /// Without the dashboard: stop (exit 4, resumable) where no provider has answered, not once, for so long; 0s: never;
+    /// default: 15m
+    #[arg(long, value_name = "DURATION", value_parser = config::parse_span)]
+    pub give_up_after: Option<Duration>,
 }
 
 /// Which front end.
@@ -115,6 +121,7 @@ impl Conduct {
         policy.strategy = self.strategy.unwrap_or(policy.strategy);
         policy.on_exhausted = self.on_exhausted.map_or(policy.on_exhausted, OnExhausted::from);
         policy.max_usd = self.max_usd.or(policy.max_usd);
+        policy.give_up_after = self.give_up_after.unwrap_or(policy.give_up_after);
         if let Some(why) = policy.wait_conflict() {
             return Err(Failure::usage(format!("{why} ({})", config.origin)));
         }

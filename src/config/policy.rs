@@ -58,6 +58,7 @@ pub(super) fn read(
         idle_timeout: table.positive_span("idle_timeout").unwrap_or(normal.idle_timeout),
         total_timeout: table.positive_span("total_timeout").unwrap_or(normal.total_timeout),
         drain_timeout: table.span("drain_timeout").unwrap_or(normal.drain_timeout),
+        give_up_after: table.span("give_up_after").unwrap_or(normal.give_up_after),
     };
     if policy.breaker_open > policy.breaker_max {
         let at = table.field("breaker_open").or(table.field("breaker_max")).map_or(table.at, |field| field.at);

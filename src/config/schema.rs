@@ -100,6 +100,7 @@ pub const POLICY: Schema = Schema {
         "idle_timeout",
         "total_timeout",
         "drain_timeout",
+        "give_up_after",
     ],
 };
 

@@ -164,6 +164,8 @@ pub struct Policy {
     pub total_timeout: Duration,
     /// How long a stop waits for what is in flight.
     pub drain_timeout: Duration,
+    /// A run that nobody watches stops where every request for so long, and since its start, got no answer. Zero: never.
+    pub give_up_after: Duration,
 }
 
 impl Default for Policy {
@@ -200,6 +202,7 @@ impl Default for Policy {
             idle_timeout: seconds(300),
             total_timeout: seconds(600),
             drain_timeout: seconds(60),
+            give_up_after: seconds(900),
         }
     }
 }

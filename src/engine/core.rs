@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     ahead::{Ahead, Foreseen},
     captions::{Owed, Trouble},
+    ending::Contact,
     flight::{Errand, Landed},
     handle::Order,
     intake::Intake,
@@ -34,7 +35,7 @@ use crate::{
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{Dispatch, Scheduler, Step},
-    store::{Ack, Answer, Batch, Intent, Loader, Op, report::KeyStanding},
+    store::{Ack, Answer, Batch, HeldFiles, Intent, Loader, Op, report::KeyStanding},
 };
 
 /// Between two snapshots.
@@ -161,6 +162,13 @@ pub(super) struct Engine {
     /// As it was last recorded for others, and when that was looked at.
     pub standings: Vec<KeyStanding>,
     pub stood: Instant,
+    /// The record's files, and when it was last looked whether they are in their places.
+    pub held_files: HeldFiles,
+    pub looked: Instant,
+    pub contact: Contact,
+    /// Turns of the loop so far.
+    #[cfg(test)]
+    pub turns: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Engine {
@@ -206,6 +214,8 @@ impl Engine {
 
     /// What every turn of the loop begins with. The ending, once it is on disk.
     pub(super) fn turn(&mut self) -> Option<Ending> {
+        #[cfg(test)]
+        self.turns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let now = self.clock.now();
         self.dispatch(now);
         self.lease(now);
@@ -241,7 +251,10 @@ impl Engine {
     fn wake(&self) -> Instant {
         let now = Instant::now();
         let mut wake = now + STANDINGS_EVERY;
-        if let Some(at) = self.scheduler.next_wake() {
+        // A wakeup stays due until the scheduler is polled: where it is not, it must not cut the sleep to nothing.
+        if self.is_dispatching()
+            && let Some(at) = self.scheduler.next_wake()
+        {
             wake = wake.min(self.clock.instant_of(at));
         }
         if self.dirty {
@@ -258,8 +271,13 @@ impl Engine {
         wake
     }
 
+    /// Whether the scheduler is polled for the next request.
+    fn is_dispatching(&self) -> bool {
+        matches!(self.phase, Phase::Going) && self.journal.stuck().is_none() && self.trouble.is_none()
+    }
+
     fn dispatch(&mut self, now: Now) {
-        if !matches!(self.phase, Phase::Going) || self.journal.stuck().is_some() || self.trouble.is_some() {
+        if !self.is_dispatching() {
             return;
         }
         while let Some(step) = self.scheduler.poll(now) {

@@ -8,12 +8,81 @@ use super::{
     start::Ending,
 };
 use crate::{
-    domain::{AttemptId, Level, Now, OnExhausted, Wall, counted, snapshot::RunState},
+    domain::{
+        AttemptId, Level, Mono, Now, OnExhausted, Outcome, Verdict, Wall, counted, event::short_span,
+        snapshot::RunState,
+    },
     scheduler::Holdup,
     store::Op,
 };
 
+/// Between two looks at whether the record's files are in their places.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Whether a provider has answered this process, with whatever status.
+#[derive(Debug)]
+pub(super) enum Contact {
+    /// Nothing has come of any request yet.
+    NotYet,
+    /// Every request so far ended without an answer.
+    Failing {
+        /// When the first of them ended.
+        since: Mono,
+        requests: u64,
+        /// Why the last one had none.
+        message: String,
+    },
+    Made,
+}
+
+impl Contact {
+    pub fn note(&mut self, now: Mono, provider: &str, verdict: &Verdict) {
+        if matches!(self, Self::Made) {
+            return;
+        }
+        if verdict.status.is_some() || verdict.outcome.is_answered() {
+            *self = Self::Made;
+        }
+        // Other outcomes without a status are of this side alone.
+        if !matches!(verdict.outcome, Outcome::ClientTrouble | Outcome::ServerError | Outcome::Timeout) {
+            return;
+        }
+        let said = format!("{provider}: {}", verdict.message);
+        match self {
+            Self::NotYet => *self = Self::Failing { since: now, requests: 1, message: said },
+            Self::Failing { requests, message, .. } => {
+                *requests += 1;
+                *message = said;
+            }
+            Self::Made => {}
+        }
+    }
+}
+
 impl Engine {
+    /// Ends a run that nobody watches once no provider has answered for too long.
+    fn stop_where_unanswered(&mut self, now: Now) {
+        let limit = self.scheduler.policy().give_up_after;
+        let Contact::Failing { since, requests, message } = &self.contact else { return };
+        if !self.unattended || limit.is_zero() || now.mono.since(*since) < limit {
+            return;
+        }
+        let why = format!(
+            "no provider has answered within {} ({}, the last to {message})",
+            short_span(limit),
+            counted(*requests, "request"),
+        );
+        self.wind_down(Ending::Stopped { why });
+    }
+
+    /// `ending`, or why it is none: the record's files are not where they were.
+    fn unless_removed(&self, ending: Ending) -> Ending {
+        match (self.held_files.check(), ending) {
+            (Ok(()), ending) | (Err(_), ending @ Ending::Broken { .. }) => ending,
+            (Err(error), _) => Ending::Broken { why: error.to_string() },
+        }
+    }
+
     /// Whether the run is over, for one reason or another.
     pub(super) fn conclude(&mut self, now: Now) {
         if self.trouble.as_ref().is_some_and(|(_, said)| said.elapsed() > Duration::from_secs(5)) {
@@ -25,8 +94,16 @@ impl Engine {
             && self.scheduler.in_flight() == 0
             && self.captions.is_empty();
         if self.journal.is_dead() {
-            self.end(Ending::Broken { why: WRITER_GONE.to_owned() });
+            let why = self.journal.stuck().unwrap_or(WRITER_GONE).to_owned();
+            self.end(Ending::Broken { why });
         }
+        if self.looked.elapsed() >= LOOK_EVERY && !matches!(self.phase, Phase::Ending { .. }) {
+            self.looked = Instant::now();
+            if let Err(error) = self.held_files.check() {
+                self.end(Ending::Broken { why: error.to_string() });
+            }
+        }
+        self.stop_where_unanswered(now);
         match &self.phase {
             Phase::Ending { .. } | Phase::Resting { .. } => {}
             Phase::Draining { ending, deadline } => {
@@ -89,7 +166,8 @@ impl Engine {
 
     /// Nothing more can be done: the run ends, or rests while somebody is there who may have another idea.
     fn rest(&mut self, ending: Ending) {
-        if self.unattended {
+        let ending = self.unless_removed(ending);
+        if self.unattended || matches!(ending, Ending::Broken { .. }) {
             return self.end(ending);
         }
         self.announce(&ending);
@@ -107,14 +185,15 @@ impl Engine {
 
     /// Records the last words; the loop ends once they are on disk.
     pub(super) fn end(&mut self, ending: Ending) {
+        let ending = self.unless_removed(ending);
         let ending = match std::mem::replace(&mut self.phase, Phase::Going) {
             ended @ Phase::Ending { .. } => {
                 self.phase = ended;
                 return;
             }
             // Already announced; leaving changes nothing of it.
-            Phase::Resting { ending } => ending,
-            Phase::Going | Phase::Draining { .. } => {
+            Phase::Resting { ending: announced } if !matches!(ending, Ending::Broken { .. }) => announced,
+            Phase::Resting { .. } | Phase::Going | Phase::Draining { .. } => {
                 self.announce(&ending);
                 ending
             }
@@ -171,10 +250,13 @@ impl Engine {
 
     /// The last snapshot, and the end of the writer.
     pub(super) async fn close(mut self, ending: Ending) -> Ending {
+        let ending = self.unless_removed(ending);
         self.tasks.shutdown().await;
         self.return_leases().await;
         self.captions.shutdown().await;
         let now = self.clock.now();
+        // It may have been another until its last words could not be recorded.
+        self.phase = Phase::Ending { ending: ending.clone(), since: Instant::now() };
         self.publish(now);
         let Self { journal, snapshots, .. } = self;
         let closed = tokio::task::spawn_blocking(move || {

@@ -17,7 +17,7 @@ pub(super) struct Journal<Then> {
     next_number: u64,
     /// The last commit failed: why, and since when nothing is handed over.
     stuck: Option<(String, std::time::Instant)>,
-    /// The writer is gone: nothing will ever be recorded again.
+    /// The writer is gone, or a sync failed: nothing will ever be recorded again.
     dead: bool,
     /// The results file lags; an empty group makes the writer try again.
     behind: bool,
@@ -100,6 +100,10 @@ impl<Then> Journal<Then> {
                 self.stuck = ack.behind.map(|error| (words(&error), std::time::Instant::now()));
                 (answers, then)
             }
+            Err(rejected) if rejected.error.is_final() => {
+                self.end_for(words(&rejected.error));
+                (Vec::new(), Vec::new())
+            }
             Err(rejected) => {
                 self.give_back(rejected.ops, words(&rejected.error));
                 (Vec::new(), Vec::new())
@@ -109,8 +113,13 @@ impl<Then> Journal<Then> {
 
     /// The writer's thread has gone, with whatever was handed to it.
     pub fn bereave(&mut self) {
+        self.end_for(WRITER_GONE.to_owned());
+    }
+
+    /// Nothing will be recorded any more, and nothing follows from what was handed over.
+    fn end_for(&mut self, why: String) {
         self.dead = true;
-        self.stuck = Some((WRITER_GONE.to_owned(), std::time::Instant::now()));
+        self.stuck = Some((why, std::time::Instant::now()));
     }
 
     /// Why nothing can be recorded at present.

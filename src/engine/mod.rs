@@ -22,6 +22,8 @@ mod flight;
 #[cfg(test)]
 mod golden_tests;
 pub mod handle;
+#[cfg(test)]
+mod idle_tests;
 mod intake;
 mod journal;
 mod landing;

@@ -18,6 +18,7 @@ use super::{
     ahead::Ahead,
     captions::Owed,
     core::{Channels, Engine, Phase},
+    ending::Contact,
     handle::Handle,
     intake::Intake,
     journal::Journal,
@@ -223,6 +224,7 @@ pub(super) fn prepare(
             }
         })
         .collect();
+    let held_files = store.held_files()?;
     let (writer, acks) = store.into_writer(&routes)?;
 
     let (orders, order_inbox) = mpsc::channel(64);
@@ -283,6 +285,11 @@ pub(super) fn prepare(
         remembered: Instant::now(),
         standings: Vec::new(),
         stood: Instant::now(),
+        held_files,
+        looked: Instant::now(),
+        contact: Contact::NotYet,
+        #[cfg(test)]
+        turns: Arc::default(),
     };
     engine.greet(&opened, &reclassed);
     for (key, cause) in acquitted {
@@ -313,6 +320,11 @@ impl Engine {
         if opened.fresh {
             self.say(Level::Info, "a new run begins".to_owned());
             return;
+        }
+        if let Some(reason) = &opened.checked {
+            let words =
+                format!("a sync of the record failed in the last process ({reason}); it was checked, and is sound");
+            self.say(Level::Warn, words);
         }
         let totals = opened.totals;
         self.say(

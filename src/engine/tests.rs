@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// One key, one model, and nobody who answers.
-const KEYS: &str = "
+pub(super) const KEYS: &str = "
 [[provider]]
 name = 'nobody'
 api = 'openai'
@@ -61,6 +61,29 @@ fn prepared_with(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, C
 }
 
 fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels, Handle) {
+    prepared_on(home, items, keys, Clock::real(), true)
+}
+
+/// The same on a clock of the test's, with somebody at the screen unless `unattended`.
+pub(super) fn prepared_on(
+    home: &tempfile::TempDir,
+    items: u64,
+    keys: &str,
+    clock: Clock,
+    unattended: bool,
+) -> (Engine, Channels, Handle) {
+    prepared_over(home, items, keys, clock, unattended, |_| {})
+}
+
+/// The same over a store that is changed before the engine gets it.
+pub(super) fn prepared_over(
+    home: &tempfile::TempDir,
+    items: u64,
+    keys: &str,
+    clock: Clock,
+    unattended: bool,
+    change: impl FnOnce(&mut Store),
+) -> (Engine, Channels, Handle) {
     fs::write(home.path().join("keys.toml"), keys).unwrap();
     let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
     let dir = RunDir::new(home.path().join("run"));
@@ -69,12 +92,13 @@ fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engin
     store.ingest(&specs, OnChanged::Report).unwrap();
     store.accept_input("", items).unwrap();
     opened.totals = store.totals().unwrap();
+    change(&mut store);
     let setup = Setup {
         run: "run".to_owned(),
         config,
-        clock: Clock::real(),
+        clock,
         existing: Existing::Skip,
-        unattended: true,
+        unattended,
         seed: 1,
         flags: BTreeMap::new(),
         passing: false,
@@ -243,4 +267,28 @@ async fn a_drain_does_not_wait_for_captions_that_the_disk_does_not_take() {
     engine.conclude(now);
     let Phase::Ending { ending: Ending::Stopped { why }, .. } = &engine.phase else { panic!("{:?}", engine.phase) };
     assert!(why.contains("written by the next start"), "{why}");
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_the_run_before_anything_goes_out_and_the_next_start_says_that_it_checked() {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    let router = axum::Router::new().fallback(axum::routing::any(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::future::pending::<()>()
+    }));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let keys = KEYS.replace("127.0.0.1:9", &listener.local_addr().unwrap().to_string());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let home = tempfile::tempdir().unwrap();
+    let (engine, channels, _handle) = prepared_over(&home, 40, &keys, Clock::real(), true, |store| store.break_syncs());
+    let ending = tokio::time::timeout(Duration::from_secs(30), engine.run(channels)).await.expect("it goes on");
+    assert!(matches!(&ending, Ending::Broken { why } if why.contains("run.db-wal")), "{ending:?}");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0);
+
+    let (engine, _channels, handle) = prepared_on(&home, 40, &keys, Clock::real(), true);
+    let said: Vec<String> = handle.snapshot().events.iter().map(|event| event.kind.to_string()).collect();
+    assert!(said.iter().any(|words| words.contains("was checked, and is sound")), "{said:?}");
+    drop(engine);
 }

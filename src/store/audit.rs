@@ -95,6 +95,14 @@ fn examine(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Aud
     Ok(audit)
 }
 
+/// What breaks the record's promises, in words: none where it is sound. Of a directory that this process owns.
+pub(super) fn contradictions(dir: &RunDir, conn: &Connection) -> Result<Vec<String>, StoreError> {
+    let audit = examine(dir, conn, None)?;
+    // Money that was spent is no damage.
+    let broken = audit.checks.into_iter().filter(|check| check.broken > 0 && check.promise != BUDGET);
+    Ok(broken.map(|check| format!("{} ({})", check.promise, check.examples.join(", "))).collect())
+}
+
 const LINES: &str = "every line is the one that was recorded";
 const RESULTS: &str = "results.jsonl is what the record says";
 const CAPTIONS: &str = "every picture that is done has its caption";

@@ -5,13 +5,18 @@
 //! sync, before it is acknowledged, and otherwise that long after the first commit that is not: so that a
 //! power cut costs at most the last 100 ms. That is SQLite's own `synchronous=FULL` at a pace. The disk is
 //! real, so is the time here, whatever clock the run goes by.
+//!
+//! A sync that fails is final: the system may have dropped what it could not write, and would call the next sync of the
+//! same file a success. From then on nothing is committed, synced or acknowledged, and the next start checks the record.
 
 use std::{
     fs::File,
+    io::{self, Write as _},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Transaction, TransactionBehavior};
+use rusqlite::{Transaction, TransactionBehavior, config::DbConfig};
 
 use super::{
     apply::apply,
@@ -19,15 +24,20 @@ use super::{
     group::Group,
     op::{Answer, Op},
     open::Store,
-    run_dir::RunDir,
+    projection::Projection,
+    run_dir::{self, RunDir},
 };
 
 const SYNC_EVERY: Duration = Duration::from_millis(50);
 /// The log starts over by itself when no reader holds it; beyond this it is made to.
+/// Pages of log (4 KiB each) after which a commit moves them into the database.
+const CHECKPOINT_PAGES: i64 = 4_000;
 const LOG_LIMIT: u64 = 64 << 20;
 /// How long a reader is waited for then, and how often.
-const LOG_PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const LOG_PATIENCE: Duration = Duration::from_millis(200);
 const LOG_TRY_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks at whether the results file is still in its place.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// SQLite's log, through a descriptor of our own: syncing any descriptor syncs the file, and SQLite keeps no
 /// lock on this one that closing ours could drop. The file stays the same for as long as a connection is open.
@@ -38,6 +48,24 @@ pub(super) struct Durability {
     dirty_since: Option<Instant>,
     last_sync: Instant,
     last_cut: Instant,
+    /// When it was last looked whether the results file is in its place.
+    last_look: Instant,
+    /// The first sync that failed.
+    failed: Option<FailedSync>,
+}
+
+#[derive(Debug)]
+struct FailedSync {
+    path: PathBuf,
+    reason: String,
+    is_marked: bool,
+}
+
+impl FailedSync {
+    fn error(&self) -> StoreError {
+        let Self { path, reason, is_marked } = self;
+        StoreError::Unsynced { path: path.clone(), reason: reason.clone(), is_marked: *is_marked }
+    }
 }
 
 impl Durability {
@@ -45,7 +73,7 @@ impl Durability {
     pub fn new(dir: &RunDir) -> Result<Self, StoreError> {
         let log = File::open(dir.wal()).map_err(|error| StoreError::file("open", dir.wal(), error))?;
         let now = Instant::now();
-        Ok(Self { log, dirty_since: None, last_sync: now, last_cut: now })
+        Ok(Self { log, dirty_since: None, last_sync: now, last_cut: now, last_look: now, failed: None })
     }
 
     /// How long until what was committed must be synced; `None` where everything is.
@@ -53,15 +81,18 @@ impl Durability {
         self.dirty_since.map(|since| SYNC_EVERY.saturating_sub(since.elapsed()))
     }
 
-    fn sync(&mut self, dir: &RunDir) -> Result<(), StoreError> {
-        // Also where it fails: the next try comes one pace later, not at once.
+    fn sync(&mut self) -> io::Result<()> {
         self.last_sync = Instant::now();
         if self.dirty_since.is_some() {
-            self.dirty_since = Some(self.last_sync);
-            self.log.sync_data().map_err(|error| StoreError::file("sync", dir.wal(), error))?;
+            self.log.sync_data()?;
             self.dirty_since = None;
         }
         Ok(())
+    }
+
+    /// An error once a sync has failed.
+    fn check(&self) -> Result<(), StoreError> {
+        self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.error()))
     }
 
     fn log_is_long(&self) -> bool {
@@ -72,6 +103,7 @@ impl Durability {
 impl Store {
     /// Commits a group as one transaction, or leaves no trace of it.
     pub(super) fn commit(&mut self, ops: &[Op]) -> Result<Vec<Answer>, StoreError> {
+        self.durability.check()?;
         // A file that lags must not fall further behind: what can't be shown is not recorded either.
         self.projection.catch_up(&self.conn)?;
         self.transact(|group| ops.iter().try_for_each(|op| apply(group, op)))
@@ -82,6 +114,7 @@ impl Store {
         &mut self,
         change: impl FnOnce(&mut Group<'_>) -> Result<(), StoreError>,
     ) -> Result<Vec<Answer>, StoreError> {
+        self.durability.check()?;
         let commit = || {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
             let mut group = Group::new(&transaction, self.tallies.clone(), &self.traits, &self.routes);
@@ -91,20 +124,66 @@ impl Store {
             transaction.commit()?;
             Ok(changes)
         };
-        let changes = commit().map_err(|error: StoreError| error.in_file(self.dir.database()))?;
+        let changes = commit().map_err(|error: StoreError| error.in_file(self.dir.database()));
+        let changes = changes.map_err(|error| self.noting_failed_sync(error))?;
         self.durability.dirty_since.get_or_insert_with(Instant::now);
         self.tallies = changes.tallies;
         self.traits.extend(changes.new_traits);
         self.unprojected.extend_from_slice(&changes.lines);
+        self.checkpoint_where_due()?;
         Ok(changes.answers)
+    }
+
+    /// Moves a log of some length into the database, as far as no reader is in the way. Only a sync that fails is an error:
+    /// what stays in the log is moved another time.
+    fn checkpoint_where_due(&mut self) -> Result<(), StoreError> {
+        let pages = |mode: &str| -> rusqlite::Result<i64> {
+            self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
+        };
+        let moved = || {
+            // This mode moves nothing and says how long the log is.
+            if pages("NOOP")? >= CHECKPOINT_PAGES {
+                pages("PASSIVE")?;
+            }
+            Ok(())
+        };
+        match moved().map_err(|error: rusqlite::Error| StoreError::from(error).in_file(self.dir.database())) {
+            Err(error) if error.is_sqlite_sync() => Err(self.noting_failed_sync(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes an error of SQLite's that is a failed sync final.
+    fn noting_failed_sync(&mut self, error: StoreError) -> StoreError {
+        if error.is_sqlite_sync() { self.fail_sync(self.dir.database(), error.to_string()) } else { error }
+    }
+
+    /// A sync has failed: nothing more is committed or synced, and a mark makes the next start check the record.
+    fn fail_sync(&mut self, path: PathBuf, reason: String) -> StoreError {
+        let mark = || {
+            let mut file = run_dir::private().open(self.dir.unsynced_mark())?;
+            file.write_all(reason.as_bytes())?;
+            file.sync_all()?;
+            File::open(self.dir.path())?.sync_all()
+        };
+        let is_marked = mark().is_ok();
+        // Closing would move the log into the database, as if every page of it were as it was written.
+        if let Err(error) = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::warn!("the log of the run's database will be moved into it: {error}");
+        }
+        let failed = self.durability.failed.insert(FailedSync { path, reason, is_marked });
+        failed.error()
     }
 
     /// What follows a commit and can't undo it: the results file, and the disk where that is due.
     pub(super) fn follow_up(&mut self) -> Result<(), StoreError> {
+        if self.durability.last_look.elapsed() >= LOOK_EVERY {
+            self.restore_results()?;
+        }
         let lines = std::mem::take(&mut self.unprojected);
         self.projection.append(&lines, self.tallies.last_result)?;
         if self.durability.last_sync.elapsed() >= SYNC_EVERY {
-            self.durability.sync(&self.dir)?;
+            self.sync()?;
         }
         if self.durability.log_is_long() {
             self.cut_log(LOG_PATIENCE)?;
@@ -112,12 +191,30 @@ impl Store {
         Ok(())
     }
 
+    /// Writes the results file anew where somebody has removed, moved or replaced it: the record has all of it.
+    fn restore_results(&mut self) -> Result<(), StoreError> {
+        self.durability.last_look = Instant::now();
+        if !self.projection.is_in_place() {
+            let path = self.dir.results();
+            tracing::warn!("{} was removed or replaced while the run writes to it; it is written anew", path.display());
+            self.projection = Projection::rebuild(&self.dir, &self.conn)?;
+            self.unprojected.clear();
+        }
+        Ok(())
+    }
+
+    /// An error once a sync has failed.
+    pub(super) fn check_syncs(&self) -> Result<(), StoreError> {
+        self.durability.check()
+    }
+
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        self.durability.sync(&self.dir)
+        self.durability.check()?;
+        self.durability.sync().map_err(|error| self.fail_sync(self.dir.wal(), error.to_string()))
     }
 
     /// Moves the log into the database and empties it. A reader in the way is no error: later, then.
-    fn cut_log(&mut self, patience: Duration) -> Result<(), StoreError> {
+    pub(super) fn cut_log(&mut self, patience: Duration) -> Result<(), StoreError> {
         self.durability.last_cut = Instant::now();
         let cut = || -> rusqlite::Result<()> {
             self.conn.busy_timeout(patience)?;
@@ -125,15 +222,27 @@ impl Store {
             self.conn.busy_timeout(super::connect::BUSY)?;
             outcome
         };
-        cut().map_err(|error| StoreError::from(error).in_file(self.dir.database()))
+        let cut = cut().map_err(|error| StoreError::from(error).in_file(self.dir.database()));
+        cut.map_err(|error| self.noting_failed_sync(error))
     }
 
     /// Everything on the disk, the log empty: the end of a process's work on the run.
     pub(super) fn rest(&mut self) -> Result<(), StoreError> {
+        self.durability.check()?;
+        self.restore_results()?;
         self.projection.catch_up(&self.conn)?;
-        self.projection.sync()?;
+        self.projection.sync().map_err(|error| self.fail_sync(self.dir.results(), error.to_string()))?;
         self.sync()?;
         self.cut_log(LOG_PATIENCE)
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Every sync of the log fails from here on, the next after the next commit: only a file can be synced.
+    pub fn break_syncs(&mut self) {
+        self.durability.log = File::options().write(true).open("/dev/full").expect("a device that every Linux has");
+        self.durability.last_sync = Instant::now().checked_sub(SYNC_EVERY).expect("the machine has run so long");
     }
 }
 
@@ -210,6 +319,83 @@ mod tests {
         room(&store, 1 << 30);
         assert!(matches!(&store.commit(&ops).unwrap()[..], [Answer::Ingested(all)] if all.added.len() == 200));
         assert_eq!(store.tallies.totals(&store.conn).unwrap().waiting, 200);
+    }
+
+    /// A store with one item whose log can't be synced any more, and the log it had.
+    fn unsynced(home: &tempfile::TempDir) -> Store {
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        store.commit(&[items(1..=1)]).unwrap();
+        let good = store.durability.log.try_clone().unwrap();
+        store.break_syncs();
+        let error = store.follow_up().unwrap_err();
+        assert!(error.is_final(), "{error}");
+        let words = error.to_string();
+        assert!(words.contains("run.db-wal") && words.contains("the next start checks the record"), "{words}");
+        store.durability.log = good;
+        store
+    }
+
+    #[test]
+    fn nothing_is_committed_or_synced_after_a_failed_sync_though_the_disk_is_well_again() {
+        let home = tempfile::tempdir().unwrap();
+        let mut store = unsynced(&home);
+        assert!(store.commit(&[items(2..=2)]).unwrap_err().is_final());
+        assert!(store.sync().unwrap_err().is_final());
+        assert!(store.rest().unwrap_err().is_final());
+        assert!(store.compact_results().unwrap_err().is_final());
+        let log = store.dir.wal();
+        drop(store);
+        assert!(log.metadata().unwrap().len() > 0, "closing moves nothing into the database");
+    }
+
+    #[test]
+    fn the_start_after_a_failed_sync_checks_the_record() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(home.path());
+        drop(unsynced(&home));
+        let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
+        assert!(opened.checked.is_some_and(|reason| !reason.is_empty()));
+        assert_eq!(opened.totals.total, 1);
+        drop(store);
+        let (_, opened) = Store::open(&dir, &Pins::default()).unwrap();
+        assert_eq!(opened.checked, None, "once");
+    }
+
+    #[test]
+    fn a_record_that_a_failed_sync_has_damaged_is_refused_and_named() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(home.path());
+        drop(unsynced(&home));
+        let conn = rusqlite::Connection::open(dir.database()).unwrap();
+        conn.execute("UPDATE progress SET state = 1", []).unwrap();
+        drop(conn);
+        for _ in 0..2 {
+            let words = Store::open(&dir, &Pins::default()).unwrap_err().to_string();
+            assert!(words.contains("item 1") && words.contains("cascadeck audit"), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_sync_that_fails_inside_sqlite_is_final_too() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        let failed = |code| StoreError::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
+        assert!(!store.noting_failed_sync(failed(rusqlite::ffi::SQLITE_IOERR_WRITE)).is_final());
+        store.commit(&[]).unwrap();
+        assert!(store.noting_failed_sync(failed(rusqlite::ffi::SQLITE_IOERR_FSYNC)).is_final());
+        assert!(store.commit(&[]).unwrap_err().is_final());
+    }
+
+    #[test]
+    fn a_long_log_is_moved_into_the_database() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(home.path());
+        let (mut store, _) = Store::open(&dir, &Pins::default()).unwrap();
+        for _ in 0..40 {
+            store.commit(&[Op::State { name: "large".to_owned(), json: "x".repeat(1 << 20) }]).unwrap();
+        }
+        let length = dir.wal().metadata().unwrap().len();
+        assert!(length < 20 << 20, "40 MiB were written, the log has {length} bytes");
     }
 
     #[test]

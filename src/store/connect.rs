@@ -8,8 +8,6 @@ use super::{error::StoreError, run_dir, run_dir::RunDir, schema};
 
 /// Another process can hold the database only for moments (a reader that recovers the log, a checkpoint).
 pub(super) const BUSY: Duration = Duration::from_secs(5);
-/// Pages of log (4 KiB each) after which a commit moves them into the database.
-const CHECKPOINT_PAGES: i64 = 4_000;
 /// The log is cut back to this many bytes when it starts over.
 const LOG_KEPT: i64 = 64 << 20;
 const WRITER_CACHE_KIB: i64 = 8 << 10;
@@ -36,7 +34,8 @@ pub(super) fn writer(dir: &RunDir) -> Result<Connection, StoreError> {
     let configure = || -> rusqlite::Result<()> {
         // Commits write the log, `Durability` decides when it is synced.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
-        conn.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
+        // SQLite's own checkpoints keep it to themselves where a sync fails: the store makes them.
+        conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))
     };
     configure().map_err(in_file)?;

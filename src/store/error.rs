@@ -1,6 +1,9 @@
 //! What can go wrong with a run's record, as sentences an operator can act on.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use super::pins::PinChange;
 
@@ -36,8 +39,30 @@ pub enum StoreError {
     )]
     Pinned { dir: PathBuf, changes: Vec<PinChange> },
 
+    #[error(
+        "{} is no longer the file that this run writes to: it was removed, moved or replaced while the run was under way, \
+         and what was recorded since may be gone with it. Put it back where it was first",
+        path.display()
+    )]
+    Removed { path: PathBuf },
+
     #[error("can't {doing} {}: {source}{}", path.display(), io_advice(source))]
     File { doing: &'static str, path: PathBuf, source: io::Error },
+
+    /// A sync failed. What was written before may be lost, and no later success could say otherwise.
+    #[error(
+        "the disk did not take what was written to {}: {reason}. Nothing more is sent or recorded. Look at the disk and \
+         the system's log; {}",
+        path.display(), next_check_words(*is_marked, path)
+    )]
+    Unsynced { path: PathBuf, reason: String, is_marked: bool },
+
+    #[error(
+        "a sync of the run's record failed ({reason}), and what is on the disk now contradicts itself: {}. `cascadeck audit \
+         {}` names everything. Restore the run's directory from a copy, or start anew in another --run-dir",
+        found.join("; "), dir.display()
+    )]
+    Damaged { dir: PathBuf, reason: String, found: Vec<String> },
 
     #[error("the run's database {} refused: {source}{}", path.display(), database_advice(source))]
     Database { path: PathBuf, source: rusqlite::Error },
@@ -75,6 +100,20 @@ impl StoreError {
             Self::Database { source, .. } => Self::Database { path: path.into(), source },
             other => other,
         }
+    }
+
+    /// Whether SQLite could not sync a file.
+    pub(super) fn is_sqlite_sync(&self) -> bool {
+        use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
+        let Self::Database { source, .. } = self else { return false };
+        source
+            .sqlite_error()
+            .is_some_and(|error| matches!(error.extended_code, SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC))
+    }
+
+    /// Nothing can be recorded after this: the run ends.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Unsynced { .. })
     }
 
     /// The disk or the file system is in the way, and the same may well work later: the run holds.
@@ -122,6 +161,16 @@ fn database_advice(source: &rusqlite::Error) -> &'static str {
             ". Restore the run's directory from a copy, or start anew in another --run-dir"
         }
         _ => "",
+    }
+}
+
+/// Without a mark nothing would make the next start look.
+fn next_check_words(is_marked: bool, path: &Path) -> String {
+    let dir = path.parent().unwrap_or(path).display();
+    if is_marked {
+        "the next start checks the record first".to_owned()
+    } else {
+        format!("check the record with `cascadeck audit {dir}` before you go on")
     }
 }
 

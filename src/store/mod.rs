@@ -50,5 +50,5 @@ pub use projection::Repair;
 pub use reader::{Ask, spawn_reader};
 pub use resume::{PastAttempt, REPLACED_ANSWERS};
 pub use rules::Reclassed;
-pub use run_dir::{RunDir, RunLock};
+pub use run_dir::{HeldFiles, RunDir, RunLock};
 pub use writer::{OUTSTANDING, Unsubmitted, Writer};

@@ -116,13 +116,19 @@ pub struct Queued {
 /// A group is on disk, or is not.
 #[derive(Debug)]
 pub struct Ack {
-    /// The group's, as submitted.
+    /// The group's, as submitted; 0 where the writer ends between two groups, for the reason in `outcome`.
     pub number: u64,
     /// Answers of the ops that have one, in order; or the group, untouched, to be submitted again.
     pub outcome: Result<Vec<Answer>, Box<Rejected>>,
     /// The group is committed, but the results file or the disk's cache lags behind. Hold the run: the next
     /// group (an empty one will do) tries again before anything else, and is rejected if that fails.
     pub behind: Option<StoreError>,
+}
+
+impl Ack {
+    pub(super) fn rejecting(number: u64, error: StoreError, ops: Vec<Op>) -> Self {
+        Self { number, outcome: Err(Box::new(Rejected { error, ops })), behind: None }
+    }
 }
 
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     apply::{Ending, close_attempt},
+    audit,
     commit::Durability,
     connect,
     error::StoreError,
@@ -18,7 +19,7 @@ use super::{
     pins::Pins,
     projection::{Projection, Repair},
     report, rules,
-    run_dir::{self, RunDir, RunLock},
+    run_dir::{self, HeldFiles, RunDir, RunLock},
     schema,
     tallies::Tallies,
 };
@@ -75,6 +76,8 @@ pub struct Opened {
     pub events: Vec<Arc<Event>>,
     /// What had to be put right in results.jsonl.
     pub repair: Repair,
+    /// Why the record was checked before anything else: a sync failed in the last process. It is sound.
+    pub checked: Option<String>,
 }
 
 /// How far the input was read.
@@ -113,7 +116,11 @@ impl Store {
     }
 
     fn open_locked(dir: &RunDir, lock: RunLock, pins: &Pins) -> Result<(Self, Opened), StoreError> {
+        let unsynced = failed_sync(dir)?;
         let mut conn = connect::writer(dir)?;
+        if let Some(reason) = &unsynced {
+            check_after_failed_sync(dir, &conn, reason)?;
+        }
         schema::migrate(&mut conn, dir)?;
         let was = stored_pins(&conn)?;
         if let Some(was) = &was {
@@ -155,8 +162,21 @@ impl Store {
             states: load_states(conn)?,
             events: load_events(conn)?,
             repair,
+            checked: unsynced,
         };
+        if opened.checked.is_some() {
+            let mark = dir.unsynced_mark();
+            fs::remove_file(&mark).map_err(|error| StoreError::file("remove", mark, error))?;
+        }
         Ok((store, opened))
+    }
+
+    /// The files that must stay where they are while this process works on the run.
+    ///
+    /// # Errors
+    /// Where one is gone already.
+    pub fn held_files(&self) -> Result<HeldFiles, StoreError> {
+        HeldFiles::of(&self.dir)
     }
 
     /// Intents without an outcome: the process that sent them died. Nobody knows whether they were served.
@@ -184,6 +204,35 @@ impl Store {
         self.sync()?;
         Ok(lost)
     }
+}
+
+/// Why a sync of the record failed in the last process, if one did. What the system holds of the database in memory is
+/// dropped then: the disk may have something else.
+fn failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
+    let mark = dir.unsynced_mark();
+    let reason = match fs::read_to_string(&mark) {
+        Ok(reason) => reason,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::file("read", mark, error)),
+    };
+    #[cfg(target_os = "linux")]
+    for path in [dir.database(), dir.wal()] {
+        use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+        // Where it can't be dropped, what is held is checked. SQLite has no lock yet that closing could drop.
+        if let Ok(file) = fs::File::open(path) {
+            let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        }
+    }
+    Ok(Some(reason))
+}
+
+/// Holds the record to its promises; what the start itself repairs is none of them.
+fn check_after_failed_sync(dir: &RunDir, conn: &Connection, reason: &str) -> Result<(), StoreError> {
+    let found = audit::contradictions(dir, conn)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Damaged { dir: dir.path().to_owned(), reason: reason.to_owned(), found })
 }
 
 /// Refuses to go on with a run under settings that would make its answers incomparable.

@@ -7,6 +7,7 @@
 use std::{
     fs::File,
     io::{self, BufReader, Read as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -94,6 +95,13 @@ impl Projection {
         self.append(&lines, last as u64)?;
         self.behind = false;
         Ok(added)
+    }
+
+    /// Whether its name still leads to the file that is written to.
+    pub fn is_in_place(&self) -> bool {
+        let Ok(held) = self.file.metadata() else { return true };
+        // What can't be looked at now is not known to be gone.
+        run_dir::file_id(&self.path).map_or(true, |found| found == Some((held.dev(), held.ino())))
     }
 
     pub fn sync(&self) -> Result<(), StoreError> {

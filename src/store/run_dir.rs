@@ -2,8 +2,8 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
-    io::{Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    io::{self, ErrorKind, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -56,6 +56,11 @@ impl RunDir {
         self.path.join("run.db-wal")
     }
 
+    /// A file that is there once a sync of the record has failed, until the record was checked. It says why.
+    pub(super) fn unsynced_mark(&self) -> PathBuf {
+        self.path.join("run.unsynced")
+    }
+
     /// The copy of an input that comes only once.
     pub fn kept_input(&self) -> PathBuf {
         self.path.join("input")
@@ -65,7 +70,8 @@ impl RunDir {
     pub fn files(&self) -> Vec<PathBuf> {
         let beside = ["run.db-wal", "run.db-shm", "run.db-journal", "results.jsonl.new", "input.new"]
             .map(|name| self.path.join(name));
-        let own = [self.database(), self.results(), self.log(), self.lock_file(), self.kept_input()];
+        let own =
+            [self.database(), self.results(), self.log(), self.lock_file(), self.kept_input(), self.unsynced_mark()];
         own.into_iter().chain(beside).collect()
     }
 
@@ -126,6 +132,52 @@ impl RunDir {
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
+}
+
+/// The files of a run that a process holds open for as long as it works on it, and which ones they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeldFiles {
+    files: Vec<(PathBuf, FileId)>,
+}
+
+/// A file's device and number, whatever its name.
+type FileId = (u64, u64);
+
+/// `None` where nothing has that name.
+pub(super) fn file_id(path: &Path) -> io::Result<Option<FileId>> {
+    match path.metadata() {
+        Ok(file) => Ok(Some((file.dev(), file.ino()))),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl HeldFiles {
+    /// Notes the files as they are: to be called while they are open, so that no other file can have their numbers.
+    pub(super) fn of(dir: &RunDir) -> Result<Self, StoreError> {
+        let mut files = Vec::new();
+        for path in [dir.database(), dir.wal(), dir.lock_file()] {
+            match file_id(&path) {
+                Ok(Some(id)) => files.push((path, id)),
+                Ok(None) => return Err(StoreError::Removed { path }),
+                Err(error) => return Err(StoreError::file("look at", path, error)),
+            }
+        }
+        Ok(Self { files })
+    }
+
+    /// Whether each name still leads to its file.
+    ///
+    /// # Errors
+    /// Where a file was removed, moved or replaced.
+    pub fn check(&self) -> Result<(), StoreError> {
+        // What can't be looked at now is not known to be gone.
+        let is_gone = |path: &Path, id: FileId| file_id(path).is_ok_and(|found| found != Some(id));
+        match self.files.iter().find(|(path, id)| is_gone(path, *id)) {
+            Some((path, _)) => Err(StoreError::Removed { path: path.clone() }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Options for a file that is created for its owner alone.

@@ -11,12 +11,15 @@ use tokio::sync::mpsc;
 
 use super::{
     error::StoreError,
-    op::{Ack, Op, Rejected, RouteName},
+    op::{Ack, Op, RouteName},
     open::Store,
 };
 
 /// Groups that may be unacknowledged: one being committed, one ready behind it.
 pub const OUTSTANDING: usize = 2;
+
+/// The number of an [`Ack`] that answers no group.
+const NO_GROUP: u64 = 0;
 
 /// The way to the writing thread. Dropped, it ends the thread as [`Writer::close`] does, unwatched.
 #[derive(Debug)]
@@ -89,7 +92,6 @@ impl Writer {
 }
 
 fn write(mut store: Store, groups: &Receiver<Group>, acks: &mpsc::Sender<Ack>) -> (Store, Result<(), StoreError>) {
-    let mut warned = false;
     loop {
         let next = match store.durability.due_in() {
             None => groups.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -97,16 +99,20 @@ fn write(mut store: Store, groups: &Receiver<Group>, acks: &mpsc::Sender<Ack>) -
         };
         match next {
             Ok(group) => {
+                let ack = commit(&mut store, group);
+                let is_final = matches!(&ack.outcome, Err(rejected) if rejected.error.is_final());
                 // With nobody listening any more the record still counts.
-                let _ = acks.blocking_send(commit(&mut store, group));
+                let _ = acks.blocking_send(ack);
+                if is_final {
+                    break;
+                }
             }
             Err(RecvTimeoutError::Timeout) => {
-                // Where it fails it is tried again one pace later; a group that comes meanwhile reports it.
-                let synced = store.sync();
-                if let (Err(error), false) = (&synced, warned) {
-                    tracing::warn!(%error, "the disk does not take what was written to it");
+                if let Err(error) = store.sync() {
+                    // Nobody listening will hear of it when the writer is closed.
+                    let _ = acks.blocking_send(Ack::rejecting(NO_GROUP, error, Vec::new()));
+                    break;
                 }
-                warned = synced.is_err();
             }
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -117,8 +123,33 @@ fn write(mut store: Store, groups: &Receiver<Group>, acks: &mpsc::Sender<Ack>) -
 
 fn commit(store: &mut Store, group: Group) -> Ack {
     let Group { number, ops } = group;
-    match store.commit(&ops) {
-        Ok(answers) => Ack { number, outcome: Ok(answers), behind: store.follow_up().err() },
-        Err(error) => Ack { number, outcome: Err(Box::new(Rejected { error, ops })), behind: None },
+    let answers = match store.commit(&ops) {
+        Ok(answers) => answers,
+        Err(error) => return Ack::rejecting(number, error, ops),
+    };
+    match store.follow_up() {
+        Err(error) if error.is_final() => Ack::rejecting(number, error, ops),
+        followed => Ack { number, outcome: Ok(answers), behind: followed.err() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Pins, RunDir};
+
+    #[test]
+    fn a_failed_sync_between_two_groups_ends_the_thread_and_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        store.commit(&[]).unwrap();
+        store.break_syncs();
+        let (writer, mut acks) = store.into_writer(&[]).unwrap();
+        let ack = acks.blocking_recv().expect("it is told without being asked");
+        assert!(ack.outcome.is_err_and(|rejected| rejected.error.is_final()));
+        assert!(acks.blocking_recv().is_none(), "and that was the last");
+        let unsubmitted = writer.submit(1, Vec::new()).unwrap_err();
+        assert!(unsubmitted.closed);
+        assert!(writer.close().unwrap_err().is_final());
     }
 }

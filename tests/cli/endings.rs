@@ -4,7 +4,11 @@ use nix::sys::signal::Signal;
 
 use crate::{
     RUN,
-    lab::{Machine, OPEN, Provider, SLOW, answer_to, sums, until},
+    lab::{
+        Machine, OPEN, Provider, SLOW, answer_to,
+        logging_server::{LoggingServer, Response},
+        sums, until,
+    },
 };
 
 #[test]
@@ -228,4 +232,47 @@ fn a_closed_terminal_changes_nothing() {
     live.signal(Signal::SIGHUP);
     live.end().with_status(0);
     assert_eq!(provider.books().total.ok, 12);
+}
+
+/// An address of this machine at which nobody listens.
+fn deaf_address() -> std::net::SocketAddr {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn a_provider_that_never_listened_is_given_up_and_the_run_is_resumable() {
+    let machine = Machine::new();
+    machine.write("batch.jsonl", sums(5));
+    let server = LoggingServer::openai("yes");
+    let working = server.keys_toml("");
+    let deaf = working.replace(&server.address().to_string(), &deaf_address().to_string());
+    let run = [&RUN[..], &["--no-check"]].concat();
+    let why = ["no provider has answered within 1s", "p: ", "the same command resumes"];
+
+    machine.write_keys(&deaf);
+    machine.cascadeck(&[&run[..], &["--give-up-after", "1s"]].concat()).with_status(4).says(&why);
+    machine.write_keys(&format!("{deaf}[policy]\ngive_up_after = \"1s\"\n"));
+    machine.cascadeck(&run).with_status(4).says(&why);
+    assert_eq!(machine.status("runs/batch")["waiting"], 5);
+
+    machine.write_keys(&working);
+    machine.cascadeck(&run).with_status(0);
+    assert_eq!(server.completions().len(), 5);
+}
+
+#[test]
+fn a_provider_that_has_answered_once_with_whatever_is_not_given_up() {
+    let asked = std::sync::atomic::AtomicU64::new(0);
+    let server = LoggingServer::start(move |_| {
+        if asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+            Response::json(503, &serde_json::json!({"error": {"message": "later"}}))
+        } else {
+            Response::openai("yes")
+        }
+    });
+    let machine = Machine::new();
+    machine.write_keys(&server.keys_toml(""));
+    machine.write("batch.jsonl", sums(1));
+    // It is tried again after two seconds.
+    machine.cascadeck(&[&RUN[..], &["--no-check", "--give-up-after", "100ms"]].concat()).with_status(0);
 }

@@ -208,6 +208,7 @@ fn the_policy_arrives_in_full() {
         idle_timeout = "3s"
         total_timeout = "4s"
         drain_timeout = "0s"
+        give_up_after = "0s"
         "#,
     )
     .load()
@@ -228,7 +229,10 @@ fn the_policy_arrives_in_full() {
         (seconds(5), seconds(86_400), seconds(7_200))
     );
     assert_eq!((policy.connect_timeout, policy.idle_timeout), (seconds(1), seconds(3)));
-    assert_eq!((policy.total_timeout, policy.drain_timeout), (seconds(4), seconds(0)));
+    assert_eq!(
+        (policy.total_timeout, policy.drain_timeout, policy.give_up_after),
+        (seconds(4), seconds(0), seconds(0))
+    );
 }
 
 #[test]
