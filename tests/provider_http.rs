@@ -275,7 +275,13 @@ async fn pictures_are_read_when_they_are_sent() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dot.jpg");
     // A PNG by its bytes, whatever its name says.
-    let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde";
+    let png = [
+        b"\x89PNG\r\n\x1a\n".as_slice(),
+        b"\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde",
+        b"\0\0\0\x0cIDATx\x9cc```\0\0\0\x04\0\x01\xf6\x178U",
+        b"\0\0\0\0IEND\xaeB`\x82",
+    ]
+    .concat();
     std::fs::write(&path, png).unwrap();
     let mut request = Request::text("caption");
     request.messages[0].parts.push(Part::Image(Image::File(path.clone())));

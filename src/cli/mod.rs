@@ -105,9 +105,14 @@ fn shown(text: &str) -> String {
     text.lines().map(neutralise).collect::<Vec<_>>().join("\n")
 }
 
+/// Threads for what blocks and is not the reading of pictures: caption files, host names, forecasts. The runtime starts one
+/// for each such job that finds none idle, and the allocator keeps memory for each.
+const MAX_BLOCKING_THREADS: usize = 16;
+
 fn on_runtime(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
         .map_err(|error| Failure::broken(format!("can't start the asynchronous runtime: {error}")))?;
     runtime.block_on(command)

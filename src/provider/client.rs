@@ -1,6 +1,6 @@
 //! Brings requests to providers and replies back. Every ending of an attempt is a verdict, never an error.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use reqwest::{Body, Method, Request as HttpRequest, Url};
@@ -9,11 +9,13 @@ use serde_json::Value;
 use crate::domain::{Action, Api, Outcome, Request, Verdict};
 
 use super::{
-    Endpoint, Reply, Response, TransportFailure, classify, encode,
+    Dialect, Endpoint, Outgoing, Reply, Response, TransportFailure, Unsendable, classify, encode,
     limits::{self, Vendor},
-    outcome, pictures,
+    outcome,
+    pictures::{self, DecodedPictures, PictureError},
     redact::redact,
     tls,
+    worker_pool::{PoolError, WorkerPool},
 };
 
 /// Most bytes of a body that are read. An endless one is judged by its beginning.
@@ -45,13 +47,16 @@ pub enum Audience {
     Unknown,
 }
 
-/// Cheap to clone; all clones share their connections.
+/// Cheap to clone; all clones share their connections, and the threads that read pictures.
 ///
 /// Two clients in one: what is on this machine is reached without the proxies that the environment names.
 #[derive(Clone, Debug)]
 pub struct Client {
     remote: reqwest::Client,
     local: reqwest::Client,
+    /// Where pictures are read, checked and put into requests.
+    picture_threads: Arc<WorkerPool>,
+    decoded: Arc<DecodedPictures>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,25 +76,20 @@ impl Client {
                 .read_timeout(idle)
         };
         let build = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| ClientError(in_words(&error)));
-        Ok(Self { remote: build(builder())?, local: build(builder().no_proxy())? })
+        Ok(Self {
+            remote: build(builder())?,
+            local: build(builder().no_proxy())?,
+            picture_threads: Arc::default(),
+            decoded: Arc::default(),
+        })
     }
 
     /// One request for one item on one route.
     pub async fn attempt(&self, endpoint: &Endpoint, call: Call<'_>) -> Verdict {
-        let pictures = match pictures::load(endpoint.api(), call.request).await {
-            Ok(pictures) => pictures,
-            Err(unreadable) => {
-                return local(Outcome::UnreadableInput, Action::FailItem, &unreadable.0, "a picture cannot be sent");
-            }
-        };
-        let outgoing = match encode(endpoint.dialect(), &call, &pictures) {
+        let outgoing = match self.prepare(endpoint.dialect(), &call).await {
             Ok(outgoing) => outgoing,
-            Err(unsendable) => {
-                let because = "this API has no words for the request";
-                return local(Outcome::NoRoute, Action::NextModel, &unsendable.0, because);
-            }
+            Err(verdict) => return verdict,
         };
-        drop(pictures);
         let mut request = HttpRequest::new(Method::POST, endpoint.url(&outgoing.path, None));
         *request.body_mut() = Some(Body::from(outgoing.body));
         let verdict = match self.exchange(endpoint, request, call.total_timeout).await {
@@ -107,6 +107,31 @@ impl Client {
             };
         }
         verdict
+    }
+
+    /// The request as it goes out, or why it can't. One with pictures is prepared on threads for that: a picture and what
+    /// is made of it are the largest things in memory.
+    async fn prepare(&self, dialect: Dialect, call: &Call<'_>) -> Result<Outgoing, Verdict> {
+        if call.request.images().next().is_none() {
+            return encode(dialect, call, &[]).map_err(|error| unsendable(&error));
+        }
+        let (model, request, decoded) = (call.model.to_owned(), call.request.clone(), Arc::clone(&self.decoded));
+        let (max_output, total_timeout) = (call.max_output, call.total_timeout);
+        let prepared = self.picture_threads.run(move || {
+            let call = Call { model: &model, request: &request, max_output, total_timeout };
+            let pictures = pictures::load(dialect.api(), &request, &decoded).map_err(|error| not_loaded(&error))?;
+            encode(dialect, &call, &pictures).map_err(|error| unsendable(&error))
+        });
+        prepared.await.unwrap_or_else(|error| {
+            let (outcome, action, words) = match error {
+                PoolError::Panicked => {
+                    let words = "a picture made its decoder fail; the log has the details".to_owned();
+                    (Outcome::UnreadableInput, Action::FailItem, words)
+                }
+                PoolError::NoThread(_) => (Outcome::ClientTrouble, Action::Retry, format!("{error}; see ulimit -u")),
+            };
+            Err(local(outcome, action, &words, "the request's pictures cannot be read"))
+        })
     }
 
     /// The ids of the models that this key can see. Being listed is no promise: Gemini lists models that it
@@ -222,6 +247,18 @@ impl Received {
         }
         verdict
     }
+}
+
+fn not_loaded(error: &PictureError) -> Verdict {
+    let (outcome, action, because) = match error {
+        PictureError::Unreadable(_) => (Outcome::UnreadableInput, Action::FailItem, "a picture cannot be sent"),
+        PictureError::NotTaken(_) => (Outcome::NoRoute, Action::NextModel, "this API does not take a picture"),
+    };
+    local(outcome, action, &error.to_string(), because)
+}
+
+fn unsendable(error: &Unsendable) -> Verdict {
+    local(Outcome::NoRoute, Action::NextModel, &error.0, "this API has no words for the request")
 }
 
 /// A verdict on an item that was reached here: nothing was sent.

@@ -95,11 +95,23 @@ pub fn encode(dialect: impl Into<Dialect>, call: &Call<'_>, pictures: &[Picture<
     if call.request.images().count() != pictures.len() {
         return Err(Unsendable::because("the request's pictures have not been read"));
     }
-    match dialect {
+    let outgoing = match dialect {
         Dialect::Gemini => gemini::encode(call, pictures),
         Dialect::OpenAi | Dialect::OpenAiCompatible => openai::encode(dialect, call, pictures),
         Dialect::Anthropic => anthropic::encode(call, pictures),
+    }?;
+    if let Some(most) = pictures::max_request_bytes(dialect.api())
+        && outgoing.body.len() as u64 > most
+    {
+        let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+        return Err(Unsendable::because(format_args!(
+            "the request has {} MiB and {} takes {} MiB; make it or its pictures smaller",
+            mib(outgoing.body.len() as u64),
+            dialect.api().name(),
+            mib(most)
+        )));
     }
+    Ok(outgoing)
 }
 
 /// What the answer may cost at most: the request's own limit under the model's cap, or the cap.
@@ -340,5 +352,15 @@ mod tests {
         request.params.thinking = Some(Thinking::Budget(5_000));
         let call = Call { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
         assert!(encode(Api::Anthropic, &call, &[]).unwrap_err().0.contains("5000"));
+    }
+
+    #[test]
+    fn a_request_is_no_larger_than_its_api_takes() {
+        let request = Request::text("x".repeat(33 << 20));
+        let call = Call { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        let refusal = encode(Api::Anthropic, &call, &[]).unwrap_err().0;
+        assert_eq!(refusal, "the request has 34 MiB and anthropic takes 32 MiB; make it or its pictures smaller");
+        assert!(encode(Api::Gemini, &call, &[]).is_ok());
+        assert!(encode(Api::OpenAi, &call, &[]).is_ok());
     }
 }

@@ -1,8 +1,8 @@
 //! The three wire APIs, and the one place where a provider's answer is understood.
 //!
 //! Out: a [`Request`](crate::domain::Request) in no dialect becomes JSON in one of three
-//! (`gemini`, `openai`, `anthropic`; what one of them cannot say is told by `express`), with `pictures` read and
-//! checked at the last moment. `endpoint` holds what never changes from call to call: addresses, headers, the secret.
+//! (`gemini`, `openai`, `anthropic`; what one of them cannot say is told by `express`), with `pictures` read,
+//! decoded (`picture_check`) and checked at the last moment, on the threads of a `worker_pool`. `endpoint` holds what never changes from call to call: addresses, headers, the secret.
 //!
 //! Back: `client` brings a [`Reply`]; `outcome` turns it into a [`Verdict`](crate::domain::Verdict). It reads
 //! answers through `completion` and refusals through `refusal`, judged by the ordered table in `rules`; `hint` finds how long the provider asked us to
@@ -25,6 +25,7 @@ mod html;
 mod limits;
 mod openai;
 mod outcome;
+mod picture_check;
 mod pictures;
 mod quota;
 mod redact;
@@ -32,12 +33,13 @@ mod refusal;
 mod reply;
 mod rules;
 mod tls;
+mod worker_pool;
 
 pub use client::{Audience, Call, Client, ClientError, in_words as transport_words};
 pub use endpoint::{Endpoint, EndpointError};
 pub use explain::explain;
 pub use express::{Dialect, Outgoing, Unsendable, can_express, encode};
 pub use outcome::classify;
-pub use pictures::{Picture, Unreadable};
+pub use pictures::{Picture, PictureError};
 pub use redact::redact;
 pub use reply::{Reply, Response, TransportFailure};

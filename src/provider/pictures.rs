@@ -1,16 +1,22 @@
-//! Pictures as they go out: read when the attempt is made, recognised by their bytes, checked against what the API
-//! takes. What can't go out is told before anything is sent.
+//! Pictures as they go out: read when the attempt is made, recognised by their bytes, decoded to see that they are whole,
+//! checked against what the API takes. What can't go out is told before anything is sent.
 
 use std::{
     borrow::Cow,
+    collections::VecDeque,
     fs::File,
     io::{self, Read},
     path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use image::ImageFormat;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::{Api, Image, Request};
+
+use super::picture_check::check_decodable;
 
 /// A picture, ready to be put into a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,8 +37,28 @@ impl Picture<'_> {
 
 /// Why a picture can't be sent, in a sentence that names it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreadable(pub String);
+pub enum PictureError {
+    /// It can be sent to nobody.
+    #[error("{0}")]
+    Unreadable(String),
+    /// This API does not take it; another may.
+    #[error("{0}")]
+    NotTaken(String),
+}
+
+impl PictureError {
+    /// The same, of the picture called `name`.
+    fn of(self, name: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Unreadable(words) => Self::Unreadable(format!("{name}: {words}")),
+            Self::NotTaken(words) => Self::NotTaken(format!("{name}: {words}")),
+        }
+    }
+}
+
+fn unreadable(words: impl Into<String>) -> PictureError {
+    PictureError::Unreadable(words.into())
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Format {
@@ -47,16 +73,33 @@ pub(super) enum Format {
     Tiff,
 }
 
-/// What an API takes: OpenAI's and Gemini's inline limit is 20 MB, Anthropic's 5 MB and 8000 pixels a side.
-struct Limits {
-    bytes: u64,
-    side: Option<usize>,
+const MIB: u64 = 1024 * 1024;
+
+/// Bytes of a picture's file that an API takes. OpenAI counts 20 MB of the file, Anthropic 5 MB of its base64, which is a
+/// third longer. Gemini counts the request as a whole ([`max_request_bytes`]); 20 MiB is this program's own limit there.
+const fn max_bytes(api: Api) -> u64 {
+    match api {
+        Api::Gemini | Api::OpenAi => 20 * MIB,
+        Api::Anthropic => 5 * MIB / 4 * 3,
+    }
 }
 
-const fn limits(api: Api) -> Limits {
+/// Pixels a side that an API takes: Anthropic 8000, and 2000 where a request has more than 20 pictures.
+const fn max_side(api: Api, pictures: usize) -> Option<usize> {
     match api {
-        Api::Gemini | Api::OpenAi => Limits { bytes: 20 * 1024 * 1024, side: None },
-        Api::Anthropic => Limits { bytes: 5 * 1024 * 1024, side: Some(8_000) },
+        Api::Gemini | Api::OpenAi => None,
+        Api::Anthropic if pictures > 20 => Some(2_000),
+        Api::Anthropic => Some(8_000),
+    }
+}
+
+/// Bytes that a request may have, its pictures as base64: 32 MB at Anthropic, 100 MB at Gemini (20 MB until January 2026).
+/// OpenAI's limit has changed too often to be held here.
+pub(super) const fn max_request_bytes(api: Api) -> Option<u64> {
+    match api {
+        Api::Gemini => Some(100 * MIB),
+        Api::OpenAi => None,
+        Api::Anthropic => Some(32 * MIB),
     }
 }
 
@@ -107,6 +150,19 @@ impl Format {
         }
     }
 
+    /// Which decoder here reads it, if any does.
+    const fn decoder(self) -> Option<ImageFormat> {
+        match self {
+            Self::Png => Some(ImageFormat::Png),
+            Self::Jpeg => Some(ImageFormat::Jpeg),
+            Self::Gif => Some(ImageFormat::Gif),
+            Self::Webp => Some(ImageFormat::WebP),
+            Self::Bmp => Some(ImageFormat::Bmp),
+            Self::Tiff => Some(ImageFormat::Tiff),
+            Self::Heic | Self::Heif | Self::Avif => None,
+        }
+    }
+
     const fn mime(self) -> &'static str {
         match self {
             Self::Png => "image/png",
@@ -136,107 +192,172 @@ impl Format {
     }
 }
 
-/// The request's pictures in its order. Files are read on the runtime's blocking pool.
-pub(super) async fn load(api: Api, request: &Request) -> Result<Vec<Picture<'_>>, Unreadable> {
-    let mut pictures = Vec::new();
-    for image in request.images() {
-        pictures.push(match image {
-            Image::File(path) => {
-                let path = path.clone();
-                let read = tokio::task::spawn_blocking(move || from_file(api, &path)).await;
-                read.map_err(|_| Unreadable("reading a picture was interrupted; try the item again".to_owned()))??
-            }
-            Image::Inline { data, .. } => inline(api, data)?,
-            Image::Url(url) => match url.strip_prefix("data:") {
-                Some(data) => {
-                    let (_, base64) = data.split_once(";base64,").ok_or_else(|| {
-                        Unreadable(
-                            "a picture's data: URL is not base64; write it as data:image/png;base64,…".to_owned(),
-                        )
-                    })?;
-                    inline(api, base64)?
-                }
-                None => Picture::Url(Cow::Borrowed(url)),
-            },
-        });
+/// Contents of pictures that were decoded without a fault, by their hash: a retry need not decode them again.
+#[derive(Default, Debug)]
+pub(super) struct DecodedPictures(Mutex<VecDeque<u128>>);
+
+impl DecodedPictures {
+    /// More than ever wait for a retry at once.
+    const MAX_REMEMBERED: usize = 4_096;
+
+    fn check(&self, format: Format, bytes: &[u8]) -> Result<(), PictureError> {
+        let Some(decoder) = format.decoder() else { return Ok(()) };
+        let hash = xxh3_128(bytes);
+        if self.hashes().contains(&hash) {
+            return Ok(());
+        }
+        let damaged = |words| unreadable(format!("the {} picture is damaged: {words}", format.name()));
+        check_decodable(decoder, bytes).map_err(damaged)?;
+        let mut hashes = self.hashes();
+        if hashes.len() == Self::MAX_REMEMBERED {
+            hashes.pop_front();
+        }
+        hashes.push_back(hash);
+        Ok(())
     }
-    Ok(pictures)
+
+    fn hashes(&self) -> MutexGuard<'_, VecDeque<u128>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn from_file(api: Api, path: &Path) -> Result<Picture<'static>, Unreadable> {
-    let bytes = read(path, limits(api).bytes).map_err(|words| Unreadable(format!("{}: {words}", path.display())))?;
-    let format = check(api, &bytes).map_err(|words| Unreadable(format!("{}: {words}", path.display())))?;
-    Ok(Picture::Data { mime: format.mime(), base64: Cow::Owned(STANDARD.encode(bytes)) })
+/// The request's pictures in its order. Reads files and decodes: for threads that may block.
+pub(super) fn load<'r>(
+    api: Api,
+    request: &'r Request,
+    decoded: &DecodedPictures,
+) -> Result<Vec<Picture<'r>>, PictureError> {
+    let checks = Checks { api, count: request.images().count(), decoded };
+    let picture = |image: &'r Image| match image {
+        Image::File(path) => checks.from_file(path),
+        Image::Inline { data, .. } => checks.inline(data),
+        Image::Url(url) => match url.strip_prefix("data:") {
+            Some(data) => {
+                let (_, base64) = data.split_once(";base64,").ok_or_else(|| {
+                    unreadable("a picture's data: URL is not base64; write it as data:image/png;base64,…")
+                })?;
+                checks.inline(base64)
+            }
+            None => Ok(Picture::Url(Cow::Borrowed(url))),
+        },
+    };
+    request.images().map(picture).collect()
 }
 
-/// The whole file if it is a file and no larger than `most`. Looked at before it is opened: a pipe would block.
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let in_words = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "the picture may not be read by this user".to_owned(),
-        _ => format!("the picture cannot be read: {error}"),
+/// What a picture of a request is held against.
+struct Checks<'d> {
+    api: Api,
+    /// Pictures of the request.
+    count: usize,
+    decoded: &'d DecodedPictures,
+}
+
+impl Checks<'_> {
+    /// The picture's type. Its bytes decide what it is, not the name or the type that it was given.
+    fn mime(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
+        let format = check(self.api, self.count, bytes)?;
+        self.decoded.check(format, bytes)?;
+        Ok(format.mime())
+    }
+
+    fn from_file(&self, path: &Path) -> Result<Picture<'static>, PictureError> {
+        let in_the_file = |error: PictureError| error.of(path.display());
+        let bytes = read(self.api, path).map_err(in_the_file)?;
+        let mime = self.mime(&bytes).map_err(in_the_file)?;
+        Ok(Picture::Data { mime, base64: Cow::Owned(STANDARD.encode(bytes)) })
+    }
+
+    /// A picture that came with the row.
+    fn inline<'r>(&self, base64: &'r str) -> Result<Picture<'r>, PictureError> {
+        let in_the_row = |error: PictureError| error.of("a picture in the row");
+        let about = base64.len() as u64 / 4 * 3;
+        if about > max_bytes(self.api) + 2 {
+            return Err(in_the_row(too_large(self.api, about)));
+        }
+        let bytes = STANDARD
+            .decode(base64)
+            .map_err(|_| unreadable("a picture in the row is not valid base64; encode it again"))?;
+        let mime = self.mime(&bytes).map_err(in_the_row)?;
+        Ok(Picture::Data { mime, base64: Cow::Borrowed(base64) })
+    }
+}
+
+/// The whole file if it is a file and no larger than the API takes. Looked at before it is opened: a pipe would block.
+fn read(api: Api, path: &Path) -> Result<Vec<u8>, PictureError> {
+    let most = max_bytes(api);
+    let in_words = |error: io::Error| {
+        unreadable(match error.kind() {
+            io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
+            io::ErrorKind::PermissionDenied => "the picture may not be read by this user".to_owned(),
+            _ => format!("the picture cannot be read: {error}"),
+        })
     };
     let metadata = std::fs::metadata(path).map_err(in_words)?;
     if !metadata.is_file() {
-        return Err("this is not a file".to_owned());
+        return Err(unreadable("this is not a file"));
     }
     if metadata.len() > most {
-        return Err(too_large(metadata.len(), most));
+        return Err(too_large(api, metadata.len()));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // One byte more than allowed, so that a file that grows meanwhile is noticed.
     File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(in_words)?;
     if bytes.len() as u64 > most {
-        return Err(too_large(bytes.len() as u64, most));
+        return Err(too_large(api, bytes.len() as u64));
     }
     Ok(bytes)
 }
 
-fn too_large(bytes: u64, most: u64) -> String {
-    let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
-    format!("the picture has {:.1} MiB and this API takes {:.0} MiB; make it smaller", mib(bytes), mib(most))
+fn too_large(api: Api, bytes: u64) -> PictureError {
+    let mib = |bytes: u64| bytes as f64 / MIB as f64;
+    let most = mib(max_bytes(api));
+    let counted = match api {
+        Api::Anthropic => " (5 MiB as base64, which is what it counts)",
+        Api::Gemini | Api::OpenAi => "",
+    };
+    PictureError::NotTaken(format!(
+        "the picture has {:.2} MiB and {} takes {most} MiB{counted}; make it smaller",
+        mib(bytes),
+        api.name()
+    ))
 }
 
-/// Recognises a picture and holds it against the API's limits.
-fn check(api: Api, bytes: &[u8]) -> Result<Format, String> {
+/// Recognises a picture and holds what its header says against the API's limits. `count` is how many the request has.
+fn check(api: Api, count: usize, bytes: &[u8]) -> Result<Format, PictureError> {
     if bytes.is_empty() {
-        return Err("the picture is empty".to_owned());
+        return Err(unreadable("the picture is empty"));
     }
     let format = Format::sniff(bytes)
-        .ok_or_else(|| "this is no picture that is known here; PNG, JPEG and WebP always work".to_owned())?;
+        .ok_or_else(|| unreadable("this is no picture that is known here; PNG, JPEG and WebP always work"))?;
     if !format.taken_by(api) {
-        return Err(format!("{} does not take {} pictures; convert it to PNG or JPEG", api.name(), format.name()));
+        return Err(PictureError::NotTaken(format!(
+            "{} does not take {} pictures; convert it to PNG or JPEG",
+            api.name(),
+            format.name()
+        )));
     }
     let size = imagesize::blob_size(bytes)
-        .map_err(|_| format!("the {} picture is damaged: its dimensions cannot be read", format.name()))?;
+        .map_err(|_| unreadable(format!("the {} picture is damaged: its dimensions cannot be read", format.name())))?;
     if size.width == 0 || size.height == 0 {
-        return Err(format!("the {} picture is damaged: it is {} x {} pixels", format.name(), size.width, size.height));
+        return Err(unreadable(format!(
+            "the {} picture is damaged: it is {} x {} pixels",
+            format.name(),
+            size.width,
+            size.height
+        )));
     }
-    if let Some(side) = limits(api).side
+    if let Some(side) = max_side(api, count)
         && size.width.max(size.height) > side
     {
-        return Err(format!(
-            "the picture is {} x {} pixels and {} takes {side} a side; make it smaller",
+        let of_many = if count > 20 { " in a request of more than 20 pictures" } else { "" };
+        return Err(PictureError::NotTaken(format!(
+            "the picture is {} x {} pixels and {} takes {side} a side{of_many}; make it smaller",
             size.width,
             size.height,
             api.name()
-        ));
+        )));
     }
     Ok(format)
-}
-
-/// A picture that came with the row. Its bytes decide what it is, not the type it was given.
-fn inline(api: Api, base64: &str) -> Result<Picture<'_>, Unreadable> {
-    let most = limits(api).bytes;
-    let about = base64.len() as u64 / 4 * 3;
-    if about > most + 2 {
-        return Err(Unreadable(format!("a picture in the row: {}", too_large(about, most))));
-    }
-    let bytes = STANDARD
-        .decode(base64)
-        .map_err(|_| Unreadable("a picture in the row is not valid base64; encode it again".to_owned()))?;
-    let format = check(api, &bytes).map_err(|words| Unreadable(format!("a picture in the row: {words}")))?;
-    Ok(Picture::Data { mime: format.mime(), base64: Cow::Borrowed(base64) })
 }
 
 #[cfg(test)]
@@ -247,6 +368,7 @@ mod tests {
 
     const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
 
+    /// The header of a PNG.
     fn png(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
         bytes.extend(width.to_be_bytes());
@@ -255,18 +377,33 @@ mod tests {
         bytes
     }
 
+    /// A PNG that can be decoded.
+    fn whole_png() -> Vec<u8> {
+        let mut bytes = io::Cursor::new(Vec::new());
+        image::RgbImage::new(3, 2).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
     fn gif() -> Vec<u8> {
         b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff;".to_vec()
+    }
+
+    fn refusal<T: std::fmt::Debug>(result: Result<T, PictureError>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    fn from_file(api: Api, path: &Path) -> Result<Picture<'static>, PictureError> {
+        Checks { api, count: 1, decoded: &DecodedPictures::default() }.from_file(path)
     }
 
     #[test]
     fn bytes_decide_what_a_picture_is() {
         for api in APIS {
-            assert_eq!(check(api, &png(3, 2)), Ok(Format::Png));
+            assert_eq!(check(api, 1, &png(3, 2)), Ok(Format::Png));
         }
-        assert!(check(Api::Gemini, &gif()).unwrap_err().contains("does not take GIF"));
-        assert_eq!(check(Api::OpenAi, &gif()), Ok(Format::Gif));
-        assert_eq!(check(Api::Anthropic, &gif()), Ok(Format::Gif));
+        assert!(refusal(check(Api::Gemini, 1, &gif())).contains("does not take GIF"));
+        assert_eq!(check(Api::OpenAi, 1, &gif()), Ok(Format::Gif));
+        assert_eq!(check(Api::Anthropic, 1, &gif()), Ok(Format::Gif));
         for (bytes, words) in [
             (b"BM\x1a\0\0\0".as_slice(), "BMP"),
             (b"", "empty"),
@@ -276,41 +413,84 @@ mod tests {
             (b"\0\0\0\x1cftypavif", "AVIF"),
         ] {
             for api in APIS {
-                let refusal = check(api, bytes).unwrap_err();
-                assert!(refusal.contains(words), "{refusal}");
+                let error = check(api, 1, bytes).unwrap_err();
+                assert!(error.to_string().contains(words), "{error}");
+                // Another API may take what this one has no eyes for; nobody takes a broken file.
+                let is_a_kind = matches!(words, "BMP" | "AVIF");
+                assert_eq!(matches!(error, PictureError::NotTaken(_)), is_a_kind, "{error}");
             }
         }
     }
 
     #[test]
-    fn anthropic_takes_eight_thousand_pixels_a_side() {
-        assert!(check(Api::Anthropic, &png(8_000, 1)).is_ok());
-        assert!(check(Api::Anthropic, &png(1, 8_001)).unwrap_err().contains("8001"));
-        assert!(check(Api::Gemini, &png(1, 8_001)).is_ok());
+    fn anthropic_takes_eight_thousand_pixels_a_side_and_fewer_of_many_pictures() {
+        assert!(check(Api::Anthropic, 1, &png(8_000, 1)).is_ok());
+        assert!(refusal(check(Api::Anthropic, 1, &png(1, 8_001))).contains("8001"));
+        assert!(check(Api::Gemini, 1, &png(1, 8_001)).is_ok());
+        assert!(check(Api::Anthropic, 20, &png(2_001, 1)).is_ok());
+        assert!(check(Api::Anthropic, 21, &png(2_000, 1)).is_ok());
+        assert!(refusal(check(Api::Anthropic, 21, &png(2_001, 1))).contains("more than 20 pictures"));
     }
 
     #[test]
     fn files_are_named_when_they_cannot_be_sent() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing.png");
-        assert!(from_file(Api::Gemini, &missing).unwrap_err().0.ends_with("missing.png: the picture does not exist"));
-        assert!(from_file(Api::Gemini, dir.path()).unwrap_err().0.contains("not a file"));
+        assert!(refusal(from_file(Api::Gemini, &missing)).ends_with("missing.png: the picture does not exist"));
+        assert!(refusal(from_file(Api::Gemini, dir.path())).contains("not a file"));
         let large = dir.path().join("large.png");
         let mut file = File::create(&large).unwrap();
-        file.write_all(&png(1, 1)).unwrap();
+        file.write_all(&whole_png()).unwrap();
         file.set_len(6 * 1024 * 1024).unwrap();
-        assert!(from_file(Api::Anthropic, &large).unwrap_err().0.contains("6.0 MiB"));
+        assert!(refusal(from_file(Api::Anthropic, &large)).contains("has 6.00 MiB and anthropic takes 3.75 MiB"));
         assert!(from_file(Api::Gemini, &large).is_ok());
     }
 
     #[test]
+    fn anthropics_limit_counts_base64_as_its_refusals_do() {
+        // As it came: "… image exceeds 5 MB maximum: 8259148 bytes > 5242880 bytes".
+        let recorded = include_str!("../../tests/wire/examples/anthropic_400_image_5mb.json");
+        let (_, numbers) = recorded.split_once("maximum: ").unwrap();
+        let numbers: Vec<u64> = numbers.split(' ').filter_map(|word| word.parse().ok()).take(2).collect();
+        let &[refused, most] = numbers.as_slice() else { panic!("two numbers, not {numbers:?}") };
+        // Not a multiple of four, it could not be base64.
+        assert_eq!(refused % 4, 0);
+        let encoded = |bytes: u64| base64::encoded_len(bytes as usize, true).unwrap() as u64;
+        assert!(encoded(max_bytes(Api::Anthropic)) <= most);
+        assert!(encoded(max_bytes(Api::Anthropic) + 1) > most);
+    }
+
+    #[test]
     fn a_rows_picture_is_checked_like_a_file() {
-        let data = STANDARD.encode(png(1, 1));
+        let decoded = DecodedPictures::default();
+        let checks = |api| Checks { api, count: 1, decoded: &decoded };
+        let data = STANDARD.encode(whole_png());
         assert_eq!(
-            inline(Api::Gemini, &data),
+            checks(Api::Gemini).inline(&data),
             Ok(Picture::Data { mime: "image/png", base64: Cow::Borrowed(data.as_str()) })
         );
-        assert!(inline(Api::Gemini, "!!").unwrap_err().0.contains("base64"));
-        assert!(inline(Api::Gemini, "").unwrap_err().0.contains("empty"));
+        assert!(refusal(checks(Api::Gemini).inline("!!")).contains("base64"));
+        assert!(refusal(checks(Api::Gemini).inline("")).contains("empty"));
+        let cut_off = STANDARD.encode(png(3, 2));
+        assert!(refusal(checks(Api::Gemini).inline(&cut_off)).contains("damaged: it is cut off"));
+        let large = STANDARD.encode(vec![0; 3_932_163]);
+        assert!(refusal(checks(Api::Anthropic).inline(&large)).contains("make it smaller"));
+    }
+
+    #[test]
+    fn a_picture_is_decoded_once_and_a_broken_one_is_never_taken_for_it() {
+        let decoded = DecodedPictures::default();
+        let whole = whole_png();
+        for _ in 0..3 {
+            assert_eq!(decoded.check(Format::Png, &whole), Ok(()));
+            assert!(decoded.check(Format::Png, &png(3, 2)).is_err());
+        }
+        assert_eq!(*decoded.hashes(), [xxh3_128(&whole)]);
+        for number in 0..DecodedPictures::MAX_REMEMBERED {
+            // What follows the end of a picture makes it another one.
+            assert_eq!(decoded.check(Format::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()), Ok(()));
+        }
+        assert_eq!(decoded.hashes().len(), DecodedPictures::MAX_REMEMBERED);
+        assert!(!decoded.hashes().contains(&xxh3_128(&whole)));
     }
 }

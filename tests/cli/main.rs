@@ -18,6 +18,7 @@ mod formats;
 mod inputs;
 mod migrating;
 mod minutes;
+mod pictures;
 mod planning;
 mod public_lists;
 mod replaying;

@@ -19,6 +19,7 @@ use crate::{
 };
 
 const PICTURES: &[&str] = &["png", "jpeg", "gif", "webp"];
+/// Of base64.
 const MOST_PICTURE_BYTES: usize = 5 * 1_024 * 1_024;
 const MOST_PIXELS_A_SIDE: usize = 8_000;
 
@@ -218,9 +219,10 @@ fn read_message(message: &Value, ask: &mut Ask) -> Result<(), Complaint> {
         if source["type"] != "base64" {
             return Err(Complaint::Picture(PictureTrouble::Link));
         }
-        let picture = Picture::from_base64(source["data"].as_str().unwrap_or_default(), PICTURES)?;
-        if picture.bytes > MOST_PICTURE_BYTES {
-            return Err(Complaint::Picture(PictureTrouble::TooManyBytes(picture.bytes)));
+        let data = source["data"].as_str().unwrap_or_default();
+        let picture = Picture::from_base64(data, PICTURES)?;
+        if data.len() > MOST_PICTURE_BYTES {
+            return Err(Complaint::Picture(PictureTrouble::TooManyBytes(data.len())));
         }
         if picture.width.max(picture.height) > MOST_PIXELS_A_SIDE {
             return Err(Complaint::Picture(PictureTrouble::TooManyPixels));

@@ -1,0 +1,166 @@
+//! Whether a picture can be decoded: no provider is asked about one that can't.
+//!
+//! The decoders forgive a lot, as a viewer should: a JPEG that was cut off becomes grey at the bottom. Providers refuse such
+//! files, so that the end that each format has is looked for as well. What follows that end is no fault: cameras append
+//! previews, depth maps and films.
+
+use std::{
+    io::{self, Cursor},
+    sync::{Mutex, PoisonError},
+};
+
+use image::{ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits};
+
+/// Pixels at most: from twice that of its warning on, Pillow takes a picture for a decompression bomb.
+const MAX_PIXELS: u64 = 178_956_970;
+/// Bytes that the pixels may take.
+const MAX_DECODED_BYTES: u64 = 1 << 30;
+/// Pictures of more pixels are decoded one at a time, so that a pool of threads doesn't need that many times the memory.
+const LARGE_PIXELS: u64 = 24_000_000;
+
+static LARGE_DECODE: Mutex<()> = Mutex::new(());
+
+/// Decodes the picture, or its first frame, and says what is wrong with it: "it is cut off, …". A kind of picture that the
+/// decoder doesn't know (an arithmetic-coded JPEG) passes: others may know it.
+pub(super) fn check_decodable(format: ImageFormat, bytes: &[u8]) -> Result<(), String> {
+    let is_whole = match format {
+        ImageFormat::Png => png_has_its_end(bytes),
+        ImageFormat::Jpeg => jpeg_has_its_end(bytes),
+        ImageFormat::Gif => gif_has_its_end(bytes),
+        ImageFormat::WebP => webp_has_its_end(bytes),
+        _ => true,
+    };
+    if !is_whole {
+        return Err(cut_off());
+    }
+    match decode(format, bytes) {
+        Ok(()) => Ok(()),
+        Err(Refusal::TooManyPixels { width, height }) => {
+            let most = MAX_PIXELS / 1_000_000;
+            Err(format!("it would be {width} x {height} pixels, and more than {most} million are taken for an attack"))
+        }
+        Err(Refusal::Decoder(error)) => match error {
+            ImageError::Unsupported(_) => Ok(()),
+            ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(cut_off()),
+            ImageError::Limits(_) => Err("decoding it would take more memory than any picture should".to_owned()),
+            error => Err(format!("it cannot be decoded ({error})")),
+        },
+    }
+}
+
+fn cut_off() -> String {
+    "it is cut off, so that its end is missing".to_owned()
+}
+
+enum Refusal {
+    TooManyPixels { width: u32, height: u32 },
+    Decoder(ImageError),
+}
+
+impl From<ImageError> for Refusal {
+    fn from(error: ImageError) -> Self {
+        Self::Decoder(error)
+    }
+}
+
+fn decode(format: ImageFormat, bytes: &[u8]) -> Result<(), Refusal> {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MAX_PIXELS {
+        return Err(Refusal::TooManyPixels { width, height });
+    }
+    // The pixels are not the decoder's to take too.
+    limits.reserve(decoder.total_bytes())?;
+    decoder.set_limits(limits)?;
+    let _turn = (pixels > LARGE_PIXELS).then(|| LARGE_DECODE.lock().unwrap_or_else(PoisonError::into_inner));
+    // Within the limit just reserved, which is far below any address space.
+    let mut decoded = vec![0; decoder.total_bytes() as usize];
+    decoder.read_image(&mut decoded)?;
+    Ok(())
+}
+
+fn png_has_its_end(bytes: &[u8]) -> bool {
+    const SIGNATURE_BYTES: usize = 8;
+    const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
+    let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
+    while let Some(length) = rest.first_chunk().copied().map(u32::from_be_bytes) {
+        if rest.starts_with(END) {
+            return true;
+        }
+        // Length, name and checksum stand around the content.
+        rest = rest.get(12 + length as usize..).unwrap_or_default();
+    }
+    false
+}
+
+fn jpeg_has_its_end(bytes: &[u8]) -> bool {
+    const END: [u8; 2] = [0xff, 0xd9];
+    // Bytes that belong to no segment can hide the end from the walk, but not from a look at the last bytes.
+    jpeg_end_by_segments(bytes).is_some() || bytes.trim_ascii_end().ends_with(&END)
+}
+
+/// The place of the end marker after the first scan. Those of previews within segments don't count.
+fn jpeg_end_by_segments(bytes: &[u8]) -> Option<usize> {
+    let mut seen_scan = false;
+    let mut at = 2;
+    loop {
+        // Coded data holds no 0xff that is not followed by 0.
+        at += memchr::memchr(0xff, bytes.get(at..)?)?;
+        match *bytes.get(at + 1)? {
+            // Filling before a marker.
+            0xff => at += 1,
+            // Coded data, restart markers and others without content.
+            0x00 | 0x01 | 0xd0..=0xd8 => at += 2,
+            0xd9 if seen_scan => return Some(at),
+            0xd9 => return None,
+            marker => {
+                seen_scan |= marker == 0xda;
+                let length = u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?]);
+                at += 2 + usize::from(length);
+            }
+        }
+    }
+}
+
+fn gif_has_its_end(bytes: &[u8]) -> bool {
+    gif_end(bytes).is_some()
+}
+
+/// Walks over the blocks to the trailer, or to what no decoder would read any further.
+fn gif_end(bytes: &[u8]) -> Option<usize> {
+    let table_bytes = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
+    let end_of_sub_blocks = |mut at: usize| {
+        loop {
+            match *bytes.get(at)? {
+                0 => return Some(at + 1),
+                length => at += 1 + usize::from(length),
+            }
+        }
+    };
+    let mut seen_frame = false;
+    let mut at = 13 + table_bytes(*bytes.get(10)?);
+    loop {
+        match *bytes.get(at)? {
+            b'!' => at = end_of_sub_blocks(at + 2)?,
+            b',' => {
+                // Place, size and flags; the colours; the width of the codes.
+                at = end_of_sub_blocks(at + 11 + table_bytes(*bytes.get(at + 9)?))?;
+                seen_frame = true;
+            }
+            // Some encoders fill up with zeros between blocks.
+            0 => at += 1,
+            _ => return seen_frame.then_some(at),
+        }
+    }
+}
+
+/// The file says how long it is.
+fn webp_has_its_end(bytes: &[u8]) -> bool {
+    let stated = bytes.get(4..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_le_bytes);
+    stated.is_some_and(|stated| stated as usize <= bytes.len().saturating_sub(8))
+}

@@ -1,0 +1,117 @@
+//! A small, fixed set of threads for work that blocks or computes.
+//!
+//! The runtime's own blocking pool starts a thread for every job that finds none idle, up to 512, and the allocator keeps
+//! for each thread what the largest job on it took. Here as many threads share all jobs, however many wait.
+
+use std::{
+    io,
+    num::NonZero,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+/// Threads at most, on a machine with many cores.
+const MAX_THREADS: usize = 8;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads, once there was a job. They end when the pool is dropped.
+#[derive(Default)]
+pub(super) struct WorkerPool {
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+}
+
+impl std::fmt::Debug for WorkerPool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("WorkerPool").finish_non_exhaustive()
+    }
+}
+
+/// Why a job has no result.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PoolError {
+    #[error("no thread can be started: {0}")]
+    NoThread(#[source] io::Error),
+    #[error("the job panicked")]
+    Panicked,
+}
+
+impl WorkerPool {
+    /// Runs `job` on one of the threads, after those that came before it.
+    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, PoolError> {
+        let jobs = self.jobs().map_err(PoolError::NoThread)?;
+        let (result, done) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            // Nobody waits for it any more: the attempt was broken off.
+            if !result.is_closed() {
+                let _ = result.send(job());
+            }
+        });
+        // A thread outlives every sender, so that a job without a result has panicked.
+        jobs.send(job).await.map_err(|_| PoolError::Panicked)?;
+        done.await.map_err(|_| PoolError::Panicked)
+    }
+
+    /// The way to the threads, which the first job starts.
+    fn jobs(&self) -> io::Result<mpsc::Sender<Job>> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(jobs) = &*jobs {
+            return Ok(jobs.clone());
+        }
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
+        let (sender, receiver) = mpsc::channel(threads);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for number in 0..threads {
+            let receiver = Arc::clone(&receiver);
+            let started = thread::Builder::new().name("pictures".to_owned()).spawn(move || work(&receiver));
+            match started {
+                Ok(_) => {}
+                Err(error) if number == 0 => return Err(error),
+                // Fewer do as well.
+                Err(_) => break,
+            }
+        }
+        *jobs = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        // The lock is this thread's turn to wait for a job; it is free again before the job runs.
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(job) = job else { return };
+        // The panic hook has said it, and whoever waits for the result is told.
+        let _ = catch_unwind(AssertUnwindSafe(job));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_jobs_share_few_threads_and_a_panic_costs_none() {
+        let pool = Arc::new(WorkerPool::default());
+        let mut jobs = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let pool = Arc::clone(&pool);
+            jobs.spawn(async move {
+                let ran = pool.run(move || {
+                    assert!(number % 50 != 7, "a job that panics, on purpose");
+                    thread::current().id()
+                });
+                ran.await
+            });
+        }
+        let ended = jobs.join_all().await;
+        let threads: HashSet<_> = ended.iter().filter_map(|ended| ended.as_ref().ok()).collect();
+        assert!((1..=MAX_THREADS).contains(&threads.len()), "{}", threads.len());
+        assert_eq!(ended.iter().filter(|ended| matches!(ended, Err(PoolError::Panicked))).count(), 4);
+    }
+}

@@ -1,0 +1,348 @@
+//! Pictures as a provider gets them: whole ones all, broken ones never; each where it is taken; read by few threads.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Cursor,
+    num::NonZero,
+    thread,
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use image::{ImageFormat, Rgba, RgbaImage};
+use serde_json::{Value, json};
+
+use crate::lab::{
+    Machine,
+    logging_server::{LoggingServer, Request, Response},
+    png,
+};
+
+/// Small pictures as cameras and programs write them, of kinds that the encoders here don't write.
+const FIXTURES: [(&str, &[u8]); 21] = [
+    ("animated.gif", include_bytes!("pictures/animated.gif")),
+    ("animated.png", include_bytes!("pictures/animated.png")),
+    ("animated.webp", include_bytes!("pictures/animated.webp")),
+    ("baseline.jpg", include_bytes!("pictures/baseline.jpg")),
+    ("cmyk.jpg", include_bytes!("pictures/cmyk.jpg")),
+    ("exif.jpg", include_bytes!("pictures/exif.jpg")),
+    ("grey-16-bit.png", include_bytes!("pictures/grey-16-bit.png")),
+    ("grey.jpg", include_bytes!("pictures/grey.jpg")),
+    ("icc-profile.jpg", include_bytes!("pictures/icc-profile.jpg")),
+    ("interlaced.gif", include_bytes!("pictures/interlaced.gif")),
+    ("lossless.webp", include_bytes!("pictures/lossless.webp")),
+    ("lossy-alpha.webp", include_bytes!("pictures/lossy-alpha.webp")),
+    ("lossy.webp", include_bytes!("pictures/lossy.webp")),
+    ("one-bit.png", include_bytes!("pictures/one-bit.png")),
+    ("palette.png", include_bytes!("pictures/palette.png")),
+    ("progressive.jpg", include_bytes!("pictures/progressive.jpg")),
+    ("restart-markers.jpg", include_bytes!("pictures/restart-markers.jpg")),
+    ("subsampled-420.jpg", include_bytes!("pictures/subsampled-420.jpg")),
+    ("subsampled-422.jpg", include_bytes!("pictures/subsampled-422.jpg")),
+    ("transparent.png", include_bytes!("pictures/transparent.png")),
+    // Two JPEGs in one file, as stereo cameras and telephones write them.
+    ("two-pictures.jpg", include_bytes!("pictures/two-pictures.mpo")),
+];
+
+fn fixture(name: &str) -> Vec<u8> {
+    FIXTURES.iter().find(|(known, _)| *known == name).unwrap().1.to_vec()
+}
+
+fn encoded(format: ImageFormat) -> Vec<u8> {
+    let pixels = RgbaImage::from_fn(40, 30, |x, y| Rgba([(x * 6) as u8, (y * 8) as u8, (x * y) as u8, 255]));
+    let picture = image::DynamicImage::from(pixels);
+    let mut bytes = Cursor::new(Vec::new());
+    let has_alpha = matches!(format, ImageFormat::Png | ImageFormat::Gif | ImageFormat::WebP);
+    let picture = if has_alpha { picture } else { picture.into_rgb8().into() };
+    picture.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+fn with_trailing(bytes: &[u8], trailing: &[u8]) -> Vec<u8> {
+    [bytes, trailing].concat()
+}
+
+/// A JPEG whose notes hold another one, end marker included, as cameras' thumbnails do.
+fn with_thumbnail(jpeg: &[u8], thumbnail: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(thumbnail.len() + 8).unwrap().to_be_bytes();
+    [&jpeg[..2], b"\xff\xe1", &length, b"Exif\0\0", thumbnail, &jpeg[2..]].concat()
+}
+
+fn whole_pictures() -> BTreeMap<String, Vec<u8>> {
+    let mut pictures: BTreeMap<String, Vec<u8>> =
+        FIXTURES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+    let jpeg = encoded(ImageFormat::Jpeg);
+    let more = [
+        ("written.png", encoded(ImageFormat::Png)),
+        ("written.gif", encoded(ImageFormat::Gif)),
+        ("written.webp", encoded(ImageFormat::WebP)),
+        ("uncompressed.png", png(60, 40)),
+        ("thumbnail.jpg", with_thumbnail(&jpeg, &fixture("baseline.jpg"))),
+        ("trailing.jpg", with_trailing(&jpeg, b"a film may follow")),
+        ("trailing-zeros.jpg", with_trailing(&fixture("progressive.jpg"), &[0; 4_096])),
+        ("trailing.png", with_trailing(&encoded(ImageFormat::Png), b"metadata of a screenshot")),
+        ("trailing.gif", with_trailing(&fixture("animated.gif"), b"\0\0\0")),
+        ("trailing.webp", with_trailing(&fixture("lossy.webp"), b"more")),
+        ("named-otherwise.png", jpeg),
+    ];
+    pictures.extend(more.map(|(name, bytes)| (name.to_owned(), bytes)));
+    pictures
+}
+
+fn patched(mut bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
+    bytes[at..at + new.len()].copy_from_slice(new);
+    bytes
+}
+
+fn place_of(bytes: &[u8], what: &[u8]) -> usize {
+    bytes.windows(what.len()).position(|window| window == what).unwrap()
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+    })
+}
+
+/// A PNG that claims these dimensions, with the checksum that belongs to the claim.
+fn claiming(png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
+    let png = patched(png, 16, &[width.to_be_bytes(), height.to_be_bytes()].concat());
+    let checksum = crc32(&png[12..29]).to_be_bytes();
+    patched(png, 29, &checksum)
+}
+
+fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
+    let mut broken = BTreeMap::new();
+    let mut add = |name: String, bytes: Vec<u8>| assert!(broken.insert(name, bytes).is_none());
+    let formats = [
+        ("png", encoded(ImageFormat::Png)),
+        ("jpeg", encoded(ImageFormat::Jpeg)),
+        ("gif", encoded(ImageFormat::Gif)),
+        ("webp", encoded(ImageFormat::WebP)),
+        ("bmp", encoded(ImageFormat::Bmp)),
+        ("tiff", encoded(ImageFormat::Tiff)),
+        ("progressive-jpeg", fixture("progressive.jpg")),
+        ("cmyk-jpeg", fixture("cmyk.jpg")),
+        ("animated-gif", fixture("animated.gif")),
+        ("lossy-webp", fixture("lossy.webp")),
+        ("animated-webp", fixture("animated.webp")),
+        ("palette-png", fixture("palette.png")),
+        ("thumbnail-jpeg", with_thumbnail(&encoded(ImageFormat::Jpeg), &fixture("baseline.jpg"))),
+    ];
+    for (format, whole) in &formats {
+        let length = whole.len();
+        for (cut, kept) in [("last byte", length - 1), ("tail", length - 14), ("tenth", length * 9 / 10)]
+            .into_iter()
+            .chain([("half", length / 2), ("most", length / 8), ("but magic", 16)])
+        {
+            add(format!("{format} without {cut}"), whole[..kept].to_vec());
+        }
+    }
+    // Flipped bits that a checksum tells.
+    let png = encoded(ImageFormat::Png);
+    for chunk in [b"IHDR", b"IDAT", b"IEND"] {
+        let at = place_of(&png, chunk);
+        let length = u32::from_be_bytes(png[at - 4..at].try_into().unwrap()) as usize;
+        let checksum = at + 4 + length;
+        add(format!("bad checksum of {}", chunk.escape_ascii()), patched(png.clone(), checksum, &[!png[checksum]]));
+    }
+    let middle = place_of(&png, b"IDAT") + 60;
+    add("bad byte in IDAT".to_owned(), patched(png.clone(), middle, &[png[middle] ^ 4]));
+    let palette = fixture("palette.png");
+    let colour = place_of(&palette, b"PLTE") + 9;
+    add("bad byte in PLTE".to_owned(), patched(palette.clone(), colour, &[palette[colour] ^ 1]));
+    // Bombs: small files that would be gigabytes of pixels.
+    let jpeg = encoded(ImageFormat::Jpeg);
+    let frame = place_of(&jpeg, b"\xff\xc0") + 5;
+    let gif = encoded(ImageFormat::Gif);
+    let lossy = fixture("lossy.webp");
+    let lossless = fixture("lossless.webp");
+    add("png bomb".to_owned(), claiming(png.clone(), 60_000, 60_000));
+    add("long png bomb".to_owned(), claiming(png.clone(), 1 << 30, 3));
+    add("jpeg bomb".to_owned(), patched(jpeg.clone(), frame, &[0xff; 4]));
+    add("gif bomb".to_owned(), patched(gif.clone(), 6, &[0xff; 4]));
+    add("lossy webp bomb".to_owned(), patched(lossy.clone(), place_of(&lossy, b"\x9d\x01\x2a") + 3, &[0xff; 4]));
+    let dimensions = place_of(&lossless, b"VP8L") + 9;
+    add("lossless webp bomb".to_owned(), patched(lossless.clone(), dimensions, &[0xff, 0xff, 0xff]));
+    // No pictures at all, or not any more.
+    add("png of no pixels".to_owned(), claiming(png.clone(), 0, 7));
+    add("nothing".to_owned(), Vec::new());
+    add("one byte".to_owned(), vec![0xff]);
+    add("zeros".to_owned(), vec![0; 5_000]);
+    add("text".to_owned(), b"no picture at all".to_vec());
+    add("web page".to_owned(), b"<!DOCTYPE html><title>404</title>".to_vec());
+    add("vector drawing".to_owned(), b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec());
+    for (format, whole) in formats.into_iter().take(6) {
+        add(format!("{format} with another beginning"), patched(whole.clone(), 0, &[0; 4]));
+        if matches!(format, "png" | "jpeg") {
+            let half = whole.len() / 2;
+            let zeros = vec![0; whole.len() - half];
+            add(format!("{format} whose second half is zeros"), patched(whole, half, &zeros));
+        }
+    }
+    broken
+}
+
+/// The base64 of the pictures of an OpenAI request.
+fn pictures_of(request: &Request) -> Vec<String> {
+    let body = request.json();
+    let parts = body["messages"][0]["content"].as_array().unwrap();
+    let urls = parts.iter().filter_map(|part| part["image_url"]["url"].as_str());
+    urls.map(|url| url.split_once(";base64,").unwrap().1.to_owned()).collect()
+}
+
+fn models(names: &[&str]) -> Response {
+    let models: Vec<Value> = names.iter().map(|name| json!({"id": name, "object": "model"})).collect();
+    Response::json(200, &json!({"object": "list", "data": models}))
+}
+
+#[test]
+fn a_broken_picture_is_never_sent_and_stops_nothing() {
+    let (whole, broken) = (whole_pictures(), broken_pictures());
+    assert!(whole.len() >= 30 && broken.len() >= 98, "{} and {}", whole.len(), broken.len());
+    let known: BTreeSet<String> = whole.values().map(|bytes| STANDARD.encode(bytes)).collect();
+    let expected = known.clone();
+    let server = LoggingServer::start(move |request| {
+        if !request.is_completion() {
+            models(&["m"])
+        } else if pictures_of(request).iter().all(|picture| known.contains(picture)) {
+            Response::openai("A picture.")
+        } else {
+            let message = "You uploaded an unsupported image. Please make sure your image is valid.";
+            let error = json!({"message": message, "type": "invalid_request_error", "code": "image_parse_error"});
+            Response::json(400, &json!({"error": error}))
+        }
+    });
+    let machine = Machine::new();
+    machine.write_keys(&server.keys_toml(""));
+    let mut rows = String::new();
+    // The broken ones come first.
+    for (name, bytes) in broken.iter().chain(&whole) {
+        // A name that promises everything, since names are not to be believed.
+        let file = if whole.contains_key(name) { name.clone() } else { format!("{name}.jpg") };
+        machine.write(&file, bytes);
+        rows += &format!("{}\n", json!({"id": name, "prompt": "What is this?", "images": [file]}));
+    }
+    machine.write("rows.jsonl", rows);
+    let ended = machine.cascadeck(&["run", "rows.jsonl"]);
+    let arrived: Vec<String> = server.completions().iter().flat_map(pictures_of).collect();
+    let names = |set: &BTreeMap<String, Vec<u8>>, picture: &String| {
+        set.iter().find(|(_, bytes)| STANDARD.encode(bytes) == *picture).map(|(name, _)| name.clone())
+    };
+    let wrong: Vec<_> = arrived.iter().filter_map(|picture| names(&broken, picture)).collect();
+    assert_eq!(wrong, [""; 0], "broken pictures were sent");
+    let refused: Vec<_> = expected.iter().filter(|picture| !arrived.contains(picture)).collect();
+    let refused: Vec<_> = refused.into_iter().filter_map(|picture| names(&whole, picture)).collect();
+    assert_eq!(refused, [""; 0], "whole pictures were held back");
+    assert_eq!(arrived.len(), whole.len(), "one was sent twice");
+    ended.with_status(3);
+    for line in machine.results("runs/rows") {
+        let error = line.error.map(|error| (error.outcome.name(), error.message));
+        if whole.contains_key(&line.id) {
+            assert_eq!(error, None, "{}", line.id);
+            continue;
+        }
+        let (outcome, message) = error.unwrap();
+        // Of a kind that this provider takes none of, broken or not.
+        let untaken = line.id.starts_with("bmp") || line.id.starts_with("tiff");
+        let expected = if untaken && !line.id.contains("beginning") { "no_route" } else { "unreadable_input" };
+        assert_eq!(outcome, expected, "{}: {message}", line.id);
+        assert!(message.contains(&format!("{}.jpg: ", line.id)), "{message}");
+    }
+}
+
+#[test]
+fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
+    const MIB: usize = 1024 * 1024;
+    let server = LoggingServer::start(|request| {
+        if !request.is_completion() {
+            return models(&["claude", "gpt"]);
+        }
+        if request.path.ends_with("/chat/completions") {
+            return Response::openai("by gpt");
+        }
+        let body = request.json();
+        let base64 = body["messages"][0]["content"][0]["source"]["data"].as_str().unwrap();
+        if base64.len() > 5 * MIB {
+            let recorded = include_str!("../wire/examples/anthropic_400_image_5mb.json");
+            return Response::json(400, &serde_json::from_str::<Value>(recorded).unwrap()["body"]);
+        }
+        Response::json(
+            200,
+            &json!({
+                "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
+                "content": [{"type": "text", "text": "by claude"}], "usage": {"input_tokens": 9, "output_tokens": 2},
+            }),
+        )
+    });
+    let address = server.address();
+    let machine = Machine::new();
+    machine.write_keys(&format!(
+        "[[provider]]\nname = \"a\"\napi = \"anthropic\"\nbase_url = \"http://{address}\"\n\
+         [[provider]]\nname = \"o\"\napi = \"openai\"\nbase_url = \"http://{address}/v1\"\n\
+         [[model]]\nname = \"claude\"\nprovider = \"a\"\nvision = true\n\
+         [[model]]\nname = \"gpt\"\nprovider = \"o\"\nvision = true\n\
+         [[key]]\nname = \"anton\"\nprovider = \"a\"\nsecret = \"sk-ant-anton-0123456789\"\n\
+         [[key]]\nname = \"olga\"\nprovider = \"o\"\nsecret = \"sk-olga-0123456789\"\n",
+    ));
+    let mut small = png(60, 40);
+    // The largest file whose base64 is 5 MiB, and one byte more.
+    small.resize(5 * MIB / 4 * 3, 0);
+    let large = with_trailing(&small, &[0]);
+    machine.write("album/small.png", small);
+    machine.write("album/large.png", large);
+    // Longer than Anthropic takes.
+    machine.write("album/wide.png", png(8_001, 1));
+    machine.cascadeck(&["run", "album", "--captions", "captions", "--in-flight", "1"]).with_status(0);
+    assert_eq!(machine.read("captions/small.txt"), "by claude\n");
+    assert_eq!(machine.read("captions/large.txt"), "by gpt\n");
+    assert_eq!(machine.read("captions/wide.txt"), "by gpt\n");
+    let asked = |path: &str| server.completions().iter().filter(|request| request.path.ends_with(path)).count();
+    assert_eq!((asked("/messages"), asked("/chat/completions")), (1, 2), "nothing is sent to be refused");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn few_threads_read_many_pictures() {
+    const PICTURES: usize = 150;
+    const BYTES: usize = 600_000;
+    let server = LoggingServer::start(|request| {
+        if !request.is_completion() {
+            return models(&["m"]);
+        }
+        thread::sleep(Duration::from_millis(10));
+        Response::openai("A picture.")
+    });
+    let machine = Machine::new();
+    machine.write_keys(&server.keys_toml(""));
+    let picture = encoded(ImageFormat::Png);
+    for number in 0..PICTURES {
+        // Bytes that follow the end make it another picture, and a large file.
+        let mut picture = with_trailing(&picture, number.to_string().as_bytes());
+        picture.resize(BYTES, 0);
+        machine.write(&format!("album/{number}.png"), picture);
+    }
+    let mut run = machine.start(&["run", "album", "--in-flight", "100"]);
+    let tasks = format!("/proc/{}/task", run.id());
+    let mut most: BTreeMap<String, usize> = BTreeMap::new();
+    while !run.has_ended() {
+        let mut now: BTreeMap<String, usize> = BTreeMap::new();
+        // A thread, or the whole process, may be gone before it can be looked at.
+        for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
+            let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
+            *now.entry(name.trim_end().to_owned()).or_default() += 1;
+        }
+        for (name, count) in now {
+            let most = most.entry(name).or_default();
+            *most = count.max(*most);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    run.end().with_status(0);
+    assert_eq!(server.completions().len(), PICTURES);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    // The runtime's workers, one a core, and its threads for what blocks: captions, host names, forecasts.
+    assert!(most["tokio-rt-worker"] <= cores + 16, "{most:?}");
+    assert_eq!(most.get("pictures"), Some(&cores.min(8)), "{most:?}");
+}
