@@ -24,6 +24,3 @@ pub mod tui;
 // The golden traces are shared with the integration tests, which know this crate by its name.
 #[cfg(test)]
 extern crate self as cascadeck;
-#[cfg(test)]
-#[path = "../tests/golden/trace.rs"]
-mod golden;

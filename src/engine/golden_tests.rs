@@ -23,10 +23,13 @@ use crate::{
         Action, Answer, AttemptId, Command, FinalState, Hint, ItemSpec, Outcome, ReplayFilter, Report, Request,
         ResultLine, Strategy, Usage, Verdict, Wall,
     },
-    golden::{Golden, Trace},
     output::Existing,
     store::{OnChanged, Op, Pins, RunDir, Store},
 };
+
+#[path = "../../tests/golden/trace.rs"]
+mod trace;
+use trace::{Golden, Trace};
 
 const RUNS: u64 = 20;
 const ITEMS: u64 = 60;
