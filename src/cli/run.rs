@@ -100,7 +100,7 @@ pub(super) struct Asking {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 
-    /// INPUT is a list of pictures: every line names one
+    /// INPUT is a list of pictures: every line names one, but for blank lines and those that begin with #
     #[arg(long, conflicts_with = "lines")]
     pub list: bool,
 

@@ -262,7 +262,7 @@ fn match_parts(folder: &Path, within: &str, parts: &[glob::Pattern], shelf: &mut
             if !is_match || shown.starts_with('.') {
                 continue;
             }
-        } else if !part.matches_with(&shown, GLOB_OPTIONS) || !(path.is_dir() || is_picture(&path)) {
+        } else if !part.matches_with(&shown, GLOB_OPTIONS) || !(path.is_dir() || rest.is_empty() && is_picture(&path)) {
             continue;
         }
         match name.to_str() {

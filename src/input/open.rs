@@ -280,18 +280,12 @@ fn refuse_unsendable_list(shelf: &Shelf, label: &str) -> Result<(), InputError> 
 /// Places in an input, one a line: the first of them with their reasons, and how many more there are.
 pub(super) fn named_places(label: &str, places: &[(u64, String)]) -> String {
     const NAMED: usize = 20;
-    let mut text = String::new();
-    for (line, words) in places.iter().take(NAMED) {
-        text.push_str("\n  ");
-        if *line > 0 {
-            text.push_str(&format!("{label}:{line}: "));
-        }
-        text.push_str(words);
-    }
-    if places.len() > NAMED {
-        text.push_str(&format!("\n  … and {} more", places.len() - NAMED));
-    }
-    text
+    let named = places.iter().take(NAMED).map(|(line, words)| match line {
+        0 => format!("\n  {words}"),
+        line => format!("\n  {label}:{line}: {words}"),
+    });
+    let more = places.len().saturating_sub(NAMED);
+    named.chain((more > 0).then(|| format!("\n  … and {more} more"))).collect()
 }
 
 /// A pattern from the folder before its first wildcard on: `photos/*.jpg`.
