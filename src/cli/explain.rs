@@ -1,14 +1,14 @@
 //! `cascadeck explain`: what the program makes of a provider's answer.
 
-use std::{
-    io::{Read as _, Write as _},
-    path::PathBuf,
-};
+use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use crate::{domain::Api, provider};
+use crate::{config::read_at_most, domain::Api, provider};
+
+/// Longest answer that is read: more than a provider's may have.
+const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
 /// Say what the program makes of a provider's answer: outcome and action
 ///
@@ -42,16 +42,15 @@ impl From<ApiName> for Api {
 }
 
 pub(super) fn run(args: &ExplainArgs) -> Result<u8, Failure> {
-    let (name, text) = match &args.file {
-        Some(path) if path.as_os_str() != "-" => (path.display().to_string(), std::fs::read_to_string(path)),
-        _ => {
-            let mut text = String::new();
-            let read = std::io::stdin().lock().read_to_string(&mut text).map(|_| text);
-            ("standard input".to_owned(), read)
+    let (name, bytes) = match &args.file {
+        Some(path) if path.as_os_str() != "-" => {
+            let read = std::fs::File::open(path).and_then(|file| read_at_most(file, MAX_ANSWER_BYTES));
+            (path.display().to_string(), read)
         }
+        _ => ("standard input".to_owned(), read_at_most(std::io::stdin().lock(), MAX_ANSWER_BYTES)),
     };
-    let text = text.map_err(|error| Failure::usage(format!("{name} can't be read: {error}")))?;
-    let example = serde_json::from_str(&text).map_err(|error| {
+    let bytes = bytes.map_err(|error| Failure::usage(format!("{name} can't be read: {error}")))?;
+    let example = serde_json::from_slice(&bytes).map_err(|error| {
         Failure::usage(format!("{name} is not one JSON object with status, headers and body: {error}"))
     })?;
     let finding =

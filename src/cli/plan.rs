@@ -72,6 +72,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let begun = RunDir::new(&run_dir).holds_a_run();
     let so_far = if begun { Some(report::summary(&run_dir)?) } else { None };
     let batch = Batch::read(&input, &config.policy.rules, begun.then_some(run_dir.as_path()))?;
+    for warning in input.warnings() {
+        say(&format!("warning: {warning}"));
+    }
 
     let plan = reckon(args, &config, &input, &batch, &run_dir, so_far.as_ref());
     let text = if args.json {

@@ -1,6 +1,10 @@
 //! `cascadeck run`: start or resume a batch.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use tracing::level_filters::LevelFilter;
@@ -15,10 +19,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{self, Config},
     domain::rule,
     engine::{self, Setup},
-    input::{CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions},
+    input::{CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat},
     output::Existing,
     store::{Pins, REPLACED_ANSWERS, RunDir, Store, report},
     telemetry,
@@ -96,6 +100,14 @@ pub(super) struct Asking {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 
+    /// INPUT is a list of pictures: every line names one, but for blank lines and those that begin with #
+    #[arg(long, conflicts_with = "lines")]
+    pub list: bool,
+
+    /// INPUT is plain text: every line is a prompt
+    #[arg(long)]
+    pub lines: bool,
+
     /// Write captions under DIR instead of beside the pictures
     #[arg(long, value_name = "DIR")]
     pub captions: Option<PathBuf>,
@@ -111,13 +123,10 @@ pub(super) struct Asking {
 
 impl Asking {
     pub fn options(&self, config: &Config) -> Result<InputOptions, Failure> {
-        let prompt =
-            match &self.prompt_file {
-                Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-                    Failure::usage(format!("--prompt-file {} can't be read: {error}", path.display()))
-                })?),
-                None => self.prompt.clone(),
-            };
+        let prompt = match &self.prompt_file {
+            Some(path) => Some(prompt_in(path, config)?),
+            None => self.prompt.clone(),
+        };
         let mut defaults = config.defaults.params.clone();
         defaults.max_output_tokens = self.max_output_tokens.or(defaults.max_output_tokens);
         Ok(InputOptions {
@@ -132,6 +141,12 @@ impl Asking {
             }),
             default_caption_prompt: None,
             kept: rule::fields(&config.policy.rules),
+            line_format: match (self.list, self.lines) {
+                (true, _) => LineFormat::Pictures,
+                (false, true) => LineFormat::Prompts,
+                (false, false) => LineFormat::Detect,
+            },
+            max_pipe_bytes: Some(config.input.max_pipe_bytes),
         })
     }
 
@@ -153,6 +168,21 @@ impl Asking {
             existing: input.kind().is_pictures().then(|| self.existing.name()),
         }
     }
+}
+
+/// The template in a file.
+fn prompt_in(path: &Path, config: &Config) -> Result<String, Failure> {
+    let read = File::open(path).and_then(|file| config::read_at_most(file, config.input.max_prompt_file_bytes));
+    let text = read.and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    });
+    text.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::FileTooLarge => " (max_prompt_file_mib under [input] in keys.toml raises the limit)",
+            _ => "",
+        };
+        Failure::usage(format!("--prompt-file {} can't be read: {error}{advice}", path.display()))
+    })
 }
 
 pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
@@ -193,6 +223,9 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     let rows = input.kind().counted(checked.rows);
     say(&format!("{}: {rows}{skipped}; run directory {}", args.job.input, dir.path().display()));
+    for warning in input.warnings() {
+        say(&format!("warning: {warning}"));
+    }
 
     let pins = args.job.asking.pins(&input, &args.job.input, &options, &checked.fingerprint);
     let (mut store, opened) = match lock {

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 use super::{
     Config, Origin, dashboard, defaults,
     fault::{Fault, Faults, Position, shown},
+    input_limits,
     keys::Keys,
     models::{self, Placed},
     policy,
@@ -19,6 +20,9 @@ use super::{
     webhooks::Webhooks,
 };
 
+/// Longest keys.toml that is read: tens of thousands of keys.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
 /// A configuration file on its way to being read.
 pub(super) struct Source<'f> {
     /// As the user would name it.
@@ -29,7 +33,8 @@ pub(super) struct Source<'f> {
 }
 
 pub(super) fn read(source: &Source<'_>, variables: &Variables<'_>) -> Result<Config, Faults> {
-    let bytes = std::fs::read(&source.real)
+    let bytes = std::fs::File::open(&source.real)
+        .and_then(|file| small_file::read_at_most(file, MAX_FILE_BYTES))
         .map_err(|error| Faults::one(Some(source.shown.to_owned()), small_file::unreadable(&error)))?;
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text,
@@ -73,6 +78,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
     let strategies_at = placed.iter().filter_map(|it| Some((it.strategy_at?, it.rule.strategy?))).collect();
     let policy = policy::read(&root, &models, placed.into_iter().map(|it| it.rule).collect(), strategies_at);
     let defaults = defaults::read(&root, source.real.parent().unwrap_or(Path::new("")));
+    let input = input_limits::read(&root);
     let dashboard = dashboard::read(&root);
     let webhooks = Webhooks::read(&root, &places, variables);
     keys.imply(&providers, &models);
@@ -97,6 +103,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
         project_stated: keys.project_stated,
         policy,
         defaults,
+        input,
         dashboard,
         webhooks: webhooks.list,
         origin: Origin::File(source.shown.to_owned()),

@@ -9,6 +9,7 @@ mod dashboard;
 mod defaults;
 mod fault;
 mod fleet;
+mod input_limits;
 mod keys;
 mod models;
 mod policy;
@@ -36,6 +37,8 @@ pub use self::{
     dashboard::{Dashboard, KeyBinding, Pictures},
     defaults::Defaults,
     fault::{Fault, Faults, Position},
+    input_limits::InputLimits,
+    small_file::read_at_most,
     span::parse_span,
     variables::{Environment, process_environment},
     webhooks::{Format, Occasion, Webhook},
@@ -58,6 +61,7 @@ pub struct Config {
     pub project_stated: Vec<bool>,
     pub policy: Policy,
     pub defaults: Defaults,
+    pub input: InputLimits,
     pub dashboard: Dashboard,
     pub webhooks: Vec<Webhook>,
     /// Things to know that stop nothing, one sentence each.

@@ -1,26 +1,43 @@
 //! The small files that configuration is made of (secrets, `.env`, schemas), and who else may read them.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 /// No key is longer; a larger file is the wrong file.
 const SMALL_FILE: u64 = 64 * 1024;
 
 /// A text file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
 pub(super) fn read_small(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    file.take(SMALL_FILE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > SMALL_FILE {
-        return Err("is larger than any key".to_owned());
-    }
+    let bytes = File::open(path).and_then(|file| read_at_most(file, SMALL_FILE)).map_err(|error| unreadable(&error))?;
     String::from_utf8(bytes).map_err(|_| "is not a text file".to_owned())
+}
+
+/// Reads a file or a stream whole, but no more than `max_bytes` of it: some have no end.
+///
+/// # Errors
+/// Where it can't be read; [`io::ErrorKind::FileTooLarge`] where it is longer.
+pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        let most =
+            if max_bytes < 1 << 20 { format!("{} KiB", max_bytes >> 10) } else { format!("{} MiB", max_bytes >> 20) };
+        let message = format!("it has more than {most}, the most that is read here; is it the right file?");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
 }
 
 /// `cannot be read: no such file or directory`.
 pub(super) fn unreadable(error: &std::io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);
-    format!("cannot be read: {}", words.to_lowercase())
+    // The program's own sentences stay as they are.
+    let words = if error.kind() == io::ErrorKind::FileTooLarge { words.to_owned() } else { words.to_lowercase() };
+    format!("cannot be read: {words}")
 }
 
 /// A warning where others on this machine may read `path`.

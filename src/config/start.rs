@@ -5,6 +5,7 @@ use secrecy::SecretString;
 use super::{
     Config, Dashboard, Defaults, Origin,
     fault::{Fault, Faults},
+    input_limits::InputLimits,
     keys::{Keys, own_key},
     preset,
     providers::Providers,
@@ -96,6 +97,7 @@ pub(super) fn from_environment(variables: &Variables<'_>, looked_for: &[String])
         project_stated: keys.project_stated,
         policy: Policy::default(),
         defaults: Defaults::default(),
+        input: InputLimits::default(),
         dashboard: Dashboard::default(),
         webhooks: Vec::new(),
         origin: Origin::Environment(used),

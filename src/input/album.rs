@@ -5,6 +5,7 @@
 //! entered (they may lead round in circles); linked pictures are read.
 
 use std::{
+    borrow::Cow,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -44,6 +45,11 @@ pub(super) struct Shelf {
     pub pictures: Vec<(u32, Box<str>)>,
     /// Line (0 where it is in none) and what is wrong.
     pub faults: Vec<(u64, Wrong)>,
+    /// Files, folders and lines that can't be taken, with their line (0 where they are in none) and the reason.
+    pub left_out: Vec<(u64, String)>,
+    /// Lines of a list that name no picture that can be sent, and the reason. Each is among the pictures all the same:
+    /// its item fails by name.
+    pub unsendable: Vec<(u64, String)>,
 }
 
 impl Shelf {
@@ -51,8 +57,26 @@ impl Shelf {
         self.faults.push((0, Wrong::new("", words)));
     }
 
+    fn leave_out(&mut self, words: String) {
+        self.left_out.push((0, words));
+    }
+
     fn misnamed(&mut self, path: &Path) {
-        self.fault(format!("{} has a name that is not UTF-8; rename it", path.display()));
+        self.leave_out(format!("{} has a name that is not UTF-8; rename it", path.display()));
+    }
+
+    /// Files that can't be taken are left out, whatever they are called.
+    fn takes_file(&mut self, path: &Path) -> bool {
+        let reason = reason_not_a_file(path);
+        if let Some(reason) = reason {
+            self.leave_out(format!("{} {reason}", path.display()));
+            return false;
+        }
+        true
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.pictures.is_empty() && self.faults.is_empty() && self.left_out.is_empty()
     }
 }
 
@@ -109,7 +133,7 @@ impl Iterator for Shelves {
                     *line = self.count;
                 }
             }
-            if !shelf.pictures.is_empty() || !shelf.faults.is_empty() {
+            if !shelf.is_empty() {
                 return Some(shelf);
             }
         }
@@ -123,8 +147,12 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
     let unreadable = |error: &io::Error| format!("the folder {} can't be read: {error}", path.display());
     let entries = match fs::read_dir(&path) {
         Ok(entries) => entries,
-        Err(error) => {
+        Err(error) if folder.is_empty() => {
             shelf.fault(unreadable(&error));
+            return shelf;
+        }
+        Err(error) => {
+            shelf.leave_out(unreadable(&error));
             return shelf;
         }
     };
@@ -132,7 +160,7 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                shelf.fault(unreadable(&error));
+                shelf.leave_out(unreadable(&error));
                 continue;
             }
         };
@@ -146,6 +174,10 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
         if !is_folder && !is_picture(&path) {
             continue;
         }
+        let is_regular = is_folder || kind.is_ok_and(|kind| kind.is_file());
+        if !is_regular && !shelf.takes_file(&path) {
+            continue;
+        }
         match name.to_str() {
             Some(name) if folder.is_empty() => shelf_or_folder(name.into(), is_folder, &mut shelf, &mut inside),
             Some(name) => shelf_or_folder(format!("{folder}/{name}"), is_folder, &mut shelf, &mut inside),
@@ -153,6 +185,7 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
         }
     }
     shelf.pictures.sort_by(|(_, a), (_, b)| natural::compare(a, b));
+    shelf.left_out.sort();
     inside.sort_by(|a, b| natural::compare(b, a));
     folders.append(&mut inside);
     shelf
@@ -165,9 +198,9 @@ fn shelf_or_folder(path: String, is_folder: bool, shelf: &mut Shelf, inside: &mu
 fn read_whole(album: &Album) -> Shelf {
     match album {
         Album::Folder(root) => read_folder(root, "", &mut Vec::new()),
-        Album::Single { name, .. } => Shelf { pictures: vec![(1, name.as_str().into())], faults: Vec::new() },
+        Album::Single { name, .. } => Shelf { pictures: vec![(1, name.as_str().into())], ..Shelf::default() },
         Album::Glob { pattern, base } => read_glob(pattern, base),
-        Album::List { file, .. } => read_list(file).unwrap_or_else(|error| {
+        Album::List { file, base } => read_list(file, base).unwrap_or_else(|error| {
             let mut shelf = Shelf::default();
             shelf.fault(format!("{} can't be read: {error}", file.display()));
             shelf
@@ -175,42 +208,85 @@ fn read_whole(album: &Album) -> Shelf {
     }
 }
 
+/// Finds the pictures of a shell pattern, which begins with `base`.
 fn read_glob(pattern: &str, base: &Path) -> Shelf {
     let mut shelf = Shelf::default();
-    let options = glob::MatchOptions {
-        require_literal_leading_dot: true,
-        require_literal_separator: true,
-        ..glob::MatchOptions::default()
-    };
-    let found = match glob::glob_with(pattern, options) {
-        Ok(found) => found,
-        Err(error) => {
-            shelf.fault(format!("the pattern {pattern} can't be used: {error}"));
-            return shelf;
-        }
-    };
-    for path in found {
-        let path = match path {
-            Ok(path) => path,
-            Err(error) => {
-                shelf.fault(format!("{} can't be read: {}", error.path().display(), error.error()));
-                continue;
-            }
-        };
-        if path.is_dir() || !is_picture(&path) {
-            continue;
-        }
-        match path.strip_prefix(base).unwrap_or(&path).to_str() {
-            Some(path) => shelf.pictures.push((0, path.into())),
-            None => shelf.misnamed(&path),
-        }
+    let parts: Result<Vec<_>, _> = pattern
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .skip(base.components().count().saturating_sub(1))
+        .map(glob::Pattern::new)
+        .collect();
+    match parts {
+        Ok(parts) => match_parts(base, "", &parts, &mut shelf),
+        Err(error) => shelf.fault(format!("the pattern {pattern} can't be used: {error}")),
     }
     shelf.pictures.sort_by(|(_, a), (_, b)| natural::compare(a, b));
+    // `**` may come to one folder in several ways.
+    shelf.pictures.dedup();
+    shelf.left_out.sort();
+    shelf.left_out.dedup();
     shelf
 }
 
+const GLOB_OPTIONS: glob::MatchOptions =
+    glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+/// Takes what matches the rest of a pattern in a folder, which is `within` the base. As in a shell `**` enters no linked
+/// folders, since these may lead round in circles; links that the pattern names part by part are followed.
+fn match_parts(folder: &Path, within: &str, parts: &[glob::Pattern], shelf: &mut Shelf) {
+    let Some((part, rest)) = parts.split_first() else { return };
+    let is_any_depth = part.as_str() == "**";
+    if !is_any_depth && !part.as_str().contains(['*', '?', '[']) {
+        let path = folder.join(part.as_str());
+        if path.symlink_metadata().is_ok() {
+            take_match(&path, &joined(within, part.as_str()), rest, shelf);
+        }
+        return;
+    }
+    let entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return,
+        Err(error) => return shelf.leave_out(format!("the folder {} can't be read: {error}", folder.display())),
+    };
+    if is_any_depth && !rest.is_empty() {
+        match_parts(folder, within, rest, shelf);
+    }
+    for entry in entries {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let shown = name.to_string_lossy();
+        if is_any_depth {
+            // At its end `**` stands for everything below.
+            let is_match = is_folder || (rest.is_empty() && is_picture(&path));
+            if !is_match || shown.starts_with('.') {
+                continue;
+            }
+        } else if !part.matches_with(&shown, GLOB_OPTIONS) || !(path.is_dir() || rest.is_empty() && is_picture(&path)) {
+            continue;
+        }
+        match name.to_str() {
+            None => shelf.misnamed(&path),
+            Some(name) if is_any_depth && is_folder => match_parts(&path, &joined(within, name), parts, shelf),
+            Some(name) => take_match(&path, &joined(within, name), rest, shelf),
+        }
+    }
+}
+
+fn take_match(path: &Path, within: &str, rest: &[glob::Pattern], shelf: &mut Shelf) {
+    if path.is_dir() {
+        match_parts(path, within, rest, shelf);
+    } else if rest.is_empty() && is_picture(path) && shelf.takes_file(path) {
+        shelf.pictures.push((0, within.into()));
+    }
+}
+
+fn joined(within: &str, name: &str) -> String {
+    if within.is_empty() { name.to_owned() } else { format!("{within}/{name}") }
+}
+
 /// A list keeps its own order and its line numbers.
-fn read_list(file: &Path) -> io::Result<Shelf> {
+fn read_list(file: &Path, base: &Path) -> io::Result<Shelf> {
     let mut lines = Lines::open(file)?;
     let mut shelf = Shelf::default();
     loop {
@@ -218,8 +294,15 @@ fn read_list(file: &Path) -> io::Result<Shelf> {
             Ok(false) => return Ok(shelf),
             Ok(true) if lines.is_blank() => {}
             Ok(true) => match lines.text() {
-                Ok(path) => shelf.pictures.push((line_of(&lines), tidy(path).into())),
-                Err(wrong) => shelf.faults.push((lines.number(), wrong)),
+                Ok(line) if is_comment(base, line) => {}
+                Ok(line) => {
+                    let path = listed_path(base, line);
+                    if let Some(reason) = reason_unsendable(base, &path) {
+                        shelf.unsendable.push((lines.number(), format!("{path} {reason}")));
+                    }
+                    shelf.pictures.push((line_of(&lines), path.into()));
+                }
+                Err(wrong) => shelf.left_out.push((lines.number(), wrong.to_string())),
             },
             Err(wrong) => {
                 shelf.faults.push((lines.number(), wrong));
@@ -227,6 +310,91 @@ fn read_list(file: &Path) -> io::Result<Shelf> {
             }
         }
     }
+}
+
+/// A line of a list that begins with `#` and names nothing that is there.
+pub(super) fn is_comment(base: &Path, line: &str) -> bool {
+    line.trim_start().starts_with('#') && !is_there(base, &listed_path(base, line))
+}
+
+/// The path that a line of a list names: as it stands, or else without quotes, without a shell's backslashes, or with
+/// Windows' backslashes turned round, whichever is there.
+pub(super) fn listed_path<'l>(base: &Path, line: &'l str) -> Cow<'l, str> {
+    let plain = tidy(line);
+    if is_there(base, plain) {
+        return plain.into();
+    }
+    let unquoted = unquoted(plain);
+    if is_there(base, unquoted) {
+        return unquoted.into();
+    }
+    if unquoted.contains('\\') {
+        let others = [without_backslashes(unquoted), unquoted.replace('\\', "/")];
+        if let Some(path) = others.into_iter().find(|path| is_there(base, path)) {
+            return tidy(&path).to_owned().into();
+        }
+    }
+    unquoted.into()
+}
+
+fn is_there(base: &Path, path: &str) -> bool {
+    !path.is_empty() && base.join(path).symlink_metadata().is_ok()
+}
+
+/// Without the quotes around it, if it has any.
+pub(super) fn unquoted(line: &str) -> &str {
+    let within = |quote: char| line.strip_prefix(quote)?.strip_suffix(quote);
+    within('"').or_else(|| within('\'')).map_or(line, tidy)
+}
+
+fn without_backslashes(path: &str) -> String {
+    let mut letters = path.chars();
+    let mut plain = String::with_capacity(path.len());
+    while let Some(letter) = letters.next() {
+        plain.extend(if letter == '\\' { letters.next() } else { Some(letter) });
+    }
+    plain
+}
+
+/// Why a path of a list can't be sent, as far as it shows before it is read.
+fn reason_unsendable(base: &Path, path: &str) -> Option<String> {
+    let whole = base.join(path);
+    if is_url(path) {
+        return Some("is a URL; a list names files: download it, or give rows with `images`".to_owned());
+    }
+    if has_extension(path, &["svg"]) {
+        return Some("is an SVG drawing, which no provider takes; convert it to PNG".to_owned());
+    }
+    let reason = reason_not_a_file(&whole);
+    reason.or_else(|| (!is_picture(&whole)).then(|| "is no picture".to_owned()))
+}
+
+/// Why something can't be read as a file. Nothing is opened: a pipe would block.
+fn reason_not_a_file(path: &Path) -> Option<String> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => None,
+        Ok(meta) if meta.is_dir() => Some("is a folder".to_owned()),
+        Ok(_) => Some("is no regular file".to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Some(format!("can't be read: {error}")),
+        Err(_) if path.symlink_metadata().is_ok() => Some("is a link to nothing".to_owned()),
+        Err(_) => Some("is not there".to_owned()),
+    }
+}
+
+fn is_url(path: &str) -> bool {
+    let scheme = path.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
+}
+
+/// Whether a line is written as a picture's name or URL is, whatever is there.
+pub(super) fn names_a_picture(line: &str) -> bool {
+    let name = if is_url(line) { line.split(['?', '#']).next().unwrap_or(line) } else { line };
+    has_extension(name, &PICTURES) || has_extension(name, &["svg"])
+}
+
+fn has_extension(path: &str, extensions: &[&str]) -> bool {
+    let extension = Path::new(path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    extensions.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 fn line_of(lines: &Lines) -> u32 {
@@ -256,6 +424,9 @@ pub(super) fn starts_like_a_picture(path: &Path) -> bool {
     File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).is_ok() && has_picture_magic(&head)
 }
 
+const HEIF_BRANDS: [&[u8; 4]; 11] =
+    [b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"heif", b"mif1", b"msf1", b"avif", b"avis"];
+
 /// Formats whose first bytes can't be taken for text. (BMP's "BM" can, so that it needs its extension.)
 pub(super) fn has_picture_magic(head: &[u8]) -> bool {
     let brand = || head.get(8..12).unwrap_or_default();
@@ -266,8 +437,7 @@ pub(super) fn has_picture_magic(head: &[u8]) -> bool {
         || head.starts_with(b"II*\0")
         || head.starts_with(b"MM\0*")
         || (head.starts_with(b"RIFF") && brand() == b"WEBP")
-        || (head.get(4..8) == Some(b"ftyp")
-            && [b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"avis"].iter().any(|known| brand() == *known))
+        || (head.get(4..8) == Some(b"ftyp") && HEIF_BRANDS.iter().any(|known| brand() == *known))
 }
 
 #[cfg(test)]

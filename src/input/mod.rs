@@ -63,6 +63,22 @@ pub struct InputOptions {
     pub default_caption_prompt: Option<String>,
     /// Fields of rows that are kept with their items, for routing rules.
     pub kept: Vec<String>,
+    /// How the lines of a text file are read.
+    pub line_format: LineFormat,
+    /// Most bytes that are taken from a pipe; `None`: 4 GiB.
+    pub max_pipe_bytes: Option<u64>,
+}
+
+/// How the lines of a text file are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LineFormat {
+    /// Recognised by the lines themselves; refused where they leave doubt.
+    #[default]
+    Detect,
+    /// Each names a picture.
+    Pictures,
+    /// Each is a prompt.
+    Prompts,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -161,6 +177,32 @@ impl Input {
     /// Reads everything once, before anything is sent, and reports all bad rows together.
     pub fn validate(&self) -> Result<Checked, InputFaults> {
         self.items().check()
+    }
+
+    /// Names the pictures that can't be taken or can't be sent, in sentences. Looks through the collection once more.
+    pub fn warnings(&self) -> Vec<String> {
+        let Source::Pictures(album) = &self.source else { return Vec::new() };
+        let (mut left_out, mut unsendable) = (Vec::new(), Vec::new());
+        for shelf in album.shelves() {
+            left_out.extend(shelf.left_out);
+            unsendable.extend(shelf.unsendable);
+        }
+        let mut warnings = Vec::new();
+        if !left_out.is_empty() {
+            let count = match left_out.len() {
+                1 => "1 file or folder can't be taken and is left out".to_owned(),
+                count => format!("{count} files or folders can't be taken and are left out"),
+            };
+            warnings.push(format!("{count}:{}", open::named_places(&self.label, &left_out)));
+        }
+        if !unsendable.is_empty() {
+            let count = match unsendable.len() {
+                1 => format!("1 line of {} names no picture that can be sent, and will fail", self.label),
+                count => format!("{count} lines of {} name no picture that can be sent, and will fail", self.label),
+            };
+            warnings.push(format!("{count}:{}", open::named_places(&self.label, &unsendable)));
+        }
+        warnings
     }
 
     /// Streams the items: the same ids and hashes in the same order, each time.

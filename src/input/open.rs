@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
-    Input, InputOptions, Kind, Source,
-    album::{Album, tidy},
+    Input, InputOptions, Kind, LineFormat, Source,
+    album::{Album, Shelf, tidy},
     draft::Recipe,
     fault::InputError,
     pictures::DEFAULT_CAPTION_PROMPT,
-    recognise::{Recognised, first_entry, list_base, recognise},
+    recognise::{Recognised, recognise},
     sidecar::Captioning,
     spool::{self, BesideKept, Spool},
     template::Templates,
@@ -65,7 +65,7 @@ impl Input {
     /// Pipes are copied first, so that they can be read again; the copy is at `spool` once it is [kept](Self::keep). On
     /// a terminal, or where nothing is piped in, an earlier copy there is used.
     pub fn open(argument: &str, options: InputOptions, spool: &Path) -> Result<Self, InputError> {
-        let found = find(argument, spool)?;
+        let found = find(argument, spool, &options)?;
         let kind = found.kind;
         refuse_contradictions(&found, &options)?;
         if found.base.to_str().is_none() {
@@ -145,15 +145,18 @@ fn refuse_contradictions(found: &Found, options: &InputOptions) -> Result<(), In
     }
 }
 
-fn find(argument: &str, spool: &Path) -> Result<Found, InputError> {
+fn find(argument: &str, spool: &Path, options: &InputOptions) -> Result<Found, InputError> {
+    let max_pipe = options.max_pipe_bytes.unwrap_or(spool::MAX_PIPE_BYTES);
+    let format = options.line_format;
     if argument == "-" {
-        return piped(spool::stdin(spool)?, Path::new("standard input"), PIPE.to_owned());
+        return piped(spool::stdin(spool, max_pipe)?, Path::new("standard input"), PIPE.to_owned(), format);
     }
     let path = Path::new(argument);
     let whole = absolute(path).map_err(|error| InputError::unreadable(path, error))?;
     let meta = match fs::metadata(&whole) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound && argument.contains(WILDCARDS) => {
+            refuse_line_format(format, argument, "is a pattern")?;
             return globbed(argument);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(InputError::Missing(argument.to_owned())),
@@ -161,19 +164,32 @@ fn find(argument: &str, spool: &Path) -> Result<Found, InputError> {
     };
     let name = Input::name_of(argument);
     if meta.is_dir() {
+        refuse_line_format(format, argument, "is a folder")?;
         return pictures(Album::Folder(whole), argument, name);
     }
     let base = whole.parent().unwrap_or(&whole).to_owned();
     if meta.is_file() {
-        return rows(&whole, path, &base, name);
+        return rows(&whole, path, &base, name, format);
     }
     // A named pipe, `<(command)`, /dev/stdin: what comes out comes out once.
     let stream = File::open(&whole).map_err(|error| InputError::unreadable(path, error))?;
-    piped(spool::copy(stream, spool, argument)?, path, name)
+    piped(spool::copy(stream, spool, argument, max_pipe)?, path, name, format)
 }
 
-fn piped(spool: Spool, shown: &Path, name: String) -> Result<Found, InputError> {
-    let found = rows(spool.path(), shown, &current_dir()?, name)?;
+/// `--list` and `--lines` say what the lines of a file are; there are none elsewhere.
+fn refuse_line_format(format: LineFormat, shown: &str, words: &str) -> Result<(), InputError> {
+    let option = match format {
+        LineFormat::Detect => return Ok(()),
+        LineFormat::Pictures => "--list",
+        LineFormat::Prompts => "--lines",
+    };
+    Err(InputError::Options(format!(
+        "{option} says what the lines of a text file are, and {shown} {words}: leave it out"
+    )))
+}
+
+fn piped(spool: Spool, shown: &Path, name: String, format: LineFormat) -> Result<Found, InputError> {
+    let found = rows(spool.path(), shown, &current_dir()?, name, format)?;
     if matches!(found.source, Source::Pictures(Album::Single { .. })) {
         let words = "is a picture; its path is its name, and says where its caption goes: give that instead of a pipe";
         return Err(InputError::unrecognised(shown, words));
@@ -186,17 +202,14 @@ fn current_dir() -> Result<PathBuf, InputError> {
 }
 
 /// A file: rows of some kind, a picture, or a list of pictures. `shown` is what people call it.
-fn rows(path: &Path, shown: &Path, base: &Path, name: String) -> Result<Found, InputError> {
+fn rows(path: &Path, shown: &Path, base: &Path, name: String, format: LineFormat) -> Result<Found, InputError> {
     let label = shown.display().to_string();
-    let (kind, source) = match recognise(path, shown)? {
+    let (kind, source) = match recognise(path, shown, base, format)? {
         Recognised::Rows(kind) => (kind, Source::Lines(path.to_owned())),
         Recognised::Csv { delimiter } => (Kind::Csv, Source::Csv { path: path.to_owned(), delimiter }),
-        Recognised::List => {
-            let first = first_entry(path).map_err(|error| InputError::unreadable(shown, error))?;
-            let base = list_base(&first, &base.join("list")).unwrap_or_else(|| base.to_owned());
-            return pictures(Album::List { file: path.to_owned(), base }, &label, name);
-        }
+        Recognised::List { base } => return pictures(Album::List { file: path.to_owned(), base }, &label, name),
         Recognised::Picture => {
+            refuse_line_format(format, &label, "is a picture")?;
             let file = path.file_name().and_then(|file| file.to_str());
             let file =
                 file.ok_or_else(|| InputError::unrecognised(shown, "has a name that is not UTF-8; rename it"))?;
@@ -231,7 +244,16 @@ fn glob_in(folder: &Path, pattern: &str) -> Album {
 
 fn pictures(album: Album, label: &str, name: String) -> Result<Found, InputError> {
     // Faults count as something: validation reports them.
-    if album.shelves().next().is_none() {
+    let mut left_out = Vec::new();
+    let mut shelves = album.shelves().inspect(|shelf| left_out.extend_from_slice(&shelf.left_out));
+    let first = shelves.find(|shelf| !shelf.pictures.is_empty() || !shelf.faults.is_empty());
+    drop(shelves);
+    if let Some(shelf) = &first {
+        refuse_unsendable_list(shelf, label)?;
+    } else if !left_out.is_empty() {
+        let words = format!("holds no picture that can be taken:{}", named_places(label, &left_out));
+        return Err(InputError::unrecognised(Path::new(label), words));
+    } else {
         let hint = match &album {
             Album::Glob { .. } => "; only pictures can be given by a glob, rows are given as one file",
             _ => "",
@@ -241,6 +263,29 @@ fn pictures(album: Album, label: &str, name: String) -> Result<Found, InputError
     let base = album.base().to_owned();
     let (source, label) = (Source::Pictures(album), label.to_owned());
     Ok(Found { kind: Kind::Pictures, source, base, name, label, spool: None })
+}
+
+/// A list of which no picture can be sent is none, or stands at the wrong place.
+fn refuse_unsendable_list(shelf: &Shelf, label: &str) -> Result<(), InputError> {
+    if shelf.unsendable.len() < shelf.pictures.len() || shelf.unsendable.is_empty() {
+        return Ok(());
+    }
+    let words = format!(
+        "is a list of pictures, and none of them can be sent:{}\nSay --lines if its lines are prompts",
+        named_places(label, &shelf.unsendable)
+    );
+    Err(InputError::unrecognised(Path::new(label), words))
+}
+
+/// Places in an input, one a line: the first of them with their reasons, and how many more there are.
+pub(super) fn named_places(label: &str, places: &[(u64, String)]) -> String {
+    const NAMED: usize = 20;
+    let named = places.iter().take(NAMED).map(|(line, words)| match line {
+        0 => format!("\n  {words}"),
+        line => format!("\n  {label}:{line}: {words}"),
+    });
+    let more = places.len().saturating_sub(NAMED);
+    named.chain((more > 0).then(|| format!("\n  … and {more} more"))).collect()
 }
 
 /// A pattern from the folder before its first wildcard on: `photos/*.jpg`.

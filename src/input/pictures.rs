@@ -164,6 +164,10 @@ fn fields<'p>(picture: &'p str, recipe: &Recipe) -> Fields<'p> {
 }
 
 fn dimensions(path: &Path) -> io::Result<(i64, i64)> {
+    // Looked at before it is opened: a pipe would block.
+    if !path.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let size = imagesize::size(path).map_err(io::Error::other)?;
     let pixels = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     Ok((pixels(size.width), pixels(size.height)))

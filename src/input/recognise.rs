@@ -3,12 +3,12 @@
 use std::{
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{
-    Kind,
-    album::{has_picture_magic, is_picture, tidy},
+    Kind, LineFormat,
+    album::{has_picture_magic, is_comment, is_picture, listed_path, names_a_picture, unquoted},
     csv::delimiter_of,
     fault::InputError,
     json::Json,
@@ -18,30 +18,42 @@ use super::{
 /// Rows looked at before giving up on finding one that parses.
 const LOOKED_AT: usize = 20;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Recognised {
     Rows(Kind),
     Csv {
         delimiter: u8,
     },
-    /// A file that names pictures.
-    List,
+    /// A file that names pictures, relative to `base`.
+    List {
+        base: PathBuf,
+    },
     Picture,
 }
 
-/// `shown` is the name people know the file by: its extension counts, and messages use it.
-pub(super) fn recognise(path: &Path, shown: &Path) -> Result<Recognised, InputError> {
+/// `shown` is the name people know the file by: its extension counts, and messages use it. `base` is the folder that
+/// paths in it are relative to.
+pub(super) fn recognise(path: &Path, shown: &Path, base: &Path, format: LineFormat) -> Result<Recognised, InputError> {
     let unreadable = |error: io::Error| InputError::unreadable(shown, error);
     let mut head = Vec::with_capacity(1_024);
     File::open(path).and_then(|file| file.take(1_024).read_to_end(&mut head)).map_err(unreadable)?;
     let extension = shown.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
-    if has_picture_magic(&head) {
+    if has_picture_magic(&head) || (head.starts_with(b"BM") && extension == "bmp") {
         return Ok(Recognised::Picture);
     }
     refuse_binary(&head, shown)?;
 
     let mut lines = Lines::open(path).map_err(unreadable)?;
     let Some(first) = first_line(&mut lines) else { return Err(InputError::Empty(shown.display().to_string())) };
+    match format {
+        LineFormat::Pictures => {
+            return ListLines::read(path, base)
+                .map(|lines| Recognised::List { base: lines.base() })
+                .map_err(unreadable);
+        }
+        LineFormat::Prompts => return Ok(Recognised::Rows(Kind::Text)),
+        LineFormat::Detect => {}
+    }
     let recognised = match extension.as_str() {
         "csv" => Recognised::Csv { delimiter: delimiter_of(&first) },
         "tsv" => Recognised::Csv { delimiter: b'\t' },
@@ -50,15 +62,20 @@ pub(super) fn recognise(path: &Path, shown: &Path) -> Result<Recognised, InputEr
             Recognised::Rows(json_kind(&first, &mut lines, shown)?)
         }
         _ if looks_like_an_array(&first) && extension != "txt" => return Err(array(shown)),
-        _ if lists_pictures(&first, shown) => Recognised::List,
         "" if is_csv_header(&first) => Recognised::Csv { delimiter: delimiter_of(&first) },
-        _ => Recognised::Rows(Kind::Text),
+        _ => {
+            let lines = ListLines::read(path, base).map_err(unreadable)?;
+            match lines.format(shown)? {
+                LineFormat::Pictures => Recognised::List { base: lines.base() },
+                _ => Recognised::Rows(Kind::Text),
+            }
+        }
     };
     Ok(recognised)
 }
 
 /// Formats that people do try, and what to do with them.
-fn refuse_binary(head: &[u8], shown: &Path) -> Result<(), InputError> {
+pub(super) fn refuse_binary(head: &[u8], shown: &Path) -> Result<(), InputError> {
     let name = shown.display();
     let words = match head {
         [0x1F, 0x8B, ..] => format!("is compressed; unpack it first, as in `zcat {name} | cascadeck run -`"),
@@ -143,27 +160,127 @@ fn array(shown: &Path) -> InputError {
     InputError::unrecognised(shown, words)
 }
 
-/// Does the first line name a picture that is there?
-fn lists_pictures(first: &str, list: &Path) -> bool {
-    list_base(first, list).is_some()
+/// The lines of a text file, held against what a list of pictures has.
+#[derive(Debug)]
+struct ListLines {
+    /// Folders that paths may be relative to, and how many lines name a picture that is there: the list's own folder, and
+    /// the working directory (as `find photos -name '*.jpg' > /tmp/list.txt` leaves it).
+    bases: Vec<(PathBuf, u64)>,
+    there: LineCount,
+    /// Written as a picture's name is, in one word.
+    named: LineCount,
+    /// With blanks, as sentences have them, but a picture's extension at its end.
+    perhaps: LineCount,
+    /// No picture's name.
+    other: LineCount,
 }
 
-/// What a list's paths are relative to, judged by its first: the list's own folder, or the working directory
-/// (as `find photos -name '*.jpg' > /tmp/list.txt` leaves it).
-pub(super) fn list_base(first: &str, list: &Path) -> Option<std::path::PathBuf> {
-    if first.len() > 4_096 || first.contains('\0') {
-        return None;
+/// How many lines, and the first of them.
+#[derive(Default, Debug)]
+struct LineCount {
+    count: u64,
+    first: Option<(u64, String)>,
+}
+
+impl LineCount {
+    fn add(&mut self, number: u64, line: &str) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| (number, shortened(line)));
     }
-    let own = list.parent().map(Path::to_owned);
-    [own, std::env::current_dir().ok()].into_iter().flatten().find(|base| {
-        let path = base.join(tidy(first));
-        path.is_file() && is_picture(&path)
-    })
 }
 
-/// The first entry of a list.
-pub(super) fn first_entry(path: &Path) -> io::Result<String> {
-    Ok(first_line(&mut Lines::open(path)?).unwrap_or_default())
+fn shortened(line: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut short: String = line.chars().take(SHOWN).collect();
+    if short.len() < line.len() {
+        short.push('…');
+    }
+    short
+}
+
+impl ListLines {
+    /// Longer lines are no paths.
+    const MAX_PATH: usize = 4_096;
+
+    fn read(path: &Path, base: &Path) -> io::Result<Self> {
+        let mut bases = vec![(base.to_owned(), 0)];
+        bases.extend(std::env::current_dir().ok().filter(|here| here != base).map(|here| (here, 0)));
+        let none = LineCount::default;
+        let mut all = Self { bases, there: none(), named: none(), perhaps: none(), other: none() };
+        let mut lines = Lines::open(path)?;
+        loop {
+            match lines.advance() {
+                Ok(false) => return Ok(all),
+                Ok(true) if lines.is_blank() => {}
+                Ok(true) => {
+                    let line = String::from_utf8_lossy(lines.bytes().trim_ascii()).into_owned();
+                    all.add(lines.number(), &line);
+                }
+                // The pass over the rows says what is wrong with it.
+                Err(_) => {
+                    all.other.add(lines.number(), "");
+                    return Ok(all);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, number: u64, line: &str) {
+        if line.len() > Self::MAX_PATH || line.contains('\0') {
+            return self.other.add(number, line);
+        }
+        let mut is_there = false;
+        for (base, count) in &mut self.bases {
+            let path = base.join(&*listed_path(base, line));
+            if path.is_file() && is_picture(&path) {
+                *count += 1;
+                is_there = true;
+            }
+        }
+        let plain = unquoted(line);
+        if is_there {
+            self.there.add(number, line);
+        } else if names_a_picture(plain) && (plain != line || !plain.contains(char::is_whitespace)) {
+            self.named.add(number, line);
+        } else if names_a_picture(plain) {
+            self.perhaps.add(number, line);
+        } else if !self.bases.iter().any(|(base, _)| is_comment(base, line)) {
+            self.other.add(number, line);
+        }
+    }
+
+    /// The folder under which most of the pictures are; its own where there is no difference.
+    fn base(&self) -> PathBuf {
+        let mut best = &self.bases[0];
+        for base in &self.bases[1..] {
+            if base.1 > best.1 {
+                best = base;
+            }
+        }
+        best.0.clone()
+    }
+
+    /// Pictures or prompts, where the lines leave no doubt.
+    fn format(&self, shown: &Path) -> Result<LineFormat, InputError> {
+        let Self { there, named, perhaps, other, .. } = self;
+        if other.count == 0 && (there.count > 0 || (named.count > 0 && perhaps.count == 0)) {
+            return Ok(LineFormat::Pictures);
+        }
+        if there.count == 0 && (named.count == 0 || named.count < other.count) {
+            return Ok(LineFormat::Prompts);
+        }
+        let place = |lines: [&LineCount; 2]| {
+            let first = lines.into_iter().find_map(|lines| lines.first.as_ref());
+            first.map_or_else(String::new, |(number, line)| format!("line {number} ({line})"))
+        };
+        let words = format!(
+            "can be read in two ways: {} names a picture, as in a list of pictures; {} does not, as in a file of prompts. \
+             Say --list if every line names a picture, or --lines if every line is a prompt",
+            place([there, named]),
+            place([other, perhaps]),
+        );
+        Err(InputError::unrecognised(shown, words))
+    }
 }
 
 /// Rows from a pipe have no extension: a header with a `prompt` among other columns is taken for one.

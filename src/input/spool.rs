@@ -11,7 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::fault::InputError;
+use super::{album::has_picture_magic, fault::InputError, recognise::refuse_binary};
+
+/// Most bytes that are taken from a pipe where nobody says otherwise: no batch is larger, an endless pipe is.
+pub(super) const MAX_PIPE_BYTES: u64 = 4 << 30;
+/// Looked at before anything is kept.
+const HEAD_BYTES: u64 = 1_024;
 
 /// What came through a pipe, beside what is kept of an earlier one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,18 +88,25 @@ impl Drop for Spool {
 }
 
 /// Copies standard input to stand beside `kept`. On a terminal, or where nothing comes, an earlier copy is used again.
-pub(super) fn stdin(kept: &Path) -> Result<Spool, InputError> {
+pub(super) fn stdin(kept: &Path, max_bytes: u64) -> Result<Spool, InputError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Spool::earlier(kept).ok_or(InputError::NothingPiped);
     }
-    copy(stdin.lock(), kept, "standard input")
+    copy(stdin.lock(), kept, "standard input", max_bytes)
 }
 
 /// Copies a stream whole, or leaves what was there: a copy that breaks off never looks complete.
-pub(super) fn copy(mut source: impl Read, kept: &Path, name: &str) -> Result<Spool, InputError> {
+pub(super) fn copy(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
     let fresh = fresh(kept);
     let failed = |source: io::Error| InputError::Spool { path: fresh.clone(), source };
+    let mut head = Vec::new();
+    (&mut source).take(HEAD_BYTES).read_to_end(&mut head).map_err(failed)?;
+    if !has_picture_magic(&head) {
+        refuse_binary(&head, Path::new(name))?;
+    }
+    // One byte more than allowed tells a pipe that is too long from one that fits.
+    let mut source = head.as_slice().chain(source).take(max_bytes.saturating_add(1));
     if let Some(folder) = kept.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -104,6 +116,14 @@ pub(super) fn copy(mut source: impl Read, kept: &Path, name: &str) -> Result<Spo
     let mut file = options.open(&fresh).map_err(failed)?;
     let spool = Spool { kept: kept.to_owned(), fresh: Some(fresh.clone()) };
     let count = io::copy(&mut source, &mut file).map_err(failed)?;
+    if count > max_bytes {
+        let mib = max_bytes >> 20;
+        let words = format!(
+            "{name} has more than {mib} MiB, the most that is taken from a pipe: give a file instead, or raise max_pipe_mib \
+             under [input] in keys.toml"
+        );
+        return Err(InputError::Options(words));
+    }
     if count == 0 {
         return Spool::earlier(kept).ok_or_else(|| InputError::Empty(name.to_owned()));
     }
@@ -123,7 +143,7 @@ mod tests {
 
     fn kept(folder: &tempfile::TempDir) -> PathBuf {
         let kept = folder.path().join("deep/input");
-        copy(&b"row"[..], &kept, "pipe").unwrap().keep().unwrap();
+        copy(&b"row"[..], &kept, "pipe", MAX_PIPE_BYTES).unwrap().keep().unwrap();
         kept
     }
 
@@ -131,7 +151,7 @@ mod tests {
     fn a_pipe_is_kept_whole_and_nothing_half_read_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/input");
-        let mut spool = copy(&b"{\"prompt\":\"a\"}\n"[..], &path, "pipe").unwrap();
+        let mut spool = copy(&b"{\"prompt\":\"a\"}\n"[..], &path, "pipe", MAX_PIPE_BYTES).unwrap();
         assert_eq!(fs::read(spool.path()).unwrap(), b"{\"prompt\":\"a\"}\n");
         assert_eq!(spool.keep().unwrap(), path);
         assert_eq!(fs::read(spool.path()).unwrap(), b"{\"prompt\":\"a\"}\n");
@@ -143,7 +163,7 @@ mod tests {
     fn a_pipe_that_is_refused_leaves_what_the_run_was_begun_with() {
         let folder = tempfile::tempdir().unwrap();
         let kept = kept(&folder);
-        let refused = copy(&b"another batch"[..], &kept, "pipe").unwrap();
+        let refused = copy(&b"another batch"[..], &kept, "pipe", MAX_PIPE_BYTES).unwrap();
         assert_eq!(fs::read(refused.path()).unwrap(), b"another batch");
         drop(refused);
         assert_eq!(fs::read(&kept).unwrap(), b"row");
@@ -155,8 +175,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().join("input");
         let long = "row\n".repeat(9_000);
-        assert_eq!(copy(long.as_bytes(), &kept, "pipe").unwrap().beside_kept().unwrap(), BesideKept::Whole);
-        copy(long.as_bytes(), &kept, "pipe").unwrap().keep().unwrap();
+        assert_eq!(
+            copy(long.as_bytes(), &kept, "pipe", MAX_PIPE_BYTES).unwrap().beside_kept().unwrap(),
+            BesideKept::Whole
+        );
+        copy(long.as_bytes(), &kept, "pipe", MAX_PIPE_BYTES).unwrap().keep().unwrap();
         let cases = [
             (long.clone(), BesideKept::Whole),
             (long.clone() + "more\n", BesideKept::Whole),
@@ -167,7 +190,7 @@ mod tests {
             ("cow\n".to_owned(), BesideKept::Other),
         ];
         for (piped, want) in cases {
-            let beside = copy(piped.as_bytes(), &kept, "pipe").unwrap().beside_kept().unwrap();
+            let beside = copy(piped.as_bytes(), &kept, "pipe", MAX_PIPE_BYTES).unwrap().beside_kept().unwrap();
             assert_eq!(beside, want, "{} bytes", piped.len());
         }
     }
@@ -175,10 +198,10 @@ mod tests {
     #[test]
     fn an_empty_pipe_means_the_earlier_copy() {
         let folder = tempfile::tempdir().unwrap();
-        let nothing = copy(io::empty(), &folder.path().join("input"), "pipe");
+        let nothing = copy(io::empty(), &folder.path().join("input"), "pipe", MAX_PIPE_BYTES);
         assert!(matches!(nothing, Err(InputError::Empty(_))));
         let kept = kept(&folder);
-        assert_eq!(copy(io::empty(), &kept, "pipe").unwrap().path(), kept);
+        assert_eq!(copy(io::empty(), &kept, "pipe", MAX_PIPE_BYTES).unwrap().path(), kept);
         assert_eq!(fs::read(&kept).unwrap(), b"row");
         assert!(!fresh(&kept).exists());
     }
@@ -193,7 +216,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let kept = kept(&folder);
-        copy((&b"half"[..]).chain(Breaks), &kept, "pipe").unwrap_err();
+        copy((&b"half"[..]).chain(Breaks), &kept, "pipe", MAX_PIPE_BYTES).unwrap_err();
         assert_eq!(fs::read(&kept).unwrap(), b"row");
         assert!(!fresh(&kept).exists());
     }

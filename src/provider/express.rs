@@ -55,8 +55,8 @@ impl Unsendable {
     }
 }
 
-/// Whether a route that speaks `api` is a candidate for this request; if not, why. Looks at nothing but the request: a
-/// picture's file is opened when the attempt is made.
+/// Whether a route that speaks `api` is a candidate for this request; if not, why. A picture's
+/// file is opened when the attempt is made; before that only the first bytes of one whose name speaks against it.
 pub fn can_express(api: Api, request: &Request) -> Result<(), String> {
     let whole = |request: &Request| {
         let empty = request.messages.iter().all(|message| message.parts.is_empty());
@@ -76,9 +76,11 @@ pub fn can_express(api: Api, request: &Request) -> Result<(), String> {
 fn can_take(api: Api, image: &Image) -> Result<(), String> {
     match image {
         Image::File(path) => match pictures::Format::by_extension(path) {
-            Some(format) if !format.taken_by(api) => {
-                Err(format!("{} does not take {} pictures", api.name(), format.name()))
-            }
+            // Names lie: what the file holds counts, where there is one.
+            Some(named) if !named.taken_by(api) => match pictures::Format::of_file(path).unwrap_or(named) {
+                format if format.taken_by(api) => Ok(()),
+                format => Err(format!("{} does not take {} pictures", api.name(), format.name())),
+            },
             _ => Ok(()),
         },
         Image::Url(url) if api == Api::Gemini && !url.starts_with("data:") && !gemini::is_own_file(url) => {

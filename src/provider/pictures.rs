@@ -123,7 +123,20 @@ impl Format {
         })
     }
 
+    /// By the first bytes of a file; `None` where it can't be read, or is no picture that is known here.
+    pub(super) fn of_file(path: &Path) -> Option<Self> {
+        // Looked at before it is opened: a pipe would block.
+        if !path.is_file() {
+            return None;
+        }
+        let mut head = Vec::with_capacity(16);
+        File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).ok()?;
+        Self::sniff(&head)
+    }
+
     /// A guess from the name, good enough to choose a route by.
+    ///
+    /// [`Self::of_file`] knows better where a file is there.
     pub(super) fn by_extension(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         Some(match extension.as_str() {

@@ -1,6 +1,11 @@
 //! `cascadeck sim`: the simulated provider as a server, for trying things out.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    net::SocketAddr,
+    path::Path,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -85,13 +90,23 @@ fn load(name: &str, seed: Option<u64>) -> anyhow::Result<Profile> {
         profile
     } else {
         let names = Profile::built_in_names().collect::<Vec<_>>().join(", ");
-        let text = std::fs::read_to_string(Path::new(name)).map_err(|error| {
+        let text = read_profile(Path::new(name)).map_err(|error| {
             Usage(format!("{name} is neither a built-in profile ({names}) nor a file that can be read: {error}"))
         })?;
         Profile::from_toml(&text).map_err(|error| Usage(format!("cannot simulate {name}: {error:#}")))?
     };
     profile.seed = seed.unwrap_or(profile.seed);
     Ok(profile)
+}
+
+fn read_profile(path: &Path) -> io::Result<String> {
+    const MAX_PROFILE_BYTES: u64 = 1 << 20;
+    let mut text = String::new();
+    File::open(path)?.take(MAX_PROFILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_PROFILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
+    }
+    Ok(text)
 }
 
 async fn interrupted() -> anyhow::Result<()> {

@@ -4,7 +4,7 @@
 //! nothing. Mono uses no colour at all, because crossterm 0.29 under `NO_COLOR` turns each colour change into
 //! a full reset, which would take bold and reverse away with it.
 
-use std::path::Path;
+use std::{io::Read as _, path::Path};
 
 use anyhow::{Context as _, bail};
 use ratatui::style::{Color, Modifier, Style};
@@ -178,7 +178,7 @@ impl Theme {
             let names = BUILT_IN.map(|(name, _)| name).join(", ");
             bail!("there is no theme {name}: use {names}, or the path of a theme file");
         }
-        let source = std::fs::read_to_string(path).with_context(|| format!("can't read the theme {name}"))?;
+        let source = read_theme(path).with_context(|| format!("can't read the theme {name}"))?;
         Self::parse(&source, depth).with_context(|| format!("the theme {name} is not understood"))
     }
 
@@ -207,6 +207,16 @@ impl Theme {
             Role::Key => self.roles.key,
         }
     }
+}
+
+fn read_theme(path: &Path) -> std::io::Result<String> {
+    const MAX_THEME_BYTES: u64 = 1 << 20;
+    let mut source = String::new();
+    std::fs::File::open(path)?.take(MAX_THEME_BYTES + 1).read_to_string(&mut source)?;
+    if source.len() as u64 > MAX_THEME_BYTES {
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
+    }
+    Ok(source)
 }
 
 impl Look {

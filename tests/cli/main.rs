@@ -14,6 +14,7 @@ mod cascade;
 mod demo;
 mod endings;
 mod exporting;
+mod files;
 mod formats;
 mod inputs;
 mod migrating;

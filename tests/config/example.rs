@@ -1,7 +1,7 @@
 //! keys.example.toml is the documentation of the format, so it is held to it.
 
 use cascadeck::{
-    config::{Defaults, Format, Occasion, schema},
+    config::{Defaults, Format, InputLimits, Occasion, schema},
     domain::{Policy, Strategy},
 };
 
@@ -42,6 +42,7 @@ fn the_example_states_the_true_defaults() {
     let config = with_variables(EXAMPLE).load();
     assert_eq!(config.policy, Policy::default());
     assert_eq!(config.defaults, Defaults::default());
+    assert_eq!(config.input, InputLimits::default());
 }
 
 #[test]

@@ -166,7 +166,8 @@ fn a_secret_from_elsewhere_must_be_one_too() {
         (keys("file:k").file("k", [0xff, 0xfe]), "the secret file `k` (relative to this file) is not a text file"),
         (
             keys("file:k").file("k", "x".repeat(70_000)),
-            "the secret file `k` (relative to this file) is larger than any key",
+            "the secret file `k` (relative to this file) cannot be read: it has more than 64 KiB, the most that is read here; is it the right \
+             file?",
         ),
         (
             keys("file:k").file("k/inner", "x"),

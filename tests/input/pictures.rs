@@ -66,14 +66,78 @@ fn globs_lists_and_single_pictures_are_albums_too() {
 
 #[cfg(unix)]
 #[test]
-fn a_name_that_is_not_utf8_is_a_fault_rather_than_a_lost_picture() {
+fn a_name_that_is_not_utf8_is_left_out_aloud() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
     let folder = TempDir::new().unwrap();
     write(&folder, "a.png", &png(1, 1));
     fs::write(folder.path().join(OsStr::from_bytes(b"caf\xE9.png")), png(1, 1)).unwrap();
-    let faults = open(folder.path(), beside()).unwrap().validate().unwrap_err();
-    assert_eq!((faults.total, faults.reported[0].fault.line), (1, 0));
-    assert!(faults.to_string().contains(".png has a name that is not UTF-8; rename it"), "{faults}");
+    let input = open(folder.path(), beside()).unwrap();
+    assert_eq!(ids(&all(&input)), ["a.png"]);
+    let warnings = input.warnings();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with("1 file or folder can't be taken and is left out:\n"), "{warnings:?}");
+    assert!(warnings[0].ends_with(".png has a name that is not UTF-8; rename it"), "{warnings:?}");
+    // Nothing else there: that is no empty folder.
+    fs::remove_file(folder.path().join("a.png")).unwrap();
+    let words = open(folder.path(), beside()).unwrap_err();
+    assert!(words.contains("holds no picture that can be taken:\n") && words.contains("not UTF-8"), "{words}");
+}
+
+#[test]
+fn a_bitmap_is_a_picture_also_when_it_is_given_by_itself() {
+    let folder = TempDir::new().unwrap();
+    let bitmap = write(&folder, "a.bmp", b"BM\x1a\0\0\0\0\0\0\0");
+    assert_eq!(open(&bitmap, beside()).unwrap().kind(), Kind::Pictures);
+}
+
+#[test]
+fn lines_are_pictures_or_prompts_or_refused() {
+    let refused = "can be read in two ways";
+    for (lines, want) in [
+        ("a.png\nb.png\n", "pictures"),
+        ("b.png\na.png\n", "pictures"),
+        ("# May\na.png\n", "pictures"),
+        ("a gone picture.png\na.png\n", "pictures"),
+        ("no-extension\n", "pictures"),
+        ("# Draw\nWrite a poem\n", "lines of text"),
+        ("Draw a cup\nWrite a poem\nlogo.png\n", "lines of text"),
+        ("Draw me logo.png\n", "lines of text"),
+        ("gone.png\n", "is a list of pictures, and none of them can be sent:\n"),
+        ("https://x.example/a.png?size=2\n", "is a URL"),
+        ("gone.png\nDraw me logo.png\n", refused),
+        ("Write a poem\na.png\n", refused),
+        ("Write a poem\nlogo.png\n", refused),
+    ] {
+        let folder = TempDir::new().unwrap();
+        write(&folder, "a.png", &png(1, 1));
+        write(&folder, "no-extension", &png(1, 1));
+        match open(&write(&folder, "lines.txt", lines.as_bytes()), beside()) {
+            Ok(input) => assert_eq!(input.kind().name(), want, "{lines}"),
+            Err(words) => assert!(words.contains(want), "{lines}: {words}"),
+        }
+    }
+}
+
+#[test]
+fn a_pattern_takes_what_a_shell_would() {
+    let folder = TempDir::new().unwrap();
+    for name in ["a.png", "sub/b.png", "sub/deep/c.png", ".hidden/d.png", "sub/.e.png"] {
+        write(&folder, name, &png(1, 1));
+    }
+    std::os::unix::fs::symlink(folder.path().join("sub"), folder.path().join("linked")).unwrap();
+    for (pattern, want) in [
+        ("*.png", &["a.png"][..]),
+        ("**/*.png", &["a.png", "sub/b.png", "sub/deep/c.png"]),
+        ("**/**/*.png", &["a.png", "sub/b.png", "sub/deep/c.png"]),
+        ("**", &["a.png", "sub/b.png", "sub/deep/c.png"]),
+        ("**/deep/*", &["sub/deep/c.png"]),
+        ("l*/*.png", &["linked/b.png"]),
+        ("s*/../[a-c].png", &["sub/../a.png"]),
+        (".h*/*.png", &[".hidden/d.png"]),
+    ] {
+        let found = open(&folder.path().join(pattern), beside()).unwrap_or_else(|words| panic!("{pattern}: {words}"));
+        assert_eq!(ids(&all(&found)), want, "{pattern}");
+    }
 }
 
 #[test]

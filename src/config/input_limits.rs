@@ -1,0 +1,30 @@
+//! `[input]`: how much is read of what may have no end.
+
+use super::{schema, sheet::Table};
+
+const MIB: u64 = 1 << 20;
+
+/// The most that is read of inputs that may have no end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InputLimits {
+    /// Most bytes taken from a pipe.
+    pub max_pipe_bytes: u64,
+    /// Most bytes of a file that `--prompt-file` names.
+    pub max_prompt_file_bytes: u64,
+}
+
+impl Default for InputLimits {
+    fn default() -> Self {
+        Self { max_pipe_bytes: 4_096 * MIB, max_prompt_file_bytes: 4 * MIB }
+    }
+}
+
+pub(super) fn read(root: &Table<'_>) -> InputLimits {
+    let normal = InputLimits::default();
+    let Some(table) = root.table("input", &schema::INPUT) else { return normal };
+    let bytes = |name, most| table.count::<u64>(name, 1..=most).map(|mib| mib * MIB);
+    InputLimits {
+        max_pipe_bytes: bytes("max_pipe_mib", 1 << 30).unwrap_or(normal.max_pipe_bytes),
+        max_prompt_file_bytes: bytes("max_prompt_file_mib", 1_024).unwrap_or(normal.max_prompt_file_bytes),
+    }
+}

@@ -1,0 +1,177 @@
+//! Files as they lie on people's disks: lists, links, pipes, odd names, and files without an end.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{PermissionsExt as _, symlink},
+    },
+};
+
+use nix::{sys::stat::Mode, unistd::mkfifo};
+
+use crate::lab::{Ended, Machine, logging_server::LoggingServer, png, sums};
+
+fn machine() -> (LoggingServer, Machine) {
+    let server = LoggingServer::openai("A red cup.");
+    let machine = Machine::new();
+    machine.write_keys(&server.keys_toml(""));
+    (server, machine)
+}
+
+/// How many requests had a picture, and how many were text alone.
+fn pictures_and_texts(server: &LoggingServer) -> (usize, usize) {
+    let completions = server.completions();
+    let with_picture =
+        completions.iter().filter(|request| String::from_utf8_lossy(&request.body).contains("data:image/png;base64,"));
+    let pictures = with_picture.count();
+    (pictures, completions.len() - pictures)
+}
+
+/// A run whose process is killed when it takes gigabytes of memory or disk.
+fn bounded(machine: &Machine, args: &[&str]) -> Ended {
+    machine.start_after("ulimit -v 4000000; ulimit -f 200000", args).end()
+}
+
+#[test]
+fn a_list_of_pictures_is_known_by_all_its_lines() {
+    for (list, pictures, says) in [
+        ("gone.png\na.png\n", 1, "list.txt:1: gone.png is not there"),
+        ("# from May\na.png\n\n# from June\nsub/b.png\n", 2, "2 pictures"),
+        ("\"a.png\"\n'my photo.png'\n", 2, "2 pictures"),
+        ("my\\ photo.png\nsub\\b.png\n", 2, "2 pictures"),
+        ("https://pictures.example/a.png\na.png\n", 1, "list.txt:1: https://pictures.example/a.png is a URL"),
+        ("drawing.svg\na.png\n", 1, "list.txt:1: drawing.svg is an SVG drawing"),
+    ] {
+        let (server, machine) = machine();
+        for name in ["a.png", "my photo.png", "sub/b.png"] {
+            machine.write(name, png(3, 2));
+        }
+        machine.write("drawing.svg", "<svg/>");
+        machine.write("list.txt", list);
+        let ended = machine.cascadeck(&["run", "list.txt", "--headless"]);
+        ended.says(&[says]);
+        assert_eq!(pictures_and_texts(&server), (pictures, 0), "{list}: {}", ended.err);
+    }
+}
+
+#[test]
+fn a_list_whose_pictures_are_all_missing_names_each_line_and_sends_nothing() {
+    let (server, machine) = machine();
+    machine.write("list.txt", "gone.png\n\nlost/b.jpg\n");
+    let refused = machine.cascadeck(&["run", "list.txt"]).with_status(2);
+    refused.says(&["list.txt:1: gone.png is not there", "list.txt:3: lost/b.jpg is not there", "--lines"]);
+    assert_eq!(pictures_and_texts(&server), (0, 0));
+}
+
+#[test]
+fn lines_that_may_be_pictures_or_prompts_are_refused_until_somebody_says_which() {
+    let (server, machine) = machine();
+    machine.write("a.png", png(3, 2));
+    machine.write("lines.txt", "Write a poem about a cup\na.png\n");
+    let refused = machine.cascadeck(&["run", "lines.txt"]).with_status(2);
+    refused.says(&["line 2 (a.png)", "line 1 (Write a poem about a cup)", "--list", "--lines"]);
+    assert_eq!(pictures_and_texts(&server), (0, 0));
+
+    machine.cascadeck(&["run", "lines.txt", "--lines", "--run-dir", "runs/prompts"]).with_status(0);
+    assert_eq!(pictures_and_texts(&server), (0, 2));
+    let listed = machine.cascadeck(&["run", "lines.txt", "--list", "--run-dir", "runs/pictures"]);
+    listed.says(&["lines.txt:1: Write a poem about a cup is not there"]);
+    assert_eq!(pictures_and_texts(&server), (1, 2));
+
+    for option in ["--list", "--lines"] {
+        machine.cascadeck(&["run", ".", option]).with_status(2).says(&[option, "is a folder"]);
+    }
+}
+
+#[test]
+fn a_file_without_an_end_is_refused_with_the_limit_and_leaves_nothing() {
+    let (_server, machine) = machine();
+    machine.write("batch.jsonl", sums(1));
+    let keys = bounded(&machine, &["run", "batch.jsonl", "--keys", "/dev/zero"]).with_status(2);
+    keys.says(&["/dev/zero", "has more than 16 MiB"]);
+    let prompt = bounded(&machine, &["run", "batch.jsonl", "--prompt-file", "/dev/zero"]).with_status(2);
+    prompt.says(&["--prompt-file /dev/zero", "has more than 4 MiB", "max_prompt_file_mib"]);
+    bounded(&machine, &["run", "/dev/zero"]).with_status(2).says(&["/dev/zero", "zero bytes"]);
+    bounded(&machine, &["plan", "/dev/zero"]).with_status(2).says(&["/dev/zero", "zero bytes"]);
+    let explain = bounded(&machine, &["explain", "--api", "openai", "/dev/zero"]).with_status(2);
+    explain.says(&["/dev/zero", "has more than 64 MiB"]);
+    let profile = bounded(&machine, &["sim", "--profile", "/dev/zero"]).with_status(2);
+    profile.says(&["/dev/zero", "has more than 1 MiB"]);
+    assert!(!machine.path("runs/zero/input.new").exists());
+}
+
+#[test]
+fn a_pipe_without_an_end_is_refused_at_the_limit_and_leaves_nothing() {
+    let (server, machine) = machine();
+    machine.write_keys(&format!("{}\n[input]\nmax_pipe_mib = 1\n", server.keys_toml("")));
+    for command in ["run", "plan"] {
+        let refused = machine.cascadeck_with_stdin(&[command, "-"], &"What is 1 + 1?\n".repeat(200_000)).with_status(2);
+        refused.says(&["standard input", "more than 1 MiB", "max_pipe_mib"]);
+    }
+    let left: Vec<_> = fs::read_dir(machine.path("runs/stdin")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.iter().all(|path| fs::metadata(path).unwrap().len() < 100), "{left:?}");
+    assert_eq!(fs::read_dir(machine.root().join("tmp")).unwrap().count(), 0);
+    machine.cascadeck_with_stdin(&["run", "-"], "What is 1 + 1?\n").with_status(0);
+    assert_eq!(pictures_and_texts(&server), (0, 1));
+}
+
+#[test]
+fn a_pattern_follows_no_links_round_in_circles() {
+    let (server, machine) = machine();
+    machine.write("album/a.png", png(3, 2));
+    machine.write("album/sub/b.png", png(3, 2));
+    symlink(machine.path("album"), machine.path("album/again")).unwrap();
+    machine.cascadeck(&["run", "album/**/*.png"]).with_status(0).says(&["2 pictures"]);
+    assert_eq!(pictures_and_texts(&server), (2, 0));
+}
+
+#[test]
+fn a_pipe_among_the_pictures_is_left_out_unopened() {
+    let (_server, machine) = machine();
+    machine.write("album/a.png", png(3, 2));
+    mkfifo(&machine.path("album/b.png"), Mode::S_IRWXU).unwrap();
+    machine.write("list.txt", "album/a.png\nalbum/b.png\n");
+    for input in ["album", "album/*.png", "list.txt"] {
+        let planned = machine.cascadeck(&["plan", input, "--prompt", "{{ width }} x {{ height }}"]).with_status(0);
+        planned.says(&["b.png is no regular file"]);
+    }
+}
+
+#[test]
+fn what_a_picture_is_is_said_by_its_content_and_not_by_its_name() {
+    let (server, machine) = machine();
+    for name in ["a.heic", "b.tif", "c.bmp", "d.avif"] {
+        machine.write(&format!("album/{name}"), png(3, 2));
+    }
+    machine.cascadeck(&["run", "album"]).with_status(0).says(&["4 pictures"]);
+    assert_eq!(pictures_and_texts(&server), (4, 0));
+}
+
+#[test]
+fn what_can_not_be_taken_of_a_folder_is_left_out_and_the_rest_runs() {
+    let (server, machine) = machine();
+    machine.write("album/a.png", png(3, 2));
+    machine.write("album/locked/b.png", png(3, 2));
+    let odd = OsStr::from_bytes(b"caf\xE9.png");
+    fs::write(machine.path("album").join(odd), png(3, 2)).unwrap();
+    symlink(machine.path("nowhere.png"), machine.path("album/dangling.png")).unwrap();
+    let locked = machine.path("album/locked");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    // The administrator may read it all the same.
+    let may_read = fs::read_dir(&locked).is_ok();
+    let pattern = machine.path("album").join("**/*.png");
+    for (input, run) in [("album", "runs/folder"), (pattern.to_str().unwrap(), "runs/pattern")] {
+        let args = ["run", input, "--run-dir", run, "--captions", run];
+        let ended = machine.cascadeck(&args).with_status(0);
+        ended.says(&["are left out", "has a name that is not UTF-8; rename it", "dangling.png is a link to nothing"]);
+        if may_read {
+            ended.says(&["2 pictures", "2 files or folders"]);
+        } else {
+            ended.says(&["1 picture", "3 files or folders", "locked can't be read"]);
+        }
+    }
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(pictures_and_texts(&server).1, 0);
+}
