@@ -131,7 +131,8 @@ fn gif_has_its_end(bytes: &[u8]) -> bool {
     gif_end(bytes).is_some()
 }
 
-/// Walks over the blocks to the trailer, or to what no decoder would read any further.
+/// Walks over the blocks to the trailer, to what no decoder would read any further, or to the end of the bytes after a whole
+/// block: some programs write no trailer.
 fn gif_end(bytes: &[u8]) -> Option<usize> {
     let table_bytes = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let end_of_sub_blocks = |mut at: usize| {
@@ -145,7 +146,8 @@ fn gif_end(bytes: &[u8]) -> Option<usize> {
     let mut seen_frame = false;
     let mut at = 13 + table_bytes(*bytes.get(10)?);
     loop {
-        match *bytes.get(at)? {
+        let Some(&block) = bytes.get(at) else { return (seen_frame && at == bytes.len()).then_some(at) };
+        match block {
             b'!' => at = end_of_sub_blocks(at + 2)?,
             b',' => {
                 // Place, size and flags; the colours; the width of the codes.
@@ -163,4 +165,34 @@ fn gif_end(bytes: &[u8]) -> Option<usize> {
 fn webp_has_its_end(bytes: &[u8]) -> bool {
     let stated = bytes.get(4..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_le_bytes);
     stated.is_some_and(|stated| stated as usize <= bytes.len().saturating_sub(8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_jpeg_is_not_that_of_its_thumbnail() {
+        let scan = b"\xff\xda\0\x02coded\xff\0data\xff\xd0more\xff\xff\xd9";
+        let notes = b"\xff\xe1\0\x06\xff\xd8\xff\xd9";
+        let whole = [b"\xff\xd8".as_slice(), notes, scan].concat();
+        assert!(jpeg_has_its_end(&whole));
+        assert!(jpeg_has_its_end(&[whole.as_slice(), b"\xff\xd8 another, cut off"].concat()));
+        for cut in 2..whole.len() {
+            // A cut right behind the thumbnail leaves no scan, which no decoder lets pass.
+            assert_eq!(jpeg_has_its_end(&whole[..cut]), cut == 2 + notes.len(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_gif_may_lack_its_trailer_but_no_block() {
+        let frame = b",\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0";
+        let screen = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff";
+        let notes = b"!\xfe\x05words\0";
+        let whole = [screen.as_slice(), notes, frame, notes, b";"].concat();
+        let (first, second) = (screen.len() + notes.len() + frame.len(), whole.len() - 1);
+        for cut in 13..=whole.len() {
+            assert_eq!(gif_has_its_end(&whole[..cut]), cut == first || cut >= second, "{cut}");
+        }
+    }
 }

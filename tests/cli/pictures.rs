@@ -83,6 +83,7 @@ fn whole_pictures() -> BTreeMap<String, Vec<u8>> {
         ("trailing-zeros.jpg", with_trailing(&fixture("progressive.jpg"), &[0; 4_096])),
         ("trailing.png", with_trailing(&encoded(ImageFormat::Png), b"metadata of a screenshot")),
         ("trailing.gif", with_trailing(&fixture("animated.gif"), b"\0\0\0")),
+        ("no-trailer.gif", fixture("interlaced.gif").strip_suffix(b";").unwrap().to_vec()),
         ("trailing.webp", with_trailing(&fixture("lossy.webp"), b"more")),
         ("named-otherwise.png", jpeg),
     ];
@@ -136,7 +137,10 @@ fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
             .into_iter()
             .chain([("half", length / 2), ("most", length / 8), ("but magic", 16)])
         {
-            add(format!("{format} without {cut}"), whole[..kept].to_vec());
+            // A GIF whose last byte is missing has all of its blocks.
+            if !(format.ends_with("gif") && cut == "last byte") {
+                add(format!("{format} without {cut}"), whole[..kept].to_vec());
+            }
         }
     }
     // Flipped bits that a checksum tells.
