@@ -24,6 +24,7 @@ mod natural;
 mod open;
 mod openai_batch;
 mod params;
+mod picture_fields;
 mod pictures;
 mod recognise;
 mod row;
@@ -63,6 +64,9 @@ pub struct InputOptions {
     pub default_caption_prompt: Option<String>,
     /// Fields of rows that are kept with their items, for routing rules.
     pub kept: Vec<String>,
+    /// Reads rows as versions did that took no picture field but `images` and let the last of two fields with one name
+    /// count. For the runs that they began, whose items would be others otherwise.
+    pub legacy_rows: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

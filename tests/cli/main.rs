@@ -22,6 +22,7 @@ mod planning;
 mod public_lists;
 mod replaying;
 mod resuming;
+mod rows;
 mod secrets;
 mod tls;
 mod watching;
