@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use super::{
     Failure,
     options::{default_run_dir, ledger},
-    run::{Job, refuse_unseen},
+    run::{Job, refuse_unseen, stored_pins},
     say,
 };
 use crate::{
@@ -64,12 +64,14 @@ const ASSUMED_OUTPUT: f64 = 256.0;
 pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let mut config = args.job.keys.load()?;
     args.job.conduct.apply(&mut config)?;
-    let options = args.job.asking.options(&config)?;
+    let mut options = args.job.asking.options(&config)?;
+    let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.job.input)));
+    let dir = RunDir::new(&run_dir);
+    options.legacy_rows = stored_pins(&dir).is_some_and(|pins| !pins.strict_rows);
     let spool = Spool::new();
     let input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
     refuse_unseen(&input, &config)?;
-    let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(input.name()));
-    let begun = RunDir::new(&run_dir).holds_a_run();
+    let begun = dir.holds_a_run();
     let so_far = if begun { Some(report::summary(&run_dir)?) } else { None };
     let batch = Batch::read(&input, &config.policy.rules, begun.then_some(run_dir.as_path()))?;
     for warning in input.warnings() {

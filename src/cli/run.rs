@@ -147,6 +147,7 @@ impl Asking {
                 (false, false) => LineFormat::Detect,
             },
             max_pipe_bytes: Some(config.input.max_pipe_bytes),
+            legacy_rows: false,
         })
     }
 
@@ -166,6 +167,7 @@ impl Asking {
                 format!("{dir}, existing: {}, full names: {}", self.existing.name(), self.full_caption_names)
             }),
             existing: input.kind().is_pictures().then(|| self.existing.name()),
+            strict_rows: !options.legacy_rows,
         }
     }
 }
@@ -188,6 +190,11 @@ fn prompt_in(path: &Path, config: &Config) -> Result<String, Failure> {
 pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
     let config = args.job.keys.load()?;
     batch(&args, config, Clock::real()).await
+}
+
+/// The settings of the run that `dir` holds, if it does. A run that can't be read is reported when it is opened.
+pub(super) fn stored_pins(dir: &RunDir) -> Option<Pins> {
+    if dir.holds_a_run() { Store::pins_of(dir).ok() } else { None }
 }
 
 /// Pictures that no model takes would all fail, one by one.
@@ -214,9 +221,10 @@ pub(super) async fn batch(args: &RunArgs, mut config: Config, clock: Clock) -> R
 async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<Begun, Failure> {
     args.job.conduct.apply(&mut config)?;
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
-    let options = args.job.asking.options(&config)?;
+    let mut options = args.job.asking.options(&config)?;
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
     let lock = if Input::is_stream(&args.job.input) { Some(dir.own()?) } else { None };
+    options.legacy_rows = stored_pins(dir).is_some_and(|pins| !pins.strict_rows);
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
     refuse_unseen(&input, &config)?;
     let checked = input.validate()?;

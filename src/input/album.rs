@@ -14,7 +14,8 @@ use std::{
 use super::{fault::Wrong, lines::Lines, natural};
 
 /// Taken for pictures whatever is in them; a broken one fails when it is sent, as an item of its own.
-const PICTURES: [&str; 11] = ["png", "jpg", "jpeg", "webp", "gif", "heic", "heif", "avif", "tif", "tiff", "bmp"];
+pub(super) const PICTURES: [&str; 11] =
+    ["png", "jpg", "jpeg", "webp", "gif", "heic", "heif", "avif", "tif", "tiff", "bmp"];
 /// Not opened to look for a picture: they lie beside pictures by the thousand.
 const TEXTS: [&str; 9] = ["txt", "caption", "json", "jsonl", "csv", "tsv", "md", "xml", "yaml"];
 

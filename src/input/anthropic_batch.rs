@@ -7,14 +7,14 @@ use super::{
     draft::{Draft, Recipe},
     envelope::Envelope,
     fault::Wrong,
-    json::{Fields, Json},
+    json::{Fields, Json, missing},
     params, row,
 };
 
 const ENVELOPE: Envelope = Envelope { id: "custom_id", request: "params" };
 
 pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    ENVELOPE.read(&Json::parse(line)?, recipe, read_params)
+    ENVELOPE.read(&recipe.parse(line)?, recipe, read_params)
 }
 
 fn read_params(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {
@@ -53,7 +53,7 @@ fn read_params(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Resul
             name => params::unsupported(name, value)?,
         }
     }
-    let chat = chat::read(messages.ok_or_else(|| Wrong::new("messages", "is missing"))?)?;
+    let chat = chat::read(messages.ok_or_else(|| missing(fields, "messages"))?)?;
     if system.is_some() && chat.system.is_some() {
         return Err(Wrong::new("", "has both `system` and a system message; keep one of them"));
     }

@@ -104,7 +104,13 @@ fn part(part: &Json<'_>) -> Result<Option<Part>, Wrong> {
     part.object("")?;
     let need = |name: &str| part.get(name).ok_or_else(|| Wrong::new(name, "is missing"));
     match need("type")?.text("type")? {
-        "text" | "input_text" => Ok(text_part(need("text")?.text("text")?)),
+        "text" | "input_text" => {
+            // A picture beside the text, where no API has one, would be lost.
+            for name in ["image_url", "image", "source"] {
+                part.get(name).map_or(Ok(()), |value| unsupported(name, value))?;
+            }
+            Ok(text_part(need("text")?.text("text")?))
+        }
         // `detail` is a hint on OpenAI's price of a picture that no other provider knows: left out.
         "image_url" | "input_image" => {
             let url = need("image_url")?;

@@ -11,7 +11,7 @@ use super::{
     fault::Wrong,
     json::{Fields, Json},
     lines::{Lines, MAX_LINE, utf8},
-    row,
+    picture_fields, row,
 };
 
 pub(super) struct Csv {
@@ -182,12 +182,16 @@ fn draft(record: &[u8], delimiter: u8, names: &[String], recipe: &Recipe) -> Res
     }
     let named = || names.iter().zip(&cells).filter(|(name, _)| !name.is_empty());
     let context: Fields<'_> = named().map(|(name, cell)| (name.into(), Json::Text(cell.as_ref().into()))).collect();
-    let fields: Fields<'_> = named().filter_map(|(name, cell)| typed(name, cell)).collect();
+    let fields: Fields<'_> = named().filter_map(|(name, cell)| typed(name, cell, recipe.legacy_rows)).collect();
+    if !recipe.legacy_rows {
+        // Cells may hold JSON.
+        fields.iter().try_for_each(|(name, value)| value.refuse_duplicates().map_err(|wrong| wrong.within(name)))?;
+    }
     row::draft(&fields, &context, recipe)
 }
 
 /// A cell as the field of a row that its column names; `None` for columns that only templates read.
-fn typed<'a>(name: &'a str, cell: &'a str) -> Option<(Cow<'a, str>, Json<'a>)> {
+fn typed<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a, str>, Json<'a>)> {
     let blank = cell.trim().is_empty();
     let text = || Json::Text(cell.into());
     let value = match name {
@@ -203,9 +207,11 @@ fn typed<'a>(name: &'a str, cell: &'a str) -> Option<(Cow<'a, str>, Json<'a>)> {
             _ => structured(cell).unwrap_or_else(|| number(cell)),
         },
         "messages" | "images" | "image" | "stop" | "response_format" => structured(cell).unwrap_or_else(text),
+        name if picture_fields::may_name_pictures(name) && !legacy => structured(cell).unwrap_or_else(text),
         _ => return None,
     };
-    Some((Cow::Borrowed(if name == "image" { "images" } else { name }), value))
+    // Earlier versions knew the column under both names, and the last one counted.
+    Some((Cow::Borrowed(if name == "image" && legacy { "images" } else { name }), value))
 }
 
 /// A number where it reads as one; what it says otherwise, so that the fault can show it.

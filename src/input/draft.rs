@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::domain::{Money, Params, Request};
 
 use super::{
+    fault::Wrong,
     json::{Fields, Json, field},
     sidecar::{Captioning, Sidecar},
     template::Templates,
@@ -38,9 +39,20 @@ pub(super) struct Recipe {
     pub limit: Option<u64>,
     /// Fields of the row that are kept with the item.
     pub kept: Vec<String>,
+    /// See [`super::InputOptions::legacy_rows`].
+    pub legacy_rows: bool,
 }
 
 impl Recipe {
+    /// One line as JSON. A name that stands twice in an object is refused: which of the two counts is anybody's guess.
+    pub(super) fn parse<'l>(&self, line: &'l str) -> Result<Json<'l>, Wrong> {
+        let row = Json::parse(line)?;
+        if !self.legacy_rows {
+            row.refuse_duplicates()?;
+        }
+        Ok(row)
+    }
+
     /// Of a row's fields those that are to be kept: texts, numbers, true and false, as text.
     pub(super) fn keep(&self, fields: &Fields<'_>) -> BTreeMap<String, String> {
         let text = |value: &Json<'_>| match value {

@@ -3,8 +3,8 @@
 use super::{
     draft::{Draft, Recipe},
     fault::Wrong,
-    json::{Fields, Json},
-    row,
+    json::{Fields, Json, missing},
+    picture_fields, row,
 };
 
 /// The names that one provider gives them.
@@ -34,8 +34,23 @@ impl Envelope {
                 request = Some(value.object(self.request)?);
             }
         }
-        let request = request.ok_or_else(|| Wrong::new(self.request, "is missing"))?;
+        let request = request.ok_or_else(|| missing(fields, self.request))?;
         read_request(request, &mut draft, recipe).map_err(|wrong| wrong.within(self.request))?;
+        if !recipe.legacy_rows && !draft.request.needs_vision() {
+            self.refuse_pictures(fields, recipe)?;
+        }
         Ok(draft)
+    }
+
+    /// Refuses a picture that stands beside the request, where no provider's batch has one: it would not be sent.
+    fn refuse_pictures(&self, fields: &Fields<'_>, recipe: &Recipe) -> Result<(), Wrong> {
+        for (name, value) in fields {
+            if picture_fields::names_only_pictures(name) && !value.is_null() && !value.is_neutral() {
+                let words =
+                    format!("stands beside `{}`, where it is not sent; put it into the messages there", self.request);
+                return Err(Wrong::new(name.as_ref(), words));
+            }
+        }
+        picture_fields::refuse_unread(fields, recipe)
     }
 }

@@ -21,7 +21,7 @@ use super::{
 const ENVELOPE: Envelope = Envelope { id: "key", request: "request" };
 
 pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    ENVELOPE.read(&Json::parse(line)?, recipe, read_request)
+    ENVELOPE.read(&recipe.parse(line)?, recipe, read_request)
 }
 
 fn read_request(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {
@@ -137,6 +137,11 @@ fn content_parts(content: &Json<'_>) -> Result<Vec<Part>, Wrong> {
     if content.as_text().is_some() {
         return chat::parts(content);
     }
+    for (name, value) in content.object("")? {
+        if !matches!(name.as_ref(), "parts" | "role") {
+            params::unsupported(name, value)?;
+        }
+    }
     let listed = content.get("parts").ok_or_else(|| Wrong::new("parts", "is missing"))?;
     // One part may stand without its list.
     let listed = if let Json::List(items) = listed { items.as_slice() } else { std::slice::from_ref(listed) };
@@ -149,12 +154,19 @@ fn content_parts(content: &Json<'_>) -> Result<Vec<Part>, Wrong> {
 
 fn part(part: &Json<'_>) -> Result<Option<Part>, Wrong> {
     let mut read = None;
+    // One of two would be lost.
+    let mut put = |part: Part, name: &str| match read.replace(part) {
+        None => Ok(()),
+        Some(_) => Err(Wrong::new(name, "stands beside other content in one part; give each a part of its own")),
+    };
     for (name, value) in part.object("")? {
         match camel(name).as_ref() {
             _ if value.is_null() => {}
             "text" => {
                 let text = value.text(name)?;
-                read = (!text.trim().is_empty()).then(|| Part::Text(text.to_owned()));
+                if !text.trim().is_empty() {
+                    put(Part::Text(text.to_owned()), name)?;
+                }
             }
             "inlineData" => {
                 let need = |camel: &str, snake: &str| {
@@ -164,9 +176,9 @@ fn part(part: &Json<'_>) -> Result<Option<Part>, Wrong> {
                 let image = need("mimeType", "mime_type")
                     .and_then(|mime| Ok((mime, need("data", "data")?)))
                     .and_then(|(mime, data)| image::inline(mime, data).map_err(|words| Wrong::new("data", words)));
-                read = Some(Part::Image(image.map_err(|wrong| wrong.within(name))?));
+                put(Part::Image(image.map_err(|wrong| wrong.within(name))?), name)?;
             }
-            "fileData" => read = Some(Part::Image(file(value).map_err(|wrong| wrong.within(name))?)),
+            "fileData" => put(Part::Image(file(value).map_err(|wrong| wrong.within(name))?), name)?,
             _ => params::unsupported(name, value)?,
         }
     }

@@ -4,7 +4,7 @@
 //! object is a list of pairs in the order of the line, and a string without escapes is a slice of it. Every
 //! format's reader walks this one type, so that they report a wrong field in the same words.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -13,8 +13,12 @@ use serde::{
 
 use super::fault::Wrong;
 
-/// An object's fields, in order. Where a name stands twice, the last one counts, as in every JSON reader.
+/// An object's fields, in order. Where a name stands twice, the last one counts, as in every JSON reader; rows that have
+/// such are refused before ([`Json::refuse_duplicates`]).
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
+
+/// Whole numbers below this are kept exactly as floats.
+pub(super) const EXACT_BELOW: f64 = 9e15;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json<'a> {
@@ -37,6 +41,24 @@ impl<'a> Json<'a> {
             let reason = words.rfind(" at line ").map_or(words.as_str(), |end| &words[..end]);
             Wrong::new("", format!("is not valid JSON: {reason} (column {})", error.column()))
         })
+    }
+
+    /// Refuses a name that stands twice in an object, at any depth.
+    pub(super) fn refuse_duplicates(&self) -> Result<(), Wrong> {
+        match self {
+            Self::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+                item.refuse_duplicates().map_err(|wrong| wrong.within(format_args!("[{index}]")))
+            }),
+            Self::Object(fields) => {
+                if let Some(name) = duplicate(fields) {
+                    return Err(Wrong::new(name, "stands twice in one object; keep one of the two"));
+                }
+                fields
+                    .iter()
+                    .try_for_each(|(name, value)| value.refuse_duplicates().map_err(|wrong| wrong.within(name)))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn is_null(&self) -> bool {
@@ -115,7 +137,12 @@ impl<'a> Json<'a> {
     pub(super) fn whole(&self, at: &str) -> Result<i64, Wrong> {
         match self {
             Self::Int(number) => Ok(*number),
-            Self::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => Ok(*number as i64),
+            Self::Float(number) if number.fract() == 0.0 && number.abs() < EXACT_BELOW => Ok(*number as i64),
+            Self::Big(_) => Err(Wrong::new(at, format!("is too large; at most {} can be sent", i64::MAX))),
+            Self::Float(number) if number.abs() >= EXACT_BELOW => {
+                Err(Wrong::new(at, "is too large a number to be kept exactly"))
+            }
+            Self::Float(_) => Err(Wrong::new(at, "must be a whole number, not one with a fraction")),
             _ => Err(self.must_be(at, "a whole number")),
         }
     }
@@ -142,6 +169,23 @@ impl<'a> Json<'a> {
 /// The value that counts under `name`.
 pub(super) fn field<'f, 'a>(fields: &'f Fields<'a>, name: &str) -> Option<&'f Json<'a>> {
     fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// A name that stands twice.
+fn duplicate<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
+    // Most objects have a handful of fields, for which a set costs more than looking through them.
+    const FEW: usize = 16;
+    let mut names = fields.iter().map(|(name, _)| name.as_ref()).enumerate();
+    if fields.len() <= FEW {
+        return names.find(|(index, name)| fields[..*index].iter().any(|(other, _)| other == name)).map(|(_, it)| it);
+    }
+    let mut seen = HashSet::with_capacity(fields.len());
+    names.find(|(_, name)| !seen.insert(*name)).map(|(_, name)| name)
+}
+
+/// The fault of a field that has to be there and is not, or is null.
+pub(super) fn missing(fields: &Fields<'_>, name: &str) -> Wrong {
+    Wrong::new(name, if field(fields, name).is_some() { "is null" } else { "is missing" })
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {

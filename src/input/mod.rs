@@ -24,6 +24,7 @@ mod natural;
 mod open;
 mod openai_batch;
 mod params;
+mod picture_fields;
 mod pictures;
 mod recognise;
 mod row;
@@ -67,6 +68,9 @@ pub struct InputOptions {
     pub line_format: LineFormat,
     /// Most bytes that are taken from a pipe; `None`: 4 GiB.
     pub max_pipe_bytes: Option<u64>,
+    /// Reads rows as versions did that took no picture field but `images` and let the last of two fields with one name
+    /// count. For the runs that they began, whose items would be others otherwise.
+    pub legacy_rows: bool,
 }
 
 /// How the lines of a text file are read.

@@ -92,6 +92,7 @@ impl Input {
             captioning,
             limit: options.limit,
             kept: options.kept,
+            legacy_rows: options.legacy_rows,
         };
         let Found { source, name, label, spool, .. } = found;
         Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool })

@@ -5,7 +5,7 @@ use super::{
     draft::{Draft, Recipe},
     envelope::Envelope,
     fault::Wrong,
-    json::{Fields, Json},
+    json::{Fields, Json, missing},
     params, row,
 };
 
@@ -13,7 +13,7 @@ const ENVELOPE: Envelope = Envelope { id: "custom_id", request: "body" };
 
 /// `method` is always POST; `url` says which of OpenAI's APIs the request is for.
 pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    let row = Json::parse(line)?;
+    let row = recipe.parse(line)?;
     if let Some(url) = row.get("url").filter(|url| !url.is_null()) {
         endpoint(url)?;
     }
@@ -59,7 +59,7 @@ fn read_body(body: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<()
             }
         }
     }
-    let chat = chat::read(messages.ok_or_else(|| Wrong::new("messages", "is missing"))?)?;
+    let chat = chat::read(messages.ok_or_else(|| missing(body, "messages"))?)?;
     request.messages = chat.messages;
     request.system = match chat.system {
         Some(system) => Some(system),

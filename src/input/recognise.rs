@@ -1,6 +1,7 @@
 //! Which format a file is in: from its first bytes, its extension, and the fields of its first row.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -76,23 +77,67 @@ pub(super) fn recognise(path: &Path, shown: &Path, base: &Path, format: LineForm
 
 /// Formats that people do try, and what to do with them.
 pub(super) fn refuse_binary(head: &[u8], shown: &Path) -> Result<(), InputError> {
-    let name = shown.display();
+    let unpacked = || into_file(shown, shown.file_stem().and_then(OsStr::to_str), "-unpacked");
     let words = match head {
-        [0x1F, 0x8B, ..] => format!("is compressed; unpack it first, as in `zcat {name} | cascadeck run -`"),
+        [0x1F, 0x8B, ..] => format!("is compressed; unpack it first, as in {}", command("zcat", shown, &unpacked())),
         [0x28, 0xB5, 0x2F, 0xFD, ..] => {
-            format!("is compressed; unpack it first, as in `zstdcat {name} | cascadeck run -`")
+            format!("is compressed; unpack it first, as in {}", command("zstdcat", shown, &unpacked()))
         }
         [b'P', b'K', 3, 4, ..] => "is a ZIP archive (or a spreadsheet); unpack it, or save the sheet as CSV".to_owned(),
         [b'P', b'A', b'R', b'1', ..] => {
-            format!("is Parquet; convert it, as in `duckdb -c \"copy '{name}' to 'rows.jsonl' (format json)\"`")
+            let (from, to) = (sql_name(shown), sql_name(&as_rows(shown)));
+            format!("is Parquet; convert it, as in `duckdb -c \"copy {from} to {to} (format json)\"`")
         }
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
-            format!("is UTF-16; convert it, as in `iconv -f utf-16 -t utf-8 {name} > rows.jsonl`")
+            let converted = into_file(shown, None, "-utf8");
+            format!("is UTF-16; convert it, as in {}", command("iconv -f utf-16 -t utf-8", shown, &converted))
         }
         _ if head.contains(&0) => "is no text: it holds zero bytes".to_owned(),
         _ => return Ok(()),
     };
     Err(InputError::unrecognised(shown, words))
+}
+
+/// A command that makes the file `to` of `from`, for people to copy; of a pipe one that stands in it.
+fn command(words: &str, from: &Path, to: &Path) -> String {
+    if from.is_file() {
+        format!("`{words} {} > {}`", quoted(from), quoted(to))
+    } else {
+        format!("`… | {words} | cascadeck run -`")
+    }
+}
+
+/// A file beside `shown` under another name: `name`, or else its own name with `suffix` before the extension. Never
+/// `shown` itself, which a command that writes there would empty before it reads.
+fn into_file(shown: &Path, name: Option<&str>, suffix: &str) -> PathBuf {
+    if let Some(path) = name.map(|name| shown.with_file_name(name)).filter(|path| path != shown) {
+        return path;
+    }
+    let mut name = shown.file_stem().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    if let Some(extension) = shown.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    shown.with_file_name(name)
+}
+
+/// The file for rows that are made from another format.
+fn as_rows(shown: &Path) -> PathBuf {
+    let name = format!("{}.jsonl", shown.file_stem().unwrap_or_default().to_string_lossy());
+    into_file(shown, Some(&name), "-lines")
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "._-/+,:@%=".contains(letter);
+    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// A path as SQL reads it.
+fn sql_name(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "''"))
 }
 
 /// The first line that isn't blank, as far as it is text. Faults in it are for validation to report.
@@ -118,8 +163,8 @@ fn json_kind(first: &str, lines: &mut Lines, shown: &Path) -> Result<Kind, Input
             Ok(row) => return Ok(kind_of(&row)),
             Err(_) if looked_at == 0 && matches!(line.as_str(), "{" | "{}") => {
                 let words = format!(
-                    "is one JSON document over many lines; rows stand one a line: `jq -c . {} > rows.jsonl`",
-                    shown.display()
+                    "is one JSON document over many lines; rows stand one a line: {}",
+                    command("jq -c .", shown, &as_rows(shown))
                 );
                 return Err(InputError::unrecognised(shown, words));
             }
@@ -156,7 +201,7 @@ fn looks_like_an_array(first: &str) -> bool {
 }
 
 fn array(shown: &Path) -> InputError {
-    let words = format!("is one JSON array; rows stand one a line: `jq -c '.[]' {} > rows.jsonl`", shown.display());
+    let words = format!("is one JSON array; rows stand one a line: {}", command("jq -c '.[]'", shown, &as_rows(shown)));
     InputError::unrecognised(shown, words)
 }
 

@@ -10,9 +10,8 @@ use super::{
     chat::{self, Chat},
     draft::{Draft, Recipe},
     fault::Wrong,
-    image,
-    json::{Fields, Json},
-    params,
+    json::{EXACT_BELOW, Fields, Json, field},
+    params, picture_fields,
     template::listed,
 };
 
@@ -21,7 +20,7 @@ const MAX_ID: usize = 512;
 
 /// Reads a JSONL row.
 pub(super) fn jsonl(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    let row = Json::parse(line)?;
+    let row = recipe.parse(line)?;
     let fields = match &row {
         Json::Object(fields) => fields,
         other => return Err(Wrong::new("", format!("is {}; a row is a JSON object {{…}}", other.kind()))),
@@ -39,7 +38,7 @@ pub(super) fn text(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
 pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) -> Result<Draft, Wrong> {
     let mut draft = Draft { fields: recipe.keep(context), ..Draft::default() };
     let mut request = Request { params: recipe.defaults.clone(), ..Request::default() };
-    let (mut prompt, mut messages, mut images) = (None, None, None);
+    let (mut prompt, mut messages) = (None, None);
     for (name, value) in fields {
         if value.is_null() {
             continue;
@@ -47,7 +46,6 @@ pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) 
         match name.as_ref() {
             "prompt" => prompt = Some(value),
             "messages" => messages = Some(value),
-            "images" => images = Some(value),
             "id" => draft.id = Some(id(value, "id")?),
             "system" => request.system = Some(value.text("system")?.to_owned()),
             "model" => draft.model = Some(word(value, "model")?),
@@ -76,9 +74,8 @@ pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) 
             return Err(no_prompt(context));
         }
     }
-    if let Some(images) = images {
-        attach(&mut request.messages, pictures(images)?);
-    }
+    let pictures = pictures(fields, context, request.needs_vision(), recipe)?;
+    attach(&mut request.messages, pictures);
     if request.system.is_none() {
         request.system = recipe.templates.system(context)?;
     }
@@ -88,6 +85,9 @@ pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) 
 
 /// The commonest fault of all: a data set with columns of its own.
 fn no_prompt(context: &Fields<'_>) -> Wrong {
+    if let Some(name) = ["prompt", "messages"].into_iter().find(|name| field(context, name).is_some()) {
+        return Wrong::new(name, "is null, which asks nothing; fill it in, or take the row out");
+    }
     let is_text = |(name, value): &&(Cow<'_, str>, Json<'_>)| name != "id" && value.as_text().is_some();
     let likely = context.iter().find(is_text).map_or("field", |(name, _)| name);
     let words = format!(
@@ -120,18 +120,19 @@ fn attach(messages: &mut [Message], pictures: Vec<Part>) {
     }
 }
 
-/// One reference or a list of them.
-fn pictures(value: &Json<'_>) -> Result<Vec<Part>, Wrong> {
-    let one = |value: &Json<'_>, at: &str| {
-        image::reference(value.text(at)?).map(Part::Image).map_err(|words| Wrong::new(at, words))
-    };
-    match value {
-        Json::Text(_) => Ok(vec![one(value, "images")?]),
-        Json::List(items) => {
-            items.iter().enumerate().map(|(index, item)| one(item, &format!("images[{index}]"))).collect()
+/// The pictures that the fields name. `has_picture` says whether the messages hold some themselves.
+fn pictures(fields: &Fields<'_>, context: &Fields<'_>, has_picture: bool, recipe: &Recipe) -> Result<Vec<Part>, Wrong> {
+    let images = if recipe.legacy_rows {
+        let images = field(fields, "images").filter(|value| !value.is_null());
+        images.map(|value| picture_fields::references("images", value)).transpose()?.unwrap_or_default()
+    } else {
+        let images = picture_fields::read(fields, has_picture, recipe)?;
+        if images.is_empty() && !has_picture {
+            picture_fields::refuse_unread(context, recipe)?;
         }
-        _ => Err(value.must_be("images", "a list of paths, URLs or data: URLs")),
-    }
+        images
+    };
+    Ok(images.into_iter().map(Part::Image).collect())
 }
 
 /// An id: a string, or a whole number, which becomes one.
@@ -140,6 +141,13 @@ pub(super) fn id(value: &Json<'_>, at: &str) -> Result<String, Wrong> {
         Json::Text(text) => text.to_string(),
         Json::Int(number) => number.to_string(),
         Json::Big(number) => number.to_string(),
+        // Its last digits are lost: two such ids could become one.
+        Json::Float(number) if number.abs() >= EXACT_BELOW => {
+            return Err(Wrong::new(at, "is too large a number to be kept exactly; write it in quotes"));
+        }
+        Json::Float(_) => {
+            return Err(Wrong::new(at, "must be a string or a whole number, not one with a fraction or an exponent"));
+        }
         _ => return Err(value.must_be(at, "a string or a whole number")),
     };
     match id.len() {

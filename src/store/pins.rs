@@ -31,6 +31,9 @@ pub struct Pins {
     /// What becomes of a caption that is there already, by name: for commands that name the run alone. Compared as
     /// a part of `captions`.
     pub existing: Option<String>,
+    /// Rows are read with all their picture fields, and refused where a name stands twice. Not so in runs of earlier
+    /// versions, which go on with their rows as they were. Not compared.
+    pub strict_rows: bool,
 }
 
 /// One setting that is not what it was.

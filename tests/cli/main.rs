@@ -24,6 +24,7 @@ mod planning;
 mod public_lists;
 mod replaying;
 mod resuming;
+mod rows;
 mod run_directory;
 mod secrets;
 mod tls;

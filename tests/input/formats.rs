@@ -234,6 +234,18 @@ fn what_is_no_input_is_refused_with_a_way_out() {
         ("a.xlsx", b"PK\x03\x04", "save the sheet as CSV"),
         ("a.parquet", b"PAR1\x15\x04", "is Parquet"),
         ("a.txt", b"\xFF\xFEh\0i\0", "iconv -f utf-16"),
+        ("my table.csv", b"\xFF\xFEi\0d\0", "my table.csv' > '"),
+        ("my table.csv", b"\xFF\xFEi\0d\0", "my table-utf8.csv'`"),
+        ("rows.jsonl", b"\xFF\xFE{\0}\0", "rows-utf8.jsonl`"),
+        ("a", b"\xFE\xFF\0a", "a-utf8`"),
+        // The command must not write over what it reads.
+        ("rows.jsonl", b"[{\"prompt\":\"x\"}]", "rows-lines.jsonl`"),
+        ("a.json", b"[{\"prompt\":\"x\"}]", "a.jsonl`"),
+        ("rows.jsonl", b"{\n  \"prompt\": \"x\"\n}", "rows-lines.jsonl`"),
+        // A table from a pipe would not be known as one.
+        ("my table.csv.gz", b"\x1f\x8b\x08\0\0\0", "my table.csv'`"),
+        ("table.csv.zst", b"\x28\xb5\x2f\xfd\0\0", "table.csv`"),
+        ("rows.parquet", b"PAR1\x15\x04", "rows.jsonl' (format json)"),
         ("a.db", b"SQLite format 3\0", "zero bytes"),
         ("a.jsonl", b"", "holds no rows"),
         ("a.jsonl", b"\n \n\xEF\xBB\xBF", "holds no rows"),

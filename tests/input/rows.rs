@@ -11,6 +11,7 @@ use super::{all, faults, no_options, open, read, write};
 /// One bad row each, and what must be said of it.
 #[test]
 fn faults_name_the_line_the_field_and_what_to_do() {
+    let raw_base64 = format!(r#"{{"prompt":"x","image":"iVBORw0KGgo{}"}}"#, "A".repeat(100));
     let big_id = format!(r#"{{"id":"{}","prompt":"x"}}"#, "i".repeat(513));
     let jsonl: &[(&str, &str)] = &[
         (r#"{"prompt": "x""#, "is not valid JSON: EOF while parsing an object (column 14)"),
@@ -42,6 +43,10 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         ),
         (r#"{"prompt":"x","id":""}"#, "`id` is empty"),
         (r#"{"prompt":"x","id":1.5}"#, "`id` must be a string or a whole number"),
+        (
+            r#"{"prompt":"x","id":1e3}"#,
+            "`id` must be a string or a whole number, not one with a fraction or an exponent",
+        ),
         (&big_id, "`id` is 513 bytes long"),
         (r#"{"prompt":"x","temperature":"hot"}"#, "`temperature` must be a number, not a string"),
         (r#"{"prompt":"x","temperature":-1}"#, "`temperature` must be from 0 to 2"),
@@ -58,6 +63,41 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         (r#"{"prompt":"x","images":{"a":1}}"#, "`images` must be a list"),
         (r#"{"prompt":"x","images":["data:image/png;base64,!"]}"#, "`images[0]` is not base64"),
         (
+            r#"{"prompt":"x","image":5}"#,
+            "`image` must be a path, a URL or a data: URL, or a list of them, not a number",
+        ),
+        (r#"{"prompt":"x","image":{"bytes":[1,2]}}"#, "`image` must be a path"),
+        (r#"{"prompt":"x","image_url":{"url":7}}"#, "`image_url.url` must be a string"),
+        (r#"{"prompt":"x","image_path":["a.png",7]}"#, "`image_path[1]` must be a string"),
+        (r#"{"prompt":"x","image":""}"#, "`image` is empty"),
+        (&raw_base64, "`image` is base64 without its type"),
+        (r#"{"prompt":"x","file_name":"a.svg"}"#, "`file_name` is of a kind that can't be sent (svg)"),
+        (
+            r#"{"prompt":"x","image":"a.png","image_path":"b.png"}"#,
+            "`image_path` names other pictures than `image` does; keep one of them",
+        ),
+        (r#"{"prompt":"x","images":["a.png","b.png"],"file":"c.png"}"#, "`file` names other pictures than `images`"),
+        (r#"{"prompt":"x","img":"a.png"}"#, "`img` looks like a picture, but is not read: name it `image`"),
+        (r#"{"prompt":"x","Image":"https://x.example/a"}"#, "`Image` looks like a picture"),
+        (r#"{"prompt":"x","photoUrls":["a.webp"]}"#, "`photoUrls` looks like a picture"),
+        (r#"{"prompt":"x","filename":"a.png"}"#, "`filename` looks like a picture"),
+        (r#"{"prompt":"x","image_data":"data:image/png;base64,AAAA"}"#, "`image_data` looks like a picture"),
+        (r#"{"prompt":"x","prompt":"y"}"#, "`prompt` stands twice in one object; keep one of the two"),
+        (
+            r#"{"messages":[{"role":"user","content":"x","content":"y"}]}"#,
+            "`messages[0].content` stands twice in one object",
+        ),
+        (r#"{"prompt":"x","meta":{"a":{"b":1,"b":1}}}"#, "`meta.a.b` stands twice in one object"),
+        (r#"{"prompt":null}"#, "`prompt` is null, which asks nothing"),
+        (r#"{"messages":null,"id":"1"}"#, "`messages` is null, which asks nothing"),
+        (
+            r#"{"prompt":"x","id":123456789012345678901234567890}"#,
+            "`id` is too large a number to be kept exactly; write it in quotes",
+        ),
+        (r#"{"prompt":"x","seed":123456789012345678901234567890}"#, "`seed` is too large a number to be kept exactly"),
+        (r#"{"prompt":"x","seed":18446744073709551615}"#, "`seed` is too large; at most 9223372036854775807"),
+        (r#"{"prompt":"x","seed":1.5}"#, "`seed` must be a whole number, not one with a fraction"),
+        (
             r#"{"question":"x","n":1}"#,
             r#"(it has question, n); give a template over its fields, as in --prompt "{{ question }}""#,
         ),
@@ -73,6 +113,22 @@ fn faults_name_the_line_the_field_and_what_to_do() {
             "`body.messages[0].tool_calls`",
         ),
         (openai("{}"), "`body.messages` is missing"),
+        (openai(r#"{"messages":null}"#), "`body.messages` is null"),
+        (r#"{"custom_id":"x","body":null}"#.to_owned(), "`body` is null"),
+        (openai(&format!(r#"{{{hi},"seed":1,"seed":2}}"#)), "`body.seed` stands twice in one object"),
+        (format!(r#"{{"custom_id":"x","custom_id":"y","body":{{{hi}}}}}"#), "`custom_id` stands twice in one object"),
+        (
+            openai(
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"x","image_url":{"url":"a.png"}}]}]}"#,
+            ),
+            "`body.messages[0].content[0].image_url` is not supported",
+        ),
+        (
+            format!(r#"{{"custom_id":"x","body":{{{hi}}},"image":"a.png"}}"#),
+            "`image` stands beside `body`, where it is not sent",
+        ),
+        (format!(r#"{{"custom_id":"x","body":{{{hi}}},"photo":"a.png"}}"#), "`photo` looks like a picture"),
+        (openai(&format!(r#"{{{hi},"image":"a.png"}}"#)), "`body.image` is not supported"),
         (
             r#"{"custom_id":"x","url":"/v1/embeddings","body":{}}"#.to_owned(),
             "`url` is `/v1/embeddings`; only lines for",
@@ -81,6 +137,15 @@ fn faults_name_the_line_the_field_and_what_to_do() {
     ];
     let anthropic = [
         (format!(r#"{{"custom_id":"x","params":{{{hi},"top_k":5}}}}"#), "`params.top_k` is not supported"),
+        (format!(r#"{{"custom_id":"x","params":{{{hi},"system":"a","system":"b"}}}}"#), "`params.system` stands twice"),
+        (
+            format!(r#"{{"custom_id":"x","params":{{{hi}}},"images":["a.png"]}}"#),
+            "`images` stands beside `params`, where it is not sent",
+        ),
+        (
+            r#"{"custom_id":"x","params":{"messages":[{"role":"user","content":"hi","images":["a.png"]}]}}"#.to_owned(),
+            "`params.messages[0].images` is not supported",
+        ),
         (
             format!(
                 r#"{{"custom_id":"x","params":{{{hi},"system":[{{"type":"image","source":{{"type":"url","url":"https://x/y.png"}}}}]}}}}"#
@@ -108,6 +173,17 @@ fn faults_name_the_line_the_field_and_what_to_do() {
             "`request.generationConfig.candidate_count` is not supported",
         ),
         (r#"{"key":"x","request":{"contents":[]}}"#.to_owned(), "`request.contents` is missing or empty"),
+        (format!(r#"{{"key":"x","request":{{{hi},{hi}}}}}"#), "`request.contents` stands twice in one object"),
+        (
+            r#"{"key":"x","request":{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png","data":"AAAA"},"text":"hi"}]}]}}"#
+                .to_owned(),
+            "`request.contents[0].parts[0].text` stands beside other content in one part",
+        ),
+        (
+            r#"{"key":"x","request":{"contents":[{"parts":[{"text":"hi"}],"inlineData":{"mimeType":"image/png","data":"AAAA"}}]}}"#
+                .to_owned(),
+            "`request.contents[0].inlineData` is not supported",
+        ),
         (
             r#"{"key":"x","request":{"contents":[{"parts":[{"fileData":{"fileUri":"gs://b/x"}}]}]}}"#.to_owned(),
             "`request.contents[0].parts[0].fileData.fileUri` is `gs://b/x`, a file of one project",
@@ -259,4 +335,72 @@ fn a_limit_takes_the_first_rows_but_the_fingerprint_is_of_the_whole_file() {
     assert_eq!(all(&input).len(), 2);
     write(&folder, "rows.txt", b"one\ntwo\nfour!\n");
     assert_ne!(open(&path, no_options()).unwrap().validate().unwrap().fingerprint, whole.fingerprint);
+}
+
+/// A field that only describes is no picture, and one that a template writes into the prompt is the template's.
+#[test]
+fn fields_that_name_no_picture_are_left_to_templates() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "scan", &super::png(2, 2));
+    let named = |row: &str, prompt: Option<&str>| {
+        let path = write(&folder, "rows.jsonl", row.as_bytes());
+        let items = all(&open(&path, InputOptions { prompt: prompt.map(str::to_owned), ..no_options() }).unwrap());
+        items[0].request.images().count()
+    };
+    for (row, count) in [
+        (r#"{"prompt":"x","file":"notes.txt","path":"src/main.rs","file_name":"a.wav"}"#, 0),
+        (r#"{"prompt":"x","file":{"name":"a.png"},"path":["a.png",1]}"#, 0),
+        (r#"{"prompt":"x","image_width":640,"image_id":"000017","photo_credit":"J. Doe","num_images":0}"#, 0),
+        (r#"{"prompt":"x","image_caption":"a.png, taken from the pier.\nIt is late."}"#, 0),
+        (r#"{"prompt":"x","path":"https://x.example/a.JPG?size=2#top"}"#, 1),
+        (r#"{"prompt":"x","file":["a.png","b.jpg"]}"#, 2),
+        (r#"{"prompt":"x","file_name":"scan"}"#, 1),
+        (r#"{"prompt":"x","file_name":"no such file"}"#, 0),
+        (r#"{"prompt":"x","file_name":["a.txt","b.txt"]}"#, 0),
+        (r#"{"prompt":"x","file_name":["a.png","b.jpg"]}"#, 2),
+        // Beside a picture that is sent, these describe it.
+        (r#"{"prompt":"x","image":"a.png","img":"other.png","file_name":null}"#, 1),
+        (r#"{"prompt":"x","images":["a.png","b.png"],"image":"./a.png"}"#, 2),
+        (r#"{"prompt":"x","image":"a.png","images":["a.png","b.png"]}"#, 2),
+        (
+            r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":"data:image/png;base64,AAAA"}]}],"file_name":"a.png","path":"b.png"}"#,
+            1,
+        ),
+    ] {
+        assert_eq!(named(row, None), count, "{row}");
+    }
+    for (row, prompt, count) in [
+        (r#"{"path":"a.png"}"#, "{{ path }}", 0),
+        (r#"{"path":"a.png"}"#, "Describe it.", 1),
+        (r#"{"image":"A cat on a mat"}"#, "Draw: {{ image }}", 0),
+        (r#"{"image":{"caption":"A cat"}}"#, "Draw: {{ image.caption }}", 0),
+        (r#"{"image":"a.png"}"#, "{{ image }}", 1),
+        (r#"{"img":"a.png"}"#, "{{ img }}", 0),
+    ] {
+        assert_eq!(named(row, Some(prompt)), count, "{row} {prompt}");
+    }
+}
+
+#[test]
+fn columns_of_a_table_are_refused_like_fields() {
+    for (content, want) in [
+        ("prompt,image,image_path\nx,a.png,b.png\n", "`image_path` names other pictures than `image`"),
+        ("prompt,photo\nx,a.png\n", "`photo` looks like a picture"),
+        ("prompt,seed\nx,99999999999999999999\n", "`seed` is too large"),
+        (
+            "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"}]\"\n",
+            "`messages[0].role` stands twice",
+        ),
+    ] {
+        let faults = faults("rows.csv", content.as_bytes(), &InputOptions::default());
+        assert!(faults.to_string().contains(want), "{content}: {faults}");
+        assert_eq!(faults.reported[0].fault.line, 2, "{content}");
+    }
+}
+
+#[test]
+fn an_empty_text_does_not_take_the_place_of_a_picture() {
+    let row = br#"{"key":"x","request":{"contents":[{"parts":[{"inline_data":{"mime_type":"image/png","data":"AAAA"},"text":""},{"text":"hi"}]}]}}"#;
+    let (_, items) = read("rows.jsonl", row, &no_options());
+    assert_eq!(items[0].request.images().count(), 1);
 }
