@@ -88,7 +88,7 @@ impl Client {
     pub async fn attempt(&self, endpoint: &Endpoint, call: Call<'_>) -> Verdict {
         let outgoing = match self.prepare(endpoint.dialect(), &call).await {
             Ok(outgoing) => outgoing,
-            Err(verdict) => return verdict,
+            Err(error) => return error.verdict(),
         };
         let mut request = HttpRequest::new(Method::POST, endpoint.url(&outgoing.path, None));
         *request.body_mut() = Some(Body::from(outgoing.body));
@@ -111,27 +111,18 @@ impl Client {
 
     /// The request as it goes out, or why it can't. One with pictures is prepared on threads for that: a picture and what
     /// is made of it are the largest things in memory.
-    async fn prepare(&self, dialect: Dialect, call: &Call<'_>) -> Result<Outgoing, Verdict> {
+    async fn prepare(&self, dialect: Dialect, call: &Call<'_>) -> Result<Outgoing, PrepareError> {
         if call.request.images().next().is_none() {
-            return encode(dialect, call, &[]).map_err(|error| unsendable(&error));
+            return Ok(encode(dialect, call, &[])?);
         }
         let (model, request, decoded) = (call.model.to_owned(), call.request.clone(), Arc::clone(&self.decoded));
         let (max_output, total_timeout) = (call.max_output, call.total_timeout);
         let prepared = self.picture_threads.run(move || {
             let call = Call { model: &model, request: &request, max_output, total_timeout };
-            let pictures = pictures::load(dialect.api(), &request, &decoded).map_err(|error| not_loaded(&error))?;
-            encode(dialect, &call, &pictures).map_err(|error| unsendable(&error))
+            let pictures = pictures::load(dialect.api(), &request, &decoded)?;
+            Ok(encode(dialect, &call, &pictures)?)
         });
-        prepared.await.unwrap_or_else(|error| {
-            let (outcome, action, words) = match error {
-                PoolError::Panicked => {
-                    let words = "a picture made its decoder fail; the log has the details".to_owned();
-                    (Outcome::UnreadableInput, Action::FailItem, words)
-                }
-                PoolError::NoThread(_) => (Outcome::ClientTrouble, Action::Retry, format!("{error}; see ulimit -u")),
-            };
-            Err(local(outcome, action, &words, "the request's pictures cannot be read"))
-        })
+        prepared.await?
     }
 
     /// The ids of the models that this key can see. Being listed is no promise: Gemini lists models that it
@@ -249,16 +240,40 @@ impl Received {
     }
 }
 
-fn not_loaded(error: &PictureError) -> Verdict {
-    let (outcome, action, because) = match error {
-        PictureError::Unreadable(_) => (Outcome::UnreadableInput, Action::FailItem, "a picture cannot be sent"),
-        PictureError::NotTaken(_) => (Outcome::NoRoute, Action::NextModel, "this API does not take a picture"),
-    };
-    local(outcome, action, &error.to_string(), because)
+/// Why a request could not be prepared.
+#[derive(Debug, thiserror::Error)]
+enum PrepareError {
+    #[error("{0}")]
+    Picture(#[from] PictureError),
+    #[error("{0}")]
+    Unsendable(#[from] Unsendable),
+    #[error("{0}")]
+    Pool(#[from] PoolError),
 }
 
-fn unsendable(error: &Unsendable) -> Verdict {
-    local(Outcome::NoRoute, Action::NextModel, &error.0, "this API has no words for the request")
+impl PrepareError {
+    fn verdict(&self) -> Verdict {
+        let message = self.to_string();
+        match self {
+            Self::Picture(PictureError::Unreadable(_)) => {
+                local(Outcome::UnreadableInput, Action::FailItem, &message, "a picture cannot be sent")
+            }
+            Self::Picture(PictureError::NotTaken(_)) => {
+                local(Outcome::NoRoute, Action::NextModel, &message, "this API does not take a picture")
+            }
+            Self::Unsendable(_) => {
+                local(Outcome::NoRoute, Action::NextModel, &message, "this API has no words for the request")
+            }
+            Self::Pool(PoolError::Panicked) => {
+                let message = "a picture made its decoder fail; the log has the details";
+                local(Outcome::UnreadableInput, Action::FailItem, message, "a picture cannot be decoded")
+            }
+            Self::Pool(PoolError::NoThread(_)) => {
+                let message = format!("{message}; see ulimit -u");
+                local(Outcome::ClientTrouble, Action::Retry, &message, "no picture can be read now")
+            }
+        }
+    }
 }
 
 /// A verdict on an item that was reached here: nothing was sent.

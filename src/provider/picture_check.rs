@@ -11,7 +11,7 @@ use std::{
 
 use image::{ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits};
 
-/// Pixels at most: from twice that of its warning on, Pillow takes a picture for a decompression bomb.
+/// Pixels at most. Pillow, which many servers decode with, refuses more as a decompression bomb.
 const MAX_PIXELS: u64 = 178_956_970;
 /// Bytes that the pixels may take.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
@@ -37,7 +37,9 @@ pub(super) fn check_decodable(format: ImageFormat, bytes: &[u8]) -> Result<(), S
         Ok(()) => Ok(()),
         Err(Refusal::TooManyPixels { width, height }) => {
             let most = MAX_PIXELS / 1_000_000;
-            Err(format!("it would be {width} x {height} pixels, and more than {most} million are taken for an attack"))
+            Err(format!(
+                "it would be {width} x {height} pixels, and more than {most} million are refused as a decompression bomb"
+            ))
         }
         Err(Refusal::Decoder(error)) => match error {
             ImageError::Unsupported(_) => Ok(()),

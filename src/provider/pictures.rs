@@ -47,8 +47,8 @@ pub enum PictureError {
 }
 
 impl PictureError {
-    /// The same, of the picture called `name`.
-    fn of(self, name: impl std::fmt::Display) -> Self {
+    /// Puts the picture's name before the words.
+    fn with_name(self, name: impl std::fmt::Display) -> Self {
         match self {
             Self::Unreadable(words) => Self::Unreadable(format!("{name}: {words}")),
             Self::NotTaken(words) => Self::NotTaken(format!("{name}: {words}")),
@@ -242,14 +242,14 @@ pub(super) fn load<'r>(
 ) -> Result<Vec<Picture<'r>>, PictureError> {
     let checks = Checks { api, count: request.images().count(), decoded };
     let picture = |image: &'r Image| match image {
-        Image::File(path) => checks.from_file(path),
-        Image::Inline { data, .. } => checks.inline(data),
+        Image::File(path) => checks.read_file(path),
+        Image::Inline { data, .. } => checks.check_inline(data),
         Image::Url(url) => match url.strip_prefix("data:") {
             Some(data) => {
                 let (_, base64) = data.split_once(";base64,").ok_or_else(|| {
                     unreadable("a picture's data: URL is not base64; write it as data:image/png;base64,…")
                 })?;
-                checks.inline(base64)
+                checks.check_inline(base64)
             }
             None => Ok(Picture::Url(Cow::Borrowed(url))),
         },
@@ -266,23 +266,23 @@ struct Checks<'d> {
 }
 
 impl Checks<'_> {
-    /// The picture's type. Its bytes decide what it is, not the name or the type that it was given.
-    fn mime(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
+    /// Checks everything and gives the picture's type. Its bytes decide what it is, not the name or the type that it was given.
+    fn check_type(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
         let format = check(self.api, self.count, bytes)?;
         self.decoded.check(format, bytes)?;
         Ok(format.mime())
     }
 
-    fn from_file(&self, path: &Path) -> Result<Picture<'static>, PictureError> {
-        let in_the_file = |error: PictureError| error.of(path.display());
+    fn read_file(&self, path: &Path) -> Result<Picture<'static>, PictureError> {
+        let in_the_file = |error: PictureError| error.with_name(path.display());
         let bytes = read(self.api, path).map_err(in_the_file)?;
-        let mime = self.mime(&bytes).map_err(in_the_file)?;
+        let mime = self.check_type(&bytes).map_err(in_the_file)?;
         Ok(Picture::Data { mime, base64: Cow::Owned(STANDARD.encode(bytes)) })
     }
 
     /// A picture that came with the row.
-    fn inline<'r>(&self, base64: &'r str) -> Result<Picture<'r>, PictureError> {
-        let in_the_row = |error: PictureError| error.of("a picture in the row");
+    fn check_inline<'r>(&self, base64: &'r str) -> Result<Picture<'r>, PictureError> {
+        let in_the_row = |error: PictureError| error.with_name("a picture in the row");
         let about = base64.len() as u64 / 4 * 3;
         if about > max_bytes(self.api) + 2 {
             return Err(in_the_row(too_large(self.api, about)));
@@ -290,7 +290,7 @@ impl Checks<'_> {
         let bytes = STANDARD
             .decode(base64)
             .map_err(|_| unreadable("a picture in the row is not valid base64; encode it again"))?;
-        let mime = self.mime(&bytes).map_err(in_the_row)?;
+        let mime = self.check_type(&bytes).map_err(in_the_row)?;
         Ok(Picture::Data { mime, base64: Cow::Borrowed(base64) })
     }
 }
@@ -406,7 +406,7 @@ mod tests {
     }
 
     fn from_file(api: Api, path: &Path) -> Result<Picture<'static>, PictureError> {
-        Checks { api, count: 1, decoded: &DecodedPictures::default() }.from_file(path)
+        Checks { api, count: 1, decoded: &DecodedPictures::default() }.read_file(path)
     }
 
     #[test]
@@ -479,15 +479,15 @@ mod tests {
         let checks = |api| Checks { api, count: 1, decoded: &decoded };
         let data = STANDARD.encode(whole_png());
         assert_eq!(
-            checks(Api::Gemini).inline(&data),
+            checks(Api::Gemini).check_inline(&data),
             Ok(Picture::Data { mime: "image/png", base64: Cow::Borrowed(data.as_str()) })
         );
-        assert!(refusal(checks(Api::Gemini).inline("!!")).contains("base64"));
-        assert!(refusal(checks(Api::Gemini).inline("")).contains("empty"));
+        assert!(refusal(checks(Api::Gemini).check_inline("!!")).contains("base64"));
+        assert!(refusal(checks(Api::Gemini).check_inline("")).contains("empty"));
         let cut_off = STANDARD.encode(png(3, 2));
-        assert!(refusal(checks(Api::Gemini).inline(&cut_off)).contains("damaged: it is cut off"));
+        assert!(refusal(checks(Api::Gemini).check_inline(&cut_off)).contains("damaged: it is cut off"));
         let large = STANDARD.encode(vec![0; 3_932_163]);
-        assert!(refusal(checks(Api::Anthropic).inline(&large)).contains("make it smaller"));
+        assert!(refusal(checks(Api::Anthropic).check_inline(&large)).contains("make it smaller"));
     }
 
     #[test]

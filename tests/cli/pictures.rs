@@ -226,7 +226,8 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
         // A name that promises everything, since names are not to be believed.
         let file = if whole.contains_key(name) { name.clone() } else { format!("{name}.jpg") };
         machine.write(&file, bytes);
-        rows += &format!("{}\n", json!({"id": name, "prompt": "What is this?", "images": [file]}));
+        rows += &json!({"id": name, "prompt": "What is this?", "images": [file]}).to_string();
+        rows.push('\n');
     }
     machine.write("rows.jsonl", rows);
     let ended = machine.cascadeck(&["run", "rows.jsonl"]);
