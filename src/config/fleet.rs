@@ -9,6 +9,7 @@ use super::{
     Config, Origin, dashboard, defaults,
     fault::{Fault, Faults, Position, shown},
     keys::Keys,
+    known_models,
     models::{self, Placed},
     policy,
     providers::Providers,
@@ -72,6 +73,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
     let placed = rules::read(&root, &models);
     let strategies_at = placed.iter().filter_map(|it| Some((it.strategy_at?, it.rule.strategy?))).collect();
     let policy = policy::read(&root, &models, placed.into_iter().map(|it| it.rule).collect(), strategies_at);
+    let unknown_model = known_models::read_unknown_model(&root);
     let defaults = defaults::read(&root, source.real.parent().unwrap_or(Path::new("")));
     let dashboard = dashboard::read(&root);
     let webhooks = Webhooks::read(&root, &places, variables);
@@ -97,6 +99,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
         project_stated: keys.project_stated,
         policy,
         defaults,
+        unknown_model,
         dashboard,
         webhooks: webhooks.list,
         origin: Origin::File(source.shown.to_owned()),

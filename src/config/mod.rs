@@ -10,6 +10,7 @@ mod defaults;
 mod fault;
 mod fleet;
 mod keys;
+mod known_models;
 mod models;
 mod policy;
 mod preset;
@@ -36,11 +37,12 @@ pub use self::{
     dashboard::{Dashboard, KeyBinding, Pictures},
     defaults::Defaults,
     fault::{Fault, Faults, Position},
+    known_models::KnownModels,
     span::parse_span,
     variables::{Environment, process_environment},
     webhooks::{Format, Occasion, Webhook},
 };
-use crate::domain::{Key, Model, Policy, Provider};
+use crate::domain::{Key, Model, Policy, Provider, UnknownModel};
 
 const FILE_NAME: &str = "keys.toml";
 
@@ -58,6 +60,8 @@ pub struct Config {
     pub project_stated: Vec<bool>,
     pub policy: Policy,
     pub defaults: Defaults,
+    /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
+    pub unknown_model: Option<UnknownModel>,
     pub dashboard: Dashboard,
     pub webhooks: Vec<Webhook>,
     /// Things to know that stop nothing, one sentence each.

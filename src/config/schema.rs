@@ -11,7 +11,7 @@ pub struct Schema {
 
 pub const FILE: Schema = Schema {
     table: "the file",
-    fields: &["provider", "model", "key", "rule", "policy", "defaults", "dashboard", "webhook"],
+    fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "webhook"],
 };
 
 pub const PROVIDER: Schema =
@@ -111,6 +111,9 @@ pub const DEFAULTS: Schema = Schema {
     fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
 };
 
+pub const INPUT: Schema = Schema { table: "[input]", fields: &["unknown_model"] };
+
 pub const WEBHOOK: Schema = Schema { table: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 11] = [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, WEBHOOK];
+pub const ALL: [Schema; 12] =
+    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];

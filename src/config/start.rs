@@ -96,6 +96,7 @@ pub(super) fn from_environment(variables: &Variables<'_>, looked_for: &[String])
         project_stated: keys.project_stated,
         policy: Policy::default(),
         defaults: Defaults::default(),
+        unknown_model: None,
         dashboard: Dashboard::default(),
         webhooks: Vec::new(),
         origin: Origin::Environment(used),
