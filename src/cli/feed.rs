@@ -8,7 +8,7 @@ use super::Failure;
 use crate::{
     domain::{ItemSpec, PictureStamp, are, counted},
     engine::Rows,
-    input::{BesideKept, Input},
+    input::{BesideKept, Input, RowFault},
     store::{OnChanged, Store, report},
 };
 
@@ -84,6 +84,39 @@ impl Reconciled {
     }
 }
 
+/// Rows of a changed input that a run can't take in.
+#[derive(Default)]
+pub(super) struct RefusedRows {
+    total: u64,
+    /// The first of them, as they are said.
+    named: Vec<String>,
+}
+
+impl RefusedRows {
+    pub fn add(&mut self, fault: &RowFault) {
+        self.total += 1;
+        if self.named.len() < NAMED {
+            self.named.push(fault.to_string());
+        }
+    }
+
+    /// # Errors
+    /// All of them together, where there are any.
+    pub fn result(self) -> Result<(), Failure> {
+        if self.total == 0 {
+            return Ok(());
+        }
+        let mut words = self.named.join("\n  ");
+        if self.total > self.named.len() as u64 {
+            words = format!("{words}\n  … and {} more", self.total - self.named.len() as u64);
+        }
+        let rows = counted(self.total, "bad row");
+        Err(Failure::usage(format!(
+            "the input has {rows} that this run does not have yet; nothing was sent\n  {words}"
+        )))
+    }
+}
+
 /// Takes a changed input in before the run goes on: new rows are added, changed ones refused unless asked for, and so is
 /// a pipe that lacks what was recorded, unless it is `limited` to its first rows, and these are known. Such a beginning
 /// changes nothing, and no pipe takes the place of kept rows that are not recorded yet. A refusal leaves the record as it
@@ -100,9 +133,18 @@ pub(super) fn reconcile(
     let recorded = totals.total;
     let beside = input.beside_kept()?;
     let (mut changed, mut answered, mut new, mut named) = (0, Vec::new(), 0, Vec::new());
+    let known = report::known_ids(store.dir().path())?;
+    let mut refused = RefusedRows::default();
     let rows = in_batches(store, input, |store, batch| {
         let compared = store.compare(batch)?;
         new += compared.new;
+        for item in batch {
+            // Rows that the run has as they are were taken by an earlier version, or by another keys.toml.
+            let is_asked_anew = || !known(&item.id) || compared.changed.iter().any(|changed| changed.id == item.id);
+            if let Some(fault) = input.refuses_model(item).filter(|_| is_asked_anew()) {
+                refused.add(&fault);
+            }
+        }
         for item in compared.changed {
             changed += 1;
             // What has no answer is a new question: there is none that could stand beside it.
@@ -116,6 +158,7 @@ pub(super) fn reconcile(
         }
         Ok(())
     })?;
+    refused.result()?;
     let gone = recorded.saturating_sub(rows - new);
     let beginning = limited && new == 0 && rows > 0;
     // Only the kept copy has the rows that were not read before the process ended.

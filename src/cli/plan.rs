@@ -13,8 +13,9 @@ use jiff::tz::TimeZone;
 
 use super::{
     Failure,
+    feed::RefusedRows,
     options::{default_run_dir, ledger},
-    run::{Job, refuse_unseen, stored_pins},
+    run::{Job, refuse_unseen, stored_pins, warn_of_unknown_models},
     say,
 };
 use crate::{
@@ -67,13 +68,19 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let mut options = args.job.asking.options(&config)?;
     let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.job.input)));
     let dir = RunDir::new(&run_dir);
-    options.legacy_rows = stored_pins(&dir).is_some_and(|pins| !pins.strict_rows);
+    let pins = stored_pins(&dir);
+    options.legacy_rows = pins.as_ref().is_some_and(|pins| !pins.strict_rows);
     let spool = Spool::new();
     let input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
     refuse_unseen(&input, &config)?;
     let begun = dir.holds_a_run();
     let so_far = if begun { Some(report::summary(&run_dir)?) } else { None };
-    let batch = Batch::read(&input, &config.policy.rules, begun.then_some(run_dir.as_path()))?;
+    // All faults together, as a run would report them.
+    let checked = if begun { input.validate_again()? } else { input.validate()? };
+    let fingerprint = args.job.asking.fingerprint(&checked.fingerprint);
+    let has_changed = pins.is_some_and(|pins| pins.fingerprint != fingerprint);
+    let batch = Batch::read(&input, &config.policy.rules, begun.then_some(run_dir.as_path()), has_changed)?;
+    warn_of_unknown_models(&checked, &config);
     for warning in input.warnings() {
         say(&format!("warning: {warning}"));
     }
@@ -117,10 +124,16 @@ struct Batch {
 }
 
 impl Batch {
-    /// `begun` is the directory of the run that the batch has already.
-    fn read(input: &Input, rules: &[Rule], begun: Option<&Path>) -> Result<Self, Failure> {
-        // All faults together, as a run would report them.
-        input.validate()?;
+    /// `begun` is the directory of the run that the batch has already, and whose input `has_changed` since.
+    fn read(input: &Input, rules: &[Rule], begun: Option<&Path>, has_changed: bool) -> Result<Self, Failure> {
+        let is_new = match begun {
+            Some(dir) if has_changed => {
+                let known = report::known_ids(dir)?;
+                Some(move |id: &str| !known(id))
+            }
+            _ => None,
+        };
+        let mut refused = RefusedRows::default();
         let (known, has_ended) = match begun {
             Some(dir) => (Some(report::known_ids(dir)?), Some(report::ended_ids(dir)?)),
             None => (None, None),
@@ -130,6 +143,11 @@ impl Batch {
         for row in &mut items {
             let item = row.map_err(|fault| Failure::usage(format!("{fault}; it has changed since it was checked")))?;
             batch.rows += 1;
+            if let Some(fault) = input.refuses_model(&item)
+                && is_new.as_ref().is_some_and(|is_new| is_new(&item.id))
+            {
+                refused.add(&fault);
+            }
             if has_ended.as_ref().is_some_and(|has_ended| has_ended(&item.id)) {
                 batch.ended += 1;
                 continue;
@@ -138,6 +156,7 @@ impl Batch {
             *items += 1;
             *tokens += item.request.estimated_input_tokens();
         }
+        refused.result()?;
         Ok(Self { skipped: items.skipped(), ..batch })
     }
 }

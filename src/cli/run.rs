@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -19,10 +20,12 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{self, Config},
-    domain::rule,
+    config::{self, Config, KnownModels},
+    domain::{UnknownModel, rule},
     engine::{self, Setup},
-    input::{CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat},
+    input::{
+        CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
+    },
     output::Existing,
     store::{Pins, REPLACED_ANSWERS, RunDir, Store, report},
     telemetry,
@@ -148,16 +151,16 @@ impl Asking {
             },
             max_pipe_bytes: Some(config.input.max_pipe_bytes),
             legacy_rows: false,
+            models: Some(model_check(config)),
         })
     }
 
     fn pins(&self, input: &Input, argument: &str, options: &InputOptions, fingerprint: &str) -> Pins {
-        let limit = self.limit.map(|limit| format!(" first {limit}")).unwrap_or_default();
         Pins {
             input: Input::spelt_plainly(argument),
             place: Path::new(argument).canonicalize().ok().map(|place| place.display().to_string()),
             kind: input.kind().name().to_owned(),
-            fingerprint: format!("{fingerprint}{limit}"),
+            fingerprint: self.fingerprint(fingerprint),
             prompt: options.prompt.clone(),
             system: options.system.clone(),
             params: serde_json::to_string(&options.defaults).unwrap_or_default(),
@@ -169,6 +172,12 @@ impl Asking {
             existing: input.kind().is_pictures().then(|| self.existing.name()),
             strict_rows: !options.legacy_rows,
         }
+    }
+
+    /// Fingerprint of the rows that are taken: the whole input's, and how many of its first rows.
+    pub fn fingerprint(&self, fingerprint: &str) -> String {
+        let limit = self.limit.map(|limit| format!(" first {limit}")).unwrap_or_default();
+        format!("{fingerprint}{limit}")
     }
 }
 
@@ -195,6 +204,20 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
 /// The settings of the run that `dir` holds, if it does. A run that can't be read is reported when it is opened.
 pub(super) fn stored_pins(dir: &RunDir) -> Option<Pins> {
     if dir.holds_a_run() { Store::pins_of(dir).ok() } else { None }
+}
+
+fn model_check(config: &Config) -> ModelCheck {
+    let known = KnownModels::of(config);
+    ModelCheck { usable: known.usable(), fault: Arc::new(move |name| known.fault(name)), unknown: config.unknown_model }
+}
+
+/// Warns of rows that name unknown models and are not refused for it: batch lines that have to name one, and rows that a
+/// run has already.
+pub(super) fn warn_of_unknown_models(checked: &Checked, config: &Config) {
+    let UnknownModels { rows, names, first_line } = &checked.unknown_models;
+    if *rows > 0 && config.unknown_model != Some(UnknownModel::Any) {
+        say(&format!("warning: {}", KnownModels::of(config).warning(*rows, names, *first_line)));
+    }
 }
 
 /// Pictures that no model takes would all fail, one by one.
@@ -224,10 +247,11 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let mut options = args.job.asking.options(&config)?;
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
     let lock = if Input::is_stream(&args.job.input) { Some(dir.own()?) } else { None };
-    options.legacy_rows = stored_pins(dir).is_some_and(|pins| !pins.strict_rows);
+    let begun_with = stored_pins(dir);
+    options.legacy_rows = begun_with.as_ref().is_some_and(|pins| !pins.strict_rows);
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
     refuse_unseen(&input, &config)?;
-    let checked = input.validate()?;
+    let checked = if begun_with.is_some() { input.validate_again()? } else { input.validate()? };
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     let rows = input.kind().counted(checked.rows);
     say(&format!("{}: {rows}{skipped}; run directory {}", args.job.input, dir.path().display()));
@@ -241,6 +265,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         None => Store::open(dir, &pins)?,
     };
     if !opened.input_changed {
+        warn_of_unknown_models(&checked, &config);
         input.keep()?;
     }
     let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
@@ -258,6 +283,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         let reconciled =
             feed::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
         say(&reconciled.words());
+        warn_of_unknown_models(&checked, &config);
         opened.totals = store.totals()?;
         opened.states.extend(store.states()?.into_iter().filter(|(name, _)| name == REPLACED_ANSWERS));
         None

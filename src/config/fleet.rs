@@ -10,6 +10,7 @@ use super::{
     fault::{Fault, Faults, Position, shown},
     input_limits,
     keys::Keys,
+    known_models,
     models::{self, Placed},
     policy,
     providers::Providers,
@@ -77,6 +78,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
     let placed = rules::read(&root, &models);
     let strategies_at = placed.iter().filter_map(|it| Some((it.strategy_at?, it.rule.strategy?))).collect();
     let policy = policy::read(&root, &models, placed.into_iter().map(|it| it.rule).collect(), strategies_at);
+    let unknown_model = known_models::read_unknown_model(&root);
     let defaults = defaults::read(&root, source.real.parent().unwrap_or(Path::new("")));
     let input = input_limits::read(&root);
     let dashboard = dashboard::read(&root);
@@ -104,6 +106,7 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
         policy,
         defaults,
         input,
+        unknown_model,
         dashboard,
         webhooks: webhooks.list,
         origin: Origin::File(source.shown.to_owned()),

@@ -11,6 +11,7 @@ mod fault;
 mod fleet;
 mod input_limits;
 mod keys;
+mod known_models;
 mod models;
 mod policy;
 mod preset;
@@ -38,12 +39,13 @@ pub use self::{
     defaults::Defaults,
     fault::{Fault, Faults, Position},
     input_limits::InputLimits,
+    known_models::KnownModels,
     small_file::read_at_most,
     span::parse_span,
     variables::{Environment, process_environment},
     webhooks::{Format, Occasion, Webhook},
 };
-use crate::domain::{Key, Model, Policy, Provider};
+use crate::domain::{Key, Model, Policy, Provider, UnknownModel};
 
 const FILE_NAME: &str = "keys.toml";
 
@@ -62,6 +64,8 @@ pub struct Config {
     pub policy: Policy,
     pub defaults: Defaults,
     pub input: InputLimits,
+    /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
+    pub unknown_model: Option<UnknownModel>,
     pub dashboard: Dashboard,
     pub webhooks: Vec<Webhook>,
     /// Things to know that stop nothing, one sentence each.

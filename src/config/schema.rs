@@ -112,7 +112,8 @@ pub const DEFAULTS: Schema = Schema {
     fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
 };
 
-pub const INPUT: Schema = Schema { table: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib"] };
+pub const INPUT: Schema =
+    Schema { table: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model"] };
 
 pub const WEBHOOK: Schema = Schema { table: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 

@@ -98,6 +98,7 @@ pub(super) fn from_environment(variables: &Variables<'_>, looked_for: &[String])
         policy: Policy::default(),
         defaults: Defaults::default(),
         input: InputLimits::default(),
+        unknown_model: None,
         dashboard: Dashboard::default(),
         webhooks: Vec::new(),
         origin: Origin::Environment(used),

@@ -52,7 +52,7 @@ pub use query::{AttemptRow, ItemDetail, ItemFilter, ItemRow, Page, Query, UnderW
 pub use report::{Dimension, LimitReport, Provenance, Report};
 pub use request::{Image, JsonMode, Message, Params, Part, Request, Speaker, Thinking};
 pub use result::{FinalState, ResultError, ResultLine};
-pub use routing::{Target, Traits};
+pub use routing::{Target, Traits, UnknownModel};
 pub use rule::{Conditions, Rule, Terms};
 pub use snapshot::Snapshot;
 pub use strategy::Strategy;

@@ -24,6 +24,14 @@ impl fmt::Display for Target {
     }
 }
 
+/// How a row is treated that names a model that can't be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnknownModel {
+    Refuse,
+    /// Any other model answers it.
+    Any,
+}
+
 /// What routing may depend on, apart from the text: items that share these share a queue. Few by design: an
 /// item's money limit and the text of its row count only through the rule that they lead to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::domain::{Money, Params, Request};
 
 use super::{
+    ModelCheck,
     fault::Wrong,
     json::{Fields, Json, field},
     sidecar::{Captioning, Sidecar},
@@ -41,6 +42,7 @@ pub(super) struct Recipe {
     pub kept: Vec<String>,
     /// See [`super::InputOptions::legacy_rows`].
     pub legacy_rows: bool,
+    pub models: Option<ModelCheck>,
 }
 
 impl Recipe {

@@ -32,9 +32,35 @@ pub struct Checked {
     pub pictures: bool,
     /// Over all items, by the estimate that room is reserved with.
     pub estimated_input_tokens: u64,
+    /// Of items that were not refused for it.
+    pub unknown_models: UnknownModels,
     /// 32 hex digits over the input's bytes; of pictures over paths, sizes and times of change. Covers the whole input,
     /// also where only its first rows are taken.
     pub fingerprint: String,
+}
+
+/// Models that rows name and that can't be used.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UnknownModels {
+    pub rows: u64,
+    /// The first four different ones.
+    pub names: Vec<String>,
+    pub first_line: u64,
+}
+
+impl UnknownModels {
+    /// Names kept.
+    const KEPT: usize = 4;
+
+    fn add(&mut self, name: &str, line: u64) {
+        self.rows += 1;
+        if self.rows == 1 {
+            self.first_line = line;
+        }
+        if self.names.len() < Self::KEPT && !self.names.iter().any(|known| known == name) {
+            self.names.push(name.to_owned());
+        }
+    }
 }
 
 /// The items of an input, streamed. After a [`RowFault`] the rows behind it still come, unless the file itself
@@ -99,15 +125,31 @@ impl Items {
     }
 
     /// Reads everything, and reports all that is wrong at once.
-    pub fn check(mut self) -> Result<Checked, InputFaults> {
+    ///
+    /// # Errors
+    /// All that is wrong with the rows.
+    pub fn check(self) -> Result<Checked, InputFaults> {
+        self.check_with(|_| None)
+    }
+
+    /// The same; `refuses` may find fault with an item that could be read.
+    pub(super) fn check_with(
+        mut self,
+        refuses: impl Fn(&ItemSpec) -> Option<RowFault>,
+    ) -> Result<Checked, InputFaults> {
         let mut faults = InputFaults::none(&self.input);
         let (mut rows, mut pictures, mut tokens) = (0, false, 0_u64);
+        let mut unknown_models = UnknownModels::default();
+        let models = self.recipe.models.clone();
         for item in &mut self {
-            match item {
+            match item.and_then(|item| refuses(&item).map_or(Ok(item), Err)) {
                 Ok(item) => {
                     rows += 1;
                     pictures |= item.request.needs_vision();
                     tokens = tokens.saturating_add(item.request.estimated_input_tokens());
+                    if let Some(model) = models.as_ref().and_then(|check| check.unknown_model(&item)) {
+                        unknown_models.add(model, item.line);
+                    }
                 }
                 Err(fault) => faults.add(fault),
             }
@@ -125,7 +167,8 @@ impl Items {
             faults.add(RowFault::new(&input, line, &wrong));
             faults
         })?;
-        Ok(Checked { rows, skipped, pictures, estimated_input_tokens: tokens, fingerprint: hex(fingerprint) })
+        let fingerprint = hex(fingerprint);
+        Ok(Checked { rows, skipped, pictures, estimated_input_tokens: tokens, unknown_models, fingerprint })
     }
 
     fn fingerprint(self) -> io::Result<u128> {

@@ -32,20 +32,20 @@ mod sidecar;
 mod spool;
 mod template;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
 
-use crate::domain::{Params, plural};
+use crate::domain::{ItemSpec, Params, UnknownModel, plural};
 
 pub use self::spool::BesideKept;
 pub use self::{
     album::is_picture,
     fault::{FAULTS_KEPT, InputError, InputFaults, Reported, RowFault},
-    items::{Checked, Items},
+    items::{Checked, Items, UnknownModels},
     pictures::DEFAULT_CAPTION_PROMPT,
 };
 pub use crate::output::captions::Existing;
 
-use self::{album::Album, draft::Recipe, items::Rows, lines::Lines, pictures::Pictures, spool::Spool};
+use self::{album::Album, draft::Recipe, fault::Wrong, items::Rows, lines::Lines, pictures::Pictures, spool::Spool};
 
 /// What is asked of every row besides what it says itself.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +71,34 @@ pub struct InputOptions {
     /// Reads rows as versions did that took no picture field but `images` and let the last of two fields with one name
     /// count. For the runs that they began, whose items would be others otherwise.
     pub legacy_rows: bool,
+    /// Judges the models that rows name. `None`: any name is good.
+    pub models: Option<ModelCheck>,
+}
+
+/// Says what is wrong with the name of a model that can't be used.
+pub type ModelFault = dyn Fn(&str) -> String + Send + Sync;
+
+/// Judges the models that rows name.
+#[derive(Clone)]
+pub struct ModelCheck {
+    /// The names that rows may have.
+    pub usable: Arc<BTreeSet<String>>,
+    pub fault: Arc<ModelFault>,
+    /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
+    pub unknown: Option<UnknownModel>,
+}
+
+impl ModelCheck {
+    /// The model that a row names and that can't be used.
+    fn unknown_model<'i>(&self, item: &'i ItemSpec) -> Option<&'i str> {
+        item.model.as_deref().filter(|model| !self.usable.contains(*model))
+    }
+}
+
+impl fmt::Debug for ModelCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelCheck").field("unknown", &self.unknown).finish_non_exhaustive()
+    }
 }
 
 /// How the lines of a text file are read.
@@ -141,6 +169,21 @@ impl Kind {
     const fn is_batch(self) -> bool {
         matches!(self, Self::OpenAiBatch | Self::AnthropicBatch | Self::GeminiBatch)
     }
+
+    /// Must each of its lines name a model?
+    const fn needs_model(self) -> bool {
+        matches!(self, Self::OpenAiBatch | Self::AnthropicBatch)
+    }
+
+    /// The field in which a row names its model.
+    const fn model_field(self) -> &'static str {
+        match self {
+            Self::OpenAiBatch => "body.model",
+            Self::AnthropicBatch => "params.model",
+            Self::GeminiBatch => "request.model",
+            Self::Jsonl | Self::Csv | Self::Text | Self::Pictures => "model",
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -179,7 +222,18 @@ impl Input {
     }
 
     /// Reads everything once, before anything is sent, and reports all bad rows together.
+    ///
+    /// # Errors
+    /// All that is wrong with the rows.
     pub fn validate(&self) -> Result<Checked, InputFaults> {
+        self.items().check_with(|item| self.refuses_model(item))
+    }
+
+    /// The same for a run that has rows of the input already: those that name unknown models are only counted.
+    ///
+    /// # Errors
+    /// All that is wrong with the rows.
+    pub fn validate_again(&self) -> Result<Checked, InputFaults> {
         self.items().check()
     }
 
@@ -207,6 +261,17 @@ impl Input {
             warnings.push(format!("{count}:{}", open::named_places(&self.label, &unsendable)));
         }
         warnings
+    }
+
+    /// The fault of an item that can't be taken into a run because of the model that its row names.
+    pub fn refuses_model(&self, item: &ItemSpec) -> Option<RowFault> {
+        let check = self.recipe.models.as_ref()?;
+        let by_default = if self.kind.needs_model() { UnknownModel::Any } else { UnknownModel::Refuse };
+        if check.unknown.unwrap_or(by_default) == UnknownModel::Any {
+            return None;
+        }
+        let words = (check.fault)(check.unknown_model(item)?);
+        Some(RowFault::new(&self.label, item.line, &Wrong::new(self.kind.model_field(), words)))
     }
 
     /// Streams the items: the same ids and hashes in the same order, each time.

@@ -93,6 +93,7 @@ impl Input {
             limit: options.limit,
             kept: options.kept,
             legacy_rows: options.legacy_rows,
+            models: options.models,
         };
         let Found { source, name, label, spool, .. } = found;
         Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool })

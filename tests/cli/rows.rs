@@ -1,11 +1,11 @@
-//! Rows whose fields change what is sent: the pictures that they name.
+//! Rows whose fields change what is sent: the pictures and the models that they name.
 
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use crate::lab::{Machine, logging_server::LoggingServer, png};
+use crate::lab::{Machine, OPEN, Provider, logging_server::LoggingServer, png};
 
 fn machine_with(server: &LoggingServer) -> Machine {
     let machine = Machine::new();
@@ -104,4 +104,140 @@ fn pictures_arrive_whichever_field_names_them() {
     machine.write("album/paths.jsonl", r#"{"path":"a.png","image":"a red square"}"#);
     machine.cascadeck(&["run", "album/paths.jsonl", "--prompt", "{{ path }}: {{ image }}"]).with_status(0);
     assert!(sent(&server).contains(&("a.png: a red square".to_owned(), vec![])));
+}
+
+const UNKNOWN: &str =
+    "{\"id\":\"1\",\"prompt\":\"x\",\"model\":\"m\"}\n{\"id\":\"2\",\"prompt\":\"y\",\"model\":\"mm\"}\n";
+
+#[test]
+fn a_row_that_names_an_unknown_model_is_refused_with_its_line_and_what_is_near() {
+    let server = LoggingServer::openai("An answer.");
+    let machine = machine_with(&server);
+    let gemini = r#"{"key":"1","request":{"model":"models/mm","contents":[{"parts":[{"text":"x"}]}]}}"#;
+    for (name, content, line) in [
+        ("rows.jsonl", UNKNOWN, "rows.jsonl:2"),
+        ("table.csv", "prompt,model\nx,m\ny,\nz,mm\n", "table.csv:4"),
+        ("gemini.jsonl", gemini, "gemini.jsonl:1"),
+    ] {
+        machine.write(name, content);
+        for command in ["run", "plan"] {
+            let ended = machine.cascadeck(&[command, name]).with_status(2);
+            ended.says(&[
+                &format!("{line}: "),
+                "`mm`, which keys.toml does not have",
+                "did you mean `m`?",
+                "unknown_model = \"any\"",
+            ]);
+        }
+        assert!(!machine.path("runs").exists(), "nothing is begun: {name}");
+    }
+    assert_eq!(server.requests().len(), 0);
+
+    machine.write_keys(&(server.keys_toml("") + "[input]\nunknown_model = \"any\"\n"));
+    let ended = machine.cascadeck(&["run", "rows.jsonl"]).with_status(0);
+    assert!(!ended.err.contains("warning: "), "{}", ended.err);
+    assert_eq!(server.completions().len(), 2);
+}
+
+#[test]
+fn a_model_that_no_key_may_use_is_as_good_as_unknown() {
+    let server = LoggingServer::openai("An answer.");
+    let machine = Machine::new();
+    let keys = server.keys_toml("") + "models = [\"m\"]\n[[model]]\nname = \"other\"\nprovider = \"p\"\n";
+    machine.write_keys(&keys);
+    machine.write("rows.jsonl", "{\"prompt\":\"x\",\"model\":\"other\"}\n");
+    machine.cascadeck(&["run", "rows.jsonl"]).with_status(2).says(&["rows.jsonl:1: `model` is `other`, which no key"]);
+    assert_eq!(server.completions().len(), 0);
+}
+
+#[test]
+fn batch_lines_that_must_name_a_model_are_answered_by_any_with_one_warning() {
+    let server = LoggingServer::openai("An answer.");
+    let machine = machine_with(&server);
+    let openai = |id: u32, model: &str| {
+        format!(
+            "{{\"custom_id\":\"{id}\",\"url\":\"/v1/chat/completions\",\"body\":{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\
+             \"content\":\"x{id}\"}}]}}}}\n"
+        )
+    };
+    let anthropic = |id: u32, model: &str| {
+        format!(
+            "{{\"custom_id\":\"{id}\",\"params\":{{\"model\":\"{model}\",\"max_tokens\":9,\"messages\":[{{\"role\":\"user\",\
+             \"content\":\"y{id}\"}}]}}}}\n"
+        )
+    };
+    let batch =
+        |line: &dyn Fn(u32, &str) -> String| line(1, "far-1") + &line(2, "m") + &line(3, "far-1") + &line(4, "far-2");
+    machine.write("openai.jsonl", batch(&openai));
+    machine.write("anthropic.jsonl", batch(&anthropic));
+    let warning = "3 rows name models that keys.toml does not have (`far-1`, `far-2`, first in line 1)";
+    for (name, answered) in [("openai", 4), ("anthropic", 8)] {
+        let input = format!("{name}.jsonl");
+        machine.cascadeck(&["plan", &input]).with_status(0).says(&[warning]);
+        let ended = machine.cascadeck(&["run", &input]).with_status(0);
+        ended.says(&[warning, "unknown_model"]);
+        assert_eq!(ended.err.matches("warning: ").count(), 1, "{}", ended.err);
+        assert_eq!(server.completions().len(), answered);
+    }
+
+    machine.write_keys(&(server.keys_toml("") + "[input]\nunknown_model = \"refuse\"\n"));
+    let refused = machine.cascadeck(&["run", "openai.jsonl", "--run-dir", "other"]).with_status(2);
+    refused.says(&["openai.jsonl:1: `body.model` is `far-1`", "(and 1 more like this)", "openai.jsonl:4: "]);
+    machine.write_keys(&(server.keys_toml("") + "[input]\nunknown_model = \"any\"\n"));
+    let ended = machine.cascadeck(&["run", "openai.jsonl", "--run-dir", "other"]).with_status(0);
+    assert!(!ended.err.contains("warning: "), "{}", ended.err);
+}
+
+/// As a version left it that took no picture field but `images` and any model.
+fn forget_how_rows_were_read(machine: &Machine, run: &str) {
+    let record = rusqlite::Connection::open(machine.path(format!("{run}/run.db"))).unwrap();
+    let forget = "UPDATE meta SET value = json_remove(value, '$.strict_rows') WHERE key = 'pins'";
+    assert_eq!(record.execute(forget, []).unwrap(), 1);
+}
+
+#[test]
+fn a_run_that_an_earlier_version_began_goes_on_with_its_rows_as_they_were_read() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    // To that version the two rows were good, and neither had a picture.
+    let rows = "{\"id\":\"1\",\"prompt\":\"x\",\"model\":\"gone\",\"image\":\"a.png\"}\n{\"prompt\":\"y\",\"prompt\":\"z\",\"img\":\"a.png\"}\n";
+    machine.write("rows.jsonl", rows);
+    machine.cascadeck(&["run", "rows.jsonl"]).with_status(2).says(&["rows.jsonl:1: ", "rows.jsonl:2: "]);
+
+    machine.write("rows.jsonl", "{\"prompt\":\"first\"}\n");
+    machine.cascadeck(&["run", "rows.jsonl"]).with_status(0);
+    forget_how_rows_were_read(&machine, "runs/rows");
+    let record = rusqlite::Connection::open(machine.path("runs/rows/run.db")).unwrap();
+    machine.write("rows.jsonl", "{\"prompt\":\"first\"}\n".to_owned() + rows);
+    // The rows behind the first have not been read yet; the file is the one that the run was begun with.
+    let plan = machine.cascadeck(&["plan", "rows.jsonl", "--run-dir", "elsewhere"]).with_status(2);
+    plan.says(&["2 bad rows"]);
+    let digest = xxhash_rust::xxh3::xxh3_128(machine.read("rows.jsonl").as_bytes());
+    let rewrite = "UPDATE meta SET value = json_set(value, '$.fingerprint', ?1) WHERE key = 'pins'";
+    assert_eq!(record.execute(rewrite, [format!("{digest:032x}")]).unwrap(), 1);
+    let forget = "UPDATE meta SET value = json_set(value, '$.input_rows', NULL) WHERE key = 'tallies'";
+    assert_eq!(record.execute(forget, []).unwrap(), 1);
+    drop(record);
+
+    let warning = "1 row names a model that keys.toml does not have (`gone`, first in line 2)";
+    machine.cascadeck(&["plan", "rows.jsonl"]).with_status(0).says(&[warning]);
+    machine.cascadeck(&["run", "rows.jsonl"]).with_status(0).says(&[warning]);
+    assert_eq!((provider.books().total.requests, machine.results("runs/rows").len()), (3, 3));
+}
+
+#[test]
+fn rows_that_come_to_a_run_later_must_name_known_models_too() {
+    let server = LoggingServer::openai("An answer.");
+    let machine = machine_with(&server);
+    machine.write("rows.jsonl", UNKNOWN);
+    machine.cascadeck(&["run", "rows.jsonl", "--limit", "1"]).with_status(0);
+    for command in ["plan", "run"] {
+        let refused = machine.cascadeck(&[command, "rows.jsonl"]).with_status(2);
+        refused.says(&["rows.jsonl:2: `model` is `mm`, which keys.toml does not have (did you mean `m`?)"]);
+        assert!(!refused.err.contains("warning: "), "{}", refused.err);
+    }
+    assert_eq!(server.completions().len(), 1);
+    // A model that leaves the configuration leaves its rows in the run.
+    machine.write_keys(&server.keys_toml("").replace("name = \"m\"", "name = \"n\""));
+    machine.cascadeck(&["run", "rows.jsonl", "--limit", "1"]).with_status(0).says(&["(`m`, first in line 1)"]);
 }

@@ -2,7 +2,7 @@
 
 use cascadeck::{
     config::{Defaults, Format, InputLimits, Occasion, schema},
-    domain::{Policy, Strategy},
+    domain::{Policy, Strategy, UnknownModel},
 };
 
 use crate::Desk;
@@ -41,6 +41,7 @@ fn the_example_is_valid_as_it_stands() {
 fn the_example_states_the_true_defaults() {
     let config = with_variables(EXAMPLE).load();
     assert_eq!(config.policy, Policy::default());
+    assert_eq!(config.unknown_model, None);
     assert_eq!(config.defaults, Defaults::default());
     assert_eq!(config.input, InputLimits::default());
 }
@@ -49,6 +50,7 @@ fn the_example_states_the_true_defaults() {
 fn every_commented_setting_of_the_example_is_valid_too() {
     let text = with_everything_on();
     let config = with_variables(&text).load();
+    assert_eq!(config.unknown_model, Some(UnknownModel::Refuse));
     assert!(config.policy.max_usd.is_some());
     assert!(config.defaults.params.json.is_some());
     let rules: Vec<&str> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
@@ -94,6 +96,7 @@ fn the_example_names_every_word_a_setting_may_have() {
         "wait",
         "any",
         "same_model",
+        "refuse",
         "stop",
         "minimal",
         "low",
