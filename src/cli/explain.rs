@@ -1,13 +1,10 @@
 //! `cascadeck explain`: what the program makes of a provider's answer.
 
-use std::{
-    io::{Read as _, Write as _},
-    path::PathBuf,
-};
+use std::{io::Read as _, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::Failure;
+use super::{Failure, print};
 use crate::{domain::Api, provider};
 
 /// Say what the program makes of a provider's answer: outcome and action
@@ -56,7 +53,5 @@ pub(super) fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     })?;
     let finding =
         provider::explain(args.api.into(), &example).map_err(|why| Failure::usage(format!("{name}: {why}")))?;
-    // A closed pipe has heard enough.
-    let _ = writeln!(std::io::stdout().lock(), "{finding}");
-    Ok(super::DONE)
+    print(&format!("{finding}\n")).map(|()| super::DONE)
 }

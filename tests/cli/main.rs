@@ -15,6 +15,7 @@ mod demo;
 mod endings;
 mod exporting;
 mod formats;
+mod full_device;
 mod inputs;
 mod migrating;
 mod minutes;
