@@ -19,6 +19,7 @@ mod full_device;
 mod inputs;
 mod migrating;
 mod minutes;
+mod odd_bodies;
 mod planning;
 mod public_lists;
 mod replaying;
