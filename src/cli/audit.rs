@@ -1,11 +1,11 @@
 //! `cascadeck audit`: proof from the record that nothing was lost, doubled or overspent.
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, shown};
+use super::{Failure, print, shown};
 use crate::{
     domain::{are, counted},
     store::audit::{Audit, Unanswered, audit},
@@ -30,8 +30,7 @@ const NAMED: usize = 20;
 pub(super) fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let audit = audit(&args.run_dir, None)?;
     let text = if args.json { object(args, &audit).to_string() } else { shown(&report(args, &audit)) };
-    // A closed pipe has heard enough.
-    let _ = std::io::stdout().lock().write_all((text + "\n").as_bytes());
+    let printed = print(&(text + "\n"));
     let broken = audit.checks.iter().filter(|check| check.broken > 0).count();
     if broken > 0 {
         return Err(Failure::broken(format!(
@@ -41,7 +40,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<u8, Failure> {
             args.run_dir.display()
         )));
     }
-    Ok(super::DONE)
+    printed.map(|()| super::DONE)
 }
 
 fn object(args: &AuditArgs, audit: &Audit) -> Value {

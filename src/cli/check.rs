@@ -1,11 +1,11 @@
 //! `cascadeck check`: is the configuration good, and is each key?
 
-use std::{collections::HashMap, io::Write as _, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use clap::Args;
 use secrecy::ExposeSecret as _;
 
-use super::{Failure, options::Keys, say, shown};
+use super::{Failure, options::Keys, print, say, shown};
 use crate::{
     clock::Clock,
     config::{Config, Webhook},
@@ -18,7 +18,8 @@ use crate::{
 /// Validate keys.toml and each key, by listing the models at its provider; try webhooks out
 ///
 /// Where a provider lists its models to anybody, as llama-server does, that proves no key: it is said, and only a run
-/// shows whether the key is good.
+/// shows whether the key is good. Exits with 0 only where every key was checked and is good, unless --offline or
+/// --allow-unchecked says that this is enough.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
@@ -27,6 +28,10 @@ pub(super) struct CheckArgs {
     /// Only the file: ask no provider
     #[arg(long)]
     pub offline: bool,
+
+    /// Exit with 0 also where nothing could be learned of some keys, as without a network; a bad key still fails the check
+    #[arg(long)]
+    pub allow_unchecked: bool,
 
     /// Send each webhook a message that says it is a test
     #[arg(long)]
@@ -78,8 +83,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
     if args.webhooks && config.webhooks.is_empty() {
         lines.push("there is no [[webhook]] to try".to_owned());
     }
-    // A closed pipe has heard enough.
-    let _ = std::io::stdout().lock().write_all((shown(&lines.join("\n")) + "\n").as_bytes());
+    print(&(shown(&lines.join("\n")) + "\n"))?;
     if bad > 0 {
         return Err(Failure::usage(format!(
             "{bad} of {} {} no good; mend or remove what is named above in {}",
@@ -93,6 +97,13 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
             "{deaf} of {} did not take the test message; mend what is named above in {}",
             count(config.webhooks.len(), "webhook"),
             config.origin
+        )));
+    }
+    if unknown > 0 && !args.allow_unchecked {
+        return Err(Failure::usage(format!(
+            "{unknown} of {} could not be checked, for the reasons above; check again once that is mended, or give \
+             --allow-unchecked where this is enough",
+            count(keys, "key"),
         )));
     }
     Ok(super::DONE)

@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::Cli;
+use super::{Cli, Failure, print};
 
 /// Print a completion script for a shell
 #[derive(Args, Clone, Debug)]
@@ -12,10 +12,8 @@ pub(super) struct CompletionsArgs {
     pub shell: Shell,
 }
 
-pub(super) fn run(args: &CompletionsArgs) -> u8 {
+pub(super) fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cascadeck", &mut script);
-    // A closed pipe has heard enough.
-    let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), &script);
-    super::DONE
+    print(&String::from_utf8_lossy(&script)).map(|()| super::DONE)
 }

@@ -1,7 +1,7 @@
 //! A run under way: the front end, signals, the end, the summary and the exit status.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::IsTerminal as _,
     pin::pin,
     sync::{
         Arc,
@@ -133,12 +133,20 @@ async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, F
     if let Some(line) = plainly.and_then(|zone| headless::progress::correction(&told, &snapshot, &zone)) {
         say(&line);
     }
-    print_summary(&snapshot, json);
+    let printed = super::print(&headless::report(&snapshot, json));
     for complaint in notices.finish().await {
         say(&format!("warning: {complaint}"));
     }
     match ending {
-        Ok(Ok(ending)) => Ok(status(&ending, &snapshot, interrupted.load(Ordering::Relaxed))?),
+        Ok(Ok(ending)) => {
+            let status = status(&ending, &snapshot, interrupted.load(Ordering::Relaxed))?;
+            match printed {
+                Ok(()) => Ok(status),
+                Err(failure) => Err(Failure::broken(format!(
+                    "the run's summary is lost, its results are not: {failure}. `cascadeck status` shows it again"
+                ))),
+            }
+        }
         Ok(Err(error)) => Err(Failure::broken(format!(
             "the engine failed ({error}). What is recorded is safe; the same command resumes it. Please report this."
         ))),
@@ -177,13 +185,6 @@ fn status(ending: &Ending, snapshot: &Snapshot, interrupted: bool) -> Result<u8,
 /// What is left may be a caption, which no count of items shows.
 const fn left(interrupted: bool) -> u8 {
     if interrupted { 130 } else { headless::LEFT }
-}
-
-fn print_summary(snapshot: &Snapshot, json: bool) {
-    let report = headless::report(snapshot, json);
-    let mut out = std::io::stdout().lock();
-    // A closed pipe has heard enough.
-    let _ = out.write_all(report.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The first interrupt drains, the second stops at once. A lost terminal changes nothing: the log goes on.

@@ -1,10 +1,10 @@
 //! `cascadeck explain`: what the program makes of a provider's answer.
 
-use std::{io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::Failure;
+use super::{Failure, print};
 use crate::{config::read_at_most, domain::Api, provider};
 
 /// Longest answer that is read: more than a provider's may have.
@@ -55,7 +55,5 @@ pub(super) fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     })?;
     let finding =
         provider::explain(args.api.into(), &example).map_err(|why| Failure::usage(format!("{name}: {why}")))?;
-    // A closed pipe has heard enough.
-    let _ = writeln!(std::io::stdout().lock(), "{finding}");
-    Ok(super::DONE)
+    print(&format!("{finding}\n")).map(|()| super::DONE)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Failure, destination, say};
+use super::{Failure, destination, printed, say};
 use crate::{
     domain::counted,
     output::{ExportFormat, ExportOptions, Exporter},
@@ -51,6 +51,8 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8, Failure> {
     };
     match written {
         Ok(rows) => {
+            // The last line may still stand in standard output's own buffer.
+            printed(Ok(()))?;
             if let Some(path) = &args.output {
                 say(&format!("{} written to {}", counted(rows, "result"), path.display()));
             }

@@ -16,7 +16,10 @@ mod replay;
 mod run;
 mod status;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -64,8 +67,24 @@ enum Command {
 
 /// Parses the command line, does it, and says how it went.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = match cli.command {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => execute(cli.command),
+        // Wrong usage; help and the version are results, and are printed like any other.
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(error) => printed(error.print()).map(|()| DONE),
+    };
+    match outcome {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            // Nobody reading is no reason to fail in another way.
+            let _ = writeln!(io::stderr().lock(), "cascadeck: {}", shown(&failure.to_string()));
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<u8, Failure> {
+    match command {
         Command::Run(args) => on_runtime(run::run(*args)),
         Command::Demo(args) => on_runtime(demo::run(args)),
         Command::Plan(args) => plan::run(&args),
@@ -80,24 +99,34 @@ pub fn main() -> ExitCode {
                 Ok(usage) => Failure::usage(usage.to_string()),
                 Err(error) => Failure::Broken(error),
             };
-            on_runtime(async { sim::command::run(args).await.map(|()| DONE).map_err(refused) })
+            on_runtime(async { print(&sim::command::run(args).await.map_err(refused)?).map(|()| DONE) })
         }
-        Command::Completions(args) => Ok(completions::run(&args)),
-    };
-    match outcome {
-        Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            // Nobody reading is no reason to fail in another way.
-            let _ = writeln!(std::io::stderr().lock(), "cascadeck: {}", shown(&failure.to_string()));
-            ExitCode::from(failure.status())
+        Command::Completions(args) => completions::run(&args),
+    }
+}
+
+/// Prints a command's result to standard output.
+///
+/// # Errors
+/// Where it could not be written. A closed pipe is no error: its reader has seen enough.
+fn print(text: &str) -> Result<(), Failure> {
+    printed(io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// The same where something else has printed: what stands in the buffer is written as well.
+fn printed(written: io::Result<()>) -> Result<(), Failure> {
+    match written.and_then(|()| io::stdout().lock().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::broken(format!("standard output could not be written to: {error}")))
         }
+        _ => Ok(()),
     }
 }
 
 /// A line for the operator on stderr.
 fn say(words: &str) {
     // Nobody reading is no reason to stop.
-    let _ = writeln!(std::io::stderr().lock(), "{}", shown(words));
+    let _ = writeln!(io::stderr().lock(), "{}", shown(words));
 }
 
 /// Lines stay lines; what is inside them can't move the cursor.

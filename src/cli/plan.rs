@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    io::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -92,9 +91,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     } else {
         plan_table(&plan, &TimeZone::system())
     };
-    // A closed pipe has heard enough.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(super::DONE)
+    super::print(&text).map(|()| super::DONE)
 }
 
 /// A place for standard input while it is read, removed afterwards.

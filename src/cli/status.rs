@@ -1,10 +1,10 @@
 //! `cascadeck status`: a run's state, also while it runs.
 
-use std::{io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, print};
 use crate::{headless::summary_table, store::report};
 
 /// Show a run's state and its per-model report, also while it runs
@@ -26,7 +26,5 @@ pub(super) fn run(args: &StatusArgs) -> Result<u8, Failure> {
     } else {
         summary_table(&summary)
     };
-    // A closed pipe has heard enough.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(super::DONE)
+    print(&text).map(|()| super::DONE)
 }

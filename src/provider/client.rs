@@ -103,6 +103,7 @@ impl Client {
                 outcome: Outcome::MalformedResponse,
                 action: Action::Retry,
                 because: because.to_owned(),
+                message: because.to_owned(),
                 ..verdict
             };
         }
@@ -157,6 +158,7 @@ impl Client {
                     outcome: Outcome::MalformedResponse,
                     action: Action::Retry,
                     because: because.to_owned(),
+                    message: because.to_owned(),
                     answer: None,
                     ..verdict
                 });

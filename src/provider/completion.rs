@@ -100,7 +100,8 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict 
     } else {
         let reason = words.or(blocked).unwrap_or_default();
         let reason = if reason.is_empty() { word.clone().unwrap_or_default() } else { reason };
-        redact(&reason, response.secrets)
+        let words = redact(&reason, response.secrets);
+        if words.is_empty() { because.clone() } else { words }
     };
     Verdict {
         outcome,

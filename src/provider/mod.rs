@@ -6,7 +6,7 @@
 //!
 //! Back: `client` brings a [`Reply`]; `outcome` turns it into a [`Verdict`](crate::domain::Verdict). It reads
 //! answers through `completion` and refusals through `refusal`, judged by the ordered table in `rules`; `hint` finds how long the provider asked us to
-//! stay away, `limits` and `quota` what it says of its limits, `redact` makes its words safe to keep, `tls` says what is
+//! stay away, `limits` and `quota` what it says of its limits, `redact` makes its words safe to keep (`encodings` knows a secret in other forms), `tls` says what is
 //! wrong with a certificate. `explain` shows the same judgement to a person.
 //!
 //! Nothing outside this module looks at a status code. Nothing in here knows of items, quotas, retries or time passing:
@@ -16,6 +16,7 @@ mod anthropic;
 mod client;
 mod completion;
 mod count;
+mod encodings;
 mod endpoint;
 mod explain;
 mod express;

@@ -101,7 +101,8 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
 /// A 2xx body that is not plainly an answer: wrapped, an error in disguise, empty, or nothing of the kind.
 fn unusual(api: Api, response: &Response<'_>, body: &[u8]) -> Verdict {
     let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
-        let words = Refusal::from_text(&String::from_utf8_lossy(body)).message;
+        let words =
+            if is_text(body) { Refusal::from_text(&String::from_utf8_lossy(body)).message } else { String::new() };
         return malformed(response, &words, "a body that is not JSON, or is cut off");
     };
     // Gemini's streaming endpoint without alt=sse, and its OpenAI-compatible surface, answer in an array.
@@ -133,9 +134,59 @@ fn malformed(response: &Response<'_>, words: &str, because: &str) -> Verdict {
         Outcome::MalformedResponse,
         Action::Retry,
         Some(response.status),
-        redact(words, response.secrets),
+        words_or_body(redact(words, response.secrets), response),
         format!("HTTP {} with {because}", response.status),
     )
+}
+
+/// Most characters of a body that are quoted where it says nothing in words.
+const MAX_QUOTED: usize = 120;
+
+/// The provider's words, or what its body is where there are none in it.
+fn words_or_body(words: String, response: &Response<'_>) -> String {
+    if words.is_empty() { described(response) } else { words }
+}
+
+/// A body by its kind, its size and its first characters, redacted: `a JSON object of 13 bytes: {"hello":[1]}`.
+fn described(response: &Response<'_>) -> String {
+    let body = trimmed(response.body);
+    let size = crate::domain::counted(body.len() as u64, "byte");
+    let kind = match serde_json::from_slice::<Value>(body) {
+        _ if body.is_empty() => return "an empty body".to_owned(),
+        Ok(Value::Null) => return "the JSON value null".to_owned(),
+        Ok(Value::Bool(value)) => return format!("the JSON value {value}"),
+        Ok(Value::Object(fields)) if fields.is_empty() => "an empty JSON object".to_owned(),
+        Ok(Value::Array(elements)) if elements.is_empty() => "an empty JSON array".to_owned(),
+        Ok(Value::Object(_)) => format!("a JSON object of {size}"),
+        Ok(Value::Array(_)) => format!("a JSON array of {size}"),
+        Ok(Value::Number(_)) => format!("a JSON number of {size}"),
+        Ok(Value::String(_)) => format!("a JSON text of {size}"),
+        Err(_) if is_text(body) => format!("a text of {size}"),
+        Err(_) => return format!("{size} that are no text{}", compression(response)),
+    };
+    let text = redact(&String::from_utf8_lossy(body), response.secrets);
+    let mut quoted: String = text.chars().take(MAX_QUOTED).collect();
+    if quoted.len() < text.len() {
+        quoted.push('…');
+    }
+    format!("{kind}: {quoted}")
+}
+
+/// Whether a body can be read as words; a few broken characters don't keep it from that.
+fn is_text(body: &[u8]) -> bool {
+    match std::str::from_utf8(body) {
+        Ok(text) => !text.contains('\0'),
+        Err(_) => {
+            let lossy = String::from_utf8_lossy(body);
+            !lossy.contains('\0') && lossy.matches(char::REPLACEMENT_CHARACTER).count() * 8 < lossy.chars().count()
+        }
+    }
+}
+
+/// Says that a body came compressed, which nobody asked for.
+fn compression(response: &Response<'_>) -> String {
+    let name = response.headers.get(reqwest::header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+    name.map_or_else(String::new, |name| format!(" (content-encoding: {})", redact(name, response.secrets)))
 }
 
 fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
@@ -158,7 +209,7 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
             rule.outcome,
             rule.action,
             Some(response.status),
-            redact(message, response.secrets),
+            words_or_body(redact(message, response.secrets), response),
             format!("HTTP {}{inside}: {}", response.status, rule.because),
         )
     };

@@ -1,9 +1,12 @@
 //! Makes a provider's words safe to keep and to show: no credentials, no control characters, no flood.
 //!
 //! Some providers echo the whole key in an error (Gemini's CONSUMER_SUSPENDED does, in two places), or the ids of
-//! organizations and keys (Moonshot, OpenAI). What looks like one of these is replaced wherever it stands.
+//! organizations and keys (Moonshot, OpenAI). What looks like one of these is replaced wherever it stands, and the key
+//! itself in other encodings too.
 
 use secrecy::{ExposeSecret, SecretString};
+
+use super::encodings::replace_encoded;
 
 const REDACTED: &str = "[redacted]";
 
@@ -74,12 +77,16 @@ pub fn redact(text: &str, secrets: &[SecretString]) -> String {
     clip(hide_shapes(&without_secrets(text, secrets)), MAX_CHARS)
 }
 
-/// A text that is kept as it is, an answer, but for `secrets` themselves.
+/// A text that is kept as it is, an answer, but for `secrets` themselves, in whatever encoding.
 pub(super) fn without_secrets(text: String, secrets: &[SecretString]) -> String {
     secrets.iter().fold(text, |text, secret| {
         let secret = secret.expose_secret().trim();
         // A "secret" of a few letters is a placeholder for a local server; hiding it would hide ordinary words.
-        if secret.len() < 6 || !text.contains(secret) { text } else { text.replace(secret, REDACTED) }
+        if secret.len() < 6 {
+            return text;
+        }
+        let text = if text.contains(secret) { text.replace(secret, REDACTED) } else { text };
+        replace_encoded(text, secret, REDACTED)
     })
 }
 

@@ -47,16 +47,16 @@ pub struct SimArgs {
 #[error("{0}")]
 pub struct Usage(String);
 
-/// Serves until interrupted; then prints the books to stdout as JSON.
-pub async fn run(args: SimArgs) -> anyhow::Result<()> {
+/// Serves until interrupted. The text is the command's result, for standard output: the books as JSON, or the keys.toml
+/// that was asked for.
+pub async fn run(args: SimArgs) -> anyhow::Result<String> {
     let profile = load(&args.profile, args.seed)?;
     if args.print_keys {
         if args.listen.port() == 0 {
             let words = "--print-keys needs to know the port: give --listen an address with one";
             return Err(Usage(words.to_owned()).into());
         }
-        print!("{}", profile.keys_toml(args.listen));
-        return Ok(());
+        return Ok(profile.keys_toml(args.listen));
     }
     if !args.listen.ip().is_loopback() && !args.allow_remote {
         return Err(Usage(format!(
@@ -81,8 +81,7 @@ pub async fn run(args: SimArgs) -> anyhow::Result<()> {
     interrupted().await?;
     let books = simulator.stop().await.context("the simulator stopped badly")?;
     eprintln!("{}", books.summary());
-    println!("{}", serde_json::to_string_pretty(&books)?);
-    Ok(())
+    Ok(serde_json::to_string_pretty(&books)? + "\n")
 }
 
 fn load(name: &str, seed: Option<u64>) -> anyhow::Result<Profile> {

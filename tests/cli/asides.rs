@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Machine, Provider, sums};
+use crate::lab::{Machine, OPEN, Provider, sums};
 
 #[test]
 fn check_tells_checked_keys_from_bad_ones_and_names_missing_models() {
@@ -170,7 +170,7 @@ fn keys_in_the_environment_alone_lead_to_the_providers_real_address() {
         });
         let machine =
             Machine::new().variable(variable, "sk-first-of-two,sk-second-of-two").variable("HTTPS_PROXY", &address);
-        let ended = machine.cascadeck(&["check"]).with_status(0);
+        let ended = machine.cascadeck(&["check"]).with_status(2);
         let line = asked.join().unwrap();
         assert!(line.starts_with(&format!("CONNECT {host}:443 ")), "{line}");
         assert!(ended.out.contains(&format!("the environment ({variable}): 2 keys")), "{}", ended.out);
@@ -210,7 +210,7 @@ fn the_environments_proxy_is_asked_and_never_sees_a_key() {
         "[[provider]]\nname = 'far'\napi = 'openai'\nbase_url = 'https://llm.example/v1'\n\n\
          [[model]]\nname = 'm'\nprovider = 'far'\n\n[[key]]\nname = 'alice'\nprovider = 'far'\nsecret = 'sk-of-alice'\n",
     );
-    let ended = machine.cascadeck(&["check"]).with_status(0);
+    let ended = machine.cascadeck(&["check"]).with_status(2);
     assert!(ended.out.contains("not known"), "{}", ended.out);
     let head = asked.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
     assert!(head.starts_with("CONNECT llm.example:443"), "{head}");
@@ -224,11 +224,34 @@ fn a_check_that_could_ask_nobody_says_that_nothing_was_checked() {
         "[[provider]]\nname = \"g\"\napi = \"gemini\"\nbase_url = \"http://127.0.0.1:9\"\n[[model]]\nname = \"m\"\n\
          provider = \"g\"\n[[key]]\nname = \"alice\"\nprovider = \"g\"\nsecret = \"AIza-alice\"\n",
     );
-    let ended = machine.cascadeck(&["check"]).with_status(0);
+    let ended = machine.cascadeck(&["check"]).with_status(2);
+    ended.says(&["1 of 1 key could not be checked", "--allow-unchecked"]);
+    let allowed = machine.cascadeck(&["check", "--allow-unchecked"]).with_status(0);
     for words in ["1 key, 1 model, 1 provider", "not known: client_trouble", "NOT CHECKED: no provider gave a verdict"]
     {
         assert!(ended.out.contains(words), "{words:?} is not in:\n{}", ended.out);
+        assert!(allowed.out.contains(words), "{words:?} is not in:\n{}", allowed.out);
     }
+    // What was not asked for is not missing.
+    machine.cascadeck(&["check", "--offline"]).with_status(0);
+}
+
+#[test]
+fn one_key_that_could_not_be_checked_fails_a_check_and_a_bad_one_does_so_whatever_is_allowed() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    let silent = "\n[[provider]]\nname = \"s\"\napi = \"gemini\"\nbase_url = \"http://127.0.0.1:9\"\n[[model]]\n\
+                  name = \"far\"\nprovider = \"s\"\n[[key]]\nname = \"bob\"\nprovider = \"s\"\nsecret = \"AIza-bob\"\n";
+    machine.write_keys(&(provider.keys_toml() + silent));
+    let ended = machine.cascadeck(&["check"]).with_status(2);
+    assert!(ended.out.contains("NOT CHECKED: 1 of 2 keys"), "{}", ended.out);
+    ended.says(&["1 of 2 keys could not be checked"]);
+    let ended = machine.cascadeck(&["check", "--allow-unchecked"]).with_status(0);
+    assert!(ended.out.contains("NOT CHECKED: 1 of 2 keys"), "{}", ended.out);
+
+    let revoked = Provider::of(&OPEN.replace("secret =", "state = \"invalid\", secret ="));
+    machine.write_keys(&(revoked.keys_toml() + silent));
+    machine.cascadeck(&["check", "--allow-unchecked"]).with_status(2).says(&["1 of 2 keys is no good"]);
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn refusal() -> (StatusCode, String) {
 #[test]
 fn a_list_that_anybody_gets_calls_no_key_good() {
     let server = Server::start();
-    let checked = server.machine("secret = \"sk-wrong\"").cascadeck(&["check"]).with_status(0);
+    let checked = server.machine("secret = \"sk-wrong\"").cascadeck(&["check"]).with_status(2);
     assert!(checked.out.contains("lists its models to anybody"), "{}", checked.out);
     assert!(checked.out.contains("NOT CHECKED") && !checked.out.contains("good, "), "{}", checked.out);
     // Where there is no key, none is to be proved.
@@ -160,7 +160,7 @@ fn openrouter_is_asked_about_the_key_itself() {
     for (place, secret, status, words) in [
         ("openrouter", "sk-right", 0, "good, 1 model listed"),
         ("openrouter", "sk-wrong", 2, "BAD: invalid_key"),
-        ("unwell", "sk-wrong", 0, "not known: server_error"),
+        ("unwell", "sk-wrong", 2, "not known: server_error"),
     ] {
         let machine = Machine::new();
         machine.write_keys(&format!(
@@ -186,7 +186,7 @@ fn a_model_that_is_listed_again_is_asked_for_again_whoever_may_see_the_list() {
 #[test]
 fn only_a_refusal_shows_that_a_list_is_not_for_anybody() {
     let server = Server::start();
-    let checked = server.machine_at("busy", "secret = \"sk-wrong\"").cascadeck(&["check"]).with_status(0);
+    let checked = server.machine_at("busy", "secret = \"sk-wrong\"").cascadeck(&["check"]).with_status(2);
     assert!(checked.out.contains("NOT CHECKED") && !checked.out.contains("good, "), "{}", checked.out);
 }
 
@@ -195,7 +195,7 @@ fn a_page_that_turns_every_request_away_ends_a_run_that_nobody_watches() {
     let server = Server::start();
     let machine = server.machine_at("gate", "secret = \"sk-wrong\"");
     let words = "a web page refuses the key or this address (HTTP 401)";
-    let checked = machine.cascadeck(&["check"]).with_status(0);
+    let checked = machine.cascadeck(&["check"]).with_status(2);
     assert!(checked.out.contains(&format!("{words}: 401 Authorization Required")), "{}", checked.out);
     machine.write("batch.jsonl", sums(8));
     let ended = machine.cascadeck(&[&RUN[..], &["--in-flight", "5"]].concat()).with_status(4);

@@ -2,7 +2,17 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use crate::lab::{Machine, OPEN, Provider, sums};
+use base64::{Engine as _, engine::general_purpose};
+use serde_json::json;
+
+use crate::{
+    RUN,
+    lab::{
+        Machine, OPEN, Provider,
+        logging_server::{LoggingServer, Response},
+        sums,
+    },
+};
 
 #[test]
 fn no_secret_is_in_any_file_or_output_even_where_the_provider_echoes_it() {
@@ -105,4 +115,103 @@ fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_
         })
         .collect();
     assert_ne!(prints[0], prints[1], "the salt is each machine's own, and in no run's directory");
+}
+
+/// A key with every character that some encoding has another form for.
+const ODD_KEY: &str = "q7/Zt+Kw=9&m<Vd>Yx'Rb\"Ns%2Uj\\Hc";
+
+/// The key as a provider may quote it, by the name of the encoding.
+fn encoded(key: &str) -> Vec<(&'static str, String)> {
+    let of = |form: &dyn Fn(u8) -> String| key.bytes().map(form).collect::<String>();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric();
+    let percent = of(&|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
+    let standard = &general_purpose::STANDARD;
+    let url = &general_purpose::URL_SAFE_NO_PAD;
+    let mut forms = vec![
+        ("plain", key.to_owned()),
+        ("percent", percent.clone()),
+        (
+            "percent, lower case",
+            of(&|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }),
+        ),
+        ("every byte percent", of(&|byte| format!("%{byte:02x}"))),
+        ("percent twice", percent.replace('%', "%25")),
+        ("JSON escapes", of(&|byte| format!("\\u{byte:04x}"))),
+        ("JSON escapes twice", of(&|byte| format!("\\\\u{byte:04X}"))),
+        ("JSON, slashes too", json!(key).to_string().replace('/', "\\/")),
+        (
+            "HTML names",
+            of(&|byte| match byte {
+                b'&' => "&amp;".to_owned(),
+                b'<' => "&lt;".to_owned(),
+                b'>' => "&gt;".to_owned(),
+                b'"' => "&quot;".to_owned(),
+                b'\'' => "&#39;".to_owned(),
+                b'+' => "&plus;".to_owned(),
+                b'/' => "&sol;".to_owned(),
+                b'=' => "&equals;".to_owned(),
+                byte => char::from(byte).to_string(),
+            }),
+        ),
+        ("HTML numbers", of(&|byte| format!("&#{byte};"))),
+        ("HTML hexadecimal", of(&|byte| format!("&#x{byte:X};"))),
+    ];
+    for (name, text) in [
+        ("base64", key.to_owned()),
+        ("base64 of user:key", format!("user:{key}")),
+        ("base64 of a:key", format!("a:{key}")),
+        ("base64 of Bearer key", format!("Bearer {key}")),
+        ("base64 of key:", format!("{key}:")),
+    ] {
+        forms.push((name, standard.encode(&text)));
+        forms.push((name, url.encode(&text)));
+        forms.push((name, standard.encode(&text).replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")));
+    }
+    forms
+}
+
+#[test]
+fn a_key_that_a_provider_quotes_in_another_encoding_is_in_no_file_or_output() {
+    let forms = encoded(ODD_KEY);
+    let quoted: Vec<String> = forms.iter().map(|(_, text)| text.clone()).collect();
+    let server = LoggingServer::start(move |request| {
+        if !request.is_completion() {
+            return Response::json(200, &json!({"object": "list", "data": [{"id": "m"}]}));
+        }
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        let number = |mark: &str| body.split_once(mark)?.1.split('"').next()?.parse::<usize>().ok();
+        if let Some(index) = number("refuse-") {
+            let message = format!("you sent {}, which is wrong", quoted[index]);
+            return Response::json(400, &json!({"error": {"message": message, "type": message, "code": message}}));
+        }
+        let index = number("answer-").unwrap();
+        Response::openai(&format!("your key is {} all right", quoted[index]))
+    });
+    let machine = Machine::new().variable("RUST_LOG", "trace").variable("ODD_KEY", ODD_KEY);
+    machine.write_keys(&server.keys_toml("").replace("sk-alice-0123456789", "env:ODD_KEY"));
+    let rows = (0..forms.len()).flat_map(|index| ["refuse", "answer"].map(|what| format!("{what}-{index}")));
+    let rows: Vec<String> = rows.map(|id| json!({"id": id, "question": id}).to_string() + "\n").collect();
+    machine.write("batch.jsonl", rows.concat());
+    let policy = ["--strategy", "cascade", "--headless"];
+    let ended = machine.cascadeck(&[&RUN[..], &policy].concat());
+    let results = machine.results("runs/batch");
+    let output = ended.out + &ended.err;
+    for (index, (name, text)) in forms.iter().enumerate() {
+        assert_eq!(machine.files_with(text), [std::path::PathBuf::new(); 0], "{name}: {text}");
+        assert!(!output.contains(text), "{name}: {output}");
+        for what in ["refuse", "answer"] {
+            let line = results.iter().find(|line| line.id == format!("{what}-{index}"));
+            // Items that are refused alike may wait for an operator.
+            let Some(line) = line else { continue };
+            let told = line.output.clone().or_else(|| line.error.as_ref().map(|error| error.message.clone())).unwrap();
+            assert!(told.contains("[redacted]"), "{what} {name}: {told}");
+            let kept = if what == "refuse" {
+                "you sent [redacted], which is wrong"
+            } else {
+                "your key is [redacted] all right"
+            };
+            assert!(told.contains(kept) || told.contains("\"[redacted]\""), "{what} {name}: {told}");
+        }
+    }
+    assert!(results.len() >= forms.len(), "there was something to leak: {output}");
 }

@@ -1,0 +1,344 @@
+//! Finds a secret where a text has it in another encoding: percent-encoded, with the escapes of JSON or HTML, or inside
+//! base64, as in the header of a basic authorization.
+//!
+//! Answers are searched too, on the path of every attempt: a text without an escape is only searched for the base64 of
+//! the secret, and the number of escapes, not the length of the text, is what more costs.
+
+use std::ops::Range;
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
+use memchr::{memchr3, memchr3_iter, memmem};
+
+/// How often a text may have been escaped over again: `%252F`, `\\\\u002f`, `&amp;amp;lt;`.
+const MAX_LEVELS: usize = 4;
+
+/// HTML's names for what may stand in a secret.
+const ENTITIES: [(&str, u8); 26] = [
+    ("amp;", b'&'),
+    ("lt;", b'<'),
+    ("gt;", b'>'),
+    ("quot;", b'"'),
+    ("apos;", b'\''),
+    ("sol;", b'/'),
+    ("bsol;", b'\\'),
+    ("plus;", b'+'),
+    ("equals;", b'='),
+    ("percnt;", b'%'),
+    ("lowbar;", b'_'),
+    ("period;", b'.'),
+    ("colon;", b':'),
+    ("semi;", b';'),
+    ("comma;", b','),
+    ("dollar;", b'$'),
+    ("commat;", b'@'),
+    ("num;", b'#'),
+    ("excl;", b'!'),
+    ("quest;", b'?'),
+    ("ast;", b'*'),
+    ("verbar;", b'|'),
+    ("lpar;", b'('),
+    ("rpar;", b')'),
+    ("grave;", b'`'),
+    ("Hat;", b'^'),
+];
+
+/// Puts `replacement` wherever `text` has `secret` in another encoding than its own.
+pub(super) fn replace_encoded(text: String, secret: &str, replacement: &str) -> String {
+    // No encoding is shorter than what it encodes.
+    if secret.is_empty() || text.len() < secret.len() {
+        return text;
+    }
+    let text = replace(text, replacement, |text, from| escaped(text, secret.as_bytes(), from));
+    base64_forms(secret.as_bytes()).iter().fold(text, |text, form| {
+        replace(text, replacement, |text, from| {
+            let plain = memmem::find(&text[from..], form).map(|at| from + at..from + at + form.len());
+            let found = plain.or_else(|| if may_be_escaped(form) { escaped(text, form, from) } else { None })?;
+            Some(whole_base64(text, found, from))
+        })
+    })
+}
+
+/// Puts `replacement` wherever `find` finds something from an offset on.
+fn replace(text: String, replacement: &str, find: impl Fn(&[u8], usize) -> Option<Range<usize>>) -> String {
+    let Some(mut found) = find(text.as_bytes(), 0) else { return text };
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    loop {
+        out.push_str(&text[done..found.start]);
+        out.push_str(replacement);
+        done = found.end;
+        match find(text.as_bytes(), done) {
+            Some(next) => found = next,
+            None => break,
+        }
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
+/// Where `pattern` stands from `from` on with at least one of its bytes escaped.
+fn escaped(text: &[u8], pattern: &[u8], from: usize) -> Option<Range<usize>> {
+    memchr3(b'%', b'&', b'\\', &text[from..])?;
+    memchr3_iter(b'%', b'&', b'\\', &text[from..]).find_map(|at| {
+        let at = from + at;
+        // What stands before the first escape stands there as it is.
+        let earliest = at.saturating_sub(pattern.len() - 1).max(from);
+        (earliest..=at).find_map(|start| {
+            let plain = at - start;
+            if text[start..at] != pattern[..plain] {
+                return None;
+            }
+            matched(&text[at..], &pattern[plain..]).map(|length| start..at + length)
+        })
+    })
+}
+
+/// How many bytes at the beginning of `text` stand for all of `pattern`.
+fn matched(text: &[u8], pattern: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    let mut before = 0;
+    for (index, &byte) in pattern.iter().enumerate() {
+        let rest = &text[at..];
+        if let Some((escape, again)) = escape_of_escapes(byte)
+            && rest.starts_with(escape)
+        {
+            // Whether what follows belongs to this escape or to the secret, only the rest of it can tell.
+            let further = rest[escape.len()..].chunks(again.len()).take(MAX_LEVELS - 1);
+            let levels = further.take_while(|chunk| *chunk == again).count();
+            return (0..=levels).rev().find_map(|level| {
+                let length = escape.len() + level * again.len();
+                matched(&rest[length..], &pattern[index + 1..]).map(|more| at + length + more)
+            });
+        }
+        // Of several backslashes the first has taken them all.
+        if byte == b'\\' && before == b'\\' && at > 0 && text[at - 1] == b'\\' && rest.first() != Some(&b'\\') {
+            continue;
+        }
+        at += stands_for(rest, byte)?;
+        before = byte;
+    }
+    Some(at)
+}
+
+/// How the sign that begins an escape is escaped itself, and what each further level adds to that.
+const fn escape_of_escapes(byte: u8) -> Option<(&'static [u8], &'static [u8])> {
+    match byte {
+        b'%' => Some((b"%25", b"25")),
+        b'&' => Some((b"&amp;", b"amp;")),
+        _ => None,
+    }
+}
+
+/// How many bytes at the beginning of `text` stand for this one.
+fn stands_for(text: &[u8], byte: u8) -> Option<usize> {
+    let first = *text.first()?;
+    let escape = match first {
+        b'%' => percent(text, byte),
+        b'&' => entity(text, byte),
+        b'\\' => backslash(text, byte),
+        // Forms write a space so.
+        b'+' if byte == b' ' => Some(1),
+        _ => None,
+    };
+    escape.or_else(|| (first == byte).then_some(1))
+}
+
+/// `%2F`, `%252f`.
+fn percent(text: &[u8], byte: u8) -> Option<usize> {
+    (0..MAX_LEVELS).map(|level| 1 + 2 * level).find_map(|at| {
+        let again = text.get(1..at)?.chunks(2).all(|pair| pair == b"25");
+        (again && hexadecimal(text.get(at..at + 2)?) == Some(u32::from(byte))).then_some(at + 2)
+    })
+}
+
+/// `\/`, `\"`, `\u002f`, `\u{2f}`, `\x2f`, also where the backslash was escaped itself.
+fn backslash(text: &[u8], byte: u8) -> Option<usize> {
+    let most = 1 << (MAX_LEVELS - 1);
+    let run = text.iter().take(most).take_while(|&&byte| byte == b'\\').count();
+    let is_code = |digits: Option<&[u8]>| digits.and_then(hexadecimal) == Some(u32::from(byte));
+    let code = |from: usize, count: usize| is_code(text.get(from..from + count)).then_some(from + count);
+    let escape = match text.get(run) {
+        Some(b'u') if text.get(run + 1) == Some(&b'{') => {
+            let close = text.iter().skip(run + 2).take(7).position(|&byte| byte == b'}')?;
+            is_code(text.get(run + 2..run + 2 + close)).then_some(run + close + 3)
+        }
+        Some(b'u') => code(run + 1, 4),
+        Some(b'x') => code(run + 1, 2),
+        Some(&next) if next == byte && !byte.is_ascii_alphanumeric() => Some(run + 1),
+        _ => None,
+    };
+    escape.or_else(|| (byte == b'\\').then_some(run))
+}
+
+/// `&amp;`, `&#47;`, `&#x2F;`, also where the `&` was escaped itself.
+fn entity(text: &[u8], byte: u8) -> Option<usize> {
+    let mut at = 1;
+    for _ in 0..MAX_LEVELS {
+        let rest = &text[at..];
+        if let Some(length) = entity_name(rest, byte) {
+            return Some(at + length);
+        }
+        if !rest.starts_with(b"amp;") {
+            return None;
+        }
+        at += 4;
+    }
+    None
+}
+
+fn entity_name(text: &[u8], byte: u8) -> Option<usize> {
+    if let Some(number) = text.strip_prefix(b"#") {
+        let (prefix, digits) = match number.first() {
+            Some(b'x' | b'X') => (2, &number[1..]),
+            _ => (1, number),
+        };
+        let count = digits.iter().take(7).take_while(|digit| digit.is_ascii_hexdigit()).count();
+        let value = if prefix == 2 {
+            hexadecimal(&digits[..count])
+        } else {
+            std::str::from_utf8(&digits[..count]).ok().and_then(|digits| digits.parse().ok())
+        };
+        let end = prefix + count;
+        return (value == Some(u32::from(byte))).then(|| end + usize::from(text.get(end) == Some(&b';')));
+    }
+    let name = ENTITIES.iter().find(|(name, meant)| *meant == byte && text.starts_with(name.as_bytes()))?.0;
+    Some(name.len())
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+/// What base64 makes of the secret wherever it stands in what is encoded: the characters that nothing beside it changes,
+/// at each of the three places that it can have in a group, in both alphabets.
+fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = Vec::with_capacity(6);
+    for before in 0..3 {
+        let mut bytes = vec![0; before];
+        bytes.extend_from_slice(secret);
+        let whole = (before * 8).div_ceil(6)..bytes.len() * 8 / 6;
+        let standard = &STANDARD_NO_PAD.encode(&bytes)[whole.clone()];
+        let url_safe = &URL_SAFE_NO_PAD.encode(&bytes)[whole];
+        forms.push(standard.as_bytes().to_vec());
+        if url_safe != standard {
+            forms.push(url_safe.as_bytes().to_vec());
+        }
+    }
+    forms
+}
+
+/// Only these characters of base64 are ever escaped.
+fn may_be_escaped(form: &[u8]) -> bool {
+    form.iter().any(|byte| matches!(byte, b'+' | b'/'))
+}
+
+/// The whole of the base64 around a part of it: its neighbours hold the rest of the secret's first and last byte.
+fn whole_base64(text: &[u8], found: Range<usize>, from: usize) -> Range<usize> {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+    let is_escape = |at: usize| {
+        text.get(at..at + 3).is_some_and(|escape| {
+            ["%2B", "%2F", "%3D"].iter().any(|known| escape.eq_ignore_ascii_case(known.as_bytes()))
+        })
+    };
+    let mut start = found.start;
+    while start > from {
+        let slash = text[start] == b'/' && text[start - 1] == b'\\';
+        if start >= from + 3 && is_escape(start - 3) {
+            start -= 3;
+        } else if is_digit(text[start - 1]) || slash {
+            start -= 1;
+        } else {
+            break;
+        }
+    }
+    let mut end = found.end;
+    while end < text.len() {
+        let slash = text[end..].starts_with(b"\\/");
+        if is_escape(end) {
+            end += 3;
+        } else if is_digit(text[end]) || text[end] == b'=' || slash {
+            end += 1;
+        } else {
+            break;
+        }
+    }
+    start..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "q7/Zt+Kw=9&m";
+
+    fn replaced(text: &str) -> String {
+        replace_encoded(text.to_owned(), SECRET, "[]")
+    }
+
+    #[test]
+    fn a_secret_is_found_in_every_encoding_and_nothing_else_is_touched() {
+        for (text, want) in [
+            ("key=q7%2FZt%2BKw%3D9%26m&alt=sse", "key=[]&alt=sse"),
+            ("key=q7%2fZt%2bKw%3d9%26m.", "key=[]."),
+            ("(q7%252FZt%252BKw%253D9%2526m)", "([])"),
+            ("%71%37/Zt+Kw=9&m", "[]"),
+            (r#"{"key":"q7\/Zt+Kw=9\u0026m"}"#, r#"{"key":"[]"}"#),
+            (r"q7\\\/Zt\\u002bKw=9\x26m", "[]"),
+            (r"q7\u{2f}Zt+Kw=9&m", "[]"),
+            ("q7/Zt+Kw=9&amp;m", "[]"),
+            ("<b>q7&#47;Zt&#x2B;Kw&equals;9&amp;amp;m</b>", "<b>[]</b>"),
+            ("q7%2FZt%2BKw%3D9%26m and q7%2FZt%2BKw%3D9%26m", "[] and []"),
+            // Almost.
+            ("q7%2FZt%2BKw%3D9%26", "q7%2FZt%2BKw%3D9%26"),
+            ("q7%2EZt+Kw=9&m", "q7%2EZt+Kw=9&m"),
+            ("100 % of \\ & nothing", "100 % of \\ & nothing"),
+            ("q7%", "q7%"),
+        ] {
+            assert_eq!(replaced(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_found_wherever_it_stands_in_base64() {
+        for before in ["", "a", "ab", "abc", "Bearer ", "user:"] {
+            for after in ["", ":", "xy", "xyz"] {
+                let whole = format!("{before}{SECRET}{after}");
+                for encoded in [STANDARD_NO_PAD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
+                    let escaped = encoded.replace('+', "%2B").replace('/', "\\/");
+                    for encoded in [encoded, escaped] {
+                        assert_eq!(replaced(&format!("Basic {encoded}==, you said")), "Basic [], you said", "{whole}");
+                    }
+                }
+            }
+        }
+        assert_eq!(replaced("Basic dXNlcjpwYXNzd29yZA== is fine"), "Basic dXNlcjpwYXNzd29yZA== is fine");
+    }
+
+    #[test]
+    fn escapes_of_escapes_are_told_from_a_secret_that_looks_like_one() {
+        for secret in ["a%2Fb%25c", "a\\u002fb\\\\c\\\"d", "a&amp;b&#47;c", "100%2525%"] {
+            let json = serde_json::json!(secret).to_string();
+            let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let sparse = secret.replace('%', "%25");
+            let html = secret.replace('&', "&amp;");
+            for text in [json.trim_matches('"'), &percent, &percent.replace('%', "%25"), &sparse, &html] {
+                let text = format!("<{text}>");
+                // What is the secret itself is replaced before.
+                let text = text.replace(secret, "[]");
+                assert_eq!(replace_encoded(text.clone(), secret, "[]"), "<[]>", "{secret}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_runs_of_escapes_take_no_time() {
+        for piece in ["\\", "%25", "&amp;", "q7", "%", "&", "\\u", "q7%2F"] {
+            let text = piece.repeat(300_000 / piece.len());
+            assert_eq!(replaced(&text).len(), text.len());
+        }
+    }
+}

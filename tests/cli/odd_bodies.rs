@@ -1,0 +1,94 @@
+//! Bodies under HTTP 200 that answer nothing: what came is said, in the run, in its results and by `explain`.
+
+use serde_json::{Value, json};
+
+use crate::{
+    RUN,
+    lab::{
+        Machine,
+        logging_server::{LoggingServer, Response},
+        sums,
+    },
+};
+
+/// A body, and what is said of it.
+const BODIES: [(&str, &str); 6] = [
+    (r#"{"hello":[1]}"#, r#"a JSON object of 13 bytes: {"hello":[1]}"#),
+    ("[]", "an empty JSON array: []"),
+    ("null", "the JSON value null"),
+    ("", "an empty body"),
+    ("   \r\n ", "an empty body"),
+    ("17", "a JSON number of 2 bytes: 17"),
+];
+
+/// The machine asks `server`, which gives every completion this body.
+fn machine(body: &[u8]) -> (Machine, LoggingServer) {
+    let body = body.to_vec();
+    let server = LoggingServer::start(move |request| {
+        if request.is_completion() {
+            Response::bytes(200, "application/json", body.clone())
+        } else {
+            Response::json(200, &json!({"object": "list", "data": [{"id": "m"}]}))
+        }
+    });
+    let machine = Machine::new();
+    machine.write_keys(&(server.keys_toml("") + "[policy]\nretry_delays = [\"1ms\"]\nladder = [\"1ms\"]\n"));
+    machine.write("batch.jsonl", sums(1));
+    (machine, server)
+}
+
+/// The message of the first failure that the log tells.
+fn told(body: &[u8]) -> String {
+    let (machine, _server) = machine(body);
+    let mut live = machine.start(&[&RUN[..], &["--headless"]].concat());
+    let line = live.line_with("malformed_response");
+    drop(live);
+    line
+}
+
+#[test]
+fn a_body_that_is_no_answer_is_told_by_what_it_is() {
+    for (body, words) in BODIES {
+        let line = told(body.as_bytes());
+        assert!(line.contains(words), "{body:?}: {words:?} is not in: {line}");
+    }
+}
+
+#[test]
+fn what_is_told_of_a_body_is_harmless_and_short() {
+    let hostile = format!("{{\"key\\u001b[31m\":\"sk-alice-0123456789\",\"long\":\"{}\"}}", "x".repeat(5_000));
+    let line = told(hostile.as_bytes());
+    assert!(line.contains("a JSON object of 5049 bytes"), "{line}");
+    assert!(!line.contains("sk-alice") && !line.contains('\u{1b}') && line.len() < 700, "{line}");
+    // Not text at all, as a body that was compressed unasked.
+    let line = told(&[0x1f, 0x8b, 0x08, 0x00, 0xff, 0xfe, 0x00, 0x01]);
+    assert!(line.contains("8 bytes that are no text"), "{line}");
+}
+
+#[test]
+fn explain_says_the_same_for_every_api() {
+    let machine = Machine::new();
+    for api in ["openai", "gemini", "anthropic"] {
+        for (body, words) in BODIES {
+            let example = json!({"status": 200, "headers": {}, "body": body}).to_string();
+            let told: Value = machine.cascadeck_with_stdin(&["explain", "--api", api], &example).with_status(0).json();
+            assert_eq!(told["outcome"], "malformed_response", "{api} {body:?}");
+            assert!(told["because"].as_str().unwrap().contains(words), "{api} {body:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_list_of_models_that_is_none_is_told_by_what_it_is() {
+    for (body, words) in [
+        (r#"{"hello":[1]}"#, r#"a JSON object of 13 bytes: {"hello":[1]}"#),
+        ("", "an empty body"),
+        (r#"{"status":"ok"}"#, "not a list of models"),
+    ] {
+        let server = LoggingServer::start(move |_| Response::bytes(200, "application/json", body.into()));
+        let machine = Machine::new();
+        machine.write_keys(&server.keys_toml(""));
+        let checked = machine.cascadeck(&["check"]).with_status(2);
+        assert!(checked.out.contains(words), "{body:?}: {words:?} is not in: {}", checked.out);
+    }
+}
