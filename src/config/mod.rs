@@ -35,7 +35,7 @@ use secrecy::SecretString;
 pub use self::{
     dashboard::{Dashboard, KeyBinding, Pictures},
     defaults::Defaults,
-    fault::{Fault, Faults, Position},
+    fault::{Fault, Faults, Position, nearest},
     span::parse_span,
     variables::{Environment, process_environment},
     webhooks::{Format, Occasion, Webhook},
