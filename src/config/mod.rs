@@ -11,6 +11,7 @@ mod fault;
 mod fleet;
 mod keys;
 mod models;
+mod placeholder;
 mod policy;
 mod preset;
 mod providers;
