@@ -7,13 +7,18 @@ const SMALL_FILE: u64 = 64 * 1024;
 
 /// A text file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
 pub(super) fn read_small(path: &Path) -> Result<String, String> {
+    String::from_utf8(read_small_bytes(path)?).map_err(|_| "is not a text file".to_owned())
+}
+
+/// A file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
+pub(super) fn read_small_bytes(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| unreadable(&error))?;
     file.take(SMALL_FILE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > SMALL_FILE {
         return Err("is larger than any key".to_owned());
     }
-    String::from_utf8(bytes).map_err(|_| "is not a text file".to_owned())
+    Ok(bytes)
 }
 
 /// `cannot be read: no such file or directory`.
