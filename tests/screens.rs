@@ -8,6 +8,8 @@ mod cooldowns;
 mod engine;
 #[path = "screens/event_loop.rs"]
 mod event_loop;
+#[path = "screens/figures.rs"]
+mod figures;
 #[path = "screens/fixture/mod.rs"]
 mod fixture;
 #[path = "screens/hidden.rs"]

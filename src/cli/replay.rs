@@ -17,9 +17,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, nearest},
     domain::{Outcome, ReplayFilter, Summary, Target, counted},
     engine::{self, Setup},
+    headless,
     output::Existing,
     store::{RunDir, Store, report},
     telemetry,
@@ -38,8 +39,8 @@ pub(super) struct ReplayArgs {
     #[arg(long, required_unless_present_any = ["id", "outcome", "model", "key", "message"])]
     pub failed: bool,
 
-    /// The failed item with this id; may be given several times
-    #[arg(long, value_name = "ID")]
+    /// The failed item with this id; may be given several times. An id that is not in the run is refused
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: Vec<String>,
 
     /// Items that failed with this outcome; may be given several times
@@ -111,8 +112,8 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         }
         None => (None, None),
     };
-    if !preview(&args, &filter, to.as_ref())? {
-        return Ok(super::DONE);
+    if let Preview::Leave(status) = preview(&args, &filter, to.as_ref())? {
+        return Ok(status);
     }
     let mut config = loaded.map_or_else(|| args.keys.load(), Ok)?;
     let webhooks = std::mem::take(&mut config.webhooks);
@@ -197,18 +198,25 @@ fn target(name: &str, config: &Config) -> Result<Target, Failure> {
     })
 }
 
-/// Shows what would be sent; true where it shall be.
-fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Result<bool, Failure> {
+/// What is to be done after the preview.
+enum Preview {
+    Send,
+    /// Nothing; with this exit status.
+    Leave(u8),
+}
+
+/// Shows what would be sent, and decides whether it shall be.
+fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Result<Preview, Failure> {
     let summary = report::summary(&args.run_dir)?;
     let models: Vec<&str> = summary.models.iter().map(|model| model.name.as_str()).collect();
     let keys: Vec<&str> = summary.keys.iter().map(|key| key.name.as_str()).collect();
     all_known("model", &args.model, &models)?;
     all_known("key", &args.key, &keys)?;
+    all_in_the_run(args)?;
     let found = report::replayable(&args.run_dir, filter, NAMED)?;
     let matching = found.matching;
     if matching == 0 {
-        say("no failed item matches: nothing to replay");
-        return Ok(false);
+        return nothing_to_replay(args, &summary);
     }
     say(&format!("{} will be sent again:", counted(matching, "failed item")));
     for (outcome, count) in found.outcomes {
@@ -235,15 +243,71 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Res
         say(&format!("and the run goes on with {} not finished yet", counted(unfinished, "item")));
     }
     if args.dry_run {
-        return Ok(false);
+        return Ok(Preview::Leave(super::DONE));
     }
     if args.yes || !std::io::stdin().is_terminal() {
-        return Ok(true);
+        return Ok(Preview::Send);
     }
     say("Send them? [y/N]");
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
-    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    let agreed = read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes");
+    Ok(if agreed { Preview::Send } else { Preview::Leave(super::DONE) })
+}
+
+/// The run stays as it is, and that is the exit status: nothing of what failed was mended.
+fn nothing_to_replay(args: &ReplayArgs, summary: &Summary) -> Result<Preview, Failure> {
+    let failed = report::replayable(&args.run_dir, &ReplayFilter::default(), 0)?;
+    let reasons: Vec<String> = failed
+        .outcomes
+        .iter()
+        .map(|(outcome, count)| format!("{} ({count})", outcome.map_or("?", Outcome::name)))
+        .collect();
+    let there_are = match failed.matching {
+        0 => String::new(),
+        count => format!("; {count} failed, of {}", reasons.join(", ")),
+    };
+    say(&format!("no failed item matches: nothing to replay{there_are}"));
+    let status = match failed.matching {
+        _ if args.dry_run => super::DONE,
+        _ if summary.waiting + summary.in_flight > 0 => headless::LEFT,
+        0 => super::DONE,
+        _ => headless::FAILED,
+    };
+    Ok(Preview::Leave(status))
+}
+
+/// Failed items among which a near id is looked for.
+const SEARCHED: usize = 10_000;
+
+/// Refuses an id that the run does not have, and says which ids are of items that have not failed.
+fn all_in_the_run(args: &ReplayArgs) -> Result<(), Failure> {
+    if args.id.is_empty() {
+        return Ok(());
+    }
+    let is_known = report::known_ids(&args.run_dir)?;
+    let unknown: Vec<&str> = args.id.iter().map(String::as_str).filter(|id| !is_known(id)).collect();
+    if let [first, more @ ..] = unknown.as_slice() {
+        let failed = report::replayable(&args.run_dir, &ReplayFilter::default(), SEARCHED)?;
+        let near = nearest(first, failed.first.iter().map(|row| row.id.as_str()));
+        let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
+        let which = if more.is_empty() {
+            format!("there is no item {first} in {}{near}", args.run_dir.display())
+        } else {
+            let named: Vec<&str> = unknown.iter().copied().take(NAMED).collect();
+            let rest = if unknown.len() > NAMED { " and more" } else { "" };
+            format!("there are no items {}{rest} in {}{near}", named.join(", "), args.run_dir.display())
+        };
+        return Err(Failure::usage(format!("{which}; nothing was sent. `cascadeck export` lists every item's id")));
+    }
+    let chosen = ReplayFilter { ids: args.id.clone(), ..ReplayFilter::default() };
+    let failed = report::replayable(&args.run_dir, &chosen, args.id.len())?;
+    let has_ended = report::ended_ids(&args.run_dir)?;
+    for id in args.id.iter().filter(|id| !failed.first.iter().any(|row| row.id == **id)) {
+        let state = if has_ended(id) { "it is done" } else { "it has not ended yet" };
+        say(&format!("item {id} has not failed: {state}"));
+    }
+    Ok(())
 }
 
 /// A name that no attempt went to is a slip of the pen, not a filter that happens to match nothing.

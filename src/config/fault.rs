@@ -105,13 +105,18 @@ pub(super) fn looks_secret(word: &str) -> bool {
 
 /// ` (did you mean ...?)`, or nothing where no word of `words` is near `word`.
 pub(super) fn suggestion<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> String {
+    nearest(word, words).map_or_else(String::new, |near| format!(" (did you mean {}?)", shown(near)))
+}
+
+/// The word of `words` that `word` is most likely a slip for; `None` where none is near.
+pub fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let lowered: String = word.to_lowercase().chars().take(100).collect();
     words
         .into_iter()
         .map(|candidate| (edits(&lowered, &candidate.to_lowercase()), candidate))
         .min()
         .filter(|&(distance, candidate)| distance * 3 <= candidate.chars().count().max(3))
-        .map_or_else(String::new, |(_, candidate)| format!(" (did you mean {}?)", shown(candidate)))
+        .map(|(_, candidate)| candidate)
 }
 
 /// How many letters to insert, drop, replace or swap with their neighbour (optimal string alignment).

@@ -13,6 +13,7 @@ mod input_limits;
 mod keys;
 mod known_models;
 mod models;
+mod placeholder;
 mod policy;
 mod preset;
 mod providers;
@@ -37,7 +38,7 @@ use secrecy::SecretString;
 pub use self::{
     dashboard::{Dashboard, KeyBinding, Pictures},
     defaults::Defaults,
-    fault::{Fault, Faults, Position},
+    fault::{Fault, Faults, Position, nearest},
     input_limits::InputLimits,
     known_models::KnownModels,
     small_file::read_at_most,

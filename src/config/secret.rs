@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     fault::shown,
+    placeholder::Placeholder,
     small_file::read_small,
     variables::{Source, Variables},
 };
@@ -31,6 +32,9 @@ pub(super) fn resolve(reference: &str, places: &Places<'_>, variables: &Variable
     } else if let Some(path) = reference.strip_prefix("file:") {
         from_file(path.trim(), places)
     } else {
+        if let Some(placeholder) = Placeholder::find(reference).or_else(|| Placeholder::bare_variable(reference)) {
+            return Err(format!("the secret {placeholder}: {}", placeholder.instead()));
+        }
         let secret = checked(reference).map_err(|why| format!("the secret {why}"))?;
         Ok(Found { secret, held_by: Some(places.file.to_owned()) })
     }
@@ -79,20 +83,24 @@ fn from_file(path: &str, places: &Places<'_>) -> Result<Found, String> {
 }
 
 /// Secrets travel in HTTP headers, so they are one word of visible ASCII.
-pub(super) fn checked(text: &str) -> Result<SecretString, &'static str> {
-    if text.is_empty() {
-        return Err("is empty");
+pub(super) fn checked(text: &str) -> Result<SecretString, String> {
+    if let Some(placeholder) = Placeholder::find(text) {
+        return Err(format!("{placeholder}; the key itself belongs there"));
     }
-    if text.contains(['\n', '\r']) {
-        return Err("has a line break in it; a key is a single word");
-    }
-    if text.contains(char::is_whitespace) {
-        return Err("has white space in it; a key is a single word");
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("has characters in it that no key has; copy it again");
-    }
-    Ok(SecretString::from(text))
+    let why = if text.is_empty() {
+        "is empty"
+    } else if text.contains(['\n', '\r']) {
+        "has a line break in it; a key is a single word"
+    } else if text.contains(char::is_whitespace) {
+        "has white space in it; a key is a single word"
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "has characters in it that no key has; copy it again"
+    } else if text.starts_with(['"', '\'']) {
+        "has quotes around it; a key is a single word without them"
+    } else {
+        return Ok(SecretString::from(text));
+    };
+    Err(why.to_owned())
 }
 
 pub(super) fn same(one: &SecretString, other: &SecretString) -> bool {
@@ -111,9 +119,10 @@ mod tests {
             ("a b", "has white space in it; a key is a single word"),
             ("ab\n", "has a line break in it; a key is a single word"),
             ("ab\u{200b}", "has characters in it that no key has; copy it again"),
+            ("\"sk-abc\"", "has quotes around it; a key is a single word without them"),
             ("schlüssel", "has characters in it that no key has; copy it again"),
         ] {
-            assert_eq!(checked(text).err(), Some(why), "{text:?}");
+            assert_eq!(checked(text).err().as_deref(), Some(why), "{text:?}");
         }
     }
 }

@@ -11,8 +11,12 @@ const SMALL_FILE: u64 = 64 * 1024;
 
 /// A text file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
 pub(super) fn read_small(path: &Path) -> Result<String, String> {
-    let bytes = File::open(path).and_then(|file| read_at_most(file, SMALL_FILE)).map_err(|error| unreadable(&error))?;
-    String::from_utf8(bytes).map_err(|_| "is not a text file".to_owned())
+    String::from_utf8(read_small_bytes(path)?).map_err(|_| "is not a text file".to_owned())
+}
+
+/// A file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
+pub(super) fn read_small_bytes(path: &Path) -> Result<Vec<u8>, String> {
+    File::open(path).and_then(|file| read_at_most(file, SMALL_FILE)).map_err(|error| unreadable(&error))
 }
 
 /// Reads a file or a stream whole, but no more than `max_bytes` of it: some have no end.

@@ -1,5 +1,7 @@
 //! Starting without a file: keys from the environment or a `.env`, with models that serve for most work.
 
+use std::fmt::Write as _;
+
 use secrecy::SecretString;
 
 use super::{
@@ -139,7 +141,13 @@ fn secrets(
 
 fn nothing_found(variables: &Variables<'_>, looked_for: &[String]) -> Faults {
     let names: Vec<&str> = STARTERS.iter().flat_map(|starter| starter.variables).collect();
-    let mut message = format!(
+    let mut message = String::new();
+    if !variables.complaints().is_empty() {
+        let complaints = variables.complaints().join("\n");
+        message = format!("no keys found, and a .env that can't be read as it stands:\n{complaints}\nOtherwise, ");
+    }
+    let _ = write!(
+        message,
         "no keys found: there is no {}, and none of {} is set.\n\
          Give keys in one of three ways:\n\
          \x20 1. in the environment:  export GEMINI_API_KEYS=\"key1,key2\"\n\
@@ -149,10 +157,6 @@ fn nothing_found(variables: &Variables<'_>, looked_for: &[String]) -> Faults {
         looked_for.join(" or "),
         names.join(", "),
     );
-    for complaint in variables.complaints() {
-        message.push_str("\nNote: ");
-        message.push_str(complaint);
-    }
     Faults::one(None, message)
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use dotenvy::Error as DotenvError;
 
-use super::small_file::read_small;
+use super::small_file::read_small_bytes;
 
 /// Looks a variable up; `None` where it is not set. [`process_environment`] is the real one.
 pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
@@ -77,26 +77,57 @@ impl Dotenv {
         if !path.exists() || path.is_dir() {
             return Self::default();
         }
-        match read_small(path) {
+        let bytes = match read_small_bytes(path) {
+            Ok(bytes) => bytes,
+            Err(why) => return Self::ignored(format!("{name} is ignored: it {why}")),
+        };
+        match String::from_utf8(bytes) {
             Ok(text) => Self::parse(&text, &name.to_string()),
-            Err(why) => Self { complaints: vec![format!("{name} is ignored: it {why}")], ..Self::default() },
+            Err(error) => {
+                let (bytes, good) = (error.as_bytes(), error.utf8_error().valid_up_to());
+                let line = 1 + memchr::memchr_iter(b'\n', &bytes[..good]).count();
+                let utf_16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+                let what = if utf_16 { "not UTF-8 but UTF-16" } else { "not UTF-8" };
+                Self::ignored(format!("{name}:{line}: {what}; the file is ignored: save it as UTF-8"))
+            }
         }
+    }
+
+    fn ignored(complaint: String) -> Self {
+        Self { complaints: vec![complaint], ..Self::default() }
     }
 
     /// The first setting of a name counts, as it does for every reader of such files.
     fn parse(text: &str, name: &str) -> Self {
         let mut dotenv = Self::default();
+        let lines: Vec<&str> = text.trim_start_matches('\u{feff}').lines().map(str::trim).collect();
+        // Each faulty line is looked for behind the one before it: the same line may be wrong again.
+        let mut from = 0;
         for entry in dotenvy::Iter::new(text.trim_start_matches('\u{feff}').as_bytes()) {
             match entry {
                 Ok((variable, value)) => {
                     dotenv.values.entry(variable).or_insert(value);
                 }
                 // The error holds the rest of the line, which may be a secret: only the line's number is told.
-                Err(DotenvError::LineParse(rest, _)) => {
-                    let start = rest.lines().next().unwrap_or_default();
-                    let index = text.lines().position(|line| line.contains(start)).unwrap_or_default();
+                Err(DotenvError::LineParse(entry, _)) => {
+                    let mut own = entry.lines();
+                    let start = own.next().unwrap_or_default().trim();
+                    // Each is looked for behind the one before it: the same line may be wrong again.
+                    // What is told is the whole of a line, or its value.
+                    let value = |line: &str| line.split_once('=').is_some_and(|(_, value)| value.trim() == start);
+                    let rest = &lines[from..];
+                    let whole = rest.iter().position(|line| *line == start);
+                    let index = from + whole.or_else(|| rest.iter().position(|line| value(line))).unwrap_or_default();
+                    from = (index + 1).min(lines.len());
                     let place = format!("{name}:{}", index + 1);
-                    dotenv.complaints.push(format!("{place}: not a line of the form NAME=value; it is ignored"));
+                    // Lines are only joined where a quote is open.
+                    let why = if own.next().is_some() {
+                        "a quote opens here that nothing closes; it is ignored to its end"
+                    } else {
+                        "not a line of the form NAME=value, where a value with spaces or quotes in it needs quotes around \
+                         it; it is ignored"
+                    };
+                    dotenv.complaints.push(format!("{place}: {why}"));
                 }
                 Err(_) => dotenv.complaints.push(format!("{name} could not be read to its end")),
             }
@@ -120,7 +151,9 @@ mod tests {
     #[test]
     fn a_faulty_line_is_named_by_its_number_and_never_quoted() {
         let dotenv = Dotenv::parse("A=1\nKEY=hunter2 hunter3\nB=2\n", ".env");
-        assert_eq!(dotenv.complaints, [".env:2: not a line of the form NAME=value; it is ignored"]);
+        let [complaint] = &dotenv.complaints[..] else { panic!("{:?}", dotenv.complaints) };
+        assert!(complaint.starts_with(".env:2: not a line of the form NAME=value"), "{complaint}");
+        assert!(!complaint.contains("hunter"), "{complaint}");
         assert_eq!(dotenv.values.get("B").map(String::as_str), Some("2"));
     }
 }

@@ -17,6 +17,9 @@ pub use self::{
 };
 use crate::domain::Snapshot;
 
+/// Exit status of a run that finished, with failed items.
+pub const FAILED: u8 = 3;
+
 /// Exit status of a run that stopped with work left.
 pub const LEFT: u8 = 4;
 
@@ -29,7 +32,7 @@ pub const fn exit_status(snapshot: &Snapshot) -> u8 {
     } else if totals.waiting > 0 || totals.in_flight > 0 || totals.ingesting {
         LEFT
     } else if totals.failed > 0 {
-        3
+        FAILED
     } else {
         0
     }

@@ -43,6 +43,29 @@ pub fn compact(number: u64) -> String {
     }
 }
 
+/// As [`compact`], with fewer decimals where that takes more than `columns`: `1.04k`, `1.0k`, `1k`. Four columns hold any
+/// number below a thousand millions of millions.
+pub fn compact_in(number: u64, columns: usize) -> String {
+    let text = compact(number);
+    let Some(unit) = text.chars().last().filter(|unit| text.len() > columns && unit.is_ascii_alphabetic()) else {
+        return text;
+    };
+    let factor = match unit {
+        'k' => 1e3,
+        'M' => 1e6,
+        'G' => 1e9,
+        _ => 1e12,
+    };
+    let rounded = |decimals: usize| format!("{:.decimals$}{unit}", number as f64 / factor);
+    [1, 0].map(rounded).into_iter().find(|text| text.len() <= columns).unwrap_or(text)
+}
+
+/// As [`grouped`], or as [`compact_in`] where that takes more than `columns`.
+pub fn grouped_in(number: u64, columns: usize) -> String {
+    let text = grouped(number);
+    if text.len() <= columns { text } else { compact_in(number, columns) }
+}
+
 /// `used/limit`, or the use alone where no limit is known.
 pub fn against(used: u64, limit: Option<u64>) -> String {
     limit.map_or_else(|| compact(used), |limit| format!("{}/{}", compact(used), compact(limit)))
@@ -143,8 +166,8 @@ pub fn dollars(amount: Money) -> String {
     match usd {
         0.0 => "0".to_owned(),
         _ if usd < 0.01 => format!("{usd:.4}"),
-        _ if usd < 1_000.0 => format!("{usd:.2}"),
-        _ => compact(usd as u64),
+        _ if usd < 999.995 => format!("{usd:.2}"),
+        _ => compact(usd.round() as u64),
     }
 }
 
@@ -170,6 +193,35 @@ mod tests {
             assert_eq!(compact(number), want);
         }
         assert_eq!([grouped(7), grouped(3_214), grouped(1_000_000)], ["7", "3,214", "1,000,000"]);
+    }
+
+    #[test]
+    fn numbers_give_up_decimals_where_there_is_little_room() {
+        let cases = [
+            (999, 3, "999"),
+            (1_000, 4, "1k"),
+            (1_037, 5, "1.04k"),
+            (1_037, 4, "1.0k"),
+            (1_037, 3, "1k"),
+            (9_960, 4, "10k"),
+            (12_345, 4, "12k"),
+            (999_499, 4, "999k"),
+            (10_000_000_000, 3, "10G"),
+        ];
+        for (number, columns, want) in cases {
+            assert_eq!(compact_in(number, columns), want, "{number} in {columns}");
+        }
+        let mut number = 0_u64;
+        while number < 999_000_000_000_000 {
+            let text = compact_in(number, 4);
+            assert!(text.len() <= 4 && text.starts_with(|c: char| c.is_ascii_digit()), "{number}: {text}");
+            number += 1 + number / 7;
+        }
+        assert_eq!([grouped_in(999_999, 7), grouped_in(1_234_567, 7)], ["999,999", "1.23M"]);
+        assert_eq!(
+            [999.99, 999.996, 1_230.4].map(|usd| dollars(Money::from_usd(usd).unwrap())),
+            ["999.99", "1k", "1.23k"]
+        );
     }
 
     #[test]

@@ -57,12 +57,58 @@ fn items_are_chosen_by_id_and_by_outcome() {
     assert_eq!([state("q2"), state("q5"), state("q1")], [FinalState::Done, FinalState::Done, FinalState::Failed]);
 
     let args = ["replay", "runs/batch", "--outcome", "timeout"];
-    machine.cascadeck(&args).with_status(0).says(&["no failed item matches"]);
+    machine.cascadeck(&args).with_status(3).says(&["no failed item matches", "4 failed, of content_blocked (4)"]);
     let args = ["replay", "runs/batch", "--outcome", "content_blocked", "--outcome", "timeout"];
     machine.cascadeck(&args).with_status(0).says(&["4 failed items will be sent again"]);
     assert_eq!((provider.books().total.ok, machine.results("runs/batch").len()), (6, 6));
     let args = ["replay", "runs/batch", "--outcome", "bad_luck"];
     machine.cascadeck(&args).with_status(2).says(&["content_blocked"]);
+}
+
+#[test]
+fn an_unknown_id_is_refused_and_told_from_one_that_has_not_failed() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    let blocked = "{\"id\":\"item-0017\",\"question\":\"[sim:blocked]\"}\n";
+    machine.write("batch.jsonl", sums(3) + blocked);
+    machine.cascadeck(&RUN).with_status(3);
+    let sent = provider.books().total.requests;
+    let by = |filter: &[&str]| machine.cascadeck(&[&["replay", "runs/batch", "--yes"][..], filter].concat());
+
+    let ended = by(&["--id", "item-0071"]).with_status(2);
+    ended.says(&["there is no item item-0071 in runs/batch", "did you mean `item-0017`?"]);
+    by(&["--id", "zebra"]).with_status(2).says(&["there is no item zebra"]);
+    // A known one beside it does not hide the slip, and nothing is sent of either.
+    let ended = by(&["--id", "item-0017", "--id", "zebra", "--id", "gnu", "--dry-run"]).with_status(2);
+    ended.says(&["there are no items zebra, gnu in runs/batch"]);
+    by(&["--id", ""]).with_status(2);
+
+    let ended = by(&["--id", "q2"]).with_status(3);
+    ended.says(&["item q2 has not failed: it is done", "no failed item matches"]);
+    assert!(!ended.err.contains("there is no item"), "{}", ended.err);
+    let ended = by(&["--id", "q2", "--id", "item-0017", "--dry-run"]).with_status(0);
+    ended.says(&["item q2 has not failed: it is done", "1 failed item will be sent again"]);
+    // Escape sequences stay in the command line.
+    let ended = by(&["--id", "\u{1b}[31mred"]).with_status(2);
+    assert!(!ended.err.contains('\u{1b}'), "{:?}", ended.err);
+    assert_eq!(provider.books().total.requests, sent);
+}
+
+#[test]
+fn filters_that_match_nothing_leave_the_run_as_it_is_and_say_what_there_is() {
+    let (machine, provider) = all_failed();
+    let by = |filter: &[&str]| machine.cascadeck(&[&["replay", "runs/batch", "--yes"][..], filter].concat());
+    for filter in [&["--outcome", "timeout"][..], &["--message", "no such words"], &["--outcome", "empty_output"]] {
+        by(filter).with_status(3).says(&["no failed item matches", "6 failed, of content_blocked (6)"]);
+        by(&[filter, &["--dry-run"]].concat()).with_status(0).says(&["no failed item matches"]);
+    }
+    by(&["--model", "nosuch"]).with_status(2).says(&["no item was tried with the model nosuch"]);
+    assert_eq!(provider.books().total.requests, 0);
+    // With nothing failed there is nothing left to do, whatever was asked for.
+    by(&["--failed"]).with_status(0);
+    for filter in [&["--outcome", "timeout"][..], &["--message", "no such words"], &["--failed"], &["--id", "q1"]] {
+        by(filter).with_status(0).says(&["nothing to replay"]);
+    }
 }
 
 /// Two models and two keys, where a prompt says what becomes of it.

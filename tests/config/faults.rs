@@ -176,7 +176,8 @@ fn a_secret_from_elsewhere_must_be_one_too() {
         (
             keys("env:K").file(".env", "# keys\nK=a b\n"),
             "the variable `K` is not set, neither in the environment nor in a .env file; export K=… first \
-             ({desk}/.env:2: not a line of the form NAME=value; it is ignored)",
+             ({desk}/.env:2: not a line of the form NAME=value, where a value with spaces or quotes in it needs quotes \
+             around it; it is ignored)",
         ),
         (keys("file:"), "file: must be followed by a path, as in \"file:keys/alice\""),
         (keys("env:K").variable("K", "a b"), "the variable `K` has white space in it; a key is a single word"),

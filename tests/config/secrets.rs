@@ -105,3 +105,113 @@ fn no_secret_is_ever_shown() {
         }
     }
 }
+
+/// What stands where a key belongs, and what of the answer tells how to mend it.
+const PLACEHOLDERS: [(&str, &str); 23] = [
+    ("$OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
+    ("${OPENAI_API_KEY}", "\"env:OPENAI_API_KEY\""),
+    ("$env:OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
+    ("$(OPENAI_API_KEY)", "\"env:OPENAI_API_KEY\""),
+    ("%OPENAI_API_KEY%", "\"env:OPENAI_API_KEY\""),
+    ("{{ OPENAI_API_KEY }}", "\"env:OPENAI_API_KEY\""),
+    ("process.env.OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
+    ("YOUR_API_KEY", "\"env:NAME\""),
+    ("your-api-key-here", "\"env:NAME\""),
+    ("<your key>", "\"env:NAME\""),
+    ("<API_KEY>", "\"env:NAME\""),
+    ("[your key]", "\"env:NAME\""),
+    ("sk-your-key", "\"env:NAME\""),
+    ("sk-...", "\"env:NAME\""),
+    ("sk-proj-…", "\"env:NAME\""),
+    ("...", "\"env:NAME\""),
+    ("xxx", "\"env:NAME\""),
+    ("sk-XXXXXXXXXXXXXXXX", "\"env:NAME\""),
+    ("AIzaXXXXXXXXXXXXXXX", "\"env:NAME\""),
+    ("sk-ant-****", "\"env:NAME\""),
+    ("changeme", "\"env:NAME\""),
+    ("CHANGE-ME", "\"env:NAME\""),
+    ("replace_me", "\"env:NAME\""),
+];
+
+#[test]
+fn a_placeholder_is_no_secret_wherever_it_comes_from() {
+    for (text, mend) in PLACEHOLDERS {
+        let literal = with_secret(&format!("'{text}'")).faults().to_string();
+        assert!(literal.contains("keys.toml:7:10: the secret"), "{text}: {literal}");
+        assert!(literal.contains("placeholder") || literal.contains("the name of a variable"), "{text}: {literal}");
+        assert!(literal.contains(mend), "{text}: {literal}");
+        let elsewhere = [
+            ("a variable", with_secret("'env:K'").variable("K", text), "the variable `K` "),
+            ("a .env", with_secret("'env:K'").file(".env", format!("K='{text}'\n")), "the variable `K` "),
+            ("a file", with_secret("'file:k'").file("k", format!("{text}\n")), "the secret file `k` "),
+            ("no file at all", Desk::empty().variable("OPENAI_API_KEY", text), "OPENAI_API_KEY: key number 1 "),
+        ];
+        for (what, desk, place) in elsewhere {
+            let faults = desk.faults().to_string();
+            assert!(faults.contains(place) && faults.contains("the key itself"), "{text} in {what}: {faults}");
+        }
+    }
+}
+
+#[test]
+fn a_variable_without_its_env_is_asked_about() {
+    for (text, name) in [
+        ("OPENAI_API_KEY", "OPENAI_API_KEY"),
+        ("GEMINI_KEY_ALICE", "GEMINI_KEY_ALICE"),
+        ("ENV:OPENAI_API_KEY", "OPENAI_API_KEY"),
+        ("Env:ALICE", "ALICE"),
+    ] {
+        let faults = with_secret(&format!("'{text}'")).faults().to_string();
+        let words = format!("the secret is the name of a variable, `{text}`, not a key: write \"env:{name}\"");
+        assert!(faults.contains(&words), "{faults}");
+        // Who means it has a way to say so.
+        let config = with_secret("'env:K'").variable("K", text).load();
+        assert_eq!(exposed(&config, "alice"), Some(text));
+    }
+}
+
+#[test]
+fn what_a_placeholder_may_hide_is_not_shown() {
+    for text in [
+        "$AIzaSyA0123456789abcdefhunter2",
+        "<sk-hunter2hunter2hunter2>",
+        "${sk-hunter2-0123456789}",
+        "{AQ.hunter2hunter2hunter2}",
+        "$hunter2",
+        "sk-hunter2...hunter2",
+        "yourkeyhunter2hunter2hunter2",
+        "\"sk-hunter2\"",
+        "hunter2 hunter3",
+        "hunter2\nhunter3",
+    ] {
+        let faults = with_secret("'env:K'").variable("K", text).faults();
+        let shown = format!("{faults} {faults:?}");
+        assert!(!shown.contains("hunter"), "{text:?}: {shown}");
+    }
+}
+
+#[test]
+fn keys_that_only_look_odd_are_taken() {
+    // Local servers take anything, and some tell people what.
+    for secret in [
+        "ollama",
+        "lm-studio",
+        "EMPTY",
+        "none",
+        "dummy",
+        "not-needed",
+        "sk-no-key-required",
+        "test",
+        "1",
+        "sk-proj-xXx9_Zaxxxb-0",
+        "AQ.Ab8-_~=+/",
+        "hf_xxAbxx01",
+        "a.b..c",
+        "0123456789abcdef",
+        "SECRET0123",
+        "gsk_$x%y&z",
+    ] {
+        let config = with_secret(&format!("'{secret}'")).load();
+        assert_eq!(exposed(&config, "alice"), Some(secret));
+    }
+}

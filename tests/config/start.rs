@@ -106,3 +106,33 @@ fn nothing_anywhere_is_explained_with_the_three_ways_to_give_keys() {
     Without any key, `cascadeck demo` shows the program at work.
     "#);
 }
+
+#[test]
+fn a_broken_dotenv_is_named_with_its_line_where_no_key_was_found() {
+    let cases: [(&str, &[u8], &str); 9] = [
+        ("a colon", b"# keys\nGEMINI_API_KEYS: abc\n", ".env:2: not a line of the form NAME=value"),
+        ("a space", b"GEMINI_API_KEYS=abc def\n", ".env:1: not a line of the form NAME=value"),
+        ("no name", b"A=1\n\nabc\n", ".env:3: not a line of the form NAME=value"),
+        ("a dash", b"GEMINI-API-KEY=abc\n", ".env:1: not a line of the form NAME=value"),
+        ("twice", b"a b\nA=1\na b\n", ".env:3: not a line of the form NAME=value"),
+        ("a part of another line", b"GEMINI=abc\nabc\n", ".env:2: not a line of the form NAME=value"),
+        (
+            "an open quote",
+            b"A=1\nB=\"open\nGEMINI_API_KEYS=abc\n",
+            ".env:2: a quote opens here that nothing closes; it is ignored to its end",
+        ),
+        ("Latin-1", b"A=1\n# Schl\xfcssel\nGEMINI_API_KEYS=abc\n", ".env:2: not UTF-8"),
+        ("UTF-16", b"\xff\xfeG\0E\0M\0", ".env:1: not UTF-8 but UTF-16"),
+    ];
+    for (what, text, words) in cases {
+        let faults = Desk::empty().file(".env", text).faults().to_string();
+        let first = faults.lines().next().unwrap_or_default();
+        assert!(first.contains("no keys found, and a .env that can't be read as it stands"), "{what}: {faults}");
+        assert!(faults.contains(words), "{what}: {faults}");
+        assert!(faults.find(words) < faults.find("Give keys in one of three ways"), "{what}: {faults}");
+        assert!(!faults.contains("abc"), "{what}: {faults}");
+    }
+    // Of a .env that is as it should be nothing is said.
+    let faults = Desk::empty().file(".env", "A=1\n").faults().to_string();
+    assert!(faults.starts_with("no keys found: there is no keys.toml"), "{faults}");
+}

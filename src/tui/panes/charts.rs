@@ -10,11 +10,12 @@ use super::empty;
 use crate::{
     domain::event::short_span,
     tui::{
-        figures::{compact, dollars, grouped, latency, moment, pace},
+        figures::{compact, compact_in, dollars, grouped, latency, moment, pace},
         scene::Scene,
         state::{Step, Steps},
+        text::width,
         theme::Role,
-        widgets::chart::{Chart, SCALE},
+        widgets::chart::{Chart, FIGURE, SCALE},
     },
 };
 
@@ -53,13 +54,16 @@ fn charts<'a>(scene: Scene<'a>, steps: &Steps, columns: usize) -> [Chart<'a>; 4]
         let name = scene.span(format!("{name}  "), Role::Title);
         scene.fit_spans(std::iter::once(name).chain(figures), columns)
     };
+    let newest_end = format!("{each} a column  now");
+    let has_room = width(&newest_end) + usize::from(SCALE) <= columns;
+    let newest_end = if has_room { newest_end } else { "now".to_owned() };
     let chart = |title: Line<'a>, values, role, figure| Chart {
         title,
         values,
         above: None,
         style: scene.style(role),
         figure,
-        ends: [from.clone(), format!("{each} a column  now")],
+        ends: [from.clone(), newest_end.clone()],
     };
     let newest = |values: &[Option<f64>]| values.last().copied().flatten();
     let greatest = |values: &[Option<f64>]| values.iter().flatten().copied().fold(0.0, f64::max);
@@ -72,16 +76,20 @@ fn charts<'a>(scene: Scene<'a>, steps: &Steps, columns: usize) -> [Chart<'a>; 4]
             scene.span(format!("  peak {}", pace(greatest(&rates))), Role::Muted),
         ],
     );
-    let throughput = chart(told, rates, Role::Ok, pace);
+    let throughput = chart(told, rates, Role::Ok, pace_mark);
 
     let refused = values(|step| Some(step.refusals_per_minute));
     let totals = &snapshot.totals;
-    let of_all = format!("  {} of {} so far", grouped(totals.rate_limited), grouped(totals.attempts));
-    let told = title(
-        "refused by a limit",
-        vec![scene.span(per_minute(newest(&refused).unwrap_or(0.0)), Role::Warn), scene.span(of_all, Role::Muted)],
-    );
-    let refusals = chart(told, refused, Role::Warn, per_minute);
+    let name = "refused by a limit";
+    let now = per_minute(newest(&refused).unwrap_or(0.0));
+    let room = columns.saturating_sub(name.len() + 2 + now.len());
+    let of_all = [
+        format!("  {} of {} so far", grouped(totals.rate_limited), grouped(totals.attempts)),
+        format!("  {} of {}", compact(totals.rate_limited), compact(totals.attempts)),
+    ];
+    let of_all = of_all.into_iter().find(|text| text.len() <= room).unwrap_or_default();
+    let told = title(name, vec![scene.span(now, Role::Warn), scene.span(of_all, Role::Muted)]);
+    let refusals = chart(told, refused, Role::Warn, refusal_mark);
 
     let millis = |of: fn(&Step) -> Option<u64>| steps.steps.iter().map(|step| of(step).map(|ms| ms as f64)).collect();
     let (p50, p95): (Vec<_>, Vec<_>) = (millis(|step| step.p50_ms), millis(|step| step.p95_ms));
@@ -105,7 +113,7 @@ fn charts<'a>(scene: Scene<'a>, steps: &Steps, columns: usize) -> [Chart<'a>; 4]
             ),
         ],
     );
-    let mut latencies = chart(told, p50, Role::Cooling, |ms| latency(Some(ms as u64)));
+    let mut latencies = chart(told, p50, Role::Cooling, latency_mark);
     latencies.above = Some((p95, scene.style(Role::Muted)));
 
     let spent = values(|step| Some(step.usd));
@@ -116,7 +124,7 @@ fn charts<'a>(scene: Scene<'a>, steps: &Steps, columns: usize) -> [Chart<'a>; 4]
             scene.span(format!("  {} tokens", compact(snapshot.spend.usage.total())), Role::Muted),
         ],
     );
-    let spend = chart(told, spent, Role::Exhausted, money);
+    let spend = chart(told, spent, Role::Exhausted, money_mark);
     [throughput, refusals, latencies, spend]
 }
 
@@ -128,11 +136,83 @@ fn per_minute(refusals: f64) -> String {
     }
 }
 
-fn money(usd: f64) -> String {
+/// `7.5/s`, `45/min`, `54/h`.
+fn pace_mark(per_second: f64, top: f64) -> String {
+    let (factor, unit) = match top {
+        1.0.. => (1.0, "/s"),
+        _ if top >= 1.0 / 60.0 => (60.0, "/min"),
+        _ => (3_600.0, "/h"),
+    };
+    format!("{}{unit}", short(per_second * factor, FIGURE - unit.len()))
+}
+
+/// `7.5/min`.
+fn refusal_mark(per_minute: f64, _top: f64) -> String {
+    const UNIT: &str = "/min";
+    format!("{}{UNIT}", short(per_minute, FIGURE - UNIT.len()))
+}
+
+/// `750ms`, `1.5s`, `2:05`.
+fn latency_mark(millis: f64, top: f64) -> String {
+    const UNIT: &str = "ms";
+    if top < 1_000.0 {
+        format!("{}{UNIT}", short(millis, FIGURE - UNIT.len()))
+    } else {
+        latency(Some(millis.round() as u64))
+    }
+}
+
+/// `$7.50`, `$0.0075`, `$1.5k`.
+fn money_mark(usd: f64, _top: f64) -> String {
     match usd {
         0.0 => "$0".to_owned(),
+        _ if usd < 0.000_1 => format!("${usd:.1e}"),
         _ if usd < 0.01 => format!("${usd:.4}"),
         _ if usd < 100.0 => format!("${usd:.2}"),
-        _ => format!("${}", compact(usd as u64)),
+        _ => format!("${}", compact(usd.round() as u64)),
+    }
+}
+
+/// A number that is rounded to what `columns` hold, without zeros that say nothing: `7.5`, `0.75`, `1.5k`.
+fn short(number: f64, columns: usize) -> String {
+    if number >= 1_000.0 {
+        return compact_in(number.round() as u64, columns);
+    }
+    let decimals = |decimals: usize| {
+        let text = format!("{number:.decimals$}");
+        if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+    };
+    [2, 1, 0].map(decimals).into_iter().find(|text| text.len() <= columns).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mark_of_a_scale_fits_beside_it() {
+        for exponent in -6..=10 {
+            for end in [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0] {
+                let top = end * 10_f64.powi(exponent);
+                for value in [0.0, top / 2.0, top] {
+                    for mark in [pace_mark, refusal_mark, latency_mark, money_mark] {
+                        let text = mark(value, top);
+                        let starts_well = text.trim_start_matches('$').starts_with(|c: char| c.is_ascii_digit());
+                        assert!(width(&text) <= FIGURE && starts_well, "{value} of {top}: {text:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn marks_are_short_and_of_one_unit() {
+        let paces = [(30.0, 30.0), (7.5, 15.0), (0.75, 1.5), (0.5, 0.5), (0.015, 0.015), (7_500.0, 15_000.0)];
+        let told = paces.map(|(value, top)| pace_mark(value, top));
+        assert_eq!(told, ["30/s", "7.5/s", "0.75/s", "30/min", "54/h", "7.5k/s"]);
+        assert_eq!([7.5, 0.75, 7_500.0].map(|value| refusal_mark(value, value)), ["7.5/min", "0.75/min", "7.5k/min"]);
+        assert_eq!([(75.0, 150.0), (750.0, 1_500.0)].map(|(ms, top)| latency_mark(ms, top)), ["75ms", "0.8s"]);
+        let sums = [0.0, 0.000_007_5, 0.007_5, 7.5, 150.0, 1_500.0].map(|usd| money_mark(usd, usd));
+        assert_eq!(sums, ["$0", "$7.5e-6", "$0.0075", "$7.50", "$150", "$1.5k"]);
     }
 }

@@ -6,7 +6,7 @@ use super::{empty, longest, table};
 use crate::{
     domain::{FailureGroup, short_id},
     tui::{
-        figures::{grouped, percent},
+        figures::{grouped_in, percent},
         pane::Pane,
         scene::Scene,
         text::one_line,
@@ -50,7 +50,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 
 fn cell(scene: Scene<'_>, group: &FailureGroup, id: Cell, width: usize) -> Line<'static> {
     match id {
-        Cell::Count => Line::styled(grouped(group.count), scene.style(Role::Title)),
+        Cell::Count => Line::styled(grouped_in(group.count, width), scene.style(Role::Title)),
         Cell::Share => {
             Line::styled(percent(group.count, scene.snapshot.totals.failed).to_string(), scene.style(Role::Muted))
         }

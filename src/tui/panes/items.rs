@@ -134,8 +134,11 @@ fn cell(scene: Scene<'_>, row: &ItemRow, id: Cell, width: usize) -> Line<'static
         Cell::State => Line::styled(scene.glyphs().item(row.state), scene.style(role)),
         Cell::Id => Line::raw(scene.outside(&format!("#{}", short_id(&row.id)), width)),
         Cell::Tries => {
-            let tries =
-                if row.attempts > 0 { format!("{}{}", scene.glyphs().times, row.attempts) } else { String::new() };
+            let tries = match row.attempts {
+                0 => String::new(),
+                100.. => ">99".to_owned(),
+                few => format!("{}{few}", scene.glyphs().times),
+            };
             Line::styled(scene.fit(&tries, width), scene.style(Role::Muted))
         }
         Cell::Outcome => {

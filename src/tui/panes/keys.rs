@@ -6,14 +6,14 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{empty, longest};
+use super::{empty, flying, longest};
 use crate::{
     domain::{
         Command,
         snapshot::{Condition, KeyView},
     },
     tui::{
-        figures::{compact, dollars},
+        figures::{compact_in, dollars},
         pane::Pane,
         scene::Scene,
         theme::Role,
@@ -65,7 +65,7 @@ fn columns(scene: Scene<'_>) -> Vec<Column<Cell>> {
         Column::left(Cell::Health, "health", [6, SCORE + 5, SCORE + 11], 2),
         Column::right(Cell::Ok, "ok", 5, 1),
         Column::right(Cell::Failed, "fail", 4, 1),
-        Column::right(Cell::Flying, "fly", 3, 4),
+        Column::right(Cell::Flying, "fly", flying(keys.iter().map(|key| key.in_flight)), 4),
         Column::left(Cell::State, "state", [17, 27, 30], 0),
         Column::right(Cell::Cost, "$", 6, 3),
         Column::right(Cell::Tokens, "tokens", 6, 5),
@@ -88,13 +88,14 @@ fn cell(scene: Scene<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'static
         }
         Cell::Name => Line::styled(scene.outside(&key.name, width), scene.style(name_role)),
         Cell::Health => health(scene, key.health, width),
-        Cell::Ok => Line::raw(compact(key.ok)),
+        Cell::Ok => Line::raw(compact_in(key.ok, width)),
         Cell::Failed => {
-            Line::styled(compact(key.failed), scene.style(if key.failed > 0 { Role::Warn } else { Role::Muted }))
+            let role = if key.failed > 0 { Role::Warn } else { Role::Muted };
+            Line::styled(compact_in(key.failed, width), scene.style(role))
         }
-        Cell::Flying => Line::raw(key.in_flight.to_string()),
+        Cell::Flying => Line::raw(compact_in(key.in_flight.into(), width)),
         Cell::Cost => Line::raw(dollars(key.cost)),
-        Cell::Tokens => Line::raw(compact(key.usage.total())),
+        Cell::Tokens => Line::raw(compact_in(key.usage.total(), width)),
         Cell::Provider => Line::styled(scene.outside(&key.provider, width), scene.style(Role::Muted)),
         Cell::Project => Line::styled(scene.outside(&key.project, width), scene.style(Role::Muted)),
         Cell::State => state(scene, key, width),

@@ -128,6 +128,11 @@ fn empty(scene: Scene<'_>, words: &str, area: Rect, buf: &mut Buffer) {
     }
 }
 
+/// The width of a column of requests in flight: a fleet may have more than three digits of them.
+fn flying(counts: impl Iterator<Item = u32>) -> u16 {
+    if counts.max() > Some(999) { 4 } else { 3 }
+}
+
 /// How much a name column may grow to show the longest of these.
 fn longest(names: impl Iterator<Item = impl AsRef<str>>, most: usize) -> u16 {
     names.map(|name| super::text::width(name.as_ref())).max().unwrap_or(0).min(most) as u16

@@ -2,11 +2,11 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
-use super::{empty, longest};
+use super::{empty, flying, longest};
 use crate::{
     domain::snapshot::{Gauge, ModelView},
     tui::{
-        figures::{NONE, against, compact, countdown, dollars, latency, percent_ok},
+        figures::{NONE, against, compact, compact_in, countdown, dollars, latency, percent_ok},
         pane::Pane,
         scene::Scene,
         theme::Role,
@@ -75,7 +75,7 @@ fn columns(scene: Scene<'_>, width: u16) -> Vec<Column<Cell>> {
         bar(Cell::RpdBar),
         Column::right(Cell::Rpd, "RPD", figures(models, 9, |model| model.rpd), 1),
         Column::right(Cell::Resets, "resets", 6, 2),
-        Column::right(Cell::Flying, "fly", 3, 7),
+        Column::right(Cell::Flying, "fly", flying(models.iter().map(|model| model.in_flight)), 7),
         Column::right(Cell::P50, "p50", 5, 6),
         Column::right(Cell::P95, "p95", 5, 4),
         Column::right(Cell::Ok, "ok%", 4, 3),
@@ -117,14 +117,14 @@ fn cell(scene: Scene<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'st
             let left = model.day_resets_at.map_or_else(|| NONE.to_owned(), |at| countdown(scene.left(at)));
             Line::styled(left, scene.style(Role::Muted))
         }
-        Cell::Flying => Line::raw(model.in_flight.to_string()),
+        Cell::Flying => Line::raw(compact_in(model.in_flight.into(), width)),
         Cell::P50 => Line::raw(latency(model.p50_ms)),
         Cell::P95 => Line::raw(latency(model.p95_ms)),
         Cell::Ok => {
             let role = if model.failed * 20 > model.ok + model.failed { Role::Warn } else { Role::Text };
             Line::styled(percent_ok(model.ok, model.failed), scene.style(role))
         }
-        Cell::Tokens => Line::raw(compact(model.usage.total())),
+        Cell::Tokens => Line::raw(compact_in(model.usage.total(), width)),
         Cell::Cost => Line::raw(dollars(model.cost)),
         Cell::Provider => Line::styled(scene.outside(&model.provider, width), scene.style(Role::Muted)),
     }

@@ -9,13 +9,12 @@ use ratatui::{
 };
 
 use super::bar::height;
-use crate::tui::{
-    glyphs::Glyphs,
-    text::{fit, width},
-};
+use crate::tui::{glyphs::Glyphs, text::width};
 
 /// Columns for the figures of the scale.
-pub const SCALE: u16 = 8;
+pub const SCALE: u16 = 10;
+/// Columns of one of these figures, before a space and the line.
+pub const FIGURE: usize = SCALE as usize - 2;
 
 /// With fewer rows it is the title alone.
 const LEAST_ROWS: u16 = 2;
@@ -29,8 +28,9 @@ pub struct Chart<'a> {
     /// A second series that is never below the first, drawn as a shade above it.
     pub above: Option<(Vec<Option<f64>>, Style)>,
     pub style: Style,
-    /// How the scale tells a value.
-    pub figure: fn(f64) -> String,
+    /// How the scale tells a value, in at most [`FIGURE`] columns; the second number is the scale's end, which decides the
+    /// unit of all.
+    pub figure: fn(f64, f64) -> String,
     /// Under the left end of the time axis, and under the right one.
     pub ends: [String; 2],
 }
@@ -70,11 +70,11 @@ impl Chart<'_> {
         if top > 0.0 && last >= 4 {
             marks.push((plot.height / 2, top / 2.0));
         }
-        let columns = usize::from(SCALE) - 2;
         for (row, value) in marks {
-            let figure = (self.figure)(value);
-            let figure = fit(&figure, columns, glyphs.ellipsis);
-            let line = Line::styled(format!("{}{figure}", " ".repeat(columns - width(&figure))), axis);
+            let figure = (self.figure)(value, top);
+            // Half a figure would be another one.
+            let Some(blank) = FIGURE.checked_sub(width(&figure)) else { continue };
+            let line = Line::styled(format!("{}{figure}", " ".repeat(blank)), axis);
             line.render(Rect { x: plot.x - SCALE, y: plot.y + row, width: SCALE - 2, height: 1 }, buf);
         }
         for y in plot.top()..plot.bottom() {
@@ -91,7 +91,7 @@ impl Chart<'_> {
         let [left, right] = &self.ends;
         let row = Rect { y: y + feet - 1, height: 1, ..plot };
         let first = plot.right() - (self.values.len() as u16).min(plot.width);
-        let right_at = plot.right().saturating_sub(width(right) as u16).max(plot.x);
+        let Some(right_at) = plot.right().checked_sub(width(right) as u16).filter(|at| *at >= plot.x) else { return };
         Line::from(Span::styled(right.as_str(), axis))
             .render(Rect { x: right_at, width: plot.right() - right_at, ..row }, buf);
         // Under the first column, but never under the other end.
@@ -158,7 +158,7 @@ mod tests {
             values: all(values),
             above: above.map(|values| (all(values), Style::new())),
             style: Style::new(),
-            figure: |value| format!("{value}"),
+            figure: |value, _| format!("{value}"),
             ends: ["09:00".to_owned(), "now".to_owned()],
         };
         chart.render(Style::new(), Glyphs::new(false), area, &mut buf);
@@ -168,24 +168,24 @@ mod tests {
 
     #[test]
     fn values_stand_between_a_scale_and_a_time_axis() {
-        let rows = drawn(&[0.0, 2.0, 4.0], None, Rect::new(0, 0, 20, 8));
+        let rows = drawn(&[0.0, 2.0, 4.0], None, Rect::new(0, 0, 22, 8));
         let want = [
-            "items               ",
-            "     4 │           █",
-            "       │           █",
-            "     2 │          ▄█",
-            "       │          ██",
-            "     0 │          ██",
-            "       ╰────────────",
-            "           09:00 now",
+            "items                 ",
+            "       4 │           █",
+            "         │           █",
+            "       2 │          ▄█",
+            "         │          ██",
+            "       0 │          ██",
+            "         ╰────────────",
+            "             09:00 now",
         ];
         assert_eq!(rows, want);
     }
 
     #[test]
     fn a_second_series_is_another_shade_above_the_first() {
-        let rows = drawn(&[1.0, 2.0], Some(&[4.0, 2.0]), Rect::new(0, 0, 12, 6));
-        assert_eq!(rows[1..4], ["     4 │  ░ ", "       │  ░▄", "     0 │  ▆█"]);
+        let rows = drawn(&[1.0, 2.0], Some(&[4.0, 2.0]), Rect::new(0, 0, 14, 6));
+        assert_eq!(rows[1..4], ["       4 │  ░ ", "         │  ░▄", "       0 │  ▆█"]);
     }
 
     #[test]

@@ -122,14 +122,14 @@ impl<I: Copy> Table<'_, I> {
         let mut list = area;
         if self.heading && area.height > 0 {
             let heading = Rect { height: 1, ..area };
-            row(&shown, heading, buf, |column| Line::styled(column.title, self.theme.style(Role::Muted)));
+            row(&shown, heading, self.glyphs, buf, |column| Line::styled(column.title, self.theme.style(Role::Muted)));
             list = Rect { y: area.y + 1, height: area.height - 1, ..area };
         }
         let rows = usize::from(list.height);
         let first = first_visible(self.selected, rows, self.total);
         for (line, at) in (first..self.total).take(rows).enumerate() {
             let place = Rect { y: list.y + line as u16, height: 1, ..list };
-            row(&shown, place, buf, |column| cell(at, column.id, usize::from(column.width)));
+            row(&shown, place, self.glyphs, buf, |column| cell(at, column.id, usize::from(column.width)));
             if self.focused && at == self.selected {
                 highlight(place, self.theme.style(Role::Selection), self.glyphs, buf);
             }
@@ -137,15 +137,27 @@ impl<I: Copy> Table<'_, I> {
     }
 }
 
-fn row<'l, I: Copy>(shown: &[Shown<I>], area: Rect, buf: &mut Buffer, mut cell: impl FnMut(&Shown<I>) -> Line<'l>) {
+fn row<'l, I: Copy>(
+    shown: &[Shown<I>],
+    area: Rect,
+    glyphs: &Glyphs,
+    buf: &mut Buffer,
+    mut cell: impl FnMut(&Shown<I>) -> Line<'l>,
+) {
     let mut x = area.x;
     for column in shown {
         let width = column.width.min(area.right().saturating_sub(x));
         if width == 0 {
             return;
         }
-        let alignment = if column.right { Alignment::Right } else { Alignment::Left };
-        cell(column).alignment(alignment).render(Rect { x, width, ..area }, buf);
+        let line = cell(column);
+        // A figure without its first digits would be another figure.
+        let is_cut = column.right && line.width() > usize::from(width);
+        let alignment = if column.right && !is_cut { Alignment::Right } else { Alignment::Left };
+        line.alignment(alignment).render(Rect { x, width, ..area }, buf);
+        if is_cut && let Some(last) = buf.cell_mut((x + width - 1, area.y)) {
+            last.set_symbol(glyphs.ellipsis);
+        }
         x = x.saturating_add(width + 1).min(area.right());
     }
 }
@@ -199,6 +211,18 @@ mod tests {
         assert_eq!(hidden(&columns(), 13), ["cost", "state"]);
         assert_eq!(hidden(&columns(), 22), ["cost"]);
         assert_eq!(hidden(&columns(), 99), [""; 0]);
+    }
+
+    #[test]
+    fn a_figure_that_is_too_wide_is_never_cut_on_the_left() {
+        let area = Rect::new(0, 0, 5, 1);
+        let shown = [Shown { id: 'o', title: "ok", width: 4, right: true }];
+        for (figure, want) in [("12", "  12 "), ("1234", "1234 "), ("1037.5k", "103… ")] {
+            let mut buf = Buffer::empty(area);
+            row(&shown, area, Glyphs::new(false), &mut buf, |_| Line::raw(figure));
+            let drawn: String = buf.content().iter().map(ratatui::buffer::Cell::symbol).collect();
+            assert_eq!(drawn, want);
+        }
     }
 
     #[test]

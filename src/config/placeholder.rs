@@ -1,0 +1,195 @@
+//! What people leave where a key belongs: the name of a variable that nothing here expands, or an example's stand-in.
+//!
+//! Only what is certainly no key is one of these. Local servers take any word ("ollama", "EMPTY", "sk-no-key-required"),
+//! and a key may have nearly any letters, so that neither short nor plain words are held against anybody.
+
+use std::fmt;
+
+use super::fault::{looks_secret, shown};
+use crate::domain::neutralise;
+
+/// Brackets that shells and templates put around a variable's name, with what begins them.
+const EXPANSIONS: [(&str, &str); 8] = [
+    ("${", "}"),
+    ("$(", ")"),
+    ("{{", "}}"),
+    ("%", "%"),
+    ("$env:", ""),
+    ("$", ""),
+    ("process.env.", ""),
+    ("os.environ.", ""),
+];
+
+/// Brackets around a description of what belongs there.
+const BRACKETS: [(char, char); 3] = [('<', '>'), ('[', ']'), ('{', '}')];
+
+/// Words of stand-ins, in lower case and without what is no letter or digit.
+const WORDS: [&str; 12] = [
+    "yourapikey",
+    "yourkey",
+    "yoursecret",
+    "yourtoken",
+    "yourrealkey",
+    "apikeyhere",
+    "keyhere",
+    "changeme",
+    "replaceme",
+    "replacewith",
+    "insertkey",
+    "placeholder",
+];
+
+/// What keys begin with; in a stand-in, the rest is crosses.
+const BEGINNINGS: [&str; 14] =
+    ["sk", "rk", "pk", "ak", "ant", "api03", "proj", "or", "v1", "gsk", "xai", "hf", "nvapi", "AIza"];
+
+/// How many crosses make a stand-in.
+const MIN_CROSSES: usize = 3;
+
+/// A text that is certainly no key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Placeholder {
+    /// A variable, by its name: to be expanded, which nothing here does, or bare.
+    Variable { name: String, text: String },
+    /// A stand-in from an example, as it may be shown.
+    StandIn(String),
+}
+
+impl Placeholder {
+    /// The placeholder that `text` is, if it is one.
+    pub fn find(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if is_stand_in(text) {
+            return Some(Self::StandIn(quoted(text)));
+        }
+        if let Some(name) = expansion(text) {
+            return Some(Self::Variable { name: name.to_owned(), text: format!("`{text}`") });
+        }
+        let bracketed = BRACKETS.iter().any(|(open, close)| text.starts_with(*open) && text.ends_with(*close));
+        (bracketed || text.starts_with('$')).then(|| Self::StandIn(quoted(text)))
+    }
+
+    /// The variable that a setting means which lacks its `env:`: `OPENAI_API_KEY`, `ENV:OPENAI_API_KEY`.
+    pub fn bare_variable(text: &str) -> Option<Self> {
+        let (name, bare) = match text.split_at_checked(4) {
+            Some((prefix, name)) if prefix.eq_ignore_ascii_case("env:") => (name.trim(), false),
+            _ => (text, true),
+        };
+        let is_one = is_variable(name) && (!bare || names_a_key(name));
+        is_one.then(|| Self::Variable { name: name.to_owned(), text: format!("`{text}`") })
+    }
+
+    /// What to write in keys.toml instead.
+    pub fn instead(&self) -> String {
+        match self {
+            Self::Variable { name, .. } => {
+                format!("write \"env:{name}\" to read it from the variable {name}, or the key itself")
+            }
+            Self::StandIn(_) => {
+                "write the key itself, or \"env:NAME\" to read it from a variable, as in \"env:OPENAI_API_KEY\""
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// `is the placeholder ..., not a key`
+impl fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable { text, .. } => write!(f, "is the name of a variable, {text}, not a key"),
+            Self::StandIn(text) => write!(f, "is the placeholder {text}, not a key"),
+        }
+    }
+}
+
+/// For a message, unless there may be a key inside: words are shown, digits are not.
+fn quoted(text: &str) -> String {
+    let inside = text.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    if is_crosses(text) && text.len() <= 100 {
+        format!("`{}`", neutralise(text))
+    } else if looks_secret(inside) || text.contains(|c: char| c.is_ascii_digit()) {
+        "(not shown: there may be a secret in it)".to_owned()
+    } else {
+        shown(text)
+    }
+}
+
+/// The name in `$NAME`, `${NAME}`, `%NAME%` and the like, if it is one that a variable may have.
+fn expansion(text: &str) -> Option<&str> {
+    EXPANSIONS.iter().find_map(|(open, close)| {
+        let name = text.strip_prefix(open)?.strip_suffix(close)?.trim();
+        is_variable(name).then_some(name)
+    })
+}
+
+/// Variables are words in capitals by custom; what is not may be a key.
+fn is_variable(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let in_words = name.contains('_') || !name.contains(|c: char| c.is_ascii_digit());
+    name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name.bytes().all(is_part)
+        && in_words
+        && !looks_secret(name)
+}
+
+/// `OPENAI_API_KEY`, `GEMINI_KEY_ALICE`: words, one of which says that it is a key.
+fn names_a_key(name: &str) -> bool {
+    name.contains('_') && name.split('_').any(|word| matches!(word, "KEY" | "KEYS" | "TOKEN" | "SECRET" | "APIKEY"))
+}
+
+/// An example's own words, an ellipsis, or crosses.
+fn is_stand_in(text: &str) -> bool {
+    let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+    WORDS.iter().any(|word| letters.contains(word)) || text.contains("...") || text.contains('…') || is_crosses(text)
+}
+
+/// `xxx`, `sk-xxxxxxxx`, `AIzaXXXXX`, `sk-ant-****`: nothing but crosses behind what keys begin with.
+fn is_crosses(text: &str) -> bool {
+    let mut crosses = 0;
+    for part in text.split(['-', '_', '.']) {
+        let part = part.strip_prefix("AIza").unwrap_or(part);
+        if BEGINNINGS.contains(&part) {
+            continue;
+        }
+        if !part.bytes().all(|byte| matches!(byte, b'x' | b'X' | b'*')) {
+            return false;
+        }
+        crosses += part.len();
+    }
+    crosses >= MIN_CROSSES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placeholder_is_told_with_what_to_write_instead() {
+        let told = |text: &str| Placeholder::find(text).map(|found| format!("{found}: {}", found.instead()));
+        assert_eq!(
+            told("$OPENAI_API_KEY").as_deref(),
+            Some(
+                "is the name of a variable, `$OPENAI_API_KEY`, not a key: write \"env:OPENAI_API_KEY\" to read it from the \
+                 variable OPENAI_API_KEY, or the key itself"
+            )
+        );
+        assert_eq!(
+            told("YOUR_API_KEY").as_deref(),
+            Some(
+                "is the placeholder `YOUR_API_KEY`, not a key: write the key itself, or \"env:NAME\" to read it from a \
+                 variable, as in \"env:OPENAI_API_KEY\""
+            )
+        );
+    }
+
+    #[test]
+    fn a_key_inside_a_placeholder_is_not_shown() {
+        for text in
+            ["<sk-hunter2hunter2>", "[AIzahunter2hunter2]", "{hunter2hunter2hunter2hunter2}", "sk-hunter2...hunter2"]
+        {
+            let found = Placeholder::find(text).unwrap().to_string();
+            assert!(found.contains("not shown") && !found.contains("hunter2"), "{found}");
+        }
+    }
+}
