@@ -322,7 +322,8 @@ mod tests {
     fn escapes_of_escapes_are_told_from_a_secret_that_looks_like_one() {
         for secret in ["a%2Fb%25c", "a\\u002fb\\\\c\\\"d", "a&amp;b&#47;c", "100%2525%"] {
             let json = serde_json::json!(secret).to_string();
-            let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let percent: String =
+                secret.bytes().flat_map(|byte| format!("%{byte:02X}").into_bytes()).map(char::from).collect();
             let sparse = secret.replace('%', "%25");
             let html = secret.replace('&', "&amp;");
             for text in [json.trim_matches('"'), &percent, &percent.replace('%', "%25"), &sparse, &html] {

@@ -174,13 +174,11 @@ fn described(response: &Response<'_>) -> String {
 
 /// Whether a body can be read as words; a few broken characters don't keep it from that.
 fn is_text(body: &[u8]) -> bool {
-    match std::str::from_utf8(body) {
-        Ok(text) => !text.contains('\0'),
-        Err(_) => {
-            let lossy = String::from_utf8_lossy(body);
-            !lossy.contains('\0') && lossy.matches(char::REPLACEMENT_CHARACTER).count() * 8 < lossy.chars().count()
-        }
+    if let Ok(text) = std::str::from_utf8(body) {
+        return !text.contains('\0');
     }
+    let lossy = String::from_utf8_lossy(body);
+    !lossy.contains('\0') && lossy.matches(char::REPLACEMENT_CHARACTER).count() * 8 < lossy.chars().count()
 }
 
 /// Says that a body came compressed, which nobody asked for.
