@@ -197,7 +197,7 @@ fn a_key_that_a_provider_quotes_in_another_encoding_is_in_no_file_or_output() {
     let results = machine.results("runs/batch");
     let output = ended.out + &ended.err;
     for (index, (name, text)) in forms.iter().enumerate() {
-        assert_eq!(machine.files_with(text), [std::path::PathBuf::new(); 0], "{name}: {text}");
+        assert_eq!(machine.files_with(text), Vec::<std::path::PathBuf>::new(), "{name}: {text}");
         assert!(!output.contains(text), "{name}: {output}");
         for what in ["refuse", "answer"] {
             let line = results.iter().find(|line| line.id == format!("{what}-{index}"));
