@@ -15,8 +15,9 @@ mod plan;
 mod replay;
 mod run;
 mod status;
+mod system_limits;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -105,12 +106,22 @@ fn shown(text: &str) -> String {
     text.lines().map(neutralise).collect::<Vec<_>>().join("\n")
 }
 
+/// How long the runtime's threads for what blocks wait for work: longer than any run.
+const KEEP_ALIVE: Duration = Duration::from_hours(10 * 366 * 24);
+
 fn on_runtime(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    system_limits::check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // A job that blocks panics where no thread is there for it and none can be started: the first one stays.
+        .thread_keep_alive(KEEP_ALIVE)
         .build()
         .map_err(|error| Failure::broken(format!("can't start the asynchronous runtime: {error}")))?;
-    runtime.block_on(command)
+    runtime.block_on(async {
+        // A thread that could not be started is told by the check above, and by a panic if the limit fell since.
+        let _ = tokio::task::spawn_blocking(|| ()).await;
+        command.await
+    })
 }
 
 #[cfg(test)]
