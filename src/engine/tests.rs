@@ -255,7 +255,7 @@ async fn a_failed_sync_ends_the_run_before_anything_goes_out_and_the_next_start_
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     let home = tempfile::tempdir().unwrap();
-    let (engine, channels, _handle) = prepared_over(&home, 40, &keys, Clock::real(), true, |store| store.break_syncs());
+    let (engine, channels, _handle) = prepared_over(&home, 40, &keys, Clock::real(), true, Store::break_syncs);
     let ending = tokio::time::timeout(Duration::from_secs(30), engine.run(channels)).await.expect("it goes on");
     assert!(matches!(&ending, Ending::Broken { why } if why.contains("run.db-wal")), "{ending:?}");
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0);
