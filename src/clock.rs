@@ -1,8 +1,21 @@
 //! The one place where real time enters the program.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::domain::{Mono, Now, Wall};
+
+/// The system's wall clock, whatever it is set to.
+pub fn system_time() -> Wall {
+    wall_of(SystemTime::now())
+}
+
+/// Years that a calendar has no room for are clamped only where they are shown.
+fn wall_of(time: SystemTime) -> Wall {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => Wall(0) + since,
+        Err(before) => Wall(0) - before.duration(),
+    }
+}
 
 /// A monotonic and a wall clock, read together; both may run faster than real time.
 ///
@@ -20,12 +33,12 @@ pub struct Clock {
 
 impl Clock {
     pub fn real() -> Self {
-        Self::starting_at(jiff::Timestamp::now().into(), 1.0)
+        Self::starting_at(system_time(), 1.0)
     }
 
     /// A clock `speed` times as fast as real time.
     pub fn sped_up(speed: f64) -> Self {
-        Self::starting_at(jiff::Timestamp::now().into(), speed)
+        Self::starting_at(system_time(), speed)
     }
 
     /// A clock whose wall shows `wall` now. At speed 1 the wall is the system's whatever `wall` says.
@@ -65,7 +78,7 @@ impl Clock {
         }
         let elapsed = self.began.elapsed();
         if self.is_real() {
-            return Now { mono: Mono::default() + elapsed, wall: jiff::Timestamp::now().into() };
+            return Now { mono: Mono::default() + elapsed, wall: system_time() };
         }
         let scaled = elapsed.mul_f64(self.speed);
         Now { mono: Mono::default() + scaled, wall: self.began_wall + scaled }
@@ -83,5 +96,25 @@ impl Clock {
 
     pub async fn sleep(&self, span: Duration) {
         tokio::time::sleep(self.to_real(span)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_to_any_year_can_be_read_and_shown() {
+        const YEAR: u64 = 366 * 86_400;
+        for seconds in [0, 253_402_207_199, 253_402_207_201, 253_402_300_800, 20_000 * YEAR, 200_000 * YEAR] {
+            for time in [
+                SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+                SystemTime::UNIX_EPOCH - Duration::from_secs(seconds),
+            ] {
+                let wall = wall_of(time);
+                assert_eq!(wall.0.unsigned_abs(), seconds * 1_000_000);
+                assert!(wall.rfc3339().ends_with('Z'));
+            }
+        }
     }
 }

@@ -147,3 +147,18 @@ fn a_results_file_that_was_thrown_away_is_written_again() {
     prove(&machine, &provider, 12);
     assert_eq!(provider.books().total.requests, 12);
 }
+
+#[test]
+fn too_few_file_handles_to_begin_with_are_named_and_nothing_panics() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(2));
+    for limit in 4..=20 {
+        for args in [&RUN[..], &["check"], &["demo", "--headless"]] {
+            let ended = machine.start_after(&format!("ulimit -n {limit}"), args).end();
+            assert_eq!(ended.status.code(), Some(1), "{limit}: {args:?}: {}", ended.err);
+            ended.says(&["Too many open files", "ulimit -n 1024"]);
+        }
+    }
+    assert_eq!(provider.books().total.requests, 0);
+}

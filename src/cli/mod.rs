@@ -15,10 +15,12 @@ mod plan;
 mod replay;
 mod run;
 mod status;
+mod system_limits;
 
 use std::{
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
@@ -137,14 +139,23 @@ fn shown(text: &str) -> String {
 /// Threads for what blocks and is not the reading of pictures: caption files, host names, forecasts. The runtime starts one
 /// for each such job that finds none idle, and the allocator keeps memory for each.
 const MAX_BLOCKING_THREADS: usize = 16;
+/// How long the runtime's threads for what blocks wait for work: longer than any run.
+const KEEP_ALIVE: Duration = Duration::from_hours(10 * 366 * 24);
 
 fn on_runtime(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    system_limits::check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
+        // A job that blocks panics where no thread is there for it and none can be started: the first one stays.
+        .thread_keep_alive(KEEP_ALIVE)
         .build()
         .map_err(|error| Failure::broken(format!("can't start the asynchronous runtime: {error}")))?;
-    runtime.block_on(command)
+    runtime.block_on(async {
+        // A thread that could not be started is told by the check above, and by a panic if the limit fell since.
+        let _ = tokio::task::spawn_blocking(|| ()).await;
+        command.await
+    })
 }
 
 #[cfg(test)]

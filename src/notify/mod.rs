@@ -18,7 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, JoinSet},
@@ -111,7 +110,7 @@ impl Notices {
 pub async fn did_not_begin(webhooks: Vec<Webhook>, run: &str, why: &str) -> Vec<String> {
     let mut telling = JoinSet::new();
     for webhook in webhooks.into_iter().filter(|webhook| webhook.on.contains(&Occasion::Stopped)) {
-        let message = Message::did_not_begin(run, why, &webhook.name, Timestamp::now().into(), host());
+        let message = Message::did_not_begin(run, why, &webhook.name, crate::clock::system_time(), host());
         telling.spawn(async move {
             let words = match tokio::time::timeout(LAST_WAIT, deliver(&webhook, &message)).await {
                 Ok(Ok(())) => return None,
@@ -133,7 +132,7 @@ pub async fn did_not_begin(webhooks: Vec<Webhook>, run: &str, why: &str) -> Vec<
 /// # Errors
 /// Why it was not delivered, in words that follow the webhook's name.
 pub async fn test(webhook: &Webhook) -> Result<(), String> {
-    deliver(webhook, &Message::test(&webhook.name, Timestamp::now().into(), host())).await
+    deliver(webhook, &Message::test(&webhook.name, crate::clock::system_time(), host())).await
 }
 
 /// Brings a message that stands alone, with a second try where the first may have met a passing trouble.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jiff::{Timestamp, fmt::rfc2822};
+use jiff::fmt::rfc2822;
 use reqwest::{Client, Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -134,7 +134,10 @@ impl Post {
 fn asked_pause(value: &str) -> Option<Duration> {
     let pause = match value.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
-        Err(_) => Duration::try_from(rfc2822::parse(value).ok()?.timestamp().duration_since(Timestamp::now())).ok()?,
+        Err(_) => Duration::try_from(
+            rfc2822::parse(value).ok()?.timestamp().duration_since(crate::clock::system_time().timestamp()),
+        )
+        .ok()?,
     };
     Some(pause.min(LONGEST))
 }

@@ -2,7 +2,6 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use reqwest::{Body, Method, Request as HttpRequest, Url};
 use serde_json::Value;
 
@@ -228,7 +227,7 @@ impl Received {
             status: self.status,
             headers: &self.headers,
             body: &self.body,
-            received: Timestamp::now().into(),
+            received: crate::clock::system_time(),
             secrets: endpoint.secrets(),
         };
         let mut verdict = classify(endpoint.api(), &Reply::Response(response));

@@ -1,6 +1,5 @@
 //! `cascadeck explain`: the same judgement, shown to a person.
 
-use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
@@ -38,7 +37,8 @@ pub fn explain(api: Api, example: &Value) -> Result<Value, String> {
         Some(Value::String(text)) => text.clone().into_bytes(),
         Some(body) => body.to_string().into_bytes(),
     };
-    let response = Response { status, headers: &headers, body: &body, received: Timestamp::now().into(), secrets: &[] };
+    let response =
+        Response { status, headers: &headers, body: &body, received: crate::clock::system_time(), secrets: &[] };
     Ok(told(&classify(api, &Reply::Response(response))))
 }
 

@@ -268,6 +268,12 @@ mod tests {
     fn utc_days_end_at_utc_midnight_and_rolling_days_never() {
         assert_eq!(next_reset(Day::Utc, wall("2026-11-21T09:00:00Z")), Some(wall("2026-11-22T00:00:00Z")));
         assert_eq!(next_reset(Day::Rolling, wall("2026-11-21T09:00:00Z")), None);
+        // The calendar ends on 9999-12-30 at 22:00 UTC; what is later than all of it has no next day either.
+        for day in [Day::Utc, Day::Pacific] {
+            for last in [wall("9999-12-30T21:00:00Z"), Wall(253_402_300_800_000_000), Wall(i64::MAX)] {
+                assert_eq!(next_reset(day, last), None);
+            }
+        }
     }
 
     const fn stay(counted_by: Wall) -> Stay {

@@ -139,7 +139,7 @@ fn report_dropped(file: &mut impl Write, dropped: &AtomicU64) {
 }
 
 fn now() -> String {
-    format!("{:.6}", jiff::Timestamp::now())
+    format!("{:.6}", crate::clock::system_time().timestamp())
 }
 
 #[cfg(test)]
