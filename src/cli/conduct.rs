@@ -108,7 +108,8 @@ async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, F
         }
     }
     let mut plainly = None;
-    let snapshot = if handle.snapshot().state.is_over() {
+    // Without a dashboard a run that has ended already still has warnings to show.
+    let snapshot = if attended && handle.snapshot().state.is_over() {
         handle.snapshot()
     } else {
         // To the end of the process: a handler that is dropped leaves the signal without effect.
