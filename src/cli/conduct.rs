@@ -19,6 +19,7 @@ use crate::{
     engine::{Ending, Handle, Running},
     headless::{self, Plain},
     notify::{self, Notices},
+    output::Claim,
     telemetry, tui,
 };
 
@@ -68,6 +69,8 @@ pub(super) struct Begun {
     pub dashboard: Option<tui::Options>,
     /// Kept to the end.
     pub log: telemetry::Guard,
+    /// The caption files that this run alone may write, to the end.
+    pub claim: Option<Claim>,
 }
 
 /// Begins the run called `run` and watches it to its end; `webhooks` are told how that comes, also where `begin` fails.
@@ -93,7 +96,7 @@ pub(super) async fn conduct(
 
 /// To the end, in whichever front end; prints the summary; says the exit status.
 async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, Failure> {
-    let Begun { running, dashboard, log: _log } = begun;
+    let Begun { running, dashboard, log: _log, claim: _claim } = begun;
     let Running { handle, told, mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
     let mut notices = Notices::start(webhooks, &handle, told, &interrupted);

@@ -167,7 +167,7 @@ async fn begin(
         checked_keys,
     };
     let running = engine::start(setup, dir, store, opened, None)?;
-    Ok(Begun { running, dashboard, log })
+    Ok(Begun { running, dashboard, log, claim: None })
 }
 
 /// Where `--to` leads, if there is such a route. A model's name may have an `@` in it.

@@ -21,12 +21,12 @@ use super::{
 use crate::{
     clock::Clock,
     config::{self, Config, KnownModels},
-    domain::{UnknownModel, rule},
+    domain::{UnknownModel, are, counted, rule},
     engine::{self, Setup},
     input::{
         CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
     },
-    output::Existing,
+    output::{self, CaptionFiles, Claim, Existing, OtherRun},
     store::{Pins, REPLACED_ANSWERS, RunDir, Store, report},
     telemetry,
 };
@@ -241,6 +241,32 @@ pub(super) async fn batch(args: &RunArgs, mut config: Config, clock: Clock) -> R
     conduct(&dir.name(), args.front_end.json, webhooks, begin(args, config, clock, &dir)).await
 }
 
+/// Takes the caption files for this run, so that no two runs pay for the same captions at the same time.
+fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, Failure> {
+    let folder = super::options::ledger(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
+    let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
+    match output::claim(&folder, dir.path(), files) {
+        Ok(Ok(claim)) => Ok(Some(claim)),
+        Ok(Err(other)) => {
+            let OtherRun { run_dir, process, shared } = other;
+            let run_dir = run_dir.display();
+            Err(Failure::usage(format!(
+                "{} of this batch {} being written by the run in {run_dir} (process {process}): both would pay for them. \
+                 Wait until that run has ended (`cascadeck status {run_dir}`), or write these under a folder of their own \
+                 with --captions DIR",
+                counted(shared, "caption"),
+                are(shared),
+            )))
+        }
+        Err(error) => {
+            let words =
+                "warning: it can't be told whether another run writes the same captions, and would pay for them too";
+            say(&format!("{words}: {}: {error}", folder.display()));
+            Ok(None)
+        }
+    }
+}
+
 async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<Begun, Failure> {
     args.job.conduct.apply(&mut config)?;
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
@@ -251,7 +277,8 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     options.legacy_rows = begun_with.as_ref().is_some_and(|pins| !pins.strict_rows);
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
     refuse_unseen(&input, &config)?;
-    let checked = if begun_with.is_some() { input.validate_again()? } else { input.validate()? };
+    let mut checked = if begun_with.is_some() { input.validate_again()? } else { input.validate()? };
+    let claim = claim_captions(&clock, dir, std::mem::take(&mut checked.caption_files))?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     let rows = input.kind().counted(checked.rows);
     say(&format!("{}: {rows}{skipped}; run directory {}", args.job.input, dir.path().display()));
@@ -305,5 +332,5 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         checked_keys,
     };
     let running = engine::start(setup, dir, store, opened, rows)?;
-    Ok(Begun { running, dashboard, log })
+    Ok(Begun { running, dashboard, log, claim })
 }

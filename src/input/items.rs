@@ -5,7 +5,10 @@
 
 use std::{io, mem, sync::Arc};
 
-use crate::domain::{ItemSpec, PictureStamp};
+use crate::{
+    domain::{ItemSpec, PictureStamp},
+    output::CaptionFiles,
+};
 
 use super::{
     Kind, anthropic_batch,
@@ -37,6 +40,8 @@ pub struct Checked {
     /// 32 hex digits over the input's bytes; of pictures over paths, sizes and times of change. Covers the whole input,
     /// also where only its first rows are taken.
     pub fingerprint: String,
+    /// Where the answers go, of the items that get captions.
+    pub caption_files: CaptionFiles,
 }
 
 /// Models that rows name and that can't be used.
@@ -141,6 +146,7 @@ impl Items {
         let (mut rows, mut pictures, mut tokens) = (0, false, 0_u64);
         let mut unknown_models = UnknownModels::default();
         let models = self.recipe.models.clone();
+        let mut caption_files = CaptionFiles::default();
         for item in &mut self {
             match item.and_then(|item| refuses(&item).map_or(Ok(item), Err)) {
                 Ok(item) => {
@@ -149,6 +155,9 @@ impl Items {
                     tokens = tokens.saturating_add(item.request.estimated_input_tokens());
                     if let Some(model) = models.as_ref().and_then(|check| check.unknown_model(&item)) {
                         unknown_models.add(model, item.line);
+                    }
+                    if let Some(target) = &item.caption {
+                        caption_files.add(target);
                     }
                 }
                 Err(fault) => faults.add(fault),
@@ -168,7 +177,8 @@ impl Items {
             faults
         })?;
         let fingerprint = hex(fingerprint);
-        Ok(Checked { rows, skipped, pictures, estimated_input_tokens: tokens, unknown_models, fingerprint })
+        let estimated_input_tokens = tokens;
+        Ok(Checked { rows, skipped, pictures, estimated_input_tokens, unknown_models, fingerprint, caption_files })
     }
 
     fn fingerprint(self) -> io::Result<u128> {
