@@ -13,7 +13,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{Begun, conduct, dashboard},
+    conduct::{Begun, claim_captions, conduct, dashboard},
     feed,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
     say,
@@ -21,12 +21,12 @@ use super::{
 use crate::{
     clock::Clock,
     config::{self, Config, KnownModels},
-    domain::{UnknownModel, are, counted, rule},
+    domain::{UnknownModel, rule},
     engine::{self, Setup},
     input::{
         CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
     },
-    output::{self, CaptionFiles, Claim, Existing, OtherRun},
+    output::Existing,
     store::{Pins, REPLACED_ANSWERS, RunDir, Store, report},
     telemetry,
 };
@@ -241,32 +241,6 @@ pub(super) async fn batch(args: &RunArgs, mut config: Config, clock: Clock) -> R
     conduct(&dir.name(), args.front_end.json, webhooks, begin(args, config, clock, &dir)).await
 }
 
-/// Takes the caption files for this run, so that no two runs pay for the same captions at the same time.
-fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, Failure> {
-    let folder = super::options::ledger(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
-    let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
-    match output::claim(&folder, dir.path(), files) {
-        Ok(Ok(claim)) => Ok(Some(claim)),
-        Ok(Err(other)) => {
-            let OtherRun { run_dir, process, shared } = other;
-            let run_dir = run_dir.display();
-            Err(Failure::usage(format!(
-                "{} of this batch {} being written by the run in {run_dir} (process {process}): both would pay for them. \
-                 Wait until that run has ended (`cascadeck status {run_dir}`), or write these under a folder of their own \
-                 with --captions DIR",
-                counted(shared, "caption"),
-                are(shared),
-            )))
-        }
-        Err(error) => {
-            let words =
-                "warning: it can't be told whether another run writes the same captions, and would pay for them too";
-            say(&format!("{words}: {}: {error}", folder.display()));
-            Ok(None)
-        }
-    }
-}
-
 async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<Begun, Failure> {
     args.job.conduct.apply(&mut config)?;
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
@@ -286,7 +260,12 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         say(&format!("warning: {warning}"));
     }
 
-    let pins = args.job.asking.pins(&input, &args.job.input, &options, &checked.fingerprint);
+    let mut fingerprint = checked.fingerprint.clone();
+    if checked.unsettled {
+        // The next start looks at the pictures one by one.
+        fingerprint = format!("{fingerprint} at {}", clock.now().wall.0);
+    }
+    let pins = args.job.asking.pins(&input, &args.job.input, &options, &fingerprint);
     let (mut store, opened) = match lock {
         Some(lock) => Store::open_owned(dir, lock, &pins)?,
         None => Store::open(dir, &pins)?,
