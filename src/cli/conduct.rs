@@ -14,11 +14,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, options::FrontEnd, say};
 use crate::{
+    clock::Clock,
     config::{Dashboard, KeyBinding, Pictures, Webhook},
-    domain::{Command, Snapshot},
+    domain::{Command, Snapshot, are, counted},
     engine::{Ending, Handle, Running},
     headless::{self, Plain},
     notify::{self, Notices},
+    output::{self, CaptionFiles, Claim, OtherRun},
+    store::RunDir,
     telemetry, tui,
 };
 
@@ -62,12 +65,40 @@ fn rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
     tui::keymap::Rebinding { action, keys, place }
 }
 
+/// Takes the caption files for this run, so that no two runs pay for the same captions at the same time.
+pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, Failure> {
+    let folder = super::options::ledger(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
+    let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
+    match output::claim(&folder, dir.path(), files) {
+        Ok(Ok(claim)) => Ok(Some(claim)),
+        Ok(Err(other)) => {
+            let OtherRun { run_dir, process, shared } = other;
+            let run_dir = run_dir.display();
+            Err(Failure::usage(format!(
+                "{} of this batch {} being written by the run in {run_dir} (process {process}): both would pay for them. \
+                 Wait until that run has ended (`cascadeck status {run_dir}`), or write these under a folder of their own \
+                 with --captions DIR",
+                counted(shared, "caption"),
+                are(shared),
+            )))
+        }
+        Err(error) => {
+            let words =
+                "warning: it can't be told whether another run writes the same captions, and would pay for them too";
+            say(&format!("{words}: {}: {error}", folder.display()));
+            Ok(None)
+        }
+    }
+}
+
 /// A run that has begun.
 pub(super) struct Begun {
     pub running: Running,
     pub dashboard: Option<tui::Options>,
     /// Kept to the end.
     pub log: telemetry::Guard,
+    /// The caption files that this run alone may write, to the end.
+    pub claim: Option<Claim>,
 }
 
 /// Begins the run called `run` and watches it to its end; `webhooks` are told how that comes, also where `begin` fails.
@@ -93,7 +124,7 @@ pub(super) async fn conduct(
 
 /// To the end, in whichever front end; prints the summary; says the exit status.
 async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, Failure> {
-    let Begun { running, dashboard, log: _log } = begun;
+    let Begun { running, dashboard, log: _log, claim: _claim } = begun;
     let Running { handle, told, mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
     let mut notices = Notices::start(webhooks, &handle, told, &interrupted);

@@ -1,6 +1,9 @@
 //! Rows from the input to the engine, behind the run, on a thread of their own.
 
-use std::thread;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 
@@ -14,6 +17,9 @@ use crate::{
 
 /// Rows recorded in one transaction.
 const BATCH: usize = 512;
+
+/// What was read for so long is recorded, however little it is: pictures are read whole.
+const BATCH_TIME: Duration = Duration::from_millis(200);
 
 /// Changed rows named in a refusal.
 const NAMED: usize = 10;
@@ -30,6 +36,7 @@ pub(super) fn behind_the_run(
         .name("input".to_owned())
         .spawn(move || {
             let mut batch = Vec::with_capacity(BATCH);
+            let mut began = Instant::now();
             for row in input.items().keeping(known).stamping(stamps) {
                 match row {
                     Ok(item) => batch.push(item),
@@ -40,7 +47,8 @@ pub(super) fn behind_the_run(
                         return;
                     }
                 }
-                if batch.len() == BATCH {
+                if batch.len() == BATCH || began.elapsed() > BATCH_TIME {
+                    began = Instant::now();
                     let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
                     if sender.blocking_send(Rows::Batch(full)).is_err() {
                         return;
@@ -59,6 +67,8 @@ pub(super) fn behind_the_run(
 pub(super) struct Reconciled {
     added: u64,
     replaced: u64,
+    /// Of the replaced: rows that had no answer yet.
+    unanswered: u64,
     gone: u64,
     /// A trial's pipe had only the first of the rows: how many. The record and the kept copy stay as they are.
     beginning: Option<u64>,
@@ -66,7 +76,7 @@ pub(super) struct Reconciled {
 
 impl Reconciled {
     pub fn words(&self) -> String {
-        let Self { added, replaced, gone, beginning } = *self;
+        let Self { added, replaced, unanswered, gone, beginning } = *self;
         if let Some(rows) = beginning {
             return format!(
                 "what was piped in is the beginning of this run's input: {}, which it has already; the other {gone} stay \
@@ -74,8 +84,16 @@ impl Reconciled {
                 counted(rows, "row")
             );
         }
+        if (added, replaced, gone) == (0, 0, 0) {
+            return "the input was looked through again: nothing has changed in it".to_owned();
+        }
+        let first = match unanswered {
+            0 => String::new(),
+            // Not silently run again: another question waits.
+            unanswered => format!(" ({unanswered} of them had no answer, and {} a new question now)", are(unanswered)),
+        };
         format!(
-            "the input has changed: {} {} new, {replaced} {} answered anew, {gone} {} no longer in it",
+            "the input has changed: {} {} new, {replaced} {} answered anew{first}, {gone} {} no longer in it",
             counted(added, "row"),
             are(added),
             are(replaced),
@@ -135,7 +153,7 @@ pub(super) fn reconcile(
     let (mut changed, mut answered, mut new, mut named) = (0, Vec::new(), 0, Vec::new());
     let known = report::known_ids(store.dir().path())?;
     let mut refused = RefusedRows::default();
-    let rows = in_batches(store, input, |store, batch| {
+    let rows = in_batches(store, input, false, |store, batch| {
         let compared = store.compare(batch)?;
         new += compared.new;
         for item in batch {
@@ -182,12 +200,12 @@ pub(super) fn reconcile(
         )));
     }
     if is_stream && beginning && changed == 0 && (gone > 0 || beside != BesideKept::Whole) {
-        return Ok(Reconciled { added: 0, replaced: 0, gone, beginning: Some(rows) });
+        return Ok(Reconciled { added: 0, replaced: 0, unanswered: 0, gone, beginning: Some(rows) });
     }
     if input.kind().is_pictures() && !answered.is_empty() {
         store.keep_replaced_answers(&answered)?;
     }
-    let rows = in_batches(store, input, |store, batch| {
+    let rows = in_batches(store, input, true, |store, batch| {
         store.ingest(batch, OnChanged::Replace)?;
         Ok(())
     })?;
@@ -196,7 +214,8 @@ pub(super) fn reconcile(
     if !(limited && beside == BesideKept::Beginning) {
         input.keep()?;
     }
-    Ok(Reconciled { added: new, replaced: changed, gone, beginning: None })
+    let unanswered = changed - answered.len() as u64;
+    Ok(Reconciled { added: new, replaced: changed, unanswered, gone, beginning: None })
 }
 
 /// What was piped in first was not read to its end, and this would take its place.
@@ -223,16 +242,19 @@ fn another_batch(store: &Store, recorded: u64, gone: u64) -> Failure {
     ))
 }
 
-/// Hands the input on from its beginning, some rows at a time: how many there were.
+/// Hands the input on from its beginning, some rows at a time: how many there were. `new` has pictures that are not
+/// recorded stamped too.
 fn in_batches(
     store: &mut Store,
     input: &Input,
+    new: bool,
     mut take: impl FnMut(&mut Store, &[ItemSpec]) -> Result<(), Failure>,
 ) -> Result<u64, Failure> {
     let mut rows = 0;
     let mut batch = Vec::with_capacity(BATCH);
     let dir = store.dir().path();
-    for row in input.items().keeping(report::known_ids(dir)?).stamping(report::picture_stamps(dir)?) {
+    let items = input.items().keeping(report::known_ids(dir)?).stamping(report::picture_stamps(dir)?);
+    for row in if new { items } else { items.without_new_stamps() } {
         batch.push(row.map_err(|fault| Failure::usage(fault.to_string()))?);
         rows += 1;
         if batch.len() == BATCH {

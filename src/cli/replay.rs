@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, IsTerminal as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::{Args, builder::NonEmptyStringValueParser};
@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{Begun, conduct, dashboard},
+    conduct::{Begun, claim_captions, conduct, dashboard},
     options::{Conduct, FrontEnd, Keys},
     say,
 };
@@ -20,8 +20,8 @@ use crate::{
     config::{Config, nearest},
     domain::{Outcome, ReplayFilter, Summary, Target, counted},
     engine::{self, Setup},
-    headless,
-    output::Existing,
+    headless, input,
+    output::{CaptionFiles, Existing},
     store::{RunDir, Store, report},
     telemetry,
 };
@@ -142,6 +142,9 @@ async fn begin(
     }
     let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let clock = Clock::real();
+    let mut caption_files = CaptionFiles::default();
+    report::unfinished_captions(dir.path(), |caption| caption_files.add(caption))?;
+    let claim = claim_captions(&clock, dir, caption_files)?;
     let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
     let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
@@ -151,6 +154,7 @@ async fn begin(
         }
     }
     let queued = store.requeue(filter, to)?;
+    store.stamp_anew(&queued, |request, recorded| input::stamp_picture(request, Path::new("/"), recorded))?;
     opened.totals = store.totals()?;
     let wait = if queued.len() == 1 { "waits" } else { "wait" };
     say(&format!("{} {wait} again", counted(queued.len() as u64, "item")));
@@ -167,7 +171,7 @@ async fn begin(
         checked_keys,
     };
     let running = engine::start(setup, dir, store, opened, None)?;
-    Ok(Begun { running, dashboard, log })
+    Ok(Begun { running, dashboard, log, claim })
 }
 
 /// Where `--to` leads, if there is such a route. A model's name may have an `@` in it.

@@ -13,7 +13,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     Failure,
     check::sort_out_keys,
-    conduct::{Begun, conduct, dashboard},
+    conduct::{Begun, claim_captions, conduct, dashboard},
     feed,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
     say,
@@ -251,7 +251,8 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     options.legacy_rows = begun_with.as_ref().is_some_and(|pins| !pins.strict_rows);
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
     refuse_unseen(&input, &config)?;
-    let checked = if begun_with.is_some() { input.validate_again()? } else { input.validate()? };
+    let mut checked = if begun_with.is_some() { input.validate_again()? } else { input.validate()? };
+    let claim = claim_captions(&clock, dir, std::mem::take(&mut checked.caption_files))?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
     let rows = input.kind().counted(checked.rows);
     say(&format!("{}: {rows}{skipped}; run directory {}", args.job.input, dir.path().display()));
@@ -259,7 +260,12 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         say(&format!("warning: {warning}"));
     }
 
-    let pins = args.job.asking.pins(&input, &args.job.input, &options, &checked.fingerprint);
+    let mut fingerprint = checked.fingerprint.clone();
+    if checked.unsettled {
+        // The next start looks at the pictures one by one.
+        fingerprint = format!("{fingerprint} at {}", clock.now().wall.0);
+    }
+    let pins = args.job.asking.pins(&input, &args.job.input, &options, &fingerprint);
     let (mut store, opened) = match lock {
         Some(lock) => Store::open_owned(dir, lock, &pins)?,
         None => Store::open(dir, &pins)?,
@@ -305,5 +311,5 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         checked_keys,
     };
     let running = engine::start(setup, dir, store, opened, rows)?;
-    Ok(Begun { running, dashboard, log })
+    Ok(Begun { running, dashboard, log, claim })
 }

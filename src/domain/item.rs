@@ -39,10 +39,15 @@ pub struct ItemSpec {
 pub struct PictureStamp {
     /// Size in bytes.
     pub bytes: u64,
-    /// When the file was last changed, in nanoseconds since the Unix epoch.
-    pub modified_ns: u64,
-    /// Hash of its content: 32 hex digits.
+    /// When the content was last changed, as anybody may have set it, in nanoseconds since the Unix epoch.
+    pub modified_ns: i64,
+    /// When the content, or what is said about it, was last changed (ctime). Nobody can set it.
+    pub changed_ns: i64,
+    pub inode: u64,
+    /// Hash of its content: 32 hex digits; empty where it could not be read.
     pub digest: String,
+    /// The file had not changed for some time, so that its next change shows in what stands above.
+    pub settled: bool,
 }
 
 /// Hex digits of an id that was made up for a row without one: the beginning of its hash.

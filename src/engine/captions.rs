@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::{FinalState, Seq, counted},
+    domain::{FinalState, Image, Seq, counted},
     output::{
         Existing,
         captions::{has_caption, is_the_files, replace_caption},
@@ -175,10 +175,13 @@ pub async fn complete_captions(dir: &RunDir, opened: &mut Opened, existing: Exis
         for item in loader.load(batch.to_vec()).await?.items {
             // A target that can't be looked at is told of when it is written to.
             let is_missing = |target: &Path| !has_caption(target).unwrap_or(true);
-            if let Some(target) = item.spec.caption
-                && (owed.contains(&item.seq.0) || is_missing(&target))
+            // Where the picture has gone, its caption has gone with it.
+            let has_picture =
+                || item.spec.request.images().all(|image| !matches!(image, Image::File(path) if !path.exists()));
+            if let Some(target) = &item.spec.caption
+                && (owed.contains(&item.seq.0) || (is_missing(target) && has_picture()))
             {
-                targets.insert(item.seq.0, target);
+                targets.insert(item.seq.0, target.clone());
             }
         }
     }

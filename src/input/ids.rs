@@ -23,7 +23,7 @@ pub(super) struct Canonical<'a> {
     /// The sidecar as named from the input, so that a folder may move as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption: Option<&'a str>,
-    /// Of a captioned picture: another picture under the same name is another job.
+    /// Of a captioned picture that has no stamp, which tells better whether it is another picture under the same name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
 }

@@ -1,49 +1,8 @@
 //! Pictures as rows refer to them: a path, an `http(s)` URL, a `data:` URL, or base64 with its type beside it.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-    time::UNIX_EPOCH,
-};
+use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::Xxh3;
-
-use super::ids::hex;
-use crate::domain::{Image, Part, PictureStamp, Request};
-
-/// Bytes of a picture that are read at a time.
-const CHUNK_BYTES: usize = 64 << 10;
-
-/// Stamps the first picture file of a request, whose paths are absolute. The content is taken for that of `recorded` where
-/// size and time are the same, and read otherwise. `None` where there is no such file: that is told when it is sent.
-pub(super) fn stamp(request: &Request, recorded: impl FnOnce() -> Option<PictureStamp>) -> Option<PictureStamp> {
-    let mut parts = request.messages.iter().flat_map(|message| &message.parts);
-    let path = parts.find_map(|part| match part {
-        Part::Image(Image::File(path)) => Some(path),
-        _ => None,
-    })?;
-    let meta = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let modified = meta.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
-    let is_same = |stamp: &PictureStamp| (stamp.bytes, stamp.modified_ns) == (meta.len(), modified_ns);
-    recorded().filter(is_same).or_else(|| {
-        let digest = digest(path).ok()?;
-        Some(PictureStamp { bytes: meta.len(), modified_ns, digest })
-    })
-}
-
-fn digest(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hash = Xxh3::new();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(hex(hash.digest128())),
-            read => hash.update(&chunk[..read]),
-        }
-    }
-}
+use crate::domain::{Image, Part, Request};
 
 /// A picture by reference. Paths stay as written until [`resolve`]; whether a file is there is found out when it is
 /// sent, since one lost picture should not hold up a run.

@@ -5,7 +5,10 @@
 
 use std::{io, mem, sync::Arc};
 
-use crate::domain::{ItemSpec, PictureStamp};
+use crate::{
+    domain::{ItemSpec, PictureStamp},
+    output::CaptionFiles,
+};
 
 use super::{
     Kind, anthropic_batch,
@@ -19,6 +22,7 @@ use super::{
     openai_batch,
     pictures::Pictures,
     row,
+    stamp::stamp_picture,
 };
 
 /// What a pass over the whole input has shown.
@@ -34,9 +38,13 @@ pub struct Checked {
     pub estimated_input_tokens: u64,
     /// Of items that were not refused for it.
     pub unknown_models: UnknownModels,
-    /// 32 hex digits over the input's bytes; of pictures over paths, sizes and times of change. Covers the whole input,
+    /// 32 hex digits over the input's bytes; of pictures over paths, sizes, inodes and times. Covers the whole input,
     /// also where only its first rows are taken.
     pub fingerprint: String,
+    /// A picture has changed so shortly before that its next change may leave the fingerprint as it is.
+    pub unsettled: bool,
+    /// Where the answers go, of the items that get captions.
+    pub caption_files: CaptionFiles,
 }
 
 /// Models that rows name and that can't be used.
@@ -75,6 +83,8 @@ pub struct Items {
     skipped: u64,
     known: Known,
     stamped: Option<Stamped>,
+    /// Pictures that are not recorded are stamped too.
+    stamps_new: bool,
 }
 
 /// The stamp that is recorded for the item of this id.
@@ -105,6 +115,7 @@ impl Items {
             skipped: 0,
             known,
             stamped: None,
+            stamps_new: true,
         }
     }
 
@@ -121,6 +132,13 @@ impl Items {
     #[must_use]
     pub fn stamping(mut self, recorded: impl Fn(&str) -> Option<PictureStamp> + Send + 'static) -> Self {
         self.stamped = Some(Box::new(recorded));
+        self
+    }
+
+    /// For rows that are only compared with the record: pictures that are not recorded need not be read for it.
+    #[must_use]
+    pub fn without_new_stamps(mut self) -> Self {
+        self.stamps_new = false;
         self
     }
 
@@ -141,6 +159,7 @@ impl Items {
         let (mut rows, mut pictures, mut tokens) = (0, false, 0_u64);
         let mut unknown_models = UnknownModels::default();
         let models = self.recipe.models.clone();
+        let mut caption_files = CaptionFiles::default();
         for item in &mut self {
             match item.and_then(|item| refuses(&item).map_or(Ok(item), Err)) {
                 Ok(item) => {
@@ -149,6 +168,9 @@ impl Items {
                     tokens = tokens.saturating_add(item.request.estimated_input_tokens());
                     if let Some(model) = models.as_ref().and_then(|check| check.unknown_model(&item)) {
                         unknown_models.add(model, item.line);
+                    }
+                    if let Some(target) = &item.caption {
+                        caption_files.add(target);
                     }
                 }
                 Err(fault) => faults.add(fault),
@@ -162,19 +184,30 @@ impl Items {
         }
         let skipped = self.skipped;
         let (input, line) = (Arc::clone(&self.input), self.taken);
-        let fingerprint = self.fingerprint().map_err(|error| {
+        let (fingerprint, unsettled) = self.fingerprint().map_err(|error| {
             let wrong = Wrong::new("", format!("can't be read on: {error}"));
             faults.add(RowFault::new(&input, line, &wrong));
             faults
         })?;
         let fingerprint = hex(fingerprint);
-        Ok(Checked { rows, skipped, pictures, estimated_input_tokens: tokens, unknown_models, fingerprint })
+        let estimated_input_tokens = tokens;
+        Ok(Checked {
+            rows,
+            skipped,
+            pictures,
+            estimated_input_tokens,
+            unknown_models,
+            fingerprint,
+            unsettled,
+            caption_files,
+        })
     }
 
-    fn fingerprint(self) -> io::Result<u128> {
+    /// The fingerprint, and whether it is unsettled.
+    fn fingerprint(self) -> io::Result<(u128, bool)> {
         match self.rows {
-            Rows::Lines(_, lines) => lines.fingerprint(),
-            Rows::Csv(csv) => csv.fingerprint(),
+            Rows::Lines(_, lines) => Ok((lines.fingerprint()?, false)),
+            Rows::Csv(csv) => Ok((csv.fingerprint()?, false)),
             Rows::Pictures(pictures) => Ok(pictures.fingerprint(&self.recipe)),
             Rows::Broken(error) => Err(error),
             Rows::Ended => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -204,11 +237,24 @@ impl Items {
 
     fn finish(&mut self, line: u64, draft: Draft) -> Result<ItemSpec, Wrong> {
         let Draft { id, mut request, model, tier, max_usd, fields, caption, bytes } = draft;
+        // Of what was recorded without a stamp, the content then is not known: it goes on being told by its size.
+        let picture = match (&self.stamped, &id, &caption) {
+            (Some(recorded), Some(id), Some(_)) => match recorded(id) {
+                Some(recorded) => Some(Some(recorded)),
+                None => (self.stamps_new && !(self.known)(id)).then_some(None),
+            },
+            _ => None,
+        };
+        let picture = picture.map(|recorded| {
+            let is_recorded = recorded.is_some();
+            (is_recorded, stamp_picture(&request, &self.recipe.base, recorded))
+        });
+        let has_stamp = picture.as_ref().is_some_and(|(is_recorded, stamp)| *is_recorded || stamp.is_some());
         let canonical = Canonical {
             request: &request,
             model: model.as_deref(),
             caption: caption.as_ref().map(|sidecar| sidecar.name.as_str()),
-            bytes,
+            bytes: bytes.filter(|_| !has_stamp),
         };
         let hash = canonical
             .hash(&mut self.scratch)
@@ -224,10 +270,7 @@ impl Items {
         };
         image::resolve(&mut request, &self.recipe.base);
         let caption = caption.map(|sidecar| sidecar.target);
-        let picture = match (&self.stamped, &caption) {
-            (Some(recorded), Some(_)) => image::stamp(&request, || recorded(&id)),
-            _ => None,
-        };
+        let picture = picture.and_then(|(_, stamp)| stamp);
         Ok(ItemSpec { id, request, hash, line, model, tier, max_usd, fields, caption, picture })
     }
 

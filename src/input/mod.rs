@@ -2,7 +2,7 @@
 //!
 //! An input is recognised by itself, checked in one pass before anything is sent, and then streamed: no format is
 //! ever held whole. This module owns the readers, the templates, the ids and the hashes; it must not know of keys,
-//! providers or the run's database, and it reads no picture further than its header.
+//! providers or the run's database. Pictures are read further than their headers only for their digests (`stamp`).
 //!
 //! Reading goes in layers: `lines` (bytes to lines) → `json` / `csv` (lines to fields) → one file per format (fields
 //! to a [`draft`]) → `items` (a draft gets its id, hash and absolute paths).
@@ -30,6 +30,7 @@ mod recognise;
 mod row;
 mod sidecar;
 mod spool;
+mod stamp;
 mod template;
 
 use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
@@ -42,6 +43,7 @@ pub use self::{
     fault::{FAULTS_KEPT, InputError, InputFaults, Reported, RowFault},
     items::{Checked, Items, UnknownModels},
     pictures::DEFAULT_CAPTION_PROMPT,
+    stamp::stamp_picture,
 };
 pub use crate::output::captions::Existing;
 

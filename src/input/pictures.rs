@@ -4,13 +4,13 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
+    time::SystemTime,
     vec,
 };
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::domain::{Image, Message, Part, Request, Speaker};
+use crate::domain::{Image, Message, Part, PictureStamp, Request, Speaker};
 
 use super::{
     album::{Album, Shelf, Shelves},
@@ -19,6 +19,7 @@ use super::{
     items::Known,
     json::{Fields, Json},
     sidecar::Sidecar,
+    stamp,
 };
 
 /// What a picture is asked where nobody says otherwise.
@@ -32,12 +33,17 @@ pub(super) struct Pictures {
     shelf: vec::IntoIter<(u32, Box<str>)>,
     /// Line of a picture whose caption an earlier picture has, and which.
     clashes: HashMap<u32, Box<str>>,
-    /// Over every path, size and time of change.
+    /// Over every path, size, inode and time.
     hash: Box<Xxh3>,
+    began: SystemTime,
+    /// Of the pictures looked at, one has changed so shortly before that its next change may not show.
+    unsettled: bool,
     /// The last picture's.
     bytes: u64,
     /// The last folder that captions may go to: pictures come folder by folder.
     inside: Option<PathBuf>,
+    /// The last folder that captions are to be written to, which was found to take them, or told.
+    checked: Option<PathBuf>,
 }
 
 impl Pictures {
@@ -48,8 +54,11 @@ impl Pictures {
             shelf: Vec::new().into_iter(),
             clashes: HashMap::new(),
             hash: Box::new(Xxh3::new()),
+            began: SystemTime::now(),
+            unsettled: false,
             bytes: 0,
             inside: None,
+            checked: None,
         }
     }
 
@@ -72,15 +81,15 @@ impl Pictures {
         Some((u64::from(line), draft))
     }
 
-    /// The hash of the whole album: looks at what has not been looked at yet.
-    pub(super) fn fingerprint(mut self, recipe: &Recipe) -> u128 {
+    /// The hash of the whole album, and whether it is unsettled: looks at what has not been looked at yet.
+    pub(super) fn fingerprint(mut self, recipe: &Recipe) -> (u128, bool) {
         loop {
             while let Some((_, path)) = self.shelf.next() {
                 self.look_at(&path, recipe);
             }
             match self.shelves.next() {
                 Some(shelf) => self.shelf = shelf.pictures.into_iter(),
-                None => return self.hash.digest128(),
+                None => return (self.hash.digest128(), self.unsettled),
             }
         }
     }
@@ -94,13 +103,15 @@ impl Pictures {
     }
 
     fn look_at(&mut self, path: &str, recipe: &Recipe) {
-        let meta = fs::metadata(recipe.base.join(path));
-        self.bytes = meta.as_ref().map_or(0, fs::Metadata::len);
-        let changed = meta.and_then(|meta| meta.modified()).ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let stamp = fs::metadata(recipe.base.join(path)).ok().map(|meta| stamp::unread(&meta, self.began));
+        self.bytes = stamp.as_ref().map_or(0, |stamp| stamp.bytes);
         self.hash.update(path.as_bytes());
         self.hash.update(&[0]);
-        self.hash.update(&self.bytes.to_le_bytes());
-        self.hash.update(&changed.map_or(0, |at| at.as_nanos()).to_le_bytes());
+        if let Some(PictureStamp { bytes, modified_ns, changed_ns, inode, settled, .. }) = stamp {
+            self.unsettled |= !settled;
+            let parts = [bytes.to_le_bytes(), modified_ns.to_le_bytes(), changed_ns.to_le_bytes(), inode.to_le_bytes()];
+            self.hash.update(parts.as_flattened());
+        }
     }
 
     /// Where the caption goes, and whether there is one already; `None` where captions aren't written.
@@ -118,10 +129,14 @@ impl Pictures {
         let folder = sidecar.target.parent();
         if folder != self.inside.as_deref() {
             captioning.keeps_inside(&sidecar)?;
-            sidecar.check_folder()?;
             self.inside = folder.map(Path::to_owned);
         }
         let is_there = captioning.skips(&sidecar)?;
+        if !is_there && folder != self.checked.as_deref() {
+            // Told once a folder.
+            self.checked = folder.map(Path::to_owned);
+            sidecar.check_folder()?;
+        }
         Ok(Some((sidecar, is_there)))
     }
 

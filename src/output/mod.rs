@@ -3,7 +3,9 @@
 //! Knows result lines and where they go; knows nothing of the run that made them.
 
 pub mod captions;
+pub mod claims;
 pub mod export;
 
 pub use captions::{Existing, write_caption};
+pub use claims::{CaptionFiles, Claim, OtherRun, claim};
 pub use export::{ExportFormat, ExportOptions, Exporter, export};

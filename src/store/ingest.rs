@@ -56,6 +56,7 @@ pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnCh
         }
         let (seq, known, answered) = group.conn.prepare_cached(KNOWN)?.query_row([&spec.id], known_item)?;
         if known == hash && !shows_another_picture(group.conn, seq, spec)? {
+            keep_stamp(group, seq, spec)?;
             ingested.skipped += 1;
             continue;
         }
@@ -80,13 +81,26 @@ fn known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], bool)
     Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get::<_, i64>(2)? == DONE))
 }
 
-/// Whether the picture has another content under the same name and size. Where no content was recorded, it is not known.
+/// Whether the picture has another content under the same name. Where no content was recorded, it is not known.
 fn shows_another_picture(conn: &Connection, seq: u64, spec: &ItemSpec) -> Result<bool, StoreError> {
     let Some(now) = &spec.picture else { return Ok(false) };
-    let recorded: Option<String> = conn
-        .prepare_cached("SELECT json_extract(body, '$.picture.digest') FROM payload WHERE seq = ?1")?
-        .query_row([seq as i64], |row| row.get(0))?;
+    let find = "SELECT iif(json_valid(body), body -> 'picture' ->> 'digest', NULL) FROM payload WHERE seq = ?1";
+    let recorded: Option<String> = conn.prepare_cached(find)?.query_row([seq as i64], |row| row.get(0))?;
     Ok(recorded.is_some_and(|digest| digest != now.digest))
+}
+
+/// Keeps the newest stamp of an unchanged picture, so that the file is not read again for its new times. Pictures that
+/// were recorded without one stay without: what their content was is not known.
+pub(super) fn keep_stamp(group: &Group<'_>, seq: u64, spec: &ItemSpec) -> Result<(), StoreError> {
+    let Some(picture) = &spec.picture else { return Ok(()) };
+    let json =
+        serde_json::to_string(picture).map_err(|error| StoreError::record(format!("item {}", spec.id), error))?;
+    group.run(
+        "UPDATE payload SET body = json_set(body, '$.picture', json(?2))
+         WHERE seq = ?1 AND iif(json_valid(body), body -> 'picture', NULL) <> json(?2)",
+        params![seq as i64, json],
+    )?;
+    Ok(())
 }
 
 /// How rows of the input compare with the record.

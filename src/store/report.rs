@@ -153,6 +153,28 @@ pub fn ended_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, S
     ids(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
 }
 
+/// Hands over where captions go that are still to be written: of the items that wait or have failed.
+///
+/// # Errors
+/// Where the record can't be read.
+pub fn unfinished_captions(dir: &Path, mut each: impl FnMut(&Path)) -> Result<(), StoreError> {
+    let dir = RunDir::new(dir);
+    let conn = connect::reader(&dir)?;
+    let mut read = || -> Result<(), StoreError> {
+        let mut statement = conn.prepare(
+            "SELECT iif(json_valid(body), body ->> 'caption', NULL) FROM progress JOIN payload USING (seq) WHERE state <> ?1",
+        )?;
+        let mut rows = statement.query([DONE])?;
+        while let Some(row) = rows.next()? {
+            if let Some(caption) = row.get_ref(0)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+                each(Path::new(caption));
+            }
+        }
+        Ok(())
+    };
+    read().map_err(|error| error.in_file(dir.database()))
+}
+
 /// Tells the stamps of pictures that the record has, by the ids of their items. One that can't be read counts as none.
 ///
 /// # Errors
@@ -160,7 +182,8 @@ pub fn ended_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, S
 pub fn picture_stamps(dir: &Path) -> Result<impl Fn(&str) -> Option<PictureStamp> + Send + 'static, StoreError> {
     let conn = connect::reader(&RunDir::new(dir))?;
     Ok(move |id: &str| {
-        let query = "SELECT json_extract(body, '$.picture') FROM payload JOIN items USING (seq) WHERE id = ?1";
+        let query =
+            "SELECT iif(json_valid(body), body -> 'picture', NULL) FROM payload JOIN items USING (seq) WHERE id = ?1";
         let mut find = conn.prepare_cached(query).ok()?;
         let json: Option<String> = find.query_row([id], |row| row.get(0)).ok()?;
         serde_json::from_str(&json?).ok()

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     connect,
     error::StoreError,
-    ingest::{Compared, Ingested, OnChanged, compare, ingest},
+    ingest::{Compared, Ingested, OnChanged, compare, ingest, keep_stamp},
     op::{Queued, RouteName},
     open::{Store, load_states, parse, save_pins, stored_pins},
     pins::Pins,
@@ -15,7 +15,8 @@ use super::{
     run_dir::RunDir,
 };
 use crate::domain::{
-    ItemSpec, Money, Outcome, ReplayFilter, ResultLine, Seq, Target, Traits, Usage, Wall, snapshot::Totals,
+    ItemSpec, Money, Outcome, PictureStamp, ReplayFilter, Request, ResultLine, Seq, Target, Traits, Usage, Wall,
+    snapshot::Totals,
 };
 
 /// The state that holds answers to requests that have changed since: a map from item to text.
@@ -143,6 +144,34 @@ impl Store {
         let json = serde_json::to_string(&kept).map_err(|error| StoreError::record("answers", error))?;
         self.transact(|group| {
             group.run("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![REPLACED_ANSWERS, json])?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Stamps the pictures of these items anew: they are about to be sent as they are now. `stamp` has the request and
+    /// the stamp that is recorded.
+    ///
+    /// # Errors
+    /// Where the record can't be read or written.
+    pub fn stamp_anew(
+        &mut self,
+        items: &[Queued],
+        stamp: impl Fn(&Request, Option<PictureStamp>) -> Option<PictureStamp>,
+    ) -> Result<(), StoreError> {
+        self.transact(|group| {
+            for item in items {
+                let body: String = group
+                    .conn
+                    .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
+                    .query_row([item.seq.0 as i64], |row| row.get(0))?;
+                // A damaged one fails when it is sent, by name.
+                let Ok(mut spec) = serde_json::from_str::<ItemSpec>(&body) else { continue };
+                if let Some(recorded) = spec.picture.take() {
+                    spec.picture = stamp(&spec.request, Some(recorded));
+                    keep_stamp(group, item.seq.0, &spec)?;
+                }
+            }
             Ok(())
         })?;
         Ok(())

@@ -254,7 +254,7 @@ fn a_mended_picture_that_had_no_answer_is_a_new_question() {
     machine.cascadeck(&["run", "album"]).with_status(3);
     machine.write("album/broken.png", png(7, 5));
     let ended = machine.cascadeck(&["run", "album"]).with_status(0);
-    ended.says(&["the input has changed", "1 is answered anew"]);
+    ended.says(&["the input has changed", "1 is answered anew (1 of them had no answer"]);
     assert!(machine.read("album/broken.txt").starts_with("A picture of 7x5"));
     assert_eq!(provider.books().total.requests, 6, "only the mended picture is asked about");
 }
@@ -340,6 +340,75 @@ fn a_caption_that_turns_out_unwritable_costs_no_other_and_is_written_later() {
 }
 
 #[test]
+fn captions_that_went_with_their_pictures_do_not_come_back() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    machine.cascadeck(&["run", "album"]).with_status(0);
+    for file in ["dot.png", "dot.txt"] {
+        std::fs::remove_file(machine.path("album").join(file)).unwrap();
+    }
+    machine.cascadeck(&["run", "album"]).with_status(0);
+    assert!(!machine.path("album/dot.txt").exists());
+    std::fs::rename(machine.path("album"), machine.path("moved")).unwrap();
+    machine.cascadeck(&["run", "moved", "--run-dir", "runs/moved"]);
+    machine.cascadeck(&["replay", "runs/album", "--failed", "--yes"]);
+    assert!(!machine.path("album").exists(), "captions are written where nothing is any more");
+    assert_eq!(provider.books().total.requests, 5);
+}
+
+#[test]
+fn a_mended_picture_that_was_replayed_is_not_taken_for_a_change() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    machine.write("album/broken.png", "no picture at all");
+    machine.cascadeck(&["run", "album"]).with_status(3);
+    machine.write("album/broken.png", png(7, 5));
+    machine.cascadeck(&["replay", "runs/album", "--failed", "--yes"]).with_status(0);
+    assert!(machine.read("album/broken.txt").starts_with("A picture of 7x5"));
+    machine.cascadeck(&["run", "album"]).with_status(0);
+    assert_eq!(provider.books().total.requests, 6);
+    // Read only now, and not the same again.
+    machine.write("album/broken.png", png(5, 7));
+    machine.cascadeck(&["run", "album"]).with_status(2).says(&["broken.png"]);
+}
+
+#[test]
+fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
+    let server = LoggingServer::openai("A picture.");
+    let machine = Machine::new();
+    machine.write_keys(&server.keys_toml(""));
+    album(&machine);
+    machine.cascadeck(&["run", "album"]).with_status(0);
+    // As such a version records it: no stamp, and the size in the hash.
+    let captions = Some(cascadeck::input::CaptionOptions::default());
+    let options = cascadeck::input::InputOptions { captions, ..Default::default() };
+    let input = cascadeck::input::Input::open(machine.path("album").to_str().unwrap(), options, &machine.path("x"));
+    let record = rusqlite::Connection::open(machine.path("runs/album/run.db")).unwrap();
+    for item in input.unwrap().items().map(Result::unwrap) {
+        let body = "UPDATE payload SET body = json_set(json_remove(body, '$.picture'), '$.hash', ?2)
+                    WHERE seq = (SELECT seq FROM items WHERE id = ?1)";
+        assert_eq!(record.execute(body, [&item.id, &item.hash]).unwrap(), 1);
+        record.execute("UPDATE items SET hash = unhex(?2) WHERE id = ?1", [&item.id, &item.hash]).unwrap();
+    }
+    record
+        .execute("UPDATE meta SET value = json_set(value, '$.fingerprint', 'of old') WHERE key = 'pins'", [])
+        .unwrap();
+    drop(record);
+    machine.cascadeck(&["run", "album"]).with_status(0).says(&["nothing has changed"]);
+    for _ in 0..2 {
+        machine.write("album/dot.png", png(3, 3));
+        machine.cascadeck(&["run", "album"]).with_status(2).says(&["1 row of the input is not", "dot.png"]);
+        machine.cascadeck(&["run", "album", "--accept-changed"]).with_status(0);
+        machine.cascadeck(&["run", "album"]).with_status(0);
+        machine.write("album/dot.png", png(2, 3));
+        machine.cascadeck(&["run", "album", "--accept-changed"]).with_status(0);
+    }
+    assert_eq!(server.completions().len(), 5 + 4);
+}
+
+#[test]
 fn a_changed_picture_is_known_by_its_content() {
     let server = LoggingServer::openai("A picture.");
     let machine = Machine::new();
@@ -348,8 +417,12 @@ fn a_changed_picture_is_known_by_its_content() {
     // What stands behind a picture's end is ignored: the same size, and other bytes.
     let ending = |tail: &[u8]| [&png(40, 30)[..], tail].concat();
     machine.write("album/wide.png", ending(b"one"));
+    let modified = machine.path("album/wide.png").metadata().unwrap().modified().unwrap();
     machine.cascadeck(&["run", "album"]).with_status(0);
     machine.write("album/wide.png", ending(b"two"));
+    // As a copy does that preserves times.
+    let preserved = std::fs::File::options().append(true).open(machine.path("album/wide.png")).unwrap();
+    preserved.set_modified(modified).unwrap();
     // Written again, with what was in it before.
     machine.write("album/dot.png", png(2, 3));
     let ended = machine.cascadeck(&["run", "album"]).with_status(2);

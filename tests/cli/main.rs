@@ -29,6 +29,7 @@ mod resuming;
 mod rows;
 mod run_directory;
 mod secrets;
+mod shared_captions;
 mod tls;
 mod watching;
 mod webhooks;

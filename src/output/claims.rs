@@ -1,0 +1,207 @@
+//! Claims on caption files: which files the runs of this user that are alive now are going to write.
+//!
+//! Two runs over the same pictures, each with a run directory of its own, would both pay for every one of them. So each
+//! run leaves the digests of its caption files in a file of its own in the user's state directory, and holds a lock on
+//! it for as long as it lives. A start looks at the claims of the others before anything is sent. Nothing is left among
+//! the pictures, and the claim of a killed process counts for nothing: the system drops its lock.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    process,
+};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The ending of a claim's file name.
+const CLAIM: &str = "claim";
+
+/// Digests of caption files, as claims hold them: 8 bytes a file, so that a million files are 8 MB.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CaptionFiles {
+    digests: Vec<u64>,
+    /// The last folder and its real path: captions come folder by folder.
+    folder: Option<(PathBuf, PathBuf)>,
+}
+
+impl CaptionFiles {
+    pub fn is_empty(&self) -> bool {
+        self.digests.is_empty()
+    }
+
+    pub fn add(&mut self, target: &Path) {
+        let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return };
+        if self.folder.as_ref().is_none_or(|(last, _)| last != folder) {
+            self.folder = Some((folder.to_owned(), real_path(folder)));
+        }
+        if let Some((_, real)) = &self.folder {
+            self.digests.push(xxh3_64(real.join(name).as_os_str().as_encoded_bytes()));
+        }
+    }
+}
+
+/// The path without links, also of a folder that does not exist yet.
+fn real_path(folder: &Path) -> PathBuf {
+    let real = folder.ancestors().find_map(|nearest| Some((nearest, nearest.canonicalize().ok()?)));
+    real.and_then(|(nearest, real)| Some(real.join(folder.strip_prefix(nearest).ok()?)))
+        .unwrap_or_else(|| folder.to_owned())
+}
+
+/// The first line of a claim's file; the digests follow it, sorted, in 8 bytes each.
+#[derive(Serialize, Deserialize)]
+struct Owner {
+    process: u32,
+    run_dir: PathBuf,
+}
+
+/// This process's claim. Dropping it gives the files back.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    _locked: File,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Best effort: without its lock it counts for nothing, and the next start removes it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A run that is alive and is going to write some of the same files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OtherRun {
+    pub run_dir: PathBuf,
+    pub process: u32,
+    /// How many files both would write.
+    pub shared: u64,
+}
+
+/// Claims files for the run in `run_dir`, or names the run that has claimed some of them. `folder` holds the claims of
+/// all runs of this user; it is made where there is none.
+///
+/// A claim of the same run directory is passed over: that another process owns the directory is told when it is opened.
+///
+/// # Errors
+/// Where the claims can't be read or written.
+pub fn claim(folder: &Path, run_dir: &Path, files: CaptionFiles) -> io::Result<Result<Claim, OtherRun>> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // One start at a time, so that of two that begin together the later one sees the earlier one's claim.
+    let turn = private(&folder.join("lock"))?;
+    turn.lock()?;
+    let run_dir = real_path(&std::path::absolute(run_dir)?);
+    let mut digests = files.digests;
+    digests.sort_unstable();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == CLAIM)
+            && let Some(other) = other_run(&path, &run_dir, &digests)?
+        {
+            return Ok(Err(other));
+        }
+    }
+    let mut number = 0;
+    let (path, mut file) = loop {
+        let path = folder.join(format!("{}-{number}.{CLAIM}", process::id()));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => break (path, file),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
+    };
+    file.lock()?;
+    let claim = Claim { path, _locked: file.try_clone()? };
+    let mut bytes = serde_json::to_vec(&Owner { process: process::id(), run_dir })?;
+    bytes.push(b'\n');
+    bytes.extend(digests.iter().flat_map(|digest| digest.to_le_bytes()));
+    file.write_all(&bytes)?;
+    Ok(Ok(claim))
+}
+
+/// The run behind a claim's file, if it is alive, is another run and shares files; a dead one's file is removed.
+fn other_run(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Option<OtherRun>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        // It has just ended.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => {
+            // Best effort: a file that stays is looked at again next time.
+            let _ = fs::remove_file(path);
+            return Ok(None);
+        }
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let mut reader = BufReader::new(file);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let Owner { process, run_dir: other } = serde_json::from_str(&line)?;
+    if other == run_dir {
+        return Ok(None);
+    }
+    let mut shared = 0;
+    let mut digest = [0; 8];
+    while reader.read_exact(&mut digest).is_ok() {
+        shared += u64::from(digests.binary_search(&u64::from_le_bytes(digest)).is_ok());
+    }
+    Ok((shared > 0).then_some(OtherRun { run_dir: other, process, shared }))
+}
+
+/// Opens a file that is made for its owner alone.
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(paths: &[&Path]) -> CaptionFiles {
+        let mut files = CaptionFiles::default();
+        for path in paths {
+            files.add(path);
+        }
+        files
+    }
+
+    #[test]
+    fn a_file_that_a_living_run_has_claimed_is_refused_however_it_is_spelt() {
+        let home = tempfile::tempdir().unwrap();
+        let [state, pictures, link] = ["state", "pictures", "link"].map(|name| home.path().join(name));
+        fs::create_dir(&pictures).unwrap();
+        std::os::unix::fs::symlink(&pictures, &link).unwrap();
+        let (a, b) = (pictures.join("a.txt"), pictures.join("b.txt"));
+        let first = claim(&state, Path::new("/runs/first"), files(&[&a])).unwrap().unwrap();
+        let second = claim(&state, Path::new("/runs/second"), files(&[&b])).unwrap().unwrap();
+        let own = claim(&state, Path::new("/runs/first"), files(&[&a])).unwrap();
+        own.expect("that another process has the same run is told elsewhere");
+        for spelling in [pictures.join("a.txt"), link.join("a.txt"), pictures.join("../link/a.txt")] {
+            let other = claim(&state, Path::new("/runs/third"), files(&[&spelling])).unwrap().unwrap_err();
+            let want = OtherRun { run_dir: "/runs/first".into(), process: process::id(), shared: 1 };
+            assert_eq!(other, want, "{}", spelling.display());
+        }
+        drop(first);
+        let third = claim(&state, Path::new("/runs/third"), files(&[&a])).unwrap().unwrap();
+        drop((second, third));
+        let left: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["lock"]);
+    }
+
+    #[test]
+    fn a_claim_that_a_killed_process_left_counts_for_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("new/folder/a.txt");
+        let claimed = claim(home.path(), Path::new("/runs/first"), files(&[&target])).unwrap().unwrap();
+        let left = fs::read(&claimed.path).unwrap();
+        let path = claimed.path.clone();
+        drop(claimed);
+        fs::write(&path, left).unwrap();
+        claim(home.path(), Path::new("/runs/second"), files(&[&target])).unwrap().unwrap();
+    }
+}
