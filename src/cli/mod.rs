@@ -10,6 +10,7 @@ mod explain;
 mod export;
 mod failure;
 mod feed;
+mod interrupt;
 mod options;
 mod plan;
 mod replay;

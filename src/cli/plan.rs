@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use super::{
     Failure,
     feed::RefusedRows,
+    interrupt::CleanUpOnSignal,
     options::{default_run_dir, ledger},
     run::{Job, refuse_unseen, stored_pins, warn_of_unknown_models},
     say,
@@ -70,6 +71,12 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let pins = stored_pins(&dir);
     options.legacy_rows = pins.as_ref().is_some_and(|pins| !pins.strict_rows);
     let spool = Spool::new();
+    let folder = spool.0.clone();
+    let _to_the_end = if Input::is_stream(&args.job.input) {
+        Some(CleanUpOnSignal::new(move || drop(std::fs::remove_dir_all(folder)))?)
+    } else {
+        None
+    };
     let input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
     refuse_unseen(&input, &config)?;
     let begun = dir.holds_a_run();

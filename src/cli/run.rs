@@ -15,6 +15,7 @@ use super::{
     check::sort_out_keys,
     conduct::{Begun, claim_captions, conduct, dashboard},
     feed,
+    interrupt::CleanUpOnSignal,
     options::{Conduct, FrontEnd, Keys, default_run_dir},
     say,
 };
@@ -247,6 +248,12 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let mut options = args.job.asking.options(&config)?;
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
     let lock = if Input::is_stream(&args.job.input) { Some(dir.own()?) } else { None };
+    let unfinished = Input::unfinished_copy(&dir.kept_input());
+    let _until_it_has_begun = match lock {
+        // What can't be removed is overwritten by the next pipe.
+        Some(_) => Some(CleanUpOnSignal::new(move || drop(std::fs::remove_file(unfinished)))?),
+        None => None,
+    };
     let begun_with = stored_pins(dir);
     options.legacy_rows = begun_with.as_ref().is_some_and(|pins| !pins.strict_rows);
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;

@@ -6,10 +6,15 @@
 
 use std::{
     borrow::Cow,
-    fs::{self, File},
+    collections::{BTreeMap, HashMap},
+    fs::{self, File, OpenOptions},
     io::{self, Read},
+    mem,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+
+use nix::fcntl::OFlag;
 
 use super::{fault::Wrong, lines::Lines, natural};
 
@@ -51,6 +56,8 @@ pub(super) struct Shelf {
     /// Lines of a list that name no picture that can be sent, and the reason. Each is among the pictures all the same:
     /// its item fails by name.
     pub unsendable: Vec<(u64, String)>,
+    /// Folders that a pattern did not enter since they are links.
+    linked_folders: Vec<PathBuf>,
 }
 
 impl Shelf {
@@ -74,6 +81,11 @@ impl Shelf {
             return false;
         }
         true
+    }
+
+    fn passes_over(&mut self, link: &Path) {
+        let link = link.display();
+        self.leave_out(format!("{link} is a link to a folder elsewhere; to take it in, name it: '{link}/*'"));
     }
 
     const fn is_empty(&self) -> bool {
@@ -172,6 +184,13 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
         let kind = entry.file_type();
         let is_folder = kind.as_ref().is_ok_and(fs::FileType::is_dir);
         let path = entry.path();
+        if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && path.is_dir() {
+            // Links inside the album lead to what is read anyway.
+            if !leads_inside(&path, root) {
+                shelf.passes_over(&path);
+            }
+            continue;
+        }
         if !is_folder && !is_picture(&path) {
             continue;
         }
@@ -190,6 +209,10 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
     inside.sort_by(|a, b| natural::compare(b, a));
     folders.append(&mut inside);
     shelf
+}
+
+fn leads_inside(link: &Path, root: &Path) -> bool {
+    matches!((link.canonicalize(), root.canonicalize()), (Ok(real), Ok(root)) if real.starts_with(&root))
 }
 
 fn shelf_or_folder(path: String, is_folder: bool, shelf: &mut Shelf, inside: &mut Vec<String>) {
@@ -225,9 +248,51 @@ fn read_glob(pattern: &str, base: &Path) -> Shelf {
     shelf.pictures.sort_by(|(_, a), (_, b)| natural::compare(a, b));
     // `**` may come to one folder in several ways.
     shelf.pictures.dedup();
+    leave_out_repeated(base, &mut shelf);
     shelf.left_out.sort();
     shelf.left_out.dedup();
     shelf
+}
+
+/// Leaves out pictures that a pattern finds by a linked folder, where it finds them by another path as well, and names the
+/// linked folders of which it finds nothing.
+fn leave_out_repeated(base: &Path, shelf: &mut Shelf) {
+    let mut folders: HashMap<PathBuf, PathBuf> = HashMap::new();
+    let mut found: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    let mut places = Vec::with_capacity(shelf.pictures.len());
+    for (_, name) in &shelf.pictures {
+        let path = base.join(&**name);
+        let folder = path.parent().unwrap_or(base);
+        let real = folders
+            .entry(folder.to_owned())
+            .or_insert_with(|| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
+        places.push((real.join(path.file_name().unwrap_or_default()), real.as_path() != folder));
+    }
+    // By its own path, where the pattern finds it so.
+    for wanted in [false, true] {
+        for (at, (place, _)) in places.iter().enumerate().filter(|(_, (_, is_linked))| *is_linked == wanted) {
+            found.entry(place.clone()).or_insert(at);
+        }
+    }
+    let names: Vec<Box<str>> = shelf.pictures.iter().map(|(_, name)| name.clone()).collect();
+    let mut kept = Vec::with_capacity(names.len());
+    for (at, (place, _)) in places.iter().enumerate() {
+        match found.get(place) {
+            Some(first) if *first != at => {
+                shelf.leave_out(format!("{} is {} by a linked folder, and goes once", names[at], names[*first]));
+            }
+            _ => kept.push((0, names[at].clone())),
+        }
+    }
+    shelf.pictures = kept;
+    for link in mem::take(&mut shelf.linked_folders) {
+        let is_found = link
+            .canonicalize()
+            .is_ok_and(|real| found.range(real.clone()..).next().is_some_and(|(place, _)| place.starts_with(&real)));
+        if !is_found {
+            shelf.passes_over(&link);
+        }
+    }
 }
 
 const GLOB_OPTIONS: glob::MatchOptions =
@@ -260,6 +325,10 @@ fn match_parts(folder: &Path, within: &str, parts: &[glob::Pattern], shelf: &mut
         if is_any_depth {
             // At its end `**` stands for everything below.
             let is_match = is_folder || (rest.is_empty() && is_picture(&path));
+            if !shown.starts_with('.') && !is_folder && path.is_dir() {
+                shelf.linked_folders.push(path);
+                continue;
+            }
             if !is_match || shown.starts_with('.') {
                 continue;
             }
@@ -417,12 +486,24 @@ pub fn is_picture(path: &Path) -> bool {
     if PICTURES.contains(&extension.as_str()) {
         return true;
     }
-    !TEXTS.contains(&extension.as_str()) && path.is_file() && starts_like_a_picture(path)
+    !TEXTS.contains(&extension.as_str()) && starts_like_a_picture(path)
+}
+
+/// Opens a regular file for reading, and nothing else: a pipe without a writer would block.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let is_regular = |meta: fs::Metadata| {
+        if meta.is_file() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file")) }
+    };
+    // Looked at first, since opening a device may do something; and again, since the name may lead elsewhere by now.
+    is_regular(fs::metadata(path)?)?;
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    is_regular(file.metadata()?)?;
+    Ok(file)
 }
 
 pub(super) fn starts_like_a_picture(path: &Path) -> bool {
     let mut head = Vec::with_capacity(16);
-    File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).is_ok() && has_picture_magic(&head)
+    open_regular(path).and_then(|file| file.take(16).read_to_end(&mut head)).is_ok() && has_picture_magic(&head)
 }
 
 const HEIF_BRANDS: [&[u8; 4]; 11] =

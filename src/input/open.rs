@@ -99,6 +99,11 @@ impl Input {
         Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool })
     }
 
+    /// Where a copy of a pipe stands until it is [kept](Self::keep) at `spool`.
+    pub fn unfinished_copy(spool: &Path) -> PathBuf {
+        spool::fresh(spool)
+    }
+
     /// What came through a pipe beside what is kept of an earlier one.
     pub fn beside_kept(&self) -> Result<BesideKept, InputError> {
         let Some(spool) = &self.spool else { return Ok(BesideKept::Whole) };

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
+    io::{self, BufReader},
     path::{Path, PathBuf},
     time::SystemTime,
     vec,
@@ -13,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::domain::{Image, Message, Part, PictureStamp, Request, Speaker};
 
 use super::{
-    album::{Album, Shelf, Shelves},
+    album::{Album, Shelf, Shelves, open_regular},
     draft::{Draft, Recipe},
     fault::Wrong,
     items::Known,
@@ -183,7 +184,7 @@ fn dimensions(path: &Path) -> io::Result<(i64, i64)> {
     if !path.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let size = imagesize::size(path).map_err(io::Error::other)?;
+    let size = imagesize::reader_size(BufReader::new(open_regular(path)?)).map_err(io::Error::other)?;
     let pixels = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     Ok((pixels(size.width), pixels(size.height)))
 }

@@ -87,6 +87,9 @@ impl Captioning {
         if target.is_dir() {
             return Err(Wrong::new("", format!("the caption {shown} is a folder; move it away")));
         }
+        if target.exists() && !target.is_file() {
+            return Err(Wrong::new("", format!("the caption {shown} is no regular file; move it away")));
+        }
         match self.existing {
             Existing::Skip => has_caption(target)
                 .map_err(|error| Wrong::new("", format!("the caption {shown} can't be read: {error}"))),

@@ -131,7 +131,8 @@ pub(super) fn copy(mut source: impl Read, kept: &Path, name: &str, max_bytes: u6
     Ok(spool)
 }
 
-fn fresh(kept: &Path) -> PathBuf {
+/// Where a copy stands until it is kept.
+pub(super) fn fresh(kept: &Path) -> PathBuf {
     let mut name = OsString::from(kept);
     name.push(".new");
     name.into()

@@ -3,15 +3,19 @@
 use std::{
     ffi::OsStr,
     fs,
+    io::Write as _,
     os::unix::{
         ffi::OsStrExt as _,
         fs::{PermissionsExt as _, symlink},
     },
 };
 
-use nix::{sys::stat::Mode, unistd::mkfifo};
+use nix::{
+    sys::{signal::Signal, stat::Mode},
+    unistd::mkfifo,
+};
 
-use crate::lab::{Ended, Machine, logging_server::LoggingServer, png, sums};
+use crate::lab::{Ended, Machine, logging_server::LoggingServer, png, sums, until};
 
 fn machine() -> (LoggingServer, Machine) {
     let server = LoggingServer::openai("A red cup.");
@@ -174,4 +178,65 @@ fn what_can_not_be_taken_of_a_folder_is_left_out_and_the_rest_runs() {
     }
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(pictures_and_texts(&server).1, 0);
+}
+
+#[test]
+fn a_picture_found_by_a_linked_folder_as_well_goes_once_and_a_folder_not_entered_is_named() {
+    let (server, machine) = machine();
+    machine.write("photos/deep/a.png", png(3, 2));
+    machine.write("elsewhere/b.png", png(3, 2));
+    symlink("photos/deep", machine.path("again")).unwrap();
+    symlink("../elsewhere", machine.path("photos/linked")).unwrap();
+    symlink("..", machine.path("photos/deep/up")).unwrap();
+    let plan = machine.cascadeck(&["plan", "again/*.png", "--json"]);
+    assert_eq!(plan.with_status(0).json()["rows"], 1, "by a link, where that is the only way");
+    let plan = machine.cascadeck(&["plan", "*/**/*.png", "--json"]).with_status(0);
+    plan.says(&["again/a.png is photos/deep/a.png by a linked folder"]);
+    assert!(!plan.err.contains("elsewhere"), "its picture is found: {}", plan.err);
+    assert_eq!(plan.json()["rows"], 2, "{}", plan.err);
+    let plan = machine.cascadeck(&["plan", "p*/**/*.png", "--json"]).with_status(0);
+    plan.says(&["photos/linked is a link to a folder elsewhere"]);
+    assert_eq!(plan.json()["rows"], 1, "{}", plan.err);
+    let ended = machine.cascadeck(&["run", "photos"]).with_status(0);
+    ended.says(&["1 picture", "photos/linked is a link to a folder elsewhere; to take it in, name it"]);
+    assert!(!ended.err.contains("deep/up"), "{}", ended.err);
+    assert_eq!(pictures_and_texts(&server), (1, 0));
+}
+
+#[test]
+fn a_pipe_in_a_captions_place_is_named_and_not_waited_for() {
+    let (server, machine) = machine();
+    machine.write("album/a.png", png(3, 2));
+    mkfifo(&machine.path("album/nameless"), Mode::S_IRWXU).unwrap();
+    mkfifo(&machine.path("album/a.txt"), Mode::S_IRWXU).unwrap();
+    for existing in ["skip", "append", "overwrite"] {
+        let refused = machine.cascadeck(&["run", "album", "--existing", existing]).with_status(2);
+        refused.says(&["album/a.txt is no regular file"]);
+    }
+    assert_eq!(pictures_and_texts(&server), (0, 0));
+}
+
+#[test]
+fn an_interrupt_while_a_pipe_is_read_leaves_none_of_it() {
+    for (command, signal) in [("run", Signal::SIGTERM), ("run", Signal::SIGINT), ("plan", Signal::SIGTERM)] {
+        let (_server, machine) = machine();
+        mkfifo(&machine.path("pipe"), Mode::S_IRWXU).unwrap();
+        let live = machine.start(&[command, "pipe"]);
+        // Opened for reading too, so that it is not waited for a reader that never comes.
+        let mut pipe = fs::OpenOptions::new().read(true).write(true).open(machine.path("pipe")).unwrap();
+        pipe.write_all("{\"prompt\":\"What is a cat?\"}\n".repeat(1_000).as_bytes()).unwrap();
+        let folder = machine.root().join(if command == "run" { "work/runs" } else { "tmp" });
+        let copy = || {
+            let folders = fs::read_dir(&folder).ok()?;
+            folders.map(|entry| entry.unwrap().path().join("input.new")).find(|path| path.exists())
+        };
+        until("a part of it is copied", || {
+            copy().is_some_and(|copy| fs::metadata(copy).is_ok_and(|meta| meta.len() > 0))
+        });
+        live.signal(signal);
+        let ended = live.end();
+        assert_eq!(ended.status.code(), Some(130), "{command}: {}", ended.err);
+        assert_eq!(copy(), None, "{command}");
+        drop(pipe);
+    }
 }
