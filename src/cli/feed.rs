@@ -67,7 +67,7 @@ pub(super) fn behind_the_run(
 pub(super) struct Reconciled {
     added: u64,
     replaced: u64,
-    /// Of the replaced: rows that had no answer yet.
+    /// Replaced rows that had no answer yet.
     unanswered: u64,
     gone: u64,
     /// A trial's pipe had only the first of the rows: how many. The record and the kept copy stay as they are.

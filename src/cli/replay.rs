@@ -202,7 +202,7 @@ fn target(name: &str, config: &Config) -> Result<Target, Failure> {
     })
 }
 
-/// What is to be done after the preview.
+/// The step that follows the preview.
 enum Preview {
     Send,
     /// Nothing; with this exit status.

@@ -1,4 +1,4 @@
-//! What people leave where a key belongs: the name of a variable that nothing here expands, or an example's stand-in.
+//! Placeholders that people leave where a key belongs: the name of a variable that nothing here expands, or an example's stand-in.
 //!
 //! Only what is certainly no key is one of these. Local servers take any word ("ollama", "EMPTY", "sk-no-key-required"),
 //! and a key may have nearly any letters, so that neither short nor plain words are held against anybody.
@@ -39,7 +39,7 @@ const WORDS: [&str; 12] = [
     "placeholder",
 ];
 
-/// What keys begin with; in a stand-in, the rest is crosses.
+/// Prefixes that keys begin with; in a placeholder, the rest is crosses.
 const BEGINNINGS: [&str; 14] =
     ["sk", "rk", "pk", "ak", "ant", "api03", "proj", "or", "v1", "gsk", "xai", "hf", "nvapi", "AIza"];
 
@@ -79,7 +79,7 @@ impl Placeholder {
         is_one.then(|| Self::Variable { name: name.to_owned(), text: format!("`{text}`") })
     }
 
-    /// What to write in keys.toml instead.
+    /// The text to write in keys.toml instead.
     pub fn instead(&self) -> String {
         match self {
             Self::Variable { name, .. } => {

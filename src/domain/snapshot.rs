@@ -53,7 +53,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// What is seen before anything is known: a run without items, keys or models, at `at`.
+    /// A snapshot before anything is known: a run without items, keys or models, at `at`.
     pub fn blank(run: &str, at: Wall, speed: f64) -> Self {
         Self {
             run: run.to_owned(),

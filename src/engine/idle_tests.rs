@@ -25,7 +25,7 @@ const WATCHED: Duration = Duration::from_millis(1_500);
 /// Before that, what is due in a minute or a day of the case's fast clock becomes overdue.
 const SETTLING: Duration = Duration::from_millis(1_500);
 
-/// What is watched: a run of one model on a fast clock, so that what is due in a minute is overdue when its loop is
+/// A run to watch: one model on a fast clock, so that what is due in a minute is overdue when its loop is
 /// looked at.
 struct Case {
     /// Somebody is at the screen, so that the run rests at its end instead of ending.

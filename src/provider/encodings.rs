@@ -213,7 +213,7 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// What base64 makes of the secret wherever it stands in what is encoded: the characters that nothing beside it changes,
+/// The base64 forms of a secret, wherever it stands in the encoded text: the characters that nothing beside it changes,
 /// at each of the three places that it can have in a group, in both alphabets.
 fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = Vec::with_capacity(6);

@@ -257,7 +257,7 @@ pub(super) fn load<'r>(
     request.images().map(picture).collect()
 }
 
-/// What a picture of a request is held against.
+/// The limits that a request's picture is checked against.
 struct Checks<'d> {
     api: Api,
     /// Pictures of the request.

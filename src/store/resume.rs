@@ -177,7 +177,7 @@ impl Store {
         Ok(())
     }
 
-    /// What the engine keeps from one process to the next, by name.
+    /// Values that the engine keeps from one process to the next, by name.
     ///
     /// # Errors
     /// Where the record can't be read.

@@ -31,7 +31,7 @@ const fn grey(at: u8) -> u8 {
     8 + 10 * at
 }
 
-/// What a mixed colour, or an entry of the 256, looks like; `None` for a colour that has only a name.
+/// The red, green and blue of a mixed colour or of an entry of the 256; `None` for a colour that has only a name.
 pub fn looks(colour: Color) -> Option<[u8; 3]> {
     match colour {
         Color::Rgb(red, green, blue) => Some([red, green, blue]),
