@@ -89,6 +89,7 @@ impl Fleet {
             stated_limit: None,
             limit_zero: false,
             too_long: false,
+            picture_refused: false,
             report: cascadeck::domain::Report::default(),
         };
         let now = Now { mono: Mono(1_000_000), wall: Wall::from_unix_seconds(1_795_251_600) };

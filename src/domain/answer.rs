@@ -69,6 +69,8 @@ pub struct Verdict {
     pub report: Report,
     /// The request is longer than the model's context: a model with a larger one may take it.
     pub too_long: bool,
+    /// The provider can't use a picture of the request: it says nothing of other items.
+    pub picture_refused: bool,
 }
 
 impl Verdict {

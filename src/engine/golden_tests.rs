@@ -270,6 +270,7 @@ impl Run {
             limit_zero: false,
             report: Report::default(),
             too_long: false,
+            picture_refused: false,
         }
     }
 

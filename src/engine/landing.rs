@@ -66,6 +66,7 @@ impl Engine {
             limit_zero: false,
             report: crate::domain::Report::default(),
             too_long: false,
+            picture_refused: false,
         };
         let latency = now.wall.since(flying.sent_at);
         self.settle(now, &flying, verdict, latency);

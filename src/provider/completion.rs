@@ -120,6 +120,7 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict 
         limit_zero: false,
         report: crate::domain::Report::default(),
         too_long: false,
+        picture_refused: false,
     }
 }
 

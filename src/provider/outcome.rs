@@ -68,6 +68,7 @@ pub(super) fn verdict(
         limit_zero: false,
         report: Report::default(),
         too_long: false,
+        picture_refused: false,
     }
 }
 
@@ -203,6 +204,7 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
         limit_zero: rule.limit_zero,
         report: Report { limits: stated_limits(response, &case.refusal), worked: None },
         too_long: rule.too_long,
+        picture_refused: rule.picture_refused,
         ..verdict(
             rule.outcome,
             rule.action,

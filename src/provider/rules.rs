@@ -28,16 +28,22 @@ impl Case {
         self.refusal.says(any_of)
     }
 
-    /// Of the words that switch keys off. What refuses a request may quote it, and what is asked is nobody's verdict on
-    /// a key: there only what stands before the first quotation counts.
+    /// Of the words that switch keys off: only the provider's own ([`own_words`](Self::own_words)).
     fn says_of_account(&self, any_of: &[&str]) -> bool {
-        let said = &self.refusal.plain;
-        let own = if matches!(self.status, 400 | 413 | 415 | 422) {
-            said.split(['"', '\u{201c}', '`']).next().unwrap_or_default()
-        } else {
-            said
-        };
+        let own = self.own_words();
         any_of.iter().any(|term| own.contains(term))
+    }
+
+    /// The words that are no quotation. What refuses a request may quote it, and what is asked is nobody's verdict: there
+    /// only what stands before the first quotation counts.
+    fn own_words(&self) -> &str {
+        let said = &self.refusal.plain;
+        if self.refuses_request() { said.split(['"', '\u{201c}', '`']).next().unwrap_or_default() } else { said }
+    }
+
+    /// The status is that of a refusal for what is in the request.
+    const fn refuses_request(&self) -> bool {
+        matches!(self.status, 400 | 413 | 415 | 422)
     }
 
     fn is_called(&self, any_of: &[&str]) -> bool {
@@ -61,10 +67,12 @@ pub(super) struct Rule {
     pub limit_zero: bool,
     /// The model's context is too small.
     pub too_long: bool,
+    /// A picture of the request can't be used.
+    pub picture_refused: bool,
 }
 
 const fn rule(test: fn(&Case) -> bool, outcome: Outcome, action: Action, because: &'static str) -> Rule {
-    Rule { test, outcome, action, because, limit_zero: false, too_long: false }
+    Rule { test, outcome, action, because, limit_zero: false, too_long: false, picture_refused: false }
 }
 
 /// The first rule that fits. The last one fits everything.
@@ -128,6 +136,21 @@ const RULES: &[Rule] = &[
         ..rule(too_long, Outcome::BadRequest, Action::FailItem, "the prompt is longer than the model's context")
     },
     rule(
+        picture_too_large,
+        Outcome::BadRequest,
+        Action::NextModel,
+        "a picture is larger than this model's API takes, so only another may take it",
+    ),
+    Rule {
+        picture_refused: true,
+        ..rule(
+            picture_refused,
+            Outcome::BadRequest,
+            Action::FailItem,
+            "the provider cannot use a picture of this request, which says nothing of others",
+        )
+    },
+    rule(
         content_policy,
         Outcome::ContentBlocked,
         Action::FailItem,
@@ -139,12 +162,7 @@ const RULES: &[Rule] = &[
         Action::DisableRoute,
         "the model does not exist for this key, or no longer does",
     ),
-    rule(
-        |case| matches!(case.status, 400 | 413 | 415 | 422),
-        Outcome::BadRequest,
-        Action::FailItem,
-        "the provider rejects the request as it stands",
-    ),
+    rule(Case::refuses_request, Outcome::BadRequest, Action::FailItem, "the provider rejects the request as it stands"),
     rule(
         |case| matches!(case.status, 404 | 410) || case.is_called(&["not found error"]),
         Outcome::ModelNotFound,
@@ -166,6 +184,7 @@ const RULES: &[Rule] = &[
         because: "a limit of 0: this model is not offered to the project at all",
         limit_zero: true,
         too_long: false,
+        picture_refused: false,
     },
     // Gemini's daily refusal differs from its per-minute one by `quotaId` alone.
     rule(
@@ -331,16 +350,74 @@ fn too_long(case: &Case) -> bool {
         ])
 }
 
+/// What is too large for one API's limit may fit another's.
+fn picture_too_large(case: &Case) -> bool {
+    let own = case.own_words();
+    case.refuses_request()
+        && (case.is_called(&["image too large", "image file too large"])
+            // Anthropic names its limit in between: "image exceeds 5 MB maximum".
+            || own.split_once("image exceeds ").is_some_and(|(_, limit)| limit.contains(" maximum"))
+            || own.contains("image dimensions exceed max allowed size"))
+}
+
+/// Broken, of a kind that the provider does not read, or at an address where it finds none.
+fn picture_refused(case: &Case) -> bool {
+    const WORDS: [&str; 19] = [
+        // OpenAI.
+        "uploaded an unsupported image",
+        "does not represent a valid image",
+        "error while downloading",
+        "timeout while downloading",
+        // Gemini.
+        "unable to process input image",
+        "provided image is not valid",
+        "cannot fetch content from the provided url",
+        "invalid or unsupported file uri",
+        // Anthropic.
+        "could not process image",
+        "image does not match the provided media type",
+        "unable to download the file",
+        "image.source.base64: invalid base64 data",
+        "image.source.base64.data: image format",
+        // Mistral.
+        "could not be loaded as a valid image",
+        "file could not be fetched from url",
+        // Alibaba's, and servers that read pictures with Pillow.
+        "failed to download multimodal content",
+        "cannot identify image file",
+        "failed to download image",
+        "invalid image data",
+    ];
+    case.refuses_request()
+        && (case.is_called(&[
+            "invalid image",
+            "invalid image format",
+            "invalid image mode",
+            "invalid image url",
+            "invalid base64 image",
+            "image parse error",
+            "image too small",
+            "image file not found",
+            "empty image file",
+            "failed to download image",
+            "unsupported image media type",
+        ]) || case.says_of_account(&WORDS))
+}
+
 /// Under 400 by some providers; as a plain bad request it would look like a fault of the configuration.
 fn content_policy(case: &Case) -> bool {
     case.status == 400
-        && (case.is_called(&["content filter", "content policy violation", "responsibleaipolicyviolation"])
-            || case.says(&[
-                "content policy violation",
-                "moderation blocked",
-                "content exists risk",
-                "data inspection failed",
-            ]))
+        && (case.is_called(&[
+            "content filter",
+            "content policy violation",
+            "image content policy violation",
+            "responsibleaipolicyviolation",
+        ]) || case.says(&[
+            "content policy violation",
+            "moderation blocked",
+            "content exists risk",
+            "data inspection failed",
+        ]))
 }
 
 fn model_gone_by_name(case: &Case) -> bool {

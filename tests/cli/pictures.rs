@@ -258,6 +258,48 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
 }
 
 #[test]
+fn pictures_that_a_provider_refuses_fail_alone_and_stop_nothing() {
+    let recorded = |text: &str| serde_json::from_str::<Value>(text).unwrap()["body"].clone();
+    let gone = json!({"error": {"message": "Error while downloading", "type": "invalid_request_error", "param": null,
+        "code": "invalid_image_url"}});
+    for refusal in [
+        gone,
+        recorded(include_str!("../wire/examples/openai_400_image_format.json")),
+        recorded(include_str!("../wire/examples/gemini_400_unable_to_process_image.json")),
+        recorded(include_str!("../wire/examples/gemini_400_image_not_valid.json")),
+    ] {
+        let body = refusal.clone();
+        let server = LoggingServer::start(move |request| {
+            if !request.is_completion() {
+                models(&["m"])
+            } else if request.json().to_string().contains("https://gone.example/") {
+                Response::json(400, &body)
+            } else {
+                Response::openai("A picture.")
+            }
+        });
+        let machine = Machine::new();
+        machine.write_keys(&server.keys_toml(""));
+        let rows: String = (0..38)
+            .map(|number| {
+                let host = if number < 8 { "gone" } else { "here" };
+                let image = format!("https://{host}.example/{number}.png");
+                json!({"id": number.to_string(), "prompt": "What is this?", "image_url": image}).to_string() + "\n"
+            })
+            .collect();
+        machine.write("rows.jsonl", rows);
+        machine.cascadeck(&["run", "rows.jsonl"]).with_status(3);
+        let results = machine.results("runs/rows");
+        assert_eq!(results.len(), 38, "{refusal}");
+        for line in results {
+            let refused = line.id.parse::<u32>().unwrap() < 8;
+            assert_eq!(line.error.is_some(), refused, "{}: {refusal}", line.id);
+        }
+        assert_eq!(server.completions().len(), 38, "each is asked once");
+    }
+}
+
+#[test]
 fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
     const MIB: usize = 1024 * 1024;
     let server = LoggingServer::start(|request| {

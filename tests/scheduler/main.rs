@@ -349,3 +349,17 @@ fn five_items_refused_alike_hold_the_route_before_five_thousand_fail() {
     assert_eq!(world.ended.len(), 5);
     assert!(world.scheduler.asks_operator());
 }
+
+#[test]
+fn pictures_that_the_provider_refuses_alike_fail_alone() {
+    let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
+    world.weather = Box::new(|_, dispatch| {
+        let message = "Unable to process input image".to_owned();
+        let refused = Verdict { status: Some(400), message, picture_refused: true, ..verdict(Outcome::BadRequest) };
+        (dispatch.seq.0 <= 12).then_some(refused)
+    });
+    world.offer(60);
+    world.run(HOUR);
+    assert_eq!(world.ended.len(), 60);
+    assert!(!world.scheduler.asks_operator());
+}

@@ -85,6 +85,7 @@ pub fn verdict(outcome: Outcome) -> Verdict {
         limit_zero: false,
         report: cascadeck::domain::Report::default(),
         too_long: false,
+        picture_refused: false,
     }
 }
 

@@ -140,6 +140,26 @@ fn geminis_day_quota_states_its_limit_and_no_wait() {
 }
 
 #[test]
+fn a_refused_picture_is_told_from_a_refused_request_and_a_large_one_goes_to_the_next_model() {
+    let examples = examples();
+    for (name, refused, action) in [
+        ("openai_400_image_format", true, Action::FailItem),
+        ("openai_400_image_sanitizer", true, Action::FailItem),
+        ("gemini_400_unable_to_process_image", true, Action::FailItem),
+        ("gemini_400_image_not_valid", true, Action::FailItem),
+        ("anthropic_400_image_5mb", false, Action::NextModel),
+        ("anthropic_400_image_8000px", false, Action::NextModel),
+        ("gemini_400_invalid_argument", false, Action::FailItem),
+        ("openai_400_context_length", false, Action::FailItem),
+        ("lmstudio_400_vision", false, Action::NextModel),
+    ] {
+        let api = apis(name, examples[name]["provider"].as_str().unwrap())[0];
+        let verdict = judge_example(api, &examples[name]);
+        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{name}: {}", verdict.because);
+    }
+}
+
+#[test]
 fn openrouters_day_ends_when_its_epoch_in_milliseconds_says() {
     let verdict = judge_example(Api::OpenAi, &examples()["openrouter_429_free_daily"]);
     assert_eq!(cooldown(&verdict), Some(12 * 3_600));

@@ -1,7 +1,7 @@
 //! What the rules make of bodies beyond the examples.
 
 use cascadeck::{
-    domain::{Api, Outcome},
+    domain::{Action, Api, Outcome},
     provider::{Reply, Response, classify},
 };
 use reqwest::header::HeaderMap;
@@ -302,6 +302,57 @@ fn a_prompt_that_is_too_long_is_known_in_each_providers_words() {
         let body = json!({"error": {"message": words, "type": "invalid_request_error"}});
         assert!(judge(Api::Anthropic, 400, &Value::Null, &bytes(&body)).too_long, "{words}");
     }
+}
+
+#[test]
+fn refused_pictures_are_known_in_each_providers_words_and_not_by_what_is_quoted() {
+    use Action::{FailItem, NextModel};
+    let openai = |message: &str, code: Value| json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": code}});
+    let google = |message: &str| json!({"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}});
+    let anthropic =
+        |message: &str| json!({"type": "error", "error": {"type": "invalid_request_error", "message": message}});
+    let cases = [
+        (openai("Error while downloading https://gone.example/cat.png.", json!("invalid_image_url")), true, FailItem),
+        (openai("Error while downloading https://gone.example/cat.png.", json!(null)), true, FailItem),
+        (openai("no", json!("image_parse_error")), true, FailItem),
+        (openai("no", json!("invalid_base64_image")), true, FailItem),
+        (openai("The image data you provided does not represent a valid image.", json!(null)), true, FailItem),
+        (openai("no", json!("image_file_too_large")), false, NextModel),
+        (google("Cannot fetch content from the provided URL."), true, FailItem),
+        // Gemini's errors, as its OpenAI-compatible surface gives them.
+        (json!([google("Unable to process input image. Please retry or report in …")]), true, FailItem),
+        (anthropic("Could not process image"), true, FailItem),
+        (
+            anthropic(
+                "messages.0.content.0.image.source.base64.data: Image does not match the provided media type image/png",
+            ),
+            true,
+            FailItem,
+        ),
+        (anthropic("Unable to download the file. Please verify the URL and try again."), true, FailItem),
+        (
+            anthropic(
+                "messages.0.content.0.image.source.base64: image exceeds 10 MB maximum: 13474984 bytes > 10485760 bytes",
+            ),
+            false,
+            NextModel,
+        ),
+        (openai("cannot identify image file <_io.BytesIO object at 0x7f>", json!(400)), true, FailItem),
+        // The prompt's own words.
+        (
+            openai("Invalid prompt: \"why could not process image, image exceeds 5 MB maximum?\"", json!("invalid")),
+            false,
+            FailItem,
+        ),
+        (openai("Invalid value at generation_config.top_k", json!(null)), false, FailItem),
+    ];
+    for (body, refused, action) in cases {
+        let verdict = judge(Api::OpenAi, 400, &Value::Null, &bytes(&body));
+        assert_eq!(verdict.outcome, Outcome::BadRequest, "{body}");
+        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{body}: {}", verdict.because);
+    }
+    let body = openai("no", json!("image_content_policy_violation"));
+    assert_eq!(judge(Api::OpenAi, 400, &Value::Null, &bytes(&body)).outcome, Outcome::ContentBlocked);
 }
 
 #[test]

@@ -159,6 +159,8 @@ impl Scheduler {
             }
             Outcome::BadRequest if verdict.action == Action::NextModel => return self.next_model(now, flight),
             Outcome::BadRequest if verdict.too_long => return self.larger_model(now, flight),
+            // Not one of the refusals that are alike: what it refuses is the item's own.
+            Outcome::BadRequest if verdict.picture_refused => return Fate::Failed,
             Outcome::BadRequest => {
                 self.refused(flight, verdict, cause(Source::Guessed), events);
                 return Fate::Failed;
