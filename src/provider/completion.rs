@@ -90,7 +90,13 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict 
                 "no choices at all: local servers answer so when the prompt does not fit or has a picture they cannot see"
                     .to_owned(),
             ),
-            _ if !has_text => (Outcome::EmptyOutput, Action::Retry, format!("no text (finish reason {shown})")),
+            _ if !has_text => {
+                let because = match &word {
+                    Some(word) => format!("empty answer, finish reason {word}"),
+                    None => "empty answer, no finish reason".to_owned(),
+                };
+                (Outcome::EmptyOutput, Action::Retry, because)
+            }
             _ => (Outcome::Ok, Action::Complete, "an answer with text".to_owned()),
         }
     };

@@ -109,10 +109,12 @@ fn transport(fields: &Map<String, Value>) -> TransportFailure {
 }
 
 fn told(verdict: &Verdict) -> Value {
-    let because = if verdict.message.is_empty() {
-        verdict.because.clone()
+    let (reason, message) = (&verdict.because, &verdict.message);
+    // The reason may have the message's words already.
+    let because = if message.is_empty() || reason == message || reason.contains(&format!("finish reason {message}")) {
+        reason.clone()
     } else {
-        format!("{}: {}", verdict.because, verdict.message)
+        format!("{reason}: {message}")
     };
     json!({
         "outcome": verdict.outcome,
@@ -176,6 +178,17 @@ mod tests {
         ] {
             let refused = explain(Api::Gemini, &example).unwrap_err();
             assert!(refused.starts_with(words) && refused.contains("the whole answer as \"body\""), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_empty_answer_is_explained_once() {
+        for (finish, because) in
+            [(Value::Null, "empty answer, no finish reason"), (json!("stop"), "empty answer, finish reason stop")]
+        {
+            let body = json!({"choices": [{"message": {"content": ""}, "finish_reason": finish}]});
+            let told = explain(Api::OpenAi, &json!({"status": 200, "body": body})).unwrap();
+            assert_eq!((&told["outcome"], &told["because"]), (&json!("empty_output"), &json!(because)));
         }
     }
 
