@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use cascadeck::{
-    domain::{Action, Api, Image, Outcome, Part, Provider, Request, Verdict},
-    provider::{Audience, Call, Client, Endpoint},
+    domain::{Action, Api, Image, ItemSpec, Outcome, Part, Provider, Request, Verdict},
+    provider::{Audience, Client, Endpoint},
 };
 use secrecy::SecretString;
 use tokio::{
@@ -107,9 +107,23 @@ fn endpoint(api: Api, address: SocketAddr) -> Endpoint {
     Endpoint::new(provider, Some(SecretString::from(SECRET))).unwrap()
 }
 
+fn item(request: &Request) -> Arc<ItemSpec> {
+    Arc::new(ItemSpec {
+        id: "a".to_owned(),
+        request: request.clone(),
+        hash: String::new(),
+        line: 1,
+        model: None,
+        tier: None,
+        max_usd: None,
+        fields: BTreeMap::new(),
+        caption: None,
+        picture: None,
+    })
+}
+
 async fn ask_with(client: &Client, api: Api, address: SocketAddr, request: &Request, total: Duration) -> Verdict {
-    let call = Call { model: "m-1", request, max_output: Some(64), total_timeout: total };
-    client.attempt(&endpoint(api, address), call).await
+    client.attempt(&endpoint(api, address), &item(request), "m-1", Some(64), total).await
 }
 
 async fn ask(api: Api, address: SocketAddr) -> Verdict {
@@ -216,9 +230,8 @@ async fn trouble_with_names_and_certificates_is_called_by_its_name_and_is_nobody
     for (base_url, words) in
         [("https://nowhere.invalid/v1".to_owned(), "nowhere.invalid"), (format!("https://{address}/v1"), "TLS")]
     {
-        let request = Request::text("hello");
-        let call = Call { model: "m-1", request: &request, max_output: Some(64), total_timeout: LONG };
-        let verdict = client().attempt(&at(base_url), call).await;
+        let item = item(&Request::text("hello"));
+        let verdict = client().attempt(&at(base_url), &item, "m-1", Some(64), LONG).await;
         assert_eq!((verdict.outcome, verdict.status), (Outcome::ClientTrouble, None), "{verdict:?}");
         assert!(verdict.message.contains(words), "{words} is not in {}", verdict.message);
         assert!(!verdict.message.contains(SECRET));

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     clock::Clock,
     domain::{AttemptId, ItemSpec, Now, Verdict},
-    provider::{Call, Client, Endpoint},
+    provider::{Client, Endpoint},
 };
 
 /// What a landed attempt reports.
@@ -34,23 +34,21 @@ pub(super) struct Errand {
 impl Errand {
     pub async fn run(self) -> Landed {
         let began: Now = self.clock.now();
-        let enlarged = self.enlarge.map(|factor| self.enlarged(factor));
-        let request = enlarged.as_ref().unwrap_or(&self.spec.request);
-        let call = Call {
-            model: &self.model,
-            request,
-            max_output: self.max_output,
-            total_timeout: self.clock.to_real(self.timeout),
+        let item = match self.enlarge {
+            Some(factor) => Arc::new(self.enlarged(factor)),
+            None => Arc::clone(&self.spec),
         };
-        let verdict = self.client.attempt(&self.endpoint, call).await;
+        let timeout = self.clock.to_real(self.timeout);
+        let verdict = self.client.attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
         let latency = self.clock.now().mono.since(began.mono);
         Landed { attempt: self.attempt, verdict, latency }
     }
 
-    fn enlarged(&self, factor: u32) -> crate::domain::Request {
-        let mut request = self.spec.request.clone();
-        let limit = request.params.max_output_tokens.or(self.max_output);
-        request.params.max_output_tokens = limit.map(|limit| limit.saturating_mul(factor));
-        request
+    fn enlarged(&self, factor: u32) -> ItemSpec {
+        let mut item = ItemSpec::clone(&self.spec);
+        let params = &mut item.request.params;
+        let limit = params.max_output_tokens.or(self.max_output);
+        params.max_output_tokens = limit.map(|limit| limit.saturating_mul(factor));
+        item
     }
 }

@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use reqwest::{Body, Method, Request as HttpRequest, Url};
 use serde_json::Value;
 
-use crate::domain::{Action, Api, Outcome, Request, Verdict};
+use crate::domain::{Action, Api, ItemSpec, Outcome, Request, Verdict};
 
 use super::{
     Dialect, Endpoint, Outgoing, Reply, Response, TransportFailure, Unsendable, classify, encode,
@@ -83,15 +83,23 @@ impl Client {
         })
     }
 
-    /// One request for one item on one route.
-    pub async fn attempt(&self, endpoint: &Endpoint, call: Call<'_>) -> Verdict {
-        let outgoing = match self.prepare(endpoint.dialect(), &call).await {
+    /// One request for one item on one route. The parameters beside `item` are as in [`Call`].
+    pub async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        item: &Arc<ItemSpec>,
+        model: &str,
+        max_output: Option<u32>,
+        total_timeout: Duration,
+    ) -> Verdict {
+        let call = Call { model, request: &item.request, max_output, total_timeout };
+        let outgoing = match self.prepare(endpoint.dialect(), item, &call).await {
             Ok(outgoing) => outgoing,
             Err(error) => return error.verdict(),
         };
         let mut request = HttpRequest::new(Method::POST, endpoint.url(&outgoing.path, None));
         *request.body_mut() = Some(Body::from(outgoing.body));
-        let verdict = match self.exchange(endpoint, request, call.total_timeout).await {
+        let verdict = match self.exchange(endpoint, request, total_timeout).await {
             Ok(received) => received.judged(endpoint),
             Err(failure) => classify(endpoint.api(), &Reply::Failed(failure)),
         };
@@ -110,16 +118,21 @@ impl Client {
     }
 
     /// The request as it goes out, or why it can't. One with pictures is prepared on threads for that: a picture and what
-    /// is made of it are the largest things in memory.
-    async fn prepare(&self, dialect: Dialect, call: &Call<'_>) -> Result<Outgoing, PrepareError> {
+    /// is made of it are the largest things in memory, so that the item is shared with them, with the pictures it holds.
+    async fn prepare(
+        &self,
+        dialect: Dialect,
+        item: &Arc<ItemSpec>,
+        call: &Call<'_>,
+    ) -> Result<Outgoing, PrepareError> {
         if call.request.images().next().is_none() {
             return Ok(encode(dialect, call, &[])?);
         }
-        let (model, request, decoded) = (call.model.to_owned(), call.request.clone(), Arc::clone(&self.decoded));
+        let (model, item, decoded) = (call.model.to_owned(), Arc::clone(item), Arc::clone(&self.decoded));
         let (max_output, total_timeout) = (call.max_output, call.total_timeout);
         let prepared = self.picture_threads.run(move || {
-            let call = Call { model: &model, request: &request, max_output, total_timeout };
-            let pictures = pictures::load(dialect.api(), &request, &decoded)?;
+            let call = Call { model: &model, request: &item.request, max_output, total_timeout };
+            let pictures = pictures::load(dialect.api(), &item.request, &decoded)?;
             Ok(encode(dialect, &call, &pictures)?)
         });
         prepared.await?
@@ -335,4 +348,74 @@ fn listed(api: Api, page: &Value) -> Option<(Vec<String>, Option<String>)> {
     let more = api == Api::Anthropic && page.get("has_more").and_then(Value::as_bool) == Some(true);
     let next = if more { text(page, "last_id") } else { None };
     Some((models.iter().filter_map(|model| text(model, "id")).collect(), next))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use tokio::task::JoinSet;
+
+    use crate::domain::{Image, Part, Provider};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_that_wait_for_a_thread_share_their_item() {
+        const WAITING: usize = 20;
+        let mut request = Request::text("What is this?");
+        let picture = Image::Inline { mime: "image/png".to_owned(), data: "AAAA".repeat(1_000) };
+        request.messages[0].parts.push(Part::Image(picture));
+        let item = Arc::new(ItemSpec {
+            id: "a".to_owned(),
+            request,
+            hash: String::new(),
+            line: 1,
+            model: None,
+            tier: None,
+            max_usd: None,
+            fields: BTreeMap::new(),
+            caption: None,
+            picture: None,
+        });
+        let provider = Provider {
+            name: "p".to_owned(),
+            api: Api::OpenAi,
+            base_url: "http://127.0.0.1:9".to_owned(),
+            headers: Vec::new(),
+        };
+        let endpoint = Endpoint::new(provider, None).unwrap();
+        let client = Client::new(Duration::from_secs(1), Duration::from_secs(1)).unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        // No thread is free meanwhile.
+        for _ in 0..32 {
+            let (client, is_over) = (client.clone(), Arc::clone(&is_over));
+            tasks.spawn(async move {
+                let blocked = client.picture_threads.run(move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                });
+                let _ = blocked.await;
+            });
+        }
+        for _ in 0..WAITING {
+            let (client, endpoint, item) = (client.clone(), endpoint.clone(), Arc::clone(&item));
+            tasks.spawn(async move {
+                client.attempt(&endpoint, &item, "m", None, Duration::from_secs(1)).await;
+            });
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        // This one, each task's, and each waiting job's.
+        let shared = Arc::strong_count(&item);
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(shared, 1 + WAITING + WAITING);
+    }
 }
