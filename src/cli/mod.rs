@@ -137,7 +137,7 @@ fn shown(text: &str) -> String {
     text.lines().map(neutralise).collect::<Vec<_>>().join("\n")
 }
 
-/// Threads for what blocks and is not the reading of pictures: caption files, host names, forecasts. The runtime starts one
+/// Threads for what blocks and has no threads of its own: host names, forecasts, the record's end. The runtime starts one
 /// for each such job that finds none idle, and the allocator keeps memory for each.
 const MAX_BLOCKING_THREADS: usize = 16;
 /// How long the runtime's threads for what blocks wait for work: longer than any run.

@@ -4,23 +4,40 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::{FinalState, Image, Seq, counted},
+    domain::{FinalState, Image, Seq, counted, event::short_span},
     output::{
         Existing,
         captions::{has_caption, is_the_files, replace_caption},
         write_caption,
     },
+    provider::WorkerPool,
     store::{Loader, Op, Opened, REPLACED_ANSWERS, RunDir, StoreError, report},
 };
 
 /// A caption that can't be written is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// Threads that write captions. They have nothing else to do, so that a disk that does not answer holds up nothing but them.
+const THREADS: usize = 8;
+
+/// A write that takes longer holds new requests, as a full disk does. Shorter than a complaint holds.
+const SLOW: Duration = Duration::from_secs(4);
+
+/// A write that takes this many times [`SLOW`] is given up: its caption stays owed.
+const MAX_SLOW: u32 = 8;
+
+/// The threads for [`Caption::save`].
+pub(super) fn threads() -> Arc<WorkerPool> {
+    Arc::new(WorkerPool::new("captions", THREADS))
+}
 
 /// Answers looked at in one go when a run is resumed.
 const BATCH: usize = 256;
@@ -125,12 +142,49 @@ impl Caption {
         )
     }
 
-    /// Until it is written: a full disk is the operator's to mend, and the answer is paid for. Gives its item back,
-    /// or nothing where the file that is there stands against it: then it stays owed, and the next start tries again.
-    pub async fn save(self, existing: Existing, trouble: mpsc::Sender<Trouble>) -> Option<Seq> {
+    /// Until it is written: a full disk is the operator's to mend, and the answer is paid for. Gives its item back, or
+    /// nothing where the file that is there stands against it, or where the disk does not answer: then it stays owed, and
+    /// the next start tries again.
+    pub async fn save(
+        self,
+        existing: Existing,
+        threads: Arc<WorkerPool>,
+        trouble: mpsc::Sender<Trouble>,
+    ) -> Option<Seq> {
+        self.save_within(SLOW, existing, threads, trouble).await
+    }
+
+    /// [`save`](Self::save), with `slow` in the place of [`SLOW`].
+    async fn save_within(
+        self,
+        slow: Duration,
+        existing: Existing,
+        threads: Arc<WorkerPool>,
+        trouble: mpsc::Sender<Trouble>,
+    ) -> Option<Seq> {
         loop {
             let caption = self.clone();
-            let written = tokio::task::spawn_blocking(move || caption.write(existing)).await;
+            let mut write = pin!(threads.run(move || caption.write(existing)));
+            let mut rounds = 0;
+            let written = loop {
+                if let Ok(written) = tokio::time::timeout(slow, &mut write).await {
+                    break written;
+                }
+                rounds += 1;
+                let waited = short_span(slow * rounds);
+                let target = self.target.display();
+                // The engine being gone means that the run is ending; the next start writes it.
+                if rounds == MAX_SLOW {
+                    let message = format!(
+                        "the caption {target} is not written after {waited}: its disk does not answer. Its answer is \
+                         recorded, and the same command writes it"
+                    );
+                    let _ = trouble.send(Trouble::OfOneFile(message)).await;
+                    return None;
+                }
+                let message = format!("the caption {target} is not written after {waited}: its disk does not answer");
+                let _ = trouble.send(Trouble::Holds(message)).await;
+            };
             let error = match written {
                 Ok(Ok(true)) => return Some(self.item),
                 Ok(Ok(false)) => {
@@ -144,7 +198,7 @@ impl Caption {
                     return None;
                 }
                 Ok(Err(error)) => error.to_string(),
-                Err(panicked) => panicked.to_string(),
+                Err(error) => error.to_string(),
             };
             let complaint = format!("the caption {} can't be written: {error}", self.target.display());
             // The engine being gone means that the run is ending; the next start writes it.
@@ -236,13 +290,55 @@ mod tests {
         std::fs::write(&target, b"caf\xe9\n").unwrap();
         let (complaints, mut trouble) = mpsc::channel(4);
         let caption = Caption { item: Seq(7), target: target.clone(), text: "A cup.".to_owned(), previous: None };
-        assert_eq!(caption.clone().save(Existing::Append, complaints.clone()).await, None);
+        assert_eq!(caption.clone().save(Existing::Append, threads(), complaints.clone()).await, None);
         let Some(Trouble::OfOneFile(words)) = trouble.recv().await else { panic!("the others can be written") };
         assert!(words.contains("a.txt") && words.contains("not UTF-8"), "{words}");
         assert_eq!(std::fs::read(&target).unwrap(), b"caf\xe9\n");
 
         std::fs::write(&target, "caf\u{e9}\n").unwrap();
-        assert_eq!(caption.save(Existing::Append, complaints).await, Some(Seq(7)));
+        assert_eq!(caption.save(Existing::Append, threads(), complaints).await, Some(Seq(7)));
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "caf\u{e9}\nA cup.\n");
+    }
+
+    #[test]
+    fn writes_that_never_end_hold_up_nothing_else_and_their_captions_stay_owed() {
+        const CAPTIONS: u64 = 40;
+        const RUNTIME_THREADS: usize = 4;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(RUNTIME_THREADS)
+            .build()
+            .unwrap();
+        let home = tempfile::tempdir().unwrap();
+        // Where a caption stands already is looked at by opening it, which never ends with a pipe that nobody writes to.
+        let target = home.path().join("a.txt");
+        nix::unistd::mkfifo(&target, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        runtime.block_on(async {
+            let (complaints, mut trouble) = mpsc::channel(4_096);
+            let threads = threads();
+            let mut captions = tokio::task::JoinSet::new();
+            for number in 0..CAPTIONS {
+                let (target, text) = (target.clone(), "A cup.".to_owned());
+                let caption = Caption { item: Seq(number), target, text, previous: None };
+                let (threads, complaints) = (Arc::clone(&threads), complaints.clone());
+                captions.spawn(caption.save_within(Duration::from_secs(1), Existing::Skip, threads, complaints));
+            }
+            tokio::task::yield_now().await;
+            // What host names are looked up on, and the record is closed on.
+            assert_eq!(tokio::task::spawn_blocking(|| 7).await.unwrap(), 7);
+            assert_eq!(captions.join_all().await, vec![None; CAPTIONS as usize]);
+            let Some(Trouble::Holds(held)) = trouble.recv().await else { panic!("new requests go out meanwhile") };
+            assert!(held.contains("a.txt is not written after 1s"), "{held}");
+            let mut given_up = 0;
+            while let Ok(trouble) = trouble.try_recv() {
+                if let Trouble::OfOneFile(message) = trouble {
+                    assert!(message.contains("8s") && message.contains("the same command writes it"), "{message}");
+                    given_up += 1;
+                }
+            }
+            assert_eq!(given_up, CAPTIONS);
+        });
+        // Waits for its own threads.
+        drop(runtime);
     }
 }

@@ -33,7 +33,7 @@ use crate::{
         snapshot::{Spend, Totals},
     },
     output::Existing,
-    provider::{Client, Endpoint},
+    provider::{Client, Endpoint, WorkerPool},
     scheduler::{Dispatch, Scheduler, Step},
     store::{Ack, Answer, Batch, HeldFiles, Intent, Loader, Op, report::KeyStanding},
 };
@@ -129,6 +129,7 @@ pub(super) struct Engine {
     pub tasks: JoinSet<Landed>,
     /// Committed answers on their way to their files.
     pub captions: JoinSet<Option<Seq>>,
+    pub caption_threads: Arc<WorkerPool>,
     pub owed: Owed,
     pub flights: HashMap<AttemptId, Flying>,
     /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
@@ -194,6 +195,8 @@ impl Engine {
                         self.join(landed);
                     }
                 }
+                // Before the captions: the last one's trouble is told before the run ends for it.
+                Some(trouble) = channels.trouble.recv() => self.hear_trouble(trouble),
                 Some(written) = self.captions.join_next(), if !self.captions.is_empty() => {
                     self.dirty = true;
                     // Where its task was ended, or gave up, it is still owed.
@@ -203,7 +206,6 @@ impl Engine {
                 }
                 Some((class, batch)) = channels.loaded.recv() => self.take_loaded(class, batch),
                 rows = next_rows(&mut channels.rows), if self.intake.reading && !self.ingesting => self.take_rows(rows),
-                Some(trouble) = channels.trouble.recv() => self.hear_trouble(trouble),
                 Some(probed) = channels.probes.recv() => self.probed(probed),
                 told = channels.days.recv(), if self.sharing.is_on() => self.told_of_days(told),
                 Some(foreseen) = channels.foreseen.recv() => self.foreseen(foreseen),

@@ -1,6 +1,6 @@
 //! A verdict's consequences: for the item, for the record, for the counts and for the log.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     captions::Caption,
@@ -251,7 +251,11 @@ impl Engine {
     pub(super) fn account(&mut self, account: Account) {
         self.settling -= 1;
         if let Some(caption) = account.caption {
-            self.captions.spawn(caption.save(self.existing, self.complaints.clone()));
+            self.captions.spawn(caption.save(
+                self.existing,
+                Arc::clone(&self.caption_threads),
+                self.complaints.clone(),
+            ));
         }
         if let Some(counted) = &account.attempt {
             let (key, model) = self.scheduler.route_parts(counted.route);

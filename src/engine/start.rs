@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     ahead::Ahead,
-    captions::Owed,
+    captions::{self, Owed},
     core::{Channels, Engine, Phase},
     ending::Contact,
     handle::Handle,
@@ -258,6 +258,7 @@ pub(super) fn prepare(
         probes,
         tasks: JoinSet::new(),
         captions: JoinSet::new(),
+        caption_threads: captions::threads(),
         owed: Owed::resumed(&opened),
         flights: HashMap::new(),
         settling: 0,

@@ -20,6 +20,9 @@ use super::{
 /// Most bytes of a body that are read. An endless one is judged by its beginning.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
+/// Threads that prepare pictures, on a machine with many cores.
+const MAX_PICTURE_THREADS: usize = 8;
+
 /// Most pages of a model list that are asked for.
 const MAX_PAGES: usize = 20;
 
@@ -78,7 +81,7 @@ impl Client {
         Ok(Self {
             remote: build(builder())?,
             local: build(builder().no_proxy())?,
-            picture_threads: Arc::default(),
+            picture_threads: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
             decoded: Arc::default(),
         })
     }

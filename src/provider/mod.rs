@@ -44,3 +44,4 @@ pub use outcome::classify;
 pub use pictures::{Picture, PictureError};
 pub use redact::redact;
 pub use reply::{Reply, Response, TransportFailure};
+pub use worker_pool::{PoolError, WorkerPool};

@@ -13,14 +13,13 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Threads at most, on a machine with many cores.
-const MAX_THREADS: usize = 8;
-
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads, once there was a job. They end when the pool is dropped.
-#[derive(Default)]
-pub(super) struct WorkerPool {
+/// The threads, once there was a job. They end when the pool is dropped, and nobody waits for one whose job does not end.
+pub struct WorkerPool {
+    /// What the threads are called.
+    name: &'static str,
+    threads: usize,
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
 }
 
@@ -32,7 +31,7 @@ impl std::fmt::Debug for WorkerPool {
 
 /// Why a job has no result.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PoolError {
+pub enum PoolError {
     #[error("no thread can be started: {0}")]
     NoThread(#[source] io::Error),
     #[error("the job panicked")]
@@ -40,6 +39,15 @@ pub(super) enum PoolError {
 }
 
 impl WorkerPool {
+    pub fn new(name: &'static str, threads: usize) -> Self {
+        Self { name, threads, jobs: Mutex::default() }
+    }
+
+    /// For work that computes: as many threads as there are cores, and no more than `max_threads`.
+    pub(super) fn per_core(name: &'static str, max_threads: usize) -> Self {
+        Self::new(name, thread::available_parallelism().map_or(1, NonZero::get).min(max_threads))
+    }
+
     /// Runs `job` on one of the threads, after those that came before it.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, PoolError> {
         let jobs = self.jobs().map_err(PoolError::NoThread)?;
@@ -61,12 +69,11 @@ impl WorkerPool {
         if let Some(jobs) = &*jobs {
             return Ok(jobs.clone());
         }
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
-        let (sender, receiver) = mpsc::channel(threads);
+        let (sender, receiver) = mpsc::channel(self.threads.max(1));
         let receiver = Arc::new(Mutex::new(receiver));
-        for number in 0..threads {
+        for number in 0..self.threads.max(1) {
             let receiver = Arc::clone(&receiver);
-            let started = thread::Builder::new().name("pictures".to_owned()).spawn(move || work(&receiver));
+            let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || work(&receiver));
             match started {
                 Ok(_) => {}
                 Err(error) if number == 0 => return Err(error),
@@ -97,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_jobs_share_few_threads_and_a_panic_costs_none() {
-        let pool = Arc::new(WorkerPool::default());
+        let pool = Arc::new(WorkerPool::per_core("test", 8));
         let mut jobs = tokio::task::JoinSet::new();
         for number in 0..200 {
             let pool = Arc::clone(&pool);
@@ -111,7 +118,7 @@ mod tests {
         }
         let ended = jobs.join_all().await;
         let threads: HashSet<_> = ended.iter().filter_map(|ended| ended.as_ref().ok()).collect();
-        assert!((1..=MAX_THREADS).contains(&threads.len()), "{}", threads.len());
+        assert!((1..=8).contains(&threads.len()), "{}", threads.len());
         assert_eq!(ended.iter().filter(|ended| matches!(ended, Err(PoolError::Panicked))).count(), 4);
     }
 }
