@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::domain::{Action, Api, ItemSpec, Outcome, Request, Verdict};
 
 use super::{
-    Dialect, Endpoint, Outgoing, Reply, Response, TransportFailure, Unsendable, classify, encode,
+    Endpoint, Outgoing, Reply, Response, TransportFailure, Unsendable, classify, encode,
     limits::{self, Vendor},
     outcome,
     pictures::{self, DecodedPictures, PictureError},
@@ -96,7 +96,7 @@ impl Client {
         total_timeout: Duration,
     ) -> Verdict {
         let call = Call { model, request: &item.request, max_output, total_timeout };
-        let outgoing = match self.prepare(endpoint.dialect(), item, &call).await {
+        let outgoing = match self.prepare(endpoint, item, &call).await {
             Ok(outgoing) => outgoing,
             Err(error) => return error.verdict(),
         };
@@ -124,10 +124,11 @@ impl Client {
     /// is made of it are the largest things in memory, so that the item is shared with them, with the pictures it holds.
     async fn prepare(
         &self,
-        dialect: Dialect,
+        endpoint: &Endpoint,
         item: &Arc<ItemSpec>,
         call: &Call<'_>,
     ) -> Result<Outgoing, PrepareError> {
+        let (dialect, max_bytes) = (endpoint.dialect(), endpoint.max_picture_bytes());
         if call.request.images().next().is_none() {
             return Ok(encode(dialect, call, &[])?);
         }
@@ -135,7 +136,7 @@ impl Client {
         let (max_output, total_timeout) = (call.max_output, call.total_timeout);
         let prepared = self.picture_threads.run(move || {
             let call = Call { model: &model, request: &item.request, max_output, total_timeout };
-            let pictures = pictures::load(dialect.api(), &item.request, &decoded)?;
+            let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &decoded)?;
             Ok(encode(dialect, &call, &pictures)?)
         });
         prepared.await?

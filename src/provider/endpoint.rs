@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::{Api, Provider};
 
-use super::Dialect;
+use super::{Dialect, pictures};
 
 /// Where and as whom requests are sent. Cheap to clone; Debug shows no secret.
 #[derive(Clone)]
@@ -96,6 +96,11 @@ impl Endpoint {
     /// On this machine: no proxy has any business there.
     pub(super) fn is_local(&self) -> bool {
         self.prepared.is_local
+    }
+
+    /// Bytes of a picture's file that it gets at most.
+    pub(super) fn max_picture_bytes(&self) -> u64 {
+        pictures::max_bytes(self.api(), self.prepared.base.host_str().unwrap_or_default())
     }
 
     /// `host:port`, for messages.

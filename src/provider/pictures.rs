@@ -75,13 +75,24 @@ pub(super) enum Format {
 
 const MIB: u64 = 1024 * 1024;
 
-/// Bytes of a picture's file that an API takes. OpenAI counts 20 MB of the file, Anthropic 5 MB of its base64, which is a
-/// third longer. Gemini counts the request as a whole ([`max_request_bytes`]); 20 MiB is this program's own limit there.
-const fn max_bytes(api: Api) -> u64 {
+/// Bytes of a picture's file that go to an API at `host` at most.
+///
+/// Anthropic counts the base64, which is a third longer: 10 MB on its own API (5 MB until mid 2026), 5 MB on Amazon Bedrock
+/// and Google Cloud (platform.claude.com/docs/en/build-with-claude/vision). A relay elsewhere may lead to either: it is
+/// taken for the former, since what it refuses for its size goes to the next model. Gemini and OpenAI count the request as
+/// a whole (100 MB, see [`max_request_bytes`], and 512 MB); 20 MiB is this program's own limit there.
+pub(super) fn max_bytes(api: Api, host: &str) -> u64 {
+    let is_cloud = || [".amazonaws.com", ".api.aws", ".googleapis.com"].iter().any(|domain| host.ends_with(domain));
     match api {
         Api::Gemini | Api::OpenAi => 20 * MIB,
-        Api::Anthropic => 5 * MIB / 4 * 3,
+        Api::Anthropic if is_cloud() => of_base64(5 * MIB),
+        Api::Anthropic => of_base64(10 * MIB),
     }
+}
+
+/// Bytes that are `encoded` bytes long as base64.
+const fn of_base64(encoded: u64) -> u64 {
+    encoded / 4 * 3
 }
 
 /// Pixels a side that an API takes: Anthropic 8000, and 2000 where a request has more than 20 pictures.
@@ -235,12 +246,15 @@ impl DecodedPictures {
 }
 
 /// The request's pictures in its order. Reads files and decodes: for threads that may block.
+///
+/// `max_bytes` is what [`max_bytes`] says.
 pub(super) fn load<'r>(
     api: Api,
+    max_bytes: u64,
     request: &'r Request,
     decoded: &DecodedPictures,
 ) -> Result<Vec<Picture<'r>>, PictureError> {
-    let checks = Checks { api, count: request.images().count(), decoded };
+    let checks = Checks { api, max_bytes, count: request.images().count(), decoded };
     let picture = |image: &'r Image| match image {
         Image::File(path) => checks.read_file(path),
         Image::Inline { data, .. } => checks.check_inline(data),
@@ -260,6 +274,7 @@ pub(super) fn load<'r>(
 /// The limits that a request's picture is checked against.
 struct Checks<'d> {
     api: Api,
+    max_bytes: u64,
     /// Pictures of the request.
     count: usize,
     decoded: &'d DecodedPictures,
@@ -275,7 +290,7 @@ impl Checks<'_> {
 
     fn read_file(&self, path: &Path) -> Result<Picture<'static>, PictureError> {
         let in_the_file = |error: PictureError| error.with_name(path.display());
-        let bytes = read(self.api, path).map_err(in_the_file)?;
+        let bytes = read(self.api, self.max_bytes, path).map_err(in_the_file)?;
         let mime = self.check_type(&bytes).map_err(in_the_file)?;
         Ok(Picture::Data { mime, base64: Cow::Owned(STANDARD.encode(bytes)) })
     }
@@ -284,8 +299,8 @@ impl Checks<'_> {
     fn check_inline<'r>(&self, base64: &'r str) -> Result<Picture<'r>, PictureError> {
         let in_the_row = |error: PictureError| error.with_name("a picture in the row");
         let about = base64.len() as u64 / 4 * 3;
-        if about > max_bytes(self.api) + 2 {
-            return Err(in_the_row(too_large(self.api, about)));
+        if about > self.max_bytes + 2 {
+            return Err(in_the_row(too_large(self.api, self.max_bytes, about)));
         }
         let bytes = STANDARD
             .decode(base64)
@@ -296,8 +311,7 @@ impl Checks<'_> {
 }
 
 /// The whole file if it is a file and no larger than the API takes. Looked at before it is opened: a pipe would block.
-fn read(api: Api, path: &Path) -> Result<Vec<u8>, PictureError> {
-    let most = max_bytes(api);
+fn read(api: Api, most: u64, path: &Path) -> Result<Vec<u8>, PictureError> {
     let in_words = |error: io::Error| {
         unreadable(match error.kind() {
             io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
@@ -310,29 +324,28 @@ fn read(api: Api, path: &Path) -> Result<Vec<u8>, PictureError> {
         return Err(unreadable("this is not a file"));
     }
     if metadata.len() > most {
-        return Err(too_large(api, metadata.len()));
+        return Err(too_large(api, most, metadata.len()));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // One byte more than allowed, so that a file that grows meanwhile is noticed.
     File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(in_words)?;
     if bytes.len() as u64 > most {
-        return Err(too_large(api, bytes.len() as u64));
+        return Err(too_large(api, most, bytes.len() as u64));
     }
     Ok(bytes)
 }
 
-fn too_large(api: Api, bytes: u64) -> PictureError {
+fn too_large(api: Api, most: u64, bytes: u64) -> PictureError {
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
-    let most = mib(max_bytes(api));
-    let counted = match api {
-        Api::Anthropic => " (5 MiB as base64, which is what it counts)",
-        Api::Gemini | Api::OpenAi => "",
+    let name = api.name();
+    let limit = match api {
+        Api::Anthropic => {
+            let encoded = mib(most / 3 * 4);
+            format!("{name} takes {} MiB ({encoded} MiB as base64, which is what it counts)", mib(most))
+        }
+        Api::Gemini | Api::OpenAi => format!("{} MiB are sent to {name} at most", mib(most)),
     };
-    PictureError::NotTaken(format!(
-        "the picture has {:.2} MiB and {} takes {most} MiB{counted}; make it smaller",
-        mib(bytes),
-        api.name()
-    ))
+    PictureError::NotTaken(format!("the picture has {:.2} MiB and {limit}; make it smaller", mib(bytes)))
 }
 
 /// Recognises a picture and holds what its header says against the API's limits. `count` is how many the request has.
@@ -406,7 +419,7 @@ mod tests {
     }
 
     fn from_file(api: Api, path: &Path) -> Result<Picture<'static>, PictureError> {
-        Checks { api, count: 1, decoded: &DecodedPictures::default() }.read_file(path)
+        Checks { api, max_bytes: max_bytes(api, ""), count: 1, decoded: &DecodedPictures::default() }.read_file(path)
     }
 
     #[test]
@@ -454,8 +467,9 @@ mod tests {
         let large = dir.path().join("large.png");
         let mut file = File::create(&large).unwrap();
         file.write_all(&whole_png()).unwrap();
-        file.set_len(6 * 1024 * 1024).unwrap();
-        assert!(refusal(from_file(Api::Anthropic, &large)).contains("has 6.00 MiB and anthropic takes 3.75 MiB"));
+        file.set_len(8 * 1024 * 1024).unwrap();
+        let words = "has 8.00 MiB and anthropic takes 7.5 MiB (10 MiB as base64, which is what it counts)";
+        assert!(refusal(from_file(Api::Anthropic, &large)).contains(words));
         assert!(from_file(Api::Gemini, &large).is_ok());
     }
 
@@ -469,14 +483,23 @@ mod tests {
         // Not a multiple of four, it could not be base64.
         assert_eq!(refused % 4, 0);
         let encoded = |bytes: u64| base64::encoded_len(bytes as usize, true).unwrap() as u64;
-        assert!(encoded(max_bytes(Api::Anthropic)) <= most);
-        assert!(encoded(max_bytes(Api::Anthropic) + 1) > most);
+        for (host, most) in [
+            ("bedrock-mantle.us-east-1.api.aws", most),
+            ("bedrock-runtime.us-east-1.amazonaws.com", most),
+            ("us-east5-aiplatform.googleapis.com", most),
+            // As reported in kolega-ai/kolega-code#354 (2026-07-28): 13,474,984 characters were over it.
+            ("api.anthropic.com", 10_485_760),
+            ("relay.example", 10_485_760),
+        ] {
+            let largest = max_bytes(Api::Anthropic, host);
+            assert!(encoded(largest) <= most && encoded(largest + 1) > most, "{host}: {largest}");
+        }
     }
 
     #[test]
     fn a_rows_picture_is_checked_like_a_file() {
         let decoded = DecodedPictures::default();
-        let checks = |api| Checks { api, count: 1, decoded: &decoded };
+        let checks = |api| Checks { api, max_bytes: max_bytes(api, ""), count: 1, decoded: &decoded };
         let data = STANDARD.encode(whole_png());
         assert_eq!(
             checks(Api::Gemini).check_inline(&data),
@@ -486,7 +509,7 @@ mod tests {
         assert!(refusal(checks(Api::Gemini).check_inline("")).contains("empty"));
         let cut_off = STANDARD.encode(png(3, 2));
         assert!(refusal(checks(Api::Gemini).check_inline(&cut_off)).contains("damaged: it is cut off"));
-        let large = STANDARD.encode(vec![0; 3_932_163]);
+        let large = STANDARD.encode(vec![0; 7_864_323]);
         assert!(refusal(checks(Api::Anthropic).check_inline(&large)).contains("make it smaller"));
     }
 

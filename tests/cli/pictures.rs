@@ -311,6 +311,7 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
         }
         let body = request.json();
         let base64 = body["messages"][0]["content"][0]["source"]["data"].as_str().unwrap();
+        // A relay that leads to Amazon Bedrock, which takes half of what Anthropic does itself.
         if base64.len() > 5 * MIB {
             let recorded = include_str!("../wire/examples/anthropic_400_image_5mb.json");
             return Response::json(400, &serde_json::from_str::<Value>(recorded).unwrap()["body"]);
@@ -334,19 +335,27 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
          [[key]]\nname = \"olga\"\nprovider = \"o\"\nsecret = \"sk-olga-0123456789\"\n",
     ));
     let mut small = png(60, 40);
-    // The largest file whose base64 is 5 MiB, and one byte more.
+    // The largest file whose base64 is 5 MiB, and one byte more; one byte more than Anthropic itself takes.
     small.resize(5 * MIB / 4 * 3, 0);
     let large = with_trailing(&small, &[0]);
+    let mut huge = large.clone();
+    huge.resize(10 * MIB / 4 * 3 + 1, 0);
     machine.write("album/small.png", small);
     machine.write("album/large.png", large);
+    machine.write("album/huge.png", huge);
     // Longer than Anthropic takes.
     machine.write("album/wide.png", png(8_001, 1));
     machine.cascadeck(&["run", "album", "--captions", "captions", "--in-flight", "1"]).with_status(0);
     assert_eq!(machine.read("captions/small.txt"), "by claude\n");
     assert_eq!(machine.read("captions/large.txt"), "by gpt\n");
+    assert_eq!(machine.read("captions/huge.txt"), "by gpt\n");
     assert_eq!(machine.read("captions/wide.txt"), "by gpt\n");
     let asked = |path: &str| server.completions().iter().filter(|request| request.path.ends_with(path)).count();
-    assert_eq!((asked("/messages"), asked("/chat/completions")), (1, 2), "nothing is sent to be refused");
+    assert_eq!(
+        (asked("/messages"), asked("/chat/completions")),
+        (2, 3),
+        "only the relay's own limit is found by asking"
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -389,7 +398,7 @@ fn few_threads_read_many_pictures() {
     run.end().with_status(0);
     assert_eq!(server.completions().len(), PICTURES);
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    // The runtime's workers, one a core, and its threads for what blocks: captions, host names, forecasts.
+    // The runtime's workers, one a core, and its threads for what blocks: host names, forecasts.
     assert!(most["tokio-rt-worker"] <= cores + 16, "{most:?}");
     assert_eq!(most.get("pictures"), Some(&cores.min(8)), "{most:?}");
 }

@@ -20,7 +20,7 @@ use crate::{
 
 const PICTURES: &[&str] = &["png", "jpeg", "gif", "webp"];
 /// Of base64.
-const MOST_PICTURE_BYTES: usize = 5 * 1_024 * 1_024;
+const MOST_PICTURE_BYTES: usize = 10 * 1_024 * 1_024;
 const MOST_PIXELS_A_SIDE: usize = 8_000;
 
 const FIELDS: &[&str] = &[
@@ -262,7 +262,7 @@ fn words(complaint: &Complaint) -> String {
         }
         Complaint::NoVision => "This model does not support image input.".to_owned(),
         Complaint::Picture(PictureTrouble::TooManyBytes(bytes)) => {
-            format!("{place}: image exceeds 5 MB maximum: {bytes} bytes > {MOST_PICTURE_BYTES} bytes")
+            format!("{place}: image exceeds 10 MB maximum: {bytes} bytes > {MOST_PICTURE_BYTES} bytes")
         }
         Complaint::Picture(PictureTrouble::TooManyPixels) => {
             format!("{place}.data: At least one of the image dimensions exceed max allowed size: 8000 pixels")
