@@ -290,8 +290,7 @@ fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
 #[test]
 fn captions_that_could_not_be_written_are_refused_before_anything_is_sent() {
     let server = LoggingServer::openai("A picture.");
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = Machine::with_server(&server);
     album(&machine);
     machine.write("file", "no folder");
     for command in ["run", "plan"] {
@@ -377,8 +376,7 @@ fn a_mended_picture_that_was_replayed_is_not_taken_for_a_change() {
 #[test]
 fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
     let server = LoggingServer::openai("A picture.");
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = Machine::with_server(&server);
     album(&machine);
     machine.cascadeck(&["run", "album"]).with_status(0);
     // As such a version records it: no stamp, and the size in the hash.
@@ -411,8 +409,7 @@ fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
 #[test]
 fn a_changed_picture_is_known_by_its_content() {
     let server = LoggingServer::openai("A picture.");
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = Machine::with_server(&server);
     album(&machine);
     // What stands behind a picture's end is ignored: the same size, and other bytes.
     let ending = |tail: &[u8]| [&png(40, 30)[..], tail].concat();

@@ -7,12 +7,6 @@ use serde_json::Value;
 
 use crate::lab::{Machine, OPEN, Provider, logging_server::LoggingServer, png};
 
-fn machine_with(server: &LoggingServer) -> Machine {
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
-    machine
-}
-
 /// The pictures of each request, with the text beside them.
 fn sent(server: &LoggingServer) -> BTreeSet<(String, Vec<String>)> {
     let pictures_and_text = |body: &Value| {
@@ -33,7 +27,7 @@ fn data_url(picture: &[u8]) -> String {
 #[test]
 fn pictures_arrive_whichever_field_names_them() {
     let server = LoggingServer::openai("A picture.");
-    let machine = machine_with(&server);
+    let machine = Machine::with_server(&server);
     let (a, b) = (png(2, 3), png(5, 4));
     machine.write("album/a.png", &a);
     machine.write("album/b.png", &b);
@@ -112,7 +106,7 @@ const UNKNOWN: &str =
 #[test]
 fn a_row_that_names_an_unknown_model_is_refused_with_its_line_and_what_is_near() {
     let server = LoggingServer::openai("An answer.");
-    let machine = machine_with(&server);
+    let machine = Machine::with_server(&server);
     let gemini = r#"{"key":"1","request":{"model":"models/mm","contents":[{"parts":[{"text":"x"}]}]}}"#;
     for (name, content, line) in [
         ("rows.jsonl", UNKNOWN, "rows.jsonl:2"),
@@ -153,7 +147,7 @@ fn a_model_that_no_key_may_use_is_as_good_as_unknown() {
 #[test]
 fn batch_lines_that_must_name_a_model_are_answered_by_any_with_one_warning() {
     let server = LoggingServer::openai("An answer.");
-    let machine = machine_with(&server);
+    let machine = Machine::with_server(&server);
     let openai = |id: u32, model: &str| {
         format!(
             "{{\"custom_id\":\"{id}\",\"url\":\"/v1/chat/completions\",\"body\":{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\
@@ -228,7 +222,7 @@ fn a_run_that_an_earlier_version_began_goes_on_with_its_rows_as_they_were_read()
 #[test]
 fn rows_that_come_to_a_run_later_must_name_known_models_too() {
     let server = LoggingServer::openai("An answer.");
-    let machine = machine_with(&server);
+    let machine = Machine::with_server(&server);
     machine.write("rows.jsonl", UNKNOWN);
     machine.cascadeck(&["run", "rows.jsonl", "--limit", "1"]).with_status(0);
     for command in ["plan", "run"] {
