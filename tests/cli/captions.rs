@@ -261,7 +261,7 @@ fn a_mended_picture_that_had_no_answer_is_a_new_question() {
 
 #[test]
 fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
-    for (existing, before) in [("skip", ""), ("append", "Mine.\n"), ("overwrite", "")] {
+    for (existing, before) in [("skip", ""), ("append", "Mine.\n"), ("prepend", "Mine.\n"), ("overwrite", "")] {
         let provider = Provider::of(EYES);
         let machine = Machine::with(&provider);
         album(&machine);
@@ -274,13 +274,15 @@ fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
         machine.cascadeck(&run).with_status(2).says(&["wide.png", "tall.png", "--accept-changed"]);
         let ended = machine.cascadeck(&[&run[..], &["--accept-changed"]].concat()).with_status(0);
         let (wide, tall) = (machine.read("album/wide.txt"), machine.read("album/tall.txt"));
-        assert!(wide.starts_with(&format!("{before}A picture of 41x31")), "{existing}: {wide}");
+        let above = if existing == "prepend" { "" } else { before };
+        assert!(wide.starts_with(&format!("{above}A picture of 41x31")), "{existing}: {wide}");
+        assert!(wide.contains(before), "{existing}: {wide}");
         assert!(!wide.contains("40x30"), "{existing}: {wide}");
         if existing == "skip" {
             assert_eq!(tall, "Edited.\n");
             ended.says(&["tall.txt has been edited since it was written, and stays"]);
         } else {
-            assert_eq!(tall.contains("Edited."), existing == "append", "{existing}: {tall}");
+            assert_eq!(tall.contains("Edited."), existing != "overwrite", "{existing}: {tall}");
             assert!(tall.contains("21x51"), "{existing}: {tall}");
         }
         assert_eq!(provider.books().total.requests, 7, "{existing}");
