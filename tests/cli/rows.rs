@@ -100,6 +100,51 @@ fn pictures_arrive_whichever_field_names_them() {
     assert!(sent(&server).contains(&("a.png: a red square".to_owned(), vec![])));
 }
 
+#[test]
+fn a_changed_picture_of_a_row_is_a_changed_row() {
+    let server = LoggingServer::openai("A picture.");
+    let machine = Machine::with_server(&server);
+    for name in ["a", "b", "c"] {
+        machine.write(&format!("{name}.png"), png(2, 3));
+    }
+    let rows = "{\"id\":\"one\",\"prompt\":\"x\",\"image\":\"a.png\"}\n{\"id\":\"two\",\"prompt\":\"x\",\"images\":[\"b.png\",\"c.png\"]}\n\
+                {\"prompt\":\"x\",\"image\":\"late.png\"}\n{\"id\":\"none\",\"prompt\":\"x\"}\n";
+    machine.write("rows.jsonl", rows);
+    let run = |more: &[&str]| machine.cascadeck(&[&["run", "rows.jsonl"], more].concat());
+    run(&[]).with_status(3);
+    assert_eq!(server.completions().len(), 3);
+    // A file that is there at last, and was not: its item has no answer.
+    machine.write("late.png", png(2, 3));
+    run(&[]).with_status(0).says(&["1 is answered anew (1 of them had no answer"]);
+    assert_eq!(server.completions().len(), 4);
+    // Written again with what was in it, or gone: no other picture.
+    machine.write("a.png", png(2, 3));
+    std::fs::remove_file(machine.path("late.png")).unwrap();
+    run(&[]).with_status(0);
+
+    machine.write("c.png", png(9, 9));
+    let ended = run(&[]).with_status(2);
+    ended.says(&["1 row of the input is not what this run was begun with", "two (line 2)", "--accept-changed"]);
+    run(&["--accept-changed"]).with_status(0);
+    run(&[]).with_status(0);
+    assert_eq!(server.completions().len(), 5, "only the changed row is asked again");
+    let last = server.completions().pop().unwrap().json().to_string();
+    assert!(last.contains(&data_url(&png(2, 3))) && last.contains(&data_url(&png(9, 9))), "{last}");
+
+    // As earlier versions recorded them, without stamps: these rows keep their answers, and are known from then on.
+    let record = rusqlite::Connection::open(machine.path("runs/rows/run.db")).unwrap();
+    assert_eq!(record.execute("UPDATE payload SET body = json_remove(body, '$.picture')", []).unwrap(), 4);
+    let pins = "UPDATE meta SET value = json_set(value, '$.fingerprint', 'of old') WHERE key = 'pins'";
+    record.execute(pins, []).unwrap();
+    drop(record);
+    run(&[]).with_status(0).says(&["nothing has changed"]);
+    assert_eq!(server.completions().len(), 5);
+    machine.write("a.png", png(8, 8));
+    run(&[]).with_status(2).says(&["1 row of the input is not", "one (line 1)"]);
+    run(&["--accept-changed"]).with_status(0);
+    assert_eq!(server.completions().len(), 6);
+}
+
 const UNKNOWN: &str =
     "{\"id\":\"1\",\"prompt\":\"x\",\"model\":\"m\"}\n{\"id\":\"2\",\"prompt\":\"y\",\"model\":\"mm\"}\n";
 
