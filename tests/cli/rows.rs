@@ -276,6 +276,13 @@ fn rows_that_come_to_a_run_later_must_name_known_models_too() {
         assert!(!refused.err.contains("warning: "), "{}", refused.err);
     }
     assert_eq!(server.completions().len(), 1);
+    // So must a row that the run has, and that is another one now.
+    machine.write("rows.jsonl", UNKNOWN.replace("\"x\",\"model\":\"m\"", "\"z\",\"model\":\"mm\""));
+    for command in ["plan", "run"] {
+        let refused = machine.cascadeck(&[command, "rows.jsonl", "--limit", "1"]).with_status(2);
+        refused.says(&["rows.jsonl:1: `model` is `mm`, which keys.toml does not have"]);
+    }
+    machine.write("rows.jsonl", UNKNOWN);
     // A model that leaves the configuration leaves its rows in the run.
     machine.write_keys(&server.keys_toml("").replace("name = \"m\"", "name = \"n\""));
     machine.cascadeck(&["run", "rows.jsonl", "--limit", "1"]).with_status(0).says(&["(`m`, first in line 1)"]);
