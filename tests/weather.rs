@@ -10,15 +10,7 @@ use std::{collections::BTreeSet, fs};
 use cascadeck::{domain::FinalState, store::audit};
 use nix::sys::signal::Signal;
 
-use crate::lab::{Machine, Provider, answer_to, sums, until};
-
-const SLOW: &str = r#"
-name = "slow"
-latency = { median_ms = 60 }
-provider = [{ name = "g", api = "gemini" }]
-model = [{ name = "m", provider = "g" }]
-key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
-"#;
+use crate::lab::{Machine, Provider, SLOW, answer_to, sums, until};
 
 const RUN: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check"];
 const DIR: &str = "runs/batch";

@@ -12,7 +12,7 @@ use crate::{
     domain::{ItemSpec, PictureStamp, are, counted},
     engine::Rows,
     input::{BesideKept, Input, RowFault},
-    store::{OnChanged, Store, report},
+    store::{OnChanged, Store, StoreError, report},
 };
 
 /// Rows recorded in one transaction.
@@ -111,7 +111,25 @@ pub(super) struct RefusedRows {
 }
 
 impl RefusedRows {
-    pub fn add(&mut self, fault: &RowFault) {
+    /// Adds those that name an unknown model. Rows that the run has as they are, which `is_unchanged` tells, were taken by
+    /// an earlier version, or by another keys.toml.
+    pub fn add_unknown_models(
+        &mut self,
+        input: &Input,
+        rows: &[ItemSpec],
+        is_unchanged: impl Fn(&ItemSpec) -> Result<bool, StoreError>,
+    ) -> Result<(), Failure> {
+        for item in rows {
+            if let Some(fault) = input.refuses_model(item)
+                && !is_unchanged(item)?
+            {
+                self.add(&fault);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, fault: &RowFault) {
         self.total += 1;
         if self.named.len() < NAMED {
             self.named.push(fault.to_string());
@@ -151,18 +169,12 @@ pub(super) fn reconcile(
     let recorded = totals.total;
     let beside = input.beside_kept()?;
     let (mut changed, mut answered, mut new, mut named) = (0, Vec::new(), 0, Vec::new());
-    let known = report::known_ids(store.dir().path())?;
+    let is_unchanged = report::unchanged(store.dir().path())?;
     let mut refused = RefusedRows::default();
     let rows = in_batches(store, input, false, |store, batch| {
         let compared = store.compare(batch)?;
         new += compared.new;
-        for item in batch {
-            // Rows that the run has as they are were taken by an earlier version, or by another keys.toml.
-            let is_asked_anew = || !known(&item.id) || compared.changed.iter().any(|changed| changed.id == item.id);
-            if let Some(fault) = input.refuses_model(item).filter(|_| is_asked_anew()) {
-                refused.add(&fault);
-            }
-        }
+        refused.add_unknown_models(input, batch, &is_unchanged)?;
         for item in compared.changed {
             changed += 1;
             // What has no answer is a new question: there is none that could stand beside it.

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    slice,
     time::Duration,
 };
 
@@ -130,11 +131,8 @@ struct Batch {
 impl Batch {
     /// `begun` is the directory of the run that the batch has already, and whose input `has_changed` since.
     fn read(input: &Input, rules: &[Rule], begun: Option<&Path>, has_changed: bool) -> Result<Self, Failure> {
-        let is_new = match begun {
-            Some(dir) if has_changed => {
-                let known = report::known_ids(dir)?;
-                Some(move |id: &str| !known(id))
-            }
+        let is_unchanged = match begun {
+            Some(dir) if has_changed => Some(report::unchanged(dir)?),
             _ => None,
         };
         let mut refused = RefusedRows::default();
@@ -143,14 +141,15 @@ impl Batch {
             None => (None, None),
         };
         let mut items = input.items().keeping(move |id| known.as_ref().is_some_and(|known| known(id)));
+        if let Some(dir) = begun.filter(|_| has_changed) {
+            items = items.stamping(report::picture_stamps(dir)?).without_new_stamps();
+        }
         let mut batch = Self { rows: 0, skipped: 0, ended: 0, classes: HashMap::new() };
         for row in &mut items {
             let item = row.map_err(|fault| Failure::usage(format!("{fault}; it has changed since it was checked")))?;
             batch.rows += 1;
-            if let Some(fault) = input.refuses_model(&item)
-                && is_new.as_ref().is_some_and(|is_new| is_new(&item.id))
-            {
-                refused.add(&fault);
+            if let Some(is_unchanged) = &is_unchanged {
+                refused.add_unknown_models(input, slice::from_ref(&item), is_unchanged)?;
             }
             if has_ended.as_ref().is_some_and(|has_ended| has_ended(&item.id)) {
                 batch.ended += 1;

@@ -20,7 +20,7 @@ use crate::{
     config::{Config, nearest},
     domain::{Outcome, ReplayFilter, Summary, Target, counted},
     engine::{self, Setup},
-    headless, input,
+    input,
     output::{CaptionFiles, Existing},
     store::{RunDir, Store, report},
     telemetry,
@@ -112,8 +112,8 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         }
         None => (None, None),
     };
-    if let Preview::Leave(status) = preview(&args, &filter, to.as_ref())? {
-        return Ok(status);
+    if !preview(&args, &filter, to.as_ref())? {
+        return Ok(super::DONE);
     }
     let mut config = loaded.map_or_else(|| args.keys.load(), Ok)?;
     let webhooks = std::mem::take(&mut config.webhooks);
@@ -202,15 +202,8 @@ fn target(name: &str, config: &Config) -> Result<Target, Failure> {
     })
 }
 
-/// The step that follows the preview.
-enum Preview {
-    Send,
-    /// Nothing; with this exit status.
-    Leave(u8),
-}
-
-/// Shows what would be sent, and decides whether it shall be.
-fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Result<Preview, Failure> {
+/// Shows what would be sent; true where it shall be.
+fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Result<bool, Failure> {
     let summary = report::summary(&args.run_dir)?;
     let models: Vec<&str> = summary.models.iter().map(|model| model.name.as_str()).collect();
     let keys: Vec<&str> = summary.keys.iter().map(|key| key.name.as_str()).collect();
@@ -220,7 +213,8 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Res
     let found = report::replayable(&args.run_dir, filter, NAMED)?;
     let matching = found.matching;
     if matching == 0 {
-        return nothing_to_replay(args, &summary);
+        say_that_nothing_matches(args)?;
+        return Ok(false);
     }
     say(&format!("{} will be sent again:", counted(matching, "failed item")));
     for (outcome, count) in found.outcomes {
@@ -247,20 +241,20 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Res
         say(&format!("and the run goes on with {} not finished yet", counted(unfinished, "item")));
     }
     if args.dry_run {
-        return Ok(Preview::Leave(super::DONE));
+        return Ok(false);
     }
     if args.yes || !std::io::stdin().is_terminal() {
-        return Ok(Preview::Send);
+        return Ok(true);
     }
     say("Send them? [y/N]");
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     let agreed = read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes");
-    Ok(if agreed { Preview::Send } else { Preview::Leave(super::DONE) })
+    Ok(agreed)
 }
 
-/// The run stays as it is, and that is the exit status: nothing of what failed was mended.
-fn nothing_to_replay(args: &ReplayArgs, summary: &Summary) -> Result<Preview, Failure> {
+/// Says what has failed instead.
+fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), Failure> {
     let failed = report::replayable(&args.run_dir, &ReplayFilter::default(), 0)?;
     let reasons: Vec<String> = failed
         .outcomes
@@ -272,13 +266,7 @@ fn nothing_to_replay(args: &ReplayArgs, summary: &Summary) -> Result<Preview, Fa
         count => format!("; {count} failed, of {}", reasons.join(", ")),
     };
     say(&format!("no failed item matches: nothing to replay{there_are}"));
-    let status = match failed.matching {
-        _ if args.dry_run => super::DONE,
-        _ if summary.waiting + summary.in_flight > 0 => headless::LEFT,
-        0 => super::DONE,
-        _ => headless::FAILED,
-    };
-    Ok(Preview::Leave(status))
+    Ok(())
 }
 
 /// Failed items among which a near id is looked for.

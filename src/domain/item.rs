@@ -29,12 +29,13 @@ pub struct ItemSpec {
     /// Where the answer goes as a sidecar text; set for caption jobs only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<PathBuf>,
-    /// The captioned picture as it was when the item was recorded; runs of earlier versions have none.
+    /// The picture files of the request as they were when the item was recorded; runs of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<PictureStamp>,
 }
 
-/// A picture file at one time: enough to tell whether it holds the same picture later.
+/// A picture file at one time: enough to tell whether it holds the same picture later. Several files have one stamp: their
+/// sizes added up, the newest of their times, hashes over their contents and, as the inode, over all that is not content.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PictureStamp {
     /// Size in bytes.

@@ -341,4 +341,27 @@ mod tests {
         // Waits for its own threads.
         drop(runtime);
     }
+
+    /// As a process leaves it that is killed between the file and the mark that it was written.
+    #[test]
+    fn a_new_caption_that_is_there_already_is_written_and_not_edited() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("a.txt");
+        for (existing, before, after) in [
+            (Existing::Skip, "A cup.\n", "A red\ncup.\n"),
+            (Existing::Overwrite, "A cup.\n", "A red\ncup.\n"),
+            (Existing::Append, "Mine.\nA cup.\n", "Mine.\nA red\ncup.\n"),
+            (Existing::Prepend, "A cup.\nMine.\n", "A red\ncup.\nMine.\n"),
+        ] {
+            for previous in ["A cup.", "cup.", "A red"] {
+                std::fs::write(&target, before.replace("A cup.", previous)).unwrap();
+                let (target, text) = (target.clone(), "A red\ncup.".to_owned());
+                let caption = Caption { item: Seq(7), target, text, previous: Some(previous.to_owned()) };
+                for _ in 0..2 {
+                    assert!(caption.write(existing).unwrap(), "{existing:?}, {previous}");
+                    assert_eq!(std::fs::read_to_string(&caption.target).unwrap(), after, "{existing:?}, {previous}");
+                }
+            }
+        }
+    }
 }

@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    domain::{Command, Snapshot, snapshot::RunState},
+    domain::{
+        Command, Snapshot, Wall,
+        days::{Grant, Wish},
+        snapshot::RunState,
+    },
 };
 
 /// More turns than this in [`WATCHED`] are a loop that spins: one that does makes tens of thousands.
@@ -24,6 +28,19 @@ const MAX_TURNS: u64 = 12;
 const WATCHED: Duration = Duration::from_millis(1_500);
 /// Before that, what is due in a minute or a day of the case's fast clock becomes overdue.
 const SETTLING: Duration = Duration::from_millis(1_500);
+
+/// The first minutes of an hour and a day, so that what is leased of them is good for a while: 2026-11-20, 00:00:01 UTC.
+const MORNING: Wall = Wall(1_795_132_801_000_000);
+
+/// What becomes due while the loop is watched, beyond wakeups and alarms, which every case has.
+#[derive(Clone, Copy, Debug)]
+enum Pending {
+    Wakeups,
+    /// The daily ledger has granted a few requests, and answers nothing since.
+    Leases,
+    /// The provider states a limit of three requests a minute, which are used up.
+    LearnedLimits,
+}
 
 /// A run to watch: one model on a fast clock, so that what is due in a minute is overdue when its loop is
 /// looked at.
@@ -34,8 +51,7 @@ struct Case {
     answered: usize,
     /// Settings of the model.
     limits: &'static str,
-    /// The provider states a limit of three requests a minute, which are used up.
-    states_limit: bool,
+    pending: Pending,
     more_keys: &'static str,
     items: u64,
     /// So many times faster than real time the program's clock runs.
@@ -44,8 +60,8 @@ struct Case {
     command: Option<Command>,
     /// The disk is full from then on.
     disk_full: bool,
-    /// The daily ledger never answers, so that what was asked of it stays to be said.
-    ledger_is_silent: bool,
+    /// Requests that the daily ledger grants of each day, where leases are pending.
+    leased: u64,
 }
 
 /// A second key, with limits of its own, and one request at a time: it takes over while the first one's minute is used up, so that a wakeup is pending
@@ -66,13 +82,13 @@ impl Default for Case {
             attended: false,
             answered: usize::MAX,
             limits: "rpm = 3",
-            states_limit: false,
+            pending: Pending::Wakeups,
             more_keys: "",
             items: 4_000,
             speed: 60.0,
             command: None,
             disk_full: false,
-            ledger_is_silent: false,
+            leased: 4,
         }
     }
 }
@@ -110,20 +126,34 @@ async fn provider(answered: usize, states_limit: bool) -> String {
 
 impl Case {
     /// Runs until `reached` and asserts that the loop makes few turns from then on.
-    async fn sleeps_once(self, reached: impl Fn(&Snapshot) -> bool) {
+    async fn sleeps_once(self, reached: fn(&Snapshot) -> bool) {
         let home = tempfile::tempdir().unwrap();
-        let keys = KEYS.replace("127.0.0.1:9", &provider(self.answered, self.states_limit).await).replacen(
+        let (case, states_limit) = (
+            format!("{:?}, attended: {}", self.pending, self.attended),
+            matches!(self.pending, Pending::LearnedLimits),
+        );
+        let limits = match self.pending {
+            Pending::Wakeups => self.limits.to_owned(),
+            Pending::Leases => format!("{}\nrpd = 1000", self.limits),
+            Pending::LearnedLimits => self.limits.replace("rpm = 3", ""),
+        };
+        let keys = KEYS.replace("127.0.0.1:9", &provider(self.answered, states_limit).await).replacen(
             "name = 'm'\n",
-            &format!("name = 'm'\n{}\n", self.limits),
+            &format!("name = 'm'\n{limits}\n"),
             1,
         ) + self.more_keys;
-        let clock = if self.speed > 1.0 { Clock::sped_up(self.speed) } else { Clock::real() };
+        let clock = if self.speed > 1.0 { Clock::starting_at(MORNING, self.speed) } else { Clock::real() };
         let (mut engine, mut channels, handle) = prepared_on(&home, self.items, &keys, clock, !self.attended);
         let (_ledger, days) = tokio::sync::mpsc::channel(1);
-        if self.ledger_is_silent {
+        if matches!(self.pending, Pending::Leases) {
             engine.sharing = Sharing::bereft();
             engine.scheduler.share_days();
             channels.days = days;
+            let now = clock.now();
+            for Wish { pool, unit, row, .. } in engine.scheduler.lease_wishes(now) {
+                let (granted, taken) = (self.leased, self.leased);
+                engine.scheduler.grant(now, &Grant { pool, unit, row, granted, taken, opens: None, spent_until: None });
+            }
         }
         let turns = Arc::clone(&engine.turns);
         let faults = engine.complaints.clone();
@@ -131,7 +161,7 @@ impl Case {
         let mut snapshots = handle.snapshots.clone();
         let state = snapshots.wait_for(|snapshot| reached(snapshot));
         let state = tokio::time::timeout(Duration::from_secs(30), state).await;
-        drop(state.unwrap_or_else(|_| panic!("never came to that: {:?}", handle.snapshot().state)).unwrap());
+        drop(state.unwrap_or_else(|_| panic!("{case}: never came to that: {:?}", handle.snapshot().state)).unwrap());
         if let Some(command) = self.command {
             send(&handle, command).await;
         }
@@ -142,11 +172,36 @@ impl Case {
         let before = turns.load(Ordering::Relaxed);
         tokio::time::sleep(WATCHED).await;
         let turned = turns.load(Ordering::Relaxed) - before;
-        assert!(!running.is_finished(), "the loop has ended");
+        assert!(!running.is_finished(), "{case}: the loop has ended");
         running.abort();
-        assert!(turned <= MAX_TURNS, "{turned} turns in {WATCHED:?}");
+        assert!(turned <= MAX_TURNS, "{case}: {turned} turns in {WATCHED:?}");
     }
 }
+
+/// The same with each of `attended` and of `pending`.
+async fn all_sleep_once(
+    attended: &[bool],
+    pending: &[Pending],
+    case: impl Fn() -> Case,
+    reached: fn(&Snapshot) -> bool,
+) {
+    let mut cases = tokio::task::JoinSet::new();
+    for attended in attended {
+        for pending in pending {
+            cases.spawn(Case { attended: *attended, pending: *pending, ..case() }.sleeps_once(reached));
+        }
+    }
+    while let Some(case) = cases.join_next().await {
+        case.unwrap();
+    }
+}
+
+/// Somebody is at the screen, or nobody is.
+const BOTH: &[bool] = &[true, false];
+/// Without a screen the run ends there.
+const ATTENDED: &[bool] = &[true];
+
+const ALL: &[Pending] = &[Pending::Wakeups, Pending::Leases, Pending::LearnedLimits];
 
 async fn send(handle: &Handle, command: Command) {
     let (reply, answer) = tokio::sync::oneshot::channel();
@@ -154,60 +209,57 @@ async fn send(handle: &Handle, command: Command) {
     answer.await.unwrap().unwrap();
 }
 
-fn is_finished(snapshot: &Snapshot) -> bool {
-    matches!(snapshot.state, RunState::Finished)
-}
-
 #[tokio::test]
-async fn a_finished_run_whose_wakeups_are_overdue_sleeps() {
-    let case = Case { attended: true, items: 5, more_keys: BOB, ..Case::default() };
-    case.sleeps_once(is_finished).await;
-}
-
-#[tokio::test]
-async fn a_finished_run_with_a_learned_limit_sleeps() {
-    let case = Case { attended: true, items: 5, limits: "", states_limit: true, more_keys: BOB, ..Case::default() };
-    case.sleeps_once(is_finished).await;
+async fn a_finished_run_sleeps_whatever_is_overdue() {
+    let case = || Case { items: 5, more_keys: BOB, ..Case::default() };
+    all_sleep_once(ATTENDED, ALL, case, |snapshot| matches!(snapshot.state, RunState::Finished)).await;
 }
 
 #[tokio::test]
 async fn a_run_that_rests_until_tomorrow_sleeps() {
-    let case = Case { attended: true, items: 9, limits: "rpm = 3\nrpd = 6", speed: 100_000.0, ..Case::default() };
-    case.sleeps_once(|snapshot| matches!(snapshot.state, RunState::Stopped { .. })).await;
+    // While a lease is pending a run waits for that, and does not rest.
+    let pending = &[Pending::Wakeups, Pending::LearnedLimits];
+    let case = || Case { items: 9, limits: "rpm = 3\nrpd = 6", speed: 100_000.0, ..Case::default() };
+    all_sleep_once(ATTENDED, pending, case, |snapshot| matches!(snapshot.state, RunState::Stopped { .. })).await;
 }
 
 #[tokio::test]
-async fn a_paused_run_whose_wakeups_are_overdue_sleeps() {
-    let case = Case { command: Some(Command::Pause), ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.done >= 3).await;
+async fn a_paused_run_sleeps_whatever_is_overdue() {
+    let case = || Case { command: Some(Command::Pause), ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, |snapshot| snapshot.totals.done >= 3).await;
 }
 
 #[tokio::test]
-async fn a_held_run_whose_wakeups_are_overdue_sleeps() {
-    let case = Case { disk_full: true, ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.done >= 3).await;
+async fn a_held_run_sleeps_whatever_is_overdue() {
+    let case = || Case { disk_full: true, ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, |snapshot| snapshot.totals.done >= 3).await;
+}
+
+/// The first three are answered and the fourth is not.
+fn is_in_flight(snapshot: &Snapshot) -> bool {
+    snapshot.totals.done == 3 && snapshot.totals.in_flight == 1
 }
 
 #[tokio::test]
-async fn a_draining_run_whose_wakeups_are_overdue_sleeps() {
-    let case = Case { answered: 3, items: 5, more_keys: BOB, command: Some(Command::Drain), ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.done == 3 && snapshot.totals.in_flight == 1).await;
+async fn a_draining_run_sleeps_whatever_is_overdue() {
+    let case = || Case { answered: 3, items: 5, more_keys: BOB, command: Some(Command::Drain), ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, is_in_flight).await;
 }
 
 #[tokio::test]
 async fn a_run_that_waits_for_silent_calls_sleeps() {
-    let case = Case { answered: 3, items: 5, more_keys: BOB, ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.done == 3 && snapshot.totals.in_flight == 1).await;
+    let case = || Case { answered: 3, items: 5, more_keys: BOB, ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, is_in_flight).await;
 }
 
 #[tokio::test]
 async fn a_run_that_waits_for_a_minute_sleeps() {
-    let case = Case { items: 9, speed: 1.0, ..Case::default() };
-    case.sleeps_once(|snapshot| matches!(snapshot.state, RunState::Waiting { .. })).await;
+    let case = || Case { items: 9, speed: 1.0, ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, |snapshot| matches!(snapshot.state, RunState::Waiting { .. })).await;
 }
 
 #[tokio::test]
-async fn a_run_whose_ledger_is_silent_sleeps() {
-    let case = Case { limits: "rpm = 3\nrpd = 1000", ledger_is_silent: true, ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.total > 0).await;
+async fn a_run_whose_ledger_has_granted_nothing_sleeps() {
+    let case = || Case { leased: 0, ..Case::default() };
+    all_sleep_once(BOTH, &[Pending::Leases], case, |snapshot| snapshot.totals.total > 0).await;
 }

@@ -3,10 +3,12 @@
 //! Every pass makes the same ids, since each names its rows anew in the same order. Validation is such a pass whose
 //! items are thrown away.
 
-use std::{io, mem, sync::Arc};
+use std::{io, mem, sync::Arc, time::SystemTime};
+
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    domain::{ItemSpec, PictureStamp},
+    domain::{ItemSpec, PictureStamp, Request},
     output::CaptionFiles,
 };
 
@@ -22,7 +24,7 @@ use super::{
     openai_batch,
     pictures::Pictures,
     row,
-    stamp::stamp_picture,
+    stamp::{self, stamp_picture},
 };
 
 /// What a pass over the whole input has shown.
@@ -38,8 +40,8 @@ pub struct Checked {
     pub estimated_input_tokens: u64,
     /// Of items that were not refused for it.
     pub unknown_models: UnknownModels,
-    /// 32 hex digits over the input's bytes; of pictures over paths, sizes, inodes and times. Covers the whole input,
-    /// also where only its first rows are taken.
+    /// 32 hex digits over the input's bytes; of pictures over paths, sizes, inodes and times, those of the files that rows
+    /// name as well. Covers the whole input, also where only its first rows are taken, but for such files.
     pub fingerprint: String,
     /// A picture has changed so shortly before that its next change may leave the fingerprint as it is.
     pub unsettled: bool,
@@ -68,6 +70,39 @@ impl UnknownModels {
         if self.names.len() < Self::KEPT && !self.names.iter().any(|known| known == name) {
             self.names.push(name.to_owned());
         }
+    }
+}
+
+/// The picture files that rows name, as far as they show without being read.
+struct Files {
+    any: bool,
+    hash: Box<Xxh3>,
+    began: SystemTime,
+    /// One has changed so shortly before that its next change may not show.
+    unsettled: bool,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self { any: false, hash: Box::new(Xxh3::new()), began: SystemTime::now(), unsettled: false }
+    }
+
+    fn add(&mut self, request: &Request) {
+        for path in stamp::files(request) {
+            self.any = true;
+            let stamp = stamp::unread_file(path, self.began);
+            self.hash.update(&[u8::from(stamp.is_some())]);
+            if let Some(stamp) = stamp {
+                self.unsettled |= !stamp.settled;
+                stamp::hash_unread(&mut self.hash, &stamp);
+            }
+        }
+    }
+
+    /// With the fingerprint of the rows.
+    fn fingerprint(mut self, rows: u128) -> u128 {
+        self.hash.update(&rows.to_le_bytes());
+        self.hash.digest128()
     }
 }
 
@@ -127,8 +162,8 @@ impl Items {
         self
     }
 
-    /// For rows that are recorded or compared with the record: captioned pictures are stamped with their content, which is
-    /// read unless size and time are those that `recorded` has.
+    /// For rows that are recorded or compared with the record: picture files are stamped with their content, which is read
+    /// unless size and time are those that `recorded` has.
     #[must_use]
     pub fn stamping(mut self, recorded: impl Fn(&str) -> Option<PictureStamp> + Send + 'static) -> Self {
         self.stamped = Some(Box::new(recorded));
@@ -160,6 +195,8 @@ impl Items {
         let mut unknown_models = UnknownModels::default();
         let models = self.recipe.models.clone();
         let mut caption_files = CaptionFiles::default();
+        // Of a collection of pictures these are in the fingerprint anyway.
+        let mut files = (!matches!(self.rows, Rows::Pictures(_))).then(Files::new);
         for item in &mut self {
             match item.and_then(|item| refuses(&item).map_or(Ok(item), Err)) {
                 Ok(item) => {
@@ -171,6 +208,9 @@ impl Items {
                     }
                     if let Some(target) = &item.caption {
                         caption_files.add(target);
+                    }
+                    if let Some(files) = &mut files {
+                        files.add(&item.request);
                     }
                 }
                 Err(fault) => faults.add(fault),
@@ -189,6 +229,13 @@ impl Items {
             faults.add(RowFault::new(&input, line, &wrong));
             faults
         })?;
+        let (fingerprint, unsettled) = match files.filter(|files| files.any) {
+            Some(files) => {
+                let unsettled = unsettled || files.unsettled;
+                (files.fingerprint(fingerprint), unsettled)
+            }
+            None => (fingerprint, unsettled),
+        };
         let fingerprint = hex(fingerprint);
         let estimated_input_tokens = tokens;
         Ok(Checked {
@@ -269,9 +316,25 @@ impl Items {
             }
         };
         image::resolve(&mut request, &self.recipe.base);
+        let picture = match &caption {
+            Some(_) => picture.and_then(|(_, stamp)| stamp),
+            None => self.stamp_files(&id, &request),
+        };
         let caption = caption.map(|sidecar| sidecar.target);
-        let picture = picture.and_then(|(_, stamp)| stamp);
         Ok(ItemSpec { id, request, hash, line, model, tier, max_usd, fields, caption, picture })
+    }
+
+    /// Stamps the files that a row names. Rows that an earlier version recorded without a stamp are taken to have been
+    /// answered for these files, which are stamped from now on.
+    fn stamp_files(&self, id: &str, request: &Request) -> Option<PictureStamp> {
+        let recorded = self.stamped.as_ref()?;
+        stamp::files(request).next()?;
+        let recorded = recorded(id);
+        if recorded.is_none() && !self.stamps_new {
+            return None;
+        }
+        let is_new = recorded.is_none() && !(self.known)(id);
+        stamp_picture(request, &self.recipe.base, recorded).or_else(|| is_new.then(stamp::missing))
     }
 
     fn fault(&self, line: u64, wrong: &Wrong) -> RowFault {

@@ -11,7 +11,7 @@ use std::{
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::domain::{Image, Message, Part, PictureStamp, Request, Speaker};
+use crate::domain::{Image, Message, Part, Request, Speaker};
 
 use super::{
     album::{Album, Shelf, Shelves, open_regular},
@@ -108,10 +108,9 @@ impl Pictures {
         self.bytes = stamp.as_ref().map_or(0, |stamp| stamp.bytes);
         self.hash.update(path.as_bytes());
         self.hash.update(&[0]);
-        if let Some(PictureStamp { bytes, modified_ns, changed_ns, inode, settled, .. }) = stamp {
-            self.unsettled |= !settled;
-            let parts = [bytes.to_le_bytes(), modified_ns.to_le_bytes(), changed_ns.to_le_bytes(), inode.to_le_bytes()];
-            self.hash.update(parts.as_flattened());
+        if let Some(stamp) = stamp {
+            self.unsettled |= !stamp.settled;
+            stamp::hash_unread(&mut self.hash, &stamp);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Stamps of captioned pictures: what tells whether a file holds the same picture later.
+//! Stamps of the picture files that items send: what tells whether a file holds the same picture later.
 //!
 //! To read every picture at every start would cost minutes in a large folder. So the digest of a picture is recorded with
 //! its file's size, inode and times, and the file is read again only where one of these is another. That is safe for two
@@ -16,7 +16,7 @@ use std::{
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::domain::{Image, Part, PictureStamp, Request};
+use crate::domain::{Image, PictureStamp, Request};
 
 use super::ids::hex;
 
@@ -37,25 +37,73 @@ pub(super) fn unread(meta: &Metadata, now: SystemTime) -> PictureStamp {
     PictureStamp { bytes: meta.len(), modified_ns, changed_ns, inode: meta.ino(), digest: String::new(), settled }
 }
 
-/// Stamps the first picture file of a request, whose path is absolute or relative to `base`. The content is taken for that
-/// of `recorded` where the file is known to be unchanged, and read otherwise. `None` where there is no such file: that is
-/// told when it is sent.
+/// Adds what is known of an unread file to a hash.
+pub(super) fn hash_unread(hash: &mut Xxh3, stamp: &PictureStamp) {
+    let PictureStamp { bytes, modified_ns, changed_ns, inode, .. } = stamp;
+    let parts = [bytes.to_le_bytes(), modified_ns.to_le_bytes(), changed_ns.to_le_bytes(), inode.to_le_bytes()];
+    hash.update(parts.as_flattened());
+}
+
+/// The picture files of a request.
+pub(super) fn files(request: &Request) -> impl Iterator<Item = &Path> {
+    request.images().filter_map(|image| match image {
+        Image::File(path) => Some(path.as_path()),
+        Image::Url(_) | Image::Inline { .. } => None,
+    })
+}
+
+/// The stamp of a regular file as it is at `now`, without a digest. A pipe would block, and a device might never end.
+pub(super) fn unread_file(path: &Path, now: SystemTime) -> Option<PictureStamp> {
+    path.metadata().ok().filter(Metadata::is_file).map(|meta| unread(&meta, now))
+}
+
+/// Stamps the picture files of a request, whose paths are absolute or relative to `base`, with one stamp over them all. The
+/// content is taken for that of `recorded` where the files are known to be unchanged, and read otherwise. `None` where
+/// there are no such files, or not all of them: that is told when they are sent.
 pub fn stamp_picture(request: &Request, base: &Path, recorded: Option<PictureStamp>) -> Option<PictureStamp> {
-    let mut parts = request.messages.iter().flat_map(|message| &message.parts);
-    let path = parts.find_map(|part| match part {
-        Part::Image(Image::File(path)) => Some(base.join(path)),
-        _ => None,
-    })?;
-    // A pipe would block, and a device might never end.
-    let meta = path.metadata().ok().filter(Metadata::is_file)?;
-    let now = unread(&meta, SystemTime::now());
+    let paths: Vec<_> = files(request).map(|path| base.join(path)).collect();
+    let began = SystemTime::now();
+    let unread: Option<Vec<_>> = paths.iter().map(|path| unread_file(path, began)).collect();
+    let unread = unread.filter(|stamps| !stamps.is_empty())?;
+    let now = over_all(unread.clone());
     let is_same =
         |was: &PictureStamp| was.settled && PictureStamp { digest: was.digest.clone(), ..now.clone() } == *was;
     if let Some(recorded) = recorded.filter(is_same) {
         return Some(recorded);
     }
     // What can't be read now is another picture as soon as it can.
-    Some(read(&path).unwrap_or(PictureStamp { settled: false, ..now }))
+    let stamps = paths.iter().zip(unread);
+    Some(over_all(stamps.map(|(path, now)| read(path).unwrap_or(PictureStamp { settled: false, ..now })).collect()))
+}
+
+/// What is recorded for a new item without all of its files: they are other pictures as soon as they are there.
+pub(super) const fn missing() -> PictureStamp {
+    PictureStamp { bytes: 0, modified_ns: 0, changed_ns: 0, inode: 0, digest: String::new(), settled: false }
+}
+
+/// One stamp for several files, in their order; a file alone keeps its own.
+fn over_all(mut stamps: Vec<PictureStamp>) -> PictureStamp {
+    if stamps.len() == 1 {
+        return stamps.remove(0);
+    }
+    let (mut states, mut contents) = (Xxh3::new(), Xxh3::new());
+    let mut whole = PictureStamp { settled: true, ..missing() };
+    let mut is_read = true;
+    for stamp in &stamps {
+        hash_unread(&mut states, stamp);
+        contents.update(stamp.digest.as_bytes());
+        is_read &= !stamp.digest.is_empty();
+        whole.bytes = whole.bytes.saturating_add(stamp.bytes);
+        whole.modified_ns = whole.modified_ns.max(stamp.modified_ns);
+        whole.changed_ns = whole.changed_ns.max(stamp.changed_ns);
+        whole.settled &= stamp.settled;
+    }
+    // The sum and the newest times alone would not show that two files have changed places.
+    whole.inode = states.digest();
+    if is_read {
+        whole.digest = hex(contents.digest128());
+    }
+    whole
 }
 
 fn read(path: &Path) -> io::Result<PictureStamp> {
@@ -79,10 +127,14 @@ fn read(path: &Path) -> io::Result<PictureStamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Message;
+    use crate::domain::{Message, Part};
 
     fn of(path: &Path, recorded: Option<PictureStamp>) -> Option<PictureStamp> {
-        let parts = vec![Part::Image(Image::File(path.to_owned()))];
+        of_all(&[path], recorded)
+    }
+
+    fn of_all(paths: &[&Path], recorded: Option<PictureStamp>) -> Option<PictureStamp> {
+        let parts = paths.iter().map(|path| Part::Image(Image::File((*path).to_owned()))).collect();
         let message = Message { parts, ..Request::text("").messages.remove(0) };
         stamp_picture(&Request { messages: vec![message], ..Request::text("") }, Path::new("/"), recorded)
     }
@@ -108,5 +160,22 @@ mod tests {
         for path in [home.path().join("missing"), home.path().to_owned(), "/dev/zero".into()] {
             assert_eq!(of(&path, None), None, "{}", path.display());
         }
+    }
+    #[test]
+    fn several_files_have_one_stamp_that_each_of_them_changes() {
+        let home = tempfile::tempdir().unwrap();
+        let [a, b] = ["a.png", "b.png"].map(|name| home.path().join(name));
+        std::fs::write(&a, "one").unwrap();
+        std::fs::write(&b, "two").unwrap();
+        let digest = |paths: &[&Path]| of_all(paths, None).unwrap().digest;
+        let before = digest(&[&a, &b]);
+        assert_eq!(digest(&[&a, &b]), before);
+        assert_ne!(digest(&[&b, &a]), before);
+        let unread = |path: &Path| unread_file(path, SystemTime::now()).unwrap();
+        assert_ne!(over_all(vec![unread(&a), unread(&b)]).inode, over_all(vec![unread(&b), unread(&a)]).inode);
+        std::fs::write(&b, "six").unwrap();
+        assert_ne!(digest(&[&a, &b]), before);
+        std::fs::remove_file(&b).unwrap();
+        assert_eq!(of_all(&[&a, &b], None), None);
     }
 }

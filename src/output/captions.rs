@@ -91,7 +91,8 @@ pub fn write_caption(target: &Path, text: &str, existing: Existing) -> io::Resul
     replace(target, content.as_bytes())
 }
 
-/// Writes a caption in the place of `previous`, an earlier answer to the same picture; whether it was written.
+/// Writes a caption in the place of `previous`, an earlier answer to the same picture; whether it is written. One that a
+/// crash kept from being marked as written is found there, and stays as it is.
 ///
 /// With [`Existing::Skip`] a caption that is not `previous` any more stays: somebody has edited it. With
 /// [`Existing::Append`] and [`Existing::Prepend`] the new text stands where `previous` stood; where that is gone, it is
@@ -108,7 +109,11 @@ pub fn replace_caption(target: &Path, text: &str, previous: &str, existing: Exis
         Existing::Skip => {
             if has_caption(target)? {
                 // What is no text, or a link, is none of ours.
-                if !caption_at(target).is_ok_and(|content| is_ours(&content)) {
+                let Ok(content) = caption_at(target) else { return Ok(false) };
+                if unix(&content) == unix(text) {
+                    return Ok(true);
+                }
+                if !is_ours(&content) {
                     return Ok(false);
                 }
                 write_caption(target, text, Existing::Overwrite)?;
@@ -117,6 +122,11 @@ pub fn replace_caption(target: &Path, text: &str, previous: &str, existing: Exis
         }
         Existing::Append | Existing::Prepend => {
             let content = unix(&caption_at(target)?);
+            let new = unix(text);
+            // Where each ends as the other does, the longer one is there.
+            if new.len() > previous.len() && added(&content, &new, existing).is_none() {
+                return Ok(true);
+            }
             let rest = if existing == Existing::Append {
                 content.strip_suffix(&previous).filter(|rest| rest.is_empty() || rest.ends_with('\n'))
             } else {

@@ -362,6 +362,17 @@ mod tests {
     }
 
     #[test]
+    fn a_results_file_that_is_gone_after_a_failed_sync_is_made_anew() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(home.path());
+        drop(unsynced(&home));
+        std::fs::remove_file(dir.results()).unwrap();
+        let (_store, opened) = Store::open(&dir, &Pins::default()).unwrap();
+        assert!(opened.checked.is_some());
+        assert!(dir.results().exists());
+    }
+
+    #[test]
     fn a_record_that_a_failed_sync_has_damaged_is_refused_and_named() {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());

@@ -55,7 +55,7 @@ pub(super) fn ingest(group: &mut Group<'_>, specs: &[ItemSpec], on_changed: OnCh
             continue;
         }
         let (seq, known, answered) = group.conn.prepare_cached(KNOWN)?.query_row([&spec.id], known_item)?;
-        if known == hash && !shows_another_picture(group.conn, seq, spec)? {
+        if known == hash && !shows_another_picture(group.conn, seq, answered, spec)? {
             keep_stamp(group, seq, spec)?;
             ingested.skipped += 1;
             continue;
@@ -81,23 +81,23 @@ fn known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], bool)
     Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get::<_, i64>(2)? == DONE))
 }
 
-/// Whether the picture has another content under the same name. Where no content was recorded, it is not known.
-fn shows_another_picture(conn: &Connection, seq: u64, spec: &ItemSpec) -> Result<bool, StoreError> {
+/// Whether a picture has another content under the same name. Where no content was recorded, it is not known; one that
+/// could not be read when the item was recorded, and has an answer, was there when it was sent.
+fn shows_another_picture(conn: &Connection, seq: u64, answered: bool, spec: &ItemSpec) -> Result<bool, StoreError> {
     let Some(now) = &spec.picture else { return Ok(false) };
     let find = "SELECT iif(json_valid(body), body -> 'picture' ->> 'digest', NULL) FROM payload WHERE seq = ?1";
     let recorded: Option<String> = conn.prepare_cached(find)?.query_row([seq as i64], |row| row.get(0))?;
-    Ok(recorded.is_some_and(|digest| digest != now.digest))
+    Ok(recorded.is_some_and(|digest| digest != now.digest && !(answered && digest.is_empty())))
 }
 
-/// Keeps the newest stamp of an unchanged picture, so that the file is not read again for its new times. Pictures that
-/// were recorded without one stay without: what their content was is not known.
+/// Keeps the newest stamp of unchanged pictures, so that their files are not read again for their new times.
 pub(super) fn keep_stamp(group: &Group<'_>, seq: u64, spec: &ItemSpec) -> Result<(), StoreError> {
     let Some(picture) = &spec.picture else { return Ok(()) };
     let json =
         serde_json::to_string(picture).map_err(|error| StoreError::record(format!("item {}", spec.id), error))?;
     group.run(
         "UPDATE payload SET body = json_set(body, '$.picture', json(?2))
-         WHERE seq = ?1 AND iif(json_valid(body), body -> 'picture', NULL) <> json(?2)",
+         WHERE seq = ?1 AND iif(json_valid(body), body -> 'picture' IS NOT json(?2), 0)",
         params![seq as i64, json],
     )?;
     Ok(())
@@ -121,7 +121,7 @@ pub(super) fn compare(conn: &Connection, specs: &[ItemSpec]) -> Result<Compared,
         let known = find.query_row([&spec.id], known_item).optional()?;
         match known {
             None => compared.new += 1,
-            Some((seq, known, _)) if known == hash && !shows_another_picture(conn, seq, spec)? => {}
+            Some((seq, known, answered)) if known == hash && !shows_another_picture(conn, seq, answered, spec)? => {}
             Some((seq, _, answered)) => {
                 compared.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line, answered });
             }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     connect,
     error::StoreError,
+    ingest::compare,
     items::ItemWindows,
     op::RouteName,
     open::parse,
@@ -23,7 +24,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::domain::{
-    ItemRow, Latencies, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
+    ItemRow, ItemSpec, Latencies, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
     snapshot::{Condition, RunState},
     summary::{KeySummary, ModelSummary},
 };
@@ -146,6 +147,18 @@ pub fn state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, S
 /// unknown.
 pub fn known_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
     ids(dir, "SELECT 1 FROM items WHERE id = ?1")
+}
+
+/// Tells whether an item of the input is recorded as it is: as the same request, with the same pictures.
+///
+/// # Errors
+/// Where the record can't be opened, or later can't be read.
+pub fn unchanged(dir: &Path) -> Result<impl Fn(&ItemSpec) -> Result<bool, StoreError> + Send + 'static, StoreError> {
+    let conn = connect::reader(&RunDir::new(dir))?;
+    Ok(move |item: &ItemSpec| {
+        let compared = compare(&conn, std::slice::from_ref(item))?;
+        Ok(compared.new == 0 && compared.changed.is_empty())
+    })
 }
 
 /// Tells which ids are of items that are done or failed.

@@ -261,7 +261,7 @@ fn a_mended_picture_that_had_no_answer_is_a_new_question() {
 
 #[test]
 fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
-    for (existing, before) in [("skip", ""), ("append", "Mine.\n"), ("overwrite", "")] {
+    for (existing, before) in [("skip", ""), ("append", "Mine.\n"), ("prepend", "Mine.\n"), ("overwrite", "")] {
         let provider = Provider::of(EYES);
         let machine = Machine::with(&provider);
         album(&machine);
@@ -274,13 +274,15 @@ fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
         machine.cascadeck(&run).with_status(2).says(&["wide.png", "tall.png", "--accept-changed"]);
         let ended = machine.cascadeck(&[&run[..], &["--accept-changed"]].concat()).with_status(0);
         let (wide, tall) = (machine.read("album/wide.txt"), machine.read("album/tall.txt"));
-        assert!(wide.starts_with(&format!("{before}A picture of 41x31")), "{existing}: {wide}");
+        let above = if existing == "prepend" { "" } else { before };
+        assert!(wide.starts_with(&format!("{above}A picture of 41x31")), "{existing}: {wide}");
+        assert!(wide.contains(before), "{existing}: {wide}");
         assert!(!wide.contains("40x30"), "{existing}: {wide}");
         if existing == "skip" {
             assert_eq!(tall, "Edited.\n");
             ended.says(&["tall.txt has been edited since it was written, and stays"]);
         } else {
-            assert_eq!(tall.contains("Edited."), existing == "append", "{existing}: {tall}");
+            assert_eq!(tall.contains("Edited."), existing != "overwrite", "{existing}: {tall}");
             assert!(tall.contains("21x51"), "{existing}: {tall}");
         }
         assert_eq!(provider.books().total.requests, 7, "{existing}");
@@ -290,8 +292,7 @@ fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
 #[test]
 fn captions_that_could_not_be_written_are_refused_before_anything_is_sent() {
     let server = LoggingServer::openai("A picture.");
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = Machine::with_server(&server);
     album(&machine);
     machine.write("file", "no folder");
     for command in ["run", "plan"] {
@@ -377,8 +378,7 @@ fn a_mended_picture_that_was_replayed_is_not_taken_for_a_change() {
 #[test]
 fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
     let server = LoggingServer::openai("A picture.");
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = Machine::with_server(&server);
     album(&machine);
     machine.cascadeck(&["run", "album"]).with_status(0);
     // As such a version records it: no stamp, and the size in the hash.
@@ -411,8 +411,7 @@ fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
 #[test]
 fn a_changed_picture_is_known_by_its_content() {
     let server = LoggingServer::openai("A picture.");
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = Machine::with_server(&server);
     album(&machine);
     // What stands behind a picture's end is ignored: the same size, and other bytes.
     let ending = |tail: &[u8]| [&png(40, 30)[..], tail].concat();

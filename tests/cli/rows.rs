@@ -7,12 +7,6 @@ use serde_json::Value;
 
 use crate::lab::{Machine, OPEN, Provider, logging_server::LoggingServer, png};
 
-fn machine_with(server: &LoggingServer) -> Machine {
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
-    machine
-}
-
 /// The pictures of each request, with the text beside them.
 fn sent(server: &LoggingServer) -> BTreeSet<(String, Vec<String>)> {
     let pictures_and_text = |body: &Value| {
@@ -33,7 +27,7 @@ fn data_url(picture: &[u8]) -> String {
 #[test]
 fn pictures_arrive_whichever_field_names_them() {
     let server = LoggingServer::openai("A picture.");
-    let machine = machine_with(&server);
+    let machine = Machine::with_server(&server);
     let (a, b) = (png(2, 3), png(5, 4));
     machine.write("album/a.png", &a);
     machine.write("album/b.png", &b);
@@ -106,13 +100,58 @@ fn pictures_arrive_whichever_field_names_them() {
     assert!(sent(&server).contains(&("a.png: a red square".to_owned(), vec![])));
 }
 
+#[test]
+fn a_changed_picture_of_a_row_is_a_changed_row() {
+    let server = LoggingServer::openai("A picture.");
+    let machine = Machine::with_server(&server);
+    for name in ["a", "b", "c"] {
+        machine.write(&format!("{name}.png"), png(2, 3));
+    }
+    let rows = "{\"id\":\"one\",\"prompt\":\"x\",\"image\":\"a.png\"}\n{\"id\":\"two\",\"prompt\":\"x\",\"images\":[\"b.png\",\"c.png\"]}\n\
+                {\"prompt\":\"x\",\"image\":\"late.png\"}\n{\"id\":\"none\",\"prompt\":\"x\"}\n";
+    machine.write("rows.jsonl", rows);
+    let run = |more: &[&str]| machine.cascadeck(&[&["run", "rows.jsonl"], more].concat());
+    run(&[]).with_status(3);
+    assert_eq!(server.completions().len(), 3);
+    // A file that is there at last, and was not: its item has no answer.
+    machine.write("late.png", png(2, 3));
+    run(&[]).with_status(0).says(&["1 is answered anew (1 of them had no answer"]);
+    assert_eq!(server.completions().len(), 4);
+    // Written again with what was in it, or gone: no other picture.
+    machine.write("a.png", png(2, 3));
+    std::fs::remove_file(machine.path("late.png")).unwrap();
+    run(&[]).with_status(0);
+
+    machine.write("c.png", png(9, 9));
+    let ended = run(&[]).with_status(2);
+    ended.says(&["1 row of the input is not what this run was begun with", "two (line 2)", "--accept-changed"]);
+    run(&["--accept-changed"]).with_status(0);
+    run(&[]).with_status(0);
+    assert_eq!(server.completions().len(), 5, "only the changed row is asked again");
+    let last = server.completions().pop().unwrap().json().to_string();
+    assert!(last.contains(&data_url(&png(2, 3))) && last.contains(&data_url(&png(9, 9))), "{last}");
+
+    // As earlier versions recorded them, without stamps: these rows keep their answers, and are known from then on.
+    let record = rusqlite::Connection::open(machine.path("runs/rows/run.db")).unwrap();
+    assert_eq!(record.execute("UPDATE payload SET body = json_remove(body, '$.picture')", []).unwrap(), 4);
+    let pins = "UPDATE meta SET value = json_set(value, '$.fingerprint', 'of old') WHERE key = 'pins'";
+    record.execute(pins, []).unwrap();
+    drop(record);
+    run(&[]).with_status(0).says(&["nothing has changed"]);
+    assert_eq!(server.completions().len(), 5);
+    machine.write("a.png", png(8, 8));
+    run(&[]).with_status(2).says(&["1 row of the input is not", "one (line 1)"]);
+    run(&["--accept-changed"]).with_status(0);
+    assert_eq!(server.completions().len(), 6);
+}
+
 const UNKNOWN: &str =
     "{\"id\":\"1\",\"prompt\":\"x\",\"model\":\"m\"}\n{\"id\":\"2\",\"prompt\":\"y\",\"model\":\"mm\"}\n";
 
 #[test]
 fn a_row_that_names_an_unknown_model_is_refused_with_its_line_and_what_is_near() {
     let server = LoggingServer::openai("An answer.");
-    let machine = machine_with(&server);
+    let machine = Machine::with_server(&server);
     let gemini = r#"{"key":"1","request":{"model":"models/mm","contents":[{"parts":[{"text":"x"}]}]}}"#;
     for (name, content, line) in [
         ("rows.jsonl", UNKNOWN, "rows.jsonl:2"),
@@ -153,7 +192,7 @@ fn a_model_that_no_key_may_use_is_as_good_as_unknown() {
 #[test]
 fn batch_lines_that_must_name_a_model_are_answered_by_any_with_one_warning() {
     let server = LoggingServer::openai("An answer.");
-    let machine = machine_with(&server);
+    let machine = Machine::with_server(&server);
     let openai = |id: u32, model: &str| {
         format!(
             "{{\"custom_id\":\"{id}\",\"url\":\"/v1/chat/completions\",\"body\":{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\
@@ -228,7 +267,7 @@ fn a_run_that_an_earlier_version_began_goes_on_with_its_rows_as_they_were_read()
 #[test]
 fn rows_that_come_to_a_run_later_must_name_known_models_too() {
     let server = LoggingServer::openai("An answer.");
-    let machine = machine_with(&server);
+    let machine = Machine::with_server(&server);
     machine.write("rows.jsonl", UNKNOWN);
     machine.cascadeck(&["run", "rows.jsonl", "--limit", "1"]).with_status(0);
     for command in ["plan", "run"] {
@@ -237,6 +276,13 @@ fn rows_that_come_to_a_run_later_must_name_known_models_too() {
         assert!(!refused.err.contains("warning: "), "{}", refused.err);
     }
     assert_eq!(server.completions().len(), 1);
+    // So must a row that the run has, and that is another one now.
+    machine.write("rows.jsonl", UNKNOWN.replace("\"x\",\"model\":\"m\"", "\"z\",\"model\":\"mm\""));
+    for command in ["plan", "run"] {
+        let refused = machine.cascadeck(&[command, "rows.jsonl", "--limit", "1"]).with_status(2);
+        refused.says(&["rows.jsonl:1: `model` is `mm`, which keys.toml does not have"]);
+    }
+    machine.write("rows.jsonl", UNKNOWN);
     // A model that leaves the configuration leaves its rows in the run.
     machine.write_keys(&server.keys_toml("").replace("name = \"m\"", "name = \"n\""));
     machine.cascadeck(&["run", "rows.jsonl", "--limit", "1"]).with_status(0).says(&["(`m`, first in line 1)"]);

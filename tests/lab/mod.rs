@@ -73,6 +73,13 @@ impl Machine {
         machine
     }
 
+    /// A machine whose keys.toml leads to `server`.
+    pub fn with_server(server: &logging_server::LoggingServer) -> Self {
+        let machine = Self::new();
+        machine.write_keys(&server.keys_toml(""));
+        machine
+    }
+
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
