@@ -25,6 +25,7 @@ mod open;
 mod openai_batch;
 mod params;
 mod picture_fields;
+mod picture_names;
 mod pictures;
 mod recognise;
 mod row;

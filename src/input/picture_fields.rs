@@ -3,8 +3,6 @@
 //! A picture that a row names is sent or the row is refused: a question about a picture that goes out without it is
 //! paid for and answered wrongly.
 
-use std::path::Path;
-
 use crate::domain::Image;
 
 use super::{
@@ -13,6 +11,7 @@ use super::{
     fault::Wrong,
     image,
     json::{Fields, Json},
+    picture_names::{OTHER_PICTURES, extension_of, is_base64, is_data_url},
 };
 
 /// Fields that name pictures and nothing else.
@@ -21,10 +20,6 @@ const PICTURE_FIELDS: [&str; 4] = ["images", "image", "image_path", "image_url"]
 const FILE_FIELDS: [&str; 3] = ["file_name", "file", "path"];
 /// Parts of other names, without case and punctuation, that make a field look as if it named a picture.
 const PICTURE_WORDS: [&str; 4] = ["image", "img", "picture", "photo"];
-/// Extensions of pictures that no provider takes.
-const OTHER_PICTURES: [&str; 9] = ["svg", "pdf", "psd", "eps", "ico", "jp2", "jxl", "dng", "raw"];
-/// How the base64 of PNG, JPEG, GIF and WebP begins.
-const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR"];
 
 /// Whether `name` is a field that may name pictures.
 pub(super) fn may_name_pictures(name: &str) -> bool {
@@ -65,7 +60,8 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, recipe: &Recipe) -> R
 /// is sent, such a field describes it.
 pub(super) fn refuse_unread(fields: &Fields<'_>, recipe: &Recipe) -> Result<(), Wrong> {
     for (name, value) in fields {
-        let names_one = |value: &Json<'_>| value.as_text().is_some_and(|text| names_a_picture(text) || is_base64(text));
+        let names_one =
+            |value: &Json<'_>| value.as_text().is_some_and(|text| refers_to_a_picture(text) || is_base64(text));
         let holds_picture = match value {
             Json::List(items) => items.iter().any(names_one),
             value => names_one(value),
@@ -93,15 +89,17 @@ fn is_taken(name: &str, value: &Json<'_>, has_picture: bool, recipe: &Recipe) ->
     }
     match name {
         "images" => Ok(true),
-        "file" | "path" => Ok(!has_picture && !in_template && names_pictures(value, has_extension)),
+        "file" | "path" => Ok(!has_picture && !in_template && names_pictures(value, has_sendable_extension)),
         _ if !may_name_pictures(name) => Ok(false),
-        _ if names_pictures(value, names_a_picture) => Ok(name != "file_name" || !has_picture),
+        _ if names_pictures(value, refers_to_a_picture) => Ok(name != "file_name" || !has_picture),
         _ if in_template => Ok(false),
         "file_name" => {
             let file = match value {
                 Json::Text(file) => file,
                 // Names of other files, unless some are pictures: those would be lost.
-                Json::List(items) if items.iter().all(|item| item.as_text().is_some_and(|it| !names_a_picture(it))) => {
+                Json::List(items)
+                    if items.iter().all(|item| item.as_text().is_some_and(|it| !refers_to_a_picture(it))) =>
+                {
                     return Ok(false);
                 }
                 _ => return Ok(!has_picture),
@@ -129,34 +127,16 @@ fn names_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
 }
 
 /// By its scheme, or else its extension.
-fn names_a_picture(text: &str) -> bool {
+fn refers_to_a_picture(text: &str) -> bool {
     let text = text.trim();
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    begins("data:image/")
+    is_data_url(text)
         || (begins("http://") || begins("https://")) && !text.contains(char::is_whitespace)
-        || has_extension(text)
+        || has_sendable_extension(text)
 }
 
-fn has_extension(text: &str) -> bool {
+fn has_sendable_extension(text: &str) -> bool {
     PICTURES.contains(&extension_of(text).as_str())
-}
-
-/// In lower case; of a URL without its query.
-fn extension_of(text: &str) -> String {
-    // A text of many lines or pages is no name, whatever it ends in.
-    const LONGEST: usize = 4_096;
-    let text = text.trim();
-    if text.len() > LONGEST || text.contains('\n') {
-        return String::new();
-    }
-    let name = if text.contains("://") { text.split(['?', '#']).next().unwrap_or_default() } else { text };
-    Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase()
-}
-
-/// Base64 of a picture that does not say its type.
-fn is_base64(text: &str) -> bool {
-    const SHORTEST: usize = 64;
-    text.len() >= SHORTEST && !text.contains('.') && BASE64_STARTS.iter().any(|start| text.starts_with(start))
 }
 
 /// One reference, a list of them, or `{"url": …}` as OpenAI writes it.

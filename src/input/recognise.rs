@@ -9,11 +9,12 @@ use std::{
 
 use super::{
     Kind, LineFormat,
-    album::{has_picture_magic, is_comment, is_picture, listed_path, names_a_picture, unquoted},
+    album::{has_picture_magic, is_comment, is_picture, listed_path},
     csv::delimiter_of,
     fault::InputError,
     json::Json,
     lines::Lines,
+    picture_names::LineShape,
 };
 
 /// Rows looked at before giving up on finding one that parses.
@@ -214,8 +215,10 @@ struct ListLines {
     there: LineCount,
     /// Written as a picture's name is, in one word.
     named: LineCount,
-    /// With blanks, as sentences have them, but a picture's extension at its end.
+    /// Written as a picture's name, path or URL may be.
     perhaps: LineCount,
+    /// Sentences with a picture's extension at their end. In a file of prompts they are prompts; alone they leave doubt.
+    sentences: LineCount,
     /// No picture's name.
     other: LineCount,
 }
@@ -251,7 +254,7 @@ impl ListLines {
         let mut bases = vec![(base.to_owned(), 0)];
         bases.extend(std::env::current_dir().ok().filter(|here| here != base).map(|here| (here, 0)));
         let none = LineCount::default;
-        let mut all = Self { bases, there: none(), named: none(), perhaps: none(), other: none() };
+        let mut all = Self { bases, there: none(), named: none(), perhaps: none(), sentences: none(), other: none() };
         let mut lines = Lines::open(path)?;
         loop {
             match lines.advance() {
@@ -271,8 +274,11 @@ impl ListLines {
     }
 
     fn add(&mut self, number: u64, line: &str) {
+        let shape = LineShape::of(line);
         if line.len() > Self::MAX_PATH || line.contains('\0') {
-            return self.other.add(number, line);
+            // A picture's data may be long.
+            let lines = if shape == LineShape::Prompt { &mut self.other } else { &mut self.perhaps };
+            return lines.add(number, line);
         }
         let mut is_there = false;
         for (base, count) in &mut self.bases {
@@ -282,15 +288,13 @@ impl ListLines {
                 is_there = true;
             }
         }
-        let plain = unquoted(line);
-        if is_there {
-            self.there.add(number, line);
-        } else if names_a_picture(plain) && (plain != line || !plain.contains(char::is_whitespace)) {
-            self.named.add(number, line);
-        } else if names_a_picture(plain) {
-            self.perhaps.add(number, line);
-        } else if !self.bases.iter().any(|(base, _)| is_comment(base, line)) {
-            self.other.add(number, line);
+        match shape {
+            _ if is_there => self.there.add(number, line),
+            LineShape::Name => self.named.add(number, line),
+            LineShape::PerhapsName => self.perhaps.add(number, line),
+            LineShape::Sentence => self.sentences.add(number, line),
+            LineShape::Prompt if self.bases.iter().any(|(base, _)| is_comment(base, line)) => {}
+            LineShape::Prompt => self.other.add(number, line),
         }
     }
 
@@ -305,24 +309,38 @@ impl ListLines {
         best.0.clone()
     }
 
-    /// Pictures or prompts, where the lines leave no doubt.
+    /// Pictures or prompts, where the lines leave no doubt: a path that goes out as a prompt is paid for and answered
+    /// wrongly, so that one line which looks like a picture's name is enough for doubt.
     fn format(&self, shown: &Path) -> Result<LineFormat, InputError> {
-        let Self { there, named, perhaps, other, .. } = self;
-        if other.count == 0 && (there.count > 0 || (named.count > 0 && perhaps.count == 0)) {
+        let Self { there, named, perhaps, sentences, other, .. } = self;
+        let in_doubt = perhaps.count + sentences.count;
+        if other.count == 0 && (there.count > 0 || (named.count > 0 && in_doubt == 0)) {
             return Ok(LineFormat::Pictures);
         }
-        if there.count == 0 && (named.count == 0 || named.count < other.count) {
+        let names_none = there.count == 0 && named.count == 0 && perhaps.count == 0;
+        if names_none && (other.count > 0 || sentences.count == 0) {
             return Ok(LineFormat::Prompts);
         }
-        let place = |lines: [&LineCount; 2]| {
-            let first = lines.into_iter().find_map(|lines| lines.first.as_ref());
-            first.map_or_else(String::new, |(number, line)| format!("line {number} ({line})"))
+        let place = |lines: &[&LineCount]| {
+            let (number, line) = lines.iter().find_map(|lines| lines.first.as_ref())?;
+            Some(format!("line {number} ({line})"))
+        };
+        let readings = match (place(&[there, named]), place(&[perhaps, sentences]), place(&[other])) {
+            (Some(picture), _, Some(prompt)) => format!(
+                "{picture} names a picture, as in a list of pictures; {prompt} does not, as in a file of prompts"
+            ),
+            (None, Some(perhaps), Some(prompt)) => format!(
+                "{perhaps} looks like a picture's name, path or URL, as in a list of pictures; {prompt} does not, as in a \
+                 file of prompts"
+            ),
+            (_, perhaps, _) => format!(
+                "{} may be a picture's name, path or URL, as in a list of pictures, or a prompt",
+                perhaps.unwrap_or_default()
+            ),
         };
         let words = format!(
-            "can be read in two ways: {} names a picture, as in a list of pictures; {} does not, as in a file of prompts. \
-             Say --list if every line names a picture, or --lines if every line is a prompt",
-            place([there, named]),
-            place([other, perhaps]),
+            "can be read in two ways: {readings}. Say --list if every line names a picture, or --lines if every line is a \
+             prompt"
         );
         Err(InputError::unrecognised(shown, words))
     }
