@@ -383,7 +383,7 @@ fn read_list(file: &Path, base: &Path) -> io::Result<Shelf> {
 }
 
 /// A line of a list that begins with `#` and names nothing that is there.
-pub(super) fn is_comment(base: &Path, line: &str) -> bool {
+fn is_comment(base: &Path, line: &str) -> bool {
     line.trim_start().starts_with('#') && !is_there(base, &listed_path(base, line))
 }
 
