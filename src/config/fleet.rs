@@ -10,7 +10,6 @@ use super::{
     fault::{Fault, Faults, Position, shown},
     input_limits,
     keys::Keys,
-    known_models,
     models::{self, Placed},
     policy,
     providers::Providers,
@@ -78,9 +77,8 @@ fn examine(sheet: &Sheet<'_>, document: &DeTable<'_>, source: &Source<'_>, varia
     let placed = rules::read(&root, &models);
     let strategies_at = placed.iter().filter_map(|it| Some((it.strategy_at?, it.rule.strategy?))).collect();
     let policy = policy::read(&root, &models, placed.into_iter().map(|it| it.rule).collect(), strategies_at);
-    let unknown_model = known_models::read_unknown_model(&root);
     let defaults = defaults::read(&root, source.real.parent().unwrap_or(Path::new("")));
-    let input = input_limits::read(&root);
+    let (input, unknown_model) = input_limits::read(&root);
     let dashboard = dashboard::read(&root);
     let webhooks = Webhooks::read(&root, &places, variables);
     keys.imply(&providers, &models);

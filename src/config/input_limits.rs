@@ -1,8 +1,10 @@
-//! `[input]`: how much is read of what may have no end.
+//! `[input]`: how much is read of what may have no end, and how rows are treated that name an unknown model.
 
 use super::{schema, sheet::Table};
+use crate::domain::UnknownModel;
 
 const MIB: u64 = 1 << 20;
+const UNKNOWN_MODEL: [(&str, UnknownModel); 2] = [("refuse", UnknownModel::Refuse), ("any", UnknownModel::Any)];
 
 /// The most that is read of inputs that may have no end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,12 +21,13 @@ impl Default for InputLimits {
     }
 }
 
-pub(super) fn read(root: &Table<'_>) -> InputLimits {
+pub(super) fn read(root: &Table<'_>) -> (InputLimits, Option<UnknownModel>) {
     let normal = InputLimits::default();
-    let Some(table) = root.table("input", &schema::INPUT) else { return normal };
+    let Some(table) = root.table("input", &schema::INPUT) else { return (normal, None) };
     let bytes = |name, most| table.count::<u64>(name, 1..=most).map(|mib| mib * MIB);
-    InputLimits {
+    let limits = InputLimits {
         max_pipe_bytes: bytes("max_pipe_mib", 1 << 30).unwrap_or(normal.max_pipe_bytes),
         max_prompt_file_bytes: bytes("max_prompt_file_mib", 1_024).unwrap_or(normal.max_prompt_file_bytes),
-    }
+    };
+    (limits, table.word("unknown_model", &UNKNOWN_MODEL))
 }

@@ -5,17 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Config, Origin,
     fault::{alternatives, shown, suggestion},
-    schema,
-    sheet::Table,
 };
-use crate::domain::UnknownModel;
-
-const UNKNOWN_MODEL: [(&str, UnknownModel); 2] = [("refuse", UnknownModel::Refuse), ("any", UnknownModel::Any)];
-
-/// Reads `unknown_model` of `[input]`.
-pub(super) fn read_unknown_model(root: &Table<'_>) -> Option<UnknownModel> {
-    root.table("input", &schema::INPUT)?.word("unknown_model", &UNKNOWN_MODEL)
-}
 
 /// The models that the rows of an input may name.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use super::fault::{looks_secret, shown};
 use crate::domain::neutralise;
 
 /// Brackets that shells and templates put around a variable's name, with what begins them.
-const EXPANSIONS: [(&str, &str); 8] = [
+const EXPANSIONS: [(&str, &str); 10] = [
     ("${", "}"),
     ("$(", ")"),
     ("{{", "}}"),
@@ -17,6 +17,8 @@ const EXPANSIONS: [(&str, &str); 8] = [
     ("$env:", ""),
     ("$", ""),
     ("process.env.", ""),
+    ("env.", ""),
+    ("ENV.", ""),
     ("os.environ.", ""),
 ];
 
@@ -141,7 +143,22 @@ fn names_a_key(name: &str) -> bool {
 /// An example's own words, an ellipsis, or crosses.
 fn is_stand_in(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-    WORDS.iter().any(|word| letters.contains(word)) || text.contains("...") || text.contains('…') || is_crosses(text)
+    WORDS.iter().any(|word| letters.contains(word))
+        || names_your_key(text, &letters)
+        || text.contains("...")
+        || text.contains('…')
+        || is_crosses(text)
+}
+
+/// `your_openai_key`, `YOUR-GEMINI-KEY`, `sk-your-own-key-here`, `yourOpenaiKey`; `letters` are those of `text`.
+fn names_your_key(text: &str, letters: &str) -> bool {
+    const SECRETS: [&str; 5] = ["key", "keys", "token", "secret", "apikey"];
+    let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let is_any = |word: &str| SECRETS.iter().any(|secret| word.eq_ignore_ascii_case(secret));
+    // A key of random letters may end so, and have digits.
+    let in_one = || SECRETS.iter().any(|secret| letters.starts_with("your") && letters.ends_with(secret));
+    words.any(|word| word.eq_ignore_ascii_case("your")) && words.any(is_any)
+        || (in_one() && text.bytes().all(|byte| byte.is_ascii_alphabetic()))
 }
 
 /// `xxx`, `sk-xxxxxxxx`, `AIzaXXXXX`, `sk-ant-****`: nothing but crosses behind what keys begin with.

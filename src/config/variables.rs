@@ -112,7 +112,6 @@ impl Dotenv {
                 Err(DotenvError::LineParse(entry, _)) => {
                     let mut own = entry.lines();
                     let start = own.next().unwrap_or_default().trim();
-                    // Each is looked for behind the one before it: the same line may be wrong again.
                     // What is told is the whole of a line, or its value.
                     let value = |line: &str| line.split_once('=').is_some_and(|(_, value)| value.trim() == start);
                     let rest = &lines[from..];

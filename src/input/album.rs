@@ -16,7 +16,7 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::{fault::Wrong, lines::Lines, natural};
+use super::{fault::Wrong, lines::Lines, natural, picture_names::extension_of};
 
 /// Taken for pictures whatever is in them; a broken one fails when it is sent, as an item of its own.
 pub(super) const PICTURES: [&str; 11] =
@@ -383,7 +383,7 @@ fn read_list(file: &Path, base: &Path) -> io::Result<Shelf> {
 }
 
 /// A line of a list that begins with `#` and names nothing that is there.
-pub(super) fn is_comment(base: &Path, line: &str) -> bool {
+fn is_comment(base: &Path, line: &str) -> bool {
     line.trim_start().starts_with('#') && !is_there(base, &listed_path(base, line))
 }
 
@@ -432,7 +432,7 @@ fn reason_unsendable(base: &Path, path: &str) -> Option<String> {
     if is_url(path) {
         return Some("is a URL; a list names files: download it, or give rows with `images`".to_owned());
     }
-    if has_extension(path, &["svg"]) {
+    if extension_of(path) == "svg" {
         return Some("is an SVG drawing, which no provider takes; convert it to PNG".to_owned());
     }
     let reason = reason_not_a_file(&whole);
@@ -454,17 +454,6 @@ fn reason_not_a_file(path: &Path) -> Option<String> {
 fn is_url(path: &str) -> bool {
     let scheme = path.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
-}
-
-/// Whether a line is written as a picture's name or URL is, whatever is there.
-pub(super) fn names_a_picture(line: &str) -> bool {
-    let name = if is_url(line) { line.split(['?', '#']).next().unwrap_or(line) } else { line };
-    has_extension(name, &PICTURES) || has_extension(name, &["svg"])
-}
-
-fn has_extension(path: &str, extensions: &[&str]) -> bool {
-    let extension = Path::new(path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    extensions.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 fn line_of(lines: &Lines) -> u32 {

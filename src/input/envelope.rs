@@ -1,5 +1,7 @@
 //! What the lines of the providers' batch files have in common: an id and a whole request, each under a name of its own.
 
+use crate::domain::Request;
+
 use super::{
     draft::{Draft, Recipe},
     fault::Wrong,
@@ -36,21 +38,24 @@ impl Envelope {
         }
         let request = request.ok_or_else(|| missing(fields, self.request))?;
         read_request(request, &mut draft, recipe).map_err(|wrong| wrong.within(self.request))?;
-        if !recipe.legacy_rows && !draft.request.needs_vision() {
-            self.refuse_pictures(fields, recipe)?;
+        if !recipe.legacy_rows {
+            self.refuse_pictures(fields, &draft.request, recipe)?;
         }
         Ok(draft)
     }
 
-    /// Refuses a picture that stands beside the request, where no provider's batch has one: it would not be sent.
-    fn refuse_pictures(&self, fields: &Fields<'_>, recipe: &Recipe) -> Result<(), Wrong> {
+    /// Refuses a picture that stands beside the request, where no provider's batch has one: it would not be sent. Those
+    /// that the request itself sends may stand there too.
+    fn refuse_pictures(&self, fields: &Fields<'_>, sent: &Request, recipe: &Recipe) -> Result<(), Wrong> {
         for (name, value) in fields {
-            if picture_fields::names_only_pictures(name) && !value.is_null() && !value.is_neutral() {
+            let is_unsent =
+                (!sent.needs_vision() && !value.is_neutral()) || picture_fields::holds_unsent(name, value, sent);
+            if picture_fields::names_only_pictures(name) && is_unsent {
                 let words =
                     format!("stands beside `{}`, where it is not sent; put it into the messages there", self.request);
                 return Err(Wrong::new(name.as_ref(), words));
             }
         }
-        picture_fields::refuse_unread(fields, recipe)
+        picture_fields::refuse_unread(fields, sent, recipe)
     }
 }

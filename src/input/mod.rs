@@ -25,6 +25,7 @@ mod open;
 mod openai_batch;
 mod params;
 mod picture_fields;
+mod picture_names;
 mod pictures;
 mod recognise;
 mod row;
@@ -35,7 +36,7 @@ mod template;
 
 use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
 
-use crate::domain::{ItemSpec, Params, UnknownModel, plural};
+use crate::domain::{ItemSpec, Params, UnknownModel, are, counted, plural};
 
 pub use self::spool::BesideKept;
 pub use self::{
@@ -249,18 +250,16 @@ impl Input {
         }
         let mut warnings = Vec::new();
         if !left_out.is_empty() {
-            let count = match left_out.len() {
-                1 => "1 file or folder can't be taken and is left out".to_owned(),
-                count => format!("{count} files or folders can't be taken and are left out"),
-            };
-            warnings.push(format!("{count}:{}", open::named_places(&self.label, &left_out)));
+            let count = left_out.len() as u64;
+            let (files, folders) = (counted(count, "file"), plural(count, "folder"));
+            let places = open::named_places(&self.label, &left_out);
+            warnings.push(format!("{files} or {folders} can't be taken and {} left out:{places}", are(count)));
         }
         if !unsendable.is_empty() {
-            let count = match unsendable.len() {
-                1 => format!("1 line of {} names no picture that can be sent, and will fail", self.label),
-                count => format!("{count} lines of {} name no picture that can be sent, and will fail", self.label),
-            };
-            warnings.push(format!("{count}:{}", open::named_places(&self.label, &unsendable)));
+            let count = unsendable.len() as u64;
+            let (lines, verb) = (counted(count, "line"), if count == 1 { "names" } else { "name" });
+            let (label, places) = (&self.label, open::named_places(&self.label, &unsendable));
+            warnings.push(format!("{lines} of {label} {verb} no picture that can be sent, and will fail:{places}"));
         }
         warnings
     }

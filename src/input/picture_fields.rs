@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::domain::Image;
+use crate::domain::{Image, Request};
 
 use super::{
     album::{PICTURES, is_picture},
@@ -13,6 +13,7 @@ use super::{
     fault::Wrong,
     image,
     json::{Fields, Json},
+    picture_names::{OTHER_PICTURES, extension_of, is_base64, is_data_url, names_a_picture},
 };
 
 /// Fields that name pictures and nothing else.
@@ -21,10 +22,11 @@ const PICTURE_FIELDS: [&str; 4] = ["images", "image", "image_path", "image_url"]
 const FILE_FIELDS: [&str; 3] = ["file_name", "file", "path"];
 /// Parts of other names, without case and punctuation, that make a field look as if it named a picture.
 const PICTURE_WORDS: [&str; 4] = ["image", "img", "picture", "photo"];
-/// Extensions of pictures that no provider takes.
-const OTHER_PICTURES: [&str; 9] = ["svg", "pdf", "psd", "eps", "ico", "jp2", "jxl", "dng", "raw"];
-/// How the base64 of PNG, JPEG, GIF and WebP begins.
-const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR"];
+
+/// Keys of an object under which a picture stands, as data sets and APIs have them.
+const PICTURE_KEYS: [&str; 9] = ["url", "path", "src", "data", "base64", "b64_json", "file", "image", "image_url"];
+/// Parts of the names of fields whose addresses are those of pages about a picture.
+const OTHER_ADDRESSES: [&str; 6] = ["license", "licence", "credit", "author", "attribution", "page"];
 
 /// Whether `name` is a field that may name pictures.
 pub(super) fn may_name_pictures(name: &str) -> bool {
@@ -61,26 +63,75 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, recipe: &Recipe) -> R
     Ok(found.map(|(_, images)| images).unwrap_or_default())
 }
 
-/// Refuses a field that looks as if it named a picture but is not read. For rows without any picture: beside one that
-/// is sent, such a field describes it.
-pub(super) fn refuse_unread(fields: &Fields<'_>, recipe: &Recipe) -> Result<(), Wrong> {
+/// Refuses a field that looks as if it named a picture but is not read, unless all its pictures are among those of the request.
+pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, recipe: &Recipe) -> Result<(), Wrong> {
     for (name, value) in fields {
-        let names_one = |value: &Json<'_>| value.as_text().is_some_and(|text| names_a_picture(text) || is_base64(text));
-        let holds_picture = match value {
-            Json::List(items) => items.iter().any(names_one),
-            value => names_one(value),
-        };
-        if holds_picture && sounds_like_a_picture(name) && !may_name_pictures(name) && !recipe.templates.needs(name) {
-            let words =
-                "looks like a picture, but is not read: name it `image` to have it sent (or use it in --prompt)";
-            return Err(Wrong::new(name.as_ref(), words));
+        let is_read = may_name_pictures(name) || recipe.templates.needs(name);
+        if is_read || !sounds_like_a_picture(name) || !holds_unsent(name, value, sent) {
+            continue;
         }
+        let words = if sent.needs_vision() {
+            "looks like a picture beside the one that is sent, but is not read: list all pictures in `images` (or use it in \
+             --prompt, or take it out)"
+        } else {
+            "looks like a picture, but is not read: name it `image` to have it sent (or use it in --prompt)"
+        };
+        return Err(Wrong::new(name.as_ref(), words));
     }
     Ok(())
 }
 
+/// Whether a value holds a picture that is not sent. `name` is that of its field.
+pub(super) fn holds_unsent(name: &str, value: &Json<'_>, sent: &Request) -> bool {
+    match value {
+        Json::Text(text) if text.starts_with(['[', '{']) => match Json::parse(text) {
+            Ok(value) => holds_unsent(name, &value, sent),
+            Err(_) => is_unsent(name, text, sent),
+        },
+        Json::Text(text) => is_unsent(name, text, sent),
+        Json::List(items) => items.iter().any(|item| holds_unsent(name, item, sent)),
+        Json::Object(fields) => fields.iter().any(|(key, value)| match value {
+            Json::Text(text) if key == "bytes" => !text.is_empty(),
+            Json::List(bytes) if key == "bytes" => !bytes.is_empty(),
+            Json::Text(text) => PICTURE_KEYS.contains(&key.as_ref()) && is_unsent(name, text, sent),
+            value => holds_unsent(name, value, sent),
+        }),
+        _ => false,
+    }
+}
+
+/// Whether a text is a picture's path, URL or base64, and none of the pictures that are sent.
+fn is_unsent(name: &str, text: &str, sent: &Request) -> bool {
+    if !(refers_to_a_picture(text) || names_a_picture(text) || is_base64(text)) {
+        return false;
+    }
+    let name = plain(name);
+    let is_address = !names_a_picture(text) && !is_data_url(text) && !is_base64(text);
+    // The address of a licence, say.
+    let is_other = is_address && OTHER_ADDRESSES.iter().any(|word| name.contains(word));
+    if is_other && sent.needs_vision() {
+        return false;
+    }
+    let same = image::reference(text).ok();
+    // Without its folder, as fields for names have it; data has no other name.
+    let has_name = |place: &Path| name.contains("name") && place.ends_with(text.trim());
+    !sent.images().any(|image| {
+        same.as_ref() == Some(image)
+            || match image {
+                Image::File(path) => has_name(path),
+                Image::Url(url) => has_name(Path::new(url.split(['?', '#']).next().unwrap_or_default())),
+                Image::Inline { data, .. } => data == text || name.contains("name"),
+            }
+    })
+}
+
+/// Without case and punctuation.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
 fn sounds_like_a_picture(name: &str) -> bool {
-    let plain: String = name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let plain = plain(name);
     plain == "filename" || PICTURE_WORDS.iter().any(|word| plain.contains(word))
 }
 
@@ -93,15 +144,17 @@ fn is_taken(name: &str, value: &Json<'_>, has_picture: bool, recipe: &Recipe) ->
     }
     match name {
         "images" => Ok(true),
-        "file" | "path" => Ok(!has_picture && !in_template && names_pictures(value, has_extension)),
+        "file" | "path" => Ok(!has_picture && !in_template && names_pictures(value, has_sendable_extension)),
         _ if !may_name_pictures(name) => Ok(false),
-        _ if names_pictures(value, names_a_picture) => Ok(name != "file_name" || !has_picture),
+        _ if names_pictures(value, refers_to_a_picture) => Ok(name != "file_name" || !has_picture),
         _ if in_template => Ok(false),
         "file_name" => {
             let file = match value {
                 Json::Text(file) => file,
                 // Names of other files, unless some are pictures: those would be lost.
-                Json::List(items) if items.iter().all(|item| item.as_text().is_some_and(|it| !names_a_picture(it))) => {
+                Json::List(items)
+                    if items.iter().all(|item| item.as_text().is_some_and(|it| !refers_to_a_picture(it))) =>
+                {
                     return Ok(false);
                 }
                 _ => return Ok(!has_picture),
@@ -129,34 +182,16 @@ fn names_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
 }
 
 /// By its scheme, or else its extension.
-fn names_a_picture(text: &str) -> bool {
+fn refers_to_a_picture(text: &str) -> bool {
     let text = text.trim();
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    begins("data:image/")
+    is_data_url(text)
         || (begins("http://") || begins("https://")) && !text.contains(char::is_whitespace)
-        || has_extension(text)
+        || has_sendable_extension(text)
 }
 
-fn has_extension(text: &str) -> bool {
+fn has_sendable_extension(text: &str) -> bool {
     PICTURES.contains(&extension_of(text).as_str())
-}
-
-/// In lower case; of a URL without its query.
-fn extension_of(text: &str) -> String {
-    // A text of many lines or pages is no name, whatever it ends in.
-    const LONGEST: usize = 4_096;
-    let text = text.trim();
-    if text.len() > LONGEST || text.contains('\n') {
-        return String::new();
-    }
-    let name = if text.contains("://") { text.split(['?', '#']).next().unwrap_or_default() } else { text };
-    Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase()
-}
-
-/// Base64 of a picture that does not say its type.
-fn is_base64(text: &str) -> bool {
-    const SHORTEST: usize = 64;
-    text.len() >= SHORTEST && !text.contains('.') && BASE64_STARTS.iter().any(|start| text.starts_with(start))
 }
 
 /// One reference, a list of them, or `{"url": …}` as OpenAI writes it.

@@ -9,11 +9,12 @@ use std::{
 
 use super::{
     Kind, LineFormat,
-    album::{has_picture_magic, is_comment, is_picture, listed_path, names_a_picture, unquoted},
+    album::{has_picture_magic, is_picture, listed_path},
     csv::delimiter_of,
     fault::InputError,
     json::Json,
     lines::Lines,
+    picture_names::LineShape,
 };
 
 /// Rows looked at before giving up on finding one that parses.
@@ -48,7 +49,7 @@ pub(super) fn recognise(path: &Path, shown: &Path, base: &Path, format: LineForm
     let Some(first) = first_line(&mut lines) else { return Err(InputError::Empty(shown.display().to_string())) };
     match format {
         LineFormat::Pictures => {
-            return ListLines::read(path, base)
+            return ListLines::read(path, base, format, look_up)
                 .map(|lines| Recognised::List { base: lines.base() })
                 .map_err(unreadable);
         }
@@ -65,7 +66,7 @@ pub(super) fn recognise(path: &Path, shown: &Path, base: &Path, format: LineForm
         _ if looks_like_an_array(&first) && extension != "txt" => return Err(array(shown)),
         "" if is_csv_header(&first) => Recognised::Csv { delimiter: delimiter_of(&first) },
         _ => {
-            let lines = ListLines::read(path, base).map_err(unreadable)?;
+            let lines = ListLines::read(path, base, format, look_up).map_err(unreadable)?;
             match lines.format(shown)? {
                 LineFormat::Pictures => Recognised::List { base: lines.base() },
                 _ => Recognised::Rows(Kind::Text),
@@ -211,13 +212,41 @@ struct ListLines {
     /// Folders that paths may be relative to, and how many lines name a picture that is there: the list's own folder, and
     /// the working directory (as `find photos -name '*.jpg' > /tmp/list.txt` leaves it).
     bases: Vec<(PathBuf, u64)>,
+    /// Lines that were looked up though they are written like prompts, and name no picture that is there.
+    misses: u64,
     there: LineCount,
     /// Written as a picture's name is, in one word.
     named: LineCount,
-    /// With blanks, as sentences have them, but a picture's extension at its end.
+    /// Written as a picture's name, path or URL may be.
     perhaps: LineCount,
+    /// Sentences with a picture's extension at their end. In a file of prompts they are prompts; alone they leave doubt.
+    sentences: LineCount,
     /// No picture's name.
     other: LineCount,
+}
+
+/// Whether the names in a line are short enough for a path.
+fn may_be_path(line: &str) -> bool {
+    line.split(['/', '\\']).all(|name| name.len() <= ListLines::MAX_NAME)
+}
+
+/// What stands at the path that a line may name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AtPath {
+    Picture,
+    Something,
+    Nothing,
+}
+
+fn look_up(base: &Path, line: &str) -> AtPath {
+    let path = base.join(&*listed_path(base, line));
+    if path.is_file() && is_picture(&path) {
+        AtPath::Picture
+    } else if path.symlink_metadata().is_ok() {
+        AtPath::Something
+    } else {
+        AtPath::Nothing
+    }
 }
 
 /// How many lines, and the first of them.
@@ -246,52 +275,77 @@ fn shortened(line: &str) -> String {
 impl ListLines {
     /// Longer lines are no paths.
     const MAX_PATH: usize = 4_096;
+    /// Longer names are none that a file has; two bytes for quotes.
+    const MAX_NAME: usize = 255 + 2;
+    /// Lines that are written like prompts and name nothing: after so many, further ones are not looked up.
+    const MAX_MISSES: u64 = 32;
 
-    fn read(path: &Path, base: &Path) -> io::Result<Self> {
+    /// Reads the lines as far as they matter: until they leave no doubt, or all where `format` says that they name pictures.
+    /// `look_up` says what a line names below a folder.
+    fn read(
+        path: &Path,
+        base: &Path,
+        format: LineFormat,
+        mut look_up: impl FnMut(&Path, &str) -> AtPath,
+    ) -> io::Result<Self> {
         let mut bases = vec![(base.to_owned(), 0)];
         bases.extend(std::env::current_dir().ok().filter(|here| here != base).map(|here| (here, 0)));
         let none = LineCount::default;
-        let mut all = Self { bases, there: none(), named: none(), perhaps: none(), other: none() };
+        let mut all =
+            Self { bases, misses: 0, there: none(), named: none(), perhaps: none(), sentences: none(), other: none() };
+        let reads_all = format == LineFormat::Pictures;
         let mut lines = Lines::open(path)?;
-        loop {
+        while reads_all || !all.is_mixed() {
             match lines.advance() {
-                Ok(false) => return Ok(all),
+                Ok(false) => break,
                 Ok(true) if lines.is_blank() => {}
                 Ok(true) => {
                     let line = String::from_utf8_lossy(lines.bytes().trim_ascii()).into_owned();
-                    all.add(lines.number(), &line);
+                    all.add(lines.number(), &line, reads_all, &mut look_up);
                 }
                 // The pass over the rows says what is wrong with it.
                 Err(_) => {
                     all.other.add(lines.number(), "");
-                    return Ok(all);
+                    break;
                 }
             }
         }
+        Ok(all)
     }
 
-    fn add(&mut self, number: u64, line: &str) {
+    fn add(&mut self, number: u64, line: &str, is_list: bool, look_up: &mut impl FnMut(&Path, &str) -> AtPath) {
+        let shape = LineShape::of(line);
         if line.len() > Self::MAX_PATH || line.contains('\0') {
-            return self.other.add(number, line);
+            // A picture's data may be long.
+            let lines = if shape == LineShape::Prompt { &mut self.other } else { &mut self.perhaps };
+            return lines.add(number, line);
         }
-        let mut is_there = false;
-        for (base, count) in &mut self.bases {
-            let path = base.join(&*listed_path(base, line));
-            if path.is_file() && is_picture(&path) {
-                *count += 1;
-                is_there = true;
+        let (mut is_there, mut is_comment) = (false, line.starts_with('#'));
+        let looks_so = matches!(shape, LineShape::Name | LineShape::PerhapsName);
+        if is_list || ((looks_so || self.misses < Self::MAX_MISSES) && may_be_path(line)) {
+            let mut is_missing = false;
+            for (base, count) in &mut self.bases {
+                let found = look_up(base, line);
+                *count += u64::from(found == AtPath::Picture);
+                is_there |= found == AtPath::Picture;
+                is_missing |= found == AtPath::Nothing;
             }
+            is_comment &= is_missing;
+            self.misses += u64::from(!is_there && !looks_so);
         }
-        let plain = unquoted(line);
-        if is_there {
-            self.there.add(number, line);
-        } else if names_a_picture(plain) && (plain != line || !plain.contains(char::is_whitespace)) {
-            self.named.add(number, line);
-        } else if names_a_picture(plain) {
-            self.perhaps.add(number, line);
-        } else if !self.bases.iter().any(|(base, _)| is_comment(base, line)) {
-            self.other.add(number, line);
+        match shape {
+            _ if is_there => self.there.add(number, line),
+            LineShape::Name => self.named.add(number, line),
+            LineShape::PerhapsName => self.perhaps.add(number, line),
+            LineShape::Sentence => self.sentences.add(number, line),
+            LineShape::Prompt if is_comment => {}
+            LineShape::Prompt => self.other.add(number, line),
         }
+    }
+
+    /// Whether some lines look like pictures' names and others do not: whatever follows leaves doubt.
+    fn is_mixed(&self) -> bool {
+        self.other.count > 0 && self.there.count + self.named.count + self.perhaps.count > 0
     }
 
     /// The folder under which most of the pictures are; its own where there is no difference.
@@ -305,24 +359,38 @@ impl ListLines {
         best.0.clone()
     }
 
-    /// Pictures or prompts, where the lines leave no doubt.
+    /// Pictures or prompts, where the lines leave no doubt: a path that goes out as a prompt is paid for and answered
+    /// wrongly, so that one line which looks like a picture's name is enough for doubt.
     fn format(&self, shown: &Path) -> Result<LineFormat, InputError> {
-        let Self { there, named, perhaps, other, .. } = self;
-        if other.count == 0 && (there.count > 0 || (named.count > 0 && perhaps.count == 0)) {
+        let Self { there, named, perhaps, sentences, other, .. } = self;
+        let in_doubt = perhaps.count + sentences.count;
+        if other.count == 0 && (there.count > 0 || (named.count > 0 && in_doubt == 0)) {
             return Ok(LineFormat::Pictures);
         }
-        if there.count == 0 && (named.count == 0 || named.count < other.count) {
+        let names_none = there.count == 0 && named.count == 0 && perhaps.count == 0;
+        if names_none && (other.count > 0 || sentences.count == 0) {
             return Ok(LineFormat::Prompts);
         }
-        let place = |lines: [&LineCount; 2]| {
-            let first = lines.into_iter().find_map(|lines| lines.first.as_ref());
-            first.map_or_else(String::new, |(number, line)| format!("line {number} ({line})"))
+        let place = |lines: &[&LineCount]| {
+            let (number, line) = lines.iter().find_map(|lines| lines.first.as_ref())?;
+            Some(format!("line {number} ({line})"))
+        };
+        let readings = match (place(&[there, named]), place(&[perhaps, sentences]), place(&[other])) {
+            (Some(picture), _, Some(prompt)) => format!(
+                "{picture} names a picture, as in a list of pictures; {prompt} does not, as in a file of prompts"
+            ),
+            (None, Some(perhaps), Some(prompt)) => format!(
+                "{perhaps} looks like a picture's name, path or URL, as in a list of pictures; {prompt} does not, as in a \
+                 file of prompts"
+            ),
+            (_, perhaps, _) => format!(
+                "{} may be a picture's name, path or URL, as in a list of pictures, or a prompt",
+                perhaps.unwrap_or_default()
+            ),
         };
         let words = format!(
-            "can be read in two ways: {} names a picture, as in a list of pictures; {} does not, as in a file of prompts. \
-             Say --list if every line names a picture, or --lines if every line is a prompt",
-            place([there, named]),
-            place([other, perhaps]),
+            "can be read in two ways: {readings}. Say --list if every line names a picture, or --lines if every line is a \
+             prompt"
         );
         Err(InputError::unrecognised(shown, words))
     }
@@ -332,4 +400,50 @@ impl ListLines {
 fn is_csv_header(first: &str) -> bool {
     let delimiter = char::from(delimiter_of(first));
     first.contains(delimiter) && first.split(delimiter).any(|name| name.trim().trim_matches('"').eq("prompt"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// How many paths are looked up of a file with these lines, where `there` says which name a picture, and what it is.
+    fn lookups(lines: &str, there: impl Fn(&str) -> bool) -> (usize, Result<LineFormat, String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines.txt");
+        fs::write(&path, lines).unwrap();
+        let mut count = 0;
+        let look_up = |_: &Path, line: &str| {
+            count += 1;
+            if there(line) { AtPath::Picture } else { AtPath::Nothing }
+        };
+        let read = ListLines::read(&path, folder.path(), LineFormat::Detect, look_up).unwrap();
+        (count, read.format(&path).map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn few_lines_of_a_prompt_file_are_looked_up() {
+        const FOLDERS: usize = 2;
+        let lines = |line: &dyn Fn(usize) -> String| (0..5_000).map(line).collect::<String>();
+        let is_nothing = |_: &str| false;
+        let few = FOLDERS * ListLines::MAX_MISSES as usize;
+        let prompts = lines(&|n| {
+            format!("What is {n} + {n}?\n# Sums\nName a command that writes every sum of them to {n}.png\n")
+        });
+        let (count, format) = lookups(&prompts, is_nothing);
+        assert_eq!(format, Ok(LineFormat::Prompts));
+        assert!(count <= few, "{count}");
+        // No file has such a name.
+        let long = lines(&|n| format!("What is {n}{}?\n", " + 1".repeat(100)));
+        assert_eq!(lookups(&long, is_nothing), (0, Ok(LineFormat::Prompts)));
+        // Nothing that follows removes the doubt.
+        let mixed = "Write a poem\n".to_owned() + &lines(&|n| format!("{n}.png\n"));
+        let (count, format) = lookups(&mixed, is_nothing);
+        assert!(format.unwrap_err().contains("can be read in two ways"));
+        assert!(count <= 2 * FOLDERS, "{count}");
+        // All of a list is, since pictures may have any name.
+        let list = lines(&|n| format!("scan {n}\n"));
+        assert_eq!(lookups(&list, |_| true), (FOLDERS * 5_000, Ok(LineFormat::Pictures)));
+    }
 }

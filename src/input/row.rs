@@ -74,8 +74,11 @@ pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) 
             return Err(no_prompt(context));
         }
     }
-    let pictures = pictures(fields, context, request.needs_vision(), recipe)?;
+    let pictures = pictures(fields, request.needs_vision(), recipe)?;
     attach(&mut request.messages, pictures);
+    if !recipe.legacy_rows {
+        picture_fields::refuse_unread(context, &request, recipe)?;
+    }
     if request.system.is_none() {
         request.system = recipe.templates.system(context)?;
     }
@@ -121,16 +124,12 @@ fn attach(messages: &mut [Message], pictures: Vec<Part>) {
 }
 
 /// The pictures that the fields name. `has_picture` says whether the messages hold some themselves.
-fn pictures(fields: &Fields<'_>, context: &Fields<'_>, has_picture: bool, recipe: &Recipe) -> Result<Vec<Part>, Wrong> {
+fn pictures(fields: &Fields<'_>, has_picture: bool, recipe: &Recipe) -> Result<Vec<Part>, Wrong> {
     let images = if recipe.legacy_rows {
         let images = field(fields, "images").filter(|value| !value.is_null());
         images.map(|value| picture_fields::references("images", value)).transpose()?.unwrap_or_default()
     } else {
-        let images = picture_fields::read(fields, has_picture, recipe)?;
-        if images.is_empty() && !has_picture {
-            picture_fields::refuse_unread(context, recipe)?;
-        }
-        images
+        picture_fields::read(fields, has_picture, recipe)?
     };
     Ok(images.into_iter().map(Part::Image).collect())
 }

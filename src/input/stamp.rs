@@ -7,7 +7,7 @@
 //! clock would leave all of these as they are.
 
 use std::{
-    fs::{File, Metadata},
+    fs::Metadata,
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::Path,
@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::domain::{Image, PictureStamp, Request};
 
-use super::ids::hex;
+use super::{album::open_regular, ids::hex};
 
 /// Bytes of a picture that are read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -108,7 +108,7 @@ fn over_all(mut stamps: Vec<PictureStamp>) -> PictureStamp {
 
 fn read(path: &Path) -> io::Result<PictureStamp> {
     let began = SystemTime::now();
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     let stamp = unread(&file.metadata()?, began);
     let mut hash = Xxh3::new();
     let mut chunk = vec![0; CHUNK_BYTES];

@@ -127,7 +127,7 @@ impl Format {
             [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Self::Tiff,
             _ => match brand()? {
                 (b"ftyp", b"heic" | b"heix" | b"hevc" | b"hevx") => Self::Heic,
-                (b"ftyp", b"mif1" | b"msf1" | b"heim" | b"heis") => Self::Heif,
+                (b"ftyp", b"heif" | b"mif1" | b"msf1" | b"heim" | b"heis") => Self::Heif,
                 (b"ftyp", b"avif" | b"avis") => Self::Avif,
                 _ => return None,
             },
@@ -430,6 +430,9 @@ mod tests {
         assert!(refusal(check(Api::Gemini, 1, &gif())).contains("does not take GIF"));
         assert_eq!(check(Api::OpenAi, 1, &gif()), Ok(Format::Gif));
         assert_eq!(check(Api::Anthropic, 1, &gif()), Ok(Format::Gif));
+        for brand in [b"mif1", b"heif"] {
+            assert_eq!(Format::sniff(&[b"\0\0\0\x18ftyp", &brand[..]].concat()), Some(Format::Heif));
+        }
         for (bytes, words) in [
             (b"BM\x1a\0\0\0".as_slice(), "BMP"),
             (b"", "empty"),

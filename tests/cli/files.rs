@@ -90,6 +90,28 @@ fn lines_that_may_be_pictures_or_prompts_are_refused_until_somebody_says_which()
 }
 
 #[test]
+fn paths_never_go_out_as_prompts_unless_somebody_says_so() {
+    let (server, machine) = machine();
+    for lines in [
+        "my photo.png\nmy other photo.png\n",
+        "# pictures\nmy photo.png\nmy other photo.png\n",
+        "gone.png\nb.pdf\nc.psd\n",
+        "gone.png\nWrite a poem\nWrite an ode\n",
+        "https://pictures.example/1\nhttps://pictures.example/2\n",
+        "C:\\Users\\me\\gone one.png\nC:\\Users\\me\\gone two.png\n",
+        "gone.png,1\nlost.png,2\n",
+        "gone.png\ta cup\nlost.png\ta saucer\n",
+    ] {
+        machine.write("lines.txt", lines);
+        machine.cascadeck(&["run", "lines.txt"]).with_status(2).says(&["lines.txt", "--lines"]);
+    }
+    assert_eq!(pictures_and_texts(&server), (0, 0));
+    machine.write("lines.txt", "Describe how logo.png should look.\nWrite a poem\n");
+    machine.cascadeck(&["run", "lines.txt"]).with_status(0);
+    assert_eq!(pictures_and_texts(&server), (0, 2));
+}
+
+#[test]
 fn a_file_without_an_end_is_refused_with_the_limit_and_leaves_nothing() {
     let (_server, machine) = machine();
     machine.write("batch.jsonl", sums(1));

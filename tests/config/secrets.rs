@@ -107,7 +107,7 @@ fn no_secret_is_ever_shown() {
 }
 
 /// What stands where a key belongs, and what of the answer tells how to mend it.
-const PLACEHOLDERS: [(&str, &str); 23] = [
+const PLACEHOLDERS: [(&str, &str); 30] = [
     ("$OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
     ("${OPENAI_API_KEY}", "\"env:OPENAI_API_KEY\""),
     ("$env:OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
@@ -115,6 +115,13 @@ const PLACEHOLDERS: [(&str, &str); 23] = [
     ("%OPENAI_API_KEY%", "\"env:OPENAI_API_KEY\""),
     ("{{ OPENAI_API_KEY }}", "\"env:OPENAI_API_KEY\""),
     ("process.env.OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
+    ("env.OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
+    ("ENV.OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
+    ("your_openai_key", "\"env:NAME\""),
+    ("YOUR-GEMINI-KEY", "\"env:NAME\""),
+    ("sk-your-own-secret-here", "\"env:NAME\""),
+    ("<your-openai-api-key>", "\"env:NAME\""),
+    ("yourOpenaiToken", "\"env:NAME\""),
     ("YOUR_API_KEY", "\"env:NAME\""),
     ("your-api-key-here", "\"env:NAME\""),
     ("<your key>", "\"env:NAME\""),
@@ -210,6 +217,12 @@ fn keys_that_only_look_odd_are_taken() {
         "0123456789abcdef",
         "SECRET0123",
         "gsk_$x%y&z",
+        "your-server",
+        "yours_key",
+        "sk-key-your",
+        "your7Q2bkey",
+        "env.local",
+        "env.Ab8-",
     ] {
         let config = with_secret(&format!("'{secret}'")).load();
         assert_eq!(exposed(&config, "alice"), Some(secret));

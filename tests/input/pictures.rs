@@ -93,6 +93,8 @@ fn a_bitmap_is_a_picture_also_when_it_is_given_by_itself() {
 #[test]
 fn lines_are_pictures_or_prompts_or_refused() {
     let refused = "can be read in two ways";
+    let long_names =
+        "a man who stands on the beach with a dog at dusk.png\na cup of tea on a table in the evening sun.png\n";
     for (lines, want) in [
         ("a.png\nb.png\n", "pictures"),
         ("b.png\na.png\n", "pictures"),
@@ -100,13 +102,30 @@ fn lines_are_pictures_or_prompts_or_refused() {
         ("a gone picture.png\na.png\n", "pictures"),
         ("no-extension\n", "pictures"),
         ("# Draw\nWrite a poem\n", "lines of text"),
-        ("Draw a cup\nWrite a poem\nlogo.png\n", "lines of text"),
-        ("Draw me logo.png\n", "lines of text"),
+        ("Draw logo.png, please\nWrite a poem\n", "lines of text"),
+        ("Write a poem\nName a command that turns every picture of a folder into out.png\n", "lines of text"),
+        ("Which tool reads a.jpg and writes: b.png\nWhat is in logo.png?\n", "lines of text"),
+        ("logo.png is too dark: what helps?\nSummarise https://x.example/article\n", "lines of text"),
+        ("/start\nand/or\n// Say hello\nWhat is ASP.NET\n", "lines of text"),
         ("gone.png\n", "is a list of pictures, and none of them can be sent:\n"),
+        ("gone.png\nb.pdf\nc.psd\n", "lines.txt:2: b.pdf is not there"),
         ("https://x.example/a.png?size=2\n", "is a URL"),
         ("gone.png\nDraw me logo.png\n", refused),
         ("Write a poem\na.png\n", refused),
         ("Write a poem\nlogo.png\n", refused),
+        ("Draw a cup\nWrite a poem\nlogo.png\n", refused),
+        ("Draw a cup\nWrite a poem\nWrite an ode\ngone.png\n", refused),
+        ("Draw me logo.png\n", refused),
+        ("my photo.png\nmy other photo.png\n", refused),
+        ("# pictures\nmy photo.png\nmy other photo.png\n", refused),
+        ("https://x.example/1\nhttps://x.example/2\n", refused),
+        ("C:\\Users\\me\\gone one.png\nC:\\Users\\me\\gone two.png\n", refused),
+        ("gone.png,1\nlost.png,2\n", refused),
+        ("gone.png\ta cat\nlost.png\ta dog\n", refused),
+        ("/photos/0001\n/photos/0002\n", refused),
+        ("Write a poem\nmy photo.png\n", "line 2 (my photo.png) looks like a picture's name, path or URL"),
+        ("my photo.png\n", "line 1 (my photo.png) may be a picture's name, path or URL"),
+        (long_names, refused),
     ] {
         let folder = TempDir::new().unwrap();
         write(&folder, "a.png", &png(1, 1));

@@ -82,6 +82,28 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         (r#"{"prompt":"x","photoUrls":["a.webp"]}"#, "`photoUrls` looks like a picture"),
         (r#"{"prompt":"x","filename":"a.png"}"#, "`filename` looks like a picture"),
         (r#"{"prompt":"x","image_data":"data:image/png;base64,AAAA"}"#, "`image_data` looks like a picture"),
+        (r#"{"prompt":"x","img":{"url":"a.png"}}"#, "`img` looks like a picture, but is not read: name it `image`"),
+        (r#"{"prompt":"x","picture":{"path":"a.png"}}"#, "`picture` looks like a picture"),
+        (r#"{"prompt":"x","picture":{"bytes":"iVBORw","path":null}}"#, "`picture` looks like a picture"),
+        (r#"{"prompt":"x","picture":{"bytes":[137,80]}}"#, "`picture` looks like a picture"),
+        (r#"{"prompt":"x","photos":[{"url":"https://x.example/1"}]}"#, "`photos` looks like a picture"),
+        (r#"{"prompt":"x","photo":{"source":{"data":"data:image/png;base64,AAAA"}}}"#, "`photo` looks like a picture"),
+        (r#"{"prompt":"x","photo":"drawing.svg"}"#, "`photo` looks like a picture"),
+        (
+            r#"{"prompt":"x","image":"a.png","image_2":"b.png"}"#,
+            "`image_2` looks like a picture beside the one that is sent, but is not read: list all pictures in `images`",
+        ),
+        (r#"{"prompt":"x","image":"a.png","image_2":"[b].png"}"#, "`image_2` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","image2":"b.png"}"#, "`image2` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","mask_image":"b.png"}"#, "`mask_image` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","img":"other.png","file_name":null}"#, "`img` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","img":["a.png","b.png"]}"#, "`img` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a/x.png","image_2":"x.png"}"#, "`image_2` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","image_2":{"url":"https://x.example/b"}}"#, "`image_2` looks like a picture"),
+        (
+            r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":"data:image/png;base64,AAAA"}]}],"img":"b.png"}"#,
+            "`img` looks like a picture beside",
+        ),
         (r#"{"prompt":"x","prompt":"y"}"#, "`prompt` stands twice in one object; keep one of the two"),
         (
             r#"{"messages":[{"role":"user","content":"x","content":"y"}]}"#,
@@ -104,6 +126,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
     ];
     let openai = |body: &str| format!(r#"{{"custom_id":"x","url":"/v1/chat/completions","body":{body}}}"#);
     let hi = r#""messages":[{"role":"user","content":"hi"}]"#;
+    let seen = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]}"#;
     let batch = [
         (openai(&format!(r#"{{{hi},"tools":[{{"type":"function"}}]}}"#)), "`body.tools` is not supported"),
         (openai(&format!(r#"{{{hi},"n":2}}"#)), "`body.n` asks for several answers"),
@@ -128,6 +151,11 @@ fn faults_name_the_line_the_field_and_what_to_do() {
             "`image` stands beside `body`, where it is not sent",
         ),
         (format!(r#"{{"custom_id":"x","body":{{{hi}}},"photo":"a.png"}}"#), "`photo` looks like a picture"),
+        (
+            format!(r#"{{"custom_id":"x","body":{seen},"image":"b.png"}}"#),
+            "`image` stands beside `body`, where it is not sent",
+        ),
+        (format!(r#"{{"custom_id":"x","body":{seen},"photo":"b.png"}}"#), "`photo` looks like a picture beside"),
         (openai(&format!(r#"{{{hi},"image":"a.png"}}"#)), "`body.image` is not supported"),
         (
             r#"{"custom_id":"x","url":"/v1/embeddings","body":{}}"#.to_owned(),
@@ -359,7 +387,12 @@ fn fields_that_name_no_picture_are_left_to_templates() {
         (r#"{"prompt":"x","file_name":["a.txt","b.txt"]}"#, 0),
         (r#"{"prompt":"x","file_name":["a.png","b.jpg"]}"#, 2),
         // Beside a picture that is sent, these describe it.
-        (r#"{"prompt":"x","image":"a.png","img":"other.png","file_name":null}"#, 1),
+        (r#"{"prompt":"x","image":"a.png","img":"./a.png","picture":{"path":"a.png"},"photos":[{"url":"a.png"}]}"#, 1),
+        (r#"{"prompt":"x","images":["a/x.png","b.png"],"image_names":["x.png","b.png"],"filename":"x.png"}"#, 2),
+        (r#"{"prompt":"x","image":"a.png","photo_licence":"https://x.example/by/4.0/","image_id":"a"}"#, 1),
+        (r#"{"prompt":"x","image":"a.png","img":{"height":3,"caption":"b.png"},"photo":null,"img2":""}"#, 1),
+        (r#"{"prompt":"x","image":"https://x.example/a","img_url":"https://x.example/a"}"#, 1),
+        (r#"{"prompt":"x","image":"https://x.example/a.png?s=1","image_name":"a.png"}"#, 1),
         (r#"{"prompt":"x","images":["a.png","b.png"],"image":"./a.png"}"#, 2),
         (r#"{"prompt":"x","image":"a.png","images":["a.png","b.png"]}"#, 2),
         (
@@ -382,10 +415,21 @@ fn fields_that_name_no_picture_are_left_to_templates() {
 }
 
 #[test]
+fn a_batch_line_may_name_what_it_sends_beside_its_request() {
+    let body = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]}"#;
+    let beside = r#""image_url":"https://x.example/a.png","photo":{"url":"https://x.example/a.png"},"images":[]"#;
+    let (_, items) =
+        read("rows.jsonl", format!(r#"{{"custom_id":"x","body":{body},{beside}}}"#).as_bytes(), &no_options());
+    assert_eq!(items[0].request.images().count(), 1);
+}
+
+#[test]
 fn columns_of_a_table_are_refused_like_fields() {
     for (content, want) in [
         ("prompt,image,image_path\nx,a.png,b.png\n", "`image_path` names other pictures than `image`"),
         ("prompt,photo\nx,a.png\n", "`photo` looks like a picture"),
+        ("prompt,image,image_2\nx,a.png,b.png\n", "`image_2` looks like a picture beside"),
+        ("prompt,photos\nx,\"[{\"\"url\"\":\"\"a.png\"\"}]\"\n", "`photos` looks like a picture"),
         ("prompt,seed\nx,99999999999999999999\n", "`seed` is too large"),
         (
             "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"}]\"\n",
