@@ -77,10 +77,13 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     } else {
         None
     };
-    let input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
+    let mut input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
     refuse_unseen(&input, &config)?;
     let begun = dir.holds_a_run();
     let so_far = if begun { Some(report::summary(&run_dir)?) } else { None };
+    if begun && input.kind().is_pictures() {
+        input.spare_ended(report::settled_ids(&run_dir)?);
+    }
     // All faults together, as a run would report them.
     let checked = if begun { input.validate_again()? } else { input.validate()? };
     let fingerprint = args.job.asking.fingerprint(&checked.fingerprint);

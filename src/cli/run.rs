@@ -258,6 +258,9 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     options.legacy_rows = begun_with.as_ref().is_some_and(|pins| !pins.strict_rows);
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
     refuse_unseen(&input, &config)?;
+    if begun_with.is_some() && input.kind().is_pictures() {
+        input.spare_ended(report::settled_ids(dir.path())?);
+    }
     let mut checked = if begun_with.is_some() { input.validate_again()? } else { input.validate()? };
     let claim = claim_captions(&clock, dir, std::mem::take(&mut checked.caption_files))?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };

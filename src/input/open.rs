@@ -96,7 +96,7 @@ impl Input {
             models: options.models,
         };
         let Found { source, name, label, spool, .. } = found;
-        Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool })
+        Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool, ended: None })
     }
 
     /// Where a copy of a pipe stands until it is [kept](Self::keep) at `spool`.

@@ -153,6 +153,16 @@ pub fn ended_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, S
     ids(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
 }
 
+/// Tells which ids are of items that are done or failed and whose captions are not to be written any more. Those that are,
+/// the engine keeps in the states under `captions_owed`.
+pub fn settled_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    ids(
+        dir,
+        "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0
+         AND progress.seq NOT IN (SELECT value FROM states, json_each(states.json) WHERE states.name = 'captions_owed')",
+    )
+}
+
 /// Hands over where captions go that are still to be written: of the items that wait or have failed.
 ///
 /// # Errors
