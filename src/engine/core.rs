@@ -260,6 +260,9 @@ impl Engine {
         if self.dirty {
             wake = wake.min(self.published + PUBLISH_EVERY);
         }
+        if let Some(at) = self.gives_up_at() {
+            wake = wake.min(self.clock.instant_of(at));
+        }
         if self.journal.stuck().is_some() || self.trouble.is_some() || self.sharing.lags() {
             wake = wake.min(now + Duration::from_secs(1));
         }
@@ -309,6 +312,7 @@ impl Engine {
             return;
         };
         self.scheduler.sent(now, dispatch.attempt);
+        self.contact.sent(now.mono);
         self.totals.attempts += 1;
         let model = &self.models[dispatch.model.index()];
         let errand = Errand {

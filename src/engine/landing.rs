@@ -74,7 +74,7 @@ impl Engine {
     fn settle(&mut self, now: Now, flying: &Flying, verdict: Verdict, latency: Duration) {
         let attempt = flying.dispatch.attempt;
         let provider = &self.providers[self.keys[flying.dispatch.key.index()].provider.index()];
-        self.contact.note(now.mono, &provider.name, &verdict);
+        self.contact.note(self.flights.len(), &provider.name, &verdict);
         let Some(settlement) = self.scheduler.settle(now, attempt, &verdict) else { return };
         let ended = match settlement.fate {
             Fate::Done { truncated } => Some(Ended { state: FinalState::Done, truncated }),

@@ -261,6 +261,24 @@ fn a_provider_that_never_listened_is_given_up_and_the_run_is_resumable() {
 }
 
 #[test]
+fn a_provider_that_takes_requests_and_never_answers_is_given_up_in_time() {
+    let machine = Machine::new();
+    machine.write("batch.jsonl", sums(5));
+    // Connections are made by the system, and nobody reads them.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let working = LoggingServer::openai("yes");
+    let address = silent.local_addr().unwrap().to_string();
+    machine.write_keys(&working.keys_toml("").replace(&working.address().to_string(), &address));
+    let began = std::time::Instant::now();
+    let ended = machine.cascadeck(&[&RUN[..], &["--no-check", "--give-up-after", "1s"]].concat()).with_status(4);
+    ended.says(&["no provider has answered within 1s", "in flight broken off, which may have been billed"]);
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(machine.status("runs/batch")["waiting"], 5);
+    let audit = machine.cascadeck(&["audit", "runs/batch", "--json"]).with_status(0).json();
+    assert!(!audit["may_have_been_billed"].as_array().unwrap().is_empty(), "{audit}");
+}
+
+#[test]
 fn a_provider_that_has_answered_once_with_whatever_is_not_given_up() {
     let asked = std::sync::atomic::AtomicU64::new(0);
     let server = LoggingServer::start(move |_| {
