@@ -166,6 +166,8 @@ pub(super) struct Engine {
     pub held_files: HeldFiles,
     pub looked: Instant,
     pub contact: Contact,
+    /// Waiting items that this start does not send.
+    pub held_back: u64,
     /// Turns of the loop so far.
     #[cfg(test)]
     pub turns: Arc<std::sync::atomic::AtomicU64>,

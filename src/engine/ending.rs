@@ -234,6 +234,7 @@ impl Engine {
             Ending::Stopped { why } | Ending::BudgetSpent { why } => {
                 self.say(Level::Alarm, format!("stopped with work left: {why}"));
             }
+            Ending::HeldBack { why } => self.say(Level::Info, format!("stopped with work left: {why}")),
             Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
         }
         self.forgetful = true;
@@ -263,6 +264,13 @@ impl Engine {
                     "every item has ended, but {} could not be written; their answers are recorded, and the same command \
                      writes them once the files or folders are mended",
                     counted(self.owed.len() as u64, "caption")
+                ),
+            },
+            None if self.held_back > 0 => Ending::HeldBack {
+                why: format!(
+                    "the first rows have ended, {} of an earlier start {} beyond the limit of this one",
+                    counted(self.held_back, "item"),
+                    if self.held_back == 1 { "waits" } else { "wait" },
                 ),
             },
             None => Ending::Finished,
@@ -301,6 +309,7 @@ impl Ending {
             Self::Finished => Self::Finished,
             Self::Stopped { why } => Self::Stopped { why: format!("{why}; {more}") },
             Self::BudgetSpent { why } => Self::BudgetSpent { why: format!("{why}; {more}") },
+            Self::HeldBack { why } => Self::HeldBack { why: format!("{why}; {more}") },
             Self::Broken { why } => Self::Broken { why: format!("{why}; {more}") },
         }
     }
@@ -308,7 +317,7 @@ impl Ending {
     pub(super) fn state(&self) -> RunState {
         match self {
             Self::Finished => RunState::Finished,
-            Self::Stopped { why } | Self::BudgetSpent { why } | Self::Broken { why } => {
+            Self::Stopped { why } | Self::BudgetSpent { why } | Self::HeldBack { why } | Self::Broken { why } => {
                 RunState::Stopped { why: why.clone() }
             }
         }

@@ -23,7 +23,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::domain::{
-    ItemRow, Latencies, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
+    ItemRow, ItemSpec, Latencies, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
     snapshot::{Condition, RunState},
     summary::{KeySummary, ModelSummary},
 };
@@ -178,6 +178,33 @@ pub fn unfinished_captions(dir: &Path, mut each: impl FnMut(&Path)) -> Result<()
         while let Some(row) = rows.next()? {
             if let Some(caption) = row.get_ref(0)?.as_str_or_null().map_err(rusqlite::Error::from)? {
                 each(Path::new(caption));
+            }
+        }
+        Ok(())
+    };
+    read().map_err(|error| error.in_file(dir.database()))
+}
+
+/// Hands over the waiting items that `known` does not tell by their ids, those in flight included; `None` for one whose
+/// body is damaged.
+///
+/// # Errors
+/// Where the record can't be read.
+pub fn other_waiting(
+    dir: &Path,
+    known: impl Fn(&str) -> bool,
+    mut each: impl FnMut(Option<ItemSpec>),
+) -> Result<(), StoreError> {
+    let dir = RunDir::new(dir);
+    let conn = connect::reader(&dir)?;
+    let mut read = || -> Result<(), StoreError> {
+        let mut statement = conn.prepare(
+            "SELECT id, body FROM progress JOIN items USING (seq) JOIN payload USING (seq) WHERE state = 0 ORDER BY seq",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !known(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
+                each(serde_json::from_str(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?).ok());
             }
         }
         Ok(())
