@@ -36,6 +36,9 @@ use crate::{
 ///
 /// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of
 /// pictures, or - for standard input. The same command resumes a run that was stopped, in whatever way.
+///
+/// A glob is quoted, so that the shell leaves it alone: * and ? stand for signs of one name, ** for any folders, [abc]
+/// and [a-z] for one of these signs, [!abc] for any other; {a,b} is not known.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]

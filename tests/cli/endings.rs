@@ -42,6 +42,8 @@ fn wrong_usage_is_2() {
         (&["run", "batch.jsonl", "--strategy", "luck"], "one of: cascade"),
         (&["run", "batch.jsonl", "--in-flight", "0"], "--in-flight"),
         (&["run", "batch.jsonl", "--max-usd", "free"], "an amount in dollars"),
+        (&["run", "a.png", "b.png", "c.png"], "quote it ('photos/*.png'), or give the folder"),
+        (&["plan", "--limit", "3", "a.png", "b.png"], "quote it ('photos/*.png'), or give the folder"),
         (&["frobnicate"], "frobnicate"),
         (&["replay", "runs/batch"], "--failed"),
         (&["status", "runs/none"], "runs/none"),
@@ -50,6 +52,8 @@ fn wrong_usage_is_2() {
     ] {
         machine.cascadeck(args).with_status(2).says(&[words]);
     }
+    let other = machine.cascadeck(&["status", "runs/a", "runs/b"]).with_status(2);
+    assert!(!other.err.contains("quote"), "{}", other.err);
 }
 
 #[test]
