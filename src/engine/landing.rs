@@ -186,6 +186,9 @@ impl Engine {
         let answer = verdict.answer.clone().filter(|_| ended.state == FinalState::Done);
         let Answer { text, finish_reason, model_version } = answer.unwrap_or_default();
         let done = ended.state == FinalState::Done;
+        // What failed here without leaving was no request to anybody.
+        let left = !verdict.outcome.never_left();
+        let attempts = settlement.attempts - u32::from(!left);
         Some(ResultLine {
             id: spec.id.clone(),
             status: ended.state,
@@ -196,15 +199,15 @@ impl Engine {
                 message: verdict.message.clone(),
             }),
             finish_reason,
-            key: Some(self.keys[key].name.clone()),
-            provider: Some(provider.name.clone()),
-            model: Some(self.models[model].name.clone()),
+            key: left.then(|| self.keys[key].name.clone()),
+            provider: left.then(|| provider.name.clone()),
+            model: left.then(|| self.models[model].name.clone()),
             model_version,
             usage: verdict.usage,
             cost_usd: settlement.cost.usd(),
             latency_ms: latency.as_millis() as u64,
-            attempts: settlement.attempts,
-            started_at: Some(started.rfc3339()),
+            attempts,
+            started_at: (attempts > 0).then(|| started.rfc3339()),
             finished_at: now.wall.rfc3339(),
             request_hash: spec.hash.clone(),
         })

@@ -120,7 +120,8 @@ fn figures(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
     (audit.items, audit.waiting, audit.done, audit.failed) =
         conn.query_row(states, [], |row| Ok((count(row, 0)?, count(row, 1)?, count(row, 2)?, count(row, 3)?)))?;
     audit.whole = tallies.input_rows.is_some();
-    audit.attempts = tallies.attempts;
+    // As the summary counts them: what was never sent is none.
+    audit.attempts = tallies.attempts.saturating_sub(tallies.never_left);
     audit.cost = tallies.cost;
     let mut statement = conn.prepare(
         "SELECT attempt, items.id, key, model, sent_at, outcome, at_risk FROM (

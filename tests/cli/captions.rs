@@ -180,6 +180,11 @@ fn errors_and_broken_pictures_are_never_captions() {
         machine.results("runs/album").into_iter().map(|line| line.error.unwrap().outcome.name()).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "content_blocked").count(), 5, "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "unreadable_input").count(), 1, "{outcomes:?}");
+    // What was never sent is no attempt of any key or model.
+    let broken = machine.result("runs/album", "broken.png");
+    assert_eq!((broken.attempts, broken.key, broken.model, broken.started_at), (0, None, None, None));
+    let audit = machine.cascadeck(&["audit", "runs/album", "--json"]).with_status(0).json();
+    assert_eq!(audit["attempts"], provider.books().total.requests);
 }
 
 #[test]
