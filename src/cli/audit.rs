@@ -71,6 +71,7 @@ fn object(args: &AuditArgs, audit: &Audit) -> Value {
         "cost_usd": audit.cost.usd(),
         "at_risk_usd": audit.at_risk.usd(),
         "may_have_been_billed": calls,
+        "captions_deleted_with_their_pictures": audit.deleted_captions,
         "checks": checks,
     })
 }
@@ -107,6 +108,13 @@ fn report(args: &AuditArgs, audit: &Audit) -> String {
         if check.broken > check.examples.len() as u64 {
             let _ = writeln!(text, "        … {} in all", check.broken);
         }
+    }
+    if audit.deleted_captions > 0 {
+        let captions = counted(audit.deleted_captions, "caption");
+        let _ = writeln!(
+            text,
+            "note    {captions} deleted since, and the pictures with them; the answers are in results.jsonl"
+        );
     }
     text.trim_end().to_owned()
 }

@@ -210,6 +210,10 @@ fn status(ending: &Ending, snapshot: &Snapshot, interrupted: bool) -> Result<u8,
             say(&format!("stopped: {why}; it resumes with that"));
             Ok(left(interrupted))
         }
+        Ending::HeldBack { why } => {
+            say(&format!("stopped: {why}; the same command without --limit sends them"));
+            Ok(left(interrupted))
+        }
         Ending::Finished => Ok(headless::exit_status(snapshot)),
     }
 }

@@ -1,7 +1,8 @@
 //! `cascadeck demo`: the whole program over a bundled batch and the simulated provider, without key or network.
 
 use std::{
-    fs,
+    ffi::OsStr,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,7 @@ use crate::{
     clock::Clock,
     config,
     sim::{Profile, Simulator},
+    store::RunDir,
 };
 
 /// Show the program at work on a bundled batch, with a simulated provider: no key, no network
@@ -26,7 +28,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 30.0, value_parser = speed)]
     pub speed: f64,
 
-    /// Keep the demo's run in DIR (emptied first) instead of a temporary place
+    /// Keep the demo's run in DIR (new, empty, or an earlier demo's) instead of a temporary place
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 
@@ -36,6 +38,9 @@ pub(super) struct DemoArgs {
 
 /// The bundled batch.
 const BATCH: &str = include_str!("../../assets/demo.jsonl");
+/// Its file, and that of the simulated provider's keys.
+const BATCH_FILE: &str = "demo.jsonl";
+const KEYS_FILE: &str = "keys.toml";
 /// The run's directory beside it, and so its name on the screen.
 const RUN: &str = "demo";
 
@@ -58,14 +63,16 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
             .map_err(|error| Failure::usage(format!("--run-dir {} can't be used: {error}", dir.display())))?,
         None => temporary.clone(),
     };
-    lay_out(&home, &keys.keys_toml(simulator.addr())).map_err(|error| {
+    let keys = keys.keys_toml(simulator.addr());
+    refuse_foreign_files(&home, &keys)?;
+    lay_out(&home, &keys).map_err(|error| {
         Failure::broken(format!("the demo's files can't be written to {}: {error}", home.display()))
     })?;
     say("demo: a simulated provider on this machine, with a free tier's limits; nothing leaves it");
 
     let run_args = RunArgs {
         job: Job {
-            input: home.join("demo.jsonl").display().to_string(),
+            input: home.join(BATCH_FILE).display().to_string(),
             keys: super::options::Keys { keys: None },
             run_dir: Some(home.join(RUN)),
             asking: Asking::default(),
@@ -76,7 +83,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
         no_check: true,
         accept_changed: false,
     };
-    let config = config::load(Some(&home.join("keys.toml")), &|_| None, &home)?;
+    let config = config::load(Some(&home.join(KEYS_FILE)), &|_| None, &home)?;
     let status = run::batch(&run_args, config, clock).await;
     if args.run_dir.is_none() {
         // A temporary place that can't be removed is the system's to clean.
@@ -87,13 +94,78 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
     status
 }
 
+/// Refuses a folder that holds anything but an earlier demo, which a new one replaces.
+fn refuse_foreign_files(home: &Path, keys: &str) -> Result<(), Failure> {
+    let foreign = foreign_file(home, keys)
+        .map_err(|error| Failure::usage(format!("--run-dir {} can't be used for the demo: {error}", home.display())))?;
+    if let Some(file) = foreign {
+        return Err(Failure::usage(format!(
+            "--run-dir {} holds {}, which is not the demo's: give a folder that is new, empty or an earlier demo's; \
+             nothing was touched",
+            home.display(),
+            file.display()
+        )));
+    }
+    let run = home.join(RUN);
+    if run.exists() {
+        // A demo that is still under way keeps its files.
+        RunDir::new(run).own()?;
+    }
+    Ok(())
+}
+
+/// The first file of the folder that no demo has written as it is.
+fn foreign_file(home: &Path, keys: &str) -> io::Result<Option<PathBuf>> {
+    let of_run = RunDir::new(home.join(RUN)).files();
+    for file in entries(home)? {
+        let is_file = fs::symlink_metadata(&file)?.is_file();
+        let is_own = match file.file_name().and_then(OsStr::to_str) {
+            Some(BATCH_FILE) => is_file && fs::read(&file)? == BATCH.as_bytes(),
+            Some(KEYS_FILE) => is_file && is_demo_keys(&fs::read(&file)?, keys),
+            Some(RUN) if fs::symlink_metadata(&file)?.is_dir() => {
+                for file in entries(&file)? {
+                    if !of_run.contains(&file) || !fs::symlink_metadata(&file)?.is_file() {
+                        return Ok(Some(file));
+                    }
+                }
+                true
+            }
+            _ => false,
+        };
+        if !is_own {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// What is in a folder, by name; nothing where there is no folder.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let read = match fs::read_dir(folder) {
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut entries: Vec<PathBuf> = read.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    entries.sort();
+    Ok(entries)
+}
+
+/// The keys of another demo differ by the address at which its simulated provider listened.
+fn is_demo_keys(text: &[u8], keys: &str) -> bool {
+    let without_address = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with("base_url = ")).map(str::to_owned).collect()
+    };
+    std::str::from_utf8(text).is_ok_and(|text| without_address(text) == without_address(keys))
+}
+
 /// A fresh folder with the bundled batch and the simulated provider's keys.
-fn lay_out(home: &Path, keys: &str) -> std::io::Result<()> {
+fn lay_out(home: &Path, keys: &str) -> io::Result<()> {
     let run = home.join(RUN);
     if run.exists() {
         fs::remove_dir_all(&run)?;
     }
     fs::create_dir_all(home)?;
-    fs::write(home.join("demo.jsonl"), BATCH)?;
-    fs::write(home.join("keys.toml"), keys)
+    fs::write(home.join(BATCH_FILE), BATCH)?;
+    fs::write(home.join(KEYS_FILE), keys)
 }

@@ -1,19 +1,23 @@
-//! Where an export may be written: over an earlier export, but never over what the run lives on.
+//! Where an export may be written: to a new file or over an earlier export, and over nothing else.
 
 use std::{
     fs::{self, File},
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf, absolute},
 };
 
 use super::Failure;
 use crate::{
-    input,
+    input, output,
     store::{Pins, RunDir, Store},
 };
 
-/// Opens `target` for an export of the run, emptied. A run that can't be read, and a target that is the run's own or
-/// its input, are refused before anything is touched.
+/// Looked at of a file that an export would replace.
+const HEAD_BYTES: u64 = 64 * 1024;
+
+/// Opens `target` for an export of the run, emptied. A run that can't be read, and a target that is a run's own, its
+/// input, or anything else but an earlier export, are refused before anything is touched.
 pub(super) fn open(run_dir: &Path, target: &Path) -> Result<File, Failure> {
     let dir = RunDir::new(run_dir);
     let pins = Store::pins_of(&dir)?;
@@ -36,7 +40,34 @@ fn refuse_what_the_run_needs(dir: &RunDir, pins: &Pins, target: &Path) -> Result
     if pins.captions.is_some() && target.exists() && input::is_picture(target) {
         return refused("is a picture".to_owned());
     }
-    Ok(())
+    // Of what is no regular file (/dev/null, a pipe) nothing is lost.
+    if !target.is_file() {
+        return Ok(());
+    }
+    if let Some(run) = run_it_belongs_to(target) {
+        return refused(format!("is a file that the run in {} lives on", run.display()));
+    }
+    match may_be_replaced(target) {
+        Ok(true) => Ok(()),
+        Ok(false) => refused("is there already, and is no earlier export".to_owned()),
+        Err(error) => refused(format!("is there already, and can't be read: {error}")),
+    }
+}
+
+/// The directory of the run whose own file this is.
+fn run_it_belongs_to(target: &Path) -> Option<PathBuf> {
+    let target = target.canonicalize().ok()?;
+    let folder = target.parent()?;
+    let dir = RunDir::new(folder);
+    let is_run = dir.database().exists() || dir.log().exists();
+    (is_run && dir.files().contains(&target)).then(|| folder.to_owned())
+}
+
+/// Whether the file is empty, or begins as an export does.
+fn may_be_replaced(target: &Path) -> io::Result<bool> {
+    let mut head = Vec::new();
+    File::open(target)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(head.is_empty() || output::looks_like_an_export(&head))
 }
 
 /// One file by whichever names, also where it is not there yet: SQLite makes and removes files of its own.

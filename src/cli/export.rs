@@ -24,7 +24,8 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "NAME", default_value = "jsonl")]
     pub format: ExportFormat,
 
-    /// Write here instead of standard output; replaces an earlier export, never the run's own files or its input
+    /// Write here instead of standard output; of files that are there already, only an earlier export or an empty file
+    /// is replaced
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

@@ -1,6 +1,7 @@
 //! Rows from the input to the engine, behind the run, on a thread of their own.
 
 use std::{
+    collections::HashSet,
     thread,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use crate::{
-    domain::{ItemSpec, PictureStamp, are, counted},
+    domain::{ItemSpec, PictureStamp, Seq, are, counted},
     engine::Rows,
     input::{BesideKept, Input, RowFault},
     store::{OnChanged, Store, StoreError, report},
@@ -70,19 +71,25 @@ pub(super) struct Reconciled {
     /// Replaced rows that had no answer yet.
     unanswered: u64,
     gone: u64,
+    /// How many rows a trial takes, of which alone this is said.
+    first: Option<u64>,
     /// A trial's pipe had only the first of the rows: how many. The record and the kept copy stay as they are.
     beginning: Option<u64>,
 }
 
 impl Reconciled {
     pub fn words(&self) -> String {
-        let Self { added, replaced, unanswered, gone, beginning } = *self;
+        let Self { added, replaced, unanswered, gone, first: limit, beginning } = *self;
         if let Some(rows) = beginning {
             return format!(
                 "what was piped in is the beginning of this run's input: {}, which it has already; the other {gone} stay \
                  in it",
                 counted(rows, "row")
             );
+        }
+        if let (Some(rows), 0, 0) = (limit, added, replaced) {
+            let rows = counted(rows, "row");
+            return format!("this start takes the first {rows} of the input, which the run has already, unchanged");
         }
         if (added, replaced, gone) == (0, 0, 0) {
             return "the input was looked through again: nothing has changed in it".to_owned();
@@ -92,6 +99,14 @@ impl Reconciled {
             // Not silently run again: another question waits.
             unanswered => format!(" ({unanswered} of them had no answer, and {} a new question now)", are(unanswered)),
         };
+        if let Some(rows) = limit {
+            let rows = counted(rows, "row");
+            return format!(
+                "this start takes the first {rows} of the input: {added} {} new, {replaced} {} answered anew{first}",
+                are(added),
+                are(replaced)
+            );
+        }
         format!(
             "the input has changed: {} {} new, {replaced} {} answered anew{first}, {gone} {} no longer in it",
             counted(added, "row"),
@@ -212,7 +227,8 @@ pub(super) fn reconcile(
         )));
     }
     if is_stream && beginning && changed == 0 && (gone > 0 || beside != BesideKept::Whole) {
-        return Ok(Reconciled { added: 0, replaced: 0, unanswered: 0, gone, beginning: Some(rows) });
+        let (added, replaced, unanswered, first) = (0, 0, 0, None);
+        return Ok(Reconciled { added, replaced, unanswered, gone, first, beginning: Some(rows) });
     }
     if input.kind().is_pictures() && !answered.is_empty() {
         store.keep_replaced_answers(&answered)?;
@@ -221,13 +237,52 @@ pub(super) fn reconcile(
         store.ingest(batch, OnChanged::Replace)?;
         Ok(())
     })?;
-    store.accept_input(fingerprint, rows)?;
+    // What a trial does not look at has not left the input.
+    let input_rows = if limited { recorded - totals.not_in_input + new } else { rows };
+    store.accept_input(fingerprint, input_rows)?;
     // A trial with more rows than the last one may still be a beginning of what is kept.
     if !(limited && beside == BesideKept::Beginning) {
         input.keep()?;
     }
     let unanswered = changed - answered.len() as u64;
-    Ok(Reconciled { added: new, replaced: changed, unanswered, gone, beginning: None })
+    let first = limited.then_some(rows);
+    Ok(Reconciled { added: new, replaced: changed, unanswered, gone, first, beginning: None })
+}
+
+/// Waiting items of an earlier start that are not among the rows that this one takes.
+pub(super) struct OtherWaiting {
+    pub count: u64,
+    /// The items that the rows are.
+    pub rows: HashSet<Seq>,
+}
+
+impl OtherWaiting {
+    pub fn find(store: &Store, input: &Input) -> Result<Self, Failure> {
+        let mut rows = HashSet::new();
+        for row in input.items().keeping(report::known_ids(store.dir().path())?) {
+            let row = row.map_err(|fault| Failure::usage(fault.to_string()))?;
+            rows.extend(store.number_of(&row.id)?);
+        }
+        let mut count = 0;
+        store.waiting(|item| count += u64::from(!rows.contains(&item.seq)))?;
+        Ok(Self { count, rows })
+    }
+
+    /// Whether they are sent too, in words.
+    pub fn words(&self, limited: bool) -> String {
+        let items = format!("{} of an earlier start", counted(self.count, "item"));
+        let one = self.count == 1;
+        match (limited, one) {
+            (true, _) => format!(
+                "{items} {} beyond the first rows: {}, and {} not sent",
+                are(self.count),
+                if one { "it waits" } else { "they wait" },
+                are(self.count)
+            ),
+            (false, true) => format!("{items} is waiting too, though no longer in the input, and is sent"),
+            (false, false) => format!("{items} are waiting too, though no longer in the input, and are sent"),
+        }
+    }
 }
 
 /// What was piped in first was not read to its end, and this would take its place.

@@ -24,7 +24,10 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 pub use failure::Failure;
 
@@ -73,7 +76,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
         Ok(cli) => execute(cli.command),
         // Wrong usage; help and the version are results, and are printed like any other.
-        Err(error) if error.use_stderr() => error.exit(),
+        Err(error) if error.use_stderr() => with_pattern_hint(error).exit(),
         Err(error) => printed(error.print()).map(|()| DONE),
     };
     match outcome {
@@ -84,6 +87,20 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.status())
         }
     }
+}
+
+/// A second INPUT mostly comes from a shell that has put names in the place of a pattern.
+fn with_pattern_hint(mut error: clap::Error) -> clap::Error {
+    let is_name = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) => !argument.starts_with('-'),
+        _ => false,
+    };
+    let takes_input = error.get(ContextKind::Usage).is_some_and(|usage| usage.to_string().contains("<INPUT>"));
+    if is_name && takes_input {
+        let hint = "one INPUT is taken: where a pattern was meant, quote it ('photos/*.png'), or give the folder";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    }
+    error
 }
 
 fn execute(command: Command) -> Result<u8, Failure> {

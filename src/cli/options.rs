@@ -35,8 +35,8 @@ pub(super) struct Conduct {
     #[arg(long, value_name = "USD", value_parser = dollars)]
     pub max_usd: Option<Money>,
 
-    /// Without the dashboard: stop (exit 4, resumable) where no provider has answered, not once, for so long; 0s: never;
-    /// default: 15m
+    /// Without the dashboard: stop (exit 4, resumable) where no provider has answered, not once, so long after the first
+    /// request was sent. Any HTTP response is an answer, a 500 too. 0s: never; default: 15m
     #[arg(long, value_name = "DURATION", value_parser = config::parse_span)]
     pub give_up_after: Option<Duration>,
 }

@@ -2,7 +2,7 @@
 //! Nothing is sent.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     slice,
     time::Duration,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{Money, Now, Rule, Summary, Traits, Wall},
+    domain::{ItemSpec, Money, Now, Rule, Summary, Traits, Wall},
     engine,
     headless::plan::{Assumed, Capacity, Plan, plan_table},
     input::Input,
@@ -78,15 +78,19 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     } else {
         None
     };
-    let input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
+    let mut input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
     refuse_unseen(&input, &config)?;
     let begun = dir.holds_a_run();
     let so_far = if begun { Some(report::summary(&run_dir)?) } else { None };
+    if begun && input.kind().is_pictures() {
+        input.spare_ended(report::settled_ids(&run_dir)?);
+    }
     // All faults together, as a run would report them.
     let checked = if begun { input.validate_again()? } else { input.validate()? };
     let fingerprint = args.job.asking.fingerprint(&checked.fingerprint);
     let has_changed = pins.is_some_and(|pins| pins.fingerprint != fingerprint);
-    let batch = Batch::read(&input, &config.policy.rules, begun.then_some(run_dir.as_path()), has_changed)?;
+    let limited = args.job.asking.limit.is_some();
+    let batch = Batch::read(&input, &config.policy.rules, begun.then_some(run_dir.as_path()), has_changed, limited)?;
     warn_of_unknown_models(&checked, &config);
     for warning in input.warnings() {
         say(&format!("warning: {warning}"));
@@ -124,13 +128,22 @@ struct Batch {
     skipped: u64,
     /// Rows that have ended in the run already.
     ended: u64,
+    /// Items of an earlier start that wait and are not among the rows.
+    other_waiting: u64,
     /// Of the others, by what routing depends on: items and estimated input tokens.
     classes: HashMap<Traits, (u64, u64)>,
 }
 
 impl Batch {
-    /// `begun` is the directory of the run that the batch has already, and whose input `has_changed` since.
-    fn read(input: &Input, rules: &[Rule], begun: Option<&Path>, has_changed: bool) -> Result<Self, Failure> {
+    /// `begun` is the directory of the run that the batch has already, and whose input `has_changed` since. A start that is
+    /// `limited` to the first rows leaves what waits beyond them waiting.
+    fn read(
+        input: &Input,
+        rules: &[Rule],
+        begun: Option<&Path>,
+        has_changed: bool,
+        limited: bool,
+    ) -> Result<Self, Failure> {
         let is_unchanged = match begun {
             Some(dir) if has_changed => Some(report::unchanged(dir)?),
             _ => None,
@@ -144,7 +157,8 @@ impl Batch {
         if let Some(dir) = begun.filter(|_| has_changed) {
             items = items.stamping(report::picture_stamps(dir)?).without_new_stamps();
         }
-        let mut batch = Self { rows: 0, skipped: 0, ended: 0, classes: HashMap::new() };
+        let mut batch = Self { rows: 0, skipped: 0, ended: 0, other_waiting: 0, classes: HashMap::new() };
+        let mut to_go = HashSet::new();
         for row in &mut items {
             let item = row.map_err(|fault| Failure::usage(format!("{fault}; it has changed since it was checked")))?;
             batch.rows += 1;
@@ -155,12 +169,37 @@ impl Batch {
                 batch.ended += 1;
                 continue;
             }
-            let (items, tokens) = batch.classes.entry(item.traits(rules)).or_default();
-            *items += 1;
-            *tokens += item.request.estimated_input_tokens();
+            batch.add(&item, rules);
+            if begun.is_some() {
+                to_go.insert(item.id);
+            }
         }
         refused.result()?;
+        if let Some(dir) = begun {
+            report::other_waiting(
+                dir,
+                |id| to_go.contains(id),
+                |item| {
+                    batch.other_waiting += 1;
+                    // A damaged one fails without being sent.
+                    if let Some(item) = item.filter(|_| !limited) {
+                        batch.add(&item, rules);
+                    }
+                },
+            )?;
+        }
         Ok(Self { skipped: items.skipped(), ..batch })
+    }
+
+    fn add(&mut self, item: &ItemSpec, rules: &[Rule]) {
+        let (items, tokens) = self.classes.entry(item.traits(rules)).or_default();
+        *items += 1;
+        *tokens += item.request.estimated_input_tokens();
+    }
+
+    /// Items that are to be sent.
+    fn to_go(&self) -> u64 {
+        self.classes.values().map(|(items, _)| items).sum()
     }
 }
 
@@ -201,6 +240,8 @@ fn reckon(
         rows: batch.rows,
         skipped: batch.skipped,
         ended: batch.ended,
+        other_waiting: batch.other_waiting,
+        other_waiting_sent: args.job.asking.limit.is_none(),
         run_dir: run_dir.display().to_string(),
         budget_usd: config.policy.max_usd.map(crate::domain::Money::usd),
         assumed,
@@ -257,7 +298,7 @@ fn assumptions(args: &PlanArgs, config: &Config, batch: &Batch, so_far: Option<&
     };
     let assume = Assumptions {
         latency: latency.into_iter().map(|latency| latency.or(Some(typical))).collect(),
-        input: input.or(Some(estimated as f64 / (batch.rows - batch.ended).max(1) as f64)),
+        input: input.or(Some(estimated as f64 / batch.to_go().max(1) as f64)),
         output: Some(assumed.output_tokens_per_answer),
         effort: 1.0,
     };

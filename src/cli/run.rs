@@ -28,7 +28,7 @@ use crate::{
         CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
     },
     output::Existing,
-    store::{Pins, REPLACED_ANSWERS, RunDir, Store, report},
+    store::{Opened, Pins, REPLACED_ANSWERS, RunDir, Store, report},
     telemetry,
 };
 
@@ -36,6 +36,9 @@ use crate::{
 ///
 /// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of
 /// pictures, or - for standard input. The same command resumes a run that was stopped, in whatever way.
+///
+/// A glob is quoted, so that the shell leaves it alone: * and ? stand for signs of one name, ** for any folders, [abc]
+/// and [a-z] for one of these signs, [!abc] for any other; {a,b} is not known.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -100,7 +103,8 @@ pub(super) struct Asking {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_output_tokens: Option<u32>,
 
-    /// Only the first N rows: a trial
+    /// Only the first N rows: a trial. Items of an earlier start that wait beyond them stay waiting, and are counted at the
+    /// end
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 
@@ -221,6 +225,19 @@ pub(super) fn warn_of_unknown_models(checked: &Checked, config: &Config) {
     }
 }
 
+/// Says which items wait that are not among the rows, before anything is sent; a trial leaves them waiting.
+fn find_other_waiting(store: &Store, input: &Input, opened: &mut Opened, limited: bool) -> Result<(), Failure> {
+    if opened.totals.waiting == 0 {
+        return Ok(());
+    }
+    let others = feed::OtherWaiting::find(store, input)?;
+    if others.count > 0 {
+        say(&others.words(limited));
+    }
+    opened.only = limited.then_some(others.rows);
+    Ok(())
+}
+
 /// Pictures that no model takes would all fail, one by one.
 pub(super) fn refuse_unseen(input: &Input, config: &Config) -> Result<(), Failure> {
     if !input.kind().is_pictures() || config.models.iter().any(|model| model.vision) {
@@ -258,6 +275,9 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     options.legacy_rows = begun_with.as_ref().is_some_and(|pins| !pins.strict_rows);
     let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
     refuse_unseen(&input, &config)?;
+    if begun_with.is_some() && input.kind().is_pictures() {
+        input.spare_ended(report::settled_ids(dir.path())?);
+    }
     let mut checked = if begun_with.is_some() { input.validate_again()? } else { input.validate()? };
     let claim = claim_captions(&clock, dir, std::mem::take(&mut checked.caption_files))?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
@@ -289,20 +309,28 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
             say(&message);
         }
     }
+    let limited = args.job.asking.limit.is_some();
+    let is_resumed = !opened.fresh;
     let rows = if opened.input_changed {
         // A file that is handed over as the standard input has no name that would tell it from the next one.
         let is_stream = pins.input == "-" || Input::is_stream(&args.job.input);
-        let limited = args.job.asking.limit.is_some();
         let reconciled =
             feed::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
         say(&reconciled.words());
         warn_of_unknown_models(&checked, &config);
         opened.totals = store.totals()?;
         opened.states.extend(store.states()?.into_iter().filter(|(name, _)| name == REPLACED_ANSWERS));
+        find_other_waiting(&store, &input, &mut opened, limited)?;
         None
     } else if opened.ingested.complete {
+        if limited || opened.totals.total > checked.rows + checked.skipped {
+            find_other_waiting(&store, &input, &mut opened, limited)?;
+        }
         None
     } else {
+        if limited && is_resumed {
+            find_other_waiting(&store, &input, &mut opened, limited)?;
+        }
         Some(feed::behind_the_run(input, report::known_ids(dir.path())?, report::picture_stamps(dir.path())?)?)
     };
     let setup = Setup {

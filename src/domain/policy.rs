@@ -164,7 +164,7 @@ pub struct Policy {
     pub total_timeout: Duration,
     /// How long a stop waits for what is in flight.
     pub drain_timeout: Duration,
-    /// A run that nobody watches stops where every request for so long, and since its start, got no answer. Zero: never.
+    /// A run that nobody watches stops where no request has an answer so long after the first one was sent. Any HTTP response is an answer. Zero: never.
     pub give_up_after: Duration,
 }
 

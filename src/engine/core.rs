@@ -167,6 +167,8 @@ pub(super) struct Engine {
     pub held_files: HeldFiles,
     pub looked: Instant,
     pub contact: Contact,
+    /// Waiting items that this start does not send.
+    pub held_back: u64,
     /// Turns of the loop so far.
     #[cfg(test)]
     pub turns: Arc<std::sync::atomic::AtomicU64>,
@@ -262,6 +264,9 @@ impl Engine {
         if self.dirty {
             wake = wake.min(self.published + PUBLISH_EVERY);
         }
+        if let Some(at) = self.gives_up_at() {
+            wake = wake.min(self.clock.instant_of(at));
+        }
         if self.journal.stuck().is_some() || self.trouble.is_some() || self.sharing.lags() {
             wake = wake.min(now + Duration::from_secs(1));
         }
@@ -311,6 +316,7 @@ impl Engine {
             return;
         };
         self.scheduler.sent(now, dispatch.attempt);
+        self.contact.sent(now.mono);
         self.totals.attempts += 1;
         let model = &self.models[dispatch.model.index()];
         let errand = Errand {

@@ -22,12 +22,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Whether a provider has answered this process, with whatever status.
 #[derive(Debug)]
 pub(super) enum Contact {
-    /// Nothing has come of any request yet.
+    /// No request has gone out yet.
     NotYet,
-    /// Every request so far ended without an answer.
+    /// No request so far has an answer.
     Failing {
-        /// When the first of them ended.
+        /// When the first of them was sent.
         since: Mono,
+        /// Those that ended without an answer.
         requests: u64,
         /// Why the last one had none.
         message: String,
@@ -36,43 +37,63 @@ pub(super) enum Contact {
 }
 
 impl Contact {
-    pub fn note(&mut self, now: Mono, provider: &str, verdict: &Verdict) {
-        if matches!(self, Self::Made) {
-            return;
+    pub fn sent(&mut self, now: Mono) {
+        if matches!(self, Self::NotYet) {
+            *self = Self::Failing { since: now, requests: 0, message: String::new() };
         }
+    }
+
+    /// An attempt has ended; `others` are still in flight.
+    pub fn note(&mut self, others: usize, provider: &str, verdict: &Verdict) {
+        let Self::Failing { requests, message, .. } = self else { return };
         if verdict.status.is_some() || verdict.outcome.is_answered() {
             *self = Self::Made;
-        }
-        // Other outcomes without a status are of this side alone.
-        if !matches!(verdict.outcome, Outcome::ClientTrouble | Outcome::ServerError | Outcome::Timeout) {
-            return;
-        }
-        let said = format!("{provider}: {}", verdict.message);
-        match self {
-            Self::NotYet => *self = Self::Failing { since: now, requests: 1, message: said },
-            Self::Failing { requests, message, .. } => {
-                *requests += 1;
-                *message = said;
-            }
-            Self::Made => {}
+        } else if matches!(verdict.outcome, Outcome::ClientTrouble | Outcome::ServerError | Outcome::Timeout) {
+            *requests += 1;
+            *message = format!("{provider}: {}", verdict.message);
+        } else if *requests == 0 && others == 0 {
+            // Other outcomes without a status are of this side alone.
+            *self = Self::NotYet;
         }
     }
 }
 
 impl Engine {
-    /// Ends a run that nobody watches once no provider has answered for too long.
-    fn stop_where_unanswered(&mut self, now: Now) {
+    /// When a run that nobody watches stops, unless a provider answers before.
+    pub(super) fn gives_up_at(&self) -> Option<Mono> {
         let limit = self.scheduler.policy().give_up_after;
-        let Contact::Failing { since, requests, message } = &self.contact else { return };
-        if !self.unattended || limit.is_zero() || now.mono.since(*since) < limit {
+        match &self.contact {
+            Contact::Failing { since, .. }
+                if self.unattended && !limit.is_zero() && matches!(self.phase, Phase::Going) =>
+            {
+                Some(*since + limit)
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends a run that nobody watches once no provider has answered for too long. An answer that has begun counts.
+    fn stop_where_unanswered(&mut self, now: Now) {
+        if self.gives_up_at().is_none_or(|at| now.mono < at) {
             return;
         }
-        let why = format!(
-            "no provider has answered within {} ({}, the last to {message})",
-            short_span(limit),
-            counted(*requests, "request"),
-        );
-        self.wind_down(Ending::Stopped { why });
+        if self.client.has_heard() {
+            self.contact = Contact::Made;
+            return;
+        }
+        let Contact::Failing { requests, message, .. } = &self.contact else { return };
+        let mut said = Vec::new();
+        if *requests > 0 {
+            said.push(format!("{}, the last to {message}", counted(*requests, "request")));
+        }
+        if !self.flights.is_empty() {
+            let broken = counted(self.flights.len() as u64, "request");
+            said.push(format!("{broken} in flight broken off, which may have been billed"));
+        }
+        let limit = short_span(self.scheduler.policy().give_up_after);
+        let why = format!("no provider has answered within {limit} ({})", said.join("; "));
+        self.abandon_flights(now);
+        self.end(Ending::Stopped { why });
     }
 
     /// `ending`, or why it is none: the record's files are not where they were.
@@ -213,6 +234,7 @@ impl Engine {
             Ending::Stopped { why } | Ending::BudgetSpent { why } => {
                 self.say(Level::Alarm, format!("stopped with work left: {why}"));
             }
+            Ending::HeldBack { why } => self.say(Level::Info, format!("stopped with work left: {why}")),
             Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
         }
         self.forgetful = true;
@@ -242,6 +264,13 @@ impl Engine {
                     "every item has ended, but {} could not be written; their answers are recorded, and the same command \
                      writes them once the files or folders are mended",
                     counted(self.owed.len() as u64, "caption")
+                ),
+            },
+            None if self.held_back > 0 => Ending::HeldBack {
+                why: format!(
+                    "the first rows have ended, {} of an earlier start {} beyond the limit of this one",
+                    counted(self.held_back, "item"),
+                    if self.held_back == 1 { "waits" } else { "wait" },
                 ),
             },
             None => Ending::Finished,
@@ -280,6 +309,7 @@ impl Ending {
             Self::Finished => Self::Finished,
             Self::Stopped { why } => Self::Stopped { why: format!("{why}; {more}") },
             Self::BudgetSpent { why } => Self::BudgetSpent { why: format!("{why}; {more}") },
+            Self::HeldBack { why } => Self::HeldBack { why: format!("{why}; {more}") },
             Self::Broken { why } => Self::Broken { why: format!("{why}; {more}") },
         }
     }
@@ -287,7 +317,7 @@ impl Ending {
     pub(super) fn state(&self) -> RunState {
         match self {
             Self::Finished => RunState::Finished,
-            Self::Stopped { why } | Self::BudgetSpent { why } | Self::Broken { why } => {
+            Self::Stopped { why } | Self::BudgetSpent { why } | Self::HeldBack { why } | Self::Broken { why } => {
                 RunState::Stopped { why: why.clone() }
             }
         }

@@ -285,6 +285,7 @@ impl Run {
             Some(Ending::Stopped { .. }) => 2,
             Some(Ending::BudgetSpent { .. }) => 3,
             Some(Ending::Broken { .. }) => 4,
+            Some(Ending::HeldBack { .. }) => 5,
         });
         trace.finish()
     }

@@ -75,7 +75,7 @@ impl Engine {
     fn settle(&mut self, now: Now, flying: &Flying, verdict: Verdict, latency: Duration) {
         let attempt = flying.dispatch.attempt;
         let provider = &self.providers[self.keys[flying.dispatch.key.index()].provider.index()];
-        self.contact.note(now.mono, &provider.name, &verdict);
+        self.contact.note(self.flights.len(), &provider.name, &verdict);
         let Some(settlement) = self.scheduler.settle(now, attempt, &verdict) else { return };
         let ended = match settlement.fate {
             Fate::Done { truncated } => Some(Ended { state: FinalState::Done, truncated }),
@@ -187,6 +187,9 @@ impl Engine {
         let answer = verdict.answer.clone().filter(|_| ended.state == FinalState::Done);
         let Answer { text, finish_reason, model_version } = answer.unwrap_or_default();
         let done = ended.state == FinalState::Done;
+        // What failed here without leaving was no request to anybody.
+        let left = !verdict.outcome.never_left();
+        let attempts = settlement.attempts - u32::from(!left);
         Some(ResultLine {
             id: spec.id.clone(),
             status: ended.state,
@@ -197,15 +200,15 @@ impl Engine {
                 message: verdict.message.clone(),
             }),
             finish_reason,
-            key: Some(self.keys[key].name.clone()),
-            provider: Some(provider.name.clone()),
-            model: Some(self.models[model].name.clone()),
+            key: left.then(|| self.keys[key].name.clone()),
+            provider: left.then(|| provider.name.clone()),
+            model: left.then(|| self.models[model].name.clone()),
             model_version,
             usage: verdict.usage,
             cost_usd: settlement.cost.usd(),
             latency_ms: latency.as_millis() as u64,
-            attempts: settlement.attempts,
-            started_at: Some(started.rfc3339()),
+            attempts,
+            started_at: (attempts > 0).then(|| started.rfc3339()),
             finished_at: now.wall.rfc3339(),
             request_hash: spec.hash.clone(),
         })

@@ -129,6 +129,8 @@ pub enum Ending {
     Stopped { why: String },
     /// Work is left; a larger budget resumes it, and the same command stops again.
     BudgetSpent { why: String },
+    /// A trial of the first rows has ended; items of an earlier start wait, and a start without a limit sends them.
+    HeldBack { why: String },
     /// Something here failed; what is recorded is recorded, and the same command resumes it.
     Broken { why: String },
 }
@@ -196,7 +198,11 @@ pub(super) fn prepare(
     for (id, traits) in store.traits() {
         intake.learn(&mut scheduler, id, &traits);
     }
-    store.waiting(|item| intake.queue(&mut scheduler, item))?;
+    let mut held_back = 0;
+    store.waiting(|item| match &opened.only {
+        Some(only) if !only.contains(&item.seq) => held_back += 1,
+        _ => intake.queue(&mut scheduler, item),
+    })?;
     intake.count_backlog(&mut scheduler);
     intake.reading = rows.is_some();
 
@@ -206,7 +212,7 @@ pub(super) fn prepare(
     recount(&store, &mut scheduler, now, &mut key_tallies, &mut model_tallies, &mut route_counts)?;
 
     // A run that has ended, and that nobody adds to, is not worked on by looking at it.
-    let idle = rows.is_none() && opened.totals.waiting == 0;
+    let idle = rows.is_none() && opened.totals.waiting <= held_back;
     let client =
         Client::new(clock.to_real(scheduler.policy().connect_timeout), clock.to_real(scheduler.policy().idle_timeout))?;
     let endpoints = keys
@@ -289,6 +295,7 @@ pub(super) fn prepare(
         held_files,
         looked: Instant::now(),
         contact: Contact::NotYet,
+        held_back,
         #[cfg(test)]
         turns: Arc::default(),
     };

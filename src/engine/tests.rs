@@ -1,6 +1,11 @@
 //! The engine with nobody at the other end: what it makes of a record that misbehaves.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use super::{
     core::{Channels, Engine, Phase},
@@ -291,4 +296,69 @@ async fn a_failed_sync_ends_the_run_before_anything_goes_out_and_the_next_start_
     let said: Vec<String> = handle.snapshot().events.iter().map(|event| event.kind.to_string()).collect();
     assert!(said.iter().any(|words| words.contains("was checked, and is sound")), "{said:?}");
     drop(engine);
+}
+
+/// Takes requests and is silent, but for the head of a response if it has one; its address.
+async fn silent_provider(head: &'static str) -> String {
+    use tokio::io::AsyncWriteExt as _;
+
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            connection.write_all(head.as_bytes()).await.unwrap();
+            open.push(connection);
+        }
+    });
+    address
+}
+
+/// A run that gives up after eight seconds of a clock that a test moves, once its first request is in flight.
+async fn waiting_for_an_answer(
+    home: &tempfile::TempDir,
+    head: &'static str,
+    micros: &'static AtomicU64,
+) -> (tokio::task::JoinHandle<Ending>, Handle) {
+    let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\ngive_up_after = '8s'\n";
+    let clock = Clock::by_hand(crate::domain::Wall(0), micros);
+    let (engine, channels, handle) = prepared_on(home, 2, &keys, clock, true);
+    let client = engine.client.clone();
+    let running = tokio::spawn(engine.run(channels));
+    let mut snapshots = handle.snapshots.clone();
+    let sent = snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 2);
+    drop(tokio::time::timeout(Duration::from_secs(30), sent).await.expect("nothing goes out").unwrap());
+    while !head.is_empty() && !client.has_heard() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (running, handle)
+}
+
+#[tokio::test]
+async fn a_provider_that_is_silent_to_the_first_requests_is_given_up_in_time() {
+    static MICROS: AtomicU64 = AtomicU64::new(0);
+    let home = tempfile::tempdir().unwrap();
+    let (mut running, _handle) = waiting_for_an_answer(&home, "", &MICROS).await;
+    MICROS.store(7_900_000, Ordering::Relaxed);
+    let early = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
+    assert!(early.is_err(), "{early:?}");
+    MICROS.store(8_000_000, Ordering::Relaxed);
+    let ending = tokio::time::timeout(Duration::from_secs(20), running).await.expect("it goes on waiting").unwrap();
+    let Ending::Stopped { why } = &ending else { panic!("{ending:?}") };
+    assert_eq!(why, "no provider has answered within 8s (2 requests in flight broken off, which may have been billed)");
+    let audit = crate::store::audit::audit(&home.path().join("run"), None).unwrap();
+    assert!(audit.holds(), "{audit:?}");
+    assert_eq!((audit.waiting, audit.unanswered.len(), audit.open), (2, 2, 0));
+}
+
+#[tokio::test]
+async fn an_answer_that_has_begun_is_an_answer() {
+    static MICROS: AtomicU64 = AtomicU64::new(0);
+    let home = tempfile::tempdir().unwrap();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let (mut running, handle) = waiting_for_an_answer(&home, head, &MICROS).await;
+    MICROS.store(60_000_000, Ordering::Relaxed);
+    let ended = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
+    assert!(ended.is_err(), "{ended:?}: {:?}", handle.snapshot().state);
+    running.abort();
 }

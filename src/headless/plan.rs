@@ -30,6 +30,10 @@ pub struct Plan {
     pub skipped: u64,
     /// Rows that have ended in the run directory already, answered or failed.
     pub ended: u64,
+    /// Items of an earlier start that wait in the run directory and are not among the rows.
+    pub other_waiting: u64,
+    /// Whether they would be sent too: not by a trial of the first rows.
+    pub other_waiting_sent: bool,
     pub run_dir: String,
     pub budget_usd: Option<f64>,
     pub assumed: Assumed,
@@ -113,7 +117,7 @@ fn batch(plan: &Plan) -> String {
     if plan.skipped > 0 {
         let _ = write!(words, ", {} captioned already", grouped(plan.skipped));
     }
-    if plan.ended > 0 {
+    if plan.ended > 0 || plan.other_waiting > 0 {
         let _ = write!(
             words,
             "; {} ended in {}, {} to go",
@@ -121,6 +125,16 @@ fn batch(plan: &Plan) -> String {
             plan.run_dir,
             grouped(plan.forecast.items)
         );
+    }
+    match (plan.other_waiting, plan.other_waiting_sent) {
+        (0, _) => {}
+        (others, true) => {
+            let _ = write!(words, ", {} of them of an earlier start and no longer in the input", grouped(others));
+        }
+        (others, false) => {
+            let waiting = items(others);
+            let _ = write!(words, "; {waiting} of an earlier start beyond the first rows: waiting, and not sent");
+        }
     }
     words
 }

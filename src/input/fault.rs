@@ -18,6 +18,12 @@ pub enum InputError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0} holds no rows")]
     Empty(String),
+    /// A run has rows of an earlier pipe.
+    #[error(
+        "nothing came through the pipe ({0}): did the command before it fail? To go on with the rows that the run has \
+         already, without new input, run the same command with `< /dev/null` and no pipe"
+    )]
+    EmptyPipe(String),
     #[error("{place} holds no pictures: looked for PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF and BMP files{hint}")]
     NoPictures { place: String, hint: &'static str },
     /// The bytes are no format that is read here; `words` says what to do.

@@ -3,7 +3,11 @@
 //! Every pass makes the same ids, since each names its rows anew in the same order. Validation is such a pass whose
 //! items are thrown away.
 
-use std::{io, mem, sync::Arc, time::SystemTime};
+use std::{
+    io, mem,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -117,6 +121,7 @@ pub struct Items {
     taken: u64,
     skipped: u64,
     known: Known,
+    ended: Option<Ended>,
     stamped: Option<Stamped>,
     /// Pictures that are not recorded are stamped too.
     stamps_new: bool,
@@ -128,6 +133,9 @@ type Stamped = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
 /// Does the run have an item of this id already?
 pub(super) type Known = Box<dyn Fn(&str) -> bool + Send>;
 
+/// Has the item of this id ended in the run? Shared by the passes over an input.
+pub(super) type Ended = Arc<Mutex<Known>>;
+
 pub(super) enum Rows {
     Lines(Kind, Lines),
     Csv(Box<Csv>),
@@ -138,7 +146,7 @@ pub(super) enum Rows {
 }
 
 impl Items {
-    pub(super) fn new(input: Arc<str>, recipe: Arc<Recipe>, rows: Rows) -> Self {
+    pub(super) fn new(input: Arc<str>, recipe: Arc<Recipe>, rows: Rows, ended: Option<Ended>) -> Self {
         let known = Box::new(|_: &str| false);
         Self {
             input,
@@ -149,6 +157,7 @@ impl Items {
             taken: 0,
             skipped: 0,
             known,
+            ended,
             stamped: None,
             stamps_new: true,
         }
@@ -273,7 +282,14 @@ impl Items {
                 next_line(*kind, lines, &self.recipe).map(|(line, draft)| (line, draft.map(Some)))
             }
             Rows::Csv(csv) => csv.next(&self.recipe).map(|(line, draft)| (line, draft.map(Some))),
-            Rows::Pictures(pictures) => pictures.next(&self.recipe, &self.known),
+            Rows::Pictures(pictures) => {
+                let has_ended = |id: &str| match &self.ended {
+                    // Another pass that panicked has changed nothing.
+                    Some(ended) => ended.lock().unwrap_or_else(PoisonError::into_inner)(id),
+                    None => false,
+                };
+                pictures.next(&self.recipe, &self.known, &has_ended)
+            }
             Rows::Broken(_) => match mem::replace(&mut self.rows, Rows::Ended) {
                 Rows::Broken(error) => Some((1, Err(Wrong::new("", format!("can't be opened: {error}"))))),
                 _ => None,

@@ -34,7 +34,12 @@ mod spool;
 mod stamp;
 mod template;
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use crate::domain::{ItemSpec, Params, UnknownModel, are, counted, plural};
 
@@ -48,7 +53,15 @@ pub use self::{
 };
 pub use crate::output::captions::Existing;
 
-use self::{album::Album, draft::Recipe, fault::Wrong, items::Rows, lines::Lines, pictures::Pictures, spool::Spool};
+use self::{
+    album::Album,
+    draft::Recipe,
+    fault::Wrong,
+    items::{Ended, Rows},
+    lines::Lines,
+    pictures::Pictures,
+    spool::Spool,
+};
 
 /// What is asked of every row besides what it says itself.
 #[derive(Clone, Debug, Default)]
@@ -206,6 +219,8 @@ pub struct Input {
     recipe: Arc<Recipe>,
     /// Where its rows are, of one that comes only once.
     spool: Option<Spool>,
+    /// Tells which items have ended in the run, and their captions with them.
+    ended: Option<Ended>,
 }
 
 enum Source {
@@ -275,6 +290,11 @@ impl Input {
         Some(RowFault::new(&self.label, item.line, &Wrong::new(self.kind.model_field(), words)))
     }
 
+    /// For a run that is resumed: where no caption is to be written, since the item has ended, none is checked.
+    pub fn spare_ended(&mut self, ended: impl Fn(&str) -> bool + Send + 'static) {
+        self.ended = Some(Arc::new(Mutex::new(Box::new(ended))));
+    }
+
     /// Streams the items: the same ids and hashes in the same order, each time.
     pub fn items(&self) -> Items {
         let rows = match &self.source {
@@ -284,7 +304,8 @@ impl Input {
             }
             Source::Pictures(album) => Ok(Rows::Pictures(Box::new(Pictures::open(album)))),
         };
-        Items::new(Arc::clone(&self.label), Arc::clone(&self.recipe), rows.unwrap_or_else(Rows::Broken))
+        let rows = rows.unwrap_or_else(Rows::Broken);
+        Items::new(Arc::clone(&self.label), Arc::clone(&self.recipe), rows, self.ended.clone())
     }
 }
 

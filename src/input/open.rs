@@ -63,7 +63,7 @@ impl Input {
     /// Opens a file, folder, glob, list of pictures, or `-`.
     ///
     /// Pipes are copied first, so that they can be read again; the copy is at `spool` once it is [kept](Self::keep). On
-    /// a terminal, or where nothing is piped in, an earlier copy there is used.
+    /// a terminal, or where `/dev/null` is piped in, an earlier copy there is used.
     pub fn open(argument: &str, options: InputOptions, spool: &Path) -> Result<Self, InputError> {
         let found = find(argument, spool, &options)?;
         let kind = found.kind;
@@ -96,7 +96,7 @@ impl Input {
             models: options.models,
         };
         let Found { source, name, label, spool, .. } = found;
-        Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool })
+        Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool, ended: None })
     }
 
     /// Where a copy of a pipe stands until it is [kept](Self::keep) at `spool`.
@@ -180,7 +180,7 @@ fn find(argument: &str, spool: &Path, options: &InputOptions) -> Result<Found, I
     }
     // A named pipe, `<(command)`, /dev/stdin: what comes out comes out once.
     let stream = File::open(&whole).map_err(|error| InputError::unreadable(path, error))?;
-    piped(spool::copy(stream, spool, argument, max_pipe)?, path, name, format)
+    piped(spool::named(stream, spool, argument, max_pipe)?, path, name, format)
 }
 
 /// `--list` and `--lines` say what the lines of a file are; there are none elsewhere.

@@ -64,18 +64,24 @@ impl Pictures {
     }
 
     /// The next picture: `Ok(None)` where it has its caption already.
-    pub(super) fn next(&mut self, recipe: &Recipe, known: &Known) -> Option<(u64, Result<Option<Draft>, Wrong>)> {
+    pub(super) fn next(
+        &mut self,
+        recipe: &Recipe,
+        known: &Known,
+        has_ended: &dyn Fn(&str) -> bool,
+    ) -> Option<(u64, Result<Option<Draft>, Wrong>)> {
         if let Some((line, wrong)) = self.faults.next() {
             return Some((line, Err(wrong)));
         }
         let Some((line, path)) = self.shelf.next() else {
             let shelf = self.shelves.next()?;
             self.put_up(shelf, recipe);
-            return self.next(recipe, known);
+            return self.next(recipe, known, has_ended);
         };
         self.look_at(&path, recipe);
         let clash = self.clashes.remove(&line);
-        let draft = self.caption(&path, clash.as_deref(), recipe).and_then(|caption| match caption {
+        let caption = self.caption(&path, clash.as_deref(), recipe, has_ended);
+        let draft = caption.and_then(|caption| match caption {
             Some((_, true)) if !known(&path) => Ok(None),
             caption => self.draft(&path, caption.map(|(sidecar, _)| sidecar), recipe).map(Some),
         });
@@ -115,7 +121,13 @@ impl Pictures {
     }
 
     /// Where the caption goes, and whether there is one already; `None` where captions aren't written.
-    fn caption(&mut self, path: &str, clash: Option<&str>, recipe: &Recipe) -> Result<Option<(Sidecar, bool)>, Wrong> {
+    fn caption(
+        &mut self,
+        path: &str,
+        clash: Option<&str>,
+        recipe: &Recipe,
+        has_ended: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<(Sidecar, bool)>, Wrong> {
         let Some(captioning) = &recipe.captioning else { return Ok(None) };
         let sidecar = captioning.sidecar(&recipe.base, path)?;
         if let Some(earlier) = clash {
@@ -131,8 +143,12 @@ impl Pictures {
             captioning.keeps_inside(&sidecar)?;
             self.inside = folder.map(Path::to_owned);
         }
-        let is_there = captioning.skips(&sidecar)?;
-        if !is_there && folder != self.checked.as_deref() {
+        let is_there = match captioning.skips(&sidecar) {
+            // What stands there of an item that has ended is not written to again.
+            Err(_) if has_ended(path) => false,
+            is_there => is_there?,
+        };
+        if !is_there && folder != self.checked.as_deref() && !has_ended(path) {
             // Told once a folder.
             self.checked = folder.map(Path::to_owned);
             sidecar.check_folder()?;

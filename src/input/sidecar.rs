@@ -102,7 +102,7 @@ impl Captioning {
                 let words = match error.kind() {
                     ErrorKind::InvalidData => format!(
                         "the caption {shown} is not UTF-8, so nothing can be added to it; convert it (`iconv -t UTF-8`), \
-                         or leave it with --existing skip"
+                         or move it away"
                     ),
                     _ => format!("the caption {shown} can't be read: {error}"),
                 };

@@ -7,7 +7,10 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, BufRead as _, BufReader, IsTerminal, Read},
-    os::unix::fs::OpenOptionsExt as _,
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -87,17 +90,35 @@ impl Drop for Spool {
     }
 }
 
-/// Copies standard input to stand beside `kept`. On a terminal, or where nothing comes, an earlier copy is used again.
+/// Copies standard input to stand beside `kept`. On a terminal, or where it is a device that is empty (`/dev/null`), an
+/// earlier copy is used again.
 pub(super) fn stdin(kept: &Path, max_bytes: u64) -> Result<Spool, InputError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Spool::earlier(kept).ok_or(InputError::NothingPiped);
     }
-    copy(stdin.lock(), kept, "standard input", max_bytes)
+    let input = stdin.as_fd().try_clone_to_owned().map(File::from);
+    let is_device = input.and_then(|input| input.metadata()).is_ok_and(|meta| meta.file_type().is_char_device());
+    resumable(copy(stdin.lock(), kept, "standard input", max_bytes), kept, is_device)
+}
+
+/// Copies what a named stream holds; of an empty device as [`stdin`] does.
+pub(super) fn named(stream: File, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
+    let is_device = stream.metadata().is_ok_and(|meta| meta.file_type().is_char_device());
+    resumable(copy(stream, kept, name, max_bytes), kept, is_device)
+}
+
+/// An empty device was given on purpose, and stands for an earlier copy. An empty pipe is one whose producer has failed.
+fn resumable(copied: Result<Spool, InputError>, kept: &Path, is_device: bool) -> Result<Spool, InputError> {
+    match (copied, Spool::earlier(kept)) {
+        (Err(InputError::Empty(_)), Some(earlier)) if is_device => Ok(earlier),
+        (Err(InputError::Empty(name)), Some(_)) => Err(InputError::EmptyPipe(name)),
+        (copied, _) => copied,
+    }
 }
 
 /// Copies a stream whole, or leaves what was there: a copy that breaks off never looks complete.
-pub(super) fn copy(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
+fn copy(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
     let fresh = fresh(kept);
     let failed = |source: io::Error| InputError::Spool { path: fresh.clone(), source };
     let mut head = Vec::new();
@@ -125,7 +146,7 @@ pub(super) fn copy(mut source: impl Read, kept: &Path, name: &str, max_bytes: u6
         return Err(InputError::Options(words));
     }
     if count == 0 {
-        return Spool::earlier(kept).ok_or_else(|| InputError::Empty(name.to_owned()));
+        return Err(InputError::Empty(name.to_owned()));
     }
     file.sync_all().map_err(failed)?;
     Ok(spool)
@@ -184,7 +205,6 @@ mod tests {
         let cases = [
             (long.clone(), BesideKept::Whole),
             (long.clone() + "more\n", BesideKept::Whole),
-            (String::new(), BesideKept::Whole),
             (long[..35_996].to_owned(), BesideKept::Beginning),
             (long[..4].to_owned(), BesideKept::Beginning),
             (long[..35_996].to_owned() + "cow\n", BesideKept::Other),
@@ -197,12 +217,16 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_pipe_means_the_earlier_copy() {
+    fn an_empty_pipe_is_refused_and_an_empty_device_means_the_earlier_copy() {
         let folder = tempfile::tempdir().unwrap();
-        let nothing = copy(io::empty(), &folder.path().join("input"), "pipe", MAX_PIPE_BYTES);
+        let null = || File::open("/dev/null").unwrap();
+        let nothing = named(null(), &folder.path().join("input"), "null", MAX_PIPE_BYTES);
         assert!(matches!(nothing, Err(InputError::Empty(_))));
         let kept = kept(&folder);
-        assert_eq!(copy(io::empty(), &kept, "pipe", MAX_PIPE_BYTES).unwrap().path(), kept);
+        assert_eq!(named(null(), &kept, "null", MAX_PIPE_BYTES).unwrap().path(), kept);
+        let (pipe, _) = io::pipe().unwrap();
+        let nothing = named(File::from(std::os::fd::OwnedFd::from(pipe)), &kept, "pipe", MAX_PIPE_BYTES);
+        assert!(matches!(nothing, Err(InputError::EmptyPipe(_))));
         assert_eq!(fs::read(&kept).unwrap(), b"row");
         assert!(!fresh(&kept).exists());
     }

@@ -118,6 +118,24 @@ impl<W: Write> Exporter<W> {
     }
 }
 
+/// Whether a file that begins so may be an export, in whichever format.
+pub fn looks_like_an_export(head: &[u8]) -> bool {
+    if head.starts_with(COLUMNS[..4].join(",").as_bytes()) {
+        return true;
+    }
+    if head.starts_with(br#"{"id":"batch_req_"#) {
+        return true;
+    }
+    // The id may be any text, so that what follows it is found by reading it.
+    let Some(rest) = head.strip_prefix(br#"{"id":"#) else { return false };
+    let mut ids = serde_json::Deserializer::from_slice(rest).into_iter::<String>();
+    if !matches!(ids.next(), Some(Ok(_))) {
+        return false;
+    }
+    let rest = &rest[ids.byte_offset()..];
+    [r#","status":"done","#, r#","status":"failed","#].iter().any(|status| rest.starts_with(status.as_bytes()))
+}
+
 fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")

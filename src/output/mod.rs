@@ -8,4 +8,4 @@ pub mod export;
 
 pub use captions::{Existing, write_caption};
 pub use claims::{CaptionFiles, Claim, OtherRun, claim};
-pub use export::{ExportFormat, ExportOptions, Exporter, export};
+pub use export::{ExportFormat, ExportOptions, Exporter, export, looks_like_an_export};

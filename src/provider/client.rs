@@ -1,6 +1,13 @@
 //! Brings requests to providers and replies back. Every ending of an attempt is a verdict, never an error.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::{Body, Method, Request as HttpRequest, Url};
 use serde_json::Value;
@@ -59,6 +66,8 @@ pub struct Client {
     /// Where pictures are read, checked and put into requests.
     picture_threads: Arc<WorkerPool>,
     decoded: Arc<DecodedPictures>,
+    /// The head of some response has come, of whatever status.
+    heard: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +92,16 @@ impl Client {
             local: build(builder().no_proxy())?,
             picture_threads: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
             decoded: Arc::default(),
+            heard: Arc::default(),
         })
+    }
+    /// Whether any response has begun to come, of whatever status.
+    pub fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// One request for one item on one route. The parameters beside `item` are as in [`Call`].
+
     pub async fn attempt(
         &self,
         endpoint: &Endpoint,
@@ -210,6 +225,7 @@ impl Client {
         *request.timeout_mut() = Some(total);
         let client = if endpoint.is_local() { &self.local } else { &self.remote };
         let mut response = client.execute(request).await.map_err(|error| failure(endpoint, &error))?;
+        self.heard.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();

@@ -6,7 +6,7 @@ use std::{fs, fs::File, path::Path};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{connect, error::StoreError, group::digest, projection, run_dir::RunDir, schema, tallies::Tallies};
-use crate::domain::{Money, Wall, counted};
+use crate::domain::{Image, ItemSpec, Money, Wall, counted};
 
 mod promises;
 
@@ -38,6 +38,8 @@ pub struct Audit {
     /// Sent, and of no outcome yet: a living process waits for them, or a killed one never heard.
     pub open: u64,
     pub checks: Vec<Check>,
+    /// Captions that are gone together with their pictures: what a user deletes breaks no promise.
+    pub deleted_captions: u64,
 }
 
 /// A call that may have been billed, and whose answer nobody has.
@@ -85,8 +87,9 @@ fn examine(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Aud
     checks.extend(PROMISES.iter().map(|(promise, query)| find(conn, promise, query)));
     checks.push(attempt_check(LINES, || lines_are_unaltered(dir, conn)));
     checks.push(attempt_check(RESULTS, || results_agree(dir, conn, owned)));
-    checks.push(attempt_check(CAPTIONS, || captions_are_there(conn, owned)));
-    let mut audit = Audit { checks, ..Audit::default() };
+    let mut deleted_captions = 0;
+    checks.push(attempt_check(CAPTIONS, || captions_are_there(conn, owned, &mut deleted_captions)));
+    let mut audit = Audit { checks, deleted_captions, ..Audit::default() };
     // What is damaged beyond counting has been named above.
     match figures(conn, &mut audit).and_then(|()| budget.map_or_else(|| recorded_cap(conn), |cap| Ok(Some(cap)))) {
         Ok(cap) => audit.checks.push(within_budget(&audit, cap)),
@@ -119,7 +122,8 @@ fn figures(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
     (audit.items, audit.waiting, audit.done, audit.failed) =
         conn.query_row(states, [], |row| Ok((count(row, 0)?, count(row, 1)?, count(row, 2)?, count(row, 3)?)))?;
     audit.whole = tallies.input_rows.is_some();
-    audit.attempts = tallies.attempts;
+    // As the summary counts them: what was never sent is none.
+    audit.attempts = tallies.attempts.saturating_sub(tallies.never_left);
     audit.cost = tallies.cost;
     let mut statement = conn.prepare(
         "SELECT attempt, items.id, key, model, sent_at, outcome, at_risk FROM (
@@ -236,21 +240,29 @@ fn results_agree(dir: &RunDir, conn: &Connection, owned: bool) -> Result<Check, 
     Ok(check)
 }
 
-/// A caption may have been edited since, and while a process owns the run the newest may not be there yet.
-fn captions_are_there(conn: &Connection, owned: bool) -> Result<Check, StoreError> {
+/// A caption may have been edited since, and while a process owns the run the newest may not be there yet. Those that
+/// went with their pictures are counted in `deleted`.
+fn captions_are_there(conn: &Connection, owned: bool, deleted: &mut u64) -> Result<Check, StoreError> {
     let mut check = Check::of(CAPTIONS);
     if owned {
         return Ok(check);
     }
     let mut statement = conn.prepare(
-        "SELECT id, iif(json_valid(body), body ->> 'caption', NULL) FROM progress JOIN items USING (seq)
+        "SELECT id, iif(json_valid(body), body ->> 'caption', NULL), body FROM progress JOIN items USING (seq)
          JOIN payload USING (seq) WHERE state = 1",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (id, caption): (String, Option<String>) = (row.get(0)?, row.get(1)?);
         let Some(caption) = caption else { continue };
-        if !fs::metadata(&caption).is_ok_and(|file| file.is_file() && file.len() > 0) {
+        if fs::metadata(&caption).is_ok_and(|file| file.is_file() && file.len() > 0) {
+            continue;
+        }
+        let spec: Option<ItemSpec> = serde_json::from_str(&row.get::<_, String>(2)?).ok();
+        let is_gone = |image: &Image| matches!(image, Image::File(path) if !path.exists());
+        if !Path::new(&caption).exists() && spec.is_some_and(|spec| spec.request.images().any(is_gone)) {
+            *deleted += 1;
+        } else {
             check.broken_by(|| format!("item {id} is done, but {caption} is not there, or is empty"));
         }
     }

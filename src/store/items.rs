@@ -265,6 +265,13 @@ impl Recorded {
 
     fn into_row(self, seq: u64, in_flight: bool, routes: &HashMap<i64, RouteName>) -> Result<ItemRow, StoreError> {
         let state = state_of(self.state, in_flight);
+        // The line of what failed counts only what was sent.
+        let sent = match &self.line {
+            Some(line) if state == ItemState::Failed => {
+                sent_attempts(line).map_or(self.attempts, |sent| sent.min(self.attempts))
+            }
+            _ => self.attempts,
+        };
         let words = match (self.words, self.line, self.body) {
             (None, Some(line), _) if state == ItemState::Done => answer_beginning(&line)?,
             (None, _, Some(body)) => beginning(&prompt(&parse::<ItemSpec>(&body, "an item")?.request)).to_owned(),
@@ -274,15 +281,24 @@ impl Recorded {
             seq,
             id: self.id,
             state,
-            attempts: self.attempts,
+            attempts: sent,
             outcome: self.outcome.as_deref().map(outcome_named).transpose()?,
             route: self
                 .route
+                .filter(|_| sent > 0 || self.attempts == 0)
                 .and_then(|route| routes.get(&route))
                 .map(|route| format!("{}@{}", route.model, route.key)),
             words,
         })
     }
+}
+
+fn sent_attempts(line: &str) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Sent {
+        attempts: u32,
+    }
+    serde_json::from_str(line).ok().map(|Sent { attempts }| attempts)
 }
 
 fn answer_beginning(line: &str) -> Result<String, StoreError> {

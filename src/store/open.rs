@@ -1,7 +1,7 @@
 //! Opening a run: begun, or taken up again where it was left, however it was left.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     sync::Arc,
     time::Duration,
@@ -78,6 +78,8 @@ pub struct Opened {
     pub repair: Repair,
     /// Why the record was checked before anything else: a sync failed in the last process. It is sound.
     pub checked: Option<String>,
+    /// Of the waiting items, those that this start sends, where it is a trial of the first rows; `None`: all.
+    pub only: Option<HashSet<Seq>>,
 }
 
 /// How far the input was read.
@@ -163,6 +165,7 @@ impl Store {
             events: load_events(conn)?,
             repair,
             checked: unsynced,
+            only: None,
         };
         if opened.checked.is_some() {
             let mark = dir.unsynced_mark();

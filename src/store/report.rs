@@ -166,6 +166,16 @@ pub fn ended_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, S
     ids(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
 }
 
+/// Tells which ids are of items that are done or failed and whose captions are not to be written any more. Those that are,
+/// the engine keeps in the states under `captions_owed`.
+pub fn settled_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    ids(
+        dir,
+        "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0
+         AND progress.seq NOT IN (SELECT value FROM states, json_each(states.json) WHERE states.name = 'captions_owed')",
+    )
+}
+
 /// Hands over where captions go that are still to be written: of the items that wait or have failed.
 ///
 /// # Errors
@@ -181,6 +191,33 @@ pub fn unfinished_captions(dir: &Path, mut each: impl FnMut(&Path)) -> Result<()
         while let Some(row) = rows.next()? {
             if let Some(caption) = row.get_ref(0)?.as_str_or_null().map_err(rusqlite::Error::from)? {
                 each(Path::new(caption));
+            }
+        }
+        Ok(())
+    };
+    read().map_err(|error| error.in_file(dir.database()))
+}
+
+/// Hands over the waiting items that `known` does not tell by their ids, those in flight included; `None` for one whose
+/// body is damaged.
+///
+/// # Errors
+/// Where the record can't be read.
+pub fn other_waiting(
+    dir: &Path,
+    known: impl Fn(&str) -> bool,
+    mut each: impl FnMut(Option<ItemSpec>),
+) -> Result<(), StoreError> {
+    let dir = RunDir::new(dir);
+    let conn = connect::reader(&dir)?;
+    let mut read = || -> Result<(), StoreError> {
+        let mut statement = conn.prepare(
+            "SELECT id, body FROM progress JOIN items USING (seq) JOIN payload USING (seq) WHERE state = 0 ORDER BY seq",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !known(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
+                each(serde_json::from_str(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?).ok());
             }
         }
         Ok(())

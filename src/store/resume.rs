@@ -67,6 +67,15 @@ impl Store {
         Ok(())
     }
 
+    /// The number of the item that has this id.
+    ///
+    /// # Errors
+    /// Where the record can't be read.
+    pub fn number_of(&self, id: &str) -> Result<Option<Seq>, StoreError> {
+        let mut find = self.conn.prepare_cached("SELECT seq FROM items WHERE id = ?1")?;
+        Ok(find.query_row([id], |row| Ok(Seq(row.get::<_, i64>(0)? as u64))).optional()?)
+    }
+
     /// All traits seen in the run so far, by id.
     pub fn traits(&self) -> Vec<(u32, Traits)> {
         let mut traits: Vec<_> = self.traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();

@@ -101,6 +101,25 @@ fn a_caption_that_is_gone_is_found() {
 }
 
 #[test]
+fn a_caption_that_went_with_its_picture_breaks_no_promise() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("album/dot.png", png(2, 3));
+    machine.write("album/line.png", png(9, 1));
+    machine.cascadeck(&["run", "album"]).with_status(0);
+    for file in ["album/dot.png", "album/dot.txt"] {
+        std::fs::remove_file(machine.path(file)).unwrap();
+    }
+    let ended = machine.cascadeck(&["audit", "runs/album"]).with_status(0);
+    assert!(ended.out.contains("note    1 caption deleted since, and the pictures with them"), "{}", ended.out);
+    let audit = machine.cascadeck(&["audit", "runs/album", "--json"]).with_status(0).json();
+    assert_eq!((&audit["holds"], &audit["captions_deleted_with_their_pictures"]), (&true.into(), &1.into()));
+    // One that is empty beside its missing picture was not deleted with it.
+    machine.write("album/dot.txt", "");
+    machine.cascadeck(&["audit", "runs/album"]).with_status(1);
+}
+
+#[test]
 fn the_last_line_of_progress_knows_what_was_given_up_at_the_end() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);

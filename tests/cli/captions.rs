@@ -86,12 +86,39 @@ fn nothing_is_asked_where_the_answer_could_not_be_added_to_what_is_there() {
     machine.write("album/wide.txt", latin);
     for existing in ["append", "prepend"] {
         let ended = machine.cascadeck(&["run", "album", "--existing", existing]).with_status(2);
-        ended.says(&["wide.txt is not UTF-8", "iconv", "--existing skip"]);
+        ended.says(&["wide.txt is not UTF-8", "iconv", "or move it away"]);
         assert_eq!(std::fs::read(machine.path("album/wide.txt")).unwrap(), latin, "{existing}");
     }
     assert_eq!(provider.books().total.requests, 0);
     machine.cascadeck(&["run", "album", "--existing", "overwrite", "--run-dir", "anew"]).with_status(0);
     assert!(machine.read("album/wide.txt").starts_with("A picture of 40x30"));
+}
+
+#[test]
+fn a_caption_that_is_not_to_be_written_to_again_stops_no_run() {
+    let provider = Provider::of(EYES);
+    let machine = Machine::with(&provider);
+    album(&machine);
+    let run = ["run", "album", "--existing", "append"];
+    machine.cascadeck(&run).with_status(0);
+    let asked = provider.books().total.requests;
+    let latin: &[u8] = b"Un caf\xe9.\n";
+    machine.write("album/wide.txt", latin);
+    machine.cascadeck(&run).with_status(0);
+    machine.cascadeck(&["plan", "album", "--existing", "append"]).with_status(0);
+    // Also where the input has changed.
+    machine.write("album/new.png", png(7, 7));
+    machine.cascadeck(&run).with_status(0);
+    assert_eq!(std::fs::read(machine.path("album/wide.txt")).unwrap(), latin);
+    assert_eq!(provider.books().total.requests, asked + 1);
+    // One that is to be written to is still named before anything is sent, and what is advised goes on with the run.
+    machine.write("album/newer.png", png(8, 8));
+    machine.write("album/newer.txt", latin);
+    let refused = machine.cascadeck(&run).with_status(2);
+    refused.says(&["newer.txt is not UTF-8", "or move it away", "1 bad row"]);
+    std::fs::rename(machine.path("album/newer.txt"), machine.path("newer.txt")).unwrap();
+    machine.cascadeck(&run).with_status(0);
+    assert_eq!(provider.books().total.requests, asked + 2);
 }
 
 #[test]
@@ -153,6 +180,11 @@ fn errors_and_broken_pictures_are_never_captions() {
         machine.results("runs/album").into_iter().map(|line| line.error.unwrap().outcome.name()).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "content_blocked").count(), 5, "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "unreadable_input").count(), 1, "{outcomes:?}");
+    // What was never sent is no attempt of any key or model.
+    let broken = machine.result("runs/album", "broken.png");
+    assert_eq!((broken.attempts, broken.key, broken.model, broken.started_at), (0, None, None, None));
+    let audit = machine.cascadeck(&["audit", "runs/album", "--json"]).with_status(0).json();
+    assert_eq!(audit["attempts"], provider.books().total.requests);
 }
 
 #[test]

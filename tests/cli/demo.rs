@@ -46,3 +46,55 @@ fn without_a_folder_the_demo_leaves_nothing() {
     let left = |folder: &str| std::fs::read_dir(machine.root().join(folder)).unwrap().count();
     assert_eq!((left("work"), left("tmp")), (0, 0));
 }
+
+/// Every file under a folder and what is in it.
+fn files_under(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_under(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+#[test]
+fn the_demo_takes_no_folder_that_holds_files_of_anybody_else() {
+    let machine = Machine::new();
+    let demo = ["demo", "--headless", "--speed", "1000", "--run-dir", "d"];
+    for (file, content) in [
+        ("d/keys.toml", "[[key]]\nname = 'mine'\n"),
+        ("d/demo.jsonl", "mine\n"),
+        ("d/demo/notes.txt", "x\n"),
+        ("d/other.txt", ""),
+    ] {
+        machine.write(file, content);
+        let before = files_under(&machine.path("d"));
+        let ended = machine.cascadeck(&demo).with_status(2);
+        ended.says(&[file, "not the demo's", "nothing was touched"]);
+        assert_eq!(files_under(&machine.path("d")), before, "{file}");
+        std::fs::remove_dir_all(machine.path("d")).unwrap();
+    }
+
+    // Empty, and then an earlier demo's.
+    std::fs::create_dir(machine.path("d")).unwrap();
+    for _ in 0..2 {
+        machine.cascadeck(&demo).with_status(0).says(&["the demo's run is in"]);
+        assert_eq!(machine.results("d/demo").len(), 240);
+    }
+    // What the user has put or changed there since is not the demo's any more.
+    for file in ["d/demo/out.csv", "d/keys.toml", "d/demo.jsonl"] {
+        let had = std::fs::read(machine.path(file)).ok();
+        machine.write(file, [had.clone().unwrap_or_default(), b"# mine\n".to_vec()].concat());
+        let before = files_under(&machine.path("d"));
+        machine.cascadeck(&demo).with_status(2).says(&[file]);
+        assert_eq!(files_under(&machine.path("d")), before, "{file}");
+        match had {
+            Some(had) => machine.write(file, had),
+            None => std::fs::remove_file(machine.path(file)).unwrap(),
+        }
+    }
+}

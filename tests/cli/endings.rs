@@ -42,6 +42,8 @@ fn wrong_usage_is_2() {
         (&["run", "batch.jsonl", "--strategy", "luck"], "one of: cascade"),
         (&["run", "batch.jsonl", "--in-flight", "0"], "--in-flight"),
         (&["run", "batch.jsonl", "--max-usd", "free"], "an amount in dollars"),
+        (&["run", "a.png", "b.png", "c.png"], "quote it ('photos/*.png'), or give the folder"),
+        (&["plan", "--limit", "3", "a.png", "b.png"], "quote it ('photos/*.png'), or give the folder"),
         (&["frobnicate"], "frobnicate"),
         (&["replay", "runs/batch"], "--failed"),
         (&["status", "runs/none"], "runs/none"),
@@ -50,6 +52,8 @@ fn wrong_usage_is_2() {
     ] {
         machine.cascadeck(args).with_status(2).says(&[words]);
     }
+    let other = machine.cascadeck(&["status", "runs/a", "runs/b"]).with_status(2);
+    assert!(!other.err.contains("quote"), "{}", other.err);
 }
 
 #[test]
@@ -258,6 +262,24 @@ fn a_provider_that_never_listened_is_given_up_and_the_run_is_resumable() {
     machine.write_keys(&working);
     machine.cascadeck(&run).with_status(0);
     assert_eq!(server.completions().len(), 5);
+}
+
+#[test]
+fn a_provider_that_takes_requests_and_never_answers_is_given_up_in_time() {
+    let machine = Machine::new();
+    machine.write("batch.jsonl", sums(5));
+    // Connections are made by the system, and nobody reads them.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let working = LoggingServer::openai("yes");
+    let address = silent.local_addr().unwrap().to_string();
+    machine.write_keys(&working.keys_toml("").replace(&working.address().to_string(), &address));
+    let began = std::time::Instant::now();
+    let ended = machine.cascadeck(&[&RUN[..], &["--no-check", "--give-up-after", "1s"]].concat()).with_status(4);
+    ended.says(&["no provider has answered within 1s", "in flight broken off, which may have been billed"]);
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(machine.status("runs/batch")["waiting"], 5);
+    let audit = machine.cascadeck(&["audit", "runs/batch", "--json"]).with_status(0).json();
+    assert!(!audit["may_have_been_billed"].as_array().unwrap().is_empty(), "{audit}");
 }
 
 #[test]

@@ -77,3 +77,47 @@ fn an_export_of_captions_never_takes_the_place_of_a_picture() {
     assert_eq!(std::fs::read(machine.path("album/one.png")).unwrap(), png(4, 4));
     machine.cascadeck(&["export", "runs/album", "-o", "album/all.jsonl"]).with_status(0).says(&["1 result written"]);
 }
+
+#[test]
+fn an_export_replaces_nothing_but_an_earlier_export() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.write("batch.jsonl", sums(3));
+    machine.cascadeck(&RUN).with_status(0);
+    machine.write("other.jsonl", sums(4));
+    machine.cascadeck(&["run", "other.jsonl", "--prompt", "{{ question }}"]).with_status(0);
+    machine.write(".env", "GEMINI_API_KEYS=k1\n");
+    machine.write("pics/one.txt", "A caption.\n");
+    machine.write("table.csv", "id,question\n1,What?\n");
+    symlink("runs/other/results.jsonl", machine.path("link.jsonl")).unwrap();
+    for (target, why) in [
+        ("keys.toml", "no earlier export"),
+        (".env", "no earlier export"),
+        ("pics/one.txt", "no earlier export"),
+        ("table.csv", "no earlier export"),
+        ("other.jsonl", "no earlier export"),
+        ("runs/other/results.jsonl", "the run in"),
+        ("runs/other/run.db", "the run in"),
+        ("runs/other/run.lock", "the run in"),
+        ("link.jsonl", "the run in"),
+    ] {
+        let before = std::fs::read(machine.path(target)).unwrap();
+        for format in ["jsonl", "csv"] {
+            let ended = machine.cascadeck(&["export", "runs/batch", "--format", format, "-o", target]).with_status(2);
+            ended.says(&[target, why, "nothing was written"]);
+        }
+        assert_eq!(std::fs::read(machine.path(target)).unwrap(), before, "{target}");
+    }
+    machine.cascadeck(&["audit", "runs/other"]).with_status(0);
+
+    machine.write("empty.jsonl", "");
+    machine.cascadeck(&["export", "runs/batch", "-o", "empty.jsonl"]).with_status(0);
+    for (format, target) in
+        [("jsonl", "out.jsonl"), ("csv", "out.csv"), ("openai-batch", "batch-out.jsonl"), ("jsonl", "results.jsonl")]
+    {
+        for run in ["runs/batch", "runs/other"] {
+            machine.cascadeck(&["export", run, "--format", format, "-o", target]).with_status(0);
+        }
+    }
+    assert_eq!(machine.read("out.jsonl").lines().count(), 4);
+}

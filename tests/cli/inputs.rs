@@ -51,7 +51,7 @@ fn another_batch_through_the_same_pipe_is_another_run() {
     // What it was begun with is still what it goes on with.
     assert_eq!(machine.read("runs/stdin/input"), sums(4));
     assert!(!machine.path("runs/stdin/input.new").exists());
-    machine.cascadeck_with_stdin(&PIPED, "").with_status(0);
+    machine.cascadeck(&PIPED).with_status(0);
     assert_eq!((provider.books().total.requests, machine.results("runs/stdin").len()), (4, 4));
 
     machine.cascadeck_with_stdin(&[&PIPED[..], &["--run-dir", "runs/mine"]].concat(), &others(6)).with_status(0);
@@ -85,7 +85,7 @@ fn the_beginning_of_a_pipe_takes_nothing_from_what_is_kept() {
     assert_eq!((&ended.json()["total"], &ended.json()["not_in_input"]), (&4.into(), &Value::Null));
     assert_eq!(machine.read("runs/stdin/input"), sums(4));
     machine.cascadeck_with_stdin(&PIPED, &sums(4)).with_status(0);
-    machine.cascadeck_with_stdin(&PIPED, "").with_status(0);
+    machine.cascadeck(&PIPED).with_status(0);
     assert_eq!(provider.books().total.requests, 4);
 }
 
@@ -99,7 +99,7 @@ fn a_trial_of_a_longer_pipe_leaves_its_rest_to_be_read() {
         assert_eq!(machine.read("runs/stdin/input"), sums(6));
     }
     assert_eq!(provider.books().total.requests, 4);
-    machine.cascadeck_with_stdin(&PIPED, "").with_status(0);
+    machine.cascadeck(&PIPED).with_status(0);
     assert_eq!(machine.results("runs/stdin").len(), 6);
 }
 
@@ -127,7 +127,7 @@ fn rows_that_a_kill_left_unread_are_lost_to_no_other_pipe() {
         refused.says(&["has not been read to its end: 2 rows are recorded", "runs/stdin/input", "< /dev/null"]);
         assert_eq!(machine.read("runs/stdin/input"), sums(5), "{more:?}");
     }
-    machine.cascadeck_with_stdin(&PIPED, "").with_status(0);
+    machine.cascadeck(&PIPED).with_status(0);
     assert_eq!((machine.results("runs/stdin").len(), provider.books().total.requests), (5, 5));
 }
 
@@ -180,4 +180,17 @@ fn captions_of_the_runs_own_do_not_make_its_pictures_leave_the_input() {
     let ended = machine.cascadeck(&["run", "pics", "--json"]).with_status(0);
     ended.says(&["the input has changed: 1 row is new, 0 are answered anew, 0 are no longer in it"]);
     assert_eq!((&ended.json()["done"], &ended.json()["not_in_input"]), (&2.into(), &Value::Null));
+}
+
+#[test]
+fn an_empty_pipe_is_refused_whether_or_not_there_is_a_run() {
+    let provider = Provider::of(OPEN);
+    let machine = Machine::with(&provider);
+    machine.cascadeck_with_stdin(&PIPED, "").with_status(2).says(&["no rows"]);
+    machine.cascadeck_with_stdin(&PIPED, &sums(2)).with_status(0);
+    machine.cascadeck_with_stdin(&PIPED, "").with_status(2).says(&["nothing came through the pipe", "< /dev/null"]);
+    assert_eq!(machine.read("runs/stdin/input"), sums(2));
+    // As it says.
+    machine.cascadeck(&PIPED).with_status(0).says(&["-: 2 JSONL rows"]);
+    assert_eq!(provider.books().total.requests, 2);
 }

@@ -136,6 +136,74 @@ fn a_trial_of_the_first_rows_stays_a_trial() {
     assert_eq!((&summary["total"], provider.books().total.requests), (&9.into(), 9), "the rest follows");
 }
 
+/// A run of sixty rows that was interrupted after some, and how many were not sent.
+fn interrupted_run(provider: &Provider, machine: &Machine) -> u64 {
+    machine.write("batch.jsonl", sums(60));
+    let live = machine.start(&[&crate::RUN[..], &["--in-flight", "1"]].concat());
+    provider.until("some answers", |books| books.total.ok >= 3);
+    live.signal(Signal::SIGINT);
+    live.end().with_status(130);
+    machine.status("runs/batch")["waiting"].as_u64().unwrap()
+}
+
+fn plan_of(machine: &Machine, more: &[&str]) -> (serde_json::Value, String) {
+    let args = [&["plan"], &crate::RUN[1..], more].concat();
+    let table = machine.cascadeck(&args).with_status(0).out;
+    (machine.cascadeck(&[&args[..], &["--json"]].concat()).with_status(0).json(), table)
+}
+
+#[test]
+fn a_trial_of_an_unfinished_run_sends_only_its_rows_as_the_plan_says() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    let left = interrupted_run(&provider, &machine);
+    let done = 60 - left;
+    let limit = (done + 2).to_string();
+    let others = left - 2;
+
+    let (plan, table) = plan_of(&machine, &["--limit", &limit]);
+    assert_eq!((&plan["forecast"]["items"], &plan["other_waiting"]), (&2.into(), &others.into()));
+    assert!(table.contains("2 to go; ") && table.contains("waiting, and not sent"), "{table}");
+    let before = provider.books().total.requests;
+    for sent in [2, 0] {
+        let trial = machine.cascadeck(&[&crate::RUN[..], &["--limit", &limit, "--json"]].concat()).with_status(4);
+        trial.says(&[
+            &format!("{others} items of an earlier start are beyond the first rows: they wait, and are not sent"),
+            "the same command without --limit sends them",
+        ]);
+        assert!(!trial.err.contains("no longer in the input"), "{}", trial.err);
+        let summary = trial.json();
+        assert_eq!((&summary["done"], &summary["waiting"]), (&(done + 2).into(), &others.into()));
+        assert_eq!(summary["not_in_input"], serde_json::Value::Null);
+        if sent == 0 {
+            assert_eq!(provider.books().total.requests, before + 2);
+        }
+    }
+    let summary = machine.cascadeck(&[&crate::RUN[..], &["--json"]].concat()).with_status(0).json();
+    assert_eq!((&summary["done"], provider.books().total.requests), (&60.into(), before + left));
+    machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
+}
+
+#[test]
+fn waiting_items_that_have_left_the_input_are_counted_by_the_plan_and_told_before_they_are_sent() {
+    let provider = Provider::of(SLOW);
+    let machine = Machine::with(&provider);
+    let left = interrupted_run(&provider, &machine);
+    let done = 60 - left;
+    machine.write("batch.jsonl", sums(done + 2));
+    let (plan, table) = plan_of(&machine, &[]);
+    assert_eq!((&plan["forecast"]["items"], &plan["other_waiting"]), (&left.into(), &(left - 2).into()));
+    assert!(table.contains(&format!("{left} to go, {} of them of an earlier start", left - 2)), "{table}");
+    let live = machine.start(&[&crate::RUN[..], &["--in-flight", "1"]].concat());
+    provider.until("some answers", |books| books.total.ok > done);
+    live.signal(Signal::SIGINT);
+    let told = "of an earlier start are waiting too, though no longer in the input, and are sent";
+    live.end().with_status(130).says(&[&format!("{} items {told}", left - 2)]);
+    // Also where the input is what it was at the last start.
+    machine.cascadeck(&crate::RUN).with_status(0).says(&[told]);
+    assert_eq!(provider.books().total.requests, 60);
+}
+
 #[test]
 fn one_process_owns_a_run_and_a_second_is_told_politely() {
     let provider = Provider::of(SLOW);
