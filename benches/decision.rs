@@ -9,8 +9,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use cascadeck::{
     domain::{
-        Action, Answer, Api, AttemptId, Day, Key, Limits, Model, MoneyCaps, Mono, Now, Outcome, Policy, Price,
-        Provider, ProviderId, Role, Seq, Strategy, Traits, Usage, Verdict, Wall,
+        Answer, Api, AttemptId, AttemptResult, Key, KeyRole, Limits, Model, MoneyCaps, MonoTime, Now, Outcome,
+        OutcomeAction, Policy, Price, Provider, ProviderId, QuotaDay, RoutingTraits, Seq, Strategy, Usage, WallTime,
     },
     scheduler::{Scheduler, Step, Ticket},
 };
@@ -41,7 +41,7 @@ struct Fleet {
     now: Now,
     flights: VecDeque<AttemptId>,
     next: u64,
-    answered: Verdict,
+    answered: AttemptResult,
 }
 
 impl Fleet {
@@ -53,13 +53,18 @@ impl Fleet {
             .map(|index| Model {
                 name: format!("m{index}"),
                 provider: ProviderId(0),
-                limits: Limits { rpm: Some(600), rpd: Some(100_000_000), day: Day::Pacific, ..Limits::default() },
+                limits: Limits {
+                    rpm: Some(600),
+                    rpd: Some(100_000_000),
+                    quota_day: QuotaDay::Pacific,
+                    ..Limits::default()
+                },
                 vision: true,
                 context: None,
                 max_output: Some(1_000),
                 weight: 1 + index as u32 % 3,
                 pool: None,
-                price: Price::per_mtok(1.0 + index as f64, 2.0),
+                price: Price::from_usd_per_mtok(1.0 + index as f64, 2.0),
             })
             .collect();
         let keys: Vec<Key> = (0..keys)
@@ -68,31 +73,31 @@ impl Fleet {
                 provider: ProviderId(0),
                 project: format!("p{index}"),
                 weight: 1 + index as u32 % 5,
-                role: if index % 10 == 9 { Role::Backup } else { Role::Primary },
+                role: if index % 10 == 9 { KeyRole::Backup } else { KeyRole::Primary },
                 models: None,
                 caps: MoneyCaps::default(),
             })
             .collect();
         let strategy = Strategy::from_name(strategy).unwrap_or_default();
-        let policy = Policy { strategy, in_flight: 64, ..Policy::default() };
+        let policy = Policy { strategy, max_in_flight: 64, ..Policy::default() };
         let mut scheduler = Scheduler::new(&[provider], &models, &keys, policy, 7);
-        let class = scheduler.class(&Traits::default());
-        let answered = Verdict {
+        let class = scheduler.class(&RoutingTraits::default());
+        let answered = AttemptResult {
             outcome: Outcome::Ok,
-            action: Action::Complete,
+            action: OutcomeAction::Complete,
             status: Some(200),
-            hint: None,
+            retry_after: None,
             message: String::new(),
-            because: String::new(),
+            rule: String::new(),
             answer: Some(Answer::default()),
             usage: Usage { input_tokens: 100, output_tokens: 40, thinking_tokens: 0 },
             stated_limit: None,
-            limit_zero: false,
-            too_long: false,
+            limit_is_zero: false,
+            exceeds_context: false,
             picture_refused: false,
-            report: cascadeck::domain::Report::default(),
+            response_meta: cascadeck::domain::ResponseMeta::default(),
         };
-        let now = Now { mono: Mono(1_000_000), wall: Wall::from_unix_seconds(1_795_251_600) };
+        let now = Now { mono: MonoTime(1_000_000), wall: WallTime::from_unix_seconds(1_795_251_600) };
         let mut fleet = Self { scheduler, class, now, flights: VecDeque::new(), next: 1, answered };
         for _ in 0..48 {
             fleet.offer();

@@ -67,7 +67,7 @@ fn large() -> Snapshot {
     let cooldowns = snapshot.cooldowns.clone();
     snapshot.cooldowns = (0..KEYS).map(|n| cooldowns[n % cooldowns.len()].clone()).collect();
     for (number, cooldown) in snapshot.cooldowns.iter_mut().enumerate() {
-        cooldown.what = numbered(&cooldown.what, number);
+        cooldown.subject = numbered(&cooldown.subject, number);
     }
     let events = snapshot.events.clone();
     snapshot.events = (0..256).map(|n| events[n % events.len()].clone()).collect();

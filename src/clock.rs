@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::domain::{Mono, Now, Wall};
+use crate::domain::{MonoTime, Now, WallTime};
 
 /// The system's wall clock, whatever it is set to.
-pub fn system_time() -> Wall {
+pub fn system_time() -> WallTime {
     wall_of(SystemTime::now())
 }
 
 /// Years that a calendar has no room for are clamped only where they are shown.
-fn wall_of(time: SystemTime) -> Wall {
+fn wall_of(time: SystemTime) -> WallTime {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => Wall(0) + since,
-        Err(before) => Wall(0) - before.duration(),
+        Ok(since) => WallTime(0) + since,
+        Err(before) => WallTime(0) - before.duration(),
     }
 }
 
@@ -24,7 +24,7 @@ fn wall_of(time: SystemTime) -> Wall {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     began: Instant,
-    began_wall: Wall,
+    began_wall: WallTime,
     speed: f64,
     /// Microseconds since the clock was made, where a test moves it by hand.
     #[cfg(test)]
@@ -45,7 +45,7 @@ impl Clock {
     ///
     /// # Panics
     /// Where `speed` is not a positive, finite number.
-    pub fn starting_at(wall: Wall, speed: f64) -> Self {
+    pub fn starting_at(wall: WallTime, speed: f64) -> Self {
         assert!(speed.is_finite() && speed > 0.0, "a clock's speed is a positive number");
         Self {
             began: Instant::now(),
@@ -58,7 +58,7 @@ impl Clock {
 
     /// A clock that stands still until a test moves it: `micros` is the time since `wall` in microseconds.
     #[cfg(test)]
-    pub fn by_hand(wall: Wall, micros: &'static std::sync::atomic::AtomicU64) -> Self {
+    pub fn by_hand(wall: WallTime, micros: &'static std::sync::atomic::AtomicU64) -> Self {
         Self { by_hand: Some(micros), ..Self::starting_at(wall, 1.0) }
     }
 
@@ -74,14 +74,14 @@ impl Clock {
         #[cfg(test)]
         if let Some(micros) = self.by_hand {
             let elapsed = Duration::from_micros(micros.load(std::sync::atomic::Ordering::Relaxed));
-            return Now { mono: Mono::default() + elapsed, wall: self.began_wall + elapsed };
+            return Now { mono: MonoTime::default() + elapsed, wall: self.began_wall + elapsed };
         }
         let elapsed = self.began.elapsed();
         if self.is_real() {
-            return Now { mono: Mono::default() + elapsed, wall: system_time() };
+            return Now { mono: MonoTime::default() + elapsed, wall: system_time() };
         }
         let scaled = elapsed.mul_f64(self.speed);
-        Now { mono: Mono::default() + scaled, wall: self.began_wall + scaled }
+        Now { mono: MonoTime::default() + scaled, wall: self.began_wall + scaled }
     }
 
     /// How long to sleep in real time for `span` of this clock's.
@@ -90,8 +90,8 @@ impl Clock {
     }
 
     /// The real instant at which this clock will show `mono`.
-    pub fn instant_of(&self, mono: Mono) -> Instant {
-        self.began + self.to_real(mono.since(Mono::default()))
+    pub fn instant_of(&self, mono: MonoTime) -> Instant {
+        self.began + self.to_real(mono.since(MonoTime::default()))
     }
 
     pub async fn sleep(&self, span: Duration) {

@@ -9,8 +9,8 @@ use cascadeck::{
     clock::Clock,
     config,
     domain::{
-        Command, ItemFilter, ItemSpec, ItemState, OnExhausted, Page, Query, ReplayFilter, Request, Snapshot, Strategy,
-        Summary, Target, snapshot::RunState,
+        Command, ItemFilter, ItemSpec, ItemState, OnExhausted, Page, Query, ReplayFilter, Request, RouteTarget,
+        Snapshot, Strategy, Summary, snapshot::RunState,
     },
     engine::{self, Handle, Rows, Running, Setup},
     output::Existing,
@@ -52,15 +52,15 @@ const MODELS: [&str; 2] = ["m", "n"];
 fn items() -> Vec<ItemSpec> {
     let item = |line: u64| ItemSpec {
         id: format!("q{line}"),
-        request: Request::text(format!("What is {line} + 1000?")),
-        hash: format!("{line:032x}"),
+        request: Request::from_prompt(format!("What is {line} + 1000?")),
+        request_hash: format!("{line:032x}"),
         line,
-        model: None,
+        preferred_model: None,
         tier: None,
         max_usd: None,
-        fields: BTreeMap::new(),
-        caption: None,
-        picture: None,
+        rule_fields: BTreeMap::new(),
+        caption_path: None,
+        picture_stamp: None,
     };
     (1..=ITEMS).map(item).collect()
 }
@@ -101,12 +101,12 @@ fn order(rng: &mut Rng) -> Command {
         5 => Command::SetModel { model, on: rng.bool() },
         6 => Command::SetRoute { key, model, on: rng.bool() },
         7 => Command::SetStrategy { strategy: Strategy::ALL[rng.usize(..Strategy::ALL.len())] },
-        8 => Command::SetInFlight { in_flight: rng.u32(1..12) },
+        8 => Command::SetMaxInFlight { max_in_flight: rng.u32(1..12) },
         9 => Command::ClearCooldowns { key },
-        10 => Command::Probe { key },
+        10 => Command::ProbeKey { key },
         11 => Command::SetOnExhausted { on_exhausted: OnExhausted::Wait },
-        12 => Command::Replay { filter: ReplayFilter::default(), to: None },
-        _ => Command::Replay { filter: ReplayFilter::default(), to: Some(Target { model, key: Some(key) }) },
+        12 => Command::Replay { filter: ReplayFilter::default(), target: None },
+        _ => Command::Replay { filter: ReplayFilter::default(), target: Some(RouteTarget { model, key: Some(key) }) },
     }
 }
 
@@ -169,7 +169,7 @@ async fn agrees(handle: &Handle, snapshot: &Snapshot, run: &Path) {
     let Page::Failures { groups, matching, .. } = page else { panic!("{page:?}") };
     assert_eq!((matching, groups.iter().map(|group| group.count).sum::<u64>()), (totals.failed, totals.failed));
     for group in groups {
-        let alone = handle.ask(Query::Failures { filter: group.filter() }).await.unwrap();
+        let alone = handle.ask(Query::Failures { filter: group.replay_filter() }).await.unwrap();
         assert_eq!(
             alone,
             Page::Failures { matching: group.count, groups: vec![group], outdated: false },
@@ -180,7 +180,7 @@ async fn agrees(handle: &Handle, snapshot: &Snapshot, run: &Path) {
     for words in [
         format!("{} / {}  ", totals.done + totals.failed, totals.total),
         format!("{} failed", totals.failed),
-        format!("in flight {}/{}", totals.in_flight, snapshot.in_flight_cap),
+        format!("in flight {}/{}", totals.in_flight, snapshot.max_in_flight),
         format!("{} of {} refused", totals.rate_limited, totals.attempts),
     ] {
         assert!(text.contains(&words) || totals.attempts > 999, "{words:?} is not on the screen:\n{text}");
@@ -229,7 +229,7 @@ async fn random_run(seed: u64) {
     for model in MODELS {
         let _ = handle.command(Command::SetModel { model: model.to_owned(), on: true }).await;
     }
-    handle.command(Command::SetInFlight { in_flight: 16 }).await.unwrap();
+    handle.command(Command::SetMaxInFlight { max_in_flight: 16 }).await.unwrap();
     handle.command(Command::Resume).await.unwrap();
     let snapshot = until(&mut handle, "the end", |snapshot| snapshot.state == RunState::Finished).await;
     assert_eq!(snapshot.totals.done + snapshot.totals.failed, ITEMS);

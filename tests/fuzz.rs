@@ -9,7 +9,7 @@
 use std::{fs, path::Path, sync::LazyLock};
 
 use cascadeck::{
-    domain::{Api, Outcome, Wall, neutralise},
+    domain::{Api, Outcome, WallTime, sanitize},
     input::{Input, InputOptions},
     provider::{Reply, Response, classify, redact},
 };
@@ -125,7 +125,7 @@ proptest! {
         let secrets = [SecretString::from(SECRET)];
         let headers = HeaderMap::new();
         let response =
-            Response { status: *status, headers: &headers, body: &body, received: Wall(0), secrets: &secrets };
+            Response { status: *status, headers: &headers, body: &body, received: WallTime(0), secrets: &secrets };
         let verdict = classify(api, &Reply::Response(response));
         // A whole verdict as it is recorded and shown: nowhere the key, whole.
         let kept = serde_json::to_string(&verdict).unwrap();
@@ -140,9 +140,9 @@ proptest! {
 
     #[test]
     fn nothing_neutralised_moves_a_cursor_and_doing_it_twice_changes_nothing(text in any_text()) {
-        let clean = neutralise(&text).into_owned();
+        let clean = sanitize(&text).into_owned();
         prop_assert!(!clean.chars().any(acts), "{:?}", clean);
-        let again = neutralise(&clean).into_owned();
+        let again = sanitize(&clean).into_owned();
         prop_assert_eq!(&again, &clean);
         if text.chars().all(|character| (' '..='~').contains(&character)) {
             prop_assert_eq!(clean, text);

@@ -10,8 +10,9 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Api, Command, Day, Event, EventKind, Level, Money, Outcome, Role, Snapshot, Summary, Usage, Wall,
-        snapshot::{Condition, Gauge, KeyView, ModelView, Pace, Place, RunState, Spend, Totals},
+        Api, Command, Event, EventKind, EventLevel, KeyRole, Money, Outcome, QuotaDay, Snapshot, Summary, Usage,
+        WallTime,
+        snapshot::{Condition, CurrentRoute, Gauge, KeyView, ModelView, RunState, Spend, Throughput, Totals},
     },
     engine::{Handle, Order},
     headless::{
@@ -24,26 +25,26 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, watch as channel};
 
 /// 2026-11-21T14:08:51Z
-const NOW: Wall = Wall::from_unix_seconds(1_795_270_131);
+const NOW: WallTime = WallTime::from_unix_seconds(1_795_270_131);
 
 fn snapshot() -> Snapshot {
     Snapshot {
         elapsed: Duration::from_secs(2_537),
         totals: Totals { total: 5_000, waiting: 1_769, in_flight: 10, done: 3_214, failed: 7, ..Totals::default() },
-        in_flight_cap: 16,
+        max_in_flight: 16,
         spend: Spend { cost: Money::from_usd(0.84).unwrap(), ..Spend::default() },
-        pace: Pace { items_per_second: 1.21, finish_at: Some(NOW + Duration::from_secs(1_390)) },
-        place: Some(Place {
+        throughput: Throughput { items_per_second: 1.21, finish_at: Some(NOW + Duration::from_secs(1_390)) },
+        current_route: Some(CurrentRoute {
             key: "alice".to_owned(),
             key_number: 1,
-            keys: 3,
+            key_count: 3,
             model: "gemini-3.5-flash-lite".to_owned(),
             model_number: 2,
-            models: 4,
-            retry: 2,
-            retries: 5,
+            model_count: 4,
+            retry_number: 2,
+            max_retries: 5,
         }),
-        ..Snapshot::blank("captions-spring", NOW, 1.0)
+        ..Snapshot::empty("captions-spring", NOW, 1.0)
     }
 }
 
@@ -56,8 +57,8 @@ fn over(waiting: u64, failed: u64, state: RunState) -> Snapshot {
     Snapshot { totals, ..in_state(state) }
 }
 
-fn event(number: u64, level: Level) -> Arc<Event> {
-    let kind = EventKind::Run { level, words: format!("event {number}") };
+fn event(number: u64, level: EventLevel) -> Arc<Event> {
+    let kind = EventKind::Run { level, message: format!("event {number}") };
     Arc::new(Event { number, at: NOW, kind })
 }
 
@@ -88,11 +89,11 @@ mod progress {
         let midnight = Some(NOW + Duration::from_mins(6 * 60 + 12));
         let cases = [
             (
-                RunState::Waiting { why: "every key is out for the day".to_owned(), until: midnight },
+                RunState::Waiting { reason: "every key is out for the day".to_owned(), until: midnight },
                 "waiting until 20:20 (in 6h12m): every key is out for the day",
             ),
-            (RunState::Waiting { why: "a route asks".to_owned(), until: None }, "waiting: a route asks"),
-            (RunState::Held { why: "the disk is full".to_owned() }, "held: the disk is full"),
+            (RunState::Waiting { reason: "a route asks".to_owned(), until: None }, "waiting: a route asks"),
+            (RunState::NeedsOperator { reason: "the disk is full".to_owned() }, "held: the disk is full"),
             (RunState::Pausing, "pausing"),
             (RunState::Draining, "draining"),
         ];
@@ -104,7 +105,7 @@ mod progress {
 
     #[test]
     fn the_last_line_is_about_what_was_done() {
-        let stopped = RunState::Stopped { why: "the budget is spent".to_owned() };
+        let stopped = RunState::Stopped { reason: "the budget is spent".to_owned() };
         assert_eq!(
             line(&in_state(stopped)),
             "14:08:51  64% of 5,000: 3,214 done, 7 failed  $0.84  stopped: the budget is spent"
@@ -135,20 +136,21 @@ mod progress {
 
     #[test]
     fn a_slow_pace_is_told_by_the_minute_and_none_not_at_all() {
-        let with =
-            |items_per_second| line(&Snapshot { pace: Pace { items_per_second, finish_at: None }, ..snapshot() });
+        let with = |items_per_second| {
+            line(&Snapshot { throughput: Throughput { items_per_second, finish_at: None }, ..snapshot() })
+        };
         assert!(with(0.02).contains("  1.2/min  "));
         assert!(!with(0.0).contains("/min") && !with(0.0).contains("ETA"));
     }
 
     #[test]
     fn what_a_provider_says_at_length_stays_on_one_line() {
-        let words = "You exceeded your current quota, please check your plan and billing details. ".repeat(6);
+        let message = "You exceeded your current quota, please check your plan and billing details. ".repeat(6);
         let kind = EventKind::Cooldown {
-            what: "gemini-3.8-flash@vision-lab".to_owned(),
+            subject: "gemini-3.8-flash@vision-lab".to_owned(),
             outcome: Outcome::QuotaExhaustedDay,
             wait: None,
-            words,
+            message,
         };
         let line = event_line(&Event { number: 1, at: NOW, kind }, &TimeZone::UTC);
         assert_eq!(line.chars().count(), 160, "{line}");
@@ -158,17 +160,17 @@ mod progress {
     #[test]
     fn text_from_outside_can_not_act_on_the_terminal() {
         let hostile = "\x1b]0;owned\x07\u{202e}\nrun: finished";
-        let mut snapshot = in_state(RunState::Held { why: hostile.to_owned() });
-        snapshot.place.as_mut().unwrap().model = hostile.to_owned();
+        let mut snapshot = in_state(RunState::NeedsOperator { reason: hostile.to_owned() });
+        snapshot.current_route.as_mut().unwrap().model = hostile.to_owned();
         let event = Event {
             number: 1,
             at: NOW,
             kind: EventKind::ItemFailed {
                 seq: 1,
-                item: hostile.to_owned(),
+                item_id: hostile.to_owned(),
                 route: Some(hostile.to_owned()),
                 outcome: Outcome::ServerError,
-                words: hostile.to_owned(),
+                message: hostile.to_owned(),
             },
         };
         for line in [line(&snapshot), event_line(&event, &TimeZone::UTC)] {
@@ -208,7 +210,7 @@ mod reporter {
         let start = Instant::now();
         let later = start + Duration::from_secs(5);
         let mut other_key = snapshot();
-        other_key.place.as_mut().unwrap().key = "bob".to_owned();
+        other_key.current_route.as_mut().unwrap().key = "bob".to_owned();
         let mut traffic = snapshot();
         traffic.totals.in_flight = 3;
         traffic.at = NOW + Duration::from_secs(5);
@@ -238,9 +240,9 @@ mod reporter {
         let start = Instant::now();
         let mut reporter = Reporter::new(options());
         reporter.lines(start, &snapshot());
-        let first = vec![event(1, Level::Info), event(2, Level::Warn), event(3, Level::You)];
+        let first = vec![event(1, EventLevel::Info), event(2, EventLevel::Warn), event(3, EventLevel::Operator)];
         assert_eq!(reporter.lines(start, &with_events(first.clone())), ["14:08:51  warn   event 2"]);
-        let then = [first, vec![event(4, Level::Alarm)]].concat();
+        let then = [first, vec![event(4, EventLevel::Alert)]].concat();
         assert_eq!(reporter.lines(start, &with_events(then.clone())), ["14:08:51  ALARM  event 4"]);
         assert_eq!(reporter.lines(start, &with_events(then)), [""; 0]);
     }
@@ -248,7 +250,7 @@ mod reporter {
     #[test]
     fn what_was_shown_elsewhere_is_not_shown_again() {
         let mut reporter = Reporter::new(Plain { after_event: 2, ..options() });
-        let events = (1..=3).map(|number| event(number, Level::Warn)).collect();
+        let events = (1..=3).map(|number| event(number, EventLevel::Warn)).collect();
         let lines = reporter.lines(Instant::now(), &with_events(events));
         assert_eq!(lines[0], "14:08:51  warn   event 3");
     }
@@ -258,8 +260,8 @@ mod reporter {
         let start = Instant::now();
         let mut reporter = Reporter::new(options());
         reporter.lines(start, &snapshot());
-        let mut events: Vec<_> = (1..=100).map(|number| event(number, Level::Warn)).collect();
-        events.push(event(101, Level::Alarm));
+        let mut events: Vec<_> = (1..=100).map(|number| event(number, EventLevel::Warn)).collect();
+        events.push(event(101, EventLevel::Alert));
         let lines = reporter.lines(start, &with_events(events.clone()));
         assert_eq!((lines.len(), lines[10].as_str()), (11, "14:08:51  ALARM  event 101"));
         let lines = reporter.lines(start + Duration::from_secs(5), &with_events(events));
@@ -273,8 +275,8 @@ mod reporter {
         let later = start + Duration::from_mins(1);
         let standing =
             |state, in_flight| Snapshot { totals: Totals { in_flight, ..snapshot().totals }, ..in_state(state) };
-        let held = || RunState::Held { why: String::new() };
-        let waiting = |until| RunState::Waiting { why: String::new(), until };
+        let held = || RunState::NeedsOperator { reason: String::new() };
+        let waiting = |until| RunState::Waiting { reason: String::new(), until };
         let cases = [
             (held(), 0, true),
             (held(), 1, false),
@@ -367,7 +369,7 @@ mod following {
     async fn a_run_that_waits_for_nobody_is_told_to_stop_once() {
         let held = Snapshot {
             totals: Totals { in_flight: 0, ..snapshot().totals },
-            ..in_state(RunState::Held { why: "five items were refused alike".to_owned() })
+            ..in_state(RunState::NeedsOperator { reason: "five items were refused alike".to_owned() })
         };
         let (mut engine, handle) = engine(held);
         let mut err = Vec::new();
@@ -376,7 +378,7 @@ mod following {
             let order = engine.orders.recv().await.unwrap();
             assert_eq!(order.command, Command::Drain);
             order.reply.send(Ok("draining".to_owned())).unwrap();
-            engine.snapshots.send(Arc::new(over(5, 0, RunState::Stopped { why: "drained".to_owned() }))).unwrap();
+            engine.snapshots.send(Arc::new(over(5, 0, RunState::Stopped { reason: "drained".to_owned() }))).unwrap();
         };
         let (last, ()) = tokio::join!(watch(handle, impatient, &mut err), run);
         assert_eq!(exit_status(&last), 4);
@@ -391,7 +393,7 @@ mod ending {
 
     #[test]
     fn the_exit_status_says_how_it_went() {
-        let stopped = || RunState::Stopped { why: "quota".to_owned() };
+        let stopped = || RunState::Stopped { reason: "quota".to_owned() };
         let cases = [
             ("all done", over(0, 0, RunState::Finished), 0),
             ("some failed", over(0, 2, RunState::Finished), 3),
@@ -414,7 +416,7 @@ mod ending {
             name: name.to_owned(),
             provider: "gemini".to_owned(),
             project: name.to_owned(),
-            role: Role::Primary,
+            role: KeyRole::Primary,
             health,
             ok: 812,
             failed: 3,
@@ -433,7 +435,7 @@ mod ending {
             rpm: Gauge::default(),
             tpm: Gauge::default(),
             rpd: Gauge::default(),
-            day: Day::Pacific,
+            day: QuotaDay::Pacific,
             day_resets_at: None,
             in_flight: 0,
             ok,
@@ -445,11 +447,11 @@ mod ending {
             cost: if ok > 0 { Money::from_usd(0.41).unwrap() } else { Money::ZERO },
         };
         Snapshot {
-            keys: vec![key("alice", Condition::Ready, 100), key("アリス", Condition::Off { since: NOW }, 65)],
+            keys: vec![key("alice", Condition::Ready, 100), key("アリス", Condition::SwitchedOff { since: NOW }, 65)],
             models: vec![model("gemini-3.8-flash", 1_598, 6, Some(2_100)), model("evil\x1b[2J", 0, 0, None)],
             spend: Spend { usage, cost: Money::from_usd(0.82).unwrap(), ..Spend::default() },
             totals: Totals { attempts: 3_301, rate_limited: 41, ..snapshot().totals },
-            ..in_state(RunState::Stopped { why: "quota".to_owned() })
+            ..in_state(RunState::Stopped { reason: "quota".to_owned() })
         }
     }
 

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use cascadeck::{
-    domain::{Action, Api, Image, ItemSpec, Outcome, Part, Provider, Request, Verdict},
+    domain::{Api, AttemptResult, Image, ItemSpec, Outcome, OutcomeAction, Part, Provider, Request},
     provider::{Audience, Client, Endpoint},
 };
 use secrecy::SecretString;
@@ -111,24 +111,24 @@ fn item(request: &Request) -> Arc<ItemSpec> {
     Arc::new(ItemSpec {
         id: "a".to_owned(),
         request: request.clone(),
-        hash: String::new(),
+        request_hash: String::new(),
         line: 1,
-        model: None,
+        preferred_model: None,
         tier: None,
         max_usd: None,
-        fields: BTreeMap::new(),
-        caption: None,
-        picture: None,
+        rule_fields: BTreeMap::new(),
+        caption_path: None,
+        picture_stamp: None,
     })
 }
 
-async fn ask_with(client: &Client, api: Api, address: SocketAddr, request: &Request, total: Duration) -> Verdict {
+async fn ask_with(client: &Client, api: Api, address: SocketAddr, request: &Request, total: Duration) -> AttemptResult {
     client.attempt(&endpoint(api, address), &item(request), "m-1", Some(64), total).await
 }
 
-async fn ask(api: Api, address: SocketAddr) -> Verdict {
+async fn ask(api: Api, address: SocketAddr) -> AttemptResult {
     // In a task of its own, as the engine runs it.
-    let attempt = async move { ask_with(&client(), api, address, &Request::text("hello"), LONG).await };
+    let attempt = async move { ask_with(&client(), api, address, &Request::from_prompt("hello"), LONG).await };
     tokio::spawn(attempt).await.unwrap()
 }
 
@@ -170,8 +170,8 @@ async fn a_redirect_is_not_followed() {
     for status in ["301 Moved Permanently", "307 Temporary Redirect"] {
         let (address, _server) = serve(vec![Turn::Answer(http(status, &location, ""))]).await;
         let verdict = ask(Api::OpenAi, address).await;
-        assert_eq!((verdict.outcome, verdict.action), (Outcome::MalformedResponse, Action::Retry));
-        assert!(verdict.because.contains("redirect") && !verdict.message.contains(SECRET), "{verdict:?}");
+        assert_eq!((verdict.outcome, verdict.action), (Outcome::MalformedResponse, OutcomeAction::Retry));
+        assert!(verdict.rule.contains("redirect") && !verdict.message.contains(SECRET), "{verdict:?}");
     }
     assert!(elsewhere.accept().is_err(), "somebody followed the redirect");
 }
@@ -190,15 +190,16 @@ async fn silence_is_a_timeout_before_and_within_an_answer() {
     for begun in ["", "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"cand"] {
         let (address, _server) = serve(vec![Turn::StallAfter(begun.to_owned())]).await;
         let impatient = Client::new(Duration::from_secs(5), Duration::from_millis(100)).unwrap();
-        let verdict = ask_with(&impatient, Api::Gemini, address, &Request::text("hello"), LONG).await;
-        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, Action::Retry), "{verdict:?}");
+        let verdict = ask_with(&impatient, Api::Gemini, address, &Request::from_prompt("hello"), LONG).await;
+        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, OutcomeAction::Retry), "{verdict:?}");
     }
 }
 
 #[tokio::test]
 async fn the_whole_attempt_has_a_deadline() {
     let (address, _server) = serve(vec![Turn::StallAfter(String::new())]).await;
-    let verdict = ask_with(&client(), Api::Gemini, address, &Request::text("hello"), Duration::from_millis(100)).await;
+    let verdict =
+        ask_with(&client(), Api::Gemini, address, &Request::from_prompt("hello"), Duration::from_millis(100)).await;
     assert_eq!(verdict.outcome, Outcome::Timeout, "{verdict:?}");
 }
 
@@ -208,8 +209,8 @@ async fn a_server_that_dribbles_for_ever_is_given_up_at_the_deadline() {
         let (address, _server) = serve(vec![Turn::Drip(begun.to_owned())]).await;
         // Never silent for long, so that only the whole attempt's deadline can end it.
         let total = Duration::from_millis(300);
-        let verdict = ask_with(&client(), Api::Gemini, address, &Request::text("hello"), total).await;
-        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, Action::Retry), "{verdict:?}");
+        let verdict = ask_with(&client(), Api::Gemini, address, &Request::from_prompt("hello"), total).await;
+        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, OutcomeAction::Retry), "{verdict:?}");
     }
 }
 
@@ -230,7 +231,7 @@ async fn trouble_with_names_and_certificates_is_called_by_its_name_and_is_nobody
     for (base_url, words) in
         [("https://nowhere.invalid/v1".to_owned(), "nowhere.invalid"), (format!("https://{address}/v1"), "TLS")]
     {
-        let item = item(&Request::text("hello"));
+        let item = item(&Request::from_prompt("hello"));
         let verdict = client().attempt(&at(base_url), &item, "m-1", Some(64), LONG).await;
         assert_eq!((verdict.outcome, verdict.status), (Outcome::ClientTrouble, None), "{verdict:?}");
         assert!(verdict.message.contains(words), "{words} is not in {}", verdict.message);
@@ -254,7 +255,7 @@ async fn a_refusal_counts_even_where_its_body_breaks_off() {
     let (address, _server) = serve(vec![Turn::BreakAfter(begun.to_owned())]).await;
     let verdict = ask(Api::Gemini, address).await;
     assert_eq!(verdict.outcome, Outcome::RateLimitedMinute);
-    assert_eq!(verdict.hint.unwrap().after, Duration::from_secs(9));
+    assert_eq!(verdict.retry_after.unwrap().delay, Duration::from_secs(9));
 }
 
 #[tokio::test]
@@ -263,7 +264,7 @@ async fn an_endless_body_is_not_read_to_the_end() {
     let (address, _server) = serve(vec![Turn::Flood(head, vec![b' '; 1 << 20])]).await;
     let verdict = ask(Api::Gemini, address).await;
     assert_eq!(verdict.outcome, Outcome::MalformedResponse, "{verdict:?}");
-    assert!(verdict.because.contains("32 MiB"), "{}", verdict.because);
+    assert!(verdict.rule.contains("32 MiB"), "{}", verdict.rule);
 }
 
 #[tokio::test]
@@ -272,7 +273,7 @@ async fn where_nobody_listens_nothing_was_sent() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let verdict = ask(Api::OpenAi, address).await;
-    assert_eq!((verdict.outcome, verdict.action, verdict.status), (Outcome::ClientTrouble, Action::Retry, None));
+    assert_eq!((verdict.outcome, verdict.action, verdict.status), (Outcome::ClientTrouble, OutcomeAction::Retry, None));
     assert!(verdict.message.contains(&address.to_string()), "{}", verdict.message);
     assert!(verdict.message.contains("refused"), "{}", verdict.message);
 }
@@ -296,7 +297,7 @@ async fn pictures_are_read_when_they_are_sent() {
     ]
     .concat();
     std::fs::write(&path, png).unwrap();
-    let mut request = Request::text("caption");
+    let mut request = Request::from_prompt("caption");
     request.messages[0].parts.push(Part::Image(Image::File(path.clone())));
     let (address, server) = serve(vec![Turn::Answer(http("200 OK", "", GEMINI_OK))]).await;
     let verdict = ask_with(&client(), Api::Gemini, address, &request, LONG).await;
@@ -305,18 +306,21 @@ async fn pictures_are_read_when_they_are_sent() {
 
     std::fs::remove_file(&path).unwrap();
     let verdict = ask_with(&client(), Api::Gemini, address, &request, LONG).await;
-    assert_eq!((verdict.outcome, verdict.action, verdict.status), (Outcome::UnreadableInput, Action::FailItem, None));
+    assert_eq!(
+        (verdict.outcome, verdict.action, verdict.status),
+        (Outcome::UnreadableInput, OutcomeAction::FailItem, None)
+    );
     assert!(verdict.message.contains("dot.jpg"), "{}", verdict.message);
 }
 
 #[tokio::test]
 async fn what_an_api_cannot_say_is_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut request = Request::text("hello");
+    let mut request = Request::from_prompt("hello");
     request.params.seed = Some(1);
     let address = listener.local_addr().unwrap();
     let verdict = ask_with(&client(), Api::Anthropic, address, &request, LONG).await;
-    assert_eq!((verdict.outcome, verdict.action), (Outcome::NoRoute, Action::NextModel));
+    assert_eq!((verdict.outcome, verdict.action), (Outcome::NoRoute, OutcomeAction::NextModel));
     assert!(verdict.message.contains("seed"));
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, print, shown};
 use crate::{
-    domain::{are, counted},
+    domain::{is_or_are, pluralize},
     store::audit::{Audit, Unanswered, audit},
 };
 
@@ -36,7 +36,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<u8, Failure> {
         return Err(Failure::broken(format!(
             "{broken} of {} promises {} broken in {}",
             audit.checks.len(),
-            are(broken as u64),
+            is_or_are(broken as u64),
             args.run_dir.display()
         )));
     }
@@ -55,7 +55,7 @@ fn object(args: &AuditArgs, audit: &Audit) -> Value {
         .map(|call| {
             let Unanswered { attempt, item, key, model, sent_at, outcome, at_risk } = call;
             json!({ "attempt": attempt, "id": item, "key": key, "model": model, "sent_at": sent_at.rfc3339(),
-                    "outcome": outcome, "at_risk_usd": at_risk.usd() })
+                    "outcome": outcome, "at_risk_usd": at_risk.as_usd() })
         })
         .collect();
     json!({
@@ -68,8 +68,8 @@ fn object(args: &AuditArgs, audit: &Audit) -> Value {
         "input_read_to_its_end": audit.whole,
         "attempts": audit.attempts,
         "in_flight": audit.open,
-        "cost_usd": audit.cost.usd(),
-        "at_risk_usd": audit.at_risk.usd(),
+        "cost_usd": audit.cost.as_usd(),
+        "at_risk_usd": audit.at_risk.as_usd(),
         "may_have_been_billed": calls,
         "captions_deleted_with_their_pictures": audit.deleted_captions,
         "checks": checks,
@@ -82,12 +82,12 @@ fn report(args: &AuditArgs, audit: &Audit) -> String {
     let mut text = format!(
         "{}\n{}: {done} done, {failed} failed, {waiting} waiting{unread}\n{}, {cost} spent\n",
         args.run_dir.display(),
-        counted(*items, "item"),
-        counted(*attempts, "attempt"),
+        pluralize(*items, "item"),
+        pluralize(*attempts, "attempt"),
     );
     let calls = audit.unanswered.len();
     let _ =
-        writeln!(text, "{} may have been billed without an answer, {at_risk} at most", counted(calls as u64, "call"));
+        writeln!(text, "{} may have been billed without an answer, {at_risk} at most", pluralize(calls as u64, "call"));
     for call in audit.unanswered.iter().take(NAMED) {
         let Unanswered { attempt, item, key, model, sent_at, outcome, at_risk } = call;
         let outcome = outcome.as_deref().unwrap_or("no outcome yet");
@@ -110,7 +110,7 @@ fn report(args: &AuditArgs, audit: &Audit) -> String {
         }
     }
     if audit.deleted_captions > 0 {
-        let captions = counted(audit.deleted_captions, "caption");
+        let captions = pluralize(audit.deleted_captions, "caption");
         let _ = writeln!(
             text,
             "note    {captions} deleted since, and the pictures with them; the answers are in results.jsonl"

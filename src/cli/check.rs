@@ -9,7 +9,7 @@ use super::{Failure, options::Keys, print, say, shown};
 use crate::{
     clock::Clock,
     config::{Config, Webhook},
-    domain::{Outcome, are, counted},
+    domain::{Outcome, is_or_are, pluralize},
     engine::CheckedKey,
     notify,
     provider::{Audience, Client, Endpoint},
@@ -88,7 +88,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
         return Err(Failure::usage(format!(
             "{bad} of {} {} no good; mend or remove what is named above in {}",
             count(keys, "key"),
-            are(bad),
+            is_or_are(bad),
             config.origin
         )));
     }
@@ -116,7 +116,7 @@ fn about(webhook: &Webhook) -> String {
 }
 
 fn count(number: usize, one: &str) -> String {
-    counted(number as u64, one)
+    pluralize(number as u64, one)
 }
 
 /// What a provider says of a key.
@@ -199,7 +199,7 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
                     Some(Audience::KeyHolders) | None => Finding::Good { listed, missing },
                 }
             }
-            Err(verdict) if verdict.outcome.is_of_the_key() => Finding::Bad(verdict.outcome, verdict.message),
+            Err(verdict) if verdict.outcome.is_key_error() => Finding::Bad(verdict.outcome, verdict.message),
             Err(verdict) => Finding::Unknown(format!("{}: {}", verdict.outcome, verdict.message)),
         };
         findings.push((key.name.clone(), finding));

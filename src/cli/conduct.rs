@@ -16,7 +16,7 @@ use super::{Failure, options::FrontEnd, say};
 use crate::{
     clock::Clock,
     config::{Dashboard, KeyBinding, Pictures, Webhook},
-    domain::{Command, Snapshot, are, counted},
+    domain::{Command, Snapshot, is_or_are, pluralize},
     engine::{Ending, Handle, Running},
     headless::{self, Plain},
     notify::{self, Notices},
@@ -78,8 +78,8 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
                 "{} of this batch {} being written by the run in {run_dir} (process {process}): both would pay for them. \
                  Wait until that run has ended (`cascadeck status {run_dir}`), or write these under a folder of their own \
                  with --captions DIR",
-                counted(shared, "caption"),
-                are(shared),
+                pluralize(shared, "caption"),
+                is_or_are(shared),
             )))
         }
         Err(error) => {

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{Failure, destination, printed, say};
 use crate::{
-    domain::counted,
+    domain::pluralize,
     output::{ExportFormat, ExportOptions, Exporter},
     store::{StoreError, report},
 };
@@ -55,7 +55,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8, Failure> {
             // The last line may still stand in standard output's own buffer.
             printed(Ok(()))?;
             if let Some(path) = &args.output {
-                say(&format!("{} written to {}", counted(rows, "result"), path.display()));
+                say(&format!("{} written to {}", pluralize(rows, "result"), path.display()));
             }
             Ok(super::DONE)
         }

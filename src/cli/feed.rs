@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use crate::{
-    domain::{ItemSpec, PictureStamp, Seq, are, counted},
+    domain::{ItemSpec, PictureStamp, Seq, is_or_are, pluralize},
     engine::Rows,
     input::{BesideKept, Input, RowFault},
     store::{OnChanged, Store, StoreError, report},
@@ -84,11 +84,11 @@ impl Reconciled {
             return format!(
                 "what was piped in is the beginning of this run's input: {}, which it has already; the other {gone} stay \
                  in it",
-                counted(rows, "row")
+                pluralize(rows, "row")
             );
         }
         if let (Some(rows), 0, 0) = (limit, added, replaced) {
-            let rows = counted(rows, "row");
+            let rows = pluralize(rows, "row");
             return format!("this start takes the first {rows} of the input, which the run has already, unchanged");
         }
         if (added, replaced, gone) == (0, 0, 0) {
@@ -97,22 +97,24 @@ impl Reconciled {
         let first = match unanswered {
             0 => String::new(),
             // Not silently run again: another question waits.
-            unanswered => format!(" ({unanswered} of them had no answer, and {} a new question now)", are(unanswered)),
+            unanswered => {
+                format!(" ({unanswered} of them had no answer, and {} a new question now)", is_or_are(unanswered))
+            }
         };
         if let Some(rows) = limit {
-            let rows = counted(rows, "row");
+            let rows = pluralize(rows, "row");
             return format!(
                 "this start takes the first {rows} of the input: {added} {} new, {replaced} {} answered anew{first}",
-                are(added),
-                are(replaced)
+                is_or_are(added),
+                is_or_are(replaced)
             );
         }
         format!(
             "the input has changed: {} {} new, {replaced} {} answered anew{first}, {gone} {} no longer in it",
-            counted(added, "row"),
-            are(added),
-            are(replaced),
-            are(gone)
+            pluralize(added, "row"),
+            is_or_are(added),
+            is_or_are(replaced),
+            is_or_are(gone)
         )
     }
 }
@@ -161,7 +163,7 @@ impl RefusedRows {
         if self.total > self.named.len() as u64 {
             words = format!("{words}\n  … and {} more", self.total - self.named.len() as u64);
         }
-        let rows = counted(self.total, "bad row");
+        let rows = pluralize(self.total, "bad row");
         Err(Failure::usage(format!(
             "the input has {rows} that this run does not have yet; nothing was sent\n  {words}"
         )))
@@ -222,8 +224,8 @@ pub(super) fn reconcile(
         return Err(Failure::usage(format!(
             "{} of the input {} not what this run was begun with:\n  {words}\nOld answers would stand beside new \
              questions. Restore them, run again with --accept-changed to answer them anew, or choose another --run-dir",
-            counted(answered.len() as u64, "row"),
-            are(answered.len() as u64),
+            pluralize(answered.len() as u64, "row"),
+            is_or_are(answered.len() as u64),
         )));
     }
     if is_stream && beginning && changed == 0 && (gone > 0 || beside != BesideKept::Whole) {
@@ -270,14 +272,14 @@ impl OtherWaiting {
 
     /// Whether they are sent too, in words.
     pub fn words(&self, limited: bool) -> String {
-        let items = format!("{} of an earlier start", counted(self.count, "item"));
+        let items = format!("{} of an earlier start", pluralize(self.count, "item"));
         let one = self.count == 1;
         match (limited, one) {
             (true, _) => format!(
                 "{items} {} beyond the first rows: {}, and {} not sent",
-                are(self.count),
+                is_or_are(self.count),
                 if one { "it waits" } else { "they wait" },
-                are(self.count)
+                is_or_are(self.count)
             ),
             (false, true) => format!("{items} is waiting too, though no longer in the input, and is sent"),
             (false, false) => format!("{items} are waiting too, though no longer in the input, and are sent"),
@@ -293,7 +295,7 @@ fn unread(store: &Store, recorded: u64) -> Failure {
          {}, and what was piped in now would take its place.\nRun again with the same options, no --limit, and nothing \
          piped in (< /dev/null) to go on with it, or give this batch a --run-dir of its own",
         dir.path().display(),
-        format_args!("{} {}", counted(recorded, "row"), are(recorded)),
+        format_args!("{} {}", pluralize(recorded, "row"), is_or_are(recorded)),
         dir.kept_input().display(),
     ))
 }
@@ -305,7 +307,7 @@ fn another_batch(store: &Store, recorded: u64, gone: u64) -> Failure {
         "what was piped in is another batch than the run in {} was begun with: it has {which} of its {}.\nGive this \
          batch a --run-dir of its own, or run again with --accept-changed to add its rows to that run",
         store.dir().path().display(),
-        counted(recorded, "row"),
+        pluralize(recorded, "row"),
     ))
 }
 

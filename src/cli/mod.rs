@@ -31,7 +31,7 @@ use clap::{
 
 pub use failure::Failure;
 
-use crate::{domain::plain_text::neutralise, sim};
+use crate::{domain::plain_text::sanitize, sim};
 
 /// Everything went as it was meant to.
 const DONE: u8 = 0;
@@ -151,7 +151,7 @@ fn say(words: &str) {
 
 /// Lines stay lines; what is inside them can't move the cursor.
 fn shown(text: &str) -> String {
-    text.lines().map(neutralise).collect::<Vec<_>>().join("\n")
+    text.lines().map(sanitize).collect::<Vec<_>>().join("\n")
 }
 
 /// Threads for what blocks and has no threads of its own: host names, forecasts, the record's end. The runtime starts one

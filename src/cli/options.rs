@@ -12,7 +12,7 @@ use super::Failure;
 use crate::{
     clock::Clock,
     config::{self, Config},
-    domain::{MOST_IN_FLIGHT, Money, OnExhausted, Strategy},
+    domain::{MAX_IN_FLIGHT, Money, OnExhausted, Strategy},
     store::DayLedger,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Conduct {
     /// Most requests in flight at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_IN_FLIGHT)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_IN_FLIGHT)))]
     pub in_flight: Option<u32>,
 
     /// Which of the ready routes an item takes
@@ -117,7 +117,7 @@ impl Conduct {
     /// Flags win over the file.
     pub fn apply(&self, config: &mut Config) -> Result<(), Failure> {
         let policy = &mut config.policy;
-        policy.in_flight = self.in_flight.unwrap_or(policy.in_flight);
+        policy.max_in_flight = self.in_flight.unwrap_or(policy.max_in_flight);
         policy.strategy = self.strategy.unwrap_or(policy.strategy);
         policy.on_exhausted = self.on_exhausted.map_or(policy.on_exhausted, OnExhausted::from);
         policy.max_usd = self.max_usd.or(policy.max_usd);

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{ItemSpec, Money, Now, Rule, Summary, Traits, Wall},
+    domain::{ItemSpec, Money, Now, RoutingRule, RoutingTraits, Summary, WallTime},
     engine,
     headless::plan::{Assumed, Capacity, Plan, plan_table},
     input::Input,
@@ -131,7 +131,7 @@ struct Batch {
     /// Items of an earlier start that wait and are not among the rows.
     other_waiting: u64,
     /// Of the others, by what routing depends on: items and estimated input tokens.
-    classes: HashMap<Traits, (u64, u64)>,
+    classes: HashMap<RoutingTraits, (u64, u64)>,
 }
 
 impl Batch {
@@ -139,7 +139,7 @@ impl Batch {
     /// `limited` to the first rows leaves what waits beyond them waiting.
     fn read(
         input: &Input,
-        rules: &[Rule],
+        rules: &[RoutingRule],
         begun: Option<&Path>,
         has_changed: bool,
         limited: bool,
@@ -191,8 +191,8 @@ impl Batch {
         Ok(Self { skipped: items.skipped(), ..batch })
     }
 
-    fn add(&mut self, item: &ItemSpec, rules: &[Rule]) {
-        let (items, tokens) = self.classes.entry(item.traits(rules)).or_default();
+    fn add(&mut self, item: &ItemSpec, rules: &[RoutingRule]) {
+        let (items, tokens) = self.classes.entry(item.routing_traits(rules)).or_default();
         *items += 1;
         *tokens += item.request.estimated_input_tokens();
     }
@@ -243,12 +243,12 @@ fn reckon(
         other_waiting: batch.other_waiting,
         other_waiting_sent: args.job.asking.limit.is_none(),
         run_dir: run_dir.display().to_string(),
-        budget_usd: config.policy.max_usd.map(crate::domain::Money::usd),
+        budget_usd: config.policy.max_usd.map(crate::domain::Money::as_usd),
         assumed,
-        ends_at: forecast.finish.map(Wall::rfc3339),
-        earliest_at: forecast.earliest.map(Wall::rfc3339),
-        latest_at: forecast.latest.map(Wall::rfc3339),
-        cost_usd: forecast.cost.usd(),
+        ends_at: forecast.finish.map(WallTime::rfc3339),
+        earliest_at: forecast.earliest_finish.map(WallTime::rfc3339),
+        latest_at: forecast.latest_finish.map(WallTime::rfc3339),
+        cost_usd: forecast.cost.as_usd(),
         forecast,
         capacity: capacity(&ahead, &loads),
     }

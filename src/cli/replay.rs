@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, nearest},
-    domain::{Outcome, ReplayFilter, Summary, Target, counted},
+    domain::{Outcome, ReplayFilter, RouteTarget, Summary, pluralize},
     engine::{self, Setup},
     input,
     output::{CaptionFiles, Existing},
@@ -125,7 +125,7 @@ async fn begin(
     mut config: Config,
     dir: &RunDir,
     filter: &ReplayFilter,
-    to: Option<&Target>,
+    to: Option<&RouteTarget>,
 ) -> Result<Begun, Failure> {
     args.conduct.apply(&mut config)?;
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
@@ -136,7 +136,7 @@ async fn begin(
             "the input of {} was not read to its end ({} so far): the same `cascadeck run {}` command as before \
              reads on and finishes it; replay what failed then",
             args.run_dir.display(),
-            counted(opened.ingested.rows, "row"),
+            pluralize(opened.ingested.rows, "row"),
             pins.input,
         )));
     }
@@ -157,7 +157,7 @@ async fn begin(
     store.stamp_anew(&queued, |request, recorded| input::stamp_picture(request, Path::new("/"), recorded))?;
     opened.totals = store.totals()?;
     let wait = if queued.len() == 1 { "waits" } else { "wait" };
-    say(&format!("{} {wait} again", counted(queued.len() as u64, "item")));
+    say(&format!("{} {wait} again", pluralize(queued.len() as u64, "item")));
     let setup = Setup {
         run: dir.name(),
         config,
@@ -175,7 +175,7 @@ async fn begin(
 }
 
 /// Where `--to` leads, if there is such a route. A model's name may have an `@` in it.
-fn target(name: &str, config: &Config) -> Result<Target, Failure> {
+fn target(name: &str, config: &Config) -> Result<RouteTarget, Failure> {
     let routes = || {
         config.models.iter().flat_map(|model| {
             let serves = |models: &Vec<String>| models.contains(&model.name);
@@ -189,7 +189,7 @@ fn target(name: &str, config: &Config) -> Result<Target, Failure> {
     let found = routes().find_map(|(model, key)| {
         let whole = name == model;
         let one_key = name.strip_prefix(model).and_then(|rest| rest.strip_prefix('@')) == Some(key);
-        (whole || one_key).then(|| Target { model: model.to_owned(), key: one_key.then(|| key.to_owned()) })
+        (whole || one_key).then(|| RouteTarget { model: model.to_owned(), key: one_key.then(|| key.to_owned()) })
     });
     found.ok_or_else(|| {
         let known: Vec<String> = routes().take(NAMED).map(|(model, key)| format!("{model}@{key}")).collect();
@@ -203,7 +203,7 @@ fn target(name: &str, config: &Config) -> Result<Target, Failure> {
 }
 
 /// Shows what would be sent; true where it shall be.
-fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Result<bool, Failure> {
+fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<bool, Failure> {
     let summary = report::summary(&args.run_dir)?;
     let models: Vec<&str> = summary.models.iter().map(|model| model.name.as_str()).collect();
     let keys: Vec<&str> = summary.keys.iter().map(|key| key.name.as_str()).collect();
@@ -216,19 +216,19 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Res
         say_that_nothing_matches(args)?;
         return Ok(false);
     }
-    say(&format!("{} will be sent again:", counted(matching, "failed item")));
+    say(&format!("{} will be sent again:", pluralize(matching, "failed item")));
     for (outcome, count) in found.outcomes {
         say(&format!("  {count:>6}  {}", outcome.map_or("?", Outcome::name)));
     }
     for row in &found.first {
-        say(&format!("  #{}  {}", row.id, row.words));
+        say(&format!("  #{}  {}", row.id, row.preview));
     }
     if matching > NAMED as u64 {
         say(&format!("  … and {} more", matching - NAMED as u64));
     }
     match to {
         None => say("to the cascade, like any other item"),
-        Some(to @ Target { key: None, .. }) => say(&format!("to {to}, on any key, and nowhere else")),
+        Some(to @ RouteTarget { key: None, .. }) => say(&format!("to {to}, on any key, and nowhere else")),
         Some(to) => say(&format!("to {to} alone")),
     }
     say(&match estimate(&summary, to, matching) {
@@ -238,7 +238,7 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Res
     });
     let unfinished = summary.waiting;
     if unfinished > 0 {
-        say(&format!("and the run goes on with {} not finished yet", counted(unfinished, "item")));
+        say(&format!("and the run goes on with {} not finished yet", pluralize(unfinished, "item")));
     }
     if args.dry_run {
         return Ok(false);
@@ -314,7 +314,7 @@ fn all_known(what: &str, names: &[String], known: &[&str]) -> Result<(), Failure
 }
 
 /// What so many items may cost on average there; `None` where nothing was answered yet.
-fn estimate(summary: &Summary, to: Option<&Target>, count: u64) -> Option<f64> {
+fn estimate(summary: &Summary, to: Option<&RouteTarget>, count: u64) -> Option<f64> {
     let there = summary.models.iter().filter(|model| to.is_none_or(|to| model.name == to.model));
     let (cost, answers) = there.fold((0.0, 0), |(cost, ok), model| (cost + model.cost_usd, ok + model.ok));
     (answers > 0).then(|| cost / answers as f64 * count as f64)

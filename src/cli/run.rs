@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{self, Config, KnownModels},
-    domain::{UnknownModel, rule},
+    domain::{UnknownModelPolicy, rule},
     engine::{self, Setup},
     input::{
         CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
@@ -148,7 +148,7 @@ impl Asking {
                 full_name: self.full_caption_names,
             }),
             default_caption_prompt: None,
-            kept: rule::fields(&config.policy.rules),
+            kept: rule::referenced_fields(&config.policy.rules),
             line_format: match (self.list, self.lines) {
                 (true, _) => LineFormat::Pictures,
                 (false, true) => LineFormat::Prompts,
@@ -220,7 +220,7 @@ fn model_check(config: &Config) -> ModelCheck {
 /// run has already.
 pub(super) fn warn_of_unknown_models(checked: &Checked, config: &Config) {
     let UnknownModels { rows, names, first_line } = &checked.unknown_models;
-    if *rows > 0 && config.unknown_model != Some(UnknownModel::Any) {
+    if *rows > 0 && config.unknown_model != Some(UnknownModelPolicy::UseAnyModel) {
         say(&format!("warning: {}", KnownModels::of(config).warning(*rows, names, *first_line)));
     }
 }

@@ -10,7 +10,7 @@ use super::{
     sheet::{Field, Table},
     small_file::read_small,
 };
-use crate::domain::{JsonMode, Params, Thinking, neutralise};
+use crate::domain::{JsonMode, Params, Thinking, sanitize};
 
 /// Rows and the command line win over these.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -76,8 +76,8 @@ fn json(field: Field<'_>, directory: &Path) -> Option<JsonMode> {
             let name = path.display().to_string();
             match schema {
                 Ok(schema @ Value::Object(_)) => return Some(JsonMode::Schema(schema)),
-                Ok(_) => field.sheet.fault(field.at, format!("{} holds no JSON schema", neutralise(&name))),
-                Err(why) => field.sheet.fault(field.at, format!("{} {why}", neutralise(&name))),
+                Ok(_) => field.sheet.fault(field.at, format!("{} holds no JSON schema", sanitize(&name))),
+                Err(why) => field.sheet.fault(field.at, format!("{} {why}", sanitize(&name))),
             }
             None
         }

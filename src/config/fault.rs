@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::domain::neutralise;
+use crate::domain::sanitize;
 
 /// More than this is a wrong file rather than a file with mistakes.
 const SHOWN: usize = 40;
@@ -49,7 +49,7 @@ impl Faults {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            write!(f, "{}:", neutralise(&file.display().to_string()))?;
+            write!(f, "{}:", sanitize(&file.display().to_string()))?;
             if let Some(Position { line, column }) = self.position {
                 write!(f, "{line}:{column}:")?;
             }
@@ -70,7 +70,7 @@ impl fmt::Display for Faults {
         }
         // Faults without a file say themselves what to do.
         if let Some(file) = self.0.iter().find_map(|fault| fault.file.as_deref()) {
-            let file = neutralise(&file.display().to_string()).into_owned();
+            let file = sanitize(&file.display().to_string()).into_owned();
             write!(
                 f,
                 "\nNothing was sent. Correct {file} and run the same command again; \
@@ -85,11 +85,7 @@ impl std::error::Error for Faults {}
 
 /// A word of the user's, quoted for a message, unless it may be a key pasted into the wrong place.
 pub(super) fn shown(word: &str) -> String {
-    if looks_secret(word) {
-        "(not shown: it looks like a secret)".to_owned()
-    } else {
-        format!("`{}`", neutralise(word))
-    }
+    if looks_secret(word) { "(not shown: it looks like a secret)".to_owned() } else { format!("`{}`", sanitize(word)) }
 }
 
 /// Errs on the side of secrecy: names of models and variables don't look like this, API keys do.

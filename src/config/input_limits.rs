@@ -1,10 +1,11 @@
 //! `[input]`: how much is read of what may have no end, and how rows are treated that name an unknown model.
 
 use super::{schema, sheet::Table};
-use crate::domain::UnknownModel;
+use crate::domain::UnknownModelPolicy;
 
 const MIB: u64 = 1 << 20;
-const UNKNOWN_MODEL: [(&str, UnknownModel); 2] = [("refuse", UnknownModel::Refuse), ("any", UnknownModel::Any)];
+const UNKNOWN_MODEL: [(&str, UnknownModelPolicy); 2] =
+    [("refuse", UnknownModelPolicy::Refuse), ("any", UnknownModelPolicy::UseAnyModel)];
 
 /// The most that is read of inputs that may have no end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +22,7 @@ impl Default for InputLimits {
     }
 }
 
-pub(super) fn read(root: &Table<'_>) -> (InputLimits, Option<UnknownModel>) {
+pub(super) fn read(root: &Table<'_>) -> (InputLimits, Option<UnknownModelPolicy>) {
     let normal = InputLimits::default();
     let Some(table) = root.table("input", &schema::INPUT) else { return (normal, None) };
     let bytes = |name, most| table.count::<u64>(name, 1..=most).map(|mib| mib * MIB);

@@ -13,9 +13,9 @@ use super::{
     sheet::{Table, Text},
     variables::Variables,
 };
-use crate::domain::{Key, MoneyCaps, ProviderId, Role};
+use crate::domain::{Key, KeyRole, MoneyCaps, ProviderId};
 
-const ROLES: [(&str, Role); 2] = [("primary", Role::Primary), ("backup", Role::Backup)];
+const ROLES: [(&str, KeyRole); 2] = [("primary", KeyRole::Primary), ("backup", KeyRole::Backup)];
 
 /// The keys of a configuration; all vectors go by `KeyId`.
 #[derive(Debug, Default)]
@@ -168,7 +168,7 @@ pub(super) fn own_key(name: String, provider: ProviderId) -> Key {
         name,
         provider,
         weight: 1,
-        role: Role::Primary,
+        role: KeyRole::Primary,
         models: None,
         caps: MoneyCaps::default(),
     }

@@ -46,7 +46,7 @@ pub use self::{
     variables::{Environment, process_environment},
     webhooks::{Format, Occasion, Webhook},
 };
-use crate::domain::{Key, Model, Policy, Provider, UnknownModel};
+use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
 
 const FILE_NAME: &str = "keys.toml";
 
@@ -66,7 +66,7 @@ pub struct Config {
     pub defaults: Defaults,
     pub input: InputLimits,
     /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
-    pub unknown_model: Option<UnknownModel>,
+    pub unknown_model: Option<UnknownModelPolicy>,
     pub dashboard: Dashboard,
     pub webhooks: Vec<Webhook>,
     /// Things to know that stop nothing, one sentence each.
@@ -95,7 +95,7 @@ impl Config {
     /// The models for which a hard money cap can't be kept, and why: no price, or no bound on the answer. A cap
     /// from the command line must be refused while there are any; one in the file already is.
     pub fn uncapped_models(&self) -> Vec<(&str, &'static str)> {
-        self.models.iter().filter_map(|model| Some((model.name.as_str(), model.uncapped()?))).collect()
+        self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
     }
 }
 

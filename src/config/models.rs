@@ -72,12 +72,12 @@ fn limits(table: &Table<'_>, declared: Option<&Declared>) -> Limits {
     let limits = Limits {
         rpm: table.limit("rpm", MOST_REQUESTS),
         tpm: table.limit("tpm", MOST_TOKENS),
-        counted: table.word("counted", &COUNTED).unwrap_or(counted),
+        token_counting: table.word("counted", &COUNTED).unwrap_or(counted),
         itpm: table.limit("itpm", MOST_TOKENS),
         otpm: table.limit("otpm", MOST_TOKENS),
         rpd: table.limit("rpd", MOST_REQUESTS),
         tpd: table.limit("tpd", MOST_TOKENS),
-        day: table.word("day", &DAYS).unwrap_or(day),
+        quota_day: table.word("day", &DAYS).unwrap_or(day),
         burst: table.limit("burst", MOST_REQUESTS),
         concurrency: table.limit("concurrency", MOST_REQUESTS),
     };
@@ -100,5 +100,5 @@ fn price(table: &Table<'_>) -> Option<Price> {
     let side = |name| prices.require(name)?.number(0.0..=DEAREST);
     // Both are read before either is given up on.
     let (input, output) = (side("input"), side("output"));
-    Price::per_mtok(input?, output?)
+    Price::from_usd_per_mtok(input?, output?)
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::fault::{looks_secret, shown};
-use crate::domain::neutralise;
+use crate::domain::sanitize;
 
 /// Brackets that shells and templates put around a variable's name, with what begins them.
 const EXPANSIONS: [(&str, &str); 10] = [
@@ -109,7 +109,7 @@ impl fmt::Display for Placeholder {
 fn quoted(text: &str) -> String {
     let inside = text.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     if is_crosses(text) && text.len() <= 100 {
-        format!("`{}`", neutralise(text))
+        format!("`{}`", sanitize(text))
     } else if looks_secret(inside) || text.contains(|c: char| c.is_ascii_digit()) {
         "(not shown: there may be a secret in it)".to_owned()
     } else {

@@ -1,6 +1,6 @@
 //! Well-known providers: what `[[provider]]` need not say for them.
 
-use crate::domain::{Api, Counted, Day};
+use crate::domain::{Api, QuotaDay, TokenCounting};
 
 #[derive(Debug)]
 pub(super) struct Preset {
@@ -9,14 +9,14 @@ pub(super) struct Preset {
     /// OpenAI-compatible addresses include the version path; `/chat/completions` is appended. For the others
     /// the whole path is.
     pub base_url: &'static str,
-    pub day: Day,
-    pub counted: Counted,
+    pub day: QuotaDay,
+    pub counted: TokenCounting,
     /// A server of one's own: needs no key and costs nothing.
     pub local: bool,
 }
 
 const fn hosted(name: &'static str, base_url: &'static str) -> Preset {
-    Preset { name, api: Api::OpenAi, base_url, day: Day::Rolling, counted: Counted::Total, local: false }
+    Preset { name, api: Api::OpenAi, base_url, day: QuotaDay::Rolling, counted: TokenCounting::Total, local: false }
 }
 
 const fn local(name: &'static str, base_url: &'static str) -> Preset {
@@ -37,7 +37,7 @@ pub(super) const PRESETS: [Preset; 19] = [
     hosted("deepseek", "https://api.deepseek.com"),
     hosted("moonshot", "https://api.moonshot.ai/v1"),
     hosted("minimax", "https://api.minimax.io/v1"),
-    Preset { day: Day::Utc, ..hosted("openrouter", "https://openrouter.ai/api/v1") },
+    Preset { day: QuotaDay::Utc, ..hosted("openrouter", "https://openrouter.ai/api/v1") },
     hosted("groq", "https://api.groq.com/openai/v1"),
     hosted("mistral", "https://api.mistral.ai/v1"),
     hosted("xai", "https://api.x.ai/v1"),
@@ -58,17 +58,17 @@ pub(super) fn preset(name: &str) -> Option<&'static Preset> {
 }
 
 /// Gemini's days end at midnight Pacific; where nothing else is known, a day is 24 hours.
-pub(super) const fn day_of(api: Api) -> Day {
+pub(super) const fn day_of(api: Api) -> QuotaDay {
     match api {
-        Api::Gemini => Day::Pacific,
-        Api::OpenAi | Api::Anthropic => Day::Rolling,
+        Api::Gemini => QuotaDay::Pacific,
+        Api::OpenAi | Api::Anthropic => QuotaDay::Rolling,
     }
 }
 
 /// Gemini's tokens per minute are input tokens only.
-pub(super) const fn counted_by(api: Api) -> Counted {
+pub(super) const fn counted_by(api: Api) -> TokenCounting {
     match api {
-        Api::Gemini => Counted::Input,
-        Api::OpenAi | Api::Anthropic => Counted::Total,
+        Api::Gemini => TokenCounting::Input,
+        Api::OpenAi | Api::Anthropic => TokenCounting::Total,
     }
 }

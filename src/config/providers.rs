@@ -7,19 +7,21 @@ use super::{
     schema,
     sheet::{Sheet, Table, Text},
 };
-use crate::domain::{Api, Counted, Day, Provider, ProviderId, neutralise};
+use crate::domain::{Api, Provider, ProviderId, QuotaDay, TokenCounting, sanitize};
 
 pub(super) const APIS: [(&str, Api); 3] =
     [("gemini", Api::Gemini), ("openai", Api::OpenAi), ("anthropic", Api::Anthropic)];
-pub(super) const DAYS: [(&str, Day); 3] = [("pacific", Day::Pacific), ("utc", Day::Utc), ("rolling", Day::Rolling)];
-pub(super) const COUNTED: [(&str, Counted); 2] = [("input", Counted::Input), ("total", Counted::Total)];
+pub(super) const DAYS: [(&str, QuotaDay); 3] =
+    [("pacific", QuotaDay::Pacific), ("utc", QuotaDay::Utc), ("rolling", QuotaDay::Rolling)];
+pub(super) const COUNTED: [(&str, TokenCounting); 2] =
+    [("input", TokenCounting::Input), ("total", TokenCounting::Total)];
 
 /// A provider and what its models and keys take over from it.
 #[derive(Debug)]
 pub(super) struct Declared {
     pub provider: Provider,
-    pub day: Day,
-    pub counted: Counted,
+    pub day: QuotaDay,
+    pub counted: TokenCounting,
     /// On this machine or in a private network: works without a key.
     pub keyless: bool,
     /// A preset for a server of one's own, whose answers cost nothing.
@@ -194,7 +196,7 @@ pub(super) fn check_name(sheet: &Sheet<'_>, what: &str, name: Text<'_>) {
     let text = name.text;
     if super::fault::looks_secret(text) {
         sheet.fault(name.at, format!("{what} is shown everywhere, and this one looks like a secret; choose another"));
-    } else if text.contains(char::is_whitespace) || neutralise(text) != text {
+    } else if text.contains(char::is_whitespace) || sanitize(text) != text {
         sheet.fault(name.at, format!("{what} must be one visible word, not {}", shown(text)));
     } else if text.chars().count() > 100 {
         sheet.fault(name.at, format!("{what} may have at most 100 characters"));

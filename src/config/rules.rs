@@ -12,12 +12,12 @@ use super::{
     schema,
     sheet::{Field, Table},
 };
-use crate::domain::{Conditions, Money, Rule, Terms};
+use crate::domain::{Money, RequiredTerms, RoutingRule, RuleConditions};
 
 /// A rule, and where its name and its strategy stand.
 #[derive(Debug)]
 pub(super) struct PlacedRule {
-    pub rule: Rule,
+    pub rule: RoutingRule,
     pub strategy_at: Option<usize>,
     at: usize,
 }
@@ -27,9 +27,9 @@ pub(super) fn read(root: &Table<'_>, models: &[Placed]) -> Vec<PlacedRule> {
     for table in root.tables("rule", &schema::RULE) {
         let name = table.required_text("name");
         let listed = allowed(&table, models);
-        let rule = Rule {
+        let rule = RoutingRule {
             name: name.map(|name| name.text.to_owned()).unwrap_or_default(),
-            when: conditions(&table),
+            conditions: conditions(&table),
             strategy: table.word("strategy", &policy::strategies()),
             max_usd: limit(&table, models, listed.as_deref()),
             models: listed,
@@ -40,7 +40,7 @@ pub(super) fn read(root: &Table<'_>, models: &[Placed]) -> Vec<PlacedRule> {
             let line = table.sheet.line(twin.at);
             table.sheet.fault(name.at, format!("a rule named {} already stands on line {line}", shown(name.text)));
         }
-        if let Some(earlier) = rules.iter().find(|other| other.rule.when == Conditions::default()) {
+        if let Some(earlier) = rules.iter().find(|other| other.rule.conditions == RuleConditions::default()) {
             let (earlier, line) = (shown(&earlier.rule.name), table.sheet.line(earlier.at));
             let message = format!(
                 "this rule can never apply: rule {earlier} on line {line} fits every item, and the first that fits counts"
@@ -52,19 +52,19 @@ pub(super) fn read(root: &Table<'_>, models: &[Placed]) -> Vec<PlacedRule> {
     rules
 }
 
-fn conditions(table: &Table<'_>) -> Conditions {
-    Conditions {
+fn conditions(table: &Table<'_>) -> RuleConditions {
+    RuleConditions {
         words_over: table.count("words_over", 0..=1_000_000_000),
         code: table.flag("code"),
         terms: terms(table),
         images: table.flag("images"),
         tier: table.text("tier").map(|tier| tier.text.to_owned()),
         latency_sensitive: table.flag("latency_sensitive"),
-        field: table.field("field").and_then(|field| fields(&field)).unwrap_or_default(),
+        row_fields: table.field("field").and_then(|field| fields(&field)).unwrap_or_default(),
     }
 }
 
-fn terms(table: &Table<'_>) -> Option<Terms> {
+fn terms(table: &Table<'_>) -> Option<RequiredTerms> {
     let at_least: Option<u32> = table.count("terms_at_least", 1..=1_000_000);
     let Some(field) = table.field("terms") else {
         if let Some(field) = table.field("terms_at_least") {
@@ -76,12 +76,12 @@ fn terms(table: &Table<'_>) -> Option<Terms> {
     };
     let entries = field.list("technical terms")?;
     let words: Vec<String> = entries.iter().filter_map(Field::text).map(|term| term.text.trim().to_owned()).collect();
-    let at_least = at_least.unwrap_or(1);
-    if at_least as usize > words.len() && words.len() == entries.len() {
-        let message = format!("terms_at_least = {at_least} can't be met: there are {} terms", words.len());
+    let min_matches = at_least.unwrap_or(1);
+    if min_matches as usize > words.len() && words.len() == entries.len() {
+        let message = format!("terms_at_least = {min_matches} can't be met: there are {} terms", words.len());
         table.sheet.fault(table.field("terms_at_least").map_or(field.at, |field| field.at), message);
     }
-    Some(Terms { words, at_least })
+    Some(RequiredTerms { terms: words, min_matches })
 }
 
 /// `{ lang = "de", level = 3 }`: texts, whole numbers and true or false, each as the row would write it.

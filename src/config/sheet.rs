@@ -15,7 +15,7 @@ use super::{
     schema::Schema,
     span::parse_span,
 };
-use crate::domain::neutralise;
+use crate::domain::sanitize;
 
 pub(super) struct Sheet<'t> {
     path: &'t Path,
@@ -63,7 +63,7 @@ impl<'t> Sheet<'t> {
     pub fn warn(&self, at: usize, message: &str) {
         let file = self.path.display().to_string();
         let line = Position::of(self.text, at).line;
-        self.warnings.borrow_mut().push(format!("{}:{line}: {message}", neutralise(&file)));
+        self.warnings.borrow_mut().push(format!("{}:{line}: {message}", sanitize(&file)));
     }
 
     pub fn is_clean(&self) -> bool {
@@ -72,7 +72,7 @@ impl<'t> Sheet<'t> {
 
     /// `keys.toml:12`, for complaints of others.
     pub fn place(&self, at: usize) -> String {
-        format!("{}:{}", neutralise(&self.path.display().to_string()), self.line(at))
+        format!("{}:{}", sanitize(&self.path.display().to_string()), self.line(at))
     }
 
     pub fn line(&self, at: usize) -> usize {

@@ -14,7 +14,7 @@ use super::{
     retired, secret, small_file,
     variables::{Source, Variables},
 };
-use crate::domain::{Counted, Day, Limits, Model, Policy, Price, ProviderId};
+use crate::domain::{Limits, Model, Policy, Price, ProviderId, QuotaDay, TokenCounting};
 
 /// A provider that can be started from the environment.
 struct Starter {
@@ -161,19 +161,26 @@ fn nothing_found(variables: &Variables<'_>, looked_for: &[String]) -> Faults {
 }
 
 impl Starting {
-    fn at(&self, provider: ProviderId, counted: Counted, day: Day) -> Model {
+    fn at(&self, provider: ProviderId, token_counting: TokenCounting, quota_day: QuotaDay) -> Model {
         let (input, output) = self.usd;
         debug_assert_eq!(retired::notice(self.name), None, "only current models are started with");
         Model {
             name: self.name.to_owned(),
             provider,
-            limits: Limits { rpm: self.rpm, tpm: self.tpm, rpd: self.rpd, counted, day, ..Limits::default() },
+            limits: Limits {
+                rpm: self.rpm,
+                tpm: self.tpm,
+                rpd: self.rpd,
+                token_counting,
+                quota_day,
+                ..Limits::default()
+            },
             vision: true,
             context: None,
             max_output: Some(MAX_OUTPUT),
             weight: 1,
             pool: None,
-            price: Price::per_mtok(input, output),
+            price: Price::from_usd_per_mtok(input, output),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, WhenLimited},
-    routing::Target,
+    routing::RouteTarget,
     strategy::Strategy,
 };
 
@@ -40,7 +40,8 @@ pub enum Command {
     SetStrategy {
         strategy: Strategy,
     },
-    SetOrder {
+    #[serde(alias = "set_order")]
+    SetCascadeOrder {
         order: CascadeOrder,
     },
     SetWhenLimited {
@@ -50,8 +51,10 @@ pub enum Command {
         on_exhausted: OnExhausted,
     },
     /// At least 1.
-    SetInFlight {
-        in_flight: u32,
+    #[serde(alias = "set_in_flight")]
+    SetMaxInFlight {
+        #[serde(alias = "in_flight")]
+        max_in_flight: u32,
     },
     SetBudget {
         max_usd: Option<Money>,
@@ -60,10 +63,12 @@ pub enum Command {
     Replay {
         filter: ReplayFilter,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        to: Option<Target>,
+        #[serde(alias = "to")]
+        target: Option<RouteTarget>,
     },
     /// Ask a key's provider about it now, at no cost; one that was dead and is good again is switched on.
-    Probe {
+    #[serde(alias = "probe")]
+    ProbeKey {
         key: String,
     },
     /// End the cooldowns of a key (all its routes) now.
@@ -81,12 +86,12 @@ impl Command {
             Self::SetModel { model, .. } => format!("model {model}"),
             Self::SetRoute { key, model, .. } => format!("route {model}@{key}"),
             Self::SetStrategy { .. } => "strategy".to_owned(),
-            Self::SetOrder { .. } => "order".to_owned(),
+            Self::SetCascadeOrder { .. } => "order".to_owned(),
             Self::SetWhenLimited { .. } => "when_limited".to_owned(),
             Self::SetOnExhausted { .. } => "on_exhausted".to_owned(),
-            Self::SetInFlight { .. } => "in_flight".to_owned(),
+            Self::SetMaxInFlight { .. } => "in_flight".to_owned(),
             Self::SetBudget { .. } => "max_usd".to_owned(),
-            Self::Drain | Self::Stop | Self::Replay { .. } | Self::Probe { .. } | Self::ClearCooldowns { .. } => {
+            Self::Drain | Self::Stop | Self::Replay { .. } | Self::ProbeKey { .. } | Self::ClearCooldowns { .. } => {
                 return None;
             }
         })
@@ -118,7 +123,7 @@ pub struct ReplayFilter {
 
 impl ReplayFilter {
     /// Every failed item.
-    pub fn is_everything(&self) -> bool {
+    pub fn matches_all(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -13,13 +13,15 @@ pub struct FailureGroup {
     pub pattern: String,
     pub count: u64,
     /// The first of them in input order.
-    pub seq: u64,
-    pub id: String,
+    #[serde(alias = "seq")]
+    pub first_seq: u64,
+    #[serde(alias = "id")]
+    pub first_id: String,
 }
 
 impl FailureGroup {
     /// Exactly the items of this group.
-    pub fn filter(&self) -> ReplayFilter {
+    pub fn replay_filter(&self) -> ReplayFilter {
         ReplayFilter {
             outcomes: self.outcome.into_iter().collect(),
             models: self.model.iter().cloned().collect(),
@@ -30,12 +32,12 @@ impl FailureGroup {
 }
 
 /// An error's words with every number as `#`: "retry in 37.2s" and "retry in 9.1s" are one reason.
-pub fn pattern(words: &str) -> String {
-    let mut pattern = String::with_capacity(words.len());
+pub fn error_pattern(message: &str) -> String {
+    let mut pattern = String::with_capacity(message.len());
     let mut in_number = false;
-    for (at, character) in words.char_indices() {
+    for (at, character) in message.char_indices() {
         let digit = character.is_ascii_digit();
-        let next_is_digit = words[at + character.len_utf8()..].starts_with(|next: char| next.is_ascii_digit());
+        let next_is_digit = message[at + character.len_utf8()..].starts_with(|next: char| next.is_ascii_digit());
         let inside = in_number && (character == '.' || character == ',') && next_is_digit;
         if digit && !in_number {
             pattern.push('#');
@@ -61,8 +63,8 @@ mod tests {
             ("日本語 12", "日本語 #"),
             ("", ""),
         ];
-        for (words, want) in cases {
-            assert_eq!(pattern(words), want);
+        for (message, want) in cases {
+            assert_eq!(error_pattern(message), want);
         }
     }
 }

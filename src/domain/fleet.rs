@@ -56,7 +56,7 @@ pub struct Model {
 
 impl Model {
     /// Why the worst case of a request to this model has no upper bound in money, if it has none.
-    pub const fn uncapped(&self) -> Option<&'static str> {
+    pub const fn unbounded_cost_reason(&self) -> Option<&'static str> {
         match self.price {
             None => Some("has no price: give it usd_per_mtok"),
             Some(price) if price.output > 0 && self.max_output.is_none() => {
@@ -74,7 +74,7 @@ pub struct Limits {
     pub rpm: Option<u32>,
     /// Tokens per sliding minute, counted as `counted` says.
     pub tpm: Option<u64>,
-    pub counted: Counted,
+    pub token_counting: TokenCounting,
     /// Input tokens per sliding minute.
     pub itpm: Option<u64>,
     /// Output tokens per sliding minute.
@@ -83,7 +83,7 @@ pub struct Limits {
     pub rpd: Option<u32>,
     /// Tokens per provider day, counted as `counted` says.
     pub tpd: Option<u64>,
-    pub day: Day,
+    pub quota_day: QuotaDay,
     /// How many of a minute's requests may go at once; the rest is paced. `None`: all.
     pub burst: Option<u32>,
     /// Most requests in flight at once.
@@ -93,7 +93,7 @@ pub struct Limits {
 /// Which tokens a `tpm` or `tpd` limit counts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Counted {
+pub enum TokenCounting {
     /// Input only, as Gemini counts.
     Input,
     /// Input and output together, as most OpenAI-compatible providers count.
@@ -104,7 +104,7 @@ pub enum Counted {
 /// When a provider's day ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Day {
+pub enum QuotaDay {
     /// Midnight in Los Angeles, daylight saving included (Gemini).
     Pacific,
     /// 00:00 UTC (OpenRouter).
@@ -122,7 +122,7 @@ pub struct Key {
     /// Keys of one project at one provider share every quota.
     pub project: String,
     pub weight: u32,
-    pub role: Role,
+    pub role: KeyRole,
     /// The models this key may be used with; `None`: every model of its provider.
     pub models: Option<Vec<String>>,
     pub caps: MoneyCaps,
@@ -139,7 +139,7 @@ pub struct MoneyCaps {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum KeyRole {
     #[default]
     Primary,
     Backup,

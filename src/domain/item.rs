@@ -13,25 +13,30 @@ pub struct ItemSpec {
     pub id: String,
     pub request: Request,
     /// Hash over everything that makes answers comparable (request, model, caption target): 32 hex digits.
-    pub hash: String,
+    #[serde(rename = "hash")]
+    pub request_hash: String,
     /// 1-based line (or row, or picture) in the input, for messages.
     pub line: u64,
     /// The item's own preferred model, if its row names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
+    #[serde(rename = "model")]
+    pub preferred_model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_usd: Option<Money>,
     /// What else its row says, as text: only the fields that routing rules look at.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
+    #[serde(rename = "fields")]
+    pub rule_fields: BTreeMap<String, String>,
     /// Where the answer goes as a sidecar text; set for caption jobs only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caption: Option<PathBuf>,
+    #[serde(rename = "caption")]
+    pub caption_path: Option<PathBuf>,
     /// The picture files of the request as they were when the item was recorded; runs of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub picture: Option<PictureStamp>,
+    #[serde(rename = "picture")]
+    pub picture_stamp: Option<PictureStamp>,
 }
 
 /// A picture file at one time: enough to tell whether it holds the same picture later. Several files have one stamp: their
@@ -39,7 +44,8 @@ pub struct ItemSpec {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PictureStamp {
     /// Size in bytes.
-    pub bytes: u64,
+    #[serde(rename = "bytes")]
+    pub size_bytes: u64,
     /// When the content was last changed, as anybody may have set it, in nanoseconds since the Unix epoch.
     pub modified_ns: i64,
     /// When the content, or what is said about it, was last changed (ctime). Nobody can set it.
@@ -48,24 +54,25 @@ pub struct PictureStamp {
     /// Hash of its content: 32 hex digits; empty where it could not be read.
     pub digest: String,
     /// The file had not changed for some time, so that its next change shows in what stands above.
-    pub settled: bool,
+    #[serde(rename = "settled")]
+    pub is_stable: bool,
 }
 
 /// Hex digits of an id that was made up for a row without one: the beginning of its hash.
-pub const MADE_UP_DIGITS: usize = 16;
+pub const GENERATED_ID_LEN: usize = 16;
 
 /// Of these a person reads so many, as of a commit's; what a script reads has them all.
-const SHORT_DIGITS: usize = 8;
+const SHORT_ID_LEN: usize = 8;
 
 /// An id as it stands in a list: of a made-up one the beginning, with the count that tells it from its like. Digits
 /// alone are somebody's own numbers (of hashes, one in two thousand).
 pub fn short_id(id: &str) -> Cow<'_, str> {
-    let (digits, count) = id.split_at_checked(MADE_UP_DIGITS).unwrap_or((id, ""));
-    let made_up = digits.len() == MADE_UP_DIGITS
-        && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-        && digits.bytes().any(|digit| digit.is_ascii_alphabetic())
-        && (count.is_empty() || count.strip_prefix('-').is_some_and(|count| count.parse::<u32>().is_ok()));
-    if made_up { Cow::Owned(format!("{}{count}", &digits[..SHORT_DIGITS])) } else { Cow::Borrowed(id) }
+    let (prefix, suffix) = id.split_at_checked(GENERATED_ID_LEN).unwrap_or((id, ""));
+    let is_generated = prefix.len() == GENERATED_ID_LEN
+        && prefix.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        && prefix.bytes().any(|digit| digit.is_ascii_alphabetic())
+        && (suffix.is_empty() || suffix.strip_prefix('-').is_some_and(|count| count.parse::<u32>().is_ok()));
+    if is_generated { Cow::Owned(format!("{}{suffix}", &prefix[..SHORT_ID_LEN])) } else { Cow::Borrowed(id) }
 }
 
 /// Where an item stands. `Waiting` includes backing off after a failed attempt.

@@ -26,7 +26,7 @@ impl Money {
     }
 
     /// As a float for display and for JSON numbers; exact arithmetic stays in [`Money`].
-    pub fn usd(self) -> f64 {
+    pub fn as_usd(self) -> f64 {
         self.0 as f64 / 1e12
     }
 
@@ -38,7 +38,7 @@ impl Money {
 
 impl Price {
     /// From dollars per million tokens, the way price lists state it.
-    pub fn per_mtok(input: f64, output: f64) -> Option<Self> {
+    pub fn from_usd_per_mtok(input: f64, output: f64) -> Option<Self> {
         Some(Self { input: Money::from_usd(input)?.0 / 1_000_000, output: Money::from_usd(output)?.0 / 1_000_000 })
     }
 
@@ -68,7 +68,7 @@ impl iter::Sum for Money {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let usd = self.usd();
+        let usd = self.as_usd();
         match usd {
             0.0 => write!(f, "$0"),
             _ if usd < 0.01 => write!(f, "${usd:.5}"),
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn prices_per_million_are_exact_per_token() {
-        let price = Price::per_mtok(0.075, 0.30).unwrap();
+        let price = Price::from_usd_per_mtok(0.075, 0.30).unwrap();
         assert_eq!(price, Price { input: 75_000, output: 300_000 });
         assert_eq!(Some(price.cost(1_000_000, 1_000_000)), Money::from_usd(0.375));
     }

@@ -39,7 +39,7 @@ pub enum Outcome {
 /// What is done by default; the words of `cascadeck explain`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub enum OutcomeAction {
     Complete,
     CoolPool,
     NextRoute,
@@ -114,17 +114,17 @@ impl Outcome {
 
     /// Says nothing of a key or a model: it never left this machine, or nobody saw what came of it. Counted neither
     /// as a success nor as a failure of theirs.
-    pub const fn is_nobodys(self) -> bool {
+    pub const fn is_unattributed(self) -> bool {
         matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::Lost)
     }
 
     /// No byte of a request went out: it is an attempt, and no request.
-    pub const fn never_left(self) -> bool {
+    pub const fn is_local(self) -> bool {
         matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble)
     }
 
     /// A refusal for quota: never the item's fault.
-    pub const fn is_limit(self) -> bool {
+    pub const fn is_limit_error(self) -> bool {
         matches!(
             self,
             Self::RateLimitedMinute | Self::TokensLimitedMinute | Self::QuotaExhaustedDay | Self::QuotaExhaustedBilling
@@ -137,12 +137,12 @@ impl Outcome {
     }
 
     /// A verdict on the key or its account, whatever was asked with it.
-    pub const fn is_of_the_key(self) -> bool {
+    pub const fn is_key_error(self) -> bool {
         matches!(self, Self::InvalidKey | Self::KeyForbidden | Self::QuotaExhaustedBilling)
     }
 
     /// The provider's own failure: counts for breakers, and for the item only on testimony.
-    pub const fn is_provider_fault(self) -> bool {
+    pub const fn is_provider_error(self) -> bool {
         matches!(self, Self::ServerError | Self::Overloaded | Self::Timeout | Self::MalformedResponse)
     }
 }

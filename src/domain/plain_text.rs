@@ -10,7 +10,7 @@ use std::{borrow::Cow, fmt::Write as _};
 /// Line breaks and tabs become a space; other C0 controls and DEL their control picture (`␛`); C1 controls,
 /// bidirectional overrides, line separators and invisible characters their code point (`<U+202E>`). Joiners stay
 /// where writing needs them: inside an emoji, and between letters of the scripts that join.
-pub fn neutralise(text: &str) -> Cow<'_, str> {
+pub fn sanitize(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Cow::Borrowed(text);
     }
@@ -117,7 +117,7 @@ mod tests {
             ("line separator", "a\u{2028}b\u{2029}c", "a<U+2028>b<U+2029>c"),
         ];
         for (what, text, want) in cases {
-            assert_eq!(neutralise(text), want, "{what}");
+            assert_eq!(sanitize(text), want, "{what}");
         }
     }
 
@@ -137,7 +137,7 @@ mod tests {
             ("Hangul filler", "a\u{3164}", "a<U+3164>"),
         ];
         for (what, text, want) in cases {
-            assert_eq!(neutralise(text), want, "{what}");
+            assert_eq!(sanitize(text), want, "{what}");
         }
     }
 
@@ -145,15 +145,15 @@ mod tests {
     fn honest_text_is_left_alone_and_not_copied() {
         let texts = ["", "plain ASCII ~", "naïve café", "日本語", "👨‍👩‍👧", "❤️‍🔥", "👍🏽", "می‌خواهم", "क्‍ष", "█▌░ → ✓"];
         for text in texts {
-            assert!(matches!(neutralise(text), Cow::Borrowed(same) if same == text), "{text:?}");
+            assert!(matches!(sanitize(text), Cow::Borrowed(same) if same == text), "{text:?}");
         }
     }
 
     #[test]
     fn neutralised_text_stays_as_it_is() {
         for text in ["\x1b[31m\u{202e}\u{200d}\r\n\t\u{9b}", "a\u{fe0f}\u{fe0f}"] {
-            let once = neutralise(text).into_owned();
-            assert_eq!(neutralise(&once), once);
+            let once = sanitize(text).into_owned();
+            assert_eq!(sanitize(&once), once);
         }
     }
 }

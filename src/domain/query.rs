@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::Usage, command::ReplayFilter, failure::FailureGroup, item::ItemState, money::Money, outcome::Outcome,
-    request::Image, time::Wall,
+    attempt_result::Usage, command::ReplayFilter, failure::FailureGroup, item::ItemState, money::Money,
+    outcome::Outcome, request::Image, time::WallTime,
 };
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -59,7 +59,8 @@ pub enum Page {
         rows: u64,
     },
     /// No such item, or picture.
-    Nothing,
+    #[serde(alias = "nothing")]
+    NotFound,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -74,7 +75,8 @@ pub struct ItemRow {
     pub route: Option<String>,
     /// The beginning of its answer or of its last error; of what it asks, before the first attempt: at most 200
     /// characters.
-    pub words: String,
+    #[serde(alias = "words")]
+    pub preview: String,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -95,17 +97,18 @@ pub struct ItemDetail {
     pub attempts: Vec<AttemptRow>,
     /// The one that has no answer yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub under_way: Option<UnderWay>,
+    #[serde(alias = "under_way")]
+    pub in_flight: Option<InFlightAttempt>,
     /// Which routing rule applied and why.
     pub rule: Option<String>,
 }
 
 /// A call that was sent, or was about to be.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct UnderWay {
+pub struct InFlightAttempt {
     pub key: String,
     pub model: String,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -113,7 +116,7 @@ pub struct AttemptRow {
     pub number: u32,
     pub key: String,
     pub model: String,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
     pub latency_ms: u64,
     pub outcome: Outcome,
     pub status: Option<u16>,

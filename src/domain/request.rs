@@ -17,13 +17,14 @@ pub struct Request {
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Message {
-    pub speaker: Speaker,
+    #[serde(rename = "speaker")]
+    pub role: MessageRole,
     pub parts: Vec<Part>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Speaker {
+pub enum MessageRole {
     User,
     Assistant,
 }
@@ -92,9 +93,9 @@ impl Params {
 
 impl Request {
     /// One user turn of plain text.
-    pub fn text(prompt: impl Into<String>) -> Self {
+    pub fn from_prompt(prompt: impl Into<String>) -> Self {
         Self {
-            messages: vec![Message { speaker: Speaker::User, parts: vec![Part::Text(prompt.into())] }],
+            messages: vec![Message { role: MessageRole::User, parts: vec![Part::Text(prompt.into())] }],
             ..Self::default()
         }
     }

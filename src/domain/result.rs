@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{answer::Usage, item::ItemState, outcome::Outcome};
+use super::{attempt_result::Usage, item::ItemState, outcome::Outcome};
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ResultLine {

@@ -5,17 +5,17 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::Usage,
+    attempt_result::Usage,
+    bottleneck::BottleneckShare,
     event::Event,
-    fleet::{Api, Day, Role},
+    fleet::{Api, KeyRole, QuotaDay},
     forecast::Forecast,
-    holding::HoldShare,
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, WhenLimited},
-    report::Provenance,
+    response_meta::LimitSource,
     strategy::Strategy,
-    time::Wall,
+    time::WallTime,
 };
 
 /// Published by the engine when something changed, at most 30 times a second.
@@ -24,26 +24,32 @@ pub struct Snapshot {
     pub run: String,
     pub state: RunState,
     /// Engine time: on a sped-up clock this is the simulated time.
-    pub at: Wall,
+    pub at: WallTime,
     pub elapsed: Duration,
     /// 1 except on a sped-up clock.
-    pub speed: f64,
+    #[serde(alias = "speed")]
+    pub clock_speed: f64,
     pub strategy: Strategy,
-    pub order: CascadeOrder,
+    #[serde(alias = "order")]
+    pub cascade_order: CascadeOrder,
     pub when_limited: WhenLimited,
     pub on_exhausted: OnExhausted,
     pub totals: Totals,
-    pub in_flight_cap: u32,
+    #[serde(alias = "in_flight_cap")]
+    pub max_in_flight: u32,
     pub spend: Spend,
-    pub pace: Pace,
+    #[serde(alias = "pace")]
+    pub throughput: Throughput,
     /// What is expected of the rest; `None` before the first look ahead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
     /// What held the run over the last five minutes, the largest share first; shares add up to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holding: Vec<HoldShare>,
+    #[serde(alias = "holding")]
+    pub bottlenecks: Vec<BottleneckShare>,
     /// Where the work goes right now: the route of the last dispatch.
-    pub place: Option<Place>,
+    #[serde(alias = "place")]
+    pub current_route: Option<CurrentRoute>,
     pub keys: Vec<KeyView>,
     pub models: Vec<ModelView>,
     pub routes: Vec<RouteView>,
@@ -54,24 +60,24 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// A snapshot before anything is known: a run without items, keys or models, at `at`.
-    pub fn blank(run: &str, at: Wall, speed: f64) -> Self {
+    pub fn empty(run: &str, at: WallTime, clock_speed: f64) -> Self {
         Self {
             run: run.to_owned(),
             state: RunState::Running,
             at,
             elapsed: Duration::ZERO,
-            speed,
+            clock_speed,
             strategy: Strategy::default(),
-            order: CascadeOrder::default(),
+            cascade_order: CascadeOrder::default(),
             when_limited: WhenLimited::default(),
             on_exhausted: OnExhausted::default(),
             totals: Totals::default(),
-            in_flight_cap: 0,
+            max_in_flight: 0,
             spend: Spend::default(),
-            pace: Pace::default(),
+            throughput: Throughput::default(),
             forecast: None,
-            holding: Vec::new(),
-            place: None,
+            bottlenecks: Vec::new(),
+            current_route: None,
             keys: Vec::new(),
             models: Vec::new(),
             routes: Vec::new(),
@@ -88,21 +94,25 @@ pub enum RunState {
     Running,
     /// Nothing can go out before an instant; `until` is `None` where only an operator or an answer can help.
     Waiting {
-        why: String,
-        until: Option<Wall>,
+        #[serde(alias = "why")]
+        reason: String,
+        until: Option<WallTime>,
     },
     /// The operator paused; in-flight work finishes.
     Pausing,
     Paused,
     /// The run itself holds (disk, network, budget, five items refused alike).
-    Held {
-        why: String,
+    #[serde(alias = "held")]
+    NeedsOperator {
+        #[serde(alias = "why")]
+        reason: String,
     },
     /// Finishing what is in flight before stopping.
     Draining,
     /// Stopped with work left.
     Stopped {
-        why: String,
+        #[serde(alias = "why")]
+        reason: String,
     },
     Finished,
 }
@@ -114,7 +124,7 @@ impl RunState {
             Self::Waiting { .. } => "waiting",
             Self::Pausing => "pausing",
             Self::Paused => "paused",
-            Self::Held { .. } => "held",
+            Self::NeedsOperator { .. } => "held",
             Self::Draining => "draining",
             Self::Stopped { .. } => "stopped",
             Self::Finished => "finished",
@@ -158,24 +168,28 @@ pub struct Spend {
 }
 
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Pace {
+pub struct Throughput {
     /// Items ended per second over the last minute of engine time.
     pub items_per_second: f64,
     /// By the forecast; `None` where the run stops before, or stands still.
-    pub finish_at: Option<Wall>,
+    pub finish_at: Option<WallTime>,
 }
 
 /// "key 1/3, model 2/4, retry 2/5", counted from 1.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Place {
+pub struct CurrentRoute {
     pub key: String,
     pub key_number: u32,
-    pub keys: u32,
+    #[serde(alias = "keys")]
+    pub key_count: u32,
     pub model: String,
     pub model_number: u32,
-    pub models: u32,
-    pub retry: u32,
-    pub retries: u32,
+    #[serde(alias = "models")]
+    pub model_count: u32,
+    #[serde(alias = "retry")]
+    pub retry_number: u32,
+    #[serde(alias = "retries")]
+    pub max_retries: u32,
 }
 
 /// What a key, model or route is doing, in one word and why.
@@ -184,54 +198,61 @@ pub struct Place {
 pub enum Condition {
     Ready,
     /// Room again at `until` (`None`: when something in flight answers); our own counters say so.
-    Full {
-        what: String,
-        until: Option<Wall>,
+    #[serde(alias = "full")]
+    Limited {
+        #[serde(alias = "what")]
+        limit: String,
+        until: Option<WallTime>,
     },
-    Cooling {
-        until: Wall,
+    #[serde(alias = "cooling")]
+    CoolingDown {
+        until: WallTime,
         cause: Cause,
     },
     /// The day's quota is spent.
     Exhausted {
-        until: Wall,
+        until: WallTime,
         cause: Cause,
     },
     /// A breaker is open; one probe at `until`.
-    Broken {
-        until: Wall,
+    #[serde(alias = "broken")]
+    CircuitOpen {
+        until: WallTime,
         cause: Cause,
     },
     /// Dead until the secret changes, or off until the operator says otherwise.
     Disabled {
-        since: Wall,
+        since: WallTime,
         cause: Cause,
     },
     /// Switched off by the operator.
-    Off {
-        since: Wall,
+    #[serde(alias = "off")]
+    SwitchedOff {
+        since: WallTime,
     },
 }
 
 impl Condition {
     /// The word shown beside the glyph.
-    pub const fn word(&self) -> &'static str {
+    pub const fn label(&self) -> &'static str {
         match self {
             Self::Ready => "ready",
-            Self::Full { .. } => "full",
-            Self::Cooling { .. } => "cooling",
+            Self::Limited { .. } => "full",
+            Self::CoolingDown { .. } => "cooling",
             Self::Exhausted { .. } => "exhausted",
-            Self::Broken { .. } => "broken",
+            Self::CircuitOpen { .. } => "broken",
             Self::Disabled { .. } => "disabled",
-            Self::Off { .. } => "off",
+            Self::SwitchedOff { .. } => "off",
         }
     }
 
-    pub const fn until(&self) -> Option<Wall> {
+    pub const fn until(&self) -> Option<WallTime> {
         match self {
-            Self::Full { until, .. } => *until,
-            Self::Cooling { until, .. } | Self::Exhausted { until, .. } | Self::Broken { until, .. } => Some(*until),
-            Self::Ready | Self::Disabled { .. } | Self::Off { .. } => None,
+            Self::Limited { until, .. } => *until,
+            Self::CoolingDown { until, .. } | Self::Exhausted { until, .. } | Self::CircuitOpen { until, .. } => {
+                Some(*until)
+            }
+            Self::Ready | Self::Disabled { .. } | Self::SwitchedOff { .. } => None,
         }
     }
 }
@@ -240,29 +261,32 @@ impl Condition {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Cause {
     pub outcome: Outcome,
-    pub source: Source,
+    pub source: CauseSource,
     /// Redacted; may be empty.
-    pub words: String,
-    pub since: Wall,
+    #[serde(alias = "words")]
+    pub message: String,
+    pub since: WallTime,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum CauseSource {
     /// The provider said so.
-    Stated,
+    #[serde(alias = "stated")]
+    Provider,
     /// Our own counters say so.
     Measured,
     /// A ladder or backoff: nobody said how long.
-    Guessed,
+    #[serde(alias = "guessed")]
+    Backoff,
 }
 
-impl Source {
+impl CauseSource {
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Stated => "stated",
+            Self::Provider => "stated",
             Self::Measured => "measured",
-            Self::Guessed => "guessed",
+            Self::Backoff => "guessed",
         }
     }
 }
@@ -272,7 +296,7 @@ pub struct KeyView {
     pub name: String,
     pub provider: String,
     pub project: String,
-    pub role: Role,
+    pub role: KeyRole,
     /// 0 to 100.
     pub health: u8,
     pub ok: u64,
@@ -294,7 +318,8 @@ pub struct Gauge {
     pub limit: Option<u64>,
     /// Where the limit comes from; `None` where there is none, or none is known.
     #[serde(default)]
-    pub provenance: Option<Provenance>,
+    #[serde(alias = "provenance")]
+    pub source: Option<LimitSource>,
 }
 
 /// One model over all its keys. Gauges add up the pools of distinct projects.
@@ -309,9 +334,9 @@ pub struct ModelView {
     pub rpm: Gauge,
     pub tpm: Gauge,
     pub rpd: Gauge,
-    pub day: Day,
+    pub day: QuotaDay,
     /// When the day's counter starts anew, for calendar days with a daily limit.
-    pub day_resets_at: Option<Wall>,
+    pub day_resets_at: Option<WallTime>,
     pub in_flight: u32,
     pub ok: u64,
     pub failed: u64,
@@ -335,15 +360,18 @@ pub struct RouteView {
     pub failed: u64,
     /// What held it over the last five minutes, the largest share first; shares add up to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holding: Vec<HoldShare>,
+    #[serde(alias = "holding")]
+    pub bottlenecks: Vec<BottleneckShare>,
 }
 
 /// One timer of the cooldown pane.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct CooldownView {
     /// `model@key`, `model@project` or a key's alias.
-    pub what: String,
-    pub from: Wall,
-    pub until: Wall,
+    #[serde(alias = "what")]
+    pub subject: String,
+    #[serde(alias = "from")]
+    pub started_at: WallTime,
+    pub until: WallTime,
     pub cause: Cause,
 }

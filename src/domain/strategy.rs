@@ -56,7 +56,7 @@ impl Strategy {
     }
 
     /// What it does, in a phrase for menus.
-    pub const fn meaning(self) -> &'static str {
+    pub const fn description(self) -> &'static str {
         match self {
             Self::Cascade => "priority order",
             Self::RoundRobin => "each in turn",
@@ -71,7 +71,7 @@ impl Strategy {
     }
 
     /// Whether it goes with `when_limited = "wait"`: the strict pipeline walks the cascade's order and no other.
-    pub const fn can_wait(self) -> bool {
+    pub const fn supports_wait(self) -> bool {
         matches!(self, Self::Cascade)
     }
 

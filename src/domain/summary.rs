@@ -26,12 +26,12 @@ pub struct Summary {
     pub keys: Vec<KeySummary>,
     pub models: Vec<ModelSummary>,
     /// Of `total`: items whose rows the input no longer has. Said where there are any.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub not_in_input: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
-const fn is_none(number: &u64) -> bool {
+const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
@@ -74,19 +74,19 @@ impl From<&Snapshot> for Summary {
             rate_limited: totals.rate_limited,
             input_tokens: spend.usage.input_tokens,
             output_tokens: spend.usage.billed_output(),
-            cost_usd: spend.cost.usd(),
-            at_risk_usd: spend.at_risk.usd(),
+            cost_usd: spend.cost.as_usd(),
+            at_risk_usd: spend.at_risk.as_usd(),
             elapsed_s: snapshot.elapsed.as_secs_f64(),
             keys: snapshot
                 .keys
                 .iter()
                 .map(|key| KeySummary {
                     name: key.name.clone(),
-                    state: key.condition.word().to_owned(),
+                    state: key.condition.label().to_owned(),
                     health: key.health,
                     ok: key.ok,
                     failed: key.failed,
-                    cost_usd: key.cost.usd(),
+                    cost_usd: key.cost.as_usd(),
                 })
                 .collect(),
             models: snapshot
@@ -101,7 +101,7 @@ impl From<&Snapshot> for Summary {
                     p95_ms: model.p95_ms,
                     input_tokens: model.usage.input_tokens,
                     output_tokens: model.usage.billed_output(),
-                    cost_usd: model.cost.usd(),
+                    cost_usd: model.cost.as_usd(),
                 })
                 .collect(),
         }

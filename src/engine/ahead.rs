@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::core::{Engine, Phase};
 use crate::{
-    domain::{Forecast, Now, Wall},
+    domain::{Forecast, Now, WallTime},
     scheduler::{
         Assumptions, ForecastInput,
         forecast::{Reckoning, forecast},
@@ -85,9 +85,9 @@ impl Engine {
 
     /// When the run is expected to end: `None` where it stops before, stands still, is later than foreseen, or nothing is
     /// known yet.
-    pub(super) fn finish_at(&self, now: Now) -> Option<Wall> {
+    pub(super) fn finish_at(&self, now: Now) -> Option<WallTime> {
         let forecast = self.ahead.forecast.as_ref().filter(|_| !self.paused && matches!(self.phase, Phase::Going))?;
-        forecast.finish.filter(|at| forecast.stops.is_none() && *at > now.wall)
+        forecast.finish.filter(|at| forecast.stop.is_none() && *at > now.wall)
     }
 }
 

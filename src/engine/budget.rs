@@ -37,6 +37,6 @@ impl Engine {
 
 /// With all the digits that matter when it is typed as a cap: never less than the amount.
 fn dollars(amount: Money) -> String {
-    let exact = format!("{:.5}", (amount.usd() * 1e5).ceil() / 1e5);
+    let exact = format!("{:.5}", (amount.as_usd() * 1e5).ceil() / 1e5);
     format!("${}", exact.trim_end_matches('0').trim_end_matches('.'))
 }

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::{FinalState, Image, Seq, counted, event::short_span},
+    domain::{FinalState, Image, Seq, event::format_duration, pluralize},
     output::{
         Existing,
         captions::{has_caption, is_the_files, replace_caption},
@@ -171,7 +171,7 @@ impl Caption {
                     break written;
                 }
                 rounds += 1;
-                let waited = short_span(slow * rounds);
+                let waited = format_duration(slow * rounds);
                 let target = self.target.display();
                 // The engine being gone means that the run is ending; the next start writes it.
                 if rounds == MAX_SLOW {
@@ -232,7 +232,7 @@ pub async fn complete_captions(dir: &RunDir, opened: &mut Opened, existing: Exis
             // Where the picture has gone, its caption has gone with it.
             let has_picture =
                 || item.spec.request.images().all(|image| !matches!(image, Image::File(path) if !path.exists()));
-            if let Some(target) = &item.spec.caption
+            if let Some(target) = &item.spec.caption_path
                 && (owed.contains(&item.seq.0) || (is_missing(target) && has_picture()))
             {
                 targets.insert(item.seq.0, target.clone());
@@ -272,7 +272,7 @@ pub async fn complete_captions(dir: &RunDir, opened: &mut Opened, existing: Exis
         let more = rewritten.len().saturating_sub(NAMED);
         let named = rewritten[..rewritten.len().min(NAMED)].join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let captions = counted(rewritten.len() as u64, "caption");
+        let captions = pluralize(rewritten.len() as u64, "caption");
         messages.push(format!("{captions} had been deleted or emptied, written again from the record: {named}{more}"));
     }
     opened.states.insert(OWED.to_owned(), serde_json::to_string(&still_owed)?);

@@ -28,8 +28,9 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        AttemptId, Event, EventKind, Key, Level, Model, Money, Now, Provider, Seq, Snapshot, Wall, counted,
-        plain_text::neutralise,
+        AttemptId, Event, EventKind, EventLevel, Key, Model, Money, Now, Provider, Seq, Snapshot, WallTime,
+        plain_text::sanitize,
+        pluralize,
         snapshot::{Spend, Totals},
     },
     output::Existing,
@@ -63,7 +64,7 @@ pub(super) enum Then {
 #[derive(Debug)]
 pub(super) struct Flying {
     pub dispatch: Dispatch,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
     pub abort: AbortHandle,
 }
 
@@ -135,7 +136,7 @@ pub(super) struct Engine {
     /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
     pub settling: u64,
     /// When items that were sent more than once were first sent.
-    pub first_sent: HashMap<Seq, Wall>,
+    pub first_sent: HashMap<Seq, WallTime>,
     pub totals: Totals,
     pub spend: Spend,
     pub key_tallies: Vec<Tally>,
@@ -348,7 +349,7 @@ impl Engine {
                 Then::Reply(reply, words) => drop(reply.send(Ok(words))),
                 Then::ReplyRequeued(reply) => {
                     let wait = if requeued == 1 { "waits" } else { "wait" };
-                    let words = format!("{} {wait} again", counted(requeued as u64, "failed item"));
+                    let words = format!("{} {wait} again", pluralize(requeued as u64, "failed item"));
                     drop(reply.send(Ok(words)));
                 }
             }
@@ -431,7 +432,7 @@ impl Engine {
                 self.journal.record(Op::IngestDone { rows: self.totals.total });
             }
             Some(Rows::Broken(why)) => {
-                self.say(Level::Alarm, format!("the input can't be read on: {why}"));
+                self.say(EventLevel::Alert, format!("the input can't be read on: {why}"));
                 self.input_breaks_off(why);
             }
             // Its end is announced: a reader that just goes away has failed.
@@ -448,10 +449,10 @@ impl Engine {
 
     fn hear_trouble(&mut self, trouble: Trouble) {
         match trouble {
-            Trouble::OfOneFile(words) => self.say(Level::Alarm, words),
+            Trouble::OfOneFile(words) => self.say(EventLevel::Alert, words),
             Trouble::Holds(words) => {
                 if self.trouble.is_none() {
-                    self.say(Level::Alarm, words.clone());
+                    self.say(EventLevel::Alert, words.clone());
                 }
                 self.trouble = Some((words, Instant::now()));
                 self.dirty = true;
@@ -492,8 +493,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn say(&mut self, level: Level, words: String) {
-        self.event(EventKind::Run { level, words });
+    pub(super) fn say(&mut self, level: EventLevel, message: String) {
+        self.event(EventKind::Run { level, message });
     }
 
     /// Numbers an event, records it and shows it.
@@ -501,11 +502,11 @@ impl Engine {
         let event = Arc::new(Event { number: self.next_event, at: self.clock.now().wall, kind });
         self.next_event += 1;
         let words = event.kind.to_string();
-        let words = neutralise(&words);
+        let words = sanitize(&words);
         match event.level() {
-            Level::Info | Level::You => tracing::info!(target: "cascadeck::events", "{words}"),
-            Level::Warn => tracing::warn!(target: "cascadeck::events", "{words}"),
-            Level::Alarm => tracing::error!(target: "cascadeck::events", "{words}"),
+            EventLevel::Info | EventLevel::Operator => tracing::info!(target: "cascadeck::events", "{words}"),
+            EventLevel::Warn => tracing::warn!(target: "cascadeck::events", "{words}"),
+            EventLevel::Alert => tracing::error!(target: "cascadeck::events", "{words}"),
         }
         self.journal.record(Op::Event(Arc::clone(&event)));
         if self.events.len() == EVENTS_SHOWN {

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        AttemptId, Level, Mono, Now, OnExhausted, Outcome, Verdict, Wall, counted, event::short_span,
-        snapshot::RunState,
+        AttemptId, AttemptResult, EventLevel, MonoTime, Now, OnExhausted, Outcome, WallTime, event::format_duration,
+        pluralize, snapshot::RunState,
     },
     scheduler::Holdup,
     store::Op,
@@ -27,7 +27,7 @@ pub(super) enum Contact {
     /// No request so far has an answer.
     Failing {
         /// When the first of them was sent.
-        since: Mono,
+        since: MonoTime,
         /// Those that ended without an answer.
         requests: u64,
         /// Why the last one had none.
@@ -37,14 +37,14 @@ pub(super) enum Contact {
 }
 
 impl Contact {
-    pub fn sent(&mut self, now: Mono) {
+    pub fn sent(&mut self, now: MonoTime) {
         if matches!(self, Self::NotYet) {
             *self = Self::Failing { since: now, requests: 0, message: String::new() };
         }
     }
 
     /// An attempt has ended; `others` are still in flight.
-    pub fn note(&mut self, others: usize, provider: &str, verdict: &Verdict) {
+    pub fn note(&mut self, others: usize, provider: &str, verdict: &AttemptResult) {
         let Self::Failing { requests, message, .. } = self else { return };
         if verdict.status.is_some() || verdict.outcome.is_answered() {
             *self = Self::Made;
@@ -60,7 +60,7 @@ impl Contact {
 
 impl Engine {
     /// When a run that nobody watches stops, unless a provider answers before.
-    pub(super) fn gives_up_at(&self) -> Option<Mono> {
+    pub(super) fn gives_up_at(&self) -> Option<MonoTime> {
         let limit = self.scheduler.policy().give_up_after;
         match &self.contact {
             Contact::Failing { since, .. }
@@ -84,13 +84,13 @@ impl Engine {
         let Contact::Failing { requests, message, .. } = &self.contact else { return };
         let mut said = Vec::new();
         if *requests > 0 {
-            said.push(format!("{}, the last to {message}", counted(*requests, "request")));
+            said.push(format!("{}, the last to {message}", pluralize(*requests, "request")));
         }
         if !self.flights.is_empty() {
-            let broken = counted(self.flights.len() as u64, "request");
+            let broken = pluralize(self.flights.len() as u64, "request");
             said.push(format!("{broken} in flight broken off, which may have been billed"));
         }
-        let limit = short_span(self.scheduler.policy().give_up_after);
+        let limit = format_duration(self.scheduler.policy().give_up_after);
         let why = format!("no provider has answered within {limit} ({})", said.join("; "));
         self.abandon_flights(now);
         self.end(Ending::Stopped { why });
@@ -172,7 +172,7 @@ impl Engine {
         !self.ingesting && self.journal.is_clean()
     }
 
-    fn exhausted(&mut self, returns: Option<Wall>, why: String) {
+    fn exhausted(&mut self, returns: Option<WallTime>, why: String) {
         let asks = self.scheduler.asks_operator();
         if asks && !self.unattended {
             return;
@@ -229,13 +229,13 @@ impl Engine {
             Ending::Finished => {
                 let failed = self.totals.failed;
                 let words = format!("finished: {} done, {failed} failed", self.totals.done);
-                self.say(if failed > 0 { Level::Warn } else { Level::Info }, words);
+                self.say(if failed > 0 { EventLevel::Warn } else { EventLevel::Info }, words);
             }
             Ending::Stopped { why } | Ending::BudgetSpent { why } => {
-                self.say(Level::Alarm, format!("stopped with work left: {why}"));
+                self.say(EventLevel::Alert, format!("stopped with work left: {why}"));
             }
-            Ending::HeldBack { why } => self.say(Level::Info, format!("stopped with work left: {why}")),
-            Ending::Broken { why } => self.say(Level::Alarm, format!("broken off: {why}")),
+            Ending::HeldBack { why } => self.say(EventLevel::Info, format!("stopped with work left: {why}")),
+            Ending::Broken { why } => self.say(EventLevel::Alert, format!("broken off: {why}")),
         }
         self.forgetful = true;
         self.worked.rest(now.mono);
@@ -263,13 +263,13 @@ impl Engine {
                 why: format!(
                     "every item has ended, but {} could not be written; their answers are recorded, and the same command \
                      writes them once the files or folders are mended",
-                    counted(self.owed.len() as u64, "caption")
+                    pluralize(self.owed.len() as u64, "caption")
                 ),
             },
             None if self.held_back > 0 => Ending::HeldBack {
                 why: format!(
                     "the first rows have ended, {} of an earlier start {} beyond the limit of this one",
-                    counted(self.held_back, "item"),
+                    pluralize(self.held_back, "item"),
                     if self.held_back == 1 { "waits" } else { "wait" },
                 ),
             },
@@ -318,7 +318,7 @@ impl Ending {
         match self {
             Self::Finished => RunState::Finished,
             Self::Stopped { why } | Self::BudgetSpent { why } | Self::HeldBack { why } | Self::Broken { why } => {
-                RunState::Stopped { why: why.clone() }
+                RunState::Stopped { reason: why.clone() }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
-    domain::{AttemptId, ItemSpec, Now, Verdict},
+    domain::{AttemptId, AttemptResult, ItemSpec, Now},
     provider::{Client, Endpoint},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Landed {
     pub attempt: AttemptId,
-    pub verdict: Verdict,
+    pub verdict: AttemptResult,
     pub latency: Duration,
 }
 

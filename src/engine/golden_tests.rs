@@ -20,8 +20,8 @@ use crate::{
     clock::Clock,
     config,
     domain::{
-        Action, Answer, AttemptId, Command, FinalState, Hint, ItemSpec, Outcome, ReplayFilter, Report, Request,
-        ResultLine, Strategy, Usage, Verdict, Wall,
+        Answer, AttemptId, AttemptResult, Command, FinalState, ItemSpec, Outcome, OutcomeAction, ReplayFilter, Request,
+        ResponseMeta, ResultLine, RetryAfter, Strategy, Usage, WallTime,
     },
     output::Existing,
     store::{OnChanged, Op, Pins, RunDir, Store},
@@ -33,7 +33,7 @@ use trace::{Golden, Trace};
 
 const RUNS: u64 = 20;
 const ITEMS: u64 = 60;
-const START: Wall = Wall::from_unix_seconds(1_795_262_400);
+const START: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
 /// Two providers, three models and three keys; a day that ends within the run is possible, a minute that is used up is
 /// the rule.
@@ -90,15 +90,15 @@ secret = 'sk-of-carol'
 fn item(number: u64, random: &mut fastrand::Rng) -> ItemSpec {
     ItemSpec {
         id: format!("item-{number}"),
-        request: Request::text("What is it? ".repeat(random.usize(1..40))),
-        hash: format!("{number:032x}"),
+        request: Request::from_prompt("What is it? ".repeat(random.usize(1..40))),
+        request_hash: format!("{number:032x}"),
         line: number,
-        model: (random.u8(0..10) == 0).then(|| "next".to_owned()),
+        preferred_model: (random.u8(0..10) == 0).then(|| "next".to_owned()),
         tier: None,
         max_usd: None,
-        fields: BTreeMap::new(),
-        caption: None,
-        picture: None,
+        rule_fields: BTreeMap::new(),
+        caption_path: None,
+        picture_stamp: None,
     }
 }
 
@@ -153,10 +153,10 @@ impl Run {
             Command::SetKey { key: "alice".to_owned(), on: true },
             Command::Pause,
             Command::Resume,
-            Command::SetInFlight { in_flight: 5 },
+            Command::SetMaxInFlight { max_in_flight: 5 },
             Command::SetModel { model: "other".to_owned(), on: false },
             Command::SetModel { model: "other".to_owned(), on: true },
-            Command::Replay { filter: ReplayFilter::default(), to: None },
+            Command::Replay { filter: ReplayFilter::default(), target: None },
             Command::SetKey { key: "bob".to_owned(), on: true },
         ];
         let mut at = 0;
@@ -230,24 +230,24 @@ impl Run {
         }
     }
 
-    fn verdict(&mut self) -> Verdict {
+    fn verdict(&mut self) -> AttemptResult {
         let (outcome, status, action) = match self.random.u8(0..100) {
-            0..70 => (Outcome::Ok, Some(200), Action::Complete),
-            70..75 => (Outcome::RateLimitedMinute, Some(429), Action::CoolPool),
-            75..80 => (Outcome::ServerError, Some(500), Action::Retry),
-            80..84 => (Outcome::Overloaded, Some(503), Action::Retry),
-            84..87 => (Outcome::Timeout, None, Action::Retry),
-            87..90 => (Outcome::ContentBlocked, Some(200), Action::FailItem),
-            90..93 => (Outcome::Truncated, Some(200), Action::Complete),
-            93..95 => (Outcome::EmptyOutput, Some(200), Action::Retry),
-            95..97 => (Outcome::MalformedResponse, Some(200), Action::Retry),
-            97..98 => (Outcome::QuotaExhaustedDay, Some(429), Action::NextRoute),
-            98..99 => (Outcome::BadRequest, Some(400), Action::FailItem),
-            _ => (Outcome::ClientTrouble, None, Action::Retry),
+            0..70 => (Outcome::Ok, Some(200), OutcomeAction::Complete),
+            70..75 => (Outcome::RateLimitedMinute, Some(429), OutcomeAction::CoolPool),
+            75..80 => (Outcome::ServerError, Some(500), OutcomeAction::Retry),
+            80..84 => (Outcome::Overloaded, Some(503), OutcomeAction::Retry),
+            84..87 => (Outcome::Timeout, None, OutcomeAction::Retry),
+            87..90 => (Outcome::ContentBlocked, Some(200), OutcomeAction::FailItem),
+            90..93 => (Outcome::Truncated, Some(200), OutcomeAction::Complete),
+            93..95 => (Outcome::EmptyOutput, Some(200), OutcomeAction::Retry),
+            95..97 => (Outcome::MalformedResponse, Some(200), OutcomeAction::Retry),
+            97..98 => (Outcome::QuotaExhaustedDay, Some(429), OutcomeAction::NextRoute),
+            98..99 => (Outcome::BadRequest, Some(400), OutcomeAction::FailItem),
+            _ => (Outcome::ClientTrouble, None, OutcomeAction::Retry),
         };
         let answered = matches!(outcome, Outcome::Ok | Outcome::Truncated);
-        let hint = (outcome == Outcome::RateLimitedMinute && self.random.bool())
-            .then(|| Hint { after: Duration::from_secs(self.random.u64(1..40)) });
+        let retry_after = (outcome == Outcome::RateLimitedMinute && self.random.bool())
+            .then(|| RetryAfter { delay: Duration::from_secs(self.random.u64(1..40)) });
         let usage = if status == Some(200) {
             Usage {
                 input_tokens: self.random.u64(3..150),
@@ -257,19 +257,19 @@ impl Run {
         } else {
             Usage::default()
         };
-        Verdict {
+        AttemptResult {
             outcome,
             action,
             status,
-            hint,
+            retry_after,
             message: String::new(),
-            because: String::new(),
+            rule: String::new(),
             answer: answered.then(|| Answer { text: "an answer".to_owned(), ..Answer::default() }),
             usage,
             stated_limit: None,
-            limit_zero: false,
-            report: Report::default(),
-            too_long: false,
+            limit_is_zero: false,
+            response_meta: ResponseMeta::default(),
+            exceeds_context: false,
             picture_refused: false,
         }
     }

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        Command, Snapshot, Wall,
-        days::{Grant, Wish},
+        Command, Snapshot, WallTime,
+        lease::{LeaseGrant, LeaseRequest},
         snapshot::RunState,
     },
 };
@@ -30,7 +30,7 @@ const WATCHED: Duration = Duration::from_millis(1_500);
 const SETTLING: Duration = Duration::from_millis(1_500);
 
 /// The first minutes of an hour and a day, so that what is leased of them is good for a while: 2026-11-20, 00:00:01 UTC.
-const MORNING: Wall = Wall(1_795_132_801_000_000);
+const MORNING: WallTime = WallTime(1_795_132_801_000_000);
 
 /// What becomes due while the loop is watched, beyond wakeups and alarms, which every case has.
 #[derive(Clone, Copy, Debug)]
@@ -150,9 +150,20 @@ impl Case {
             engine.scheduler.share_days();
             channels.days = days;
             let now = clock.now();
-            for Wish { pool, unit, row, .. } in engine.scheduler.lease_wishes(now) {
-                let (granted, taken) = (self.leased, self.leased);
-                engine.scheduler.grant(now, &Grant { pool, unit, row, granted, taken, opens: None, spent_until: None });
+            for LeaseRequest { pool, unit, period_end, .. } in engine.scheduler.lease_wishes(now) {
+                let (granted, total_used) = (self.leased, self.leased);
+                engine.scheduler.grant(
+                    now,
+                    &LeaseGrant {
+                        pool,
+                        unit,
+                        period_end,
+                        granted,
+                        total_used,
+                        available_at: None,
+                        exhausted_until: None,
+                    },
+                );
             }
         }
         let turns = Arc::clone(&engine.turns);

@@ -9,7 +9,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    domain::{Api, ItemSpec, Mono, Seq, Traits},
+    domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq},
     provider::can_express,
     scheduler::{Scheduler, Ticket},
     store::{Loaded, Queued},
@@ -48,7 +48,7 @@ impl Intake {
         Self { apis, ..Self::default() }
     }
 
-    pub fn learn(&mut self, scheduler: &mut Scheduler, id: u32, traits: &Traits) {
+    pub fn learn(&mut self, scheduler: &mut Scheduler, id: u32, traits: &RoutingTraits) {
         let class = scheduler.class(traits);
         self.classes.insert(id, class);
         if self.queues.len() <= class {
@@ -60,7 +60,7 @@ impl Intake {
     pub fn queue(&mut self, scheduler: &mut Scheduler, item: Queued) {
         let class = self.classes.get(&item.traits).copied().unwrap_or_else(|| {
             debug_assert!(false, "traits {} were never learnt", item.traits);
-            scheduler.class(&Traits::default())
+            scheduler.class(&RoutingTraits::default())
         });
         if self.queues.len() <= class {
             self.queues.resize_with(class + 1, Queue::default);
@@ -77,7 +77,7 @@ impl Intake {
 
     /// The next items worth loading, if any: one class at a time.
     pub fn wanted(&mut self, scheduler: &Scheduler) -> Option<(usize, Vec<Seq>)> {
-        let target = (scheduler.policy().in_flight as usize * AHEAD).max(LEAST);
+        let target = (scheduler.policy().max_in_flight as usize * AHEAD).max(LEAST);
         for (class, queue) in self.queues.iter_mut().enumerate() {
             // One batch under way at a time, asked for while half of the last is left.
             let loaded = scheduler.fresh(class);
@@ -93,7 +93,7 @@ impl Intake {
     }
 
     /// Loaded items become tickets.
-    pub fn loaded(&mut self, scheduler: &mut Scheduler, now: Mono, class: usize, items: Vec<Loaded>) {
+    pub fn loaded(&mut self, scheduler: &mut Scheduler, now: MonoTime, class: usize, items: Vec<Loaded>) {
         self.queues[class].loading = 0;
         for Loaded { seq, spec, attempts, .. } in items {
             let mut ticket = self.ticket(seq, &spec, now);
@@ -113,7 +113,7 @@ impl Intake {
         batch.into_iter().rev().for_each(|seq| queue.unloaded.push_front(seq));
     }
 
-    fn ticket(&self, seq: Seq, spec: &ItemSpec, now: Mono) -> Ticket {
+    fn ticket(&self, seq: Seq, spec: &ItemSpec, now: MonoTime) -> Ticket {
         let request = &spec.request;
         let inexpressible = self.apis.iter().copied().filter(|api| can_express(*api, request).is_err()).collect();
         Ticket {
@@ -121,7 +121,7 @@ impl Intake {
             input: request.estimated_input_tokens(),
             max_output: request.params.max_output_tokens,
             max_usd: spec.max_usd,
-            caption: spec.caption.is_some(),
+            caption: spec.caption_path.is_some(),
             inexpressible,
             since: now,
             course: None,

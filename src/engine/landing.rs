@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Action, Answer, AttemptId, EventKind, FinalState, Money, Now, Outcome, ResultError, ResultLine, RouteId, Seq,
-        Usage, Verdict, Wall,
+        Answer, AttemptId, AttemptResult, EventKind, FinalState, Money, Now, Outcome, OutcomeAction, ResultError,
+        ResultLine, RouteId, Seq, Usage, WallTime,
     },
     scheduler::{Fate, Refusal, Settlement},
     store::{LocalVerdict, Op, Settled, Unreadable},
@@ -53,26 +53,26 @@ impl Engine {
     /// The attempt was broken off by us: it may have been billed.
     pub(super) fn lost(&mut self, now: Now, attempt: AttemptId) {
         let Some(flying) = self.flights.remove(&attempt) else { return };
-        let verdict = Verdict {
+        let verdict = AttemptResult {
             outcome: Outcome::Lost,
-            action: Action::Retry,
+            action: OutcomeAction::Retry,
             status: None,
-            hint: None,
+            retry_after: None,
             message: "broken off before it answered".to_owned(),
-            because: "stopped".to_owned(),
+            rule: "stopped".to_owned(),
             answer: None,
             usage: Usage::default(),
             stated_limit: None,
-            limit_zero: false,
-            report: crate::domain::Report::default(),
-            too_long: false,
+            limit_is_zero: false,
+            response_meta: crate::domain::ResponseMeta::default(),
+            exceeds_context: false,
             picture_refused: false,
         };
         let latency = now.wall.since(flying.sent_at);
         self.settle(now, &flying, verdict, latency);
     }
 
-    fn settle(&mut self, now: Now, flying: &Flying, verdict: Verdict, latency: Duration) {
+    fn settle(&mut self, now: Now, flying: &Flying, verdict: AttemptResult, latency: Duration) {
         let attempt = flying.dispatch.attempt;
         let provider = &self.providers[self.keys[flying.dispatch.key.index()].provider.index()];
         self.contact.note(self.flights.len(), &provider.name, &verdict);
@@ -84,7 +84,7 @@ impl Engine {
         };
         self.tell(flying, &settlement, &verdict);
         let verdict_was_of_the_day = verdict.outcome == Outcome::QuotaExhaustedDay;
-        let target = self.intake.spec(settlement.seq).and_then(|spec| spec.caption.clone());
+        let target = self.intake.spec(settlement.seq).and_then(|spec| spec.caption_path.clone());
         let caption = match (&settlement.fate, target, &verdict.answer) {
             (Fate::Done { .. }, Some(target), Some(answer)) => Some(Caption {
                 item: settlement.seq,
@@ -145,27 +145,27 @@ impl Engine {
     }
 
     /// The item's own line in the log: where it goes now, or that it failed.
-    fn tell(&mut self, flying: &Flying, settlement: &Settlement, verdict: &Verdict) {
+    fn tell(&mut self, flying: &Flying, settlement: &Settlement, verdict: &AttemptResult) {
         let item = |engine: &Self| engine.intake.spec(settlement.seq).map_or_else(String::new, |spec| spec.id.clone());
         let kind = match &settlement.fate {
             Fate::Done { .. } => return,
             Fate::Failed => EventKind::ItemFailed {
                 seq: settlement.seq.0,
-                item: item(self),
+                item_id: item(self),
                 // What never left this machine failed nowhere else.
-                route: (!verdict.outcome.never_left()).then(|| self.scheduler.route_name(settlement.route)),
+                route: (!verdict.outcome.is_local()).then(|| self.scheduler.route_name(settlement.route)),
                 outcome: verdict.outcome,
-                words: verdict.message.clone(),
+                message: verdict.message.clone(),
             },
             Fate::Waits { wait, to } => EventKind::Fallback {
                 seq: settlement.seq.0,
-                item: item(self),
+                item_id: item(self),
                 from: self.scheduler.route_name(flying.dispatch.route),
                 to: to.map(|route| self.scheduler.route_name(route)),
                 outcome: verdict.outcome,
                 status: verdict.status,
                 wait: *wait,
-                words: verdict.message.clone(),
+                message: verdict.message.clone(),
             },
         };
         self.event(kind);
@@ -176,7 +176,7 @@ impl Engine {
         now: Now,
         flying: &Flying,
         settlement: &Settlement,
-        verdict: &Verdict,
+        verdict: &AttemptResult,
         ended: Ended,
         latency: Duration,
     ) -> Option<ResultLine> {
@@ -188,7 +188,7 @@ impl Engine {
         let Answer { text, finish_reason, model_version } = answer.unwrap_or_default();
         let done = ended.state == FinalState::Done;
         // What failed here without leaving was no request to anybody.
-        let left = !verdict.outcome.never_left();
+        let left = !verdict.outcome.is_local();
         let attempts = settlement.attempts - u32::from(!left);
         Some(ResultLine {
             id: spec.id.clone(),
@@ -205,29 +205,29 @@ impl Engine {
             model: left.then(|| self.models[model].name.clone()),
             model_version,
             usage: verdict.usage,
-            cost_usd: settlement.cost.usd(),
+            cost_usd: settlement.cost.as_usd(),
             latency_ms: latency.as_millis() as u64,
             attempts,
             started_at: (attempts > 0).then(|| started.rfc3339()),
             finished_at: now.wall.rfc3339(),
-            request_hash: spec.hash.clone(),
+            request_hash: spec.request_hash.clone(),
         })
     }
 
     /// An item that ends without being sent.
     pub(super) fn refuse(&mut self, now: Now, refusal: &Refusal) {
         if let Some(spec) = self.intake.forget(refusal.seq) {
-            self.fail_here(now, &spec.id, &spec.hash, refusal);
+            self.fail_here(now, &spec.id, &spec.request_hash, refusal);
         }
     }
 
     fn fail_here(&mut self, now: Now, id: &str, hash: &str, refusal: &Refusal) {
         self.event(EventKind::ItemFailed {
             seq: refusal.seq.0,
-            item: id.to_owned(),
+            item_id: id.to_owned(),
             route: None,
             outcome: refusal.outcome,
-            words: refusal.words.clone(),
+            message: refusal.words.clone(),
         });
         let line = refused_line(id, hash, refusal, now.wall, self.first_sent.remove(&refusal.seq));
         self.journal.record(Op::Verdict(Box::new(LocalVerdict {
@@ -269,7 +269,7 @@ impl Engine {
             let (ok, failed) = &mut self.route_counts[counted.route.index()];
             if outcome.is_answered() {
                 *ok += 1;
-            } else if !outcome.is_nobodys() {
+            } else if !outcome.is_unattributed() {
                 *failed += 1;
                 self.key_tallies[key].last_error = Some(format!("{outcome}: {}", counted.words));
             }
@@ -280,7 +280,7 @@ impl Engine {
             self.spend.cost += counted.cost;
             self.spend.at_risk += counted.at_risk;
             self.totals.rate_limited += u64::from(outcome.is_rate_limited());
-            self.totals.attempts -= u64::from(outcome.never_left()).min(self.totals.attempts);
+            self.totals.attempts -= u64::from(outcome.is_local()).min(self.totals.attempts);
         }
         if let Some(ended) = account.ended {
             self.throughput.ended(self.clock.now().mono);
@@ -293,7 +293,7 @@ impl Engine {
     }
 }
 
-fn refused_line(id: &str, hash: &str, refusal: &Refusal, now: Wall, started: Option<Wall>) -> ResultLine {
+fn refused_line(id: &str, hash: &str, refusal: &Refusal, now: WallTime, started: Option<WallTime>) -> ResultLine {
     ResultLine {
         id: id.to_owned(),
         status: FinalState::Failed,
@@ -308,7 +308,7 @@ fn refused_line(id: &str, hash: &str, refusal: &Refusal, now: Wall, started: Opt
         cost_usd: 0.0,
         latency_ms: 0,
         attempts: refusal.attempts,
-        started_at: started.map(Wall::rfc3339),
+        started_at: started.map(WallTime::rfc3339),
         finished_at: now.rfc3339(),
         request_hash: hash.to_owned(),
     }

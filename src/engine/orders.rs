@@ -8,7 +8,7 @@ use super::{
     start::Ending,
 };
 use crate::{
-    domain::{Command, EventKind, Level, MOST_IN_FLIGHT, ReplayFilter, counted},
+    domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, ReplayFilter, pluralize},
     store::{
         Decision, Op,
         audit::{CAP, NO_CAP},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 fn requests(number: usize) -> String {
-    counted(number as u64, "request")
+    pluralize(number as u64, "request")
 }
 
 impl Engine {
@@ -33,7 +33,7 @@ impl Engine {
                 if brings_work(&command) {
                     self.wake_up();
                 }
-                self.event(EventKind::Operator { words: words.clone() });
+                self.event(EventKind::Operator { message: words.clone() });
                 if let Some(target) = command.subject() {
                     // In the same group as the decision: a switch that was acknowledged is never forgotten.
                     self.forgetful = true;
@@ -46,7 +46,7 @@ impl Engine {
                         reason: "operator".to_owned(),
                     })));
                 }
-                if let Command::Replay { filter, to } = command {
+                if let Command::Replay { filter, target: to } = command {
                     self.journal.record(match to {
                         None => Op::Requeue(filter),
                         Some(to) => Op::RequeueTo(filter, to),
@@ -110,9 +110,9 @@ impl Engine {
             }
             Command::SetStrategy { strategy } => {
                 self.scheduler.set_strategy(*strategy)?;
-                Ok(format!("strategy {}: {}", strategy.name(), strategy.meaning()))
+                Ok(format!("strategy {}: {}", strategy.name(), strategy.description()))
             }
-            Command::SetOrder { order } => {
+            Command::SetCascadeOrder { order } => {
                 self.scheduler.set_order(*order);
                 Ok(format!("cascade order {}", order.name()))
             }
@@ -124,16 +124,20 @@ impl Engine {
                 self.scheduler.set_on_exhausted(*on_exhausted);
                 Ok(format!("when exhausted: {}", on_exhausted.name()))
             }
-            Command::SetInFlight { in_flight: 0 } => Err("at least 1 must be in flight; pause instead".to_owned()),
-            Command::SetInFlight { in_flight } if *in_flight > MOST_IN_FLIGHT => {
-                Err(format!("at most {MOST_IN_FLIGHT} can be in flight"))
+            Command::SetMaxInFlight { max_in_flight: 0 } => {
+                Err("at least 1 must be in flight; pause instead".to_owned())
             }
-            Command::SetInFlight { in_flight } => {
-                self.scheduler.set_in_flight(*in_flight);
-                Ok(format!("at most {in_flight} in flight"))
+            Command::SetMaxInFlight { max_in_flight } if *max_in_flight > MAX_IN_FLIGHT => {
+                Err(format!("at most {MAX_IN_FLIGHT} can be in flight"))
+            }
+            Command::SetMaxInFlight { max_in_flight } => {
+                self.scheduler.set_in_flight(*max_in_flight);
+                Ok(format!("at most {max_in_flight} in flight"))
             }
             Command::SetBudget { max_usd: Some(max_usd) } => {
-                if let Some((model, why)) = self.models.iter().find_map(|model| Some((model, model.uncapped()?))) {
+                if let Some((model, why)) =
+                    self.models.iter().find_map(|model| Some((model, model.unbounded_cost_reason()?)))
+                {
                     return Err(format!("a budget is a hard cap, but model {} {why}", model.name));
                 }
                 self.scheduler.set_budget(Some(*max_usd));
@@ -145,17 +149,17 @@ impl Engine {
                 self.note_cap();
                 Ok("no budget".to_owned())
             }
-            Command::Replay { filter, to } => {
-                if let Some(to) = to.as_ref().filter(|to| !self.scheduler.serves(to)) {
+            Command::Replay { filter, target } => {
+                if let Some(to) = target.as_ref().filter(|to| !self.scheduler.serves(to)) {
                     return Err(format!("there is no route {to}"));
                 }
-                if let Some((to, why)) = to.as_ref().and_then(|to| Some((to, self.scheduler.dead_end(now, to)?))) {
+                if let Some((to, why)) = target.as_ref().and_then(|to| Some((to, self.scheduler.dead_end(now, to)?))) {
                     return Err(format!("nothing goes to {to}: it is off, {}; switch it on first", why.name()));
                 }
-                let where_to = to.as_ref().map_or_else(String::new, |to| format!("to {to} alone: "));
+                let where_to = target.as_ref().map_or_else(String::new, |to| format!("to {to} alone: "));
                 Ok(format!("replaying {where_to}{}", which(filter)))
             }
-            Command::Probe { key } => self.probe(key),
+            Command::ProbeKey { key } => self.probe(key),
             Command::ClearCooldowns { key } => {
                 if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
                     self.tell_unspent(key);
@@ -189,14 +193,14 @@ impl Engine {
         if matches!(self.phase, Phase::Going) {
             let deadline = Instant::now() + self.scheduler.policy().drain_timeout;
             self.phase = Phase::Draining { ending, deadline };
-            self.say(Level::Info, format!("draining: {} in flight", requests(self.flights.len())));
+            self.say(EventLevel::Info, format!("draining: {} in flight", requests(self.flights.len())));
         }
     }
 }
 
 /// Which failed items, as the operator's record says it.
 fn which(filter: &ReplayFilter) -> String {
-    if filter.is_everything() {
+    if filter.matches_all() {
         return "every failed item".to_owned();
     }
     let named = |names: &mut dyn Iterator<Item = String>| {

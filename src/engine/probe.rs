@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::core::Engine;
 use crate::{
-    domain::{Level, Verdict, counted, snapshot::Condition},
+    domain::{AttemptResult, EventLevel, pluralize, snapshot::Condition},
     provider::Audience,
 };
 
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Probed {
     key: usize,
-    answer: Result<List, Verdict>,
+    answer: Result<List, AttemptResult>,
 }
 
 #[derive(Debug)]
@@ -55,17 +55,17 @@ impl Engine {
         let now = self.clock.now();
         match probed.answer {
             Ok(List { models, audience: Audience::Anybody }) => {
-                let listed = counted(models, "model");
+                let listed = pluralize(models, "model");
                 let words = format!("key {name} is not proven: its provider lists its {listed} to anybody");
-                self.say(Level::Warn, words);
+                self.say(EventLevel::Warn, words);
             }
             Ok(List { models, audience: Audience::Unknown }) => {
-                let listed = counted(models, "model");
+                let listed = pluralize(models, "model");
                 let words = format!(
                     "key {name} is not proven: its provider lists {listed}, and did not say whether anybody sees them; \
                      try again"
                 );
-                self.say(Level::Warn, words);
+                self.say(EventLevel::Warn, words);
             }
             Ok(List { models, audience: Audience::KeyHolders }) => {
                 let facts = self.scheduler.key_facts(now);
@@ -77,12 +77,12 @@ impl Engine {
                 } else {
                     ""
                 };
-                self.say(Level::Info, format!("key {name} is good: {} listed{back}", counted(models, "model")));
+                self.say(EventLevel::Info, format!("key {name} is good: {} listed{back}", pluralize(models, "model")));
             }
             Err(verdict) => {
-                let bad = verdict.outcome.is_of_the_key();
+                let bad = verdict.outcome.is_key_error();
                 let (level, found) =
-                    if bad { (Level::Alarm, "is no good") } else { (Level::Warn, "could not be examined") };
+                    if bad { (EventLevel::Alert, "is no good") } else { (EventLevel::Warn, "could not be examined") };
                 self.say(level, format!("key {name} {found}, {}: {}", verdict.outcome, verdict.message));
             }
         }

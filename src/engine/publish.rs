@@ -6,7 +6,7 @@ use super::core::{Engine, Phase};
 use crate::{
     domain::{
         Key, Now, RouteId, Snapshot,
-        snapshot::{KeyView, ModelView, Pace, Place, RouteView, RunState, Spend, Totals},
+        snapshot::{CurrentRoute, KeyView, ModelView, RouteView, RunState, Spend, Throughput, Totals},
     },
     scheduler::{Holdup, KeyFacts},
     store::report::KeyStanding,
@@ -23,26 +23,26 @@ impl Engine {
 
     fn snapshot(&mut self, now: Now) -> Snapshot {
         let policy = self.scheduler.policy();
-        let (strategy, order, when_limited) = (policy.strategy, policy.order, policy.when_limited);
-        let (on_exhausted, in_flight_cap, budget) = (policy.on_exhausted, policy.in_flight, policy.max_usd);
+        let (strategy, cascade_order, when_limited) = (policy.strategy, policy.order, policy.when_limited);
+        let (on_exhausted, max_in_flight, budget) = (policy.on_exhausted, policy.max_in_flight, policy.max_usd);
         let money = self.scheduler.money();
         Snapshot {
             run: self.run.clone(),
             state: self.state(now),
             at: now.wall,
             elapsed: self.worked.span(now.mono),
-            speed: self.clock.speed(),
+            clock_speed: self.clock.speed(),
             strategy,
-            order,
+            cascade_order,
             when_limited,
             on_exhausted,
             totals: self.shown_totals(),
-            in_flight_cap,
+            max_in_flight,
             spend: Spend { reserved: money.reserved, budget, ..self.spend },
-            pace: self.pace(now),
+            throughput: self.pace(now),
             forecast: self.ahead.forecast.clone(),
-            holding: self.scheduler.run_holding(now),
-            place: self.place(),
+            bottlenecks: self.scheduler.run_holding(now),
+            current_route: self.place(),
             keys: self.key_views(now),
             models: self.model_views(now),
             routes: self.route_views(now),
@@ -66,48 +66,50 @@ impl Engine {
             Phase::Going => {}
         }
         if let Some(why) = self.journal.stuck() {
-            return RunState::Held { why: why.to_owned() };
+            return RunState::NeedsOperator { reason: why.to_owned() };
         }
         if let Some((why, _)) = &self.trouble {
-            return RunState::Held { why: why.clone() };
+            return RunState::NeedsOperator { reason: why.clone() };
         }
         if self.paused {
             return if self.flights.is_empty() { RunState::Paused } else { RunState::Pausing };
         }
         match self.scheduler.holdup(now) {
             Holdup::Working | Holdup::NothingToDo => RunState::Running,
-            Holdup::Until { at, why } => RunState::Waiting { why, until: Some(at) },
+            Holdup::Until { at, why: reason } => RunState::Waiting { reason, until: Some(at) },
             Holdup::SwitchedOff => {
-                RunState::Waiting { why: "everything that could take work is switched off".to_owned(), until: None }
+                RunState::Waiting { reason: "everything that could take work is switched off".to_owned(), until: None }
             }
-            Holdup::Budget { needs } => RunState::Held { why: self.budget_words(needs) },
-            Holdup::Exhausted { why, .. } if self.scheduler.asks_operator() => RunState::Held { why },
-            Holdup::Exhausted { returns, why } => RunState::Waiting { why, until: returns },
+            Holdup::Budget { needs } => RunState::NeedsOperator { reason: self.budget_words(needs) },
+            Holdup::Exhausted { why: reason, .. } if self.scheduler.asks_operator() => {
+                RunState::NeedsOperator { reason }
+            }
+            Holdup::Exhausted { returns, why: reason } => RunState::Waiting { reason, until: returns },
         }
     }
 
-    fn pace(&mut self, now: Now) -> Pace {
+    fn pace(&mut self, now: Now) -> Throughput {
         let items_per_second = self.throughput.per_second(now.mono, self.began.mono);
-        Pace { items_per_second, finish_at: self.finish_at(now) }
+        Throughput { items_per_second, finish_at: self.finish_at(now) }
     }
 
     /// Counted as people count: key 1 of 3, model 2 of 4.
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<CurrentRoute> {
         let dispatch = self.last_dispatch.as_ref()?;
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         let provider = self.keys[key].provider;
         let models: Vec<usize> =
             (0..self.models.len()).filter(|index| self.models[*index].provider == provider).collect();
         let position = models.iter().position(|index| *index == model)?;
-        Some(Place {
+        Some(CurrentRoute {
             key: self.keys[key].name.clone(),
             key_number: key as u32 + 1,
-            keys: self.keys.len() as u32,
+            key_count: self.keys.len() as u32,
             model: self.models[model].name.clone(),
             model_number: position as u32 + 1,
-            models: models.len() as u32,
-            retry: dispatch.retry,
-            retries: self.scheduler.policy().retries_per_model,
+            model_count: models.len() as u32,
+            retry_number: dispatch.retry,
+            max_retries: self.scheduler.policy().retries_per_model,
         })
     }
 
@@ -115,7 +117,7 @@ impl Engine {
     pub(super) fn key_standings(&self, now: Now) -> Vec<KeyStanding> {
         let standing = |(key, facts): (&Key, KeyFacts)| KeyStanding {
             name: key.name.clone(),
-            state: facts.condition.word().to_owned(),
+            state: facts.condition.label().to_owned(),
             health: facts.health,
         };
         self.keys.iter().zip(self.scheduler.key_facts(now)).map(standing).collect()
@@ -192,7 +194,7 @@ impl Engine {
                 in_flight: facts.in_flight,
                 ok: *ok,
                 failed: *failed,
-                holding: self.scheduler.route_holding(now, RouteId(index as u32)),
+                bottlenecks: self.scheduler.route_holding(now, RouteId(index as u32)),
             })
             .collect()
     }

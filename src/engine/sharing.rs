@@ -16,8 +16,8 @@ use super::core::Engine;
 use crate::{
     config::Config,
     domain::{
-        Level, Now, RouteId, Wall,
-        days::{Grant, Wish},
+        EventLevel, Now, RouteId, WallTime,
+        lease::{LeaseGrant, LeaseRequest},
     },
     scheduler::Scheduler,
     store::{DayLedger, StoreError},
@@ -26,15 +26,15 @@ use crate::{
 /// What the thread is asked for.
 #[derive(Debug)]
 enum Errand {
-    Lease(Wall, Vec<Wish>),
+    Lease(WallTime, Vec<LeaseRequest>),
     /// The provider said that this pool's day is used up until then; or the operator, that it isn't.
-    Spent(usize, Option<Wall>),
+    Spent(usize, Option<WallTime>),
 }
 
 /// What it says.
 #[derive(Debug)]
 pub(super) enum Told {
-    Granted(Vec<Grant>),
+    Granted(Vec<LeaseGrant>),
     Failed(String),
 }
 
@@ -103,8 +103,8 @@ pub(super) struct Sharing {
     thread: Option<thread::JoinHandle<()>>,
     /// What the channel has had no room for yet: wishes, each of which its pool makes once until it is answered, and
     /// the last word about each pool's day.
-    wishes: Vec<Wish>,
-    spent: BTreeMap<usize, Option<Wall>>,
+    wishes: Vec<LeaseRequest>,
+    spent: BTreeMap<usize, Option<WallTime>>,
 }
 
 impl Sharing {
@@ -159,14 +159,14 @@ impl Sharing {
         *self = Self { thread: self.thread.take(), ..Self::none() };
     }
 
-    fn say_spent(&mut self, pool: usize, until: Option<Wall>) {
+    fn say_spent(&mut self, pool: usize, until: Option<WallTime>) {
         if self.is_on() {
             self.spent.insert(pool, until);
         }
     }
 
     /// Sends on what there is room for. What waits goes on waiting where the thread has died: that is told elsewhere.
-    fn flush(&mut self, now: Wall) {
+    fn flush(&mut self, now: WallTime) {
         let Some(errands) = &self.errands else { return };
         while let Some(word) = self.spent.first_entry()
             && let Ok(room) = errands.try_reserve()
@@ -182,9 +182,9 @@ impl Sharing {
     }
 
     /// All that was still to be said, and `unused` to be given back; of the wishes only what they give back or owe.
-    fn last_errands(&mut self, now: Wall, unused: Vec<Wish>) -> Vec<Errand> {
-        let mut wishes: Vec<Wish> =
-            std::mem::take(&mut self.wishes).into_iter().map(|wish| Wish { want: 0, ..wish }).collect();
+    fn last_errands(&mut self, now: WallTime, unused: Vec<LeaseRequest>) -> Vec<Errand> {
+        let mut wishes: Vec<LeaseRequest> =
+            std::mem::take(&mut self.wishes).into_iter().map(|wish| LeaseRequest { requested: 0, ..wish }).collect();
         wishes.extend(unused);
         let mut errands: Vec<Errand> =
             std::mem::take(&mut self.spent).into_iter().map(|(pool, until)| Errand::Spent(pool, until)).collect();
@@ -226,9 +226,9 @@ fn serve(
 }
 
 /// The wish that gives back what was granted to `wish`.
-fn undone(wish: &Wish, grant: &Grant) -> Wish {
-    let give_back = Some((grant.row, grant.granted));
-    Wish { want: 0, at_least: 0, owed: 0, give_back, ..wish.clone() }
+fn undone(wish: &LeaseRequest, grant: &LeaseGrant) -> LeaseRequest {
+    let returned = Some((grant.period_end, grant.granted));
+    LeaseRequest { requested: 0, known_used: 0, overdrawn: 0, returned, ..wish.clone() }
 }
 
 impl Engine {
@@ -256,7 +256,10 @@ impl Engine {
         };
         self.sharing.give_up();
         self.scheduler.stop_sharing_days();
-        self.say(Level::Warn, format!("the daily ledger can't be used, this run goes by its own counts alone: {why}"));
+        self.say(
+            EventLevel::Warn,
+            format!("the daily ledger can't be used, this run goes by its own counts alone: {why}"),
+        );
     }
 
     /// The provider says that this route's day is used up: every run should know.
@@ -300,16 +303,25 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::days::Unit;
+    use crate::domain::lease::QuotaUnit;
 
-    fn wish(pool: usize) -> Wish {
-        let row = Wall(1_000);
-        let give_back = Some((row, 3));
-        Wish { pool, unit: Unit::Requests, row, limit: Some(100), want: 5, at_least: 0, owed: 0, give_back }
+    fn wish(pool: usize) -> LeaseRequest {
+        let period_end = WallTime(1_000);
+        let returned = Some((period_end, 3));
+        LeaseRequest {
+            pool,
+            unit: QuotaUnit::Requests,
+            period_end,
+            limit: Some(100),
+            requested: 5,
+            known_used: 0,
+            overdrawn: 0,
+            returned,
+        }
     }
 
     /// Every word about a day that has arrived, in order.
-    fn words(inbox: &mut mpsc::Receiver<Errand>) -> Vec<(usize, Option<Wall>)> {
+    fn words(inbox: &mut mpsc::Receiver<Errand>) -> Vec<(usize, Option<WallTime>)> {
         let mut words = Vec::new();
         while let Ok(Errand::Spent(pool, until)) = inbox.try_recv() {
             words.push((pool, until));
@@ -321,19 +333,19 @@ mod tests {
     fn nothing_is_lost_where_the_ledger_lags_behind() {
         let (errands, mut inbox) = mpsc::channel(2);
         let mut sharing = Sharing::over(Some(errands), None);
-        let until = |at| Some(Wall(at));
+        let until = |at| Some(WallTime(at));
         for pool in 0..4 {
             sharing.say_spent(pool, until(10));
-            sharing.flush(Wall(0));
+            sharing.flush(WallTime(0));
         }
         sharing.wishes.push(wish(9));
         sharing.say_spent(3, None);
-        sharing.flush(Wall(0));
+        sharing.flush(WallTime(0));
         assert!(sharing.lags());
         assert_eq!(words(&mut inbox), [(0, until(10)), (1, until(10))]);
-        sharing.flush(Wall(0));
+        sharing.flush(WallTime(0));
         assert_eq!(words(&mut inbox), [(2, until(10)), (3, None)], "of each the last word");
-        sharing.flush(Wall(0));
+        sharing.flush(WallTime(0));
         assert!(!sharing.lags());
         assert!(matches!(inbox.try_recv(), Ok(Errand::Lease(_, wishes)) if wishes == [wish(9)]));
     }
@@ -344,8 +356,8 @@ mod tests {
         let mut sharing = Sharing::over(Some(errands), None);
         sharing.say_spent(1, None);
         sharing.wishes.push(wish(2));
-        let last = sharing.last_errands(Wall(0), vec![wish(3)]);
+        let last = sharing.last_errands(WallTime(0), vec![wish(3)]);
         let [Errand::Spent(1, None), Errand::Lease(_, wishes)] = &last[..] else { panic!("{last:?}") };
-        assert_eq!(wishes[..], [Wish { want: 0, ..wish(2) }, wish(3)], "nothing more is wanted");
+        assert_eq!(wishes[..], [LeaseRequest { requested: 0, ..wish(2) }, wish(3)], "nothing more is wanted");
     }
 }

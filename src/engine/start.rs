@@ -29,8 +29,9 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, ItemSpec, Level, Now, RouteId, Snapshot, Wall, WhenLimited, are, counted,
-        plain_text::neutralise,
+        Api, Command, EventLevel, ItemSpec, Now, RouteId, Snapshot, WallTime, WhenLimited, is_or_are,
+        plain_text::sanitize,
+        pluralize,
         snapshot::{Cause, RunState},
     },
     output::Existing,
@@ -240,7 +241,7 @@ pub(super) fn prepare(
     let (ahead, foreseen) = mpsc::channel(1);
     let (probes, probed) = mpsc::channel(16);
     spawn_reader(dir, ask_inbox)?;
-    let (snapshots, watcher) = watch::channel(Arc::new(Snapshot::blank(&run, now.wall, clock.speed())));
+    let (snapshots, watcher) = watch::channel(Arc::new(Snapshot::empty(&run, now.wall, clock.speed())));
     let mut engine = Engine {
         clock,
         began: now,
@@ -302,7 +303,7 @@ pub(super) fn prepare(
     engine.greet(&opened, &reclassed);
     for (key, cause) in acquitted {
         let words = format!("key {key} was off since {} ({}); its provider accepts it now", cause.since, cause.outcome);
-        engine.say(Level::Info, words);
+        engine.say(EventLevel::Info, words);
         engine.forgetful = true;
     }
     for event in condemned {
@@ -326,57 +327,57 @@ impl Engine {
     /// Says what kind of start this is, and what the last process left behind.
     fn greet(&mut self, opened: &Opened, reclassed: &Reclassed) {
         if opened.fresh {
-            self.say(Level::Info, "a new run begins".to_owned());
+            self.say(EventLevel::Info, "a new run begins".to_owned());
             return;
         }
         if let Some(reason) = &opened.checked {
             let words =
                 format!("a sync of the record failed in the last process ({reason}); it was checked, and is sound");
-            self.say(Level::Warn, words);
+            self.say(EventLevel::Warn, words);
         }
         let totals = opened.totals;
         self.say(
-            Level::Info,
+            EventLevel::Info,
             format!("resumed: {} done, {} failed, {} waiting", totals.done, totals.failed, totals.waiting),
         );
         if totals.not_in_input > 0 {
             let words = format!(
                 "{} of this run {} no longer in the input; they stay in the run, its results and its exports",
-                counted(totals.not_in_input, "item"),
-                are(totals.not_in_input)
+                pluralize(totals.not_in_input, "item"),
+                is_or_are(totals.not_in_input)
             );
-            self.say(Level::Warn, words);
+            self.say(EventLevel::Warn, words);
         }
         if reclassed.waiting > 0 {
             let words = format!(
                 "the routing rules have changed: another applies to {}",
-                counted(reclassed.waiting, "waiting item")
+                pluralize(reclassed.waiting, "waiting item")
             );
-            self.say(Level::Info, words);
+            self.say(EventLevel::Info, words);
         }
         if !reclassed.not_kept.is_empty() {
             let words = format!(
                 "rules now look at the field {}, which was not kept of the rows read before: they don't fit those",
                 reclassed.not_kept.join(", ")
             );
-            self.say(Level::Warn, words);
+            self.say(EventLevel::Warn, words);
         }
         if !opened.lost.is_empty() {
             let lost = opened.lost.len() as u64;
             let at_risk: crate::domain::Money = opened.lost.iter().map(|call| call.at_risk).sum();
             let words = format!(
                 "{} {} in flight when the last process ended, to be sent again; may have been billed ({at_risk} at most)",
-                counted(lost, "request"),
+                pluralize(lost, "request"),
                 if lost == 1 { "was" } else { "were" },
             );
-            self.say(Level::Warn, words);
+            self.say(EventLevel::Warn, words);
             for call in &opened.lost {
                 let LostCall { attempt, id, route, sent_at, at_risk, .. } = call;
                 let words = format!(
                     "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, {at_risk} at most",
                     attempt.0, route.model, route.key
                 );
-                tracing::warn!("{}", neutralise(&words));
+                tracing::warn!("{}", sanitize(&words));
             }
         }
     }
@@ -388,7 +389,7 @@ impl Engine {
         // may otherwise ask for a strategy that what was configured, and then changed, forbids.
         decisions.sort_by_key(|decision| {
             let spills = matches!(decision.command, Command::SetWhenLimited { when_limited: WhenLimited::Spill });
-            !spills && !matches!(decision.command, Command::SetStrategy { strategy } if strategy.can_wait())
+            !spills && !matches!(decision.command, Command::SetStrategy { strategy } if strategy.supports_wait())
         });
         for decision in decisions {
             let target = decision.target.clone();
@@ -414,7 +415,7 @@ impl Engine {
                     Err(error) => format!("an earlier decision no longer applies: {error}"),
                 },
             };
-            self.say(Level::Info, format!("as decided {}: {words}", decision.at));
+            self.say(EventLevel::Info, format!("as decided {}: {words}", decision.at));
         }
     }
 }
@@ -437,7 +438,7 @@ fn recount(
     let names: HashMap<(String, String), RouteId> = (0..scheduler.route_count() as u32)
         .map(|index| (scheduler.route_names(RouteId(index)), RouteId(index)))
         .collect();
-    store.attempts_since(Wall(i64::MIN), |past| {
+    store.attempts_since(WallTime(i64::MIN), |past| {
         let at = past.settled_at.unwrap_or_else(|| (past.sent_at + ON_ITS_WAY).min(now.wall));
         // Money stays spent, whatever has become of the model or the key.
         scheduler.recall_money(now, &past.key, at, past.cost + past.at_risk);
@@ -448,7 +449,7 @@ fn recount(
         models[model].count(past.outcome, past.usage, past.cost, latency);
         let (ok, failed) = &mut routes[route.index()];
         *ok += u64::from(past.outcome.is_answered());
-        *failed += u64::from(!past.outcome.is_answered() && !past.outcome.is_nobodys());
+        *failed += u64::from(!past.outcome.is_answered() && !past.outcome.is_unattributed());
         if now.wall.since(at) < LONGEST_DAY {
             scheduler.recall(
                 now,

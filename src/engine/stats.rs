@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::domain::{Latencies, Money, Mono, Outcome, Usage};
+use crate::domain::{LatencyHistogram, Money, MonoTime, Outcome, Usage};
 
 /// Counts of one key, model or route.
 #[derive(Clone, Debug, Default)]
@@ -11,7 +11,7 @@ pub(super) struct Tally {
     pub failed: u64,
     pub usage: Usage,
     pub cost: Money,
-    pub latencies: Latencies,
+    pub latencies: LatencyHistogram,
     /// The last failure in the provider's words.
     pub last_error: Option<String>,
 }
@@ -21,7 +21,7 @@ impl Tally {
         if outcome.is_answered() {
             self.ok += 1;
             self.latencies.record(latency.as_millis() as u64);
-        } else if !outcome.is_nobodys() {
+        } else if !outcome.is_unattributed() {
             self.failed += 1;
         }
         self.usage.input_tokens += usage.input_tokens;
@@ -35,7 +35,7 @@ impl Tally {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Worked {
     so_far: Duration,
-    since: Option<Mono>,
+    since: Option<MonoTime>,
 }
 
 impl Worked {
@@ -43,19 +43,19 @@ impl Worked {
         Self { so_far, since: None }
     }
 
-    pub const fn resumed(so_far: Duration, now: Mono) -> Self {
+    pub const fn resumed(so_far: Duration, now: MonoTime) -> Self {
         Self { so_far, since: Some(now) }
     }
 
-    pub fn span(&self, now: Mono) -> Duration {
+    pub fn span(&self, now: MonoTime) -> Duration {
         self.so_far + self.since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
-    pub fn rest(&mut self, now: Mono) {
+    pub fn rest(&mut self, now: MonoTime) {
         *self = Self { so_far: self.span(now), since: None };
     }
 
-    pub fn go_on(&mut self, now: Mono) {
+    pub fn go_on(&mut self, now: MonoTime) {
         self.since.get_or_insert(now);
     }
 }
@@ -69,7 +69,7 @@ pub(super) struct Throughput {
 const SPAN: u64 = 60;
 
 impl Throughput {
-    pub fn ended(&mut self, now: Mono) {
+    pub fn ended(&mut self, now: MonoTime) {
         let second = now.0 / 1_000_000;
         match self.seconds.back_mut() {
             Some((last, count)) if *last == second => *count += 1,
@@ -85,7 +85,7 @@ impl Throughput {
     }
 
     /// Per second, over the last minute or since `began`, whichever is shorter.
-    pub fn per_second(&mut self, now: Mono, began: Mono) -> f64 {
+    pub fn per_second(&mut self, now: MonoTime, began: MonoTime) -> f64 {
         self.forget(now.0 / 1_000_000);
         let ended: u64 = self.seconds.iter().map(|(_, count)| count).sum();
         let span = now.since(began).as_secs_f64().clamp(1.0, SPAN as f64);
@@ -101,10 +101,10 @@ mod tests {
     fn throughput_forgets_after_a_minute() {
         let mut throughput = Throughput::default();
         for second in 0..120 {
-            throughput.ended(Mono(second * 1_000_000));
+            throughput.ended(MonoTime(second * 1_000_000));
         }
-        let now = Mono(119_000_000);
-        assert!((throughput.per_second(now, Mono::default()) - 1.0).abs() < 0.02);
-        assert!(throughput.per_second(Mono(300_000_000), Mono::default()) < f64::EPSILON);
+        let now = MonoTime(119_000_000);
+        assert!((throughput.per_second(now, MonoTime::default()) - 1.0).abs() < 0.02);
+        assert!(throughput.per_second(MonoTime(300_000_000), MonoTime::default()) < f64::EPSILON);
     }
 }

@@ -17,7 +17,9 @@ use super::{
 use crate::{
     clock::Clock,
     config,
-    domain::{Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, Seq, Target, snapshot::Condition},
+    domain::{
+        Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, RouteTarget, Seq, snapshot::Condition,
+    },
     output::Existing,
     scheduler::Refusal,
     store::{OnChanged, Pins, RunDir, Store, Writer},
@@ -43,15 +45,15 @@ secret = 'sk-of-alice'
 fn item(number: u64) -> ItemSpec {
     ItemSpec {
         id: format!("item-{number}"),
-        request: Request::text("What is it?"),
-        hash: format!("{number:032x}"),
+        request: Request::from_prompt("What is it?"),
+        request_hash: format!("{number:032x}"),
         line: number,
-        model: None,
+        preferred_model: None,
         tier: None,
         max_usd: None,
-        fields: BTreeMap::new(),
-        caption: None,
-        picture: None,
+        rule_fields: BTreeMap::new(),
+        caption_path: None,
+        picture_stamp: None,
     }
 }
 
@@ -136,7 +138,7 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         let refusal = Refusal { seq: Seq(1), outcome: Outcome::NoRoute, words: "nobody can".to_owned(), attempts: 0 };
         engine.refuse(now, &refusal);
         let (reply, answer) = tokio::sync::oneshot::channel();
-        engine.order(Order { command: Command::Replay { filter, to: None }, reply });
+        engine.order(Order { command: Command::Replay { filter, target: None }, reply });
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
         engine.acknowledged(ack);
@@ -149,8 +151,8 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
 async fn nothing_is_replayed_to_where_it_could_never_go() {
     let home = tempfile::tempdir().unwrap();
     let (mut engine, _channels) = prepared(&home, 1);
-    let to = Some(Target { model: "m".to_owned(), key: Some("alice".to_owned()) });
-    let replay = Command::Replay { filter: ReplayFilter::default(), to };
+    let to = Some(RouteTarget { model: "m".to_owned(), key: Some("alice".to_owned()) });
+    let replay = Command::Replay { filter: ReplayFilter::default(), target: to };
     assert!(engine.obey(&replay).is_ok());
     let now = engine.clock.now();
     engine.scheduler.condemn(now, "alice", "API key not valid".to_owned()).unwrap();
@@ -321,7 +323,7 @@ async fn waiting_for_an_answer(
     micros: &'static AtomicU64,
 ) -> (tokio::task::JoinHandle<Ending>, Handle) {
     let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\ngive_up_after = '8s'\n";
-    let clock = Clock::by_hand(crate::domain::Wall(0), micros);
+    let clock = Clock::by_hand(crate::domain::WallTime(0), micros);
     let (engine, channels, handle) = prepared_on(home, 2, &keys, clock, true);
     let client = engine.client.clone();
     let running = tokio::spawn(engine.run(channels));

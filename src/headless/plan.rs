@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::words::{ahead, columns, grouped};
 use crate::domain::{
     Forecast, Money,
-    event::short_span,
-    forecast::{Constraint, StopWhy},
-    neutralise, plural,
+    event::format_duration,
+    forecast::{Constraint, StopReason},
+    plural, sanitize,
 };
 
 /// Rows of the capacity table; the rest is in the JSON.
@@ -79,7 +79,7 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
     let mut text = String::new();
     let mut line = |name: &str, words: String| {
         // Writing to a string can't fail.
-        let _ = writeln!(text, "{name:<10}{}", neutralise(&words));
+        let _ = writeln!(text, "{name:<10}{}", sanitize(&words));
     };
     line("batch", batch(plan));
     line("ends", ends(&plan.forecast, zone));
@@ -93,15 +93,15 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
         line("today", format!("{} before the next day's quota, {when}", items(before.items)));
     }
     for saving in &plan.forecast.savings {
-        let words = match (saving.saves, saving.finish) {
+        let words = match (saving.time_saved, saving.finish) {
             (Some(saves), Some(finish)) if saves.as_secs() > 0 => {
                 let when = ahead(finish, plan.forecast.at, zone);
-                format!("like {} would end it {when}: {} sooner", saving.like, short_span(whole(saves)))
+                format!("like {} would end it {when}: {} sooner", saving.similar_to, format_duration(whole(saves)))
             }
             (None, Some(finish)) => {
-                format!("like {} would end it {}", saving.like, ahead(finish, plan.forecast.at, zone))
+                format!("like {} would end it {}", saving.similar_to, ahead(finish, plan.forecast.at, zone))
             }
-            _ => format!("like {} would save nothing", saving.like),
+            _ => format!("like {} would save nothing", saving.similar_to),
         };
         line("one key", words);
     }
@@ -144,35 +144,35 @@ fn ends(forecast: &Forecast, zone: &TimeZone) -> String {
         return "not by itself: see below".to_owned();
     };
     let mut words = ahead(finish, forecast.at, zone);
-    if let (Some(earliest), Some(latest)) = (forecast.earliest, forecast.latest) {
-        let span = |at: crate::domain::Wall| short_span(whole(at.since(forecast.at)));
+    if let (Some(earliest), Some(latest)) = (forecast.earliest_finish, forecast.latest_finish) {
+        let span = |at: crate::domain::WallTime| format_duration(whole(at.since(forecast.at)));
         let _ = write!(words, "; in {} at the earliest, {} at the latest", span(earliest), span(latest));
     }
-    if forecast.stops.is_some() {
+    if forecast.stop.is_some() {
         words.push_str(", if it is resumed whenever quota returns");
     }
     words
 }
 
 fn stops(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
-    let stop = forecast.stops?;
-    let left = items(stop.left);
+    let stop = forecast.stop?;
+    let left = items(stop.items_left);
     let when = ahead(stop.at, forecast.at, zone);
-    Some(match stop.why {
-        StopWhy::Quota => {
-            let returns = stop.returns.map(|at| format!(", quota returns {}", ahead(at, forecast.at, zone)));
+    Some(match stop.reason {
+        StopReason::Quota => {
+            let returns = stop.resumes_at.map(|at| format!(", quota returns {}", ahead(at, forecast.at, zone)));
             format!(
                 "{when} with {left} left: every route is out for the day{}. Resume it then, or let it wait: --on-exhausted wait",
                 returns.unwrap_or_default()
             )
         }
-        StopWhy::Budget => match stop.returns.map(|at| ahead(at, forecast.at, zone)) {
+        StopReason::Budget => match stop.resumes_at.map(|at| ahead(at, forecast.at, zone)) {
             Some(at) => format!(
                 "{when} with {left} left: the money for today is used up, more may go {at}. Resume it then, or let it wait: --on-exhausted wait"
             ),
             None => format!("{when} with {left} left: the budget is used up, the run's or every key's"),
         },
-        StopWhy::NoRoute => format!("{left} can't be sent: no model and key may take them"),
+        StopReason::NoRoute => format!("{left} can't be sent: no model and key may take them"),
     })
 }
 
@@ -182,20 +182,20 @@ fn items(number: u64) -> String {
 
 fn bound_by(forecast: &Forecast) -> String {
     let words: Vec<String> = forecast
-        .binds
+        .constraints
         .iter()
         .filter(|bind| bind.share >= 0.005)
         .map(|bind| {
             let pool = bind.pool.as_ref().map(|pool| format!(" ({pool} most)")).unwrap_or_default();
-            format!("{} {:.0}%{pool}", bind.what.words(), bind.share * 100.0)
+            format!("{} {:.0}%{pool}", bind.constraint.label(), bind.share * 100.0)
         })
         .collect();
     if words.is_empty() { "nothing but how long answers take".to_owned() } else { words.join(", ") }
 }
 
 fn runs_out(forecast: &Forecast, zone: &TimeZone) -> String {
-    let Some(out) = &forecast.runs_out else { return "no daily quota".to_owned() };
-    let returns = match out.returns {
+    let Some(out) = &forecast.first_exhausted else { return "no daily quota".to_owned() };
+    let returns = match out.resets_at {
         Some(at) => format!("returns {}", ahead(at, forecast.at, zone)),
         None => "opens again little by little".to_owned(),
     };
@@ -215,7 +215,7 @@ fn tokens(plan: &Plan) -> String {
 
 fn cost(plan: &Plan) -> String {
     let mut words = plan.forecast.cost.to_string();
-    if plan.forecast.unpriced {
+    if plan.forecast.has_unpriced_items {
         words.push_str(", without the models that have no price");
     }
     if let Some(budget) = plan.budget_usd.and_then(Money::from_usd) {
@@ -244,9 +244,9 @@ fn capacity(plan: &Plan) -> String {
                 other => figure(other),
             };
             [
-                neutralise(&row.key).into_owned(),
-                neutralise(&row.model).into_owned(),
-                neutralise(&row.pool).into_owned(),
+                sanitize(&row.key).into_owned(),
+                sanitize(&row.model).into_owned(),
+                sanitize(&row.pool).into_owned(),
                 per_minute,
                 by.to_owned(),
                 figure(row.per_day),

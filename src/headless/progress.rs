@@ -4,10 +4,10 @@ use jiff::tz::TimeZone;
 
 use super::words::{ahead, grouped, time_of_day};
 use crate::domain::{
-    Event, EventKind, Level, Money, Outcome, Snapshot,
-    holding::{Hold, HoldShare},
-    neutralise,
-    snapshot::{Place, RunState, Spend, Totals},
+    Event, EventKind, EventLevel, Money, Outcome, Snapshot,
+    bottleneck::{Bottleneck, BottleneckShare},
+    sanitize,
+    snapshot::{CurrentRoute, RunState, Spend, Totals},
 };
 
 /// Characters of an event's sentence in plain progress; with the time and the level before it a line has 160.
@@ -18,27 +18,27 @@ const WIDEST: usize = 143;
 pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     let mut parts = vec![time_of_day(snapshot.at, zone), counts(&snapshot.totals)];
     let moving = !snapshot.state.is_over();
-    if moving && snapshot.pace.items_per_second > 0.0 {
-        parts.push(rate(snapshot.pace.items_per_second));
+    if moving && snapshot.throughput.items_per_second > 0.0 {
+        parts.push(rate(snapshot.throughput.items_per_second));
     }
-    if moving && let Some(finish) = snapshot.pace.finish_at {
+    if moving && let Some(finish) = snapshot.throughput.finish_at {
         parts.push(format!("ETA {}", ahead(finish, snapshot.at, zone)));
-    } else if moving && let Some(stop) = snapshot.forecast.as_ref().and_then(|forecast| forecast.stops) {
-        parts.push(format!("stops {} with {} left", ahead(stop.at, snapshot.at, zone), grouped(stop.left)));
+    } else if moving && let Some(stop) = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop) {
+        parts.push(format!("stops {} with {} left", ahead(stop.at, snapshot.at, zone), grouped(stop.items_left)));
     }
     if moving {
         parts.push(format!("{} in flight", grouped(snapshot.totals.in_flight)));
     }
     parts.push(money(&snapshot.spend));
-    if moving && let Some(place) = &snapshot.place {
+    if moving && let Some(place) = &snapshot.current_route {
         parts.push(place_words(place));
     }
     if let Some(state) = state_words(snapshot, zone) {
         parts.push(state);
-    } else if moving && let Some(held) = held_words(&snapshot.holding) {
+    } else if moving && let Some(held) = held_words(&snapshot.bottlenecks) {
         parts.push(held);
     }
-    neutralise(&parts.join("  ")).into_owned()
+    sanitize(&parts.join("  ")).into_owned()
 }
 
 /// The progress line of `newest`, where the last one told, of `told`, says something else of the run.
@@ -50,14 +50,14 @@ pub fn correction(told: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option
 /// `14:08:40  ALARM  dave is off, invalid_key: API key not valid`
 pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     let level = match event.level() {
-        Level::Info => "info ",
-        Level::You => "you  ",
-        Level::Warn => "warn ",
-        Level::Alarm => "ALARM",
+        EventLevel::Info => "info ",
+        EventLevel::Operator => "you  ",
+        EventLevel::Warn => "warn ",
+        EventLevel::Alert => "ALARM",
     };
     let words = event.kind.to_string();
     let words = if is_our_own(&event.kind) { words } else { shortened(&words, WIDEST) };
-    neutralise(&format!("{}  {level}  {words}", time_of_day(event.at, zone))).into_owned()
+    sanitize(&format!("{}  {level}  {words}", time_of_day(event.at, zone))).into_owned()
 }
 
 /// What the program says itself, of itself or of a connection that it can't make, is short, and what to do may stand at
@@ -104,28 +104,31 @@ fn money(spend: &Spend) -> String {
     format!("{}{cap}{at_risk}", spend.cost)
 }
 
-fn place_words(place: &Place) -> String {
-    let Place { key, key_number, keys, model, model_number, models, retry, retries } = place;
-    format!("key {key_number}/{keys} {key}, model {model_number}/{models} {model}, retry {retry}/{retries}")
+fn place_words(place: &CurrentRoute) -> String {
+    let CurrentRoute { key, key_number, key_count, model, model_number, model_count, retry_number, max_retries } =
+        place;
+    format!(
+        "key {key_number}/{key_count} {key}, model {model_number}/{model_count} {model}, retry {retry_number}/{max_retries}"
+    )
 }
 
 /// The first answer to "why not faster?", where something in particular holds the run up.
-fn held_words(holding: &[HoldShare]) -> Option<String> {
+fn held_words(holding: &[BottleneckShare]) -> Option<String> {
     let top = holding.first().filter(|top| top.share >= 0.1)?;
-    let idle = matches!(top.what, Hold::Sending | Hold::NothingToSend | Hold::NotItsTurn);
-    (!idle).then(|| format!("held by {} {:.0}%", top.what.words(), top.share * 100.0))
+    let idle = matches!(top.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected);
+    (!idle).then(|| format!("held by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
 }
 
 /// `None` while work goes out as it should.
 fn state_words(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
     let words = match &snapshot.state {
         RunState::Running => return None,
-        RunState::Waiting { why, until: Some(until) } => {
-            format!("waiting until {}: {why}", ahead(*until, snapshot.at, zone))
+        RunState::Waiting { reason, until: Some(until) } => {
+            format!("waiting until {}: {reason}", ahead(*until, snapshot.at, zone))
         }
-        RunState::Waiting { why, until: None } => format!("waiting: {why}"),
-        RunState::Held { why } => format!("held: {why}"),
-        RunState::Stopped { why } => format!("stopped: {why}"),
+        RunState::Waiting { reason, until: None } => format!("waiting: {reason}"),
+        RunState::NeedsOperator { reason } => format!("held: {reason}"),
+        RunState::Stopped { reason } => format!("stopped: {reason}"),
         plain @ (RunState::Pausing | RunState::Paused | RunState::Draining | RunState::Finished) => {
             plain.name().to_owned()
         }

@@ -6,7 +6,7 @@ use super::{
     Plain,
     progress::{event_line, progress_line},
 };
-use crate::domain::{Level, Snapshot, plural, snapshot::RunState};
+use crate::domain::{EventLevel, Snapshot, plural, snapshot::RunState};
 
 /// Warnings shown one by one between two progress lines; the rest are counted. Alarms always have their line.
 const WARNINGS_SHOWN: u64 = 10;
@@ -87,13 +87,13 @@ impl Reporter {
         for event in snapshot.events.iter().filter(|event| event.number > self.seen) {
             let line = || event_line(event, &self.options.zone);
             match event.level() {
-                Level::Info | Level::You => {}
-                Level::Alarm => lines.push(line()),
-                Level::Warn if self.warnings_shown < WARNINGS_SHOWN => {
+                EventLevel::Info | EventLevel::Operator => {}
+                EventLevel::Alert => lines.push(line()),
+                EventLevel::Warn if self.warnings_shown < WARNINGS_SHOWN => {
                     self.warnings_shown += 1;
                     lines.push(line());
                 }
-                Level::Warn => self.warnings_held_back += 1,
+                EventLevel::Warn => self.warnings_held_back += 1,
             }
         }
         self.seen = snapshot.events.last().map_or(self.seen, |newest| newest.number.max(self.seen));
@@ -105,7 +105,7 @@ impl Noteworthy {
     fn of(snapshot: &Snapshot) -> Self {
         Self {
             state: snapshot.state.clone(),
-            route: snapshot.place.as_ref().map(|place| (place.key.clone(), place.model.clone())),
+            route: snapshot.current_route.as_ref().map(|place| (place.key.clone(), place.model.clone())),
             done: snapshot.totals.done,
             failed: snapshot.totals.failed,
         }
@@ -114,7 +114,9 @@ impl Noteworthy {
 
 /// Nothing moves, and nothing will by itself.
 fn needs_an_operator(snapshot: &Snapshot) -> bool {
-    let standing =
-        matches!(snapshot.state, RunState::Held { .. } | RunState::Paused | RunState::Waiting { until: None, .. });
+    let standing = matches!(
+        snapshot.state,
+        RunState::NeedsOperator { .. } | RunState::Paused | RunState::Waiting { until: None, .. }
+    );
     standing && snapshot.totals.in_flight == 0
 }

@@ -5,8 +5,8 @@ use std::{borrow::Cow, time::Duration};
 use super::words::{columns, grouped, latency};
 use crate::domain::{
     Money, Snapshot, Summary,
-    event::short_span,
-    neutralise,
+    event::format_duration,
+    sanitize,
     summary::{KeySummary, ModelSummary},
 };
 
@@ -48,7 +48,7 @@ fn totals(summary: &Summary) -> String {
         0 => String::new(),
         gone => format!("; {} no longer in the input", grouped(gone)),
     };
-    let elapsed = short_span(Duration::try_from_secs_f64(summary.elapsed_s.round()).unwrap_or_default());
+    let elapsed = format_duration(Duration::try_from_secs_f64(summary.elapsed_s.round()).unwrap_or_default());
     let pace = match done + failed {
         ended @ 1.. if summary.elapsed_s >= 1.0 => format!(", {:.2} items/s", ended as f64 / summary.elapsed_s),
         _ => String::new(),
@@ -118,5 +118,5 @@ fn nothing() -> String {
 }
 
 fn word(text: &str) -> Cow<'_, str> {
-    neutralise(text)
+    sanitize(text)
 }

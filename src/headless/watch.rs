@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::Reporter;
 use crate::{
-    domain::{Command, Snapshot, event::short_span, neutralise},
+    domain::{Command, Snapshot, event::format_duration, sanitize},
     engine::Handle,
 };
 
@@ -61,9 +61,9 @@ pub async fn watch(mut handle: Handle, options: Plain, mut err: impl Write) -> A
         if gives_up_at.is_some_and(|at| at <= now) {
             told_to_stop = true;
             let answer = handle.command(Command::Drain).await.unwrap_or_else(|why| why);
-            let span = short_span(patience);
+            let span = format_duration(patience);
             let line = format!("nobody came to help for {span}; stopping, to be resumed: {answer}");
-            write_lines(&mut err, &[neutralise(&line).into_owned()]);
+            write_lines(&mut err, &[sanitize(&line).into_owned()]);
             continue;
         }
         let wake = [reporter.due(), gives_up_at].into_iter().flatten().min().unwrap_or(now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::domain::{Wall, event::short_span};
+use crate::domain::{WallTime, event::format_duration};
 
 /// `1,234,567`
 pub(super) fn grouped(number: u64) -> String {
@@ -22,16 +22,16 @@ pub(super) fn grouped(number: u64) -> String {
 
 /// `812ms`, `2.1s`, `37s`, `4:05`
 pub(super) fn latency(millis: u64) -> String {
-    if millis < 1_000 { format!("{millis}ms") } else { short_span(Duration::from_millis(millis)) }
+    if millis < 1_000 { format!("{millis}ms") } else { format_duration(Duration::from_millis(millis)) }
 }
 
 /// The time of day of an event.
-pub(super) fn time_of_day(at: Wall, zone: &TimeZone) -> String {
+pub(super) fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
     at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
 /// An instant ahead, as exactly as it matters, and how far off it is: `14:09:30 (in 37s)`, `Nov 22 09:00 (in 18h51m)`.
-pub(super) fn ahead(at: Wall, now: Wall, zone: &TimeZone) -> String {
+pub(super) fn ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let span = at.since(now);
     let format = if then.date() != today.date() {
@@ -41,7 +41,7 @@ pub(super) fn ahead(at: Wall, now: Wall, zone: &TimeZone) -> String {
     } else {
         "%H:%M"
     };
-    format!("{} (in {})", then.strftime(format), short_span(Duration::from_secs(span.as_secs())))
+    format!("{} (in {})", then.strftime(format), format_duration(Duration::from_secs(span.as_secs())))
 }
 
 /// A usual terminal.
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn instants_ahead_are_as_exact_as_it_matters() {
-        let now = Wall::from_unix_seconds(1_795_251_600); // 2026-11-21T09:00:00Z
+        let now = WallTime::from_unix_seconds(1_795_251_600); // 2026-11-21T09:00:00Z
         let cases = [
             (37, "09:00:37 (in 37s)"),
             (3_600 * 6 + 720, "15:12 (in 6h12m)"),

@@ -1,6 +1,6 @@
 //! Conversations as OpenAI and Anthropic write them, and as a row's `messages` may: roles, strings, parts.
 
-use crate::domain::{Image, Message, Part, Speaker};
+use crate::domain::{Image, Message, MessageRole, Part};
 
 use super::{fault::Wrong, image, json::Json, params::unsupported};
 
@@ -34,7 +34,7 @@ pub(super) fn read(value: &Json<'_>) -> Result<Chat, Wrong> {
 }
 
 pub(super) fn must_have_a_question(messages: &[Message]) -> Result<(), Wrong> {
-    if messages.iter().any(|message| message.speaker == Speaker::User) {
+    if messages.iter().any(|message| message.role == MessageRole::User) {
         return Ok(());
     }
     Err(Wrong::new("messages", "holds no user message: there is nothing to ask"))
@@ -58,8 +58,8 @@ fn turn(message: &Json<'_>) -> Result<Turn, Wrong> {
     let content = message.get("content").ok_or_else(|| Wrong::new("content", "is missing"))?;
     let parts = parts(content).map_err(|wrong| wrong.within("content"))?;
     match role {
-        "user" => Ok(Turn::Said(Message { speaker: Speaker::User, parts })),
-        "assistant" | "model" => Ok(Turn::Said(Message { speaker: Speaker::Assistant, parts })),
+        "user" => Ok(Turn::Said(Message { role: MessageRole::User, parts })),
+        "assistant" | "model" => Ok(Turn::Said(Message { role: MessageRole::Assistant, parts })),
         "system" | "developer" => text_of(parts).map(Turn::System).map_err(|wrong| wrong.within("content")),
         other => Err(Wrong::new("role", format!("is `{other}`; read are system, developer, user and assistant"))),
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::domain::{Image, JsonMode, Message, Params, Part, Speaker};
+use crate::domain::{Image, JsonMode, Message, MessageRole, Params, Part};
 
 use super::{
     chat::{self, must_have_a_question},
@@ -115,7 +115,7 @@ fn think(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), Wrong>
 
 fn contents(value: &Json<'_>) -> Result<Vec<Message>, Wrong> {
     if value.as_text().is_some() {
-        return Ok(vec![Message { speaker: Speaker::User, parts: chat::parts(value)? }]);
+        return Ok(vec![Message { role: MessageRole::User, parts: chat::parts(value)? }]);
     }
     let mut messages = Vec::new();
     for (index, content) in value.list("contents")?.iter().enumerate() {
@@ -123,11 +123,11 @@ fn contents(value: &Json<'_>) -> Result<Vec<Message>, Wrong> {
         content.object("").map_err(within)?;
         let role = content.get("role").map(|role| role.text("role")).transpose().map_err(within)?;
         let speaker = match role {
-            None | Some("" | "user") => Speaker::User,
-            Some("model" | "assistant") => Speaker::Assistant,
+            None | Some("" | "user") => MessageRole::User,
+            Some("model" | "assistant") => MessageRole::Assistant,
             Some(other) => return Err(within(Wrong::new("role", format!("is `{other}`; read are user and model")))),
         };
-        messages.push(Message { speaker, parts: content_parts(content).map_err(within)? });
+        messages.push(Message { role: speaker, parts: content_parts(content).map_err(within)? });
     }
     Ok(messages)
 }

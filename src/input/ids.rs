@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::domain::{MADE_UP_DIGITS, Request};
+use crate::domain::{GENERATED_ID_LEN, Request};
 
 /// Everything that makes two answers comparable, serialised in this order and hashed.
 ///
@@ -63,7 +63,7 @@ impl Ids {
 
     /// Makes an id from a request's hash; the second of its like ends in `-2`, the third in `-3`.
     pub(super) fn make(&mut self, hash: &str, line: u64) -> String {
-        let base = &hash[..MADE_UP_DIGITS.min(hash.len())];
+        let base = &hash[..GENERATED_ID_LEN.min(hash.len())];
         if self.take(base, line).is_ok() {
             return base.to_owned();
         }
@@ -149,7 +149,7 @@ mod tests {
     /// A changed hash would make every resumed run refuse its rows as changed.
     #[test]
     fn hashes_are_pinned() {
-        let request = Request::text("Why is the sky blue?");
+        let request = Request::from_prompt("Why is the sky blue?");
         let canonical = Canonical { request: &request, model: Some("m"), caption: None, bytes: None };
         assert_eq!(canonical.hash(&mut Vec::new()).unwrap(), "5dcc04456c16c97de10b8e6e09cd19d1");
     }

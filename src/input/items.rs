@@ -97,7 +97,7 @@ impl Files {
             let stamp = stamp::unread_file(path, self.began);
             self.hash.update(&[u8::from(stamp.is_some())]);
             if let Some(stamp) = stamp {
-                self.unsettled |= !stamp.settled;
+                self.unsettled |= !stamp.is_stable;
                 stamp::hash_unread(&mut self.hash, &stamp);
             }
         }
@@ -215,7 +215,7 @@ impl Items {
                     if let Some(model) = models.as_ref().and_then(|check| check.unknown_model(&item)) {
                         unknown_models.add(model, item.line);
                     }
-                    if let Some(target) = &item.caption {
+                    if let Some(target) = &item.caption_path {
                         caption_files.add(target);
                     }
                     if let Some(files) = &mut files {
@@ -299,7 +299,8 @@ impl Items {
     }
 
     fn finish(&mut self, line: u64, draft: Draft) -> Result<ItemSpec, Wrong> {
-        let Draft { id, mut request, model, tier, max_usd, fields, caption, bytes } = draft;
+        let Draft { id, mut request, model: preferred_model, tier, max_usd, fields: rule_fields, caption, bytes } =
+            draft;
         // Of what was recorded without a stamp, the content then is not known: it goes on being told by its size.
         let picture = match (&self.stamped, &id, &caption) {
             (Some(recorded), Some(id), Some(_)) => match recorded(id) {
@@ -315,15 +316,15 @@ impl Items {
         let has_stamp = picture.as_ref().is_some_and(|(is_recorded, stamp)| *is_recorded || stamp.is_some());
         let canonical = Canonical {
             request: &request,
-            model: model.as_deref(),
+            model: preferred_model.as_deref(),
             caption: caption.as_ref().map(|sidecar| sidecar.name.as_str()),
             bytes: bytes.filter(|_| !has_stamp),
         };
-        let hash = canonical
+        let request_hash = canonical
             .hash(&mut self.scratch)
             .map_err(|error| Wrong::new("", format!("can't be kept as JSON: {error}")))?;
         let id = match id {
-            None => self.ids.make(&hash, line),
+            None => self.ids.make(&request_hash, line),
             Some(id) => {
                 self.ids.take(&id, line).map_err(|first| {
                     Wrong::new("", format!("the id `{id}` stands already in line {first}; ids must differ"))
@@ -332,12 +333,23 @@ impl Items {
             }
         };
         image::resolve(&mut request, &self.recipe.base);
-        let picture = match &caption {
+        let picture_stamp = match &caption {
             Some(_) => picture.and_then(|(_, stamp)| stamp),
             None => self.stamp_files(&id, &request),
         };
-        let caption = caption.map(|sidecar| sidecar.target);
-        Ok(ItemSpec { id, request, hash, line, model, tier, max_usd, fields, caption, picture })
+        let caption_path = caption.map(|sidecar| sidecar.target);
+        Ok(ItemSpec {
+            id,
+            request,
+            request_hash,
+            line,
+            preferred_model,
+            tier,
+            max_usd,
+            rule_fields,
+            caption_path,
+            picture_stamp,
+        })
     }
 
     /// Stamps the files that a row names. Rows that an earlier version recorded without a stamp are taken to have been

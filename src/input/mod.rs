@@ -41,7 +41,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::domain::{ItemSpec, Params, UnknownModel, are, counted, plural};
+use crate::domain::{ItemSpec, Params, UnknownModelPolicy, is_or_are, plural, pluralize};
 
 pub use self::spool::BesideKept;
 pub use self::{
@@ -101,13 +101,13 @@ pub struct ModelCheck {
     pub usable: Arc<BTreeSet<String>>,
     pub fault: Arc<ModelFault>,
     /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
-    pub unknown: Option<UnknownModel>,
+    pub unknown: Option<UnknownModelPolicy>,
 }
 
 impl ModelCheck {
     /// The model that a row names and that can't be used.
     fn unknown_model<'i>(&self, item: &'i ItemSpec) -> Option<&'i str> {
-        item.model.as_deref().filter(|model| !self.usable.contains(*model))
+        item.preferred_model.as_deref().filter(|model| !self.usable.contains(*model))
     }
 }
 
@@ -266,13 +266,13 @@ impl Input {
         let mut warnings = Vec::new();
         if !left_out.is_empty() {
             let count = left_out.len() as u64;
-            let (files, folders) = (counted(count, "file"), plural(count, "folder"));
+            let (files, folders) = (pluralize(count, "file"), plural(count, "folder"));
             let places = open::named_places(&self.label, &left_out);
-            warnings.push(format!("{files} or {folders} can't be taken and {} left out:{places}", are(count)));
+            warnings.push(format!("{files} or {folders} can't be taken and {} left out:{places}", is_or_are(count)));
         }
         if !unsendable.is_empty() {
             let count = unsendable.len() as u64;
-            let (lines, verb) = (counted(count, "line"), if count == 1 { "names" } else { "name" });
+            let (lines, verb) = (pluralize(count, "line"), if count == 1 { "names" } else { "name" });
             let (label, places) = (&self.label, open::named_places(&self.label, &unsendable));
             warnings.push(format!("{lines} of {label} {verb} no picture that can be sent, and will fail:{places}"));
         }
@@ -282,8 +282,9 @@ impl Input {
     /// The fault of an item that can't be taken into a run because of the model that its row names.
     pub fn refuses_model(&self, item: &ItemSpec) -> Option<RowFault> {
         let check = self.recipe.models.as_ref()?;
-        let by_default = if self.kind.needs_model() { UnknownModel::Any } else { UnknownModel::Refuse };
-        if check.unknown.unwrap_or(by_default) == UnknownModel::Any {
+        let by_default =
+            if self.kind.needs_model() { UnknownModelPolicy::UseAnyModel } else { UnknownModelPolicy::Refuse };
+        if check.unknown.unwrap_or(by_default) == UnknownModelPolicy::UseAnyModel {
             return None;
         }
         let words = (check.fault)(check.unknown_model(item)?);

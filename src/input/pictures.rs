@@ -11,7 +11,7 @@ use std::{
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::domain::{Image, Message, Part, Request, Speaker};
+use crate::domain::{Image, Message, MessageRole, Part, Request};
 
 use super::{
     album::{Album, Shelf, Shelves, open_regular},
@@ -111,11 +111,11 @@ impl Pictures {
 
     fn look_at(&mut self, path: &str, recipe: &Recipe) {
         let stamp = fs::metadata(recipe.base.join(path)).ok().map(|meta| stamp::unread(&meta, self.began));
-        self.bytes = stamp.as_ref().map_or(0, |stamp| stamp.bytes);
+        self.bytes = stamp.as_ref().map_or(0, |stamp| stamp.size_bytes);
         self.hash.update(path.as_bytes());
         self.hash.update(&[0]);
         if let Some(stamp) = stamp {
-            self.unsettled |= !stamp.settled;
+            self.unsettled |= !stamp.is_stable;
             stamp::hash_unread(&mut self.hash, &stamp);
         }
     }
@@ -165,7 +165,7 @@ impl Pictures {
         let parts = vec![Part::Image(Image::File(path.into())), Part::Text(prompt)];
         let request = Request {
             system: recipe.templates.system(&fields)?,
-            messages: vec![Message { speaker: Speaker::User, parts }],
+            messages: vec![Message { role: MessageRole::User, parts }],
             params: recipe.defaults.clone(),
         };
         let id = Some(path.to_owned());

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::domain::{Message, Money, Part, Request, Speaker};
+use crate::domain::{Message, MessageRole, Money, Part, Request};
 
 use super::{
     chat::{self, Chat},
@@ -113,12 +113,12 @@ fn user(prompt: String, if_empty: &str) -> Result<Message, Wrong> {
     if prompt.trim().is_empty() {
         return Err(Wrong::new("", if_empty));
     }
-    Ok(Message { speaker: Speaker::User, parts: vec![Part::Text(prompt)] })
+    Ok(Message { role: MessageRole::User, parts: vec![Part::Text(prompt)] })
 }
 
 /// Pictures go before the text of the last user message: models answer better about what they have seen.
 fn attach(messages: &mut [Message], pictures: Vec<Part>) {
-    if let Some(last) = messages.iter_mut().rev().find(|message| message.speaker == Speaker::User) {
+    if let Some(last) = messages.iter_mut().rev().find(|message| message.role == MessageRole::User) {
         last.parts.splice(0..0, pictures);
     }
 }

@@ -33,14 +33,21 @@ pub(super) fn unread(meta: &Metadata, now: SystemTime) -> PictureStamp {
         (nanoseconds(meta.mtime(), meta.mtime_nsec()), nanoseconds(meta.ctime(), meta.ctime_nsec()));
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(TIME_RESOLUTION);
     // Times in the future are never settled.
-    let settled = u128::try_from(modified_ns.max(changed_ns)).unwrap_or_default() < now.as_nanos();
-    PictureStamp { bytes: meta.len(), modified_ns, changed_ns, inode: meta.ino(), digest: String::new(), settled }
+    let is_stable = u128::try_from(modified_ns.max(changed_ns)).unwrap_or_default() < now.as_nanos();
+    PictureStamp {
+        size_bytes: meta.len(),
+        modified_ns,
+        changed_ns,
+        inode: meta.ino(),
+        digest: String::new(),
+        is_stable,
+    }
 }
 
 /// Adds what is known of an unread file to a hash.
 pub(super) fn hash_unread(hash: &mut Xxh3, stamp: &PictureStamp) {
-    let PictureStamp { bytes, modified_ns, changed_ns, inode, .. } = stamp;
-    let parts = [bytes.to_le_bytes(), modified_ns.to_le_bytes(), changed_ns.to_le_bytes(), inode.to_le_bytes()];
+    let PictureStamp { size_bytes, modified_ns, changed_ns, inode, .. } = stamp;
+    let parts = [size_bytes.to_le_bytes(), modified_ns.to_le_bytes(), changed_ns.to_le_bytes(), inode.to_le_bytes()];
     hash.update(parts.as_flattened());
 }
 
@@ -67,18 +74,18 @@ pub fn stamp_picture(request: &Request, base: &Path, recorded: Option<PictureSta
     let unread = unread.filter(|stamps| !stamps.is_empty())?;
     let now = over_all(unread.clone());
     let is_same =
-        |was: &PictureStamp| was.settled && PictureStamp { digest: was.digest.clone(), ..now.clone() } == *was;
+        |was: &PictureStamp| was.is_stable && PictureStamp { digest: was.digest.clone(), ..now.clone() } == *was;
     if let Some(recorded) = recorded.filter(is_same) {
         return Some(recorded);
     }
     // What can't be read now is another picture as soon as it can.
     let stamps = paths.iter().zip(unread);
-    Some(over_all(stamps.map(|(path, now)| read(path).unwrap_or(PictureStamp { settled: false, ..now })).collect()))
+    Some(over_all(stamps.map(|(path, now)| read(path).unwrap_or(PictureStamp { is_stable: false, ..now })).collect()))
 }
 
 /// What is recorded for a new item without all of its files: they are other pictures as soon as they are there.
 pub(super) const fn missing() -> PictureStamp {
-    PictureStamp { bytes: 0, modified_ns: 0, changed_ns: 0, inode: 0, digest: String::new(), settled: false }
+    PictureStamp { size_bytes: 0, modified_ns: 0, changed_ns: 0, inode: 0, digest: String::new(), is_stable: false }
 }
 
 /// One stamp for several files, in their order; a file alone keeps its own.
@@ -87,16 +94,16 @@ fn over_all(mut stamps: Vec<PictureStamp>) -> PictureStamp {
         return stamps.remove(0);
     }
     let (mut states, mut contents) = (Xxh3::new(), Xxh3::new());
-    let mut whole = PictureStamp { settled: true, ..missing() };
+    let mut whole = PictureStamp { is_stable: true, ..missing() };
     let mut is_read = true;
     for stamp in &stamps {
         hash_unread(&mut states, stamp);
         contents.update(stamp.digest.as_bytes());
         is_read &= !stamp.digest.is_empty();
-        whole.bytes = whole.bytes.saturating_add(stamp.bytes);
+        whole.size_bytes = whole.size_bytes.saturating_add(stamp.size_bytes);
         whole.modified_ns = whole.modified_ns.max(stamp.modified_ns);
         whole.changed_ns = whole.changed_ns.max(stamp.changed_ns);
-        whole.settled &= stamp.settled;
+        whole.is_stable &= stamp.is_stable;
     }
     // The sum and the newest times alone would not show that two files have changed places.
     whole.inode = states.digest();
@@ -120,8 +127,8 @@ fn read(path: &Path) -> io::Result<PictureStamp> {
             Err(error) => return Err(error),
         }
     }
-    let settled = unread(&file.metadata()?, began) == stamp && stamp.settled;
-    Ok(PictureStamp { digest: hex(hash.digest128()), settled, ..stamp })
+    let is_stable = unread(&file.metadata()?, began) == stamp && stamp.is_stable;
+    Ok(PictureStamp { digest: hex(hash.digest128()), is_stable, ..stamp })
 }
 
 #[cfg(test)]
@@ -135,8 +142,8 @@ mod tests {
 
     fn of_all(paths: &[&Path], recorded: Option<PictureStamp>) -> Option<PictureStamp> {
         let parts = paths.iter().map(|path| Part::Image(Image::File((*path).to_owned()))).collect();
-        let message = Message { parts, ..Request::text("").messages.remove(0) };
-        stamp_picture(&Request { messages: vec![message], ..Request::text("") }, Path::new("/"), recorded)
+        let message = Message { parts, ..Request::from_prompt("").messages.remove(0) };
+        stamp_picture(&Request { messages: vec![message], ..Request::from_prompt("") }, Path::new("/"), recorded)
     }
 
     #[test]
@@ -145,11 +152,11 @@ mod tests {
         let path = home.path().join("a.png");
         std::fs::write(&path, "one").unwrap();
         let fresh = of(&path, None).unwrap();
-        assert!(!fresh.settled && fresh.digest.len() == 32, "{fresh:?}");
+        assert!(!fresh.is_stable && fresh.digest.len() == 32, "{fresh:?}");
         let meta = path.metadata().unwrap();
         let changed = UNIX_EPOCH + Duration::from_nanos(fresh.changed_ns.max(fresh.modified_ns) as u64);
-        assert!(!unread(&meta, changed + TIME_RESOLUTION).settled);
-        assert!(unread(&meta, changed + TIME_RESOLUTION + Duration::from_millis(1)).settled);
+        assert!(!unread(&meta, changed + TIME_RESOLUTION).is_stable);
+        assert!(unread(&meta, changed + TIME_RESOLUTION + Duration::from_millis(1)).is_stable);
         let recorded = PictureStamp { digest: "another".to_owned(), ..fresh.clone() };
         assert_eq!(of(&path, Some(recorded)).unwrap().digest, fresh.digest, "it may have changed since, unseen");
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::Webhook,
-    domain::{News, Snapshot, Watch},
+    domain::{Alert, AlertTracker, Snapshot},
 };
 
 /// Pauses before a message is tried again, where the server asks for none.
@@ -32,7 +32,7 @@ pub(super) struct Courier {
     webhook: Webhook,
     host: Option<String>,
     post: Arc<Post>,
-    watch: Watch,
+    watch: AlertTracker,
     outbox: Outbox,
     /// A signal asked for the end.
     interrupted: Arc<AtomicBool>,
@@ -74,7 +74,7 @@ impl Courier {
             outbox: Outbox::new(webhook.on.clone()),
             webhook,
             host,
-            watch: Watch::after(told),
+            watch: AlertTracker::after_event(told),
             interrupted,
             complaints,
             failures: 0,
@@ -122,20 +122,20 @@ impl Courier {
     }
 
     fn look(&mut self, snapshot: &Snapshot) {
-        for news in self.watch.news(snapshot) {
+        for news in self.watch.new_alerts(snapshot) {
             self.hear(news);
         }
     }
 
-    fn hear(&mut self, news: News) {
+    fn hear(&mut self, news: Alert) {
         let now = Instant::now();
         let news = match news {
-            News::Stopped { .. } if self.interrupted.load(Ordering::Relaxed) => {
-                News::Stopped { why: "interrupted by a signal".to_owned() }
+            Alert::Stopped { .. } if self.interrupted.load(Ordering::Relaxed) => {
+                Alert::Stopped { reason: "interrupted by a signal".to_owned() }
             }
             other => other,
         };
-        if news.is_ending() {
+        if news.is_final() {
             self.hurry(now);
         }
         self.outbox.put(now, news);
@@ -154,7 +154,7 @@ impl Courier {
     /// Nobody publishes snapshots any more.
     fn close(&mut self, last: &Snapshot) {
         if !last.state.is_over() {
-            self.hear(News::Stopped { why: "the run ended unexpectedly; its log says why".to_owned() });
+            self.hear(Alert::Stopped { reason: "the run ended unexpectedly; its log says why".to_owned() });
         }
         let now = Instant::now();
         self.hurry(now);

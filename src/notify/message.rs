@@ -8,7 +8,7 @@ use serde_json::json;
 use super::outbox::{Parcel, shortened};
 use crate::{
     config::Format,
-    domain::{News, Snapshot, Summary, Wall, event::short_span},
+    domain::{Alert, Snapshot, Summary, WallTime, event::format_duration},
 };
 
 /// Characters of the reason for an ending or a standstill.
@@ -67,11 +67,11 @@ impl Message {
     pub fn new(parcel: &Parcel, snapshot: &Snapshot, webhook: &str, host: Option<String>) -> Self {
         let summary = Summary::from(snapshot);
         let (event, why, until) = match parcel.ending.as_ref().or(parcel.standing.as_ref()) {
-            Some(News::Finished { .. }) => ("finished", None, None),
-            Some(News::Stopped { why }) => ("stopped", Some(why), None),
-            Some(News::Standstill { why, until }) => ("attention", Some(why), until.map(|until| until.at)),
-            Some(News::Resumed) if parcel.alarms.is_empty() => ("resumed", None, None),
-            Some(News::Resumed | News::Alarm { .. }) | None => ("attention", None, None),
+            Some(Alert::Finished { .. }) => ("finished", None, None),
+            Some(Alert::Stopped { reason }) => ("stopped", Some(reason), None),
+            Some(Alert::Stalled { reason, until }) => ("attention", Some(reason), until.map(|until| until.at)),
+            Some(Alert::Resumed) if parcel.alarms.is_empty() => ("resumed", None, None),
+            Some(Alert::Resumed | Alert::Event { .. }) | None => ("attention", None, None),
         };
         let text = harmless(&shortened(&sentence(parcel, snapshot, &summary), SENTENCE));
         Self {
@@ -81,7 +81,7 @@ impl Message {
             run: shortened(&summary.run, REASON),
             state: summary.state,
             why: why.map(|why| shortened(why, REASON)),
-            until: until.map(Wall::rfc3339),
+            until: until.map(WallTime::rfc3339),
             alarms: parcel.alarms.clone(),
             more_alarms: parcel.more,
             figures: Some(Figures {
@@ -100,7 +100,7 @@ impl Message {
     }
 
     /// A message of no run, for trying a webhook out.
-    pub fn test(webhook: &str, at: Wall, host: Option<String>) -> Self {
+    pub fn test(webhook: &str, at: WallTime, host: Option<String>) -> Self {
         let text = harmless(&format!(
             "cascadeck: this is a test of the webhook {webhook}. When a run ends, stops or needs attention, it is said here."
         ));
@@ -108,7 +108,7 @@ impl Message {
     }
 
     /// Of a run that could not begin. Of `why` its first line: others name rows.
-    pub fn did_not_begin(run: &str, why: &str, webhook: &str, at: Wall, host: Option<String>) -> Self {
+    pub fn did_not_begin(run: &str, why: &str, webhook: &str, at: WallTime, host: Option<String>) -> Self {
         let run = shortened(run, REASON);
         let why = shortened(why.lines().next().unwrap_or_default().trim_end_matches(['.', ':']), REASON);
         let text = harmless(&format!("{run} did not begin: {why}."));
@@ -124,7 +124,7 @@ impl Message {
         run: &str,
         text: String,
         webhook: &str,
-        at: Wall,
+        at: WallTime,
         host: Option<String>,
     ) -> Self {
         Self {
@@ -182,11 +182,11 @@ fn sentence(parcel: &Parcel, snapshot: &Snapshot, summary: &Summary) -> String {
     let run = &summary.run;
     let figures = figures(snapshot, summary);
     let mut words = match (&parcel.ending, &parcel.standing) {
-        (Some(News::Stopped { why }), _) => {
-            format!("{run} stopped: {}. {figures}", shortened(why, REASON).trim_end_matches('.'))
+        (Some(Alert::Stopped { reason }), _) => {
+            format!("{run} stopped: {}. {figures}", shortened(reason, REASON).trim_end_matches('.'))
         }
         (Some(_), _) => format!("{run} is finished: {figures}"),
-        (None, Some(standing @ News::Standstill { .. })) => {
+        (None, Some(standing @ Alert::Stalled { .. })) => {
             format!(
                 "{run} needs attention: it {}. {figures}",
                 shortened(&standing.to_string(), REASON).trim_end_matches('.')
@@ -214,7 +214,7 @@ fn figures(snapshot: &Snapshot, summary: &Summary) -> String {
         summary.total,
         summary.failed,
         snapshot.spend.cost,
-        short_span(std::time::Duration::from_secs(snapshot.elapsed.as_secs())),
+        format_duration(std::time::Duration::from_secs(snapshot.elapsed.as_secs())),
     )
 }
 
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn each_service_gets_what_it_takes_and_nothing_else() {
-        let message = Message::test("team", Wall::from_unix_seconds(1_795_251_600), None);
+        let message = Message::test("team", WallTime::from_unix_seconds(1_795_251_600), None);
         let value = |format| -> serde_json::Value { serde_json::from_slice(&message.body(format).bytes).unwrap() };
         assert_eq!(value(Format::Slack), json!({ "text": message.text }));
         assert_eq!(value(Format::Discord)["content"], message.text);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     config::Occasion,
-    domain::{News, neutralise},
+    domain::{Alert, sanitize},
 };
 
 /// Alarms of the same moment come close together; the first waits this long for the others.
@@ -24,8 +24,8 @@ const WIDEST: usize = 160;
 /// What one message tells.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Parcel {
-    pub ending: Option<News>,
-    pub standing: Option<News>,
+    pub ending: Option<Alert>,
+    pub standing: Option<Alert>,
     /// Distinct ones, neutralised and shortened, the first to come in front.
     pub alarms: Vec<String>,
     /// Alarms beyond those.
@@ -68,13 +68,13 @@ impl Outbox {
         Self { on, pending, since: None, told: None }
     }
 
-    pub fn put(&mut self, now: Instant, news: News) {
+    pub fn put(&mut self, now: Instant, news: Alert) {
         let occasion = match &news {
-            News::Finished { .. } => Occasion::Finished,
-            News::Stopped { .. } => Occasion::Stopped,
-            News::Alarm { .. } | News::Standstill { .. } | News::Resumed => Occasion::Attention,
+            Alert::Finished { .. } => Occasion::Finished,
+            Alert::Stopped { .. } => Occasion::Stopped,
+            Alert::Event { .. } | Alert::Stalled { .. } | Alert::Resumed => Occasion::Attention,
         };
-        if news.is_ending() {
+        if news.is_final() {
             // How it stood before is no news any more.
             self.pending.standing = None;
         }
@@ -82,11 +82,11 @@ impl Outbox {
             return;
         }
         match news {
-            News::Finished { .. } | News::Stopped { .. } => self.pending.ending = Some(news),
-            News::Alarm { words } => self.pending.alarm(shortened(&words, WIDEST), 1),
+            Alert::Finished { .. } | Alert::Stopped { .. } => self.pending.ending = Some(news),
+            Alert::Event { message } => self.pending.alarm(shortened(&message, WIDEST), 1),
             // Nobody has heard that it stood still.
-            News::Resumed if self.pending.standing.take().is_some() => {}
-            News::Standstill { .. } | News::Resumed => self.pending.standing = Some(news),
+            Alert::Resumed if self.pending.standing.take().is_some() => {}
+            Alert::Stalled { .. } | Alert::Resumed => self.pending.standing = Some(news),
         }
         self.note(now);
     }
@@ -96,7 +96,7 @@ impl Outbox {
         let newer = std::mem::replace(&mut self.pending, parcel);
         self.pending.ending = newer.ending.or(self.pending.ending.take());
         self.pending.standing = match (newer.standing, self.pending.standing.take()) {
-            (Some(News::Resumed), Some(News::Standstill { .. })) => None,
+            (Some(Alert::Resumed), Some(Alert::Stalled { .. })) => None,
             (newer, older) => newer.or(older),
         };
         if self.pending.ending.is_some() {
@@ -141,7 +141,7 @@ impl Outbox {
 
 /// One line for a reader far away, without what would act on a screen there, cut to `most` characters.
 pub(super) fn shortened(words: &str, most: usize) -> String {
-    let words = neutralise(words);
+    let words = sanitize(words);
     match words.char_indices().nth(most) {
         None => words.into_owned(),
         Some(_) => words.chars().take(most - 1).chain(['…']).collect(),
@@ -152,16 +152,16 @@ pub(super) fn shortened(words: &str, most: usize) -> String {
 mod tests {
     use super::*;
 
-    fn alarm(words: &str) -> News {
-        News::Alarm { words: words.to_owned() }
+    fn alarm(words: &str) -> Alert {
+        Alert::Event { message: words.to_owned() }
     }
 
-    fn stopped() -> News {
-        News::Stopped { why: "no route is left".to_owned() }
+    fn stopped() -> Alert {
+        Alert::Stopped { reason: "no route is left".to_owned() }
     }
 
-    fn standstill() -> News {
-        News::Standstill { why: "every route is out".to_owned(), until: None }
+    fn standstill() -> Alert {
+        Alert::Stalled { reason: "every route is out".to_owned(), until: None }
     }
 
     fn outbox() -> Outbox {
@@ -202,10 +202,10 @@ mod tests {
     fn only_the_last_state_is_told() {
         let (mut outbox, now) = (outbox(), Instant::now());
         outbox.put(now, standstill());
-        outbox.put(now, News::Resumed);
+        outbox.put(now, Alert::Resumed);
         assert_eq!(outbox.due(now), None, "nobody had heard of it");
-        outbox.put(now, News::Resumed);
-        assert_eq!(outbox.take(now, true).unwrap().standing, Some(News::Resumed));
+        outbox.put(now, Alert::Resumed);
+        assert_eq!(outbox.take(now, true).unwrap().standing, Some(Alert::Resumed));
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
         outbox.put(now, standstill());
         let parcel = outbox.take(now, true).unwrap();
         outbox.put(now, alarm("second"));
-        outbox.put(now, News::Resumed);
+        outbox.put(now, Alert::Resumed);
         outbox.put_back(now, parcel);
         let parcel = outbox.take(now, true).unwrap();
         assert_eq!(

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::message::Body;
 use crate::{
     config::Webhook,
-    domain::event::short_span,
+    domain::event::format_duration,
     provider::{redact, transport_words},
 };
 
@@ -79,7 +79,7 @@ impl Post {
         match request.await {
             Ok(response) => self.judge(response).await,
             Err(error) if error.is_timeout() && !error.is_connect() => {
-                Verdict::Again { words: format!("does not answer within {}", short_span(TOTAL)), after: None }
+                Verdict::Again { words: format!("does not answer within {}", format_duration(TOTAL)), after: None }
             }
             Err(error) => {
                 let what = if error.is_connect() { "can't be reached" } else { "broke the connection off" };

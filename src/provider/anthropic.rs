@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::domain::{JsonMode, Message, Part, Request, Speaker, Thinking, Usage};
+use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
     Call, Picture,
@@ -109,7 +109,7 @@ pub(super) fn can_express(request: &Request) -> Result<(), String> {
         _ => {}
     }
     let draws = |message: &Message| {
-        message.speaker == Speaker::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
+        message.role == MessageRole::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
     };
     if request.messages.iter().any(draws) {
         return Err("anthropic takes pictures from the user only, not in the assistant's turns".to_owned());
@@ -154,9 +154,9 @@ pub(super) fn encode(call: &Call<'_>, pictures: &[Picture<'_>]) -> Result<Outgoi
 }
 
 fn turn<'a>(message: &'a Message, pictures: &mut std::slice::Iter<'a, Picture<'a>>) -> Turn<'a> {
-    let role = match message.speaker {
-        Speaker::User => "user",
-        Speaker::Assistant => "assistant",
+    let role = match message.role {
+        MessageRole::User => "user",
+        MessageRole::Assistant => "assistant",
     };
     if let [Part::Text(text)] = message.parts.as_slice() {
         return Turn { role, content: Content::Text(text) };

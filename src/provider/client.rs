@@ -12,7 +12,7 @@ use std::{
 use reqwest::{Body, Method, Request as HttpRequest, Url};
 use serde_json::Value;
 
-use crate::domain::{Action, Api, ItemSpec, Outcome, Request, Verdict};
+use crate::domain::{Api, AttemptResult, ItemSpec, Outcome, OutcomeAction, Request};
 
 use super::{
     Endpoint, Outgoing, Reply, Response, TransportFailure, Unsendable, classify, encode,
@@ -109,7 +109,7 @@ impl Client {
         model: &str,
         max_output: Option<u32>,
         total_timeout: Duration,
-    ) -> Verdict {
+    ) -> AttemptResult {
         let call = Call { model, request: &item.request, max_output, total_timeout };
         let outgoing = match self.prepare(endpoint, item, &call).await {
             Ok(outgoing) => outgoing,
@@ -124,10 +124,10 @@ impl Client {
         if verdict.outcome == Outcome::Ok && verdict.answer.is_none() {
             // A health answer is fine in itself, but not in place of a completion.
             let because = "the server answered with its state of health, not with a completion";
-            return Verdict {
+            return AttemptResult {
                 outcome: Outcome::MalformedResponse,
-                action: Action::Retry,
-                because: because.to_owned(),
+                action: OutcomeAction::Retry,
+                rule: because.to_owned(),
                 message: because.to_owned(),
                 ..verdict
             };
@@ -159,7 +159,7 @@ impl Client {
 
     /// The ids of the models that this key can see. Being listed is no promise: Gemini lists models that it
     /// answers with 404. Nor is a list a verdict on the key, where [anybody gets it](Self::audience).
-    pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, Verdict> {
+    pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, AttemptResult> {
         let failed = |failure| classify(endpoint.api(), &Reply::Failed(failure));
         // OpenRouter lists to anybody, and has a place of its own where a key is looked at.
         if Vendor::of(endpoint.provider()) == Vendor::OpenRouter {
@@ -167,7 +167,7 @@ impl Client {
             let received = self.exchange(endpoint, request, timeout).await.map_err(failed)?;
             let verdict = received.judged(endpoint);
             // Without its word on the key, the list that follows would be taken for it. A relay may lack the place.
-            if verdict.outcome.is_of_the_key() || !matches!(received.status, 200..=299 | 404) {
+            if verdict.outcome.is_key_error() || !matches!(received.status, 200..=299 | 404) {
                 return Err(verdict);
             }
         }
@@ -181,14 +181,14 @@ impl Client {
                 if (200..300).contains(&received.status) { serde_json::from_slice(&received.body).ok() } else { None };
             let Some((names, next)) = list.as_ref().and_then(|list| listed(endpoint.api(), list)) else {
                 let verdict = received.judged(endpoint);
-                if verdict.action != Action::Complete {
+                if verdict.action != OutcomeAction::Complete {
                     return Err(verdict);
                 }
                 let because = "the answer is not a list of models";
-                return Err(Verdict {
+                return Err(AttemptResult {
                     outcome: Outcome::MalformedResponse,
-                    action: Action::Retry,
-                    because: because.to_owned(),
+                    action: OutcomeAction::Retry,
+                    rule: because.to_owned(),
                     message: because.to_owned(),
                     answer: None,
                     ..verdict
@@ -255,7 +255,7 @@ struct Received {
 }
 
 impl Received {
-    fn judged(&self, endpoint: &Endpoint) -> Verdict {
+    fn judged(&self, endpoint: &Endpoint) -> AttemptResult {
         let response = Response {
             status: self.status,
             headers: &self.headers,
@@ -265,10 +265,10 @@ impl Received {
         };
         let mut verdict = classify(endpoint.api(), &Reply::Response(response));
         let said = limits::report(Vendor::of(endpoint.provider()), &self.headers, response.received);
-        verdict.report.limits.extend(said.limits);
-        verdict.report.worked = said.worked;
+        verdict.response_meta.limits.extend(said.limits);
+        verdict.response_meta.server_time = said.server_time;
         if self.body.len() >= MAX_BODY {
-            verdict.because = format!("{}; the body was cut off after {} MiB", verdict.because, MAX_BODY >> 20);
+            verdict.rule = format!("{}; the body was cut off after {} MiB", verdict.rule, MAX_BODY >> 20);
         }
         verdict
     }
@@ -286,32 +286,32 @@ enum PrepareError {
 }
 
 impl PrepareError {
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> AttemptResult {
         let message = self.to_string();
         match self {
             Self::Picture(PictureError::Unreadable(_)) => {
-                local(Outcome::UnreadableInput, Action::FailItem, &message, "a picture cannot be sent")
+                local(Outcome::UnreadableInput, OutcomeAction::FailItem, &message, "a picture cannot be sent")
             }
             Self::Picture(PictureError::NotTaken(_)) => {
-                local(Outcome::NoRoute, Action::NextModel, &message, "this API does not take a picture")
+                local(Outcome::NoRoute, OutcomeAction::NextModel, &message, "this API does not take a picture")
             }
             Self::Unsendable(_) => {
-                local(Outcome::NoRoute, Action::NextModel, &message, "this API has no words for the request")
+                local(Outcome::NoRoute, OutcomeAction::NextModel, &message, "this API has no words for the request")
             }
             Self::Pool(PoolError::Panicked) => {
                 let message = "a picture made its decoder fail; the log has the details";
-                local(Outcome::UnreadableInput, Action::FailItem, message, "a picture cannot be decoded")
+                local(Outcome::UnreadableInput, OutcomeAction::FailItem, message, "a picture cannot be decoded")
             }
             Self::Pool(PoolError::NoThread(_)) => {
                 let message = format!("{message}; see ulimit -u");
-                local(Outcome::ClientTrouble, Action::Retry, &message, "no picture can be read now")
+                local(Outcome::ClientTrouble, OutcomeAction::Retry, &message, "no picture can be read now")
             }
         }
     }
 }
 
 /// A verdict on an item that was reached here: nothing was sent.
-fn local(outcome: Outcome, action: Action, words: &str, because: &str) -> Verdict {
+fn local(outcome: Outcome, action: OutcomeAction, words: &str, because: &str) -> AttemptResult {
     outcome::verdict(outcome, action, None, redact(words, &[]), format!("{because}: nothing was sent"))
 }
 
@@ -387,20 +387,20 @@ mod tests {
     #[tokio::test]
     async fn requests_that_wait_for_a_thread_share_their_item() {
         const WAITING: usize = 20;
-        let mut request = Request::text("What is this?");
+        let mut request = Request::from_prompt("What is this?");
         let picture = Image::Inline { mime: "image/png".to_owned(), data: "AAAA".repeat(1_000) };
         request.messages[0].parts.push(Part::Image(picture));
         let item = Arc::new(ItemSpec {
             id: "a".to_owned(),
             request,
-            hash: String::new(),
+            request_hash: String::new(),
             line: 1,
-            model: None,
+            preferred_model: None,
             tier: None,
             max_usd: None,
-            fields: BTreeMap::new(),
-            caption: None,
-            picture: None,
+            rule_fields: BTreeMap::new(),
+            caption_path: None,
+            picture_stamp: None,
         });
         let provider = Provider {
             name: "p".to_owned(),

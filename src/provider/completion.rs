@@ -1,6 +1,6 @@
 //! An answer under 2xx, in no provider's shape, and what it is worth: ok, cut off, empty, blocked, broken.
 
-use crate::domain::{Action, Answer, Outcome, Usage, Verdict};
+use crate::domain::{Answer, AttemptResult, Outcome, OutcomeAction, Usage};
 
 use super::{
     redact::{redact, without_secrets},
@@ -52,7 +52,7 @@ fn finish(word: &str) -> Finish {
 }
 
 /// The verdict on an answer. The order is the table's: an error outranks a block, a block a cut, a cut emptiness.
-pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict {
+pub(super) fn judge(completion: Completion, response: &Response<'_>) -> AttemptResult {
     let Completion { text, finish: word, model_version, usage, blocked, words, hopeless } = completion;
     // No answer of a decent server holds a key; one that does is not written to files with it.
     let text = without_secrets(text, response.secrets);
@@ -61,32 +61,32 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict 
     let class = word.as_deref().map_or(Finish::Ordinary, finish);
     let has_text = !text.trim().is_empty();
     let shown = word.as_deref().unwrap_or("nothing").to_owned();
-    let (outcome, action, because) = if class == Finish::Broken {
-        (Outcome::MalformedResponse, Action::Retry, "the answer broke off with finish reason error".to_owned())
+    let (outcome, action, rule) = if class == Finish::Broken {
+        (Outcome::MalformedResponse, OutcomeAction::Retry, "the answer broke off with finish reason error".to_owned())
     } else if let Some(reason) = &blocked {
         (
             Outcome::ContentBlocked,
-            Action::FailItem,
+            OutcomeAction::FailItem,
             format!("the provider declined: {}", redact(reason, response.secrets)),
         )
     } else {
         match class {
-            Finish::Blocked => (Outcome::ContentBlocked, Action::FailItem, format!("finish reason {shown}")),
+            Finish::Blocked => (Outcome::ContentBlocked, OutcomeAction::FailItem, format!("finish reason {shown}")),
             Finish::AccountLimited => {
-                (Outcome::KeyForbidden, Action::DisableKey, format!("finish reason {shown}: the account is limited"))
+                (Outcome::KeyForbidden, OutcomeAction::DisableKey, format!("finish reason {shown}: the account is limited"))
             }
             Finish::CutOff if has_text => {
-                (Outcome::Truncated, Action::Complete, format!("cut off at a token limit ({shown})"))
+                (Outcome::Truncated, OutcomeAction::Complete, format!("cut off at a token limit ({shown})"))
             }
             Finish::CutOff => (
                 Outcome::Truncated,
-                Action::FailItem,
+                OutcomeAction::FailItem,
                 format!("the token limit was spent before there was any text ({shown})"),
             ),
-            Finish::Unusable => (Outcome::EmptyOutput, Action::Retry, format!("no usable text (finish reason {shown})")),
+            Finish::Unusable => (Outcome::EmptyOutput, OutcomeAction::Retry, format!("no usable text (finish reason {shown})")),
             _ if !has_text && hopeless => (
                 Outcome::EmptyOutput,
-                Action::FailItem,
+                OutcomeAction::FailItem,
                 "no choices at all: local servers answer so when the prompt does not fit or has a picture they cannot see"
                     .to_owned(),
             ),
@@ -95,9 +95,9 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict 
                     Some(word) => format!("empty answer, finish reason {word}"),
                     None => "empty answer, no finish reason".to_owned(),
                 };
-                (Outcome::EmptyOutput, Action::Retry, because)
+                (Outcome::EmptyOutput, OutcomeAction::Retry, because)
             }
-            _ => (Outcome::Ok, Action::Complete, "an answer with text".to_owned()),
+            _ => (Outcome::Ok, OutcomeAction::Complete, "an answer with text".to_owned()),
         }
     };
     let is_answer = matches!(outcome, Outcome::Ok | Outcome::Truncated) && has_text;
@@ -107,15 +107,15 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict 
         let reason = words.or(blocked).unwrap_or_default();
         let reason = if reason.is_empty() { word.clone().unwrap_or_default() } else { reason };
         let words = redact(&reason, response.secrets);
-        if words.is_empty() { because.clone() } else { words }
+        if words.is_empty() { rule.clone() } else { words }
     };
-    Verdict {
+    AttemptResult {
         outcome,
         action,
         status: Some(response.status),
-        hint: None,
+        retry_after: None,
         message,
-        because,
+        rule,
         answer: is_answer.then(|| Answer {
             text,
             finish_reason: word,
@@ -123,9 +123,9 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> Verdict 
         }),
         usage,
         stated_limit: None,
-        limit_zero: false,
-        report: crate::domain::Report::default(),
-        too_long: false,
+        limit_is_zero: false,
+        response_meta: crate::domain::ResponseMeta::default(),
+        exceeds_context: false,
         picture_refused: false,
     }
 }
@@ -139,26 +139,26 @@ fn clip(text: &str) -> String {
 mod tests {
     use reqwest::header::HeaderMap;
 
-    use crate::domain::Wall;
+    use crate::domain::WallTime;
 
     use super::*;
 
-    fn verdict(text: &str, finish: &str) -> Verdict {
+    fn verdict(text: &str, finish: &str) -> AttemptResult {
         let completion = Completion { text: text.to_owned(), finish: Some(finish.to_owned()), ..Completion::default() };
         let headers = HeaderMap::new();
-        judge(completion, &Response { status: 200, headers: &headers, body: b"", received: Wall(0), secrets: &[] })
+        judge(completion, &Response { status: 200, headers: &headers, body: b"", received: WallTime(0), secrets: &[] })
     }
 
-    fn judged(text: &str, finish: &str) -> (Outcome, Action) {
+    fn judged(text: &str, finish: &str) -> (Outcome, OutcomeAction) {
         let verdict = verdict(text, finish);
-        assert_eq!(verdict.answer.is_some(), verdict.action == Action::Complete, "{finish}");
+        assert_eq!(verdict.answer.is_some(), verdict.action == OutcomeAction::Complete, "{finish}");
         (verdict.outcome, verdict.action)
     }
 
     #[test]
     fn finish_reasons_of_all_apis() {
-        use Action::{Complete, DisableKey, FailItem, Retry};
         use Outcome::{ContentBlocked, EmptyOutput, KeyForbidden, MalformedResponse, Ok, Truncated};
+        use OutcomeAction::{Complete, DisableKey, FailItem, Retry};
         let cases = [
             ("hi", "STOP", Ok, Complete),
             ("hi", "end_turn", Ok, Complete),

@@ -3,7 +3,7 @@
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Api, Outcome, Policy, Verdict};
+use crate::domain::{Api, AttemptResult, Outcome, Policy};
 
 use super::{Reply, Response, TransportFailure, classify};
 
@@ -108,8 +108,8 @@ fn transport(fields: &Map<String, Value>) -> TransportFailure {
     }
 }
 
-fn told(verdict: &Verdict) -> Value {
-    let (reason, message) = (&verdict.because, &verdict.message);
+fn told(verdict: &AttemptResult) -> Value {
+    let (reason, message) = (&verdict.rule, &verdict.message);
     // The reason may have the message's words already.
     let because = if message.is_empty() || reason == message || reason.contains(&format!("finish reason {message}")) {
         reason.clone()
@@ -125,11 +125,11 @@ fn told(verdict: &Verdict) -> Value {
 }
 
 /// Whole seconds, rounded up, clamped as the default policy does. A day's hint is worth a day at most.
-fn cooldown(verdict: &Verdict) -> Option<u64> {
-    let stated = verdict.hint?.after;
+fn cooldown(verdict: &AttemptResult) -> Option<u64> {
+    let stated = verdict.retry_after?.delay;
     let most = match verdict.outcome {
         Outcome::QuotaExhaustedDay => std::time::Duration::from_hours(24),
-        _ => Policy::default().max_hint,
+        _ => Policy::default().max_retry_after,
     };
     let wait = stated.min(most);
     Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))

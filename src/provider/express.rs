@@ -145,7 +145,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use crate::domain::{JsonMode, Message, Params, Part, Speaker, Thinking};
+    use crate::domain::{JsonMode, Message, MessageRole, Params, Part, Thinking};
 
     use super::*;
 
@@ -164,11 +164,11 @@ mod tests {
             system: Some("be brief".to_owned()),
             messages: vec![
                 Message {
-                    speaker: Speaker::User,
+                    role: MessageRole::User,
                     parts: vec![Part::Text("what is \"this\"?".to_owned()), Part::Image(Image::File("a.png".into()))],
                 },
-                Message { speaker: Speaker::Assistant, parts: vec![Part::Text("a cat".to_owned())] },
-                Message { speaker: Speaker::User, parts: vec![Part::Text("sure?".to_owned())] },
+                Message { role: MessageRole::Assistant, parts: vec![Part::Text("a cat".to_owned())] },
+                Message { role: MessageRole::User, parts: vec![Part::Text("sure?".to_owned())] },
             ],
             params: Params {
                 temperature: Some(0.5),
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_bare_prompt_is_a_small_body() {
-        let request = Request::text("hi");
+        let request = Request::from_prompt("hi");
         let cases = [
             (
                 Dialect::Gemini,
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_models_cap_stands_in_for_a_limit_and_bounds_one() {
-        let mut request = Request::text("hi");
+        let mut request = Request::from_prompt("hi");
         for (asked, cap, want) in [(None, Some(500), 500), (Some(100), Some(500), 100), (Some(900), Some(500), 500)] {
             request.params.max_output_tokens = asked;
             assert_eq!(said(Dialect::Anthropic, &request, cap).1["max_tokens"], want);
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn thinking_is_translated_where_there_are_words_for_it() {
-        let mut request = Request::text("hi");
+        let mut request = Request::from_prompt("hi");
         let mut with = |thinking| {
             request.params.thinking = Some(thinking);
             APIS.map(|api| can_express(api, &request).is_ok().then(|| said(api, &request, Some(9_000)).1))
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn what_an_api_has_no_words_for_is_said_in_ours() {
         fn with(change: impl FnOnce(&mut Request)) -> Request {
-            let mut request = Request::text("hi");
+            let mut request = Request::from_prompt("hi");
             change(&mut request);
             request
         }
@@ -333,7 +333,7 @@ mod tests {
             (picture(Image::Url("https://h.dev/a.png".to_owned())), [Some("by URL"), None, None]),
             (
                 with(|request| {
-                    request.messages[0].speaker = Speaker::Assistant;
+                    request.messages[0].role = MessageRole::Assistant;
                     request.messages[0].parts = vec![Part::Image(Image::File("a.png".into()))];
                 }),
                 [None, Some("from the user only"), Some("from the user only")],
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_thinking_budget_must_fit_under_anthropics_limit() {
-        let mut request = Request::text("hi");
+        let mut request = Request::from_prompt("hi");
         request.params.thinking = Some(Thinking::Budget(5_000));
         let call = Call { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
         assert!(encode(Api::Anthropic, &call, &[]).unwrap_err().0.contains("5000"));
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_request_is_no_larger_than_its_api_takes() {
-        let request = Request::text("x".repeat(33 << 20));
+        let request = Request::from_prompt("x".repeat(33 << 20));
         let call = Call { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
         let refusal = encode(Api::Anthropic, &call, &[]).unwrap_err().0;
         assert_eq!(refusal, "the request has 34 MiB and anthropic takes 32 MiB; make it or its pictures smaller");

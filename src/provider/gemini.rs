@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::domain::{JsonMode, Message, Part, Request, Speaker, Thinking, Usage};
+use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
     Call, Picture,
@@ -182,9 +182,9 @@ fn path(model: &str) -> Result<String, Unsendable> {
 }
 
 fn content<'a>(message: &'a Message, pictures: &mut std::slice::Iter<'a, Picture<'a>>) -> Content<'a> {
-    let role = match message.speaker {
-        Speaker::User => "user",
-        Speaker::Assistant => "model",
+    let role = match message.role {
+        MessageRole::User => "user",
+        MessageRole::Assistant => "model",
     };
     let parts = message.parts.iter().filter_map(|part| match part {
         Part::Text(text) => Some(Piece::Text { text }),

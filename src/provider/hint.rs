@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::header::HeaderMap;
 
-use crate::domain::Wall;
+use crate::domain::WallTime;
 
 /// A wait beyond this is a mistake (a count of milliseconds read as seconds, an epoch read as a delay), not a request.
 const ABSURD: Duration = Duration::from_hours(31 * 24);
@@ -25,7 +25,7 @@ pub(super) struct Sources<'a> {
     pub text: &'a str,
     /// The refusal is about tokens: their reset counts even though some remain (too few for this request).
     pub about_tokens: bool,
-    pub received: Wall,
+    pub received: WallTime,
 }
 
 impl Sources<'_> {
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     /// 2026-11-21T12:00:00Z.
-    const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
+    const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 
-use crate::domain::{Api, Dimension, LimitReport, Provider, Report, Wall};
+use crate::domain::{Api, LimitDimension, Provider, ProviderLimit, ResponseMeta, WallTime};
 
 use super::hint::{self, Reset};
 
@@ -49,7 +49,7 @@ impl Vendor {
 }
 
 /// What a response's headers say. Pure and total: what can't be read is left out.
-pub(super) fn report(vendor: Vendor, headers: &HeaderMap, received: Wall) -> Report {
+pub(super) fn report(vendor: Vendor, headers: &HeaderMap, received: WallTime) -> ResponseMeta {
     let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let now = get("date").and_then(hint::http_date).unwrap_or_else(|| received.timestamp());
     let limits = match vendor {
@@ -58,7 +58,7 @@ pub(super) fn report(vendor: Vendor, headers: &HeaderMap, received: Wall) -> Rep
         Vendor::Groq | Vendor::OpenAi => openai(vendor, &get, now),
         Vendor::OpenRouter => undivided(&get, now),
     };
-    Report { limits, worked: worked(&get) }
+    ResponseMeta { limits, server_time: worked(&get) }
 }
 
 /// One triple of headers, as numbers.
@@ -85,59 +85,61 @@ impl Triple {
         self.reset.is_some_and(|reset| reset > BEYOND_A_MINUTE)
     }
 
-    fn report(&self, dimension: Dimension) -> LimitReport {
-        let daily = matches!(dimension, Dimension::RequestsPerDay | Dimension::TokensPerDay);
+    fn report(&self, dimension: LimitDimension) -> ProviderLimit {
+        let daily = matches!(dimension, LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay);
         let opens_in = self.reset.filter(|reset| self.remaining == Some(0) && !reset.is_zero());
-        let opens_in = opens_in.map(|reset| if daily { reset } else { reset.min(MINUTE) });
-        LimitReport { dimension, limit: self.limit, remaining: self.remaining, opens_in }
+        let resets_in = opens_in.map(|reset| if daily { reset } else { reset.min(MINUTE) });
+        ProviderLimit { dimension, limit: self.limit, remaining: self.remaining, resets_in }
     }
 }
 
-fn openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<LimitReport> {
+fn openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
     let mut reports = Vec::new();
     let names = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
     if let Some(requests) = Triple::read(get, names, now) {
         if vendor == Vendor::Groq {
-            let report = requests.report(Dimension::RequestsPerDay);
+            let report = requests.report(LimitDimension::RequestsPerDay);
             // A bucket: the reset is when it will be full again, and one request fits long before.
             let one = |reset: Duration| {
                 let share = u32::try_from(requests.limit.unwrap_or(1)).unwrap_or(u32::MAX).max(1);
                 (reset / share).max(Duration::from_secs(1))
             };
-            reports.push(LimitReport { opens_in: report.opens_in.map(one), ..report });
+            reports.push(ProviderLimit { resets_in: report.resets_in.map(one), ..report });
         } else if requests.is_of_a_day() {
             // The lowest tiers are limited by the day, under the same name.
-            reports.push(requests.report(Dimension::RequestsPerDay));
+            reports.push(requests.report(LimitDimension::RequestsPerDay));
         } else {
-            reports.push(requests.report(Dimension::RequestsPerMinute));
+            reports.push(requests.report(LimitDimension::RequestsPerMinute));
         }
     }
     let names = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
     if let Some(tokens) = Triple::read(get, names, now) {
-        reports.push(tokens.report(Dimension::TokensPerMinute));
+        reports.push(tokens.report(LimitDimension::TokensPerMinute));
     }
     reports
 }
 
-fn anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<LimitReport> {
+fn anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
     let read = |what: &str, dimension| {
         let [limit, remaining, reset] =
             ["limit", "remaining", "reset"].map(|part| format!("anthropic-ratelimit-{what}-{part}"));
         Triple::read(get, [&limit, &remaining, &reset], now).map(|triple| triple.report(dimension))
     };
-    let requests = read("requests", Dimension::RequestsPerMinute);
-    let input = read("input-tokens", Dimension::InputTokensPerMinute);
-    let output = read("output-tokens", Dimension::OutputTokensPerMinute);
+    let requests = read("requests", LimitDimension::RequestsPerMinute);
+    let input = read("input-tokens", LimitDimension::InputTokensPerMinute);
+    let output = read("output-tokens", LimitDimension::OutputTokensPerMinute);
     // `tokens` repeats the tightest of the others where those are given.
-    let tokens = if input.is_some() || output.is_some() { None } else { read("tokens", Dimension::TokensPerMinute) };
+    let tokens =
+        if input.is_some() || output.is_some() { None } else { read("tokens", LimitDimension::TokensPerMinute) };
     [requests, input, output, tokens].into_iter().flatten().collect()
 }
 
 /// `X-RateLimit-Limit`, `-Remaining`, `-Reset`: requests, of a minute or of a day as the reset tells.
-pub(super) fn undivided<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<LimitReport> {
+pub(super) fn undivided<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
     let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
     let Some(requests) = Triple::read(get, names, now) else { return Vec::new() };
-    let dimension = if requests.is_of_a_day() { Dimension::RequestsPerDay } else { Dimension::RequestsPerMinute };
+    let dimension =
+        if requests.is_of_a_day() { LimitDimension::RequestsPerDay } else { LimitDimension::RequestsPerMinute };
     vec![requests.report(dimension)]
 }
 
@@ -162,10 +164,10 @@ mod tests {
     use super::*;
 
     /// 2026-11-21T12:00:00Z.
-    const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
+    const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
     /// What it is about, limit, remaining, seconds.
-    type Reading = (Dimension, Option<u64>, Option<u64>, Option<f64>);
+    type Reading = (LimitDimension, Option<u64>, Option<u64>, Option<f64>);
 
     fn read(vendor: Vendor, pairs: &[(&str, &str)]) -> Vec<Reading> {
         let headers: HeaderMap = pairs
@@ -175,7 +177,7 @@ mod tests {
             })
             .collect();
         let reports = report(vendor, &headers, NOON).limits.into_iter();
-        reports.map(|it| (it.dimension, it.limit, it.remaining, it.opens_in.map(|wait| wait.as_secs_f64()))).collect()
+        reports.map(|it| (it.dimension, it.limit, it.remaining, it.resets_in.map(|wait| wait.as_secs_f64()))).collect()
     }
 
     #[test]
@@ -188,10 +190,10 @@ mod tests {
             ("x-ratelimit-remaining-tokens", "0"),
             ("x-ratelimit-reset-tokens", "7.66s"),
         ];
-        let tokens = (Dimension::TokensPerMinute, Some(18_000), Some(0), Some(7.66));
+        let tokens = (LimitDimension::TokensPerMinute, Some(18_000), Some(0), Some(7.66));
         let of = |dimension| vec![(dimension, Some(14_400), Some(14_370), None), tokens];
-        assert_eq!(read(Vendor::OpenAi, &headers), of(Dimension::RequestsPerMinute));
-        assert_eq!(read(Vendor::Groq, &headers), of(Dimension::RequestsPerDay));
+        assert_eq!(read(Vendor::OpenAi, &headers), of(LimitDimension::RequestsPerMinute));
+        assert_eq!(read(Vendor::Groq, &headers), of(LimitDimension::RequestsPerDay));
     }
 
     #[test]
@@ -201,7 +203,7 @@ mod tests {
             ("x-ratelimit-remaining-requests", "199"),
             ("x-ratelimit-reset-requests", "7m12s"),
         ];
-        assert_eq!(read(Vendor::OpenAi, &headers), [(Dimension::RequestsPerDay, Some(200), Some(199), None)]);
+        assert_eq!(read(Vendor::OpenAi, &headers), [(LimitDimension::RequestsPerDay, Some(200), Some(199), None)]);
     }
 
     #[test]
@@ -211,7 +213,7 @@ mod tests {
             ("x-ratelimit-remaining-requests", "0"),
             ("x-ratelimit-reset-requests", "24h0m0s"),
         ];
-        assert_eq!(read(Vendor::Groq, &headers), [(Dimension::RequestsPerDay, Some(1_000), Some(0), Some(86.4))]);
+        assert_eq!(read(Vendor::Groq, &headers), [(LimitDimension::RequestsPerDay, Some(1_000), Some(0), Some(86.4))]);
     }
 
     #[test]
@@ -230,22 +232,25 @@ mod tests {
         assert_eq!(
             read(Vendor::Anthropic, &headers),
             [
-                (Dimension::RequestsPerMinute, Some(50), Some(0), Some(30.0)),
-                (Dimension::InputTokensPerMinute, Some(30_000), Some(29_000), None),
-                (Dimension::OutputTokensPerMinute, Some(8_000), Some(7_000), None),
+                (LimitDimension::RequestsPerMinute, Some(50), Some(0), Some(30.0)),
+                (LimitDimension::InputTokensPerMinute, Some(30_000), Some(29_000), None),
+                (LimitDimension::OutputTokensPerMinute, Some(8_000), Some(7_000), None),
             ]
         );
         let total = [("anthropic-ratelimit-tokens-limit", "38000")];
-        assert_eq!(read(Vendor::Anthropic, &total), [(Dimension::TokensPerMinute, Some(38_000), None, None)]);
+        assert_eq!(read(Vendor::Anthropic, &total), [(LimitDimension::TokensPerMinute, Some(38_000), None, None)]);
     }
 
     #[test]
     fn openrouter_resets_in_epoch_milliseconds() {
         let day = [("X-RateLimit-Limit", "50"), ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795305600000")];
-        assert_eq!(read(Vendor::OpenRouter, &day), [(Dimension::RequestsPerDay, Some(50), Some(0), Some(43_200.0))]);
+        assert_eq!(
+            read(Vendor::OpenRouter, &day),
+            [(LimitDimension::RequestsPerDay, Some(50), Some(0), Some(43_200.0))]
+        );
         let minute =
             [("X-RateLimit-Limit", "20"), ("X-RateLimit-Remaining", "3"), ("X-RateLimit-Reset", "1795262440000")];
-        assert_eq!(read(Vendor::OpenRouter, &minute), [(Dimension::RequestsPerMinute, Some(20), Some(3), None)]);
+        assert_eq!(read(Vendor::OpenRouter, &minute), [(LimitDimension::RequestsPerMinute, Some(20), Some(3), None)]);
     }
 
     #[test]
@@ -267,7 +272,7 @@ mod tests {
             ("anthropic-ratelimit-requests-remaining", "0"),
             ("anthropic-ratelimit-requests-reset", "2026-11-25T12:00:30Z"),
         ];
-        assert_eq!(read(Vendor::Anthropic, &headers), [(Dimension::RequestsPerMinute, None, Some(0), Some(60.0))]);
+        assert_eq!(read(Vendor::Anthropic, &headers), [(LimitDimension::RequestsPerMinute, None, Some(0), Some(60.0))]);
     }
 
     #[test]

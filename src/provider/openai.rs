@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::domain::{JsonMode, Message, Part, Request, Speaker, Thinking, Usage};
+use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
     Call, Dialect, Picture,
@@ -103,7 +103,7 @@ pub(super) fn can_express(request: &Request) -> Result<(), String> {
         _ => {}
     }
     let draws = |message: &Message| {
-        message.speaker == Speaker::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
+        message.role == MessageRole::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
     };
     if request.messages.iter().any(draws) {
         return Err("this API takes pictures from the user only, not in the assistant's turns".to_owned());
@@ -143,9 +143,9 @@ pub(super) fn encode(dialect: Dialect, call: &Call<'_>, pictures: &[Picture<'_>]
 }
 
 fn turn<'a>(message: &'a Message, pictures: &mut std::slice::Iter<'a, Picture<'a>>) -> Turn<'a> {
-    let role = match message.speaker {
-        Speaker::User => "user",
-        Speaker::Assistant => "assistant",
+    let role = match message.role {
+        MessageRole::User => "user",
+        MessageRole::Assistant => "assistant",
     };
     if let [Part::Text(text)] = message.parts.as_slice() {
         return Turn { role, content: Content::Text(text) };

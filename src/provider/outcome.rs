@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::{Action, Api, Hint, LimitReport, Outcome, Report, Usage, Verdict};
+use crate::domain::{Api, AttemptResult, Outcome, OutcomeAction, ProviderLimit, ResponseMeta, RetryAfter, Usage};
 
 use super::{
     anthropic, completion, gemini, hint, limits, openai, quota,
@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Judges what came back. Pure and total: any bytes get a verdict.
-pub fn classify(api: Api, reply: &Reply<'_>) -> Verdict {
+pub fn classify(api: Api, reply: &Reply<'_>) -> AttemptResult {
     match reply {
         Reply::Failed(failure) => failed(failure),
         Reply::Response(response) => {
@@ -39,35 +39,35 @@ pub fn classify(api: Api, reply: &Reply<'_>) -> Verdict {
 }
 
 /// A broken connection is the provider's failure, silence is a timeout; what was never sent is neither.
-fn failed(failure: &TransportFailure) -> Verdict {
+fn failed(failure: &TransportFailure) -> AttemptResult {
     let (outcome, because) = match failure {
         TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "no connection: nothing was sent"),
         TransportFailure::Broken(_) => (Outcome::ServerError, "the connection broke after the request was sent"),
         TransportFailure::TimedOut(_) => (Outcome::Timeout, "no answer in time"),
     };
-    verdict(outcome, Action::Retry, None, redact(&failure.to_string(), &[]), because.to_owned())
+    verdict(outcome, OutcomeAction::Retry, None, redact(&failure.to_string(), &[]), because.to_owned())
 }
 
 pub(super) fn verdict(
     outcome: Outcome,
-    action: Action,
+    action: OutcomeAction,
     status: Option<u16>,
     message: String,
-    because: String,
-) -> Verdict {
-    Verdict {
+    rule: String,
+) -> AttemptResult {
+    AttemptResult {
         outcome,
         action,
         status,
-        hint: None,
+        retry_after: None,
         message,
-        because,
+        rule,
         answer: None,
         usage: Usage::default(),
         stated_limit: None,
-        limit_zero: false,
-        report: Report::default(),
-        too_long: false,
+        limit_is_zero: false,
+        response_meta: ResponseMeta::default(),
+        exceeds_context: false,
         picture_refused: false,
     }
 }
@@ -83,7 +83,7 @@ fn trimmed(mut body: &[u8]) -> &[u8] {
     body
 }
 
-fn succeeded(api: Api, response: &Response<'_>, body: &[u8]) -> Verdict {
+fn succeeded(api: Api, response: &Response<'_>, body: &[u8]) -> AttemptResult {
     let usual = match api {
         Api::Gemini => read::<gemini::Reply>(body).and_then(gemini::Reply::completion),
         Api::OpenAi => read::<openai::Reply>(body).and_then(openai::Reply::completion),
@@ -100,7 +100,7 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
 }
 
 /// A 2xx body that is not plainly an answer: wrapped, an error in disguise, empty, or nothing of the kind.
-fn unusual(api: Api, response: &Response<'_>, body: &[u8]) -> Verdict {
+fn unusual(api: Api, response: &Response<'_>, body: &[u8]) -> AttemptResult {
     let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
         let words =
             if is_text(body) { Refusal::from_text(&String::from_utf8_lossy(body)).message } else { String::new() };
@@ -125,15 +125,15 @@ fn unusual(api: Api, response: &Response<'_>, body: &[u8]) -> Verdict {
     }
     if value.get("status").and_then(Value::as_str) == Some("ok") {
         let because = "the server says that it is well; this is no answer to a prompt".to_owned();
-        return verdict(Outcome::Ok, Action::Complete, Some(response.status), String::new(), because);
+        return verdict(Outcome::Ok, OutcomeAction::Complete, Some(response.status), String::new(), because);
     }
     refused(api, response, Refusal::from_value(&value))
 }
 
-fn malformed(response: &Response<'_>, words: &str, because: &str) -> Verdict {
+fn malformed(response: &Response<'_>, words: &str, because: &str) -> AttemptResult {
     verdict(
         Outcome::MalformedResponse,
-        Action::Retry,
+        OutcomeAction::Retry,
         Some(response.status),
         words_or_body(redact(words, response.secrets), response),
         format!("HTTP {} with {because}", response.status),
@@ -151,7 +151,7 @@ fn words_or_body(words: String, response: &Response<'_>) -> String {
 /// A body by its kind, its size and its first characters, redacted: `a JSON object of 13 bytes: {"hello":[1]}`.
 fn described(response: &Response<'_>) -> String {
     let body = trimmed(response.body);
-    let size = crate::domain::counted(body.len() as u64, "byte");
+    let size = crate::domain::pluralize(body.len() as u64, "byte");
     let kind = match serde_json::from_slice::<Value>(body) {
         _ if body.is_empty() => return "an empty body".to_owned(),
         Ok(Value::Null) => return "the JSON value null".to_owned(),
@@ -188,7 +188,7 @@ fn compression(response: &Response<'_>) -> String {
     name.map_or_else(String::new, |name| format!(" (content-encoding: {})", redact(name, response.secrets)))
 }
 
-fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
+fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> AttemptResult {
     let case = rules::Case::new(response.status, refusal);
     let rule = rules::first_match(&case);
     let inside = if case.status == response.status {
@@ -198,12 +198,12 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
     };
     let redirected = (300..400).contains(&response.status).then(|| redirect(response));
     let message = redirected.as_deref().unwrap_or(&case.refusal.message);
-    let mut judged = Verdict {
-        hint: hint_for(api, rule.outcome, response, &case.refusal).map(|after| Hint { after }),
+    let mut judged = AttemptResult {
+        retry_after: hint_for(api, rule.outcome, response, &case.refusal).map(|delay| RetryAfter { delay }),
         stated_limit: quota::stated_limit(&case.refusal, rule.outcome),
-        limit_zero: rule.limit_zero,
-        report: Report { limits: stated_limits(response, &case.refusal), worked: None },
-        too_long: rule.too_long,
+        limit_is_zero: rule.limit_zero,
+        response_meta: ResponseMeta { limits: stated_limits(response, &case.refusal), server_time: None },
+        exceeds_context: rule.too_long,
         picture_refused: rule.picture_refused,
         ..verdict(
             rule.outcome,
@@ -213,7 +213,7 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
             format!("HTTP {}{inside}: {}", response.status, rule.because),
         )
     };
-    if judged.is_page_of_refusal() {
+    if judged.is_html_auth_error() {
         let words = format!("a web page refuses the key or this address (HTTP {}): {message}", response.status);
         judged.message = redact(&words, response.secrets);
     }
@@ -221,7 +221,7 @@ fn refused(api: Api, response: &Response<'_>, refusal: Refusal) -> Verdict {
 }
 
 /// Limits that the refusal's body names, and those in headers that it quotes (OpenRouter's upstreams).
-fn stated_limits(response: &Response<'_>, refusal: &Refusal) -> Vec<LimitReport> {
+fn stated_limits(response: &Response<'_>, refusal: &Refusal) -> Vec<ProviderLimit> {
     let mut reports = quota::reports(refusal);
     let quoted = |name: &str| {
         let found = refusal.quoted_headers.iter().find(|(quoted, _)| quoted.eq_ignore_ascii_case(name));

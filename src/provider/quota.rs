@@ -1,6 +1,6 @@
 //! Numbers in a refusal: limits that are stated, limits of nothing, and requests larger than any limit.
 
-use crate::domain::{Dimension, LimitReport, Outcome};
+use crate::domain::{LimitDimension, Outcome, ProviderLimit};
 
 use super::refusal::{Refusal, Violation};
 
@@ -36,24 +36,24 @@ pub(super) fn stated_limit(refusal: &Refusal, outcome: Outcome) -> Option<u64> {
 }
 
 /// Every limit that the refusal states, by what it counts. A limit of 0 is no limit but an absence, and left out.
-pub(super) fn reports(refusal: &Refusal) -> Vec<LimitReport> {
+pub(super) fn reports(refusal: &Refusal) -> Vec<ProviderLimit> {
     let of = |violation: &Violation| {
         let id = if violation.id.is_empty() { &violation.metric } else { &violation.id };
         let dimension = match (id.contains("perday"), id.contains("perminute"), id.contains("token")) {
-            (true, _, true) => Dimension::TokensPerDay,
-            (true, _, false) => Dimension::RequestsPerDay,
-            (_, true, true) if id.contains("input") => Dimension::InputTokensPerMinute,
-            (_, true, true) => Dimension::TokensPerMinute,
-            (_, true, false) => Dimension::RequestsPerMinute,
+            (true, _, true) => LimitDimension::TokensPerDay,
+            (true, _, false) => LimitDimension::RequestsPerDay,
+            (_, true, true) if id.contains("input") => LimitDimension::InputTokensPerMinute,
+            (_, true, true) => LimitDimension::TokensPerMinute,
+            (_, true, false) => LimitDimension::RequestsPerMinute,
             // A metric alone does not tell a minute from a day.
             _ => return None,
         };
         let limit = violation.value.filter(|limit| *limit > 0)?;
-        Some(LimitReport { limit: Some(limit), ..LimitReport::of(dimension) })
+        Some(ProviderLimit { limit: Some(limit), ..ProviderLimit::new(dimension) })
     };
     let concurrent = ["concurrent", "concurrency", "parallel requests", "simultaneous"];
     let in_flight = concurrent.iter().any(|word| refusal.lower.contains(word)) && limits_requests(&refusal.lower);
-    let concurrency = in_flight.then(|| LimitReport::of(Dimension::Concurrency));
+    let concurrency = in_flight.then(|| ProviderLimit::new(LimitDimension::Concurrency));
     refusal.violations.iter().filter_map(of).chain(concurrency).collect()
 }
 
@@ -109,9 +109,9 @@ mod tests {
         assert_eq!(
             read,
             [
-                (Dimension::RequestsPerMinute, Some(15)),
-                (Dimension::RequestsPerDay, Some(20)),
-                (Dimension::InputTokensPerMinute, Some(250_000)),
+                (LimitDimension::RequestsPerMinute, Some(15)),
+                (LimitDimension::RequestsPerDay, Some(20)),
+                (LimitDimension::InputTokensPerMinute, Some(250_000)),
             ]
         );
     }
@@ -125,7 +125,7 @@ mod tests {
             ("a concurrent modification went wrong", false),
         ];
         for (text, want) in cases {
-            let found = reports(&words(text)).iter().any(|report| report.dimension == Dimension::Concurrency);
+            let found = reports(&words(text)).iter().any(|report| report.dimension == LimitDimension::Concurrency);
             assert_eq!(found, want, "{text}");
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use reqwest::header::HeaderMap;
 use secrecy::SecretString;
 
-use crate::domain::Wall;
+use crate::domain::WallTime;
 
 /// Either a response, however odd, or the way in which there was none.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Response<'a> {
     pub headers: &'a HeaderMap,
     pub body: &'a [u8],
     /// When it arrived: what absolute reset times are measured from where the response has no `Date` of its own.
-    pub received: Wall,
+    pub received: WallTime,
     /// What must never be repeated, even where the provider echoes it.
     pub secrets: &'a [SecretString],
 }

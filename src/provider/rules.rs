@@ -5,7 +5,7 @@
 //! never succeed before what only has to wait; a day's quota before a minute's, because waiting a minute for it burns
 //! requests; statuses alone come last.
 
-use crate::domain::{Action, Outcome};
+use crate::domain::{Outcome, OutcomeAction};
 
 use super::{quota, refusal::Refusal};
 
@@ -60,7 +60,7 @@ impl Case {
 pub(super) struct Rule {
     test: fn(&Case) -> bool,
     pub outcome: Outcome,
-    pub action: Action,
+    pub action: OutcomeAction,
     /// For a person who asks why; without what the provider said.
     pub because: &'static str,
     /// The whole model is out of reach, rather than used up.
@@ -71,7 +71,7 @@ pub(super) struct Rule {
     pub picture_refused: bool,
 }
 
-const fn rule(test: fn(&Case) -> bool, outcome: Outcome, action: Action, because: &'static str) -> Rule {
+const fn rule(test: fn(&Case) -> bool, outcome: Outcome, action: OutcomeAction, because: &'static str) -> Rule {
     Rule { test, outcome, action, because, limit_zero: false, too_long: false, picture_refused: false }
 }
 
@@ -80,7 +80,8 @@ pub(super) fn first_match(case: &Case) -> &'static Rule {
     RULES.iter().find(|rule| (rule.test)(case)).unwrap_or(&LAST)
 }
 
-const LAST: Rule = rule(|_| true, Outcome::MalformedResponse, Action::Retry, "a status and a body that no rule knows");
+const LAST: Rule =
+    rule(|_| true, Outcome::MalformedResponse, OutcomeAction::Retry, "a status and a body that no rule knows");
 
 /// All terms are in plain form: lower case, `_` and `-` as spaces.
 const RULES: &[Rule] = &[
@@ -88,24 +89,24 @@ const RULES: &[Rule] = &[
     rule(
         |case| case.refusal.page && matches!(case.status, 401 | 403),
         Outcome::ServerError,
-        Action::Retry,
+        OutcomeAction::Retry,
         "a web page turns the request away, so it is a delivery network's or a proxy's word, not the provider's on a key",
     ),
     // Money. OpenRouter's 402 for what is in flight at the moment passes by itself.
     rule(
         |case| case.is_called(&["openrouter in flight budget"]) || case.says(&["openrouter in flight budget"]),
         Outcome::RateLimitedMinute,
-        Action::CoolPool,
+        OutcomeAction::CoolPool,
         "the budget for requests in flight is taken; it comes back as they end",
     ),
     rule(
         out_of_credit,
         Outcome::QuotaExhaustedBilling,
-        Action::DisableProject,
+        OutcomeAction::DisableProject,
         "the account's credit or spending limit is used up",
     ),
     // The key itself. Gemini sends this under HTTP 400.
-    rule(bad_key, Outcome::InvalidKey, Action::DisableKey, "the provider does not accept the key"),
+    rule(bad_key, Outcome::InvalidKey, OutcomeAction::DisableKey, "the provider does not accept the key"),
     // The key is real, but may not.
     rule(
         |case| {
@@ -114,31 +115,36 @@ const RULES: &[Rule] = &[
                     || case.says(&["moderation", "guardrail", "input was flagged", "content was flagged"]))
         },
         Outcome::ContentBlocked,
-        Action::FailItem,
+        OutcomeAction::FailItem,
         "moderation flagged the request (under HTTP 403)",
     ),
-    rule(key_forbidden, Outcome::KeyForbidden, Action::DisableKey, "the key or its project may not use this service"),
+    rule(
+        key_forbidden,
+        Outcome::KeyForbidden,
+        OutcomeAction::DisableKey,
+        "the key or its project may not use this service",
+    ),
     // The request, which will not get better by waiting.
     rule(
         lacks_ability,
         Outcome::BadRequest,
-        Action::NextModel,
+        OutcomeAction::NextModel,
         "the model cannot take pictures, so only another model can help",
     ),
     rule(
         |case| quota::never_fits(&case.refusal),
         Outcome::BadRequest,
-        Action::FailItem,
+        OutcomeAction::FailItem,
         "the request alone is larger than the whole limit, so it can never pass",
     ),
     Rule {
         too_long: true,
-        ..rule(too_long, Outcome::BadRequest, Action::FailItem, "the prompt is longer than the model's context")
+        ..rule(too_long, Outcome::BadRequest, OutcomeAction::FailItem, "the prompt is longer than the model's context")
     },
     rule(
         picture_too_large,
         Outcome::BadRequest,
-        Action::NextModel,
+        OutcomeAction::NextModel,
         "a picture is larger than this model's API takes, so only another may take it",
     ),
     Rule {
@@ -146,41 +152,46 @@ const RULES: &[Rule] = &[
         ..rule(
             picture_refused,
             Outcome::BadRequest,
-            Action::FailItem,
+            OutcomeAction::FailItem,
             "the provider cannot use a picture of this request, which says nothing of others",
         )
     },
     rule(
         content_policy,
         Outcome::ContentBlocked,
-        Action::FailItem,
+        OutcomeAction::FailItem,
         "the provider's content policy refused the request",
     ),
     rule(
         model_gone_by_name,
         Outcome::ModelNotFound,
-        Action::DisableRoute,
+        OutcomeAction::DisableRoute,
         "the model does not exist for this key, or no longer does",
     ),
-    rule(Case::refuses_request, Outcome::BadRequest, Action::FailItem, "the provider rejects the request as it stands"),
+    rule(
+        Case::refuses_request,
+        Outcome::BadRequest,
+        OutcomeAction::FailItem,
+        "the provider rejects the request as it stands",
+    ),
     rule(
         |case| matches!(case.status, 404 | 410) || case.is_called(&["not found error"]),
         Outcome::ModelNotFound,
-        Action::DisableRoute,
+        OutcomeAction::DisableRoute,
         "the model does not exist for this key, or no longer does",
     ),
     // Capacity that calls itself a rate limit.
     rule(
         |case| case.limited && says_overloaded(case),
         Outcome::Overloaded,
-        Action::Retry,
+        OutcomeAction::Retry,
         "the provider is overloaded, whatever its status calls it",
     ),
     // Before the daily rule: such a refusal names its day quota too.
     Rule {
         test: |case| case.limited && quota::limit_is_zero(&case.refusal),
         outcome: Outcome::QuotaExhaustedBilling,
-        action: Action::NextModel,
+        action: OutcomeAction::NextModel,
         because: "a limit of 0: this model is not offered to the project at all",
         limit_zero: true,
         too_long: false,
@@ -190,62 +201,62 @@ const RULES: &[Rule] = &[
     rule(
         |case| case.limited && daily(case),
         Outcome::QuotaExhaustedDay,
-        Action::NextRoute,
+        OutcomeAction::NextRoute,
         "the day's quota is used up",
     ),
     rule(
         |case| case.limited && about_tokens(case),
         Outcome::TokensLimitedMinute,
-        Action::CoolPool,
+        OutcomeAction::CoolPool,
         "too many tokens in a minute",
     ),
     // Anthropic says "Overloaded" under HTTP 500 as well.
     rule(
         |case| matches!(case.status, 503 | 529) || says_overloaded(case),
         Outcome::Overloaded,
-        Action::Retry,
+        OutcomeAction::Retry,
         "the provider is overloaded or still starting",
     ),
-    rule(|case| case.limited, Outcome::RateLimitedMinute, Action::CoolPool, "too many requests in a short time"),
+    rule(|case| case.limited, Outcome::RateLimitedMinute, OutcomeAction::CoolPool, "too many requests in a short time"),
     rule(
         |case| {
             matches!(case.status, 408 | 504)
                 || case.is_called(&["deadline exceeded", "timeout error", "request timeout", "timeout"])
         },
         Outcome::Timeout,
-        Action::Retry,
+        OutcomeAction::Retry,
         "the provider ran out of time",
     ),
     // 409, 425 and 499 pass by themselves; the providers' own SDKs send again.
     rule(
         |case| matches!(case.status, 409 | 425 | 499 | 500..=599),
         Outcome::ServerError,
-        Action::Retry,
+        OutcomeAction::Retry,
         "the provider failed",
     ),
     // A redirect is never followed: it would carry the key to another address.
     rule(
         |case| matches!(case.status, 300..=399),
         Outcome::MalformedResponse,
-        Action::Retry,
+        OutcomeAction::Retry,
         "a redirect, which is not followed because it would carry the key elsewhere: check base_url",
     ),
     rule(
         |case| matches!(case.status, 407 | 511),
         Outcome::ClientTrouble,
-        Action::Retry,
+        OutcomeAction::Retry,
         "a proxy between here and the provider wants to be signed in to",
     ),
     rule(
         |case| matches!(case.status, 400..=499),
         Outcome::BadRequest,
-        Action::FailItem,
+        OutcomeAction::FailItem,
         "the provider rejects the request as it stands",
     ),
     rule(
         |case| matches!(case.status, 200..=299),
         Outcome::MalformedResponse,
-        Action::Retry,
+        OutcomeAction::Retry,
         "JSON that is neither an answer nor a known error",
     ),
 ];

@@ -1,6 +1,6 @@
 //! One limit and on whose word it stands: what is configured, what the provider states, what was learned.
 
-use crate::domain::Provenance;
+use crate::domain::LimitSource;
 
 /// The tightest of three words counts. A looser one never lifts what the configuration says; where that says nothing,
 /// the provider's own statement may rise and fall.
@@ -34,13 +34,13 @@ impl Bound {
         self.learned.filter(|_| fits).map_or(amount, |limit| amount.min(limit))
     }
 
-    pub fn provenance(&self) -> Option<Provenance> {
+    pub fn provenance(&self) -> Option<LimitSource> {
         let limit = self.effective()?;
         let is = |word: Option<u64>| word == Some(limit);
         Some(match () {
-            () if is(self.configured) => Provenance::Configured,
-            () if is(self.stated) => Provenance::Stated,
-            () => Provenance::Learned,
+            () if is(self.configured) => LimitSource::Configured,
+            () if is(self.stated) => LimitSource::Provider,
+            () => LimitSource::Learned,
         })
     }
 }
@@ -51,14 +51,14 @@ mod tests {
 
     #[test]
     fn the_tightest_word_counts_and_says_whose_it_is() {
-        use Provenance::{Configured, Learned, Stated};
+        use LimitSource::{Configured, Learned, Provider};
         let cases = [
             (None, None, None, None),
             (Some(10), None, None, Some((10, Configured))),
-            (Some(10), Some(5), None, Some((5, Stated))),
+            (Some(10), Some(5), None, Some((5, Provider))),
             (Some(10), Some(50), None, Some((10, Configured))),
             (Some(10), Some(10), Some(10), Some((10, Configured))),
-            (None, Some(50), None, Some((50, Stated))),
+            (None, Some(50), None, Some((50, Provider))),
             (None, Some(50), Some(20), Some((20, Learned))),
             (None, None, Some(20), Some((20, Learned))),
         ];

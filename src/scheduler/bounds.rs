@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Counted, Dimension, LimitReport, Limits, Mono};
+use crate::domain::{LimitDimension, Limits, MonoTime, ProviderLimit, TokenCounting};
 
 use super::{
     bound::Bound,
@@ -22,7 +22,7 @@ pub struct Bounds {
     pub day_requests: Bound,
     pub day_tokens: Bound,
     pub concurrency: Bound,
-    counted: Counted,
+    counted: TokenCounting,
     strict: bool,
     request_rate: Learner,
     token_rate: Learner,
@@ -33,7 +33,7 @@ pub struct Bounds {
 /// One request that the provider counted, for the learners.
 #[derive(Clone, Copy, Debug)]
 pub struct Admission {
-    pub sent: Mono,
+    pub sent: MonoTime,
     pub latency: Duration,
     pub used: Need,
     /// In flight on the pool beside it when it was answered.
@@ -50,7 +50,7 @@ impl Bounds {
             day_requests: Bound::configured(limits.rpd.map(u64::from)),
             day_tokens: Bound::configured(limits.tpd),
             concurrency: Bound::configured(limits.concurrency.map(u64::from)),
-            counted: limits.counted,
+            counted: limits.token_counting,
             strict: false,
             request_rate: Learner::default(),
             token_rate: Learner::default(),
@@ -65,24 +65,26 @@ impl Bounds {
         self.adopt();
     }
 
-    fn slot(&mut self, dimension: Dimension) -> &mut Bound {
+    fn slot(&mut self, dimension: LimitDimension) -> &mut Bound {
         match dimension {
-            Dimension::RequestsPerMinute => &mut self.requests,
-            Dimension::TokensPerMinute => &mut self.tokens,
+            LimitDimension::RequestsPerMinute => &mut self.requests,
+            LimitDimension::TokensPerMinute => &mut self.tokens,
             // Where input is all that counts, the one limit goes by either name.
-            Dimension::InputTokensPerMinute if self.counted == Counted::Input && self.input.configured.is_none() => {
+            LimitDimension::InputTokensPerMinute
+                if self.counted == TokenCounting::Input && self.input.configured.is_none() =>
+            {
                 &mut self.tokens
             }
-            Dimension::InputTokensPerMinute => &mut self.input,
-            Dimension::OutputTokensPerMinute => &mut self.output,
-            Dimension::RequestsPerDay => &mut self.day_requests,
-            Dimension::TokensPerDay => &mut self.day_tokens,
-            Dimension::Concurrency => &mut self.concurrency,
+            LimitDimension::InputTokensPerMinute => &mut self.input,
+            LimitDimension::OutputTokensPerMinute => &mut self.output,
+            LimitDimension::RequestsPerDay => &mut self.day_requests,
+            LimitDimension::TokensPerDay => &mut self.day_tokens,
+            LimitDimension::Concurrency => &mut self.concurrency,
         }
     }
 
     /// The provider states a limit. True where that changed what is in force.
-    pub fn state(&mut self, report: &LimitReport) -> bool {
+    pub fn state(&mut self, report: &ProviderLimit) -> bool {
         let Some(limit) = report.limit else { return false };
         let slot = self.slot(report.dimension);
         let before = slot.effective();
@@ -91,15 +93,15 @@ impl Bounds {
     }
 
     /// What the provider stated so far, to be remembered.
-    pub fn stated(&self) -> Vec<(Dimension, u64)> {
+    pub fn stated(&self) -> Vec<(LimitDimension, u64)> {
         let slots = [
-            (Dimension::RequestsPerMinute, &self.requests),
-            (Dimension::TokensPerMinute, &self.tokens),
-            (Dimension::InputTokensPerMinute, &self.input),
-            (Dimension::OutputTokensPerMinute, &self.output),
-            (Dimension::RequestsPerDay, &self.day_requests),
-            (Dimension::TokensPerDay, &self.day_tokens),
-            (Dimension::Concurrency, &self.concurrency),
+            (LimitDimension::RequestsPerMinute, &self.requests),
+            (LimitDimension::TokensPerMinute, &self.tokens),
+            (LimitDimension::InputTokensPerMinute, &self.input),
+            (LimitDimension::OutputTokensPerMinute, &self.output),
+            (LimitDimension::RequestsPerDay, &self.day_requests),
+            (LimitDimension::TokensPerDay, &self.day_tokens),
+            (LimitDimension::Concurrency, &self.concurrency),
         ];
         slots.into_iter().filter_map(|(dimension, bound)| Some((dimension, bound.stated?))).collect()
     }
@@ -109,7 +111,7 @@ impl Bounds {
         (self.request_rate.limit(), self.token_rate.limit())
     }
 
-    pub fn restore(&mut self, stated: &[(Dimension, u64)], learned: (Option<u64>, Option<u64>)) {
+    pub fn restore(&mut self, stated: &[(LimitDimension, u64)], learned: (Option<u64>, Option<u64>)) {
         for (dimension, limit) in stated {
             self.slot(*dimension).stated = Some(*limit);
         }
@@ -133,7 +135,7 @@ impl Bounds {
     }
 
     /// The provider counted a request.
-    pub fn admit(&mut self, now: Mono, admission: Admission) {
+    pub fn admit(&mut self, now: MonoTime, admission: Admission) {
         self.slow_start.answered(admission.latency);
         if self.strict {
             return;
@@ -146,20 +148,20 @@ impl Bounds {
     }
 
     /// A refusal that our counters did not foresee, the first of its episode.
-    pub fn refuse(&mut self, now: Mono, sent: Mono, what: Dimension, others: u32) {
+    pub fn refuse(&mut self, now: MonoTime, sent: MonoTime, what: LimitDimension, others: u32) {
         if self.strict {
             return;
         }
         match what {
-            Dimension::Concurrency => self.in_flight.refuse(u64::from(others)),
-            Dimension::TokensPerMinute => self.token_rate.refuse(now, sent, self.tokens.known()),
+            LimitDimension::Concurrency => self.in_flight.refuse(u64::from(others)),
+            LimitDimension::TokensPerMinute => self.token_rate.refuse(now, sent, self.tokens.known()),
             _ => self.request_rate.refuse(now, sent, self.requests.known()),
         }
         self.adopt();
     }
 
     /// Whether a minute's window that is full at `at` may open `after` that: something must become a minute old then.
-    pub fn opens(&self, at: Mono, after: Duration) -> bool {
+    pub fn opens(&self, at: MonoTime, after: Duration) -> bool {
         self.request_rate.opens(at, after)
     }
 

@@ -72,15 +72,19 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Mono, Outcome, Wall, snapshot::Source};
+    use crate::domain::{MonoTime, Outcome, WallTime, snapshot::CauseSource};
 
     fn now(seconds: u64) -> Now {
-        Now { mono: Mono(seconds * 1_000_000), wall: Wall(seconds as i64 * 1_000_000) }
+        Now { mono: MonoTime(seconds * 1_000_000), wall: WallTime(seconds as i64 * 1_000_000) }
     }
 
     fn fault(breaker: &mut Breaker, at: u64) -> bool {
-        let cause =
-            Cause { outcome: Outcome::ServerError, source: Source::Guessed, words: String::new(), since: now(at).wall };
+        let cause = Cause {
+            outcome: Outcome::ServerError,
+            source: CauseSource::Backoff,
+            message: String::new(),
+            since: now(at).wall,
+        };
         let (first, longest) = (Duration::from_secs(30), Duration::from_secs(100));
         breaker.fault(now(at), 3, first, longest, cause)
     }

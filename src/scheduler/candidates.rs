@@ -1,7 +1,9 @@
 //! Which routes a class of items may use, in order of preference: the cascade's order, turned round daily where
 //! that is asked for, and what a rule or the items themselves prefer.
 
-use crate::domain::{CascadeOrder, Key, Model, Now, Outcome, Role, RouteId, Strategy, Target, Traits, WhenLimited};
+use crate::domain::{
+    CascadeOrder, Key, KeyRole, Model, Now, Outcome, RouteId, RouteTarget, RoutingTraits, Strategy, WhenLimited,
+};
 
 use super::{
     Class, Scheduler,
@@ -19,7 +21,7 @@ pub(super) struct Routing {
     /// An index into the policy's rules.
     pub rule: Option<usize>,
     /// Where the operator sent such items: there alone.
-    pub only: Option<Target>,
+    pub only: Option<RouteTarget>,
 }
 
 /// Routes in order of preference, and how to choose among those that are ready.
@@ -39,7 +41,7 @@ type Place = (usize, usize, usize);
 
 impl Scheduler {
     /// The class of items with these traits, made when it is first asked for.
-    pub fn class(&mut self, traits: &Traits) -> usize {
+    pub fn class(&mut self, traits: &RoutingTraits) -> usize {
         let routing = self.routing(traits);
         if let Some(index) = self.classes.iter().position(|class| class.routing == routing) {
             return index;
@@ -50,24 +52,24 @@ impl Scheduler {
         self.classes.len() - 1
     }
 
-    fn routing(&self, traits: &Traits) -> Routing {
+    fn routing(&self, traits: &RoutingTraits) -> Routing {
         let has = |name: &&String| self.models.iter().any(|state| state.model.name == **name);
         let rule_named = |name: &String| self.policy.rules.iter().position(|rule| rule.name == *name);
         Routing {
-            vision: traits.vision,
-            model: traits.model.as_ref().filter(has).cloned(),
+            vision: traits.needs_vision,
+            model: traits.preferred_model.as_ref().filter(has).cloned(),
             rule: traits.rule.as_ref().and_then(rule_named),
-            only: traits.only.as_ref().filter(|target| self.serves(target)).cloned(),
+            only: traits.required_target.as_ref().filter(|target| self.serves(target)).cloned(),
         }
     }
 
     /// Whether there is such a route at all.
-    pub fn serves(&self, target: &Target) -> bool {
+    pub fn serves(&self, target: &RouteTarget) -> bool {
         self.routes.iter().any(|route| self.is_of(route.key, route.model, target))
     }
 
     /// Why nothing that goes there alone would ever be sent, as things are: all of its routes are off for good.
-    pub fn dead_end(&self, now: Now, target: &Target) -> Option<Outcome> {
+    pub fn dead_end(&self, now: Now, target: &RouteTarget) -> Option<Outcome> {
         let mut cause = None;
         for id in (0..self.routes.len() as u32).map(RouteId) {
             let route = &self.routes[id.index()];
@@ -79,7 +81,7 @@ impl Scheduler {
         cause
     }
 
-    fn is_of(&self, key: usize, model: usize, target: &Target) -> bool {
+    fn is_of(&self, key: usize, model: usize, target: &RouteTarget) -> bool {
         self.models[model].model.name == target.model
             && target.key.as_ref().is_none_or(|name| self.keys[key].key.name == *name)
     }
@@ -90,7 +92,7 @@ impl Scheduler {
         let mut ranking: Vec<RouteId> = (0..self.routes.len() as u32).map(RouteId).collect();
         ranking.sort_by_key(|route| {
             let route = &self.routes[route.index()];
-            let backup = usize::from(self.keys[route.key].key.role == Role::Backup);
+            let backup = usize::from(self.keys[route.key].key.role == KeyRole::Backup);
             self.place(backup, keys[route.key], route.model, false)
         });
         self.ranking = ranking;
@@ -122,7 +124,7 @@ impl Scheduler {
     fn key_order(&self) -> Vec<usize> {
         let days = self.rotated_on.unwrap_or_default();
         let mut places = vec![0; self.keys.len()];
-        for role in [Role::Primary, Role::Backup] {
+        for role in [KeyRole::Primary, KeyRole::Backup] {
             let of_role: Vec<usize> = (0..self.keys.len()).filter(|index| self.keys[*index].key.role == role).collect();
             let first = days.rem_euclid(of_role.len().max(1) as i64) as usize;
             for (place, index) in of_role.iter().enumerate() {
@@ -178,7 +180,7 @@ impl Scheduler {
             if routing.only.as_ref().is_some_and(|target| !self.is_of(route.key, route.model, target)) {
                 continue;
             }
-            let backup = usize::from(self.keys[route.key].key.role == Role::Backup);
+            let backup = usize::from(self.keys[route.key].key.role == KeyRole::Backup);
             let model = &self.models[route.model].model.name;
             let other = usize::from(routing.model.as_ref().is_some_and(|preferred| preferred != model));
             let tier = if strategy == Strategy::PrimaryBackup { backup * 2 + other } else { other * 2 + backup };
@@ -207,9 +209,9 @@ impl Scheduler {
             }
         }
         let facts: Vec<Facts> = routes.iter().map(|route| self.facts(*route)).collect();
-        let mut picker = Picker::new(strategy, self.policy.explore, tiers, blocks, &facts);
+        let mut picker = Picker::new(strategy, self.policy.explore_every, tiers, blocks, &facts);
         if strategy == Strategy::PrimaryBackup {
-            let is_backup = |route: &RouteId| self.keys[self.routes[route.index()].key].key.role == Role::Backup;
+            let is_backup = |route: &RouteId| self.keys[self.routes[route.index()].key].key.role == KeyRole::Backup;
             picker.backups_from = routes.iter().position(is_backup);
         }
         Candidates { routes, picker }

@@ -1,6 +1,6 @@
 //! What can be full of our own accord: a counter of a pool, or a trial that goes one request at a time.
 
-use crate::domain::holding::Hold;
+use crate::domain::bottleneck::Bottleneck;
 
 /// Of what there is no more right now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,13 +50,15 @@ impl Capacity {
     }
 
     /// Where the time goes that it holds a route back for.
-    pub const fn hold(self) -> Hold {
+    pub const fn hold(self) -> Bottleneck {
         match self {
-            Self::RequestsPerMinute | Self::Pacing => Hold::RequestsPerMinute,
-            Self::TokensPerMinute | Self::InputTokensPerMinute | Self::OutputTokensPerMinute => Hold::TokensPerMinute,
-            Self::RequestsPerDay | Self::TokensPerDay | Self::Lease => Hold::Day,
-            Self::Concurrency | Self::Ramp | Self::SlowStart => Hold::Concurrency,
-            Self::CreditTrial | Self::ConnectionTrial | Self::Probe => Hold::Breaker,
+            Self::RequestsPerMinute | Self::Pacing => Bottleneck::RequestsPerMinute,
+            Self::TokensPerMinute | Self::InputTokensPerMinute | Self::OutputTokensPerMinute => {
+                Bottleneck::TokensPerMinute
+            }
+            Self::RequestsPerDay | Self::TokensPerDay | Self::Lease => Bottleneck::DailyQuota,
+            Self::Concurrency | Self::Ramp | Self::SlowStart => Bottleneck::Concurrency,
+            Self::CreditTrial | Self::ConnectionTrial | Self::Probe => Bottleneck::CircuitOpen,
         }
     }
 }

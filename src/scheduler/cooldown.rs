@@ -1,6 +1,6 @@
 //! Being out for a while: until when, why, and on whose word.
 
-use crate::domain::{Mono, Now, Wall, snapshot::Cause};
+use crate::domain::{MonoTime, Now, WallTime, snapshot::Cause};
 
 /// A key, pool, project or provider is out until an instant. A later end always wins over an earlier one.
 #[derive(Clone, Debug)]
@@ -15,8 +15,8 @@ pub struct Cooldown {
 /// When something that is out may be looked at again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wake {
-    Mono(Mono),
-    Wall(Wall),
+    Mono(MonoTime),
+    Wall(WallTime),
     /// When something in flight on the same pool or route settles.
     Settle,
     /// When the operator, or a changed configuration, says so.
@@ -45,7 +45,7 @@ impl Cooldown {
 
 impl Wake {
     /// On the monotonic axis, as seen from `now`; `None` where no clock will help.
-    pub fn mono(self, now: Now) -> Option<Mono> {
+    pub fn mono(self, now: Now) -> Option<MonoTime> {
         match self {
             Self::Mono(at) => Some(at),
             Self::Wall(at) => Some(now.mono + at.since(now.wall)),

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::OnceLock, time::Duration};
 
 use jiff::{Span, tz::TimeZone};
 
-use crate::domain::{Day, Wall};
+use crate::domain::{QuotaDay, WallTime};
 
 use super::share::Share;
 
@@ -22,11 +22,11 @@ fn pacific() -> &'static TimeZone {
 }
 
 /// The first instant of the provider's next day after `now`; `None` for rolling days, which have none.
-pub fn next_reset(day: Day, now: Wall) -> Option<Wall> {
+pub fn next_reset(day: QuotaDay, now: WallTime) -> Option<WallTime> {
     let zone = match day {
-        Day::Pacific => pacific().clone(),
-        Day::Utc => TimeZone::UTC,
-        Day::Rolling => return None,
+        QuotaDay::Pacific => pacific().clone(),
+        QuotaDay::Utc => TimeZone::UTC,
+        QuotaDay::Rolling => return None,
     };
     let today = now.timestamp().to_zoned(zone);
     let tomorrow = today.date().checked_add(Span::new().days(1)).ok()?;
@@ -39,7 +39,7 @@ pub fn next_reset(day: Day, now: Wall) -> Option<Wall> {
 pub enum DayRoom {
     Now,
     /// A calendar day opens whole, a rolling one little by little.
-    At(Wall),
+    At(WallTime),
     /// What is in flight may yet be counted in this day, and takes the rest of it.
     WhenSettled,
 }
@@ -47,9 +47,9 @@ pub enum DayRoom {
 /// Between which instants a request can have been counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Stay {
-    pub reserved_at: Wall,
+    pub reserved_at: WallTime,
     /// The latest.
-    pub counted_by: Wall,
+    pub counted_by: WallTime,
 }
 
 /// One amount (requests or tokens) per provider day.
@@ -57,21 +57,21 @@ pub struct Stay {
 /// What is in flight when a day ends counts in the next one: the server may not have counted it before.
 #[derive(Clone, Debug)]
 pub struct DayMeter {
-    day: Day,
+    day: QuotaDay,
     limit: Option<u64>,
     /// In flight included.
     used: u64,
     open: u64,
     /// Calendar days: when `used` starts anew.
-    ends: Option<Wall>,
+    ends: Option<WallTime>,
     /// Rolling days: (end of the minute it was counted in, amount), in time order; without what is in flight.
-    counted: VecDeque<(Wall, u64)>,
+    counted: VecDeque<(WallTime, u64)>,
     /// Where several processes draw on the day: this one's part.
     share: Option<Share>,
 }
 
 impl DayMeter {
-    pub const fn new(day: Day, limit: Option<u64>) -> Self {
+    pub const fn new(day: QuotaDay, limit: Option<u64>) -> Self {
         Self { day, limit, used: 0, open: 0, ends: None, counted: VecDeque::new(), share: None }
     }
 
@@ -83,7 +83,7 @@ impl DayMeter {
         self.limit = limit;
     }
 
-    pub const fn day(&self) -> Day {
+    pub const fn day(&self) -> QuotaDay {
         self.day
     }
 
@@ -101,20 +101,20 @@ impl DayMeter {
     }
 
     /// A shared day of which too little is in hand for `amount`.
-    pub fn lacks(&self, now: Wall, amount: u64) -> bool {
+    pub fn lacks(&self, now: WallTime, amount: u64) -> bool {
         self.is_shared() && self.share.as_ref().is_some_and(|share| share.allowance(now) < amount)
     }
 
     /// Counted in the day that `now` is in, by all processes as far as is known.
-    pub fn used(&self, now: Wall) -> u64 {
+    pub fn used(&self, now: WallTime) -> u64 {
         let shared = self.share.as_ref().map_or(0, |share| share.used(now));
         self.own(now).max(shared)
     }
 
     /// Counted by this process, earlier processes of its run included.
-    pub fn own(&self, now: Wall) -> u64 {
+    pub fn own(&self, now: WallTime) -> u64 {
         match self.day {
-            Day::Rolling => {
+            QuotaDay::Rolling => {
                 let gone: u64 =
                     self.counted.iter().take_while(|(at, _)| *at + ROLLING <= now).map(|(_, amount)| amount).sum();
                 self.used - gone
@@ -125,13 +125,13 @@ impl DayMeter {
     }
 
     /// Rolling days: what was counted and when its place is free again, in time order.
-    pub fn returns(&self, now: Wall) -> impl Iterator<Item = (Wall, u64)> {
+    pub fn returns(&self, now: WallTime) -> impl Iterator<Item = (WallTime, u64)> {
         let open = self.counted.iter().map(|(at, amount)| (*at + ROLLING, *amount));
         open.filter(move |(at, _)| *at > now)
     }
 
-    fn roll(&mut self, now: Wall) {
-        if self.day == Day::Rolling {
+    fn roll(&mut self, now: WallTime) {
+        if self.day == QuotaDay::Rolling {
             while let Some((at, amount)) = self.counted.front().copied() {
                 if at + ROLLING > now {
                     break;
@@ -145,7 +145,7 @@ impl DayMeter {
         }
     }
 
-    pub fn room(&self, now: Wall, amount: u64) -> DayRoom {
+    pub fn room(&self, now: WallTime, amount: u64) -> DayRoom {
         let Some(limit) = self.limit else { return DayRoom::Now };
         if let Some(until) = self.share.as_ref().and_then(|share| share.full_until(now, amount)) {
             return DayRoom::At(until);
@@ -154,7 +154,7 @@ impl DayMeter {
         if used + amount <= limit {
             return DayRoom::Now;
         }
-        if self.day != Day::Rolling {
+        if self.day != QuotaDay::Rolling {
             return match self.ends {
                 Some(ends) if ends <= now => DayRoom::WhenSettled,
                 Some(ends) => DayRoom::At(ends),
@@ -171,20 +171,20 @@ impl DayMeter {
     }
 
     /// Counts what is certainly used: by others, for a plan.
-    pub fn count(&mut self, now: Wall, amount: u64) {
+    pub fn count(&mut self, now: WallTime, amount: u64) {
         self.share_count(now, amount);
         self.roll(now);
         self.count_own(now, amount);
     }
 
-    fn share_count(&mut self, now: Wall, amount: u64) {
+    fn share_count(&mut self, now: WallTime, amount: u64) {
         if let Some(share) = self.share.as_mut().filter(|_| self.limit.is_some()) {
             share.count(now, amount);
         }
     }
 
     /// Takes room for what is about to be sent.
-    pub fn reserve(&mut self, now: Wall, amount: u64) {
+    pub fn reserve(&mut self, now: WallTime, amount: u64) {
         self.share_count(now, amount);
         self.roll(now);
         self.used += amount;
@@ -193,7 +193,7 @@ impl DayMeter {
 
     /// Turns a reservation into what was used. What was certainly counted in a day that is over does not burden the
     /// new one.
-    pub fn settle(&mut self, now: Wall, stay: Stay, reserved: u64, actual: u64) {
+    pub fn settle(&mut self, now: WallTime, stay: Stay, reserved: u64, actual: u64) {
         self.roll(now);
         self.open -= reserved;
         self.used -= reserved;
@@ -214,10 +214,10 @@ impl DayMeter {
         }
     }
 
-    fn count_own(&mut self, now: Wall, amount: u64) {
+    fn count_own(&mut self, now: WallTime, amount: u64) {
         self.used += amount;
-        if self.day == Day::Rolling {
-            let minute = Wall(now.0 - now.0.rem_euclid(GRAIN) + GRAIN);
+        if self.day == QuotaDay::Rolling {
+            let minute = WallTime(now.0 - now.0.rem_euclid(GRAIN) + GRAIN);
             match self.counted.back_mut() {
                 // A clock that stepped back merges forward.
                 Some((at, counted)) if *at >= minute => *counted += amount,
@@ -227,14 +227,14 @@ impl DayMeter {
     }
 
     /// Counts what an earlier process used at `at`, if that is in the day of `now`. Calls come in time order.
-    pub fn recall(&mut self, now: Wall, at: Wall, amount: u64) {
+    pub fn recall(&mut self, now: WallTime, at: WallTime, amount: u64) {
         let counts = match self.day {
-            Day::Rolling => at + ROLLING > now,
+            QuotaDay::Rolling => at + ROLLING > now,
             _ => next_reset(self.day, at) == next_reset(self.day, now),
         };
         if counts {
             // The ledger has counted it when it happened.
-            let at = if self.day == Day::Rolling { at } else { now };
+            let at = if self.day == QuotaDay::Rolling { at } else { now };
             self.roll(at);
             self.count_own(at, amount);
         }
@@ -245,7 +245,7 @@ impl DayMeter {
 mod tests {
     use super::*;
 
-    fn wall(text: &str) -> Wall {
+    fn wall(text: &str) -> WallTime {
         text.parse::<jiff::Timestamp>().unwrap().into()
     }
 
@@ -260,30 +260,30 @@ mod tests {
             ("2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
         ];
         for (now, want) in cases {
-            assert_eq!(next_reset(Day::Pacific, wall(now)), Some(wall(want)), "{now}");
+            assert_eq!(next_reset(QuotaDay::Pacific, wall(now)), Some(wall(want)), "{now}");
         }
     }
 
     #[test]
     fn utc_days_end_at_utc_midnight_and_rolling_days_never() {
-        assert_eq!(next_reset(Day::Utc, wall("2026-11-21T09:00:00Z")), Some(wall("2026-11-22T00:00:00Z")));
-        assert_eq!(next_reset(Day::Rolling, wall("2026-11-21T09:00:00Z")), None);
+        assert_eq!(next_reset(QuotaDay::Utc, wall("2026-11-21T09:00:00Z")), Some(wall("2026-11-22T00:00:00Z")));
+        assert_eq!(next_reset(QuotaDay::Rolling, wall("2026-11-21T09:00:00Z")), None);
         // The calendar ends on 9999-12-30 at 22:00 UTC; what is later than all of it has no next day either.
-        for day in [Day::Utc, Day::Pacific] {
-            for last in [wall("9999-12-30T21:00:00Z"), Wall(253_402_300_800_000_000), Wall(i64::MAX)] {
+        for day in [QuotaDay::Utc, QuotaDay::Pacific] {
+            for last in [wall("9999-12-30T21:00:00Z"), WallTime(253_402_300_800_000_000), WallTime(i64::MAX)] {
                 assert_eq!(next_reset(day, last), None);
             }
         }
     }
 
-    const fn stay(counted_by: Wall) -> Stay {
+    const fn stay(counted_by: WallTime) -> Stay {
         Stay { reserved_at: counted_by, counted_by }
     }
 
     #[test]
     fn a_calendar_day_opens_at_its_reset() {
         let (noon, midnight) = (wall("2026-11-21T12:00:00Z"), wall("2026-11-22T00:00:00Z"));
-        let mut meter = DayMeter::new(Day::Utc, Some(2));
+        let mut meter = DayMeter::new(QuotaDay::Utc, Some(2));
         for _ in 0..2 {
             meter.reserve(noon, 1);
             meter.settle(noon, stay(noon), 1, 1);
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_refusal_gives_its_place_in_the_day_back() {
         let noon = wall("2026-11-21T12:00:00Z");
-        let mut meter = DayMeter::new(Day::Utc, Some(5));
+        let mut meter = DayMeter::new(QuotaDay::Utc, Some(5));
         meter.reserve(noon, 1);
         meter.settle(noon, stay(noon), 1, 0);
         assert_eq!(meter.used(noon), 0);
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn what_is_in_flight_at_midnight_counts_in_the_new_day_unless_it_was_certainly_counted_before() {
         let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
-        let mut meter = DayMeter::new(Day::Utc, Some(1));
+        let mut meter = DayMeter::new(QuotaDay::Utc, Some(1));
         meter.reserve(before, 1);
         assert_eq!(meter.room(after, 1), DayRoom::WhenSettled);
         let mut early = meter.clone();
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_rolling_day_opens_a_day_after_each_answer() {
-        let mut meter = DayMeter::new(Day::Rolling, Some(2));
+        let mut meter = DayMeter::new(QuotaDay::Rolling, Some(2));
         meter.reserve(wall("2026-11-21T09:00:10Z"), 1);
         meter.settle(wall("2026-11-21T09:00:40Z"), stay(wall("2026-11-21T09:00:40Z")), 1, 1);
         meter.reserve(wall("2026-11-21T12:00:10Z"), 1);

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, time::Duration};
 use smallvec::SmallVec;
 
 use crate::domain::{
-    AttemptId, KeyId, Model, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited, holding::Hold,
+    AttemptId, KeyId, Model, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited, bottleneck::Bottleneck,
 };
 
 use super::{
@@ -116,7 +116,7 @@ impl Scheduler {
         if let Some(refusal) = self.refused.pop() {
             return Some(Step::Refuse(refusal));
         }
-        if self.paused || self.flights.len() >= self.policy.in_flight as usize {
+        if self.paused || self.flights.len() >= self.policy.max_in_flight as usize {
             return None;
         }
         let version = self.version;
@@ -284,7 +284,7 @@ impl Scheduler {
             let standing = self.standing(now, id);
             if matches!(standing, Standing::Full { what: Capacity::Lease, .. }) {
                 // A lease is a matter of milliseconds: no reason to move on to the next model.
-                self.holding.held(id, Hold::Day);
+                self.holding.held(id, Bottleneck::DailyQuota);
                 self.want_lease(self.routes[id.index()].pool);
                 return Choice::Blocked(Blocked::Routes);
             }
@@ -295,7 +295,7 @@ impl Scheduler {
             match self.fits_budget(now, id, ticket) {
                 Fit::Now => {}
                 fit => {
-                    self.holding.held(id, Hold::Budget);
+                    self.holding.held(id, Bottleneck::Budget);
                     if let Fit::Tomorrow(at) = fit {
                         self.set_alarm(now, id, Wake::Wall(at));
                     }
@@ -312,7 +312,7 @@ impl Scheduler {
             let pool = self.routes[id.index()].pool;
             let block = self.pools[pool].token_block(now, need);
             if let Some(block) = &block {
-                self.holding.held(id, Hold::of_block(block));
+                self.holding.held(id, Bottleneck::of_block(block));
             }
             match block {
                 None => return Choice::Route(id),
@@ -429,7 +429,7 @@ impl Scheduler {
     /// under the model's cap.
     pub(super) fn most_output(&self, model: &Model, ticket: &Ticket) -> Option<u32> {
         let enlarged = ticket.course.as_ref().is_some_and(|course| course.enlarged);
-        let factor = if enlarged { self.policy.retry_truncated_factor.unwrap_or(1) } else { 1 };
+        let factor = if enlarged { self.policy.truncated_retry_factor.unwrap_or(1) } else { 1 };
         match (ticket.max_output.map(|asked| asked.saturating_mul(factor)), model.max_output) {
             (Some(asked), Some(cap)) => Some(asked.min(cap)),
             (asked, cap) => asked.or(cap),
@@ -473,7 +473,7 @@ impl Scheduler {
             reserved,
             estimated_input: need.input,
             timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(tries.timeouts.min(4) as i32)),
-            enlarge: if enlarged { self.policy.retry_truncated_factor } else { None },
+            enlarge: if enlarged { self.policy.truncated_retry_factor } else { None },
         };
         self.note_last(now, id);
         self.want_lease(pool);
@@ -490,7 +490,7 @@ impl Scheduler {
     fn note_last(&mut self, now: Now, id: RouteId) {
         let keeps_backups = self.classes.iter().any(|class| class.picker.backups_from.is_some());
         let policy = &self.policy;
-        let holds_out = policy.spill == SpillTo::SameModel || !policy.spill_after.is_zero();
+        let holds_out = policy.spill_to == SpillTo::SameModel || !policy.spill_after.is_zero();
         let insists = holds_out || policy.when_limited == WhenLimited::Wait;
         if !keeps_backups && !insists {
             return;

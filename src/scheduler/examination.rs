@@ -6,7 +6,7 @@
 
 use smallvec::SmallVec;
 
-use crate::domain::{EventKind, Level, Mono, Now, Outcome, Seq, snapshot::Cause};
+use crate::domain::{EventKind, EventLevel, MonoTime, Now, Outcome, Seq, snapshot::Cause};
 
 use super::{Flight, Scheduler, TESTIMONY, breaker::Breaker};
 
@@ -31,11 +31,11 @@ pub struct Charges {
 
 /// The items that lately failed on a key.
 #[derive(Clone, Debug, Default)]
-pub struct Accusers(SmallVec<[(Seq, Mono); ACCUSERS]>);
+pub struct Accusers(SmallVec<[(Seq, MonoTime); ACCUSERS]>);
 
 impl Accusers {
     /// One more; true where they are enough.
-    fn accuse(&mut self, now: Mono, seq: Seq) -> bool {
+    fn accuse(&mut self, now: MonoTime, seq: Seq) -> bool {
         self.0.retain(|(other, at)| *other != seq && now.since(*at) < TESTIMONY);
         self.0.push((seq, now));
         self.0.len() >= ACCUSERS
@@ -66,11 +66,11 @@ impl Scheduler {
                 self.keys[charge.key].accusers.dismiss();
                 self.measure_key(charge.key);
             }
-            let words = format!(
+            let message = format!(
                 "item {} fails alike ({}) on {} and {}: the item is at fault, their scores are restored",
                 seq.0, cause.outcome, self.keys[first.key].key.name, self.keys[key].key.name
             );
-            events.push(EventKind::Run { level: Level::Info, words });
+            events.push(EventKind::Run { level: EventLevel::Info, message });
             return;
         }
         if charges.made.iter().all(|charge| charge.key != key) {
@@ -84,7 +84,7 @@ impl Scheduler {
 
     fn convict(&mut self, now: Now, key: usize, cause: &Cause, events: &mut Vec<EventKind>) {
         self.keys[key].accusers.dismiss();
-        let span = self.policy.breaker_open;
+        let span = self.policy.breaker_open_time;
         let mut any = false;
         for index in 0..self.keys[key].routes.len() {
             let route = self.keys[key].routes[index];
@@ -95,9 +95,10 @@ impl Scheduler {
             }
         }
         if any {
-            let words = format!("{ACCUSERS} different items failed here while other keys answered: {}", cause.words);
-            let what = format!("key {}", self.keys[key].key.name);
-            events.push(EventKind::Cooldown { what, outcome: cause.outcome, wait: Some(span), words });
+            let message =
+                format!("{ACCUSERS} different items failed here while other keys answered: {}", cause.message);
+            let subject = format!("key {}", self.keys[key].key.name);
+            events.push(EventKind::Cooldown { subject, outcome: cause.outcome, wait: Some(span), message });
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::domain::{EventKind, Level, Now};
+use crate::domain::{EventKind, EventLevel, Now};
 
 use super::{Scheduler, pool::Pool};
 
@@ -64,14 +64,14 @@ impl Scheduler {
             suspicion.explained += 1;
             let explained = suspicion.explained;
             if explained >= TELLING && !std::mem::replace(&mut suspicion.told, true) {
-                let words = format!(
+                let message = format!(
                     "{} and {} seem to share a quota: {} times in a row one was refused far below its own limit \
                      when the other had used the rest; give their keys the same project in keys.toml",
                     self.owner_of(pair.0),
                     self.owner_of(pair.1),
                     explained,
                 );
-                events.push(EventKind::Run { level: Level::Warn, words });
+                events.push(EventKind::Run { level: EventLevel::Warn, message });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::Mono;
+use crate::domain::MonoTime;
 
 /// The least that a new answer counts for.
 const LEAST_SHARE: f64 = 0.2;
@@ -15,7 +15,7 @@ const UNKNOWN: Duration = Duration::from_secs(10);
 
 /// Microseconds, and when the last answer came.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Latency(Option<(f64, Mono)>);
+pub struct Latency(Option<(f64, MonoTime)>);
 
 impl Latency {
     pub fn mean(self) -> Option<f64> {
@@ -23,7 +23,7 @@ impl Latency {
     }
 
     /// Counts an answer; the older the mean, the more, so that a slow start is soon forgotten.
-    pub fn answered(&mut self, now: Mono, took: Duration) {
+    pub fn answered(&mut self, now: MonoTime, took: Duration) {
         let took = took.as_micros() as f64;
         let mean = self.0.map_or(took, |(mean, at)| {
             let silence = now.since(at).as_secs_f64();
@@ -35,7 +35,7 @@ impl Latency {
 
     /// Counts a failure of the provider's: however soon it came, the item has to go again, so that it was no faster
     /// than twice what an answer takes.
-    pub fn failed(&mut self, now: Mono, took: Duration, answer: Self) {
+    pub fn failed(&mut self, now: MonoTime, took: Duration, answer: Self) {
         let usual = answer.mean().map_or(UNKNOWN, |mean| Duration::from_micros(mean as u64));
         self.answered(now, took.max(usual * 2));
     }
@@ -45,8 +45,8 @@ impl Latency {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Mono {
-        Mono(seconds * 1_000_000)
+    fn at(seconds: u64) -> MonoTime {
+        MonoTime(seconds * 1_000_000)
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::domain::{
-    Day, Dimension, LimitReport, Now, Outcome, Verdict, WhenLimited,
-    snapshot::{Cause, Source},
+    AttemptResult, LimitDimension, Now, Outcome, ProviderLimit, QuotaDay, WhenLimited,
+    snapshot::{Cause, CauseSource},
 };
 
 use super::{Flight, Refusal, Scheduler, cooldown::Cooldown, day::next_reset};
@@ -17,14 +17,14 @@ const MOMENT: Duration = Duration::from_secs(2);
 
 impl Scheduler {
     /// Takes in the limits that a response states.
-    pub(super) fn take_statements(&mut self, flight: &Flight, verdict: &Verdict) {
+    pub(super) fn take_statements(&mut self, flight: &Flight, verdict: &AttemptResult) {
         let pool = self.routes[flight.route.index()].pool;
         let mut smaller = false;
-        for report in &verdict.report.limits {
+        for report in &verdict.response_meta.limits {
             let changed = self.pools[pool].bounds.state(report);
-            smaller |= changed && report.dimension != Dimension::RequestsPerMinute;
+            smaller |= changed && report.dimension != LimitDimension::RequestsPerMinute;
         }
-        if !verdict.report.limits.is_empty() {
+        if !verdict.response_meta.limits.is_empty() {
             self.pools[pool].retune();
         }
         if smaller {
@@ -33,20 +33,20 @@ impl Scheduler {
     }
 
     /// Parks the pool where a response says that nothing is left, before a refusal has to say so.
-    pub(super) fn park_used_up(&mut self, now: Now, flight: &Flight, verdict: &Verdict) {
+    pub(super) fn park_used_up(&mut self, now: Now, flight: &Flight, verdict: &AttemptResult) {
         let pool = self.routes[flight.route.index()].pool;
-        for report in &verdict.report.limits {
+        for report in &verdict.response_meta.limits {
             self.park_if_used_up(now, pool, report);
         }
     }
 
-    fn park_if_used_up(&mut self, now: Now, pool: usize, report: &LimitReport) {
-        let Some(wait) = report.opens_in.filter(|wait| report.remaining == Some(0) && !wait.is_zero()) else { return };
+    fn park_if_used_up(&mut self, now: Now, pool: usize, report: &ProviderLimit) {
+        let Some(wait) = report.resets_in.filter(|wait| report.remaining == Some(0) && !wait.is_zero()) else { return };
         let state = &mut self.pools[pool];
-        let words = report.limit.map_or_else(|| "nothing left".to_owned(), |limit| format!("0 of {limit} left"));
-        let cause = |outcome| Cause { outcome, source: Source::Stated, words, since: now.wall };
+        let message = report.limit.map_or_else(|| "nothing left".to_owned(), |limit| format!("0 of {limit} left"));
+        let cause = |outcome| Cause { outcome, source: CauseSource::Provider, message, since: now.wall };
         match report.dimension {
-            Dimension::RequestsPerDay | Dimension::TokensPerDay => {
+            LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay => {
                 let wait = wait.min(LONGEST_DAY);
                 let until = match next_reset(state.day(), now.wall) {
                     Some(reset) if wait > Duration::from_secs(3_600) => {
@@ -54,15 +54,15 @@ impl Scheduler {
                     }
                     _ => now + wait,
                 };
-                let calendar = until.wall != (now + wait).wall && state.day() != Day::Rolling;
+                let calendar = until.wall != (now + wait).wall && state.day() != QuotaDay::Rolling;
                 let cause = cause(Outcome::QuotaExhaustedDay);
                 Cooldown::extend(&mut state.spent, Cooldown { since: now, until, calendar, cause }, now);
             }
-            Dimension::Concurrency => {}
+            LimitDimension::Concurrency => {}
             dimension => {
-                let tokens = dimension != Dimension::RequestsPerMinute;
+                let tokens = dimension != LimitDimension::RequestsPerMinute;
                 let outcome = if tokens { Outcome::TokensLimitedMinute } else { Outcome::RateLimitedMinute };
-                let until = now + wait.min(self.policy.max_hint);
+                let until = now + wait.min(self.policy.max_retry_after);
                 let cooldown = Cooldown { since: now, until, calendar: false, cause: cause(outcome) };
                 Cooldown::extend(&mut state.cooldown, cooldown, now);
             }
@@ -70,17 +70,17 @@ impl Scheduler {
     }
 
     /// What the first refusal of an episode was about, as far as its words tell.
-    pub(super) fn refused_dimension(&self, flight: &Flight, verdict: &Verdict) -> Dimension {
-        let concurrency = |report: &LimitReport| report.dimension == Dimension::Concurrency;
+    pub(super) fn refused_dimension(&self, flight: &Flight, verdict: &AttemptResult) -> LimitDimension {
+        let concurrency = |report: &ProviderLimit| report.dimension == LimitDimension::Concurrency;
         let pool = &self.pools[self.routes[flight.route.index()].pool];
         // A minute opens when its first request is a minute old. A pool that has none so old, and shall wait for a moment
         // only, had too many at once.
         let no_minute = |after| after <= MOMENT && !pool.bounds.opens(flight.sent_at.mono, after);
         match verdict.outcome {
-            _ if verdict.report.limits.iter().any(concurrency) => Dimension::Concurrency,
-            Outcome::TokensLimitedMinute => Dimension::TokensPerMinute,
-            _ if verdict.hint.is_some_and(|hint| no_minute(hint.after)) => Dimension::Concurrency,
-            _ => Dimension::RequestsPerMinute,
+            _ if verdict.response_meta.limits.iter().any(concurrency) => LimitDimension::Concurrency,
+            Outcome::TokensLimitedMinute => LimitDimension::TokensPerMinute,
+            _ if verdict.retry_after.is_some_and(|hint| no_minute(hint.delay)) => LimitDimension::Concurrency,
+            _ => LimitDimension::RequestsPerMinute,
         }
     }
 

@@ -10,7 +10,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::domain::Mono;
+use crate::domain::MonoTime;
 
 use super::window::MINUTE;
 
@@ -44,7 +44,7 @@ enum Course {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    sent: Mono,
+    sent: MonoTime,
     requests: u64,
     amount: u64,
 }
@@ -60,7 +60,7 @@ pub struct Learner {
     step: u64,
     patience: u64,
     /// The minute before the refusal that set the limit: what was in flight then and is admitted later belongs to it.
-    shown_by: Option<(Mono, Mono)>,
+    shown_by: Option<(MonoTime, MonoTime)>,
 }
 
 impl Default for Learner {
@@ -88,13 +88,13 @@ impl Learner {
     }
 
     /// Requests and amount that were sent after `from` and admitted.
-    fn since(&self, from: Mono) -> (u64, u64) {
+    fn since(&self, from: MonoTime) -> (u64, u64) {
         let recent = self.admitted.iter().rev().take_while(|entry| entry.sent > from);
         recent.fold((0, 0), |(requests, amount), entry| (requests + entry.requests, amount + entry.amount))
     }
 
     /// The provider let through a request sent at `sent`. `known` is what configuration or provider say.
-    pub fn admit(&mut self, now: Mono, sent: Mono, amount: u64, known: Option<u64>) {
+    pub fn admit(&mut self, now: MonoTime, sent: MonoTime, amount: u64, known: Option<u64>) {
         self.note(sent, amount);
         while self.admitted.front().is_some_and(|entry| entry.sent + MEMORY < now) {
             self.admitted.pop_front();
@@ -126,7 +126,7 @@ impl Learner {
     }
 
     /// The provider refused a request sent at `sent`, and it was the first of its episode.
-    pub fn refuse(&mut self, now: Mono, sent: Mono, known: Option<u64>) {
+    pub fn refuse(&mut self, now: MonoTime, sent: MonoTime, known: Option<u64>) {
         let from = minute_before(sent);
         let (requests, amount) = self.since(from);
         if requests == 0 {
@@ -161,7 +161,7 @@ impl Learner {
     }
 
     /// Whether a request was admitted that becomes a minute old `after` from `at`, give or take what it was under way.
-    pub fn opens(&self, at: Mono, after: Duration) -> bool {
+    pub fn opens(&self, at: MonoTime, after: Duration) -> bool {
         let (from, to) = (minute_before(at), minute_before(at + after + UNDER_WAY));
         self.admitted.iter().any(|entry| entry.sent + UNDER_WAY >= from && entry.sent <= to)
     }
@@ -172,7 +172,7 @@ impl Learner {
         self.since = 0;
     }
 
-    fn note(&mut self, sent: Mono, amount: u64) {
+    fn note(&mut self, sent: MonoTime, amount: u64) {
         // Answers come in another order than requests went out, but not by much.
         let at = self.admitted.iter().rev().take_while(|entry| entry.sent > sent).count();
         let place = self.admitted.len() - at;
@@ -187,8 +187,8 @@ impl Learner {
     }
 }
 
-const fn minute_before(at: Mono) -> Mono {
-    Mono(at.0.saturating_sub(MINUTE.as_micros() as u64))
+const fn minute_before(at: MonoTime) -> MonoTime {
+    MonoTime(at.0.saturating_sub(MINUTE.as_micros() as u64))
 }
 
 /// Requests in flight on a pool of which nothing is known: few to begin with, more with every success, so that the first
@@ -248,8 +248,8 @@ impl InFlight {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Mono {
-        Mono(seconds * 1_000_000)
+    fn at(seconds: u64) -> MonoTime {
+        MonoTime(seconds * 1_000_000)
     }
 
     /// A minute in which `admitted` requests get through, one after the other, and one more is refused.
@@ -267,7 +267,7 @@ mod tests {
         for minute in 0..minutes {
             let each = learner.limit().or(known).unwrap_or(1);
             for index in 0..each {
-                let sent = Mono((from + minute * 60) * 1_000_000 + index * 60_000_000 / each);
+                let sent = MonoTime((from + minute * 60) * 1_000_000 + index * 60_000_000 / each);
                 learner.admit(sent + Duration::from_millis(500), sent, 1, known);
             }
         }

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::domain::{
-    Dimension, EventKind, Now, Outcome, RouteId, Usage, Wall,
-    snapshot::{Cause, Source},
+    EventKind, LimitDimension, Now, Outcome, RouteId, Usage, WallTime,
+    snapshot::{Cause, CauseSource},
 };
 
 use super::{Scheduler, cooldown::Cooldown, health::Health, pool::Need};
@@ -17,7 +17,7 @@ pub struct Memory {
     pools: Vec<PoolMemory>,
     projects: Vec<(String, CooldownMemory)>,
     keys: Vec<KeyMemory>,
-    models_off: Vec<(String, Wall)>,
+    models_off: Vec<(String, WallTime)>,
     routes: Vec<RouteMemory>,
     cursor: Option<(String, String)>,
 }
@@ -29,15 +29,15 @@ struct PoolMemory {
     cooldown: Option<CooldownMemory>,
     spent: Option<CooldownMemory>,
     ladder_step: usize,
-    stated: Vec<(Dimension, u64)>,
+    stated: Vec<(LimitDimension, u64)>,
     /// Requests and tokens per minute.
     learned: (Option<u64>, Option<u64>),
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 struct CooldownMemory {
-    since: Wall,
-    until: Wall,
+    since: WallTime,
+    until: WallTime,
     calendar: bool,
     cause: Cause,
 }
@@ -46,7 +46,7 @@ struct CooldownMemory {
 struct KeyMemory {
     name: String,
     health: u8,
-    off: Option<Wall>,
+    off: Option<WallTime>,
     dead: Option<Cause>,
     /// Tells a changed secret, which revives a dead key, as does one that can't be compared.
     #[serde(default, deserialize_with = "salted")]
@@ -71,7 +71,7 @@ fn salted<'de, D: Deserializer<'de>>(written: D) -> Result<Option<String>, D::Er
 struct RouteMemory {
     key: String,
     model: String,
-    off: Option<Wall>,
+    off: Option<WallTime>,
     gone: Option<Cause>,
 }
 
@@ -79,7 +79,7 @@ struct RouteMemory {
 #[derive(Clone, PartialEq, Debug)]
 pub struct PastAttempt {
     /// When it settled; when it was sent, where it never did.
-    pub at: Wall,
+    pub at: WallTime,
     pub outcome: Outcome,
     pub usage: Usage,
     /// What was reserved for it: it stays taken where no usage was ever heard.
@@ -243,7 +243,7 @@ impl Scheduler {
     }
 
     /// The provider does not know this key: nothing is sent with it. `None` where that was known, or there is no such key.
-    pub fn condemn(&mut self, now: Now, name: &str, words: String) -> Option<EventKind> {
+    pub fn condemn(&mut self, now: Now, name: &str, message: String) -> Option<EventKind> {
         let index = self.keys.iter().position(|state| state.key.name == name)?;
         let state = &mut self.keys[index];
         if state.dead.is_some() {
@@ -251,10 +251,10 @@ impl Scheduler {
         }
         state.health.dead();
         let outcome = Outcome::InvalidKey;
-        state.dead = Some(Cause { outcome, source: Source::Stated, words: words.clone(), since: now.wall });
+        state.dead = Some(Cause { outcome, source: CauseSource::Provider, message: message.clone(), since: now.wall });
         self.measure_key(index);
         self.look_again();
-        Some(EventKind::Disabled { what: format!("key {name}"), outcome, words })
+        Some(EventKind::Disabled { subject: format!("key {name}"), outcome, message })
     }
 
     /// Counts what an earlier process sent, in time order: minutes and days go on where they stood.
@@ -277,6 +277,6 @@ impl Scheduler {
         if unheard && used == Need::default() {
             used.input = past.estimated;
         }
-        self.pools[pool].recall(now, past.at, used, past.outcome.is_limit());
+        self.pools[pool].recall(now, past.at, used, past.outcome.is_limit_error());
     }
 }

@@ -73,7 +73,7 @@ pub use standing::Holdup;
 pub use switches::Unknown;
 pub use view::{KeyFacts, ModelFacts, RouteFacts};
 
-use crate::domain::{AttemptId, Key, Model, Money, Mono, Now, Policy, RouteId, Seq, Wall, snapshot::Cause};
+use crate::domain::{AttemptId, Key, Model, Money, MonoTime, Now, Policy, RouteId, Seq, WallTime, snapshot::Cause};
 
 use breaker::Breaker;
 use cooldown::Cooldown;
@@ -102,9 +102,9 @@ pub struct Scheduler {
     flights: HashMap<AttemptId, Flight>,
     /// Items that wait out a retry delay.
     backing_off: HashMap<Seq, (usize, Ticket)>,
-    backoff: BinaryHeap<Reverse<(Mono, Seq)>>,
+    backoff: BinaryHeap<Reverse<(MonoTime, Seq)>>,
     /// When a parked route is worth another look.
-    alarms: BinaryHeap<Reverse<(Mono, RouteId)>>,
+    alarms: BinaryHeap<Reverse<(MonoTime, RouteId)>>,
     /// Tickets that no route may ever serve, found when they were offered.
     refused: Vec<Refusal>,
     /// Items that have failed often enough to be at fault, if anybody else succeeded.
@@ -173,7 +173,7 @@ struct KeyState {
     key: Key,
     project: usize,
     /// Switched off by the operator.
-    off: Option<Wall>,
+    off: Option<WallTime>,
     dead: Option<Cause>,
     health: Health,
     /// Items that failed here lately while other keys answered.
@@ -186,9 +186,9 @@ struct KeyState {
 #[derive(Debug)]
 struct ModelState {
     model: Model,
-    off: Option<Wall>,
+    off: Option<WallTime>,
     /// The last two items that it answered, and when: witnesses when another item fails.
-    witnesses: [Option<(Seq, Mono)>; 2],
+    witnesses: [Option<(Seq, MonoTime)>; 2],
     /// Running mean of billed output tokens, for token estimates.
     mean_output: Option<f64>,
     /// On all its routes.
@@ -202,7 +202,7 @@ struct Route {
     pool: usize,
     provider: usize,
     /// Switched off by the operator.
-    off: Option<Wall>,
+    off: Option<WallTime>,
     /// The provider says that this project can't use this model.
     gone: Option<Cause>,
     /// Items were refused alike; the operator is asked.
@@ -213,12 +213,12 @@ struct Route {
     in_flight: u32,
     refused_alike: (u32, u64),
     ever_accepted: bool,
-    last_ok: Option<Mono>,
+    last_ok: Option<MonoTime>,
     latency: Latency,
     /// The number of its last use.
     last_used: u64,
     /// The earliest alarm set for this route.
-    alarm: Option<Mono>,
+    alarm: Option<MonoTime>,
 }
 
 /// How recent a witness must be.
@@ -279,7 +279,7 @@ impl Scheduler {
     }
 
     /// When to poll again though nothing settles: `None` where only an answer or the operator helps.
-    pub fn next_wake(&self) -> Option<Mono> {
+    pub fn next_wake(&self) -> Option<MonoTime> {
         let alarm = self.alarms.peek().map(|Reverse((at, _))| *at);
         let backoff = self.backoff.peek().map(|Reverse((at, _))| *at);
         alarm.into_iter().chain(backoff).min()

@@ -17,7 +17,7 @@ use super::{
 impl Scheduler {
     /// A ticket and a route that could take it now; `None` where waiting is all that is left.
     pub fn sendable(&self, now: Now) -> Option<(Seq, RouteId)> {
-        if self.paused || self.flights.len() >= self.policy.in_flight as usize {
+        if self.paused || self.flights.len() >= self.policy.max_in_flight as usize {
             return None;
         }
         let ready = |index: usize| -> Vec<RouteId> {
@@ -83,7 +83,7 @@ impl Scheduler {
         }
         let has_favourite = self.classes[class].picker.has_favourite();
         let holds_out = has_favourite && now.mono.since(ticket.since) < self.policy.spill_after;
-        if self.policy.spill == SpillTo::Any && !holds_out {
+        if self.policy.spill_to == SpillTo::Any && !holds_out {
             return None;
         }
         let preferred = candidates.iter().copied().find(|&route| self.is_worth_waiting_on(now, route, ticket))?;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::domain::{
-    Counted, Dimension, Limits, Now, Provenance, RouteId, Wall,
-    days::Unit,
+    LimitDimension, LimitSource, Limits, Now, RouteId, TokenCounting, WallTime,
+    lease::QuotaUnit,
     snapshot::{Cause, Gauge},
 };
 
@@ -26,10 +26,10 @@ pub struct Need {
 }
 
 impl Need {
-    pub const fn counted(self, counted: Counted) -> u64 {
+    pub const fn counted(self, counted: TokenCounting) -> u64 {
         match counted {
-            Counted::Input => self.input,
-            Counted::Total => self.total(),
+            TokenCounting::Input => self.input,
+            TokenCounting::Total => self.total(),
         }
     }
 
@@ -45,10 +45,10 @@ impl Need {
         self.input + self.output
     }
 
-    const fn counter(counted: Counted) -> fn(Self) -> u64 {
+    const fn counter(counted: TokenCounting) -> fn(Self) -> u64 {
         match counted {
-            Counted::Input => Self::input,
-            Counted::Total => Self::total,
+            TokenCounting::Input => Self::input,
+            TokenCounting::Total => Self::total,
         }
     }
 
@@ -84,7 +84,7 @@ pub enum Block<'a> {
     },
     /// The day is spent by our own count.
     DayFull {
-        until: Wall,
+        until: WallTime,
         used: u64,
         limit: u64,
     },
@@ -106,7 +106,7 @@ pub struct Pool {
     /// Which of the scheduler's families it is of.
     pub family: usize,
     /// When it was last refused far below its limit by our own count.
-    pub surprised_at: Option<crate::domain::Mono>,
+    pub surprised_at: Option<crate::domain::MonoTime>,
     pub in_flight: u32,
     pub cooldown: Option<Cooldown>,
     /// The provider said that the day's quota is used up.
@@ -118,7 +118,7 @@ pub struct Pool {
     /// After a guessed cooldown: the way back up.
     pub ramp: Option<Ramp>,
     pub bounds: Bounds,
-    counted: Counted,
+    counted: TokenCounting,
     burst: Option<u32>,
     requests: Window,
     tokens: Window,
@@ -142,7 +142,7 @@ pub struct Timing {
 /// A look at a pool's counters, for reckoning ahead.
 #[derive(Clone, Copy, Debug)]
 pub struct Counters<'a> {
-    pub counted: Counted,
+    pub counted: TokenCounting,
     pub concurrency: Option<u64>,
     pub requests: &'a Window,
     pub tokens: &'a Window,
@@ -168,15 +168,15 @@ impl Pool {
             day_step: 0,
             ramp: None,
             bounds: Bounds::new(limits),
-            counted: limits.counted,
+            counted: limits.token_counting,
             burst: limits.burst,
             requests: Window::new(limits.rpm.map(u64::from)),
             tokens: Window::new(limits.tpm),
             input: Window::new(limits.itpm),
             output: Window::new(limits.otpm),
             pace: limits.rpm.zip(limits.burst).map(|(rpm, burst)| Pace::new(rpm, burst)),
-            day_requests: DayMeter::new(limits.day, limits.rpd.map(u64::from)),
-            day_tokens: DayMeter::new(limits.day, limits.tpd),
+            day_requests: DayMeter::new(limits.quota_day, limits.rpd.map(u64::from)),
+            day_tokens: DayMeter::new(limits.quota_day, limits.tpd),
         }
     }
 
@@ -297,7 +297,7 @@ impl Pool {
         let Timing { reserved: reserved_at, sent, head_start } = timing;
         // Output is counted as it is made: as late as the last of it.
         let hold = MINUTE.saturating_sub(head_start);
-        let tokens_hold = if self.counted == Counted::Input { hold } else { MINUTE };
+        let tokens_hold = if self.counted == TokenCounting::Input { hold } else { MINUTE };
         let counted_by = now.wall - head_start;
         let (requests, day_requests, used) = match counting {
             Counting::Actual(used) => (1, 1, used),
@@ -322,7 +322,7 @@ impl Pool {
     }
 
     /// Counts an attempt of an earlier process: settled (or, at the latest, sent) at `at`, `age` before `now`.
-    pub fn recall(&mut self, now: Now, at: Wall, used: Need, refused: bool) {
+    pub fn recall(&mut self, now: Now, at: WallTime, used: Need, refused: bool) {
         let age = now.wall.since(at);
         if age < MINUTE {
             let release = now.mono + (MINUTE - age);
@@ -366,8 +366,8 @@ impl Pool {
         gauge(if said_spent { used.max(limit.unwrap_or(used)) } else { used }, self.bounds.day_requests)
     }
 
-    pub fn day_meters(&mut self) -> impl Iterator<Item = (Unit, &mut DayMeter)> {
-        [(Unit::Requests, &mut self.day_requests), (Unit::Tokens, &mut self.day_tokens)].into_iter()
+    pub fn day_meters(&mut self) -> impl Iterator<Item = (QuotaUnit, &mut DayMeter)> {
+        [(QuotaUnit::Requests, &mut self.day_requests), (QuotaUnit::Tokens, &mut self.day_tokens)].into_iter()
     }
 
     pub const fn is_shared(&self) -> bool {
@@ -396,17 +396,17 @@ impl Pool {
         }
     }
 
-    pub const fn day(&self) -> crate::domain::Day {
+    pub const fn day(&self) -> crate::domain::QuotaDay {
         self.day_requests.day()
     }
 
     /// Notes a refusal for the minute; true where it begins a new episode.
-    pub fn is_new_episode(&self, now: Now, sent_at: crate::domain::Mono) -> bool {
+    pub fn is_new_episode(&self, now: Now, sent_at: crate::domain::MonoTime) -> bool {
         self.cooldown.as_ref().is_none_or(|cooldown| cooldown.over(now) && sent_at >= cooldown.until.mono)
     }
 
     /// A refusal that our counters did not foresee, the first of its episode, of a request sent at `sent`.
-    pub fn refused_unforeseen(&mut self, now: Now, sent: Now, what: Dimension) {
+    pub fn refused_unforeseen(&mut self, now: Now, sent: Now, what: LimitDimension) {
         self.bounds.refuse(now.mono, sent.mono, what, self.in_flight);
         self.retune();
     }
@@ -422,7 +422,7 @@ impl Pool {
         self.day_tokens.set_limit(bounds.day_tokens.effective());
         let rpm = bounds.requests.effective().map(|rpm| u32::try_from(rpm).unwrap_or(u32::MAX));
         // A learned limit is not spent at once: should it be wrong, or a day end, few requests meet the refusal.
-        let gentle = rpm.filter(|_| bounds.requests.provenance() == Some(Provenance::Learned)).map(|rpm| rpm / 8 + 1);
+        let gentle = rpm.filter(|_| bounds.requests.provenance() == Some(LimitSource::Learned)).map(|rpm| rpm / 8 + 1);
         let burst = self.burst.into_iter().chain(gentle).min();
         self.pace = rpm.zip(burst).map(|(rpm, burst)| match &self.pace {
             Some(pace) => pace.retuned(rpm, burst),
@@ -440,7 +440,7 @@ impl Pool {
 }
 
 fn gauge(used: u64, bound: Bound) -> Gauge {
-    Gauge { used, limit: bound.effective(), provenance: bound.provenance() }
+    Gauge { used, limit: bound.effective(), source: bound.provenance() }
 }
 
 fn day_block(meter: &DayMeter, now: Now, amount: u64, what: Capacity) -> Option<Block<'static>> {

@@ -3,7 +3,7 @@
 //! As with the run's cap, what counts is the worst case: the dearest answer is reserved before a request goes out, so
 //! that a cap can be undershot and never overshot. A day of money is a UTC day, of this run.
 
-use crate::domain::{Day, Money, MoneyCaps, Now, RouteId, Wall};
+use crate::domain::{Money, MoneyCaps, Now, QuotaDay, RouteId, WallTime};
 
 use super::{Scheduler, Ticket, day::next_reset, pool::Block, standing::Standing};
 
@@ -16,7 +16,7 @@ pub struct Purse {
     reserved: Money,
     /// Gone in the day that ends then.
     today: Money,
-    ends: Wall,
+    ends: WallTime,
 }
 
 /// Whether an amount may be committed.
@@ -24,12 +24,12 @@ pub struct Purse {
 pub enum Fit {
     Now,
     /// Once a new day begins.
-    Tomorrow(Wall),
+    Tomorrow(WallTime),
     Never,
 }
 
 impl Fit {
-    pub const fn opens(self) -> Option<Wall> {
+    pub const fn opens(self) -> Option<WallTime> {
         match self {
             Self::Tomorrow(at) => Some(at),
             Self::Now | Self::Never => None,
@@ -39,25 +39,25 @@ impl Fit {
 
 impl Purse {
     pub const fn new(caps: MoneyCaps) -> Self {
-        Self { caps, gone: Money::ZERO, reserved: Money::ZERO, today: Money::ZERO, ends: Wall(0) }
+        Self { caps, gone: Money::ZERO, reserved: Money::ZERO, today: Money::ZERO, ends: WallTime(0) }
     }
 
     pub const fn is_capped(&self) -> bool {
         self.caps.max_usd.is_some() || self.caps.max_usd_per_day.is_some()
     }
 
-    fn today(&self, now: Wall) -> Money {
+    fn today(&self, now: WallTime) -> Money {
         if now < self.ends { self.today } else { Money::ZERO }
     }
 
     /// What may still be committed of the total and of today; `None` for no cap.
-    pub fn left(&self, now: Wall) -> (Option<Money>, Option<Money>) {
+    pub fn left(&self, now: WallTime) -> (Option<Money>, Option<Money>) {
         let total = self.caps.max_usd.map(|most| most.saturating_sub(self.gone + self.reserved));
         let today = self.caps.max_usd_per_day.map(|most| most.saturating_sub(self.today(now) + self.reserved));
         (total, today)
     }
 
-    pub fn fit(&self, now: Wall, worst: Money) -> Fit {
+    pub fn fit(&self, now: WallTime, worst: Money) -> Fit {
         if self.caps.max_usd.is_some_and(|most| self.gone + self.reserved + worst > most) {
             return Fit::Never;
         }
@@ -65,7 +65,7 @@ impl Purse {
         if self.today(now) + self.reserved + worst <= most {
             return Fit::Now;
         }
-        match next_reset(Day::Utc, now) {
+        match next_reset(QuotaDay::Utc, now) {
             Some(midnight) if worst <= most => Fit::Tomorrow(midnight),
             _ => Fit::Never,
         }
@@ -76,17 +76,17 @@ impl Purse {
     }
 
     /// Turns a reservation into what is gone: certain, or at risk.
-    pub fn settle(&mut self, now: Wall, reserved: Money, gone: Money) {
+    pub fn settle(&mut self, now: WallTime, reserved: Money, gone: Money) {
         self.reserved = self.reserved.saturating_sub(reserved);
         self.recall(now, now, gone);
     }
 
     /// Counts what went at `at`. Calls come in time order.
-    pub fn recall(&mut self, now: Wall, at: Wall, gone: Money) {
+    pub fn recall(&mut self, now: WallTime, at: WallTime, gone: Money) {
         self.gone += gone;
-        if next_reset(Day::Utc, at) == next_reset(Day::Utc, now) {
+        if next_reset(QuotaDay::Utc, at) == next_reset(QuotaDay::Utc, now) {
             self.today = self.today(now) + gone;
-            self.ends = next_reset(Day::Utc, now).unwrap_or_default();
+            self.ends = next_reset(QuotaDay::Utc, now).unwrap_or_default();
         }
     }
 }
@@ -177,7 +177,7 @@ impl Scheduler {
 
     /// Money that an earlier process spent, or may have spent, with the key of this name, if there still is one. Calls
     /// come in time order.
-    pub fn recall_money(&mut self, now: Now, key: &str, at: Wall, gone: Money) {
+    pub fn recall_money(&mut self, now: Now, key: &str, at: WallTime, gone: Money) {
         self.purse.recall(now.wall, at, gone);
         if let Some(state) = self.keys.iter_mut().find(|state| state.key.name == key) {
             state.purse.recall(now.wall, at, gone);
@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_days_cap_opens_at_utc_midnight_and_a_total_never() {
-        let (evening, midnight) = (Wall::from_unix_seconds(1_795_302_000), Wall::from_unix_seconds(1_795_305_600));
+        let (evening, midnight) =
+            (WallTime::from_unix_seconds(1_795_302_000), WallTime::from_unix_seconds(1_795_305_600));
         let caps = MoneyCaps { max_usd: Some(usd(3.0)), max_usd_per_day: Some(usd(2.0)) };
         let mut purse = Purse::new(caps);
         purse.reserve(usd(1.5));

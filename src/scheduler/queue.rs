@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use crate::domain::{Api, ModelId, Money, Mono, Outcome, RouteId, Seq};
+use crate::domain::{Api, ModelId, Money, MonoTime, Outcome, RouteId, Seq};
 
 use super::{
     bits::BitSet,
@@ -28,7 +28,7 @@ pub struct Ticket {
     /// APIs that can't express its request.
     pub inexpressible: SmallVec<[Api; 2]>,
     /// When it could first have been sent.
-    pub since: Mono,
+    pub since: MonoTime,
     /// `None` until something went wrong; most items never need one.
     pub course: Option<Box<Course>>,
 }

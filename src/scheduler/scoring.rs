@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::domain::{Balance, Money, Strategy};
+use crate::domain::{BalanceWeights, Money, Strategy};
 
 use super::{Scheduler, Ticket, strategy::Search};
 
@@ -48,7 +48,7 @@ impl Scheduler {
             offers.push((Offer { tier: block.tier, place, cost, wait }, index));
         }
         if self.strategy_of(&state.routing) == Strategy::Balanced {
-            balance(&mut offers, self.policy.balance);
+            balance(&mut offers, self.policy.balance_weights);
         } else {
             offers.sort_by_key(|(offer, _)| (offer.tier, offer.cost.is_none(), offer.cost));
         }
@@ -68,7 +68,7 @@ impl Scheduler {
 /// Sorts by a score, the lowest first. Every concern is between 0 and 1: a model's place among the models; how much
 /// dearer than the cheapest (0 at its price, a half at twice, towards 1 beyond); how much slower than the fastest,
 /// likewise. A model that was never tried is taken to be twice as fast as the rest, so that it is found out.
-fn balance(offers: &mut [(Offer, usize)], balance: Balance) {
+fn balance(offers: &mut [(Offer, usize)], balance: BalanceWeights) {
     let last = offers.iter().map(|(offer, _)| offer.place).max().unwrap_or(0).max(1) as f64;
     let cheapest = offers.iter().filter_map(|(offer, _)| offer.cost).min().unwrap_or_default().0 as f64;
     let fastest = offers.iter().filter_map(|(offer, _)| offer.wait).fold(f64::INFINITY, f64::min);
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     /// Place, cost in dollars, seconds; `None` where unknown.
-    fn order(offers: &[(Option<f64>, Option<f64>)], weights: Balance) -> Vec<usize> {
+    fn order(offers: &[(Option<f64>, Option<f64>)], weights: BalanceWeights) -> Vec<usize> {
         let offer = |(place, (cost, wait)): (usize, &(Option<f64>, Option<f64>))| {
             (Offer { tier: 0, place, cost: cost.and_then(Money::from_usd), wait: wait.map(|wait| wait * 1e6) }, place)
         };
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn quality_price_and_wait_are_weighed_against_each_other() {
-        let even = Balance::default();
+        let even = BalanceWeights::default();
         let known = |cost, wait| (Some(cost), Some(wait));
         for (want, offers) in [
             ("the best, all else equal", [known(1.0, 1.0), known(1.0, 1.0), known(1.0, 1.0)].to_vec()),
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn each_concern_can_be_made_the_only_one() {
         let offers = [(Some(3.0), Some(2.0)), (Some(2.0), Some(3.0)), (Some(4.0), Some(1.0))];
-        let only = |quality, price, wait| order(&offers, Balance { quality, price, wait })[0];
+        let only = |quality, price, wait| order(&offers, BalanceWeights { quality, price, wait })[0];
         assert_eq!((only(1.0, 0.0, 0.0), only(0.0, 1.0, 0.0), only(0.0, 0.0, 1.0)), (0, 1, 2));
     }
 
@@ -131,7 +131,7 @@ mod tests {
     fn tiers_come_before_scores() {
         let offer = |tier, cost| Offer { tier, place: 0, cost: Money::from_usd(cost), wait: None };
         let mut offers = [(offer(1, 0.1), 0), (offer(0, 9.0), 1)];
-        balance(&mut offers, Balance::default());
+        balance(&mut offers, BalanceWeights::default());
         assert_eq!(offers.map(|(_, index)| index), [1, 0]);
     }
 }

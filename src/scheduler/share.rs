@@ -4,10 +4,10 @@
 //! routes waiting in between only where a block ran out before the next came. Whoever owns it talks to the ledger.
 
 use crate::domain::{
-    Day, Now, Outcome, RouteId, Wall,
-    days::{Grant, Unit, Wish},
+    Now, Outcome, QuotaDay, RouteId, WallTime,
+    lease::{LeaseGrant, LeaseRequest, QuotaUnit},
     snapshot::Cause,
-    snapshot::Source,
+    snapshot::CauseSource,
 };
 
 use super::{
@@ -28,10 +28,10 @@ const BLOCK: u64 = 20;
 pub struct Share {
     allowance: u64,
     /// The block's row in the ledger, and until when it may be used.
-    row: Wall,
-    good_until: Wall,
+    row: WallTime,
+    good_until: WallTime,
     taken: u64,
-    full_until: Option<Wall>,
+    full_until: Option<WallTime>,
     asked: bool,
     owed: u64,
     /// The most that one request found too little of.
@@ -39,20 +39,20 @@ pub struct Share {
 }
 
 impl Share {
-    pub fn allowance(&self, now: Wall) -> u64 {
+    pub fn allowance(&self, now: WallTime) -> u64 {
         if now < self.good_until { self.allowance } else { 0 }
     }
 
     /// Used by all processes, as far as is known.
-    pub fn used(&self, now: Wall) -> u64 {
+    pub fn used(&self, now: WallTime) -> u64 {
         if now < self.good_until { self.taken.saturating_sub(self.allowance) } else { 0 }
     }
 
-    pub fn full_until(&self, now: Wall, amount: u64) -> Option<Wall> {
+    pub fn full_until(&self, now: WallTime, amount: u64) -> Option<WallTime> {
         self.full_until.filter(|until| *until > now && self.allowance(now) < amount)
     }
 
-    pub fn count(&mut self, now: Wall, amount: u64) {
+    pub fn count(&mut self, now: WallTime, amount: u64) {
         let here = self.allowance(now);
         self.owed += amount.saturating_sub(here);
         if now < self.good_until {
@@ -60,7 +60,7 @@ impl Share {
         }
     }
 
-    pub fn give_back(&mut self, now: Wall, amount: u64) {
+    pub fn give_back(&mut self, now: WallTime, amount: u64) {
         if now < self.good_until {
             self.allowance += amount;
         }
@@ -72,19 +72,19 @@ impl Share {
 }
 
 /// The ledger's row of `now`, and until when a block of it may be used.
-fn row(day: Day, now: Wall) -> (Wall, Wall) {
+fn row(day: QuotaDay, now: WallTime) -> (WallTime, WallTime) {
     if let Some(reset) = next_reset(day, now) {
         return (reset, reset);
     }
-    let end = Wall(now.0 - now.0.rem_euclid(GRAIN) + GRAIN);
+    let end = WallTime(now.0 - now.0.rem_euclid(GRAIN) + GRAIN);
     (end + ROLLING, end)
 }
 
 impl DayMeter {
     /// What this meter wants of the ledger now. Not again before it was answered.
-    fn wish(&mut self, now: Wall, pool: usize, unit: Unit, first: bool) -> Option<Wish> {
-        let (limit, at_least) = (self.limit(), self.own(now));
-        let (row, _) = row(self.day(), now);
+    fn wish(&mut self, now: WallTime, pool: usize, unit: QuotaUnit, first: bool) -> Option<LeaseRequest> {
+        let (limit, known_used) = (self.limit(), self.own(now));
+        let (period_end, _) = row(self.day(), now);
         let share = self.share_mut()?;
         let block = limit.map_or(0, |limit| (limit / BLOCK).max(1)).max(share.short_of.saturating_mul(4));
         let low = share.allowance(now) < block.div_ceil(2).max(share.short_of);
@@ -94,33 +94,42 @@ impl DayMeter {
         }
         share.asked = true;
         let expired = now >= share.good_until && share.allowance > 0 && share.row > now;
-        let give_back = expired.then_some((share.row, share.allowance));
+        let returned = expired.then_some((share.row, share.allowance));
         if expired {
             share.allowance = 0;
         }
         // To begin with it only asks: a block is for those that send, since a process that is killed loses what it holds.
-        let want = if first { 0 } else { block };
-        Some(Wish { pool, unit, row, limit, want, at_least, owed: std::mem::take(&mut share.owed), give_back })
+        let requested = if first { 0 } else { block };
+        Some(LeaseRequest {
+            pool,
+            unit,
+            period_end,
+            limit,
+            requested,
+            known_used,
+            overdrawn: std::mem::take(&mut share.owed),
+            returned,
+        })
     }
 
-    fn granted(&mut self, now: Wall, grant: &Grant) {
+    fn granted(&mut self, now: WallTime, grant: &LeaseGrant) {
         let (today, good_until) = row(self.day(), now);
         let Some(share) = self.share_mut() else { return };
         share.asked = false;
-        if share.row != grant.row {
+        if share.row != grant.period_end {
             share.allowance = 0;
         }
-        share.row = grant.row;
+        share.row = grant.period_end;
         share.allowance += grant.granted;
-        if grant.row != today {
+        if grant.period_end != today {
             // It came after its time: nothing of it may be used any more. The next wish is about the new row, and gives
             // this block back where it still counts, as half hours of a rolling day do.
             share.good_until = share.good_until.min(now);
             return;
         }
         share.short_of = 0;
-        (share.good_until, share.taken) = (good_until, grant.taken);
-        share.full_until = grant.opens;
+        (share.good_until, share.taken) = (good_until, grant.total_used);
+        share.full_until = grant.available_at;
     }
 }
 
@@ -151,7 +160,7 @@ impl Scheduler {
     }
 
     /// The blocks that are wanted now; each is told once, until it is answered.
-    pub fn lease_wishes(&mut self, now: Now) -> Vec<Wish> {
+    pub fn lease_wishes(&mut self, now: Now) -> Vec<LeaseRequest> {
         let first = std::mem::take(&mut self.first_leases);
         let mut wishes = Vec::new();
         for index in std::mem::take(&mut self.lease_wanted) {
@@ -161,16 +170,17 @@ impl Scheduler {
         wishes
     }
 
-    pub fn grant(&mut self, now: Now, grant: &Grant) {
+    pub fn grant(&mut self, now: Now, grant: &LeaseGrant) {
         let pool = &mut self.pools[grant.pool];
         let meter = pool.day_meters().find(|(unit, _)| *unit == grant.unit);
         if let Some((_, meter)) = meter {
             meter.granted(now.wall, grant);
         }
-        if let Some(until) = grant.spent_until.filter(|until| *until > now.wall) {
-            let calendar = pool.day() != Day::Rolling;
-            let words = "another run was told that the day is used up".to_owned();
-            let cause = Cause { outcome: Outcome::QuotaExhaustedDay, source: Source::Stated, words, since: now.wall };
+        if let Some(until) = grant.exhausted_until.filter(|until| *until > now.wall) {
+            let calendar = pool.day() != QuotaDay::Rolling;
+            let message = "another run was told that the day is used up".to_owned();
+            let cause =
+                Cause { outcome: Outcome::QuotaExhaustedDay, source: CauseSource::Provider, message, since: now.wall };
             let until = Now { mono: now.mono + until.since(now.wall), wall: until };
             Cooldown::extend(&mut pool.spent, Cooldown { since: now, until, calendar, cause }, now);
         }
@@ -180,24 +190,24 @@ impl Scheduler {
     }
 
     /// What is left of the blocks in hand, to be given back when the process ends.
-    pub fn unused_leases(&mut self, now: Now) -> Vec<Wish> {
+    pub fn unused_leases(&mut self, now: Now) -> Vec<LeaseRequest> {
         let mut unused = Vec::new();
         for (index, pool) in self.pools.iter_mut().enumerate() {
             for (unit, meter) in pool.day_meters() {
                 let limit = meter.limit();
                 let Some(share) = meter.share_mut() else { continue };
-                let (left, owed) = (std::mem::take(&mut share.allowance), std::mem::take(&mut share.owed));
-                if (left > 0 || owed > 0) && share.row > now.wall {
-                    let give_back = (left > 0).then_some((share.row, left));
-                    unused.push(Wish {
+                let (left, overdrawn) = (std::mem::take(&mut share.allowance), std::mem::take(&mut share.owed));
+                if (left > 0 || overdrawn > 0) && share.row > now.wall {
+                    let returned = (left > 0).then_some((share.row, left));
+                    unused.push(LeaseRequest {
                         pool: index,
                         unit,
-                        row: share.row,
+                        period_end: share.row,
                         limit,
-                        want: 0,
-                        at_least: 0,
-                        owed,
-                        give_back,
+                        requested: 0,
+                        known_used: 0,
+                        overdrawn,
+                        returned,
                     });
                 }
             }
@@ -206,22 +216,29 @@ impl Scheduler {
     }
 
     /// Counts what others have used of today, for a plan: nothing is leased.
-    pub fn count_elsewhere(&mut self, now: Now, pool: usize, requests: u64, tokens: u64, spent_until: Option<Wall>) {
+    pub fn count_elsewhere(
+        &mut self,
+        now: Now,
+        pool: usize,
+        requests: u64,
+        tokens: u64,
+        spent_until: Option<WallTime>,
+    ) {
         for (unit, meter) in self.pools[pool].day_meters() {
-            meter.count(now.wall, if unit == Unit::Requests { requests } else { tokens });
+            meter.count(now.wall, if unit == QuotaUnit::Requests { requests } else { tokens });
         }
         if let Some(spent_until) = spent_until {
-            let row = row(self.pools[pool].day(), now.wall).0;
+            let period_end = row(self.pools[pool].day(), now.wall).0;
             self.grant(
                 now,
-                &Grant {
+                &LeaseGrant {
                     pool,
-                    unit: Unit::Requests,
-                    row,
+                    unit: QuotaUnit::Requests,
+                    period_end,
                     granted: 0,
-                    taken: 0,
-                    opens: None,
-                    spent_until: Some(spent_until),
+                    total_used: 0,
+                    available_at: None,
+                    exhausted_until: Some(spent_until),
                 },
             );
         }
@@ -243,7 +260,7 @@ impl Scheduler {
     }
 
     /// Until when the provider said that this pool's day is used up.
-    pub fn spent_until(&self, now: Now, pool: usize) -> Option<Wall> {
+    pub fn spent_until(&self, now: Now, pool: usize) -> Option<WallTime> {
         let spent = self.pools[pool].spent.as_ref().filter(|spent| !spent.over(now))?;
         Some(if spent.calendar { spent.until.wall } else { now.wall + spent.until.mono.since(now.mono) })
     }

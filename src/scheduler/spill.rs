@@ -28,7 +28,7 @@ impl Scheduler {
         }
         let has_favourite = self.classes[class].picker.has_favourite();
         let holds_out = has_favourite && now.mono.since(ticket.since) < self.policy.spill_after;
-        if self.policy.spill == SpillTo::Any && !holds_out {
+        if self.policy.spill_to == SpillTo::Any && !holds_out {
             return SpillLimits::Any;
         }
         let count = self.classes[class].candidates.len();

@@ -1,7 +1,7 @@
 //! Why a route can or can't be used at an instant: one answer, from which dispatch, screens and
 //! "why is nothing going out?" are all derived.
 
-use crate::domain::{Money, Now, RouteId, Wall, snapshot::Cause};
+use crate::domain::{Money, Now, RouteId, WallTime, snapshot::Cause};
 
 use super::{
     Scheduler,
@@ -17,7 +17,7 @@ pub(super) enum Standing<'a> {
     Ready,
     /// Switched off by the operator: the route, its key or its model.
     Off {
-        since: Wall,
+        since: WallTime,
     },
     /// Out until the secret changes or the operator says otherwise.
     Dead(&'a Cause),
@@ -26,7 +26,7 @@ pub(super) enum Standing<'a> {
     Spent(&'a Cooldown),
     /// Our own count says that the day is used up.
     DayFull {
-        until: Wall,
+        until: WallTime,
         used: u64,
         limit: u64,
     },
@@ -67,14 +67,14 @@ pub enum Holdup {
     /// No item waits.
     NothingToDo,
     /// Out until then; `why` names what frees first.
-    Until { at: Wall, why: String },
+    Until { at: WallTime, why: String },
     /// Only the operator can help: everything that could go is switched off.
     SwitchedOff,
     /// The worst case of whatever comes next is over what money there is; the least that one of them `needs`.
     Budget { needs: Option<Money> },
     /// Every candidate of every waiting item is out for the day, out of credit or dead. `returns` is the first
     /// reset; `None` where every one is dead.
-    Exhausted { returns: Option<Wall>, why: String },
+    Exhausted { returns: Option<WallTime>, why: String },
 }
 
 impl Scheduler {
@@ -136,7 +136,7 @@ impl Scheduler {
         if self.live() == 0 {
             return Holdup::NothingToDo;
         }
-        let (mut soonest, mut returns): (Option<(Wall, String)>, Option<Wall>) = (None, None);
+        let (mut soonest, mut returns): (Option<(WallTime, String)>, Option<WallTime>) = (None, None);
         let (mut any, mut all_exhausted, mut any_off) = (false, true, false);
         let (mut any_ready, mut any_broke) = (false, false);
         let mut why_out = String::new();

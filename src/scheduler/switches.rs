@@ -1,6 +1,6 @@
 //! The operator's hand on the machine: switches, strategy, caps, cooldowns ended by hand.
 
-use crate::domain::{CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, Wall, WhenLimited};
+use crate::domain::{CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, WallTime, WhenLimited};
 
 use super::{Scheduler, breaker::Breaker};
 
@@ -19,7 +19,7 @@ impl Scheduler {
     }
 
     /// A key switched on again is also given another chance where it was dead.
-    pub fn switch_key(&mut self, now: Wall, name: &str, on: bool) -> Result<(), Unknown> {
+    pub fn switch_key(&mut self, now: WallTime, name: &str, on: bool) -> Result<(), Unknown> {
         let key = self.keys.iter_mut().find(|state| state.key.name == name);
         let key = key.ok_or_else(|| Unknown { kind: "key", name: name.to_owned() })?;
         key.off = (!on).then_some(now);
@@ -37,7 +37,7 @@ impl Scheduler {
         Ok(())
     }
 
-    pub fn switch_model(&mut self, now: Wall, name: &str, on: bool) -> Result<(), Unknown> {
+    pub fn switch_model(&mut self, now: WallTime, name: &str, on: bool) -> Result<(), Unknown> {
         let mut found = false;
         for model in self.models.iter_mut().filter(|state| state.model.name == name) {
             model.off = (!on).then_some(now);
@@ -48,7 +48,7 @@ impl Scheduler {
     }
 
     /// A route switched on is also given another chance where it was gone or held.
-    pub fn switch_route(&mut self, now: Wall, key: &str, model: &str, on: bool) -> Result<(), Unknown> {
+    pub fn switch_route(&mut self, now: WallTime, key: &str, model: &str, on: bool) -> Result<(), Unknown> {
         let (keys, models) = (&self.keys, &self.models);
         let route = self
             .routes
@@ -113,7 +113,7 @@ impl Scheduler {
     }
 
     pub fn set_spill(&mut self, spill: SpillTo) {
-        self.policy.spill = spill;
+        self.policy.spill_to = spill;
         self.look_again();
     }
 
@@ -122,7 +122,7 @@ impl Scheduler {
     }
 
     pub fn set_in_flight(&mut self, in_flight: u32) {
-        self.policy.in_flight = in_flight.max(1);
+        self.policy.max_in_flight = in_flight.max(1);
     }
 
     pub fn set_budget(&mut self, max_usd: Option<Money>) {

@@ -45,7 +45,7 @@ impl Scheduler {
             return in_order.find(usable) == Some(route);
         }
         let holds_out = class.picker.has_favourite() && now.mono.since(ticket.since) < self.policy.spill_after;
-        if self.policy.spill == SpillTo::Any && !holds_out {
+        if self.policy.spill_to == SpillTo::Any && !holds_out {
             return true;
         }
         class.candidates.iter().copied().find(usable).is_none_or(|preferred| {

@@ -2,8 +2,8 @@
 
 use crate::domain::Outcome;
 use crate::domain::{
-    Day, Now, RouteId, Wall,
-    snapshot::{Cause, Condition, CooldownView, Gauge, Source},
+    Now, QuotaDay, RouteId, WallTime,
+    snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge},
 };
 
 use super::{
@@ -26,8 +26,8 @@ pub struct ModelFacts {
     pub rpm: Gauge,
     pub tpm: Gauge,
     pub rpd: Gauge,
-    pub day: Day,
-    pub day_resets_at: Option<Wall>,
+    pub day: QuotaDay,
+    pub day_resets_at: Option<WallTime>,
     pub in_flight: u32,
 }
 
@@ -64,7 +64,7 @@ impl Scheduler {
             .iter()
             .map(|state| {
                 let condition = if let Some(since) = state.off {
-                    Condition::Off { since }
+                    Condition::SwitchedOff { since }
                 } else if let Some(cause) = &state.dead {
                     Condition::Disabled { since: cause.since, cause: cause.clone() }
                 } else {
@@ -80,10 +80,10 @@ impl Scheduler {
         let rank = |condition: &Condition| {
             let class = match condition {
                 Condition::Ready => 0,
-                Condition::Full { .. } => 1,
-                Condition::Cooling { .. } | Condition::Broken { .. } => 2,
+                Condition::Limited { .. } => 1,
+                Condition::CoolingDown { .. } | Condition::CircuitOpen { .. } => 2,
                 Condition::Exhausted { .. } => 3,
-                Condition::Off { .. } => 4,
+                Condition::SwitchedOff { .. } => 4,
                 Condition::Disabled { .. } => 5,
             };
             (class, condition.until())
@@ -101,8 +101,8 @@ impl Scheduler {
                 rpm: Gauge::default(),
                 tpm: Gauge::default(),
                 rpd: Gauge::default(),
-                day: state.model.limits.day,
-                day_resets_at: super::day::next_reset(state.model.limits.day, now.wall)
+                day: state.model.limits.quota_day,
+                day_resets_at: super::day::next_reset(state.model.limits.quota_day, now.wall)
                     .filter(|_| state.model.limits.rpd.is_some() || state.model.limits.tpd.is_some()),
                 in_flight: 0,
             })
@@ -144,10 +144,10 @@ impl Scheduler {
     pub fn route_condition(&self, now: Now, id: RouteId) -> Condition {
         match self.standing(now, id) {
             Standing::Ready => Condition::Ready,
-            Standing::Off { since } => Condition::Off { since },
+            Standing::Off { since } => Condition::SwitchedOff { since },
             Standing::Dead(cause) => Condition::Disabled { since: cause.since, cause: cause.clone() },
             Standing::Cooling(cooldown) => {
-                Condition::Cooling { until: until_wall(now, cooldown), cause: cooldown.cause.clone() }
+                Condition::CoolingDown { until: until_wall(now, cooldown), cause: cooldown.cause.clone() }
             }
             Standing::Spent(cooldown) => {
                 Condition::Exhausted { until: until_wall(now, cooldown), cause: cooldown.cause.clone() }
@@ -156,7 +156,7 @@ impl Scheduler {
                 Condition::Exhausted { until, cause: measured(now, used, limit) }
             }
             Standing::Broken { until, cause } => {
-                Condition::Broken { until: now.wall + until.mono.since(now.mono), cause: cause.clone() }
+                Condition::CircuitOpen { until: now.wall + until.mono.since(now.mono), cause: cause.clone() }
             }
             Standing::Full { what, wake } => {
                 let until = match wake {
@@ -164,7 +164,7 @@ impl Scheduler {
                     Wake::Wall(at) => Some(at),
                     Wake::Settle | Wake::Operator => None,
                 };
-                Condition::Full { what: what.words().to_owned(), until }
+                Condition::Limited { limit: what.words().to_owned(), until }
             }
         }
     }
@@ -175,8 +175,8 @@ impl Scheduler {
         let mut push = |what: &str, cooldown: &Cooldown| {
             if !cooldown.over(now) {
                 views.push(CooldownView {
-                    what: what.to_owned(),
-                    from: cooldown.since.wall,
+                    subject: what.to_owned(),
+                    started_at: cooldown.since.wall,
                     until: until_wall(now, cooldown),
                     cause: cooldown.cause.clone(),
                 });
@@ -195,8 +195,8 @@ impl Scheduler {
             let said = pool.spent.as_ref().is_some_and(|spent| !spent.over(now));
             if let (false, Some(super::pool::Block::DayFull { until, used, limit })) = (said, pool.block(now)) {
                 views.push(CooldownView {
-                    what: pool.label.clone(),
-                    from: now.wall,
+                    subject: pool.label.clone(),
+                    started_at: now.wall,
                     until,
                     cause: measured(now, used, limit),
                 });
@@ -207,8 +207,8 @@ impl Scheduler {
                 && until.mono > now.mono
             {
                 views.push(CooldownView {
-                    what: self.route_name(RouteId(index as u32)),
-                    from: since.wall,
+                    subject: self.route_name(RouteId(index as u32)),
+                    started_at: since.wall,
                     until: now.wall + until.mono.since(now.mono),
                     cause: cause.clone(),
                 });
@@ -220,15 +220,15 @@ impl Scheduler {
 }
 
 /// The deadline on today's wall: a span that runs on the monotonic clock ends when that does.
-fn until_wall(now: Now, cooldown: &Cooldown) -> Wall {
+fn until_wall(now: Now, cooldown: &Cooldown) -> WallTime {
     if cooldown.calendar { cooldown.until.wall } else { now.wall + cooldown.until.mono.since(now.mono) }
 }
 
 fn measured(now: Now, used: u64, limit: u64) -> Cause {
     Cause {
         outcome: Outcome::QuotaExhaustedDay,
-        source: Source::Measured,
-        words: format!("{used} of {limit} used today by our own count"),
+        source: CauseSource::Measured,
+        message: format!("{used} of {limit} used today by our own count"),
         since: now.wall,
     }
 }
@@ -240,5 +240,5 @@ fn add(sum: &mut Gauge, gauge: Gauge) {
         (one, two) => one.or(two),
     };
     // A sum is as certain as its least certain part.
-    sum.provenance = sum.provenance.max(gauge.provenance);
+    sum.source = sum.source.max(gauge.source);
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::domain::Mono;
+use crate::domain::MonoTime;
 
 /// What every provider means by "per minute".
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -12,7 +12,7 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 pub enum Room {
     Now,
     /// Enough will have been released then.
-    At(Mono),
+    At(MonoTime),
     /// Not before something in flight settles.
     WhenSettled,
     /// More than the whole window: waiting can't help.
@@ -28,7 +28,7 @@ pub struct Window {
     limit: Option<u64>,
     used: u64,
     /// In time order.
-    releases: VecDeque<(Mono, u64)>,
+    releases: VecDeque<(MonoTime, u64)>,
 }
 
 impl Window {
@@ -46,17 +46,17 @@ impl Window {
     }
 
     /// Occupied at `now`: in flight, and settled within the last minute.
-    pub fn used(&self, now: Mono) -> u64 {
+    pub fn used(&self, now: MonoTime) -> u64 {
         let expired: u64 = self.releases.iter().take_while(|(at, _)| *at <= now).map(|(_, amount)| amount).sum();
         self.used - expired
     }
 
     /// What is released after `now`, in time order; the rest of what is used is in flight.
-    pub fn releases(&self, now: Mono) -> impl Iterator<Item = (Mono, u64)> {
+    pub fn releases(&self, now: MonoTime) -> impl Iterator<Item = (MonoTime, u64)> {
         self.releases.iter().copied().filter(move |(at, _)| *at > now)
     }
 
-    fn forget_expired(&mut self, now: Mono) {
+    fn forget_expired(&mut self, now: MonoTime) {
         while let Some((at, amount)) = self.releases.front().copied() {
             if at > now {
                 break;
@@ -67,7 +67,7 @@ impl Window {
     }
 
     /// Whether `amount` fits at `now`, or when it will.
-    pub fn room(&self, now: Mono, amount: u64) -> Room {
+    pub fn room(&self, now: MonoTime, amount: u64) -> Room {
         let Some(limit) = self.limit else { return Room::Now };
         if amount > limit {
             return Room::Never;
@@ -86,14 +86,14 @@ impl Window {
     }
 
     /// Takes room. The caller has asked [`Window::room`] at this very instant.
-    pub fn reserve(&mut self, now: Mono, amount: u64) {
+    pub fn reserve(&mut self, now: MonoTime, amount: u64) {
         self.forget_expired(now);
         self.used += amount;
     }
 
     /// Turns a reservation of `reserved` into `actual`, held for `hold` from `now`. More than was reserved may
     /// overshoot the limit; the overshoot blocks what comes after, as it does at the provider.
-    pub fn settle(&mut self, now: Mono, reserved: u64, actual: u64, hold: Duration) {
+    pub fn settle(&mut self, now: MonoTime, reserved: u64, actual: u64, hold: Duration) {
         self.used = self.used - reserved + actual;
         if actual == 0 {
             return;
@@ -112,7 +112,7 @@ impl Window {
     }
 
     /// Counts what happened before this process began: released at `release`, or with what was recalled before.
-    pub fn recall(&mut self, release: Mono, amount: u64) {
+    pub fn recall(&mut self, release: MonoTime, amount: u64) {
         self.used += amount;
         let release = self.releases.back().map_or(release, |(at, _)| release.max(*at));
         self.releases.push_back((release, amount));
@@ -130,7 +130,7 @@ pub struct Pace {
     /// How far ahead of the even spacing a request may go.
     tolerance: Duration,
     /// When the bucket would be empty if nothing more came.
-    empties_at: Mono,
+    empties_at: MonoTime,
 }
 
 impl Pace {
@@ -143,7 +143,7 @@ impl Pace {
     pub fn new(per_minute: u32, burst: u32) -> Self {
         // Whole microseconds, as instants are: a remainder would ask to be woken at this very instant, for ever.
         let interval = Duration::from_micros(60_000_000_u64.div_ceil(u64::from(per_minute.max(1))));
-        Self { interval, tolerance: interval * (burst.max(1) - 1), empties_at: Mono::default() }
+        Self { interval, tolerance: interval * (burst.max(1) - 1), empties_at: MonoTime::default() }
     }
 
     /// How many may go at once when nothing has gone for a while.
@@ -151,17 +151,17 @@ impl Pace {
         (self.tolerance.as_micros() / self.interval.as_micros().max(1)) as u32 + 1
     }
 
-    pub fn room(&self, now: Mono) -> Room {
+    pub fn room(&self, now: MonoTime) -> Room {
         let ahead = self.empties_at.since(now);
         if ahead <= self.tolerance { Room::Now } else { Room::At(now + (ahead - self.tolerance)) }
     }
 
-    pub fn reserve(&mut self, now: Mono) {
+    pub fn reserve(&mut self, now: MonoTime) {
         self.empties_at = self.empties_at.max(now) + self.interval;
     }
 
     /// The request left as late as `now`: the server's bucket can't be emptier than a bucket that it entered then.
-    pub fn sent(&mut self, now: Mono) {
+    pub fn sent(&mut self, now: MonoTime) {
         self.empties_at = self.empties_at.max(now + self.interval);
     }
 }
@@ -170,8 +170,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Mono {
-        Mono(seconds * 1_000_000)
+    fn at(seconds: u64) -> MonoTime {
+        MonoTime(seconds * 1_000_000)
     }
 
     #[test]
@@ -207,8 +207,8 @@ mod tests {
     fn an_unlimited_window_still_counts_in_bounded_space() {
         let mut window = Window::new(None);
         for millisecond in 0..10_000 {
-            window.reserve(Mono(millisecond * 1_000), 1);
-            window.settle(Mono(millisecond * 1_000), 1, 1, MINUTE);
+            window.reserve(MonoTime(millisecond * 1_000), 1);
+            window.settle(MonoTime(millisecond * 1_000), 1, 1, MINUTE);
         }
         assert_eq!(window.used(at(10)), 10_000);
         assert!(window.releases.len() <= 101, "{} entries", window.releases.len());
@@ -219,7 +219,7 @@ mod tests {
     fn pacing_never_asks_to_be_woken_at_once() {
         for per_minute in 1..=700 {
             let mut pace = Pace::new(per_minute, 2);
-            let mut now = Mono(1);
+            let mut now = MonoTime(1);
             for _ in 0..50 {
                 pace.reserve(now);
                 if let Room::At(at) = pace.room(now) {

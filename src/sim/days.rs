@@ -2,7 +2,7 @@
 
 use jiff::{civil::Date, tz::TimeZone};
 
-use crate::domain::{Day, Wall};
+use crate::domain::{QuotaDay, WallTime};
 
 /// One provider's calendar, with the current day remembered: time zone look-ups are too dear for every request.
 #[derive(Clone, Debug)]
@@ -14,22 +14,22 @@ pub(super) struct Calendar {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Today {
     pub date: Date,
-    pub begins: Wall,
+    pub begins: WallTime,
     /// The next day's first instant. A day has 23 to 25 hours.
-    pub ends: Wall,
+    pub ends: WallTime,
 }
 
 impl Calendar {
     /// Rolling days have no calendar; their books are kept by UTC dates.
-    pub fn of(day: Day) -> Self {
+    pub fn of(day: QuotaDay) -> Self {
         let zone = match day {
-            Day::Pacific => TimeZone::get("America/Los_Angeles").expect("the time zone database is compiled in"),
-            Day::Utc | Day::Rolling => TimeZone::UTC,
+            QuotaDay::Pacific => TimeZone::get("America/Los_Angeles").expect("the time zone database is compiled in"),
+            QuotaDay::Utc | QuotaDay::Rolling => TimeZone::UTC,
         };
         Self { zone, today: None }
     }
 
-    pub fn today(&mut self, wall: Wall) -> Today {
+    pub fn today(&mut self, wall: WallTime) -> Today {
         if let Some(today) = self.today.filter(|today| (today.begins..today.ends).contains(&wall)) {
             return today;
         }
@@ -37,17 +37,17 @@ impl Calendar {
         let today = Today {
             date,
             begins: self.midnight(date),
-            ends: date.tomorrow().map_or(Wall(i64::MAX), |tomorrow| self.midnight(tomorrow)),
+            ends: date.tomorrow().map_or(WallTime(i64::MAX), |tomorrow| self.midnight(tomorrow)),
         };
         self.today = Some(today);
         today
     }
 
-    fn midnight(&self, date: Date) -> Wall {
+    fn midnight(&self, date: Date) -> WallTime {
         self.zone
             .to_ambiguous_zoned(date.at(0, 0, 0, 0))
             .compatible()
-            .map_or(Wall(i64::MAX), |zoned| zoned.timestamp().into())
+            .map_or(WallTime(i64::MAX), |zoned| zoned.timestamp().into())
     }
 }
 
@@ -55,7 +55,7 @@ impl Calendar {
 mod tests {
     use super::*;
 
-    fn at(text: &str) -> Wall {
+    fn at(text: &str) -> WallTime {
         text.parse::<jiff::Timestamp>().unwrap().into()
     }
 
@@ -67,7 +67,7 @@ mod tests {
             ("2026-11-01T07:30:00Z", "2026-11-01", "2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
             ("2026-11-21T07:59:59Z", "2026-11-20", "2026-11-20T08:00:00Z", "2026-11-21T08:00:00Z"),
         ];
-        let mut calendar = Calendar::of(Day::Pacific);
+        let mut calendar = Calendar::of(QuotaDay::Pacific);
         for (instant, date, begins, ends) in cases {
             let expected = Today { date: date.parse().unwrap(), begins: at(begins), ends: at(ends) };
             assert_eq!(calendar.today(at(instant)), expected, "{instant}");
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_back_is_on_the_earlier_day_again() {
-        let mut calendar = Calendar::of(Day::Utc);
+        let mut calendar = Calendar::of(QuotaDay::Utc);
         calendar.today(at("2026-11-21T00:00:01Z"));
         assert_eq!(calendar.today(at("2026-11-20T23:59:59Z")).date.to_string(), "2026-11-20");
     }

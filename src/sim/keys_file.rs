@@ -5,7 +5,7 @@ use std::{fmt::Write, net::SocketAddr};
 use toml::Value;
 
 use super::profile::{Dollars, ModelProfile, Profile};
-use crate::domain::{Api, Counted, Day, Limits};
+use crate::domain::{Api, Limits, QuotaDay, TokenCounting};
 
 impl Profile {
     /// The providers at `addr`, the models with the limits that are enforced on them, and the keys, dead ones too.
@@ -39,18 +39,19 @@ impl Profile {
     }
 
     fn model_settings(&self, model: &ModelProfile) -> Vec<(&'static str, Value)> {
-        let Limits { rpm, tpm, counted, itpm, otpm, rpd, tpd, day, burst, concurrency } = self.limits(model);
+        let Limits { rpm, tpm, token_counting, itpm, otpm, rpd, tpd, quota_day, burst, concurrency } =
+            self.limits(model);
         // A limit of 0 is how a provider says that it does not offer the model: nothing that a client would configure.
         let number = |limit: Option<u64>| limit.filter(|limit| *limit > 0).map(|limit| Value::from(limit as i64));
         let small = |limit: Option<u32>| number(limit.map(u64::from));
-        let counted = match counted {
-            Counted::Input => "input",
-            Counted::Total => "total",
+        let counted = match token_counting {
+            TokenCounting::Input => "input",
+            TokenCounting::Total => "total",
         };
-        let day = match day {
-            Day::Pacific => "pacific",
-            Day::Utc => "utc",
-            Day::Rolling => "rolling",
+        let day = match quota_day {
+            QuotaDay::Pacific => "pacific",
+            QuotaDay::Utc => "utc",
+            QuotaDay::Rolling => "rolling",
         };
         let counts_tokens = tpm.is_some() || tpd.is_some();
         let has_day = rpd.is_some() || tpd.is_some();

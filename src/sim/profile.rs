@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::faults::{Fault, Faults};
-use crate::domain::{Api, Counted, Day, Limits};
+use crate::domain::{Api, Limits, QuotaDay, TokenCounting};
 
 const BUILT_IN: [(&str, &str); 3] = [
     ("free-tier", include_str!("profiles/free-tier.toml")),
@@ -71,7 +71,7 @@ pub struct ModelProfile {
     /// Tokens in any sliding minute, counted as `counted` says.
     pub tpm: Option<u64>,
     /// Default: `input` for Gemini, `total` for the others.
-    pub counted: Option<Counted>,
+    pub counted: Option<TokenCounting>,
     /// Input tokens in any sliding minute.
     pub itpm: Option<u64>,
     /// Output tokens in any sliding minute.
@@ -81,7 +81,7 @@ pub struct ModelProfile {
     /// Tokens per provider day, counted as `counted` says.
     pub tpd: Option<u64>,
     /// Default: `pacific` for Gemini, `rolling` for OpenAI, `utc` for Anthropic.
-    pub day: Option<Day>,
+    pub day: Option<QuotaDay>,
     /// A leaky bucket under `rpm`: how many requests may come at once; the rest must keep to an even pace.
     pub burst: Option<u32>,
     /// Most requests in flight at once.
@@ -219,19 +219,19 @@ impl Profile {
     pub(super) fn limits(&self, model: &ModelProfile) -> Limits {
         let api = self.provider(&model.provider).map_or(Api::OpenAi, |provider| provider.api);
         let (counted, day) = match api {
-            Api::Gemini => (Counted::Input, Day::Pacific),
-            Api::OpenAi => (Counted::Total, Day::Rolling),
-            Api::Anthropic => (Counted::Total, Day::Utc),
+            Api::Gemini => (TokenCounting::Input, QuotaDay::Pacific),
+            Api::OpenAi => (TokenCounting::Total, QuotaDay::Rolling),
+            Api::Anthropic => (TokenCounting::Total, QuotaDay::Utc),
         };
         Limits {
             rpm: model.rpm,
             tpm: model.tpm,
-            counted: model.counted.unwrap_or(counted),
+            token_counting: model.counted.unwrap_or(counted),
             itpm: model.itpm,
             otpm: model.otpm,
             rpd: model.rpd,
             tpd: model.tpd,
-            day: model.day.unwrap_or(day),
+            quota_day: model.day.unwrap_or(day),
             burst: model.burst,
             concurrency: model.concurrency,
         }

@@ -10,7 +10,7 @@ use super::{
     days::{Calendar, Today},
     window::{DAY, MINUTE, Pace, Tokens, Window},
 };
-use crate::domain::{Day, Limits, Mono, Now};
+use crate::domain::{Limits, MonoTime, Now, QuotaDay};
 
 /// Dates kept in the books; older ones are dropped.
 const DAYS_KEPT: usize = 400;
@@ -103,9 +103,9 @@ impl Pool {
             minute: Window::new(MINUTE),
             arrivals: Window::new(MINUTE),
             pace: limits.burst.zip(limits.rpm).map(|(burst, rpm)| Pace::new(rpm, burst)),
-            calendar: Calendar::of(limits.day),
+            calendar: Calendar::of(limits.quota_day),
             today: None,
-            rolling: (limits.day == Day::Rolling && (limits.rpd.is_some() || limits.tpd.is_some()))
+            rolling: (limits.quota_day == QuotaDay::Rolling && (limits.rpd.is_some() || limits.tpd.is_some()))
                 .then(|| Window::new(DAY)),
             in_flight: 0,
             peaks: Peaks::default(),
@@ -139,7 +139,7 @@ impl Pool {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    pub fn standing(&self, now: Mono) -> Standing {
+    pub fn standing(&self, now: MonoTime) -> Standing {
         let used = self.minute.tokens();
         let gauge = |limit: Option<u64>, used: u64, reset: Duration| {
             limit.map(|limit| Gauge { limit, remaining: limit.saturating_sub(used), reset })
@@ -148,7 +148,7 @@ impl Pool {
         let paced = self.pace.map_or(Duration::ZERO, |pace| pace.wait(now));
         Standing {
             requests: gauge(self.limits.rpm.map(u64::from), self.counted_requests(), frees.max(paced)),
-            tokens: gauge(self.limits.tpm, used.counted(self.limits.counted), frees),
+            tokens: gauge(self.limits.tpm, used.counted(self.limits.token_counting), frees),
             input: gauge(self.limits.itpm, used.input, frees),
             output: gauge(self.limits.otpm, used.output, frees),
         }
@@ -175,7 +175,7 @@ impl Pool {
     }
 
     fn violations(&self, now: Now, cost: Tokens) -> Vec<Violation> {
-        let Limits { rpm, tpm, counted, itpm, otpm, rpd, tpd, concurrency, .. } = self.limits;
+        let Limits { rpm, tpm, token_counting, itpm, otpm, rpd, tpd, concurrency, .. } = self.limits;
         let used = self.minute.tokens();
         let by_request = || {
             let limit = u64::from(rpm?);
@@ -195,7 +195,7 @@ impl Pool {
             let limit = concurrency.filter(|limit| self.in_flight >= *limit)?;
             Violation::found(Limit::Concurrency, limit.into(), self.in_flight.into(), 1, CONCURRENCY_WAIT)
         };
-        let total = |tokens: Tokens| tokens.counted(counted);
+        let total = |tokens: Tokens| tokens.counted(token_counting);
         [
             by_request(),
             by_pace(),
@@ -214,7 +214,7 @@ impl Pool {
     fn by_day(&self, now: Now, name: Limit, limit: Option<u64>, requested: u64) -> Option<Violation> {
         let limit = limit?;
         if let Some(rolling) = &self.rolling {
-            let total = |tokens: Tokens| tokens.counted(self.limits.counted);
+            let total = |tokens: Tokens| tokens.counted(self.limits.token_counting);
             let (used, wait) = if name == Limit::Rpd {
                 (rolling.requests(), rolling.wait_for_request(now.mono, limit))
             } else {
@@ -237,7 +237,7 @@ impl Pool {
             rolling.push(now.mono, cost);
         }
         self.in_flight += 1;
-        let tokens = cost.counted(self.limits.counted);
+        let tokens = cost.counted(self.limits.token_counting);
         if let Some((today, count)) = &mut self.today {
             count.add(tokens);
             self.days.entry(today.date).or_default().add(tokens);
@@ -252,14 +252,14 @@ impl Pool {
         let minute = self.minute.tokens();
         let day = match (&self.rolling, self.today) {
             (Some(rolling), _) => {
-                DayUse { requests: rolling.requests(), tokens: rolling.tokens().counted(self.limits.counted) }
+                DayUse { requests: rolling.requests(), tokens: rolling.tokens().counted(self.limits.token_counting) }
             }
             (None, today) => today.map(|(_, count)| count).unwrap_or_default(),
         };
         self.peaks.raise(&Peaks {
             minute_requests: self.minute.requests(),
             minute_arrivals: self.arrivals.requests(),
-            minute_tokens: minute.counted(self.limits.counted),
+            minute_tokens: minute.counted(self.limits.token_counting),
             minute_input_tokens: minute.input,
             minute_output_tokens: minute.output,
             day_requests: day.requests,
@@ -272,10 +272,10 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Counted, Wall};
+    use crate::domain::{TokenCounting, WallTime};
 
     fn at(seconds: u64) -> Now {
-        Now { mono: Mono(seconds * 1_000_000), wall: Wall::from_unix_seconds(1_795_251_600 + seconds as i64) }
+        Now { mono: MonoTime(seconds * 1_000_000), wall: WallTime::from_unix_seconds(1_795_251_600 + seconds as i64) }
     }
 
     fn pool(limits: Limits) -> Pool {
@@ -313,9 +313,9 @@ mod tests {
             (Limits { itpm: Some(19), ..Limits::default() }, Limit::Itpm),
             (Limits { otpm: Some(9), ..Limits::default() }, Limit::Otpm),
             (Limits { rpd: Some(1), ..Limits::default() }, Limit::Rpd),
-            (Limits { rpd: Some(1), day: Day::Rolling, ..Limits::default() }, Limit::Rpd),
+            (Limits { rpd: Some(1), quota_day: QuotaDay::Rolling, ..Limits::default() }, Limit::Rpd),
             (Limits { tpd: Some(29), ..Limits::default() }, Limit::Tpd),
-            (Limits { tpd: Some(29), day: Day::Rolling, ..Limits::default() }, Limit::Tpd),
+            (Limits { tpd: Some(29), quota_day: QuotaDay::Rolling, ..Limits::default() }, Limit::Tpd),
             (Limits { concurrency: Some(1), ..Limits::default() }, Limit::Concurrency),
         ];
         for (limits, limit) in cases {
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn tokens_are_counted_as_the_provider_counts_them() {
-        let limits = Limits { tpm: Some(20), counted: Counted::Input, ..Limits::default() };
+        let limits = Limits { tpm: Some(20), token_counting: TokenCounting::Input, ..Limits::default() };
         let mut pool = pool(limits);
         assert!(pool.admit(at(0), SMALL).is_ok());
         assert!(pool.admit(at(0), SMALL).is_ok());
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_rolling_day_frees_its_requests_one_by_one() {
-        let limits = Limits { rpd: Some(2), day: Day::Rolling, ..Limits::default() };
+        let limits = Limits { rpd: Some(2), quota_day: QuotaDay::Rolling, ..Limits::default() };
         let mut pool = pool(limits);
         assert!(pool.admit(at(0), SMALL).is_ok());
         assert!(pool.admit(at(1_000), SMALL).is_ok());
@@ -368,10 +368,10 @@ mod tests {
 
     #[test]
     fn a_day_with_25_hours_holds_its_quota_for_25_hours() {
-        let utc = |text: &str| Wall::from(text.parse::<jiff::Timestamp>().unwrap());
+        let utc = |text: &str| WallTime::from(text.parse::<jiff::Timestamp>().unwrap());
         let began = utc("2026-11-01T07:00:00Z");
-        let at = |text: &str| Now { mono: Mono::default() + utc(text).since(began), wall: utc(text) };
-        let limits = Limits { rpd: Some(1), day: Day::Pacific, ..Limits::default() };
+        let at = |text: &str| Now { mono: MonoTime::default() + utc(text).since(began), wall: utc(text) };
+        let limits = Limits { rpd: Some(1), quota_day: QuotaDay::Pacific, ..Limits::default() };
         let mut pool = Pool::new(limits, false, at("2026-11-01T07:00:00Z"), 0);
         assert!(pool.admit(at("2026-11-01T07:00:00Z"), SMALL).is_ok());
         let refusal = pool.admit(at("2026-11-02T07:59:59Z"), SMALL).unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::domain::{Counted, Mono};
+use crate::domain::{MonoTime, TokenCounting};
 
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 pub(super) const DAY: Duration = Duration::from_hours(24);
@@ -15,10 +15,10 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub const fn counted(self, how: Counted) -> u64 {
+    pub const fn counted(self, how: TokenCounting) -> u64 {
         match how {
-            Counted::Input => self.input,
-            Counted::Total => self.input + self.output,
+            TokenCounting::Input => self.input,
+            TokenCounting::Total => self.input + self.output,
         }
     }
 }
@@ -27,7 +27,7 @@ impl Tokens {
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     span: Duration,
-    entries: VecDeque<(Mono, Tokens)>,
+    entries: VecDeque<(MonoTime, Tokens)>,
     sum: Tokens,
 }
 
@@ -36,7 +36,7 @@ impl Window {
         Self { span, entries: VecDeque::new(), sum: Tokens { input: 0, output: 0 } }
     }
 
-    pub fn expire(&mut self, now: Mono) {
+    pub fn expire(&mut self, now: MonoTime) {
         while let Some(&(at, tokens)) = self.entries.front()
             && at + self.span <= now
         {
@@ -46,7 +46,7 @@ impl Window {
         }
     }
 
-    pub fn push(&mut self, now: Mono, tokens: Tokens) {
+    pub fn push(&mut self, now: MonoTime, tokens: Tokens) {
         self.sum.input += tokens.input;
         self.sum.output += tokens.output;
         self.entries.push_back((now, tokens));
@@ -61,7 +61,7 @@ impl Window {
     }
 
     /// How long until one more request fits under `limit`; zero where it does now. A limit of 0 is the whole span away.
-    pub fn wait_for_request(&self, now: Mono, limit: u64) -> Duration {
+    pub fn wait_for_request(&self, now: MonoTime, limit: u64) -> Duration {
         match self.requests().checked_sub(limit) {
             _ if limit == 0 => self.span,
             Some(over) => self.leaves(over as usize, now),
@@ -71,7 +71,7 @@ impl Window {
 
     /// How long until `amount` more tokens fit under `limit`, reckoned by `measure`; zero where they do now. An amount
     /// above the limit never fits: then it is how long until nothing else is in the way, at least a moment.
-    pub fn wait_for_tokens(&self, now: Mono, limit: u64, amount: u64, measure: impl Fn(Tokens) -> u64) -> Duration {
+    pub fn wait_for_tokens(&self, now: MonoTime, limit: u64, amount: u64, measure: impl Fn(Tokens) -> u64) -> Duration {
         let mut excess = (measure(self.sum) + amount).saturating_sub(limit);
         if excess == 0 {
             return Duration::ZERO;
@@ -86,11 +86,11 @@ impl Window {
     }
 
     /// How long until the oldest request leaves.
-    pub fn oldest_leaves(&self, now: Mono) -> Duration {
+    pub fn oldest_leaves(&self, now: MonoTime) -> Duration {
         self.leaves(0, now)
     }
 
-    fn leaves(&self, nth: usize, now: Mono) -> Duration {
+    fn leaves(&self, nth: usize, now: MonoTime) -> Duration {
         self.entries.get(nth).map_or(Duration::ZERO, |(at, _)| (*at + self.span).since(now))
     }
 }
@@ -101,21 +101,21 @@ pub(super) struct Pace {
     interval: Duration,
     tolerance: Duration,
     /// When the bucket will have drained.
-    drained: Mono,
+    drained: MonoTime,
 }
 
 impl Pace {
     pub fn new(per_minute: u32, burst: u32) -> Self {
         let interval = MINUTE / per_minute.max(1);
-        Self { interval, tolerance: interval * burst.saturating_sub(1), drained: Mono::default() }
+        Self { interval, tolerance: interval * burst.saturating_sub(1), drained: MonoTime::default() }
     }
 
     /// How long until a request is on time; zero where it is now.
-    pub fn wait(&self, now: Mono) -> Duration {
+    pub fn wait(&self, now: MonoTime) -> Duration {
         self.drained.since(now + self.tolerance)
     }
 
-    pub fn take(&mut self, now: Mono) {
+    pub fn take(&mut self, now: MonoTime) {
         self.drained = self.drained.max(now) + self.interval;
     }
 }
@@ -124,8 +124,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn second(s: u64) -> Mono {
-        Mono(s * 1_000_000)
+    fn second(s: u64) -> MonoTime {
+        MonoTime(s * 1_000_000)
     }
 
     fn input(tokens: u64) -> Tokens {
@@ -137,7 +137,7 @@ mod tests {
         let mut window = Window::new(MINUTE);
         window.push(second(1), input(10));
         window.push(second(5), input(20));
-        window.expire(Mono(60_999_999));
+        window.expire(MonoTime(60_999_999));
         assert_eq!((window.requests(), window.tokens()), (2, input(30)));
         window.expire(second(61));
         assert_eq!((window.requests(), window.tokens()), (1, input(20)));

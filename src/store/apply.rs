@@ -10,7 +10,7 @@ use super::{
     report::{KEYS, RUN_STATE, WORKED},
     requeue::requeue,
 };
-use crate::domain::{AttemptId, Event, Money, Outcome, ResultLine, Usage, Wall};
+use crate::domain::{AttemptId, Event, Money, Outcome, ResultLine, Usage, WallTime};
 
 pub(super) fn apply(group: &mut Group<'_>, op: &Op) -> Result<(), StoreError> {
     match op {
@@ -111,7 +111,7 @@ fn settle(group: &mut Group<'_>, settled: &Settled) -> Result<(), StoreError> {
 /// A settled attempt, or one whose answer nobody was there to see.
 pub(super) struct Ending<'a> {
     pub attempt: u64,
-    pub settled_at: Option<Wall>,
+    pub settled_at: Option<WallTime>,
     pub outcome: Outcome,
     pub status: Option<u16>,
     pub latency_ms: u64,

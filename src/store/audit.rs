@@ -6,7 +6,7 @@ use std::{fs, fs::File, path::Path};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{connect, error::StoreError, group::digest, projection, run_dir::RunDir, schema, tallies::Tallies};
-use crate::domain::{Image, ItemSpec, Money, Wall, counted};
+use crate::domain::{Image, ItemSpec, Money, WallTime, pluralize};
 
 mod promises;
 
@@ -49,7 +49,7 @@ pub struct Unanswered {
     pub item: String,
     pub key: String,
     pub model: String,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
     /// How it ended; `None` while it has no outcome.
     pub outcome: Option<String>,
     pub at_risk: Money,
@@ -137,7 +137,7 @@ fn figures(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
             item: row.get(1)?,
             key: row.get(2)?,
             model: row.get(3)?,
-            sent_at: Wall(row.get(4)?),
+            sent_at: WallTime(row.get(4)?),
             outcome: row.get(5)?,
             at_risk: Money(count(row, 6)?),
         })
@@ -233,7 +233,7 @@ fn results_agree(dir: &RunDir, conn: &Connection, owned: bool) -> Result<Check, 
                 "they part at byte {}: the record has {} from there on, the file {more} bytes; \
                  the next start repairs it",
                 agreed.length,
-                counted(lacking as u64, "line"),
+                pluralize(lacking as u64, "line"),
             )
         });
     }

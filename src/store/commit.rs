@@ -257,15 +257,15 @@ mod tests {
     fn items(lines: std::ops::RangeInclusive<u64>) -> Op {
         let spec = |line| ItemSpec {
             id: format!("item {line}"),
-            request: Request::text("A question. ".repeat(50)),
-            hash: format!("{line:032x}"),
+            request: Request::from_prompt("A question. ".repeat(50)),
+            request_hash: format!("{line:032x}"),
             line,
-            model: None,
+            preferred_model: None,
             tier: None,
             max_usd: None,
-            fields: std::collections::BTreeMap::new(),
-            caption: None,
-            picture: None,
+            rule_fields: std::collections::BTreeMap::new(),
+            caption_path: None,
+            picture_stamp: None,
         };
         Op::Items(lines.map(spec).collect())
     }

@@ -10,7 +10,8 @@ use super::{
     rules,
 };
 use crate::domain::{
-    AttemptRow, Image, ItemDetail, ItemSpec, Money, Part, Request, ResultLine, Speaker, UnderWay, Usage, Wall, rule,
+    AttemptRow, Image, InFlightAttempt, ItemDetail, ItemSpec, MessageRole, Money, Part, Request, ResultLine, Usage,
+    WallTime, rule,
 };
 
 pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
@@ -48,7 +49,7 @@ pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemD
         }),
         cost: attempts.iter().map(|attempt| attempt.cost).sum(),
         attempts,
-        under_way: under_way(conn, seq)?,
+        in_flight: under_way(conn, seq)?,
         rule: routed(conn, &spec)?,
     }))
 }
@@ -56,16 +57,17 @@ pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemD
 /// Which routing rule applies and why, and what the item itself prefers.
 fn routed(conn: &rusqlite::Connection, spec: &ItemSpec) -> Result<Option<String>, StoreError> {
     let rules = rules::load(conn)?;
-    let own = spec.model.as_ref().map(|model| format!("its row asks for {model} first"));
-    let said: Vec<String> = rule::applying(&rules, spec).map(|it| it.to_string()).into_iter().chain(own).collect();
+    let own = spec.preferred_model.as_ref().map(|model| format!("its row asks for {model} first"));
+    let said: Vec<String> = rule::first_match(&rules, spec).map(|it| it.to_string()).into_iter().chain(own).collect();
     Ok((!said.is_empty()).then(|| said.join("; ")))
 }
 
-fn under_way(conn: &rusqlite::Connection, seq: u64) -> Result<Option<UnderWay>, StoreError> {
+fn under_way(conn: &rusqlite::Connection, seq: u64) -> Result<Option<InFlightAttempt>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT key, model, sent_at FROM in_flight JOIN routes ON routes.id = in_flight.route WHERE seq = ?1",
     )?;
-    let read = |row: &Row<'_>| Ok(UnderWay { key: row.get(0)?, model: row.get(1)?, sent_at: Wall(row.get(2)?) });
+    let read =
+        |row: &Row<'_>| Ok(InFlightAttempt { key: row.get(0)?, model: row.get(1)?, sent_at: WallTime(row.get(2)?) });
     Ok(statement.query_row([seq as i64], read).optional()?)
 }
 
@@ -89,7 +91,7 @@ fn attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
         number,
         key: row.get(0)?,
         model: row.get(1)?,
-        sent_at: Wall(row.get(2)?),
+        sent_at: WallTime(row.get(2)?),
         latency_ms: count(3)?,
         outcome: outcome_named(&row.get::<_, String>(4)?)?,
         status: row.get(5)?,
@@ -112,10 +114,10 @@ pub(super) fn prompt(request: &Request) -> String {
             })
             .collect();
         let text = parts.join("\n");
-        match message.speaker {
+        match message.role {
             _ if alone => text,
-            Speaker::User => format!("user: {text}"),
-            Speaker::Assistant => format!("assistant: {text}"),
+            MessageRole::User => format!("user: {text}"),
+            MessageRole::Assistant => format!("assistant: {text}"),
         }
     });
     turns.collect::<Vec<_>>().join("\n\n")
@@ -155,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_conversation_names_its_speakers_and_a_question_does_not() {
-        let message = |speaker, text: &str| Message { speaker, parts: vec![Part::Text(text.into())] };
-        assert_eq!(prompt(&Request::text("Why?")), "Why?");
+        let message = |role, text: &str| Message { role, parts: vec![Part::Text(text.into())] };
+        assert_eq!(prompt(&Request::from_prompt("Why?")), "Why?");
         let talk = Request {
-            messages: vec![message(Speaker::User, "Why?"), message(Speaker::Assistant, "Because.")],
+            messages: vec![message(MessageRole::User, "Why?"), message(MessageRole::Assistant, "Because.")],
             ..Request::default()
         };
         assert_eq!(prompt(&talk), "user: Why?\n\nassistant: Because.");
@@ -167,7 +169,7 @@ mod tests {
     #[test]
     fn pictures_stand_in_their_place() {
         let parts = vec![Part::Text("Describe:".into()), Part::Image(Image::File("cat.png".into()))];
-        let request = Request { messages: vec![Message { speaker: Speaker::User, parts }], ..Request::default() };
+        let request = Request { messages: vec![Message { role: MessageRole::User, parts }], ..Request::default() };
         assert_eq!(prompt(&request), "Describe:\n[picture cat.png]");
     }
 

@@ -13,7 +13,7 @@ use super::{
     requeue::{each_failed, matching},
     run_dir::{RunDir, private},
 };
-use crate::domain::{FailureGroup, Outcome, Page, ReplayFilter, failure::pattern};
+use crate::domain::{FailureGroup, Outcome, Page, ReplayFilter, failure::error_pattern};
 
 /// Groups on a screen; the items of smaller ones still count.
 const MOST: usize = 200;
@@ -62,18 +62,18 @@ fn group(conn: &Connection, filter: &ReplayFilter) -> Result<(Vec<FailureGroup>,
     let mut matching = 0;
     each_failed(conn, filter, |item| {
         matching += 1;
-        let reason = (item.outcome, item.model, pattern(&item.words));
+        let reason = (item.outcome, item.model, error_pattern(&item.words));
         if let Some(group) = groups.get_mut(&reason) {
             group.count += 1;
         } else {
             let (outcome, model, pattern) = reason.clone();
-            let (seq, id) = (item.queued.seq.0, item.id);
-            groups.insert(reason, FailureGroup { outcome, model, pattern, count: 1, seq, id });
+            let (first_seq, first_id) = (item.queued.seq.0, item.id);
+            groups.insert(reason, FailureGroup { outcome, model, pattern, count: 1, first_seq, first_id });
         }
         Ok(())
     })?;
     let mut groups: Vec<FailureGroup> = groups.into_values().collect();
-    groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.seq));
+    groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.first_seq));
     groups.truncate(MOST);
     Ok((groups, matching))
 }

@@ -12,7 +12,7 @@ use super::{
     schema::{DONE, FAILED, WAITING},
     tallies::{BlockChanges, Tallies},
 };
-use crate::domain::{FinalState, Outcome, ResultLine, Rule, Traits};
+use crate::domain::{FinalState, Outcome, ResultLine, RoutingRule, RoutingTraits};
 
 /// At most this many characters of an error are kept with the item; the attempt has them all.
 pub(super) const WORDS: usize = 200;
@@ -22,27 +22,32 @@ pub(super) struct Group<'a> {
     /// Rows of the table of routes, by the engine's route index.
     pub routes: &'a [i64],
     /// The routing rules that items are classed by.
-    pub rules: &'a [Rule],
+    pub rules: &'a [RoutingRule],
     pub tallies: Tallies,
     pub blocks: BlockChanges,
     /// What results.jsonl gains by this group.
     pub lines: Vec<u8>,
     pub answers: Vec<Answer>,
     /// Not yet in `known`: it may only learn them once they are committed.
-    pub new_traits: HashMap<Traits, u32>,
-    known: &'a HashMap<Traits, u32>,
+    pub new_traits: HashMap<RoutingTraits, u32>,
+    known: &'a HashMap<RoutingTraits, u32>,
 }
 
 /// What a group leaves behind once it is committed.
 pub(super) struct Changes {
     pub tallies: Tallies,
-    pub new_traits: HashMap<Traits, u32>,
+    pub new_traits: HashMap<RoutingTraits, u32>,
     pub lines: Vec<u8>,
     pub answers: Vec<Answer>,
 }
 
 impl<'a> Group<'a> {
-    pub fn new(conn: &'a Connection, tallies: Tallies, known: &'a HashMap<Traits, u32>, routes: &'a [i64]) -> Self {
+    pub fn new(
+        conn: &'a Connection,
+        tallies: Tallies,
+        known: &'a HashMap<RoutingTraits, u32>,
+        routes: &'a [i64],
+    ) -> Self {
         Self {
             conn,
             routes,
@@ -68,7 +73,7 @@ impl<'a> Group<'a> {
         Ok(self.conn.prepare_cached(sql)?.execute(values)?)
     }
 
-    pub fn traits_id(&mut self, traits: Traits) -> Result<u32, StoreError> {
+    pub fn traits_id(&mut self, traits: RoutingTraits) -> Result<u32, StoreError> {
         if let Some(id) = self.known.get(&traits).or_else(|| self.new_traits.get(&traits)) {
             return Ok(*id);
         }

@@ -8,7 +8,7 @@ use super::{
     op::Queued,
     schema::{DONE, WAITING},
 };
-use crate::domain::{ItemSpec, Seq, Traits};
+use crate::domain::{ItemSpec, RoutingTraits, Seq};
 
 /// What happens to a row whose id is known but whose request is another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +27,7 @@ pub struct Ingested {
     pub skipped: u64,
     pub changed: Vec<ChangedItem>,
     /// Traits seen for the first time.
-    pub traits: Vec<(u32, Traits)>,
+    pub traits: Vec<(u32, RoutingTraits)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,7 +84,7 @@ fn known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], bool)
 /// Whether a picture has another content under the same name. Where no content was recorded, it is not known; one that
 /// could not be read when the item was recorded, and has an answer, was there when it was sent.
 fn shows_another_picture(conn: &Connection, seq: u64, answered: bool, spec: &ItemSpec) -> Result<bool, StoreError> {
-    let Some(now) = &spec.picture else { return Ok(false) };
+    let Some(now) = &spec.picture_stamp else { return Ok(false) };
     let find = "SELECT iif(json_valid(body), body -> 'picture' ->> 'digest', NULL) FROM payload WHERE seq = ?1";
     let recorded: Option<String> = conn.prepare_cached(find)?.query_row([seq as i64], |row| row.get(0))?;
     Ok(recorded.is_some_and(|digest| digest != now.digest && !(answered && digest.is_empty())))
@@ -92,7 +92,7 @@ fn shows_another_picture(conn: &Connection, seq: u64, answered: bool, spec: &Ite
 
 /// Keeps the newest stamp of unchanged pictures, so that their files are not read again for their new times.
 pub(super) fn keep_stamp(group: &Group<'_>, seq: u64, spec: &ItemSpec) -> Result<(), StoreError> {
-    let Some(picture) = &spec.picture else { return Ok(()) };
+    let Some(picture) = &spec.picture_stamp else { return Ok(()) };
     let json =
         serde_json::to_string(picture).map_err(|error| StoreError::record(format!("item {}", spec.id), error))?;
     group.run(
@@ -131,7 +131,7 @@ pub(super) fn compare(conn: &Connection, specs: &[ItemSpec]) -> Result<Compared,
 }
 
 fn add(group: &mut Group<'_>, seq: u64, spec: &ItemSpec) -> Result<Queued, StoreError> {
-    let traits = group.traits_id(spec.traits(group.rules))?;
+    let traits = group.traits_id(spec.routing_traits(group.rules))?;
     group.run("INSERT INTO payload(seq, body) VALUES (?1, ?2)", params![seq as i64, body(spec)?])?;
     group
         .run("INSERT INTO progress(seq, state, traits, attempts) VALUES (?1, 0, ?2, 0)", params![seq as i64, traits])?;
@@ -141,7 +141,7 @@ fn add(group: &mut Group<'_>, seq: u64, spec: &ItemSpec) -> Result<Queued, Store
 }
 
 fn replace(group: &mut Group<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) -> Result<Queued, StoreError> {
-    let traits = group.traits_id(spec.traits(group.rules))?;
+    let traits = group.traits_id(spec.routing_traits(group.rules))?;
     let row = seq as i64;
     let was = group
         .conn
@@ -185,7 +185,7 @@ fn body(spec: &ItemSpec) -> Result<String, StoreError> {
 
 /// The 32 hex digits as 16 bytes: half the size, and a form that can't be misspelt.
 fn hash_bytes(spec: &ItemSpec) -> Result<[u8; 16], StoreError> {
-    let digits = &spec.hash;
+    let digits = &spec.request_hash;
     let is_hash = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     match u128::from_str_radix(digits, 16) {
         Ok(hash) if is_hash => Ok(hash.to_be_bytes()),

@@ -272,7 +272,7 @@ impl Recorded {
             }
             _ => self.attempts,
         };
-        let words = match (self.words, self.line, self.body) {
+        let preview = match (self.words, self.line, self.body) {
             (None, Some(line), _) if state == ItemState::Done => answer_beginning(&line)?,
             (None, _, Some(body)) => beginning(&prompt(&parse::<ItemSpec>(&body, "an item")?.request)).to_owned(),
             (words, ..) => words.unwrap_or_default(),
@@ -288,7 +288,7 @@ impl Recorded {
                 .filter(|_| sent > 0 || self.attempts == 0)
                 .and_then(|route| routes.get(&route))
                 .map(|route| format!("{}@{}", route.model, route.key)),
-            words,
+            preview,
         })
     }
 }

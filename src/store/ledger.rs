@@ -23,8 +23,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, Trans
 
 use super::error::StoreError;
 use crate::domain::{
-    Wall,
-    days::{Grant, Unit, Wish},
+    WallTime,
+    lease::{LeaseGrant, LeaseRequest, QuotaUnit},
 };
 
 /// Transactions take well under a millisecond; who can't get in for so long goes on without.
@@ -51,7 +51,7 @@ const SCHEMA: &str = "
 pub struct UsedToday {
     pub requests: u64,
     pub tokens: u64,
-    pub spent_until: Option<Wall>,
+    pub spent_until: Option<WallTime>,
 }
 
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl DayLedger {
     }
 
     /// Answers wishes, all in one transaction; `pool` names the pool of each.
-    pub fn lease(&mut self, now: Wall, wishes: &[(String, Wish)]) -> Result<Vec<Grant>, StoreError> {
+    pub fn lease(&mut self, now: WallTime, wishes: &[(String, LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         self.transact(|transaction| {
             transaction.prepare_cached("DELETE FROM day WHERE ends <= ?1")?.execute([now.0])?;
             wishes.iter().map(|(pool, wish)| lease_one(transaction, now, pool, wish)).collect()
@@ -131,7 +131,7 @@ impl DayLedger {
     }
 
     /// The provider said that this pool's day is used up.
-    pub fn mark_spent(&mut self, pool: &str, until: Wall) -> Result<(), StoreError> {
+    pub fn mark_spent(&mut self, pool: &str, until: WallTime) -> Result<(), StoreError> {
         self.transact(|transaction| {
             let sql =
                 "INSERT INTO spent VALUES (?1, ?2) ON CONFLICT (pool) DO UPDATE SET until = max(until, excluded.until)";
@@ -147,11 +147,11 @@ impl DayLedger {
     }
 
     /// What is known of a pool's day.
-    pub fn used(&self, now: Wall, pool: &str) -> Result<UsedToday, StoreError> {
+    pub fn used(&self, now: WallTime, pool: &str) -> Result<UsedToday, StoreError> {
         let read = || -> rusqlite::Result<UsedToday> {
             Ok(UsedToday {
-                requests: taken(&self.conn, now, pool, Unit::Requests)?,
-                tokens: taken(&self.conn, now, pool, Unit::Tokens)?,
+                requests: taken(&self.conn, now, pool, QuotaUnit::Requests)?,
+                tokens: taken(&self.conn, now, pool, QuotaUnit::Tokens)?,
                 spent_until: spent_until(&self.conn, now, pool)?,
             })
         };
@@ -182,50 +182,55 @@ fn salt(transaction: &Transaction<'_>) -> Result<Vec<u8>, StoreError> {
     Ok(salt)
 }
 
-fn lease_one(transaction: &Transaction<'_>, now: Wall, pool: &str, wish: &Wish) -> rusqlite::Result<Grant> {
-    if let Some((row, amount)) = wish.give_back {
+fn lease_one(
+    transaction: &Transaction<'_>,
+    now: WallTime,
+    pool: &str,
+    wish: &LeaseRequest,
+) -> rusqlite::Result<LeaseGrant> {
+    if let Some((row, amount)) = wish.returned {
         let sql = "UPDATE day SET taken = max(taken - ?4, 0) WHERE pool = ?1 AND unit = ?2 AND ends = ?3";
         transaction.prepare_cached(sql)?.execute(params![pool, wish.unit as i64, row.0, amount as i64])?;
     }
-    let before = taken(transaction, now, pool, wish.unit)? + wish.owed;
+    let before = taken(transaction, now, pool, wish.unit)? + wish.overdrawn;
     // What a process has seen used was used, whatever has become of the ledger since.
-    let before = before.max(wish.at_least);
+    let before = before.max(wish.known_used);
     let left = wish.limit.map_or(0, |limit| limit.saturating_sub(before));
-    let granted = wish.want.min(left);
+    let granted = wish.requested.min(left);
     let add = before + granted - taken(transaction, now, pool, wish.unit)?;
     if add > 0 {
         let sql = "INSERT INTO day VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET taken = taken + excluded.taken";
-        transaction.prepare_cached(sql)?.execute(params![pool, wish.unit as i64, wish.row.0, add as i64])?;
+        transaction.prepare_cached(sql)?.execute(params![pool, wish.unit as i64, wish.period_end.0, add as i64])?;
     }
-    let full = wish.limit.is_some() && granted == 0 && wish.want > 0;
-    let opens = if full {
+    let full = wish.limit.is_some() && granted == 0 && wish.requested > 0;
+    let available_at = if full {
         let sql = "SELECT min(ends) FROM day WHERE pool = ?1 AND unit = ?2 AND ends > ?3 AND taken > 0";
         let first: Option<i64> =
             transaction.prepare_cached(sql)?.query_row(params![pool, wish.unit as i64, now.0], |row| row.get(0))?;
-        Some(first.map_or(wish.row, Wall))
+        Some(first.map_or(wish.period_end, WallTime))
     } else {
         None
     };
-    Ok(Grant {
+    Ok(LeaseGrant {
         pool: wish.pool,
         unit: wish.unit,
-        row: wish.row,
+        period_end: wish.period_end,
         granted,
-        taken: before + granted,
-        opens,
-        spent_until: spent_until(transaction, now, pool)?,
+        total_used: before + granted,
+        available_at,
+        exhausted_until: spent_until(transaction, now, pool)?,
     })
 }
 
-fn taken(conn: &Connection, now: Wall, pool: &str, unit: Unit) -> rusqlite::Result<u64> {
+fn taken(conn: &Connection, now: WallTime, pool: &str, unit: QuotaUnit) -> rusqlite::Result<u64> {
     let sql = "SELECT coalesce(sum(taken), 0) FROM day WHERE pool = ?1 AND unit = ?2 AND ends > ?3";
     let taken: i64 = conn.prepare_cached(sql)?.query_row(params![pool, unit as i64, now.0], |row| row.get(0))?;
     Ok(taken.max(0) as u64)
 }
 
-fn spent_until(conn: &Connection, now: Wall, pool: &str) -> rusqlite::Result<Option<Wall>> {
+fn spent_until(conn: &Connection, now: WallTime, pool: &str) -> rusqlite::Result<Option<WallTime>> {
     let sql = "SELECT until FROM spent WHERE pool = ?1 AND until > ?2";
-    conn.prepare_cached(sql)?.query_row(params![pool, now.0], |row| Ok(Wall(row.get(0)?))).optional()
+    conn.prepare_cached(sql)?.query_row(params![pool, now.0], |row| Ok(WallTime(row.get(0)?))).optional()
 }
 
 #[cfg(test)]
@@ -234,23 +239,23 @@ mod tests {
 
     use super::*;
 
-    const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
-    const MIDNIGHT: Wall = Wall::from_unix_seconds(1_795_305_600);
+    const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
+    const MIDNIGHT: WallTime = WallTime::from_unix_seconds(1_795_305_600);
 
-    fn wish(limit: u64, want: u64) -> Wish {
-        Wish {
+    fn wish(limit: u64, requested: u64) -> LeaseRequest {
+        LeaseRequest {
             pool: 0,
-            unit: Unit::Requests,
-            row: MIDNIGHT,
+            unit: QuotaUnit::Requests,
+            period_end: MIDNIGHT,
             limit: Some(limit),
-            want,
-            at_least: 0,
-            owed: 0,
-            give_back: None,
+            requested,
+            known_used: 0,
+            overdrawn: 0,
+            returned: None,
         }
     }
 
-    fn one(ledger: &mut DayLedger, now: Wall, wish: Wish) -> Grant {
+    fn one(ledger: &mut DayLedger, now: WallTime, wish: LeaseRequest) -> LeaseGrant {
         ledger.lease(now, &[("pool".to_owned(), wish)]).unwrap().remove(0)
     }
 
@@ -271,9 +276,14 @@ mod tests {
         }
         assert_eq!(granted, 100);
         let full = one(&mut other, NOON, wish(100, 9));
-        assert_eq!((full.granted, full.taken, full.opens), (0, 100, Some(MIDNIGHT)));
+        assert_eq!((full.granted, full.total_used, full.available_at), (0, 100, Some(MIDNIGHT)));
         assert_eq!(
-            one(&mut other, MIDNIGHT, Wish { row: MIDNIGHT + Duration::from_secs(86_400), ..wish(100, 9) }).granted,
+            one(
+                &mut other,
+                MIDNIGHT,
+                LeaseRequest { period_end: MIDNIGHT + Duration::from_secs(86_400), ..wish(100, 9) }
+            )
+            .granted,
             9
         );
     }
@@ -284,32 +294,32 @@ mod tests {
         assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 8);
         // A process that was killed gives nothing back.
         assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 2);
-        let back = Wish { give_back: Some((MIDNIGHT, 5)), ..wish(10, 0) };
-        assert_eq!(one(&mut ledger, NOON, back).taken, 5);
+        let back = LeaseRequest { returned: Some((MIDNIGHT, 5)), ..wish(10, 0) };
+        assert_eq!(one(&mut ledger, NOON, back).total_used, 5);
         assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 5);
     }
 
     #[test]
     fn a_ledger_that_was_lost_learns_what_a_run_remembers() {
         let (_dir, mut ledger) = ledger();
-        let grant = one(&mut ledger, NOON, Wish { at_least: 95, ..wish(100, 10) });
-        assert_eq!((grant.granted, grant.taken), (5, 100));
+        let grant = one(&mut ledger, NOON, LeaseRequest { known_used: 95, ..wish(100, 10) });
+        assert_eq!((grant.granted, grant.total_used), (5, 100));
     }
 
     #[test]
     fn what_was_used_beyond_a_lease_is_owed() {
         let (_dir, mut ledger) = ledger();
         one(&mut ledger, NOON, wish(100, 10));
-        assert_eq!(one(&mut ledger, NOON, Wish { owed: 30, ..wish(100, 10) }).taken, 50);
+        assert_eq!(one(&mut ledger, NOON, LeaseRequest { overdrawn: 30, ..wish(100, 10) }).total_used, 50);
     }
 
     #[test]
     fn rolling_days_open_half_hour_by_half_hour() {
         let (_dir, mut ledger) = ledger();
         let later = NOON + Duration::from_secs(1_800);
-        one(&mut ledger, NOON, Wish { row: later, ..wish(10, 4) });
-        one(&mut ledger, NOON, Wish { row: MIDNIGHT, ..wish(10, 6) });
-        assert_eq!(one(&mut ledger, NOON, wish(10, 5)).opens, Some(later));
+        one(&mut ledger, NOON, LeaseRequest { period_end: later, ..wish(10, 4) });
+        one(&mut ledger, NOON, LeaseRequest { period_end: MIDNIGHT, ..wish(10, 6) });
+        assert_eq!(one(&mut ledger, NOON, wish(10, 5)).available_at, Some(later));
         assert_eq!(one(&mut ledger, later, wish(10, 5)).granted, 4);
     }
 
@@ -319,8 +329,8 @@ mod tests {
         ledger.mark_spent("pool", MIDNIGHT).unwrap();
         ledger.mark_spent("pool", NOON).unwrap();
         let grant = one(&mut ledger, NOON, wish(100, 10));
-        assert_eq!((grant.granted, grant.spent_until), (10, Some(MIDNIGHT)), "the limit stays what it was");
-        assert_eq!(one(&mut ledger, MIDNIGHT, wish(100, 1)).spent_until, None);
+        assert_eq!((grant.granted, grant.exhausted_until), (10, Some(MIDNIGHT)), "the limit stays what it was");
+        assert_eq!(one(&mut ledger, MIDNIGHT, wish(100, 1)).exhausted_until, None);
         ledger.forget_spent("pool").unwrap();
         assert_eq!(ledger.used(NOON, "pool").unwrap().spent_until, None);
     }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{connect, error::StoreError, open::parse, run_dir::RunDir};
-use crate::domain::{ItemSpec, Seq, Wall};
+use crate::domain::{ItemSpec, Seq, WallTime};
 
 /// Loads that may wait their turn; the engine asks for a few items at a time.
 const QUEUE: usize = 16;
@@ -19,7 +19,7 @@ pub struct Loaded {
     /// Settled so far, in earlier processes too.
     pub attempts: u32,
     /// When the first of them was sent.
-    pub started_at: Option<Wall>,
+    pub started_at: Option<WallTime>,
 }
 
 /// An item whose body is damaged: it can never be sent.
@@ -111,7 +111,7 @@ fn load(conn: &Connection, seq: Seq) -> Result<Loaded, StoreError> {
     } else {
         conn.prepare_cached("SELECT min(sent_at) FROM attempts WHERE seq = ?1")?
             .query_row([row], |row| row.get::<_, Option<i64>>(0))?
-            .map(Wall)
+            .map(WallTime)
     };
     Ok(Loaded { seq, spec: parse(&body, "an item")?, attempts, started_at })
 }

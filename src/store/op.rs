@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{error::StoreError, ingest::Ingested, report::KeyStanding};
 use crate::domain::{
-    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, Seq, Target, Traits, Usage,
-    Wall, snapshot::RunState,
+    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, RouteTarget, RoutingTraits,
+    Seq, Usage, WallTime, snapshot::RunState,
 };
 
 /// One transition. A group of them is committed whole or not at all, in order.
@@ -48,7 +48,7 @@ pub enum Op {
     /// Failed items wait again: answered with [`Answer::Requeued`].
     Requeue(ReplayFilter),
     /// The same, to one model or route alone.
-    RequeueTo(ReplayFilter, Target),
+    RequeueTo(ReplayFilter, RouteTarget),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,7 +57,7 @@ pub struct Intent {
     pub seq: Seq,
     /// An index into the routes that were handed to [`super::Store::into_writer`].
     pub route: RouteId,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
     /// Worst case in money; what is at risk should the process die.
     pub reserved: Money,
     pub est_tokens: u64,
@@ -67,7 +67,7 @@ pub struct Intent {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Settled {
     pub attempt: AttemptId,
-    pub settled_at: Wall,
+    pub settled_at: WallTime,
     pub outcome: Outcome,
     pub status: Option<u16>,
     pub latency_ms: u64,
@@ -94,7 +94,7 @@ pub struct Decision {
     /// What it is about (`key alice`, `strategy`): a later decision about the same replaces it.
     pub target: String,
     pub command: Command,
-    pub at: Wall,
+    pub at: WallTime,
     pub reason: String,
 }
 
@@ -135,7 +135,7 @@ impl Ack {
 pub enum Answer {
     Ingested(Ingested),
     /// Traits that came up for the first time by a replay, before the items that have them.
-    Traits(Vec<(u32, Traits)>),
+    Traits(Vec<(u32, RoutingTraits)>),
     /// In input order.
     Requeued(Vec<Queued>),
 }

@@ -24,7 +24,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::domain::{
-    AttemptId, Event, Money, Outcome, Rule, Seq, Traits, Usage, Wall,
+    AttemptId, Event, Money, Outcome, RoutingRule, RoutingTraits, Seq, Usage, WallTime,
     snapshot::{Spend, Totals},
 };
 
@@ -40,9 +40,9 @@ pub struct Store {
     pub(super) projection: Projection,
     pub(super) durability: Durability,
     pub(super) tallies: Tallies,
-    pub(super) traits: HashMap<Traits, u32>,
+    pub(super) traits: HashMap<RoutingTraits, u32>,
     /// The routing rules that unfinished items were last classed by.
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Vec<RoutingRule>,
     /// Rows of the table of routes, by the engine's route index.
     pub(super) routes: Vec<i64>,
     /// Committed lines on their way to results.jsonl.
@@ -63,7 +63,7 @@ pub struct Opened {
     pub totals: Totals,
     pub spend: Spend,
     /// When the first request of the run was sent.
-    pub began: Option<Wall>,
+    pub began: Option<WallTime>,
     /// How long earlier processes have worked on it.
     pub worked: Duration,
     pub next_attempt: AttemptId,
@@ -96,7 +96,7 @@ pub struct LostCall {
     pub seq: Seq,
     pub id: String,
     pub route: RouteName,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
     pub at_risk: Money,
 }
 
@@ -268,14 +268,14 @@ fn open_calls(conn: &Connection) -> Result<Vec<LostCall>, StoreError> {
             seq: Seq(row.get::<_, i64>(1)? as u64),
             id: row.get(2)?,
             route: RouteName { key: row.get(3)?, model: row.get(4)?, provider: row.get(5)? },
-            sent_at: Wall(row.get(6)?),
+            sent_at: WallTime(row.get(6)?),
             at_risk: Money(row.get::<_, i64>(7)? as u64),
         })
     })?;
     Ok(calls.collect::<Result<_, _>>()?)
 }
 
-fn load_traits(conn: &Connection) -> Result<HashMap<Traits, u32>, StoreError> {
+fn load_traits(conn: &Connection) -> Result<HashMap<RoutingTraits, u32>, StoreError> {
     let mut statement = conn.prepare("SELECT id, json FROM traits")?;
     let mut rows = statement.query([])?;
     let mut traits = HashMap::new();
@@ -294,7 +294,7 @@ fn load_decisions(conn: &Connection) -> Result<Vec<Decision>, StoreError> {
         let command: String = row.get(3)?;
         decisions.push(Decision {
             target: row.get(0)?,
-            at: Wall(row.get(1)?),
+            at: WallTime(row.get(1)?),
             reason: row.get(2)?,
             command: parse(&command, "an operator's decision")?,
         });

@@ -46,10 +46,10 @@ fn answer(dir: &RunDir, windows: &mut ItemWindows, failures: &mut Failures, quer
         Query::Items { filter, offset, limit } => windows.page(filter, *offset, *limit),
         Query::Item { seq } => {
             let found = detail(windows, *seq)?;
-            Ok(found.map_or(Page::Nothing, |detail| Page::Item(Box::new(detail))))
+            Ok(found.map_or(Page::NotFound, |detail| Page::Item(Box::new(detail))))
         }
         Query::Picture { seq, index } => {
-            Ok(picture(windows.conn(), *seq, *index)?.map_or(Page::Nothing, Page::Picture))
+            Ok(picture(windows.conn(), *seq, *index)?.map_or(Page::NotFound, Page::Picture))
         }
         Query::Failures { filter } => failures.page(windows.conn(), filter),
         Query::ExportFailures { filter } => failures::export(dir, windows.conn(), filter),

@@ -24,7 +24,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::domain::{
-    ItemRow, ItemSpec, Latencies, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
+    ItemRow, ItemSpec, LatencyHistogram, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
     snapshot::{Condition, RunState},
     summary::{KeySummary, ModelSummary},
 };
@@ -104,8 +104,8 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         rate_limited: totals.rate_limited,
         input_tokens: tallies.usage.input_tokens,
         output_tokens: tallies.usage.billed_output(),
-        cost_usd: tallies.cost.usd(),
-        at_risk_usd: (tallies.at_risk + unheard).usd(),
+        cost_usd: tallies.cost.as_usd(),
+        at_risk_usd: (tallies.at_risk + unheard).as_usd(),
         elapsed_s: worked(conn)?.as_secs_f64(),
         keys: figures.keys(&standings(dir, conn)?),
         models: figures.models(),
@@ -128,9 +128,9 @@ fn state_word(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
 fn standings(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyStanding>, StoreError> {
     let mut standings: Vec<KeyStanding> = kept(conn, KEYS)?.unwrap_or_default();
     if !dir.is_owned() {
-        let [full, ready] = [Condition::Full { what: String::new(), until: None }, Condition::Ready];
-        for standing in standings.iter_mut().filter(|standing| standing.state == full.word()) {
-            ready.word().clone_into(&mut standing.state);
+        let [full, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
+        for standing in standings.iter_mut().filter(|standing| standing.state == full.label()) {
+            ready.label().clone_into(&mut standing.state);
         }
     }
     Ok(standings)
@@ -272,7 +272,7 @@ struct Sums {
     /// Pico-dollars.
     cost: u64,
     /// Of good answers.
-    latencies: Latencies,
+    latencies: LatencyHistogram,
 }
 
 impl Figures {
@@ -290,7 +290,7 @@ impl Figures {
             if outcome.is_answered() {
                 route.ok += 1;
                 route.latencies.record(count(2)?);
-            } else if !outcome.is_nobodys() {
+            } else if !outcome.is_unattributed() {
                 route.failed += 1;
             }
             route.input_tokens += count(3)?;
@@ -355,7 +355,7 @@ impl Sums {
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
         self.cost += other.cost;
-        self.latencies.add(&other.latencies);
+        self.latencies.merge(&other.latencies);
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     schema::FAILED,
     search::Needle,
 };
-use crate::domain::{Outcome, ReplayFilter, ResultLine, Seq, Target, Traits, failure::pattern};
+use crate::domain::{Outcome, ReplayFilter, ResultLine, RouteTarget, RoutingTraits, Seq, failure::error_pattern};
 
 /// The failed items, in input order. Blocks without a failed item are not looked at.
 pub(super) const FAILED_ITEMS: &str = "
@@ -43,7 +43,7 @@ pub(super) struct FailedItem {
 pub(super) fn requeue(
     group: &mut Group<'_>,
     filter: &ReplayFilter,
-    to: Option<&Target>,
+    to: Option<&RouteTarget>,
 ) -> Result<Vec<Queued>, StoreError> {
     // Items are found by the counters of blocks: those that failed in this very group too.
     std::mem::take(&mut group.blocks).save(group.conn)?;
@@ -69,15 +69,15 @@ pub(super) fn requeue(
 }
 
 /// The id of the same traits with another target.
-fn redirect(group: &mut Group<'_>, traits: u32, to: Option<&Target>) -> Result<u32, StoreError> {
+fn redirect(group: &mut Group<'_>, traits: u32, to: Option<&RouteTarget>) -> Result<u32, StoreError> {
     let before = traits_of(group.conn, traits)?;
-    if before.only.as_ref() == to {
+    if before.required_target.as_ref() == to {
         return Ok(traits);
     }
-    group.traits_id(Traits { only: to.cloned(), ..before })
+    group.traits_id(RoutingTraits { required_target: to.cloned(), ..before })
 }
 
-pub(super) fn traits_of(conn: &rusqlite::Connection, id: u32) -> Result<Traits, StoreError> {
+pub(super) fn traits_of(conn: &rusqlite::Connection, id: u32) -> Result<RoutingTraits, StoreError> {
     let json: String =
         conn.prepare_cached("SELECT json FROM traits WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
     parse(&json, "an item's traits")
@@ -161,7 +161,7 @@ impl<'f> Wanted<'f> {
         (filter.outcomes.is_empty() || item.outcome.is_some_and(|outcome| filter.outcomes.contains(&outcome)))
             && among(&filter.models, &item.model)
             && among(&filter.keys, &item.key)
-            && filter.pattern.as_ref().is_none_or(|wanted| pattern(&item.words) == *wanted)
+            && filter.pattern.as_ref().is_none_or(|wanted| error_pattern(&item.words) == *wanted)
     }
 
     /// Whether the item has the text, and its error says one of the messages, in all that is recorded of it.
@@ -173,7 +173,7 @@ impl<'f> Wanted<'f> {
 
     fn says(&self, words: &str) -> bool {
         let words = words.to_lowercase();
-        let reason = pattern(&words);
+        let reason = error_pattern(&words);
         self.messages.iter().any(|message| words.contains(message) || reason.contains(message))
     }
 }

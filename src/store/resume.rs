@@ -15,8 +15,8 @@ use super::{
     run_dir::RunDir,
 };
 use crate::domain::{
-    ItemSpec, Money, Outcome, PictureStamp, ReplayFilter, Request, ResultLine, Seq, Target, Traits, Usage, Wall,
-    snapshot::Totals,
+    ItemSpec, Money, Outcome, PictureStamp, ReplayFilter, Request, ResultLine, RouteTarget, RoutingTraits, Seq, Usage,
+    WallTime, snapshot::Totals,
 };
 
 /// The state that holds answers to requests that have changed since: a map from item to text.
@@ -27,9 +27,9 @@ pub const REPLACED_ANSWERS: &str = "replaced_answers";
 pub struct PastAttempt {
     pub key: String,
     pub model: String,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
     /// `None` where the process died before the answer.
-    pub settled_at: Option<Wall>,
+    pub settled_at: Option<WallTime>,
     pub outcome: Outcome,
     pub usage: Usage,
     /// What stays spent where no usage was ever heard.
@@ -77,7 +77,7 @@ impl Store {
     }
 
     /// All traits seen in the run so far, by id.
-    pub fn traits(&self) -> Vec<(u32, Traits)> {
+    pub fn traits(&self) -> Vec<(u32, RoutingTraits)> {
         let mut traits: Vec<_> = self.traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();
         traits.sort_unstable_by_key(|(id, _)| *id);
         traits
@@ -85,7 +85,7 @@ impl Store {
 
     /// Attempts sent at `since` or later, lost ones included, in order: quota windows are rebuilt from them.
     /// All are looked at: after a jump of the wall clock their order is not their times'.
-    pub fn attempts_since(&self, since: Wall, mut each: impl FnMut(PastAttempt)) -> Result<(), StoreError> {
+    pub fn attempts_since(&self, since: WallTime, mut each: impl FnMut(PastAttempt)) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare(
             "SELECT key, model, sent_at, settled_at, outcome, input_tokens, output_tokens, thinking_tokens, est_tokens,
                     latency_ms, cost, at_risk
@@ -97,8 +97,8 @@ impl Store {
             each(PastAttempt {
                 key: row.get(0)?,
                 model: row.get(1)?,
-                sent_at: Wall(row.get(2)?),
-                settled_at: row.get::<_, Option<i64>>(3)?.map(Wall),
+                sent_at: WallTime(row.get(2)?),
+                settled_at: row.get::<_, Option<i64>>(3)?.map(WallTime),
                 outcome: outcome_named(&row.get::<_, String>(4)?)?,
                 usage: Usage {
                     input_tokens: row.get::<_, i64>(5)? as u64,
@@ -176,8 +176,8 @@ impl Store {
                     .query_row([item.seq.0 as i64], |row| row.get(0))?;
                 // A damaged one fails when it is sent, by name.
                 let Ok(mut spec) = serde_json::from_str::<ItemSpec>(&body) else { continue };
-                if let Some(recorded) = spec.picture.take() {
-                    spec.picture = stamp(&spec.request, Some(recorded));
+                if let Some(recorded) = spec.picture_stamp.take() {
+                    spec.picture_stamp = stamp(&spec.request, Some(recorded));
                     keep_stamp(group, item.seq.0, &spec)?;
                 }
             }
@@ -206,7 +206,7 @@ impl Store {
     }
 
     /// Failed items wait again, for the cascade or for one target alone, before the engine starts: `replay`.
-    pub fn requeue(&mut self, filter: &ReplayFilter, to: Option<&Target>) -> Result<Vec<Queued>, StoreError> {
+    pub fn requeue(&mut self, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<Vec<Queued>, StoreError> {
         let mut queued = Vec::new();
         self.transact(|group| {
             queued = requeue(group, filter, to)?;

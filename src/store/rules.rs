@@ -13,7 +13,7 @@ use super::{
     requeue::traits_of,
     schema::{DONE, WAITING},
 };
-use crate::domain::{ItemSpec, Rule, Traits, rule::fields};
+use crate::domain::{ItemSpec, RoutingRule, RoutingTraits, rule::referenced_fields};
 
 /// The name under which the rules are kept.
 const RULES: &str = "rules";
@@ -30,7 +30,7 @@ pub struct Reclassed {
 impl Store {
     /// From now on items are classed by `rules`. Where these are not the last start's, every item that isn't done
     /// is looked at again.
-    pub fn adopt_rules(&mut self, rules: &[Rule]) -> Result<Reclassed, StoreError> {
+    pub fn adopt_rules(&mut self, rules: &[RoutingRule]) -> Result<Reclassed, StoreError> {
         let mut reclassed = Reclassed::default();
         if self.rules == rules {
             return Ok(reclassed);
@@ -49,8 +49,8 @@ impl Store {
                     .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
                     .query_row([seq], |row| row.get(0))?;
                 let spec: ItemSpec = parse(&body, "an item")?;
-                let only = traits_of(group.conn, was)?.only;
-                let traits = group.traits_id(Traits { only, ..spec.traits(rules) })?;
+                let required_target = traits_of(group.conn, was)?.required_target;
+                let traits = group.traits_id(RoutingTraits { required_target, ..spec.routing_traits(rules) })?;
                 if traits != was {
                     group.run("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![seq, traits])?;
                     reclassed.waiting += u64::from(state == WAITING);
@@ -58,9 +58,9 @@ impl Store {
             }
             Ok(())
         })?;
-        let kept = fields(&self.rules);
+        let kept = referenced_fields(&self.rules);
         if self.tallies.items > 0 {
-            reclassed.not_kept = fields(rules).into_iter().filter(|field| !kept.contains(field)).collect();
+            reclassed.not_kept = referenced_fields(rules).into_iter().filter(|field| !kept.contains(field)).collect();
         }
         self.rules = rules.to_vec();
         Ok(reclassed)
@@ -68,7 +68,7 @@ impl Store {
 }
 
 /// The rules of the last start.
-pub(super) fn load(conn: &Connection) -> Result<Vec<Rule>, StoreError> {
+pub(super) fn load(conn: &Connection) -> Result<Vec<RoutingRule>, StoreError> {
     let json: Option<String> = conn
         .prepare_cached("SELECT json FROM states WHERE name = ?1")?
         .query_row([RULES], |row| row.get(0))

@@ -82,24 +82,24 @@ impl Needle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Message, Part, Request, Speaker};
+    use crate::domain::{Message, MessageRole, Part, Request};
 
     fn body(prompt: &str) -> String {
-        let said = |speaker, text: &str| Message { speaker, parts: vec![Part::Text(text.to_owned())] };
+        let said = |role, text: &str| Message { role, parts: vec![Part::Text(text.to_owned())] };
         let spec = ItemSpec {
             id: "1".to_owned(),
             request: Request {
-                messages: vec![said(Speaker::Assistant, "Hello."), said(Speaker::User, prompt)],
+                messages: vec![said(MessageRole::Assistant, "Hello."), said(MessageRole::User, prompt)],
                 ..Request::default()
             },
-            hash: "0".repeat(32),
+            request_hash: "0".repeat(32),
             line: 1,
-            model: None,
+            preferred_model: None,
             tier: None,
             max_usd: None,
-            fields: std::collections::BTreeMap::new(),
-            caption: None,
-            picture: None,
+            rule_fields: std::collections::BTreeMap::new(),
+            caption_path: None,
+            picture_stamp: None,
         };
         serde_json::to_string(&spec).unwrap()
     }

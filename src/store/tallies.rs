@@ -11,7 +11,7 @@ use super::{
     schema::{DONE, FAILED, WAITING, block_of},
 };
 use crate::domain::{
-    Money, Outcome, Usage, Wall,
+    Money, Outcome, Usage, WallTime,
     snapshot::{Spend, Totals},
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Tallies {
     pub usage: Usage,
     pub cost: Money,
     pub at_risk: Money,
-    pub first_sent: Option<Wall>,
+    pub first_sent: Option<WallTime>,
     pub last_attempt: u64,
     pub last_event: u64,
     /// The last line's row in `results`.
@@ -58,7 +58,7 @@ impl Tallies {
     /// Takes one settled attempt into the sums.
     pub fn settle(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money) {
         self.attempts += 1;
-        self.never_left += u64::from(outcome.never_left());
+        self.never_left += u64::from(outcome.is_local());
         self.rate_limited += u64::from(outcome.is_rate_limited());
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;

@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::domain::plain_text::neutralise;
+use crate::domain::plain_text::sanitize;
 
 /// Messages kept while the terminal is held; later ones are only logged.
 const WITHHELD: usize = 8;
@@ -92,7 +92,7 @@ pub fn words(payload: &(dyn Any + Send)) -> String {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    neutralise(words).into_owned()
+    sanitize(words).into_owned()
 }
 
 #[cfg(test)]

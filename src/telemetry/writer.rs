@@ -17,7 +17,7 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::domain::plain_text::neutralise;
+use crate::domain::plain_text::sanitize;
 
 /// Lines that may wait for the disk.
 const WAITING_LINES: usize = 4_096;
@@ -85,7 +85,7 @@ impl<'a> MakeWriter<'a> for Writer {
 /// One event is one line, whatever a provider put into its message.
 fn plain(line: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(line);
-    let mut plain = neutralise(text.trim_end_matches('\n')).into_owned().into_bytes();
+    let mut plain = sanitize(text.trim_end_matches('\n')).into_owned().into_bytes();
     plain.push(b'\n');
     plain
 }

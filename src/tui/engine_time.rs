@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::domain::{Snapshot, Wall};
+use crate::domain::{Snapshot, WallTime};
 
 /// Real time between two redraws for the clock's sake is never shorter than this.
 const SHORTEST_TICK: Duration = Duration::from_millis(33);
 
 #[derive(Clone, Copy, Debug)]
 pub struct EngineTime {
-    at: Wall,
+    at: WallTime,
     received: Instant,
     speed: f64,
     /// The run is over, or nobody publishes: the clock stands.
@@ -18,7 +18,8 @@ pub struct EngineTime {
 
 impl EngineTime {
     pub fn of(snapshot: &Snapshot, received: Instant) -> Self {
-        let speed = if snapshot.speed.is_finite() && snapshot.speed > 0.0 { snapshot.speed } else { 1.0 };
+        let speed =
+            if snapshot.clock_speed.is_finite() && snapshot.clock_speed > 0.0 { snapshot.clock_speed } else { 1.0 };
         Self { at: snapshot.at, received, speed, still: snapshot.state.is_over() }
     }
 
@@ -27,7 +28,7 @@ impl EngineTime {
         (self.at, self.received, self.still) = (self.now(now), now, true);
     }
 
-    pub fn now(&self, now: Instant) -> Wall {
+    pub fn now(&self, now: Instant) -> WallTime {
         if self.still {
             return self.at;
         }
@@ -51,14 +52,14 @@ mod tests {
 
     fn time(speed: f64) -> (EngineTime, Instant) {
         let received = Instant::now();
-        (EngineTime { at: Wall(10_250_000), received, speed, still: false }, received)
+        (EngineTime { at: WallTime(10_250_000), received, speed, still: false }, received)
     }
 
     #[test]
     fn a_faster_clock_runs_faster_between_snapshots() {
         let (clock, start) = time(60.0);
-        assert_eq!(clock.now(start), Wall(10_250_000));
-        assert_eq!(clock.now(start + Duration::from_millis(500)), Wall(40_250_000));
+        assert_eq!(clock.now(start), WallTime(10_250_000));
+        assert_eq!(clock.now(start + Duration::from_millis(500)), WallTime(40_250_000));
     }
 
     #[test]
@@ -73,7 +74,7 @@ mod tests {
     fn a_stopped_clock_stands() {
         let (mut clock, start) = time(2.0);
         clock.stop(start + Duration::from_secs(1));
-        assert_eq!(clock.now(start + Duration::from_secs(9)), Wall(12_250_000));
+        assert_eq!(clock.now(start + Duration::from_secs(9)), WallTime(12_250_000));
         assert_eq!(clock.next_tick(start), None);
     }
 }

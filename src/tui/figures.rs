@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::domain::{Money, Wall, event::short_span};
+use crate::domain::{Money, WallTime, event::format_duration};
 
 /// Shown where there is no figure.
 pub const NONE: &str = "-";
@@ -77,7 +77,7 @@ pub fn countdown(left: Duration) -> String {
     if seconds < 3_600 {
         format!("{}:{:02}", seconds / 60, seconds % 60)
     } else {
-        short_span(Duration::from_secs(seconds))
+        format_duration(Duration::from_secs(seconds))
     }
 }
 
@@ -86,7 +86,7 @@ pub fn rough(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3_600 => format!("{}m", seconds / 60),
-        _ => short_span(span),
+        _ => format_duration(span),
     }
 }
 
@@ -99,12 +99,12 @@ pub fn stopwatch(elapsed: Duration) -> String {
 }
 
 /// `14:08:51` where the operator is.
-pub fn time_of_day(at: Wall, zone: &TimeZone) -> String {
+pub fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
     at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
 /// `14:08` today, `Sun 09:00` within a week, else `2026-11-29 09:00`: where the operator is.
-pub fn moment(at: Wall, now: Wall, zone: &TimeZone) -> String {
+pub fn moment(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let form = if then.date() == today.date() {
         "%H:%M"
@@ -134,7 +134,7 @@ pub fn latency(millis: Option<u64>) -> String {
     match millis {
         None => NONE.to_owned(),
         Some(millis) if millis < 9_950 => format!("{:.1}s", millis as f64 / 1_000.0),
-        Some(millis) => short_span(Duration::from_secs((millis + 500) / 1_000)),
+        Some(millis) => format_duration(Duration::from_secs((millis + 500) / 1_000)),
     }
 }
 
@@ -162,7 +162,7 @@ pub fn percent(part: u64, whole: u64) -> u64 {
 
 /// An amount without its currency, for columns headed `$`.
 pub fn dollars(amount: Money) -> String {
-    let usd = amount.usd();
+    let usd = amount.as_usd();
     match usd {
         0.0 => "0".to_owned(),
         _ if usd < 0.01 => format!("{usd:.4}"),
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn moments_name_the_day_only_when_it_is_another() {
-        let now = Wall::from_unix_seconds(1_795_251_600); // Saturday 2026-11-21 09:00 UTC
+        let now = WallTime::from_unix_seconds(1_795_251_600); // Saturday 2026-11-21 09:00 UTC
         let day = Duration::from_hours(24);
         assert_eq!(moment(now + Duration::from_mins(332), now, &TimeZone::UTC), "14:32");
         assert_eq!(moment(now + day, now, &TimeZone::UTC), "Sun 09:00");

@@ -2,7 +2,7 @@
 
 use ratatui::symbols::border;
 
-use crate::domain::{ItemState, event::Level, snapshot::Condition, snapshot::RunState};
+use crate::domain::{ItemState, event::EventLevel, snapshot::Condition, snapshot::RunState};
 
 /// One set of signs. Every sign is one column wide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,12 +87,12 @@ impl Glyphs {
     pub const fn condition(&self, condition: &Condition) -> &'static str {
         match condition {
             Condition::Ready => self.either("●", "o"),
-            Condition::Full { .. } => self.either("◐", "="),
-            Condition::Cooling { .. } => self.either("◌", "~"),
+            Condition::Limited { .. } => self.either("◐", "="),
+            Condition::CoolingDown { .. } => self.either("◌", "~"),
             Condition::Exhausted { .. } => self.either("○", "z"),
-            Condition::Broken { .. } => self.either("▲", "!"),
+            Condition::CircuitOpen { .. } => self.either("▲", "!"),
             Condition::Disabled { .. } => self.either("✗", "x"),
-            Condition::Off { .. } => self.either("–", "-"),
+            Condition::SwitchedOff { .. } => self.either("–", "-"),
         }
     }
 
@@ -101,7 +101,7 @@ impl Glyphs {
             RunState::Running => self.either("●", "o"),
             RunState::Waiting { .. } => self.either("◌", "~"),
             RunState::Pausing | RunState::Paused => self.either("‖", "="),
-            RunState::Held { .. } => self.either("▲", "!"),
+            RunState::NeedsOperator { .. } => self.either("▲", "!"),
             RunState::Draining => self.either("▽", "v"),
             RunState::Stopped { .. } => self.either("■", "#"),
             RunState::Finished => self.either("✓", "*"),
@@ -117,12 +117,12 @@ impl Glyphs {
         }
     }
 
-    pub const fn level(&self, level: Level) -> &'static str {
+    pub const fn level(&self, level: EventLevel) -> &'static str {
         match level {
-            Level::Info => self.either("·", "."),
-            Level::You => self.either("◆", "@"),
-            Level::Warn => self.either("▲", "!"),
-            Level::Alarm => self.either("✗", "X"),
+            EventLevel::Info => self.either("·", "."),
+            EventLevel::Operator => self.either("◆", "@"),
+            EventLevel::Warn => self.either("▲", "!"),
+            EventLevel::Alert => self.either("✗", "X"),
         }
     }
 
@@ -141,23 +141,24 @@ mod tests {
     use crate::{
         domain::{
             Outcome,
-            snapshot::{Cause, Source},
+            snapshot::{Cause, CauseSource},
         },
         tui::text::width,
     };
 
     #[test]
     fn no_sign_can_be_taken_for_a_figure_or_for_another_one() {
-        let at = crate::domain::Wall(0);
-        let cause = || Cause { outcome: Outcome::Timeout, since: at, source: Source::Guessed, words: String::new() };
+        let at = crate::domain::WallTime(0);
+        let cause =
+            || Cause { outcome: Outcome::Timeout, since: at, source: CauseSource::Backoff, message: String::new() };
         let conditions = [
             Condition::Ready,
-            Condition::Full { what: "requests/min".to_owned(), until: None },
-            Condition::Cooling { until: at, cause: cause() },
+            Condition::Limited { limit: "requests/min".to_owned(), until: None },
+            Condition::CoolingDown { until: at, cause: cause() },
             Condition::Exhausted { until: at, cause: cause() },
-            Condition::Broken { until: at, cause: cause() },
+            Condition::CircuitOpen { until: at, cause: cause() },
             Condition::Disabled { since: at, cause: cause() },
-            Condition::Off { since: at },
+            Condition::SwitchedOff { since: at },
         ];
         for ascii in [false, true] {
             let signs = conditions.iter().map(|condition| Glyphs::new(ascii).condition(condition));

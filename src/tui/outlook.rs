@@ -9,15 +9,15 @@ use super::{
     theme::Role,
 };
 use crate::domain::{
-    Forecast, Wall,
-    forecast::{Constraint, RunsOut, StopWhy},
-    holding::{Hold, HoldShare},
+    Forecast, WallTime,
+    bottleneck::{Bottleneck, BottleneckShare},
+    forecast::{Constraint, QuotaExhaustion, StopReason},
 };
 
 /// Shares smaller than this are noise.
 const LEAST: f64 = 0.02;
 
-pub fn when(scene: Scene<'_>, at: Wall) -> String {
+pub fn when(scene: Scene<'_>, at: WallTime) -> String {
     moment(at, scene.state.now, &scene.state.zone)
 }
 
@@ -27,10 +27,10 @@ pub fn finish(scene: Scene<'_>) -> Option<String> {
     if snapshot.state.is_over() {
         return None;
     }
-    let stops = snapshot.forecast.as_ref().and_then(|forecast| forecast.stops);
-    match (snapshot.pace.finish_at, stops) {
+    let stops = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop);
+    match (snapshot.throughput.finish_at, stops) {
         (Some(at), _) => Some(format!("ETA {} ({})", when(scene, at), rough(scene.left(at)))),
-        (None, Some(stop)) => Some(format!("stops {}, {} left", when(scene, stop.at), compact(stop.left))),
+        (None, Some(stop)) => Some(format!("stops {}, {} left", when(scene, stop.at), compact(stop.items_left))),
         (None, None) => None,
     }
 }
@@ -38,14 +38,15 @@ pub fn finish(scene: Scene<'_>) -> Option<String> {
 /// `14:28-14:41`, where the range says something that the instant does not.
 pub fn range(scene: Scene<'_>) -> Option<String> {
     let forecast = scene.snapshot.forecast.as_ref()?;
-    let (earliest, latest) = (when(scene, forecast.earliest?), when(scene, forecast.latest?));
+    let (earliest, latest) = (when(scene, forecast.earliest_finish?), when(scene, forecast.latest_finish?));
     (earliest != latest).then(|| format!("{earliest}-{latest}"))
 }
 
 /// `requests a minute 62%, cooldowns 21%`: what held the run, or a route, over the last minutes, apart from work itself.
-pub fn holding(shares: &[HoldShare], most: usize) -> Option<String> {
+pub fn holding(shares: &[BottleneckShare], most: usize) -> Option<String> {
     let held = shares.iter().filter(|held| {
-        held.share >= LEAST && !matches!(held.what, Hold::Sending | Hold::NothingToSend | Hold::NotItsTurn)
+        held.share >= LEAST
+            && !matches!(held.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected)
     });
     let said: Vec<String> = held.take(most).map(share).collect();
     (!said.is_empty()).then(|| said.join(", "))
@@ -53,7 +54,7 @@ pub fn holding(shares: &[HoldShare], most: usize) -> Option<String> {
 
 /// What held the run most, or that nothing did.
 pub fn held_by(scene: Scene<'_>) -> (String, Role) {
-    let shares = &scene.snapshot.holding;
+    let shares = &scene.snapshot.bottlenecks;
     match holding(shares, 2) {
         Some(said) => (said, Role::Warn),
         None if shares.is_empty() => ("nothing yet".to_owned(), Role::Muted),
@@ -61,13 +62,13 @@ pub fn held_by(scene: Scene<'_>) -> (String, Role) {
     }
 }
 
-fn share(held: &HoldShare) -> String {
-    format!("{} {:.0}%", held.what.words(), held.share * 100.0)
+fn share(held: &BottleneckShare) -> String {
+    format!("{} {:.0}%", held.bottleneck.label(), held.share * 100.0)
 }
 
 /// The first daily quota to be used up, as long as that is ahead.
-pub fn first_out<'f>(scene: Scene<'_>, forecast: &'f Forecast) -> Option<&'f RunsOut> {
-    forecast.runs_out.as_ref().filter(|first| first.at > scene.snapshot.at)
+pub fn first_out<'f>(scene: Scene<'_>, forecast: &'f Forecast) -> Option<&'f QuotaExhaustion> {
+    forecast.first_exhausted.as_ref().filter(|first| first.at > scene.snapshot.at)
 }
 
 /// `gemini-3.8-flash@vision-lab runs out 15:10`.
@@ -82,11 +83,11 @@ pub fn before_reset(scene: Scene<'_>, forecast: &Forecast) -> Option<String> {
     Some(format!("{} more fit before the reset {}", compact(fit.items), when(scene, fit.at)))
 }
 
-pub const fn stop_words(why: StopWhy) -> &'static str {
+pub const fn stop_words(why: StopReason) -> &'static str {
     match why {
-        StopWhy::Quota => "every route is out for the day",
-        StopWhy::Budget => "the money caps leave no more",
-        StopWhy::NoRoute => "what is left has no route",
+        StopReason::Quota => "every route is out for the day",
+        StopReason::Budget => "the money caps leave no more",
+        StopReason::NoRoute => "what is left has no route",
     }
 }
 
@@ -94,11 +95,11 @@ pub const fn stop_words(why: StopWhy) -> &'static str {
 pub fn remedy(scene: Scene<'_>, what: Constraint) -> Cow<'static, str> {
     let words = match what {
         Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",
-        Constraint::Day => "another project's key, or on-exhausted = wait",
+        Constraint::DailyQuota => "another project's key, or on-exhausted = wait",
         Constraint::Money => "raise max_usd or max_usd_per_day, whichever binds",
         Constraint::Cooldown => "it passes; a lower in-flight cap draws fewer refusals",
         Constraint::Concurrency => "another key; the provider sets this",
-        Constraint::InFlight => {
+        Constraint::MaxInFlight => {
             return format!("raise the cap ({})", scene.state.keymap.key_for(Action::MoreInFlight)).into();
         }
     };

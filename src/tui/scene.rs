@@ -15,7 +15,7 @@ use super::{
     theme::Role,
     words,
 };
-use crate::domain::{Snapshot, Wall, snapshot::Condition};
+use crate::domain::{Snapshot, WallTime, snapshot::Condition};
 
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
@@ -37,7 +37,7 @@ impl Scene<'_> {
     }
 
     /// Engine time from now until `until`; zero where that has come.
-    pub fn left(&self, until: Wall) -> Duration {
+    pub fn left(&self, until: WallTime) -> Duration {
         until.since(self.state.now)
     }
 
@@ -110,19 +110,19 @@ impl Scene<'_> {
     /// Glyph, word, and how long or why.
     pub fn condition(&self, condition: &Condition) -> String {
         let glyph = self.glyphs().condition(condition);
-        let word = condition.word();
+        let word = condition.label();
         let tail = match condition {
             Condition::Ready => String::new(),
-            Condition::Full { what, until } => match until {
-                Some(until) => format!(" {} {}", countdown(self.left(*until)), one_line(what)),
-                None => format!(" {}", one_line(what)),
+            Condition::Limited { limit, until } => match until {
+                Some(until) => format!(" {} {}", countdown(self.left(*until)), one_line(limit)),
+                None => format!(" {}", one_line(limit)),
             },
-            Condition::Cooling { until, cause } | Condition::Broken { until, cause } => {
+            Condition::CoolingDown { until, cause } | Condition::CircuitOpen { until, cause } => {
                 format!(" {} {}", countdown(self.left(*until)), words::outcome(cause.outcome))
             }
             Condition::Exhausted { until, .. } => format!(" {}", countdown(self.left(*until))),
             Condition::Disabled { cause, .. } => format!(": {}", words::outcome(cause.outcome)),
-            Condition::Off { .. } => " (you)".to_owned(),
+            Condition::SwitchedOff { .. } => " (you)".to_owned(),
         };
         format!("{glyph} {word}{tail}")
     }

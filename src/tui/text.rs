@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::domain::plain_text::neutralise;
+use crate::domain::plain_text::sanitize;
 
 const TAB: &str = "    ";
 
@@ -20,10 +20,10 @@ pub fn width(text: &str) -> usize {
 /// Text from outside as one safe line: line breaks and tabs become spaces, other controls are made visible.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '\r', '\t']) {
-        return neutralise(text);
+        return sanitize(text);
     }
     let spaced: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    Cow::Owned(neutralise(&spaced).into_owned())
+    Cow::Owned(sanitize(&spaced).into_owned())
 }
 
 /// `text` cut to `columns`, with `ellipsis` where something was cut. Never splits a wide character.
@@ -57,7 +57,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in text.lines() {
         let line = line.replace('\t', TAB);
-        wrap_line(&neutralise(&line), columns, &mut lines);
+        wrap_line(&sanitize(&line), columns, &mut lines);
     }
     lines
 }

@@ -11,7 +11,7 @@ use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 
 use super::colour::{nearest_of_16, nearest_of_256};
-use crate::domain::{ItemState, event::Level, snapshot::Condition, snapshot::RunState};
+use crate::domain::{ItemState, event::EventLevel, snapshot::Condition, snapshot::RunState};
 
 /// What a piece of the screen means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -253,11 +253,11 @@ impl From<&Condition> for Role {
     fn from(condition: &Condition) -> Self {
         match condition {
             Condition::Ready => Self::Ok,
-            Condition::Full { .. } | Condition::Cooling { .. } => Self::Cooling,
+            Condition::Limited { .. } | Condition::CoolingDown { .. } => Self::Cooling,
             Condition::Exhausted { .. } => Self::Exhausted,
-            Condition::Broken { .. } => Self::Warn,
+            Condition::CircuitOpen { .. } => Self::Warn,
             Condition::Disabled { .. } => Self::Bad,
-            Condition::Off { .. } => Self::Disabled,
+            Condition::SwitchedOff { .. } => Self::Disabled,
         }
     }
 }
@@ -268,7 +268,7 @@ impl From<&RunState> for Role {
             RunState::Running | RunState::Finished => Self::Ok,
             RunState::Waiting { .. } => Self::Cooling,
             RunState::Pausing | RunState::Paused | RunState::Draining => Self::You,
-            RunState::Held { .. } => Self::Bad,
+            RunState::NeedsOperator { .. } => Self::Bad,
             RunState::Stopped { .. } => Self::Warn,
         }
     }
@@ -285,13 +285,13 @@ impl From<ItemState> for Role {
     }
 }
 
-impl From<Level> for Role {
-    fn from(level: Level) -> Self {
+impl From<EventLevel> for Role {
+    fn from(level: EventLevel) -> Self {
         match level {
-            Level::Info => Self::Muted,
-            Level::You => Self::You,
-            Level::Warn => Self::Warn,
-            Level::Alarm => Self::Bad,
+            EventLevel::Info => Self::Muted,
+            EventLevel::Operator => Self::You,
+            EventLevel::Warn => Self::Warn,
+            EventLevel::Alert => Self::Bad,
         }
     }
 }

@@ -421,8 +421,8 @@ fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
     for item in input.unwrap().items().map(Result::unwrap) {
         let body = "UPDATE payload SET body = json_set(json_remove(body, '$.picture'), '$.hash', ?2)
                     WHERE seq = (SELECT seq FROM items WHERE id = ?1)";
-        assert_eq!(record.execute(body, [&item.id, &item.hash]).unwrap(), 1);
-        record.execute("UPDATE items SET hash = unhex(?2) WHERE id = ?1", [&item.id, &item.hash]).unwrap();
+        assert_eq!(record.execute(body, [&item.id, &item.request_hash]).unwrap(), 1);
+        record.execute("UPDATE items SET hash = unhex(?2) WHERE id = ?1", [&item.id, &item.request_hash]).unwrap();
     }
     record
         .execute("UPDATE meta SET value = json_set(value, '$.fingerprint', 'of old') WHERE key = 'pins'", [])

@@ -2,7 +2,7 @@
 
 use cascadeck::{
     config::{Defaults, Format, InputLimits, Occasion, schema},
-    domain::{Policy, Strategy, UnknownModel},
+    domain::{Policy, Strategy, UnknownModelPolicy},
 };
 
 use crate::Desk;
@@ -50,12 +50,12 @@ fn the_example_states_the_true_defaults() {
 fn every_commented_setting_of_the_example_is_valid_too() {
     let text = with_everything_on();
     let config = with_variables(&text).load();
-    assert_eq!(config.unknown_model, Some(UnknownModel::Refuse));
+    assert_eq!(config.unknown_model, Some(UnknownModelPolicy::Refuse));
     assert!(config.policy.max_usd.is_some());
     assert!(config.defaults.params.json.is_some());
     let rules: Vec<&str> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(rules, ["hard", "everything-else"]);
-    assert!(config.policy.rules[0].when.field.contains_key("language"));
+    assert!(config.policy.rules[0].conditions.row_fields.contains_key("language"));
     assert_eq!(config.models[1].limits.burst, Some(5));
     assert!(config.providers.iter().any(|provider| provider.name == "gpu-box"));
     assert_eq!(config.webhooks.len(), 1);

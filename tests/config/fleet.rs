@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cascadeck::domain::{
-    Api, Balance, CascadeOrder, Counted, Day, JsonMode, Limits, Money, OnExhausted, Price, Role, SpillTo, Strategy,
-    Terms, Thinking, WhenLimited,
+    Api, BalanceWeights, CascadeOrder, JsonMode, KeyRole, Limits, Money, OnExhausted, Price, QuotaDay, RequiredTerms,
+    SpillTo, Strategy, Thinking, TokenCounting, WhenLimited,
 };
 
 use crate::{Desk, exposed};
@@ -27,10 +27,10 @@ fn a_model_and_a_key_are_all_it_takes() {
     assert_eq!((provider.name.as_str(), provider.api), ("gemini", Api::Gemini));
     assert_eq!(provider.base_url, "https://generativelanguage.googleapis.com");
     let model = &config.models[0];
-    let limits = Limits { counted: Counted::Input, day: Day::Pacific, ..Limits::default() };
+    let limits = Limits { token_counting: TokenCounting::Input, quota_day: QuotaDay::Pacific, ..Limits::default() };
     assert_eq!((&model.limits, model.vision, model.weight, model.price), (&limits, false, 1, None));
     let key = &config.keys[0];
-    assert_eq!((key.project.as_str(), key.weight, key.role, &key.models), ("alice", 1, Role::Primary, &None));
+    assert_eq!((key.project.as_str(), key.weight, key.role, &key.models), ("alice", 1, KeyRole::Primary, &None));
     assert_eq!(config.project_stated, [false]);
     assert_eq!(exposed(&config, "alice"), Some("AQ.literal"));
     assert_eq!(config.warnings, [""; 0]);
@@ -77,20 +77,20 @@ fn every_setting_of_models_and_keys_arrives() {
         Limits {
             rpm: Some(60),
             tpm: Some(1_000),
-            counted: Counted::Input,
+            token_counting: TokenCounting::Input,
             itpm: Some(2_000),
             otpm: Some(3_000),
             rpd: Some(4_000),
             tpd: Some(5_000),
-            day: Day::Utc,
+            quota_day: QuotaDay::Utc,
             burst: Some(6),
             concurrency: Some(7),
         }
     );
     assert_eq!((model.vision, model.context, model.max_output, model.weight), (true, Some(8_000), Some(900), 10));
-    assert_eq!((model.pool.as_deref(), model.price), (Some("shared"), Price::per_mtok(0.5, 2.0)));
+    assert_eq!((model.pool.as_deref(), model.price), (Some("shared"), Price::from_usd_per_mtok(0.5, 2.0)));
     let key = &config.keys[0];
-    assert_eq!((key.project.as_str(), key.weight, key.role), ("lab", 3, Role::Backup));
+    assert_eq!((key.project.as_str(), key.weight, key.role), ("lab", 3, KeyRole::Backup));
     assert_eq!(key.models.as_deref(), Some(["m".to_owned()].as_slice()));
     assert_eq!(config.project_stated, [true]);
 }
@@ -98,18 +98,18 @@ fn every_setting_of_models_and_keys_arrives() {
 #[test]
 fn well_known_providers_come_with_address_day_and_counting() {
     let cases = [
-        ("gemini", Api::Gemini, "https://generativelanguage.googleapis.com", Day::Pacific, Counted::Input),
-        ("openai", Api::OpenAi, "https://api.openai.com/v1", Day::Rolling, Counted::Total),
-        ("anthropic", Api::Anthropic, "https://api.anthropic.com", Day::Rolling, Counted::Total),
-        ("deepseek", Api::OpenAi, "https://api.deepseek.com", Day::Rolling, Counted::Total),
-        ("moonshot", Api::OpenAi, "https://api.moonshot.ai/v1", Day::Rolling, Counted::Total),
-        ("minimax", Api::OpenAi, "https://api.minimax.io/v1", Day::Rolling, Counted::Total),
-        ("openrouter", Api::OpenAi, "https://openrouter.ai/api/v1", Day::Utc, Counted::Total),
-        ("groq", Api::OpenAi, "https://api.groq.com/openai/v1", Day::Rolling, Counted::Total),
-        ("mistral", Api::OpenAi, "https://api.mistral.ai/v1", Day::Rolling, Counted::Total),
-        ("xai", Api::OpenAi, "https://api.x.ai/v1", Day::Rolling, Counted::Total),
-        ("together", Api::OpenAi, "https://api.together.ai/v1", Day::Rolling, Counted::Total),
-        ("ollama", Api::OpenAi, "http://127.0.0.1:11434/v1", Day::Rolling, Counted::Total),
+        ("gemini", Api::Gemini, "https://generativelanguage.googleapis.com", QuotaDay::Pacific, TokenCounting::Input),
+        ("openai", Api::OpenAi, "https://api.openai.com/v1", QuotaDay::Rolling, TokenCounting::Total),
+        ("anthropic", Api::Anthropic, "https://api.anthropic.com", QuotaDay::Rolling, TokenCounting::Total),
+        ("deepseek", Api::OpenAi, "https://api.deepseek.com", QuotaDay::Rolling, TokenCounting::Total),
+        ("moonshot", Api::OpenAi, "https://api.moonshot.ai/v1", QuotaDay::Rolling, TokenCounting::Total),
+        ("minimax", Api::OpenAi, "https://api.minimax.io/v1", QuotaDay::Rolling, TokenCounting::Total),
+        ("openrouter", Api::OpenAi, "https://openrouter.ai/api/v1", QuotaDay::Utc, TokenCounting::Total),
+        ("groq", Api::OpenAi, "https://api.groq.com/openai/v1", QuotaDay::Rolling, TokenCounting::Total),
+        ("mistral", Api::OpenAi, "https://api.mistral.ai/v1", QuotaDay::Rolling, TokenCounting::Total),
+        ("xai", Api::OpenAi, "https://api.x.ai/v1", QuotaDay::Rolling, TokenCounting::Total),
+        ("together", Api::OpenAi, "https://api.together.ai/v1", QuotaDay::Rolling, TokenCounting::Total),
+        ("ollama", Api::OpenAi, "http://127.0.0.1:11434/v1", QuotaDay::Rolling, TokenCounting::Total),
     ];
     for (name, api, base_url, day, counted) in cases {
         let config = Desk::with_keys(&format!(
@@ -118,7 +118,7 @@ fn well_known_providers_come_with_address_day_and_counting() {
         .load();
         let (provider, limits) = (&config.providers[0], &config.models[0].limits);
         assert_eq!((provider.api, provider.base_url.as_str()), (api, base_url), "{name}");
-        assert_eq!((limits.day, limits.counted), (day, counted), "{name}");
+        assert_eq!((limits.quota_day, limits.token_counting), (day, counted), "{name}");
     }
 }
 
@@ -152,7 +152,7 @@ fn a_named_provider_changes_only_what_it_states() {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(provider.headers, [header("authorization", "Bearer {key}"), header("x-team", "captions")]);
     let limits = &config.models[0].limits;
-    assert_eq!((limits.day, limits.counted), (Day::Utc, Counted::Input));
+    assert_eq!((limits.quota_day, limits.token_counting), (QuotaDay::Utc, TokenCounting::Input));
     assert_eq!(config.keys[0].name, "gemini", "near by, so that no key is needed");
 }
 
@@ -215,17 +215,17 @@ fn the_policy_arrives_in_full() {
     .policy;
     let seconds = Duration::from_secs;
     assert_eq!((policy.order, policy.when_limited), (CascadeOrder::ModelFirst, WhenLimited::Wait));
-    assert_eq!((policy.spill, policy.on_exhausted), (SpillTo::SameModel, OnExhausted::Wait));
-    assert_eq!((policy.spill_after, policy.in_flight), (seconds(90), 3));
+    assert_eq!((policy.spill_to, policy.on_exhausted), (SpillTo::SameModel, OnExhausted::Wait));
+    assert_eq!((policy.spill_after, policy.max_in_flight), (seconds(90), 3));
     assert_eq!(policy.max_usd, Money::from_usd(2.5));
-    assert_eq!(policy.ladder, [seconds(1), Duration::from_millis(250)]);
-    assert_eq!((policy.ladder_rest, policy.max_hint), (seconds(5_400), seconds(7_200)));
+    assert_eq!(policy.backoff, [seconds(1), Duration::from_millis(250)]);
+    assert_eq!((policy.backoff_rest, policy.max_retry_after), (seconds(5_400), seconds(7_200)));
     assert_eq!(policy.retry_delays, [seconds(0), seconds(1), seconds(2)]);
-    assert_eq!((policy.retries_per_model, policy.empty_retries), (0, 0));
-    assert_eq!((policy.retry_truncated_factor, policy.blocked_next_model), (Some(4), true));
-    assert_eq!((policy.refused_alike, policy.breaker_after), (9, 8));
+    assert_eq!((policy.retries_per_model, policy.max_empty_retries), (0, 0));
+    assert_eq!((policy.truncated_retry_factor, policy.next_model_when_blocked), (Some(4), true));
+    assert_eq!((policy.max_identical_rejections, policy.breaker_threshold), (9, 8));
     assert_eq!(
-        (policy.breaker_open, policy.breaker_max, policy.billing_retry),
+        (policy.breaker_open_time, policy.breaker_max_open_time, policy.billing_retry_interval),
         (seconds(5), seconds(86_400), seconds(7_200))
     );
     assert_eq!((policy.connect_timeout, policy.idle_timeout), (seconds(1), seconds(3)));
@@ -308,18 +308,21 @@ fn strategies_and_rules_arrive_in_order() {
     .load()
     .policy;
     assert_eq!(policy.strategy, Strategy::Balanced);
-    assert_eq!(policy.balance, Balance { quality: 1.0, price: 2.0, wait: 0.0 });
-    assert_eq!((policy.explore, policy.rotate_keys_daily), (8, true));
+    assert_eq!(policy.balance_weights, BalanceWeights { quality: 1.0, price: 2.0, wait: 0.0 });
+    assert_eq!((policy.explore_every, policy.rotate_keys_daily), (8, true));
     let [hard, seen] = &policy.rules[..] else { panic!("{:?}", policy.rules) };
-    let terms = Terms { words: vec!["tensor".to_owned(), "qubit".to_owned()], at_least: 2 };
-    assert_eq!((hard.when.words_over, hard.when.code, hard.when.terms.clone()), (Some(500), Some(true), Some(terms)));
+    let terms = RequiredTerms { terms: vec!["tensor".to_owned(), "qubit".to_owned()], min_matches: 2 };
+    assert_eq!(
+        (hard.conditions.words_over, hard.conditions.code, hard.conditions.terms.clone()),
+        (Some(500), Some(true), Some(terms))
+    );
     assert_eq!(hard.models, Some(vec!["lite".to_owned(), "pro".to_owned()]));
     assert_eq!((hard.max_usd, hard.strategy), (Money::from_usd(0.5), None));
     assert_eq!(
-        (seen.when.images, seen.when.tier.as_deref(), seen.when.latency_sensitive),
+        (seen.conditions.images, seen.conditions.tier.as_deref(), seen.conditions.latency_sensitive),
         (Some(true), Some("gold"), Some(false))
     );
-    let fields: Vec<_> = seen.when.field.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let fields: Vec<_> = seen.conditions.row_fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(fields, ["draft=true", "lang=de", "level=3"]);
     assert_eq!(seen.strategy, Some(Strategy::LeastRecentlyUsed));
 }

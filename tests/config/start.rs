@@ -2,7 +2,7 @@
 
 use cascadeck::{
     config::Origin,
-    domain::{Counted, Day, Price},
+    domain::{Price, QuotaDay, TokenCounting},
 };
 
 use crate::{Desk, exposed};
@@ -56,8 +56,8 @@ fn a_list_of_keys_in_the_environment_is_enough() {
     assert_eq!(models, ["gemini-3.8-flash", "gemini-3.6-flash", "gemini-3.5-flash-lite", "gemini-3.1-flash-lite"]);
     let lite = &config.models[2];
     assert_eq!((lite.limits.rpm, lite.limits.rpd, lite.limits.tpm), (Some(15), Some(500), Some(250_000)));
-    assert_eq!((lite.limits.counted, lite.limits.day), (Counted::Input, Day::Pacific));
-    assert_eq!((lite.max_output, lite.price), (Some(8_192), Price::per_mtok(0.30, 2.50)));
+    assert_eq!((lite.limits.token_counting, lite.limits.quota_day), (TokenCounting::Input, QuotaDay::Pacific));
+    assert_eq!((lite.max_output, lite.price), (Some(8_192), Price::from_usd_per_mtok(0.30, 2.50)));
     assert!(config.uncapped_models().is_empty(), "a budget works at once");
     let origin = Origin::Environment(vec!["GEMINI_API_KEYS".to_owned(), "GEMINI_API_KEY".to_owned()]);
     assert_eq!(config.origin, origin);

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, time::Duration};
 
-use cascadeck::domain::{EventKind, Level, Money, Mono, Outcome, Wall};
+use cascadeck::domain::{EventKind, EventLevel, Money, MonoTime, Outcome, WallTime};
 use xxhash_rust::xxh3::Xxh3;
 
 /// A hash over everything that is put into it, in order.
@@ -38,11 +38,11 @@ impl Trace {
         self.number(span.as_nanos() as u64)
     }
 
-    pub fn instant(&mut self, at: Mono) -> &mut Self {
+    pub fn instant(&mut self, at: MonoTime) -> &mut Self {
         self.number(at.0)
     }
 
-    pub fn wall(&mut self, at: Wall) -> &mut Self {
+    pub fn wall(&mut self, at: WallTime) -> &mut Self {
         self.number(at.0 as u64)
     }
 
@@ -68,10 +68,10 @@ impl Trace {
             EventKind::ItemFailed { seq, outcome, .. } => self.number(5).number(*seq).outcome(*outcome),
             EventKind::Operator { .. } => self.number(6),
             EventKind::Run { level, .. } => self.number(7).number(match level {
-                Level::Info => 1,
-                Level::You => 2,
-                Level::Warn => 3,
-                Level::Alarm => 4,
+                EventLevel::Info => 1,
+                EventLevel::Operator => 2,
+                EventLevel::Warn => 3,
+                EventLevel::Alert => 4,
             }),
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cascadeck::{
-    domain::{Image, ItemSpec, JsonMode, Money, Params, Part, Speaker, Thinking},
+    domain::{Image, ItemSpec, JsonMode, MessageRole, Money, Params, Part, Thinking},
     input::{InputOptions, Kind},
 };
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ fn jsonl_rows() {
 
     let full = &items[1];
     assert_eq!(full.request.system.as_deref(), Some("Be brief."));
-    assert_eq!(full.model.as_deref(), Some("m-1"));
+    assert_eq!(full.preferred_model.as_deref(), Some("m-1"));
     assert_eq!(full.tier.as_deref(), Some("gold"));
     assert_eq!(full.max_usd, Money::from_usd(0.01));
     assert_eq!(
@@ -44,7 +44,7 @@ fn jsonl_rows() {
     );
 
     let chat = &items[2];
-    assert_eq!(chat.id, &chat.hash[..16], "a made-up id is the beginning of the hash");
+    assert_eq!(chat.id, &chat.request_hash[..16], "a made-up id is the beginning of the hash");
     assert_eq!(chat.request.system.as_deref(), Some("Be brief."));
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/input/cat.png");
     assert_eq!(
@@ -64,7 +64,7 @@ fn openai_batch_lines() {
     let (kind, items) = sample("openai_batch.jsonl");
     assert_eq!(kind, Kind::OpenAiBatch);
     assert_eq!(ids(&items), ["r1", "r2", "r3"]);
-    assert_eq!(items[0].model.as_deref(), Some("gpt-5-mini"));
+    assert_eq!(items[0].preferred_model.as_deref(), Some("gpt-5-mini"));
     assert_eq!(items[0].request.system.as_deref(), Some("Be brief."));
     assert_eq!(
         items[0].request.params,
@@ -89,7 +89,7 @@ fn openai_batch_lines() {
     let schema = serde_json::json!({"type": "object", "properties": {"name": {"type": "string"}}});
     assert_eq!(items[1].request.params.json, Some(JsonMode::Schema(schema)));
     assert_eq!(items[2].request.system.as_deref(), Some("One word."));
-    assert_eq!(speakers(&items[2]), [Speaker::User, Speaker::Assistant, Speaker::User]);
+    assert_eq!(speakers(&items[2]), [MessageRole::User, MessageRole::Assistant, MessageRole::User]);
     assert_eq!(items[2].request.params.json, Some(JsonMode::Object));
 }
 
@@ -98,7 +98,7 @@ fn anthropic_batch_lines() {
     let (kind, items) = sample("anthropic_batch.jsonl");
     assert_eq!(kind, Kind::AnthropicBatch);
     assert_eq!(ids(&items), ["a1", "a2"]);
-    assert_eq!(items[0].model.as_deref(), Some("claude-haiku-5"));
+    assert_eq!(items[0].preferred_model.as_deref(), Some("claude-haiku-5"));
     assert_eq!(items[0].request.system.as_deref(), Some("Be brief."));
     assert_eq!(
         items[0].request.params,
@@ -128,7 +128,7 @@ fn gemini_batch_lines_in_both_cases() {
     let (kind, items) = sample("gemini_batch.jsonl");
     assert_eq!(kind, Kind::GeminiBatch);
     assert_eq!(ids(&items), ["g1", "g2"]);
-    assert_eq!(items[0].model.as_deref(), Some("gemini-3.5-flash-lite"));
+    assert_eq!(items[0].preferred_model.as_deref(), Some("gemini-3.5-flash-lite"));
     assert_eq!(items[0].request.system.as_deref(), Some("Be brief."));
     let schema = serde_json::json!({"type": "object", "properties": {"why": {"type": ["string", "null"]}}});
     assert_eq!(
@@ -144,7 +144,7 @@ fn gemini_batch_lines_in_both_cases() {
         }
     );
     assert_eq!(items[1].request.system.as_deref(), Some("Look well."));
-    assert_eq!(speakers(&items[1]), [Speaker::User, Speaker::Assistant, Speaker::User]);
+    assert_eq!(speakers(&items[1]), [MessageRole::User, MessageRole::Assistant, MessageRole::User]);
     assert_eq!(
         items[1].request.messages[0].parts[0],
         Part::Image(Image::Inline { mime: "image/png".to_owned(), data: "iVBORw0KGgo=".to_owned() })
@@ -167,7 +167,7 @@ fn csv_with_a_header_a_byte_order_mark_and_crlf() {
     assert_eq!(kind, Kind::Csv);
     assert_eq!(ids(&items), ["1", "2"]);
     assert_eq!(items.iter().map(|item| item.line).collect::<Vec<_>>(), [2, 4]);
-    assert_eq!(items[0].model.as_deref(), Some("m-1"));
+    assert_eq!(items[0].preferred_model.as_deref(), Some("m-1"));
     assert_eq!(
         items[0].request.params,
         Params {
@@ -183,7 +183,7 @@ fn csv_with_a_header_a_byte_order_mark_and_crlf() {
         [Part::Image(Image::File(picture)), Part::Text("Why, oh why?".to_owned())]
     );
     assert_eq!(prompt(&items[1]), "two\nlines, \"quoted\"");
-    assert_eq!(items[1].model, None);
+    assert_eq!(items[1].preferred_model, None);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 };
 
 use cascadeck::{
-    domain::{ItemSpec, Part, Speaker},
+    domain::{ItemSpec, MessageRole, Part},
     input::{Checked, Input, InputFaults, InputOptions, Kind},
 };
 use tempfile::TempDir;
@@ -62,8 +62,8 @@ fn ids(items: &[ItemSpec]) -> Vec<&str> {
     items.iter().map(|item| item.id.as_str()).collect()
 }
 
-fn speakers(item: &ItemSpec) -> Vec<Speaker> {
-    item.request.messages.iter().map(|message| message.speaker).collect()
+fn speakers(item: &ItemSpec) -> Vec<MessageRole> {
+    item.request.messages.iter().map(|message| message.role).collect()
 }
 
 fn prompt(item: &ItemSpec) -> &str {

@@ -36,7 +36,7 @@ fn a_folder_is_read_in_natural_order_and_hidden_files_are_not() {
     assert_eq!(ids(&items), want);
     assert_eq!(input.kind(), Kind::Pictures);
     assert!(input.validate().unwrap().pictures);
-    assert_eq!(items[4].caption.as_deref(), Some(&*folder.path().join("sub/a.txt")));
+    assert_eq!(items[4].caption_path.as_deref(), Some(&*folder.path().join("sub/a.txt")));
     assert_eq!(items[4].request.images().collect::<Vec<_>>(), [&Image::File(folder.path().join("sub/a.png"))]);
     assert!(prompt(&items[0]).starts_with("Describe this picture"));
 }
@@ -187,7 +187,7 @@ fn captions_mirror_their_pictures_folders() {
     write(&folder, "in/sub/a.png", &png(1, 1));
     let out = folder.path().join("out");
     let input = open(&folder.path().join("in"), captions(|captions| captions.dir = Some(out.clone()))).unwrap();
-    assert_eq!(all(&input)[0].caption, Some(out.join("sub/a.txt")));
+    assert_eq!(all(&input)[0].caption_path, Some(out.join("sub/a.txt")));
 }
 
 #[test]
@@ -252,9 +252,9 @@ fn pictures_that_would_share_a_caption_are_refused_naming_both() {
         "a.png and a.jpg would share the caption a.txt; rename one, or ask for full names with --full-caption-names (a.png.txt)"
     );
     let full = open(folder.path(), captions(|captions| captions.full_name = true)).unwrap();
-    assert_eq!(all(&full)[1].caption, Some(folder.path().join("a.png.txt")));
+    assert_eq!(all(&full)[1].caption_path, Some(folder.path().join("a.png.txt")));
     let none = open(folder.path(), no_options()).unwrap();
-    assert!(all(&none).iter().all(|item| item.caption.is_none()), "without captions nothing can clash");
+    assert!(all(&none).iter().all(|item| item.caption_path.is_none()), "without captions nothing can clash");
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn another_picture_under_the_same_name_is_another_job() {
     let folder = TempDir::new().unwrap();
     let hash = |bytes: &[u8]| {
         write(&folder, "a.png", bytes);
-        all(&open(folder.path(), beside()).unwrap())[0].hash.clone()
+        all(&open(folder.path(), beside()).unwrap())[0].request_hash.clone()
     };
     assert_eq!(hash(&png(1, 1)), hash(&png(1, 1)));
     assert_ne!(hash(&png(1, 1)), hash(&[png(1, 1), vec![0]].concat()));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        Action, Limits, Model, Money, MoneyCaps, Outcome, Policy, Price, RouteId, SpillTo, Traits, Usage, Verdict,
-        WhenLimited,
+        AttemptResult, Limits, Model, Money, MoneyCaps, Outcome, OutcomeAction, Policy, Price, RouteId, RoutingTraits,
+        SpillTo, Usage, WhenLimited,
     },
     scheduler::{Holdup, PastAttempt, Ticket},
 };
@@ -55,8 +55,8 @@ fn a_ready_route_that_no_waiting_item_may_use_does_not_hide_that_the_rest_is_exh
     );
     // The first model gives every item up at once, and is ready all the time.
     world.weather = Box::new(|_, dispatch| {
-        (dispatch.model.index() == 0).then(|| Verdict {
-            action: Action::NextModel,
+        (dispatch.model.index() == 0).then(|| AttemptResult {
+            action: OutcomeAction::NextModel,
             status: Some(400),
             ..verdict(Outcome::BadRequest)
         })
@@ -70,12 +70,12 @@ fn a_ready_route_that_no_waiting_item_may_use_does_not_hide_that_the_rest_is_exh
 
 #[test]
 fn a_cheap_route_that_is_dead_does_not_hide_that_the_rest_is_too_dear() {
-    let cheap = Model { price: Price::per_mtok(0.000_1, 0.000_1), ..model("cheap", Limits::default()) };
-    let dear = Model { price: Price::per_mtok(100.0, 100.0), ..model("dear", Limits::default()) };
+    let cheap = Model { price: Price::from_usd_per_mtok(0.000_1, 0.000_1), ..model("cheap", Limits::default()) };
+    let dear = Model { price: Price::from_usd_per_mtok(100.0, 100.0), ..model("dear", Limits::default()) };
     let budget = Policy { max_usd: Money::from_usd(0.01), ..policy(4) };
     let mut world = World::new(vec![cheap, dear], vec![key("a", "p")], budget, wall(MORNING), 3);
     world.weather = Box::new(|_, dispatch| {
-        (dispatch.model.index() == 0).then(|| Verdict { status: Some(404), ..verdict(Outcome::ModelNotFound) })
+        (dispatch.model.index() == 0).then(|| AttemptResult { status: Some(404), ..verdict(Outcome::ModelNotFound) })
     });
     world.offer(5);
     world.run(HOUR);
@@ -95,7 +95,7 @@ fn answers_longer_than_a_minute_of_tokens_go_one_by_one_and_not_never() {
 
 #[test]
 fn spilling_to_the_same_model_does_not_wait_for_one_that_is_switched_off() {
-    let same_model = Policy { spill: SpillTo::SameModel, ..policy(4) };
+    let same_model = Policy { spill_to: SpillTo::SameModel, ..policy(4) };
     let models = vec![model("off", limits(100, None)), model("on", limits(100, None))];
     let mut world = World::new(models, vec![key("a", "p")], same_model, wall(MORNING), 5);
     world.scheduler.switch_model(world.now.wall, "off", false).expect("a model of that name");
@@ -106,8 +106,12 @@ fn spilling_to_the_same_model_does_not_wait_for_one_that_is_switched_off() {
 
 #[test]
 fn what_is_too_long_for_one_model_goes_to_a_larger_one_and_to_no_smaller() {
-    let too_long =
-        || Verdict { too_long: true, action: Action::FailItem, status: Some(400), ..verdict(Outcome::BadRequest) };
+    let too_long = || AttemptResult {
+        exceeds_context: true,
+        action: OutcomeAction::FailItem,
+        status: Some(400),
+        ..verdict(Outcome::BadRequest)
+    };
     for (third, done) in [("larger", 10), ("smaller", 0)] {
         let context = if third == "larger" { 1_000_000 } else { 10_000 };
         let models = vec![
@@ -160,15 +164,15 @@ fn money_that_is_left_goes_to_what_it_suffices_for() {
 }
 
 fn dear_and_cheap() -> Vec<Model> {
-    let dear = Model { price: Price::per_mtok(100.0, 100.0), ..model("dear", Limits::default()) };
-    let cheap = Model { price: Price::per_mtok(0.1, 0.1), ..model("cheap", Limits::default()) };
+    let dear = Model { price: Price::from_usd_per_mtok(100.0, 100.0), ..model("dear", Limits::default()) };
+    let cheap = Model { price: Price::from_usd_per_mtok(0.1, 0.1), ..model("cheap", Limits::default()) };
     vec![dear, cheap]
 }
 
 #[test]
 fn who_insists_on_a_model_insists_no_longer_where_its_price_is_over_what_is_left() {
     let wait = Policy { when_limited: WhenLimited::Wait, ..policy(1) };
-    let same_model = Policy { spill: SpillTo::SameModel, ..policy(4) };
+    let same_model = Policy { spill_to: SpillTo::SameModel, ..policy(4) };
     for policy in [wait, same_model] {
         let budget = Policy { max_usd: Money::from_usd(0.05), ..policy };
         let mut world = World::new(dear_and_cheap(), vec![key("a", "p")], budget, wall(MORNING), 9);
@@ -199,10 +203,10 @@ fn a_day_whose_tokens_are_used_up_is_spent_like_any_other() {
 
 #[test]
 fn a_larger_output_limit_is_asked_for_only_where_it_can_be_had() {
-    let nothing = || Verdict { action: Action::FailItem, ..verdict(Outcome::Truncated) };
+    let nothing = || AttemptResult { action: OutcomeAction::FailItem, ..verdict(Outcome::Truncated) };
     // The item's own limit, the item's money, and how often it is sent: a model here gives 1,000 tokens at most.
     for (max_output, max_usd, sent) in [(Some(300), None, 2), (Some(300), Some(900e-6), 1), (None, None, 1)] {
-        let enlarge = Policy { retry_truncated_factor: Some(4), ..policy(1) };
+        let enlarge = Policy { truncated_retry_factor: Some(4), ..policy(1) };
         let mut world =
             World::new(vec![model("m", Limits::default())], vec![key("a", "p")], enlarge, wall(MORNING), 11);
         world.weather = Box::new(move |_, _| Some(nothing()));
@@ -218,7 +222,8 @@ fn a_larger_output_limit_is_asked_for_only_where_it_can_be_had() {
 fn a_large_item_is_not_starved_of_tokens_by_small_ones_of_another_class() {
     let narrow = Limits { tpm: Some(10_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(4), wall(MORNING), 12);
-    let (class, other) = (world.class, world.scheduler.class(&Traits { vision: true, ..Traits::default() }));
+    let (class, other) =
+        (world.class, world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() }));
     world.offer_to(other, 3);
     let large = world.offer_ticket(class, Ticket { input: 9_000, ..ticket(0) });
     world.offer_to(other, 2_000);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        CascadeOrder, Day, Forecast, Key, Limits, Model, Money, MoneyCaps, OnExhausted, Policy, SpillTo, Traits,
-        WhenLimited,
-        forecast::{Constraint, StopWhy},
+        CascadeOrder, Forecast, Key, Limits, Model, Money, MoneyCaps, OnExhausted, Policy, QuotaDay, RoutingTraits,
+        SpillTo, WhenLimited,
+        forecast::{Constraint, StopReason},
     },
     scheduler::{
         Assumptions, ForecastInput,
@@ -54,7 +54,7 @@ fn the_end_is_foreseen_within_one_percent() {
     let one = |limits: Limits| vec![model("m", limits)];
     let three = || (0..3).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect::<Vec<_>>();
     let tokens = Limits { tpm: Some(2_000), ..Limits::default() };
-    let rolling = Limits { rpd: Some(100), rpm: Some(60), day: Day::Rolling, ..Limits::default() };
+    let rolling = Limits { rpd: Some(100), rpm: Some(60), quota_day: QuotaDay::Rolling, ..Limits::default() };
     let crowd = (0..50).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect::<Vec<_>>();
     let uneven: Vec<_> =
         (0..5).map(|index| model(&format!("m{index}"), limits(5 + 7 * index, Some(20 + 90 * index)))).collect();
@@ -94,7 +94,7 @@ fn the_end_is_foreseen_within_one_percent() {
             World::new(
                 classic_fleet(3).0,
                 classic_fleet(3).1,
-                Policy { spill: SpillTo::SameModel, ..waiting(16) },
+                Policy { spill_to: SpillTo::SameModel, ..waiting(16) },
                 wall(MORNING),
                 13,
             ),
@@ -138,7 +138,7 @@ fn the_end_is_foreseen_within_one_percent() {
             World::new(
                 vec![model("m", limits(20, None)), model("n", limits(5, Some(40)))],
                 vec![capped("a", None, Some(0.04)), capped("b", None, Some(0.03))],
-                Policy { spill: SpillTo::SameModel, ..waiting(16) },
+                Policy { spill_to: SpillTo::SameModel, ..waiting(16) },
                 wall(MORNING),
                 18,
             ),
@@ -166,7 +166,7 @@ fn the_end_is_foreseen_within_one_percent() {
         let (actual, finish) = (world.now.wall, foreseen.finish.expect("it ends"));
         let span = actual.since(begun);
         let off = Duration::from_micros(finish.0.abs_diff(actual.0));
-        let range = (foreseen.earliest.expect("a range"), foreseen.latest.expect("a range"));
+        let range = (foreseen.earliest_finish.expect("a range"), foreseen.latest_finish.expect("a range"));
         if off > span.mul_f64(TOLERANCE) + TURN || actual < range.0 || actual > range.1 {
             let foreseen = finish.since(begun);
             wrong.push(format!("{name}: took {span:?}, foreseen {foreseen:?}, range {range:?}"));
@@ -195,17 +195,17 @@ fn what_binds_is_named() {
     let cases = [
         (limits(10, None), 64, 500, Constraint::RequestsPerMinute),
         (Limits { tpm: Some(2_000), ..Limits::default() }, 64, 500, Constraint::TokensPerMinute),
-        (limits(60, Some(100)), 64, 500, Constraint::Day),
-        (Limits::default(), 2, 500, Constraint::InFlight),
+        (limits(60, Some(100)), 64, 500, Constraint::DailyQuota),
+        (Limits::default(), 2, 500, Constraint::MaxInFlight),
         (Limits { concurrency: Some(2), ..Limits::default() }, 64, 500, Constraint::Concurrency),
     ];
     for (limits, in_flight, items, want) in cases {
         let mut world = World::new(vec![model("m", limits)], key_a(), waiting(in_flight), wall(MORNING), 31);
         world.offer(items);
         let foreseen = reckon(&world);
-        let top = foreseen.binds.first().unwrap_or_else(|| panic!("{want:?}: nothing binds in {foreseen:?}"));
-        assert_eq!(top.what, want, "{:?}", foreseen.binds);
-        let total: f64 = foreseen.binds.iter().map(|bind| bind.share).sum();
+        let top = foreseen.constraints.first().unwrap_or_else(|| panic!("{want:?}: nothing binds in {foreseen:?}"));
+        assert_eq!(top.constraint, want, "{:?}", foreseen.constraints);
+        let total: f64 = foreseen.constraints.iter().map(|bind| bind.share).sum();
         assert!((total - 1.0).abs() < 1e-9, "shares add up: {total}");
     }
 }
@@ -222,8 +222,8 @@ fn what_runs_out_first_and_what_fits_before_the_reset_are_foreseen() {
     world.offer(900);
     let foreseen = reckon(&world);
     let midnight = wall("2026-11-22T08:00:00Z");
-    let out = foreseen.runs_out.expect("a day is limited");
-    assert_eq!((out.pool.as_str(), out.returns), ("small@a", Some(midnight)));
+    let out = foreseen.first_exhausted.expect("a day is limited");
+    assert_eq!((out.pool.as_str(), out.resets_at), ("small@a", Some(midnight)));
     assert_eq!(foreseen.before_reset.map(|before| (before.at, before.items)), Some((midnight, 600)));
     world.run(HOUR);
     assert_eq!(world.done, 600);
@@ -234,8 +234,11 @@ fn a_run_that_will_stop_says_when_and_with_how_much_left() {
     let (models, keys) = classic_fleet(1);
     let mut world = World::new(models, keys, policy(32), wall(MORNING), 51);
     world.offer(2_000);
-    let stop = reckon(&world).stops.expect("1,650 a day");
-    assert_eq!((stop.why, stop.left, stop.returns), (StopWhy::Quota, 350, Some(wall("2026-11-22T08:00:00Z"))));
+    let stop = reckon(&world).stop.expect("1,650 a day");
+    assert_eq!(
+        (stop.reason, stop.items_left, stop.resumes_at),
+        (StopReason::Quota, 350, Some(wall("2026-11-22T08:00:00Z")))
+    );
     world.run(HOUR * 10);
     assert_eq!(world.done, 1_650);
 }
@@ -246,11 +249,11 @@ fn a_budget_that_is_too_small_is_foreseen() {
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], budgeted, wall(MORNING), 61);
     world.offer(1_000);
     let foreseen = reckon(&world);
-    let stop = foreseen.stops.expect("$0.05 is not enough");
-    assert_eq!((stop.why, foreseen.finish), (StopWhy::Budget, None));
+    let stop = foreseen.stop.expect("$0.05 is not enough");
+    assert_eq!((stop.reason, foreseen.finish), (StopReason::Budget, None));
     world.run(HOUR);
     let left = 1_000 - world.done;
-    assert!(stop.left.abs_diff(left) <= 60, "foreseen {}, left {left}", stop.left);
+    assert!(stop.items_left.abs_diff(left) <= 60, "foreseen {}, left {left}", stop.items_left);
 }
 
 #[test]
@@ -268,20 +271,20 @@ fn a_days_money_is_what_binds_until_midnight_and_what_stops_a_run_that_does_not_
             world
         };
         let foreseen = reckon(&world(waits));
-        let top = foreseen.binds.first().expect("something binds");
-        assert_eq!((top.what, top.pool.as_deref()), (Constraint::Money, pool), "{:?}", foreseen.binds);
-        assert!(top.share > 0.9, "{:?}", foreseen.binds);
-        assert_eq!(foreseen.stops, None);
+        let top = foreseen.constraints.first().expect("something binds");
+        assert_eq!((top.constraint, top.pool.as_deref()), (Constraint::Money, pool), "{:?}", foreseen.constraints);
+        assert!(top.share > 0.9, "{:?}", foreseen.constraints);
+        assert_eq!(foreseen.stop, None);
         assert_eq!(foreseen.before_reset.map(|before| before.at), Some(midnight));
 
         let mut world = world(stops);
         let foreseen = reckon(&world);
-        let stop = foreseen.stops.expect("about 300 a day");
-        assert_eq!((stop.why, stop.returns), (StopWhy::Budget, Some(midnight)));
+        let stop = foreseen.stop.expect("about 300 a day");
+        assert_eq!((stop.reason, stop.resumes_at), (StopReason::Budget, Some(midnight)));
         assert!(foreseen.finish.is_some_and(|finish| finish > midnight), "when it ends, if it is resumed");
         world.run(HOUR * 5);
         let left = 1_000 - world.done;
-        assert!(stop.left.abs_diff(left) <= 20, "foreseen {}, left {left}", stop.left);
+        assert!(stop.items_left.abs_diff(left) <= 20, "foreseen {}, left {left}", stop.items_left);
     }
 }
 
@@ -291,12 +294,12 @@ fn keys_whose_money_is_gone_for_good_end_the_run_and_one_more_of_them_saves_it()
     let mut world = World::new(vec![model("m", limits(60, None))], keys, waiting(16), wall(MORNING), 63);
     world.offer(480);
     let foreseen = reckon(&world);
-    let stop = foreseen.stops.expect("$0.06 is not enough for $0.077");
-    assert_eq!((stop.why, stop.returns, foreseen.finish), (StopWhy::Budget, None, None));
+    let stop = foreseen.stop.expect("$0.06 is not enough for $0.077");
+    assert_eq!((stop.reason, stop.resumes_at, foreseen.finish), (StopReason::Budget, None, None));
     assert!(foreseen.savings[0].finish.is_some(), "a third key has $0.03 of its own: {:?}", foreseen.savings);
     world.run(HOUR * 48);
     let left = 480 - world.done;
-    assert!(stop.left.abs_diff(left) <= 25, "foreseen {}, left {left}", stop.left);
+    assert!(stop.items_left.abs_diff(left) <= 25, "foreseen {}, left {left}", stop.items_left);
 }
 
 #[test]
@@ -307,7 +310,7 @@ fn a_cap_on_one_key_leaves_the_models_without_a_price_to_the_others() {
     let mut world = World::new(vec![model("m", limits(10, None)), free], keys, policy(8), wall(MORNING), 17);
     world.offer(200);
     let foreseen = reckon(&world);
-    assert!(foreseen.stops.is_none(), "{:?}", foreseen.stops);
+    assert!(foreseen.stop.is_none(), "{:?}", foreseen.stop);
     let ends = foreseen.finish.expect("the free model answers the rest");
     world.run(HOUR * 2);
     assert_eq!(world.done, 200);
@@ -327,7 +330,7 @@ fn one_more_key_is_worth_what_it_then_saves() {
     two.run(HOUR * 24);
     three.run(HOUR * 24);
     let saved = two.elapsed() - three.elapsed();
-    let said = foreseen.savings[0].saves.expect("it saves");
+    let said = foreseen.savings[0].time_saved.expect("it saves");
     assert!(said.abs_diff(saved) < Duration::from_secs(65), "said {said:?}, saved {saved:?}");
 }
 
@@ -338,7 +341,7 @@ fn a_switched_off_fleet_never_ends_and_items_without_a_route_are_left() {
     world.scheduler.switch_key(world.now.wall, "a", false).expect("known");
     let foreseen = reckon(&world);
     assert_eq!(foreseen.finish, None);
-    assert_eq!(foreseen.stops.map(|stop| (stop.why, stop.left)), Some((StopWhy::NoRoute, 10)));
+    assert_eq!(foreseen.stop.map(|stop| (stop.reason, stop.items_left)), Some((StopReason::NoRoute, 10)));
 }
 
 #[test]
@@ -347,11 +350,11 @@ fn one_more_key_saves_nothing_where_its_models_do_not_fit() {
     let of_one = |name: &str, model: &str| Key { models: Some(vec![model.to_owned()]), ..key(name, name) };
     let keys = vec![of_one("reader", "blind"), of_one("viewer", "seeing")];
     let mut world = World::new(vec![model("seeing", limits(10, None)), blind], keys, policy(4), wall(MORNING), 82);
-    let pictures = world.scheduler.class(&Traits { vision: true, ..Traits::default() });
+    let pictures = world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
     world.offer_to(pictures, 10);
     world.scheduler.switch_key(world.now.wall, "viewer", false).expect("known");
     let savings = reckon(&world).savings;
-    let ends: Vec<_> = savings.iter().map(|saving| (saving.like.as_str(), saving.finish.is_some())).collect();
+    let ends: Vec<_> = savings.iter().map(|saving| (saving.similar_to.as_str(), saving.finish.is_some())).collect();
     assert_eq!(ends, [("viewer", true), ("reader", false)]);
 }
 
@@ -362,8 +365,8 @@ fn classes_share_what_they_may_both_use() {
     let seeing = model("seeing", limits(10, None));
     let order = Policy { order: CascadeOrder::ModelFirst, ..waiting(64) };
     let mut world = World::new(vec![seeing, blind], vec![key("a", "a")], order, wall(MORNING), 91);
-    let pictures = world.scheduler.class(&Traits { vision: true, ..Traits::default() });
-    let texts = world.scheduler.class(&Traits::default());
+    let pictures = world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
+    let texts = world.scheduler.class(&RoutingTraits::default());
     world.scheduler.set_backlog(pictures, 200);
     world.scheduler.set_backlog(texts, 300);
     let Reckoning { forecast, loads } = forecast(&input(&world));
@@ -378,7 +381,7 @@ fn ten_million_items_over_a_thousand_routes_are_reckoned_without_counting_them()
     let models: Vec<_> = (0..10).map(|index| model(&format!("m{index}"), limits(15, Some(500)))).collect();
     let keys: Vec<_> = (0..100).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect();
     let mut world = World::new(models, keys, waiting(2_000), wall(MORNING), 101);
-    let class = world.scheduler.class(&Traits::default());
+    let class = world.scheduler.class(&RoutingTraits::default());
     world.scheduler.set_backlog(class, 10_000_000);
     let input = input(&world);
     let reckoning = forecast(&input);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        Day, Hint, Limits, Money, Outcome, Policy, RouteId, Verdict,
-        holding::{Hold, HoldShare},
+        AttemptResult, Limits, Money, Outcome, Policy, QuotaDay, RetryAfter, RouteId,
+        bottleneck::{Bottleneck, BottleneckShare},
     },
     scheduler::Holdup,
 };
@@ -22,7 +22,7 @@ fn one_key(limits: Limits, policy: Policy) -> World {
 }
 
 /// The run's shares after `span`, in which nothing needs to happen.
-fn after(world: &mut World, span: Duration) -> Vec<HoldShare> {
+fn after(world: &mut World, span: Duration) -> Vec<BottleneckShare> {
     let end = world.now + span;
     world.run(span);
     world.now = end;
@@ -31,27 +31,27 @@ fn after(world: &mut World, span: Duration) -> Vec<HoldShare> {
     world.scheduler.run_holding(world.now)
 }
 
-fn share(shares: &[HoldShare], what: Hold) -> f64 {
-    shares.iter().find(|share| share.what == what).map_or(0.0, |share| share.share)
+fn share(shares: &[BottleneckShare], what: Bottleneck) -> f64 {
+    shares.iter().find(|share| share.bottleneck == what).map_or(0.0, |share| share.share)
 }
 
 #[track_caller]
-fn names(shares: &[HoldShare], what: Hold, least: f64) {
-    assert!(share(shares, what) >= least && shares[0].what == what, "{what:?} in {shares:?}");
+fn names(shares: &[BottleneckShare], what: Bottleneck, least: f64) {
+    assert!(share(shares, what) >= least && shares[0].bottleneck == what, "{what:?} in {shares:?}");
 }
 
 #[test]
 fn a_full_minute_is_named() {
     let mut world = one_key(limits(10, None), policy(64));
     world.offer(200);
-    names(&after(&mut world, MINUTE * 5), Hold::RequestsPerMinute, 0.95);
+    names(&after(&mut world, MINUTE * 5), Bottleneck::RequestsPerMinute, 0.95);
 }
 
 #[test]
 fn full_tokens_are_named() {
     let mut world = one_key(Limits { tpm: Some(2_000), ..Limits::default() }, policy(64));
     world.offer(300);
-    names(&after(&mut world, MINUTE * 5), Hold::TokensPerMinute, 0.95);
+    names(&after(&mut world, MINUTE * 5), Bottleneck::TokensPerMinute, 0.95);
 }
 
 #[test]
@@ -59,18 +59,18 @@ fn a_spent_day_is_named() {
     let waits = Policy { on_exhausted: cascadeck::domain::OnExhausted::Wait, ..policy(64) };
     let mut world = one_key(limits(100, Some(50)), waits);
     world.offer(200);
-    names(&after(&mut world, MINUTE * 5), Hold::Day, 0.95);
+    names(&after(&mut world, MINUTE * 5), Bottleneck::DailyQuota, 0.95);
 }
 
 #[test]
 fn a_rolling_day_whose_last_requests_are_in_flight_is_named_too() {
     let waits = Policy { on_exhausted: cascadeck::domain::OnExhausted::Wait, ..policy(64) };
-    let rolling = Limits { day: Day::Rolling, ..limits(1_000, Some(50)) };
+    let rolling = Limits { quota_day: QuotaDay::Rolling, ..limits(1_000, Some(50)) };
     let mut world = one_key(rolling, waits);
     world.offer(200);
     let shares = after(&mut world, Duration::from_secs(10));
-    names(&shares, Hold::Day, 0.9);
-    assert!(shares.iter().all(|share| share.what != Hold::Breaker), "no breaker was open: {shares:?}");
+    names(&shares, Bottleneck::DailyQuota, 0.9);
+    assert!(shares.iter().all(|share| share.bottleneck != Bottleneck::CircuitOpen), "no breaker was open: {shares:?}");
 }
 
 #[test]
@@ -78,29 +78,29 @@ fn the_in_flight_cap_is_named_for_the_run_while_the_route_is_sending() {
     let mut world = one_key(Limits::default(), policy(2));
     world.offer(10_000);
     world.run(MINUTE * 5);
-    names(&world.scheduler.run_holding(world.now), Hold::InFlight, 0.95);
-    names(&world.scheduler.route_holding(world.now, RouteId(0)), Hold::Sending, 0.95);
+    names(&world.scheduler.run_holding(world.now), Bottleneck::MaxInFlight, 0.95);
+    names(&world.scheduler.route_holding(world.now, RouteId(0)), Bottleneck::Sending, 0.95);
 }
 
 #[test]
 fn a_cooldown_is_named() {
     let mut world = one_key(Limits::default(), policy(4));
     world.weather = Box::new(|_, _| {
-        let hint = Some(Hint { after: Duration::from_secs(50) });
-        Some(Verdict { status: Some(429), hint, ..verdict(Outcome::RateLimitedMinute) })
+        let retry_after = Some(RetryAfter { delay: Duration::from_secs(50) });
+        Some(AttemptResult { status: Some(429), retry_after, ..verdict(Outcome::RateLimitedMinute) })
     });
     world.offer(10);
     let shares = after(&mut world, Duration::from_secs(295));
-    names(&shares, Hold::Cooldown, 0.9);
+    names(&shares, Bottleneck::Cooldown, 0.9);
 }
 
 #[test]
 fn an_open_breaker_is_named_where_items_could_go() {
     let mut world = one_key(Limits::default(), policy(8));
-    world.weather = Box::new(|_, _| Some(Verdict { status: Some(503), ..verdict(Outcome::Overloaded) }));
+    world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) }));
     world.offer(2_000);
     world.run(MINUTE * 5);
-    names(&world.scheduler.run_holding(world.now), Hold::Breaker, 0.8);
+    names(&world.scheduler.run_holding(world.now), Bottleneck::CircuitOpen, 0.8);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn what_is_switched_off_has_its_share() {
     world.scheduler.switch_key(world.now.wall, "b", false).unwrap();
     world.offer(500);
     let shares = after(&mut world, MINUTE * 5 - Duration::from_secs(10));
-    for what in [Hold::SwitchedOff, Hold::RequestsPerMinute] {
+    for what in [Bottleneck::SwitchedOff, Bottleneck::RequestsPerMinute] {
         assert!((share(&shares, what) - 0.5).abs() < 0.05, "{what:?} in {shares:?}");
     }
 }
@@ -126,7 +126,7 @@ fn the_budget_is_named() {
     world.offer(1_000);
     let shares = after(&mut world, MINUTE * 5);
     assert!(matches!(world.scheduler.holdup(world.now), Holdup::Budget { needs: Some(_) }));
-    names(&shares, Hold::Budget, 0.9);
+    names(&shares, Bottleneck::Budget, 0.9);
 }
 
 #[test]
@@ -134,22 +134,22 @@ fn the_pause_and_nothing_to_send_are_named() {
     let mut world = one_key(Limits::default(), policy(8));
     world.offer(10);
     world.scheduler.set_paused(true);
-    names(&after(&mut world, MINUTE * 5), Hold::Paused, 0.95);
+    names(&after(&mut world, MINUTE * 5), Bottleneck::Paused, 0.95);
     world.scheduler.set_paused(false);
     world.run(HOUR);
     assert_eq!(world.done, 10);
-    names(&after(&mut world, MINUTE * 6), Hold::NothingToSend, 0.95);
+    names(&after(&mut world, MINUTE * 6), Bottleneck::NothingToSend, 0.95);
 }
 
 #[test]
 fn retry_delays_are_named() {
     let mut world = one_key(
         Limits::default(),
-        Policy { retry_delays: vec![Duration::from_secs(600)], breaker_after: 1_000, ..policy(8) },
+        Policy { retry_delays: vec![Duration::from_secs(600)], breaker_threshold: 1_000, ..policy(8) },
     );
-    world.weather = Box::new(|_, _| Some(Verdict { status: Some(500), ..verdict(Outcome::ServerError) }));
+    world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) }));
     world.offer(3);
-    names(&after(&mut world, MINUTE * 5), Hold::RetryDelay, 0.95);
+    names(&after(&mut world, MINUTE * 5), Bottleneck::RetryDelay, 0.95);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn shares_add_up_whenever_they_are_asked_for() {
         let mut world = World::new(models, keys, policy(random.u32(1..40)), wall(MORNING), seed);
         let mut dice = fastrand::Rng::with_seed(seed + 1);
         world.weather = Box::new(move |_, _| {
-            (dice.u8(0..10) == 0).then(|| Verdict { status: Some(503), ..verdict(Outcome::Overloaded) })
+            (dice.u8(0..10) == 0).then(|| AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) })
         });
         world.offer(random.u64(100..2_000));
         for _ in 0..20 {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Hint, Limits, Mono, Now, Outcome, Policy, Traits, Wall},
+    domain::{Limits, MonoTime, Now, Outcome, Policy, RetryAfter, RoutingTraits, WallTime},
     scheduler::{Scheduler, Step},
 };
 
@@ -22,16 +22,16 @@ impl Desk {
     fn with(limits: Limits) -> Self {
         let (models, keys) = ([model("m", limits)], [key("alice", "one")]);
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, Policy::default(), 7);
-        let class = scheduler.class(&Traits::default());
+        let class = scheduler.class(&RoutingTraits::default());
         (1..=20).for_each(|seq| scheduler.offer(class, ticket(seq)));
-        let now = Now { mono: Mono(1_000_000), wall: wall("2026-11-21T20:00:00Z") };
+        let now = Now { mono: MonoTime(1_000_000), wall: wall("2026-11-21T20:00:00Z") };
         Self { scheduler, now }
     }
 
     /// Time passes for the one clock, and for the other.
     fn pass(&mut self, mono: u64, wall: i64) {
         self.now =
-            Now { mono: self.now.mono + Duration::from_secs(mono), wall: Wall(self.now.wall.0 + wall * 1_000_000) };
+            Now { mono: self.now.mono + Duration::from_secs(mono), wall: WallTime(self.now.wall.0 + wall * 1_000_000) };
     }
 
     /// Sends all that may go now; each is answered at once, as `outcome` says.
@@ -41,7 +41,7 @@ impl Desk {
             let Step::Send(dispatch) = step else { panic!("nothing is refused here") };
             self.scheduler.sent(self.now, dispatch.attempt);
             let mut answer = verdict(outcome);
-            answer.hint = hint.map(|seconds| Hint { after: Duration::from_secs(seconds) });
+            answer.retry_after = hint.map(|seconds| RetryAfter { delay: Duration::from_secs(seconds) });
             self.scheduler.settle(self.now, dispatch.attempt, &answer).expect("it was in flight");
             sent += 1;
         }

@@ -4,8 +4,8 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use cascadeck::{
     domain::{
-        Dimension, EventKind, Hint, Key, LimitReport, Limits, Outcome, Policy, Provenance, Report, Traits, Verdict,
-        WhenLimited, snapshot::Gauge,
+        AttemptResult, EventKind, Key, LimitDimension, LimitSource, Limits, Outcome, Policy, ProviderLimit,
+        ResponseMeta, RetryAfter, RoutingTraits, WhenLimited, snapshot::Gauge,
     },
     scheduler::{Scheduler, Ticket},
 };
@@ -22,11 +22,11 @@ fn two_keys() -> Vec<Key> {
 }
 
 fn unlimited() -> Limits {
-    Limits { day: cascadeck::domain::Day::Pacific, ..Limits::default() }
+    Limits { quota_day: cascadeck::domain::QuotaDay::Pacific, ..Limits::default() }
 }
 
-fn answer(report: Report) -> Verdict {
-    Verdict { report, ..verdict(Outcome::Ok) }
+fn answer(response_meta: ResponseMeta) -> AttemptResult {
+    AttemptResult { response_meta, ..verdict(Outcome::Ok) }
 }
 
 fn rpm(world: &World) -> Gauge {
@@ -34,28 +34,28 @@ fn rpm(world: &World) -> Gauge {
 }
 
 fn said(world: &World, words: &str) -> usize {
-    let run = |event: &&EventKind| matches!(event, EventKind::Run { words: told, .. } if told.contains(words));
+    let run = |event: &&EventKind| matches!(event, EventKind::Run { message: told, .. } if told.contains(words));
     world.events.iter().filter(run).count()
 }
 
 #[test]
 fn a_stated_limit_tightens_what_is_configured_and_never_loosens_it() {
     let cases = [
-        (unlimited(), 7, Some(7), Provenance::Stated),
-        (limits(20, None), 7, Some(7), Provenance::Stated),
-        (limits(20, None), 500, Some(20), Provenance::Configured),
+        (unlimited(), 7, Some(7), LimitSource::Provider),
+        (limits(20, None), 7, Some(7), LimitSource::Provider),
+        (limits(20, None), 500, Some(20), LimitSource::Configured),
     ];
     for (configured, stated, limit, provenance) in cases {
         let mut world = World::new(vec![model("m", configured)], vec![key("a", "a")], policy(1), wall(MORNING), 1);
         world.enforced = vec![unlimited()];
         world.weather = Box::new(move |_, _| {
-            let said = LimitReport { limit: Some(stated), ..LimitReport::of(Dimension::RequestsPerMinute) };
-            Some(answer(Report { limits: vec![said], worked: None }))
+            let said = ProviderLimit { limit: Some(stated), ..ProviderLimit::new(LimitDimension::RequestsPerMinute) };
+            Some(answer(ResponseMeta { limits: vec![said], server_time: None }))
         });
         world.offer(1);
         world.run(HOUR);
         let facts = world.scheduler.route_facts(world.now);
-        assert_eq!((facts[0].rpm.limit, facts[0].rpm.provenance), (limit, Some(provenance)));
+        assert_eq!((facts[0].rpm.limit, facts[0].rpm.source), (limit, Some(provenance)));
     }
 }
 
@@ -65,10 +65,14 @@ fn where_nothing_is_left_the_pool_waits_before_it_is_refused() {
     let mut left = 3_u64;
     world.weather = Box::new(move |_, _| {
         left = left.checked_sub(1).unwrap_or(3);
-        let opens_in = (left == 0).then_some(SECOND * 30);
-        let said =
-            LimitReport { limit: Some(100), remaining: Some(left), opens_in, dimension: Dimension::RequestsPerMinute };
-        Some(answer(Report { limits: vec![said], worked: None }))
+        let resets_in = (left == 0).then_some(SECOND * 30);
+        let said = ProviderLimit {
+            limit: Some(100),
+            remaining: Some(left),
+            resets_in,
+            dimension: LimitDimension::RequestsPerMinute,
+        };
+        Some(answer(ResponseMeta { limits: vec![said], server_time: None }))
     });
     world.offer(4);
     world.run(HOUR);
@@ -85,7 +89,7 @@ fn a_limit_that_nobody_states_is_found_out_kept_over_a_restart_and_not_asked_for
     world.enforced = vec![limits(12, None)];
     world.offer(200);
     world.run(HOUR);
-    assert_eq!((rpm(&world).limit, rpm(&world).provenance), (Some(12), Some(Provenance::Learned)));
+    assert_eq!((rpm(&world).limit, rpm(&world).source), (Some(12), Some(LimitSource::Learned)));
     let memory = world.scheduler.memory(world.now, &[None]);
     let keys = [key("a", "a")];
     for (when_limited, limit) in [(WhenLimited::Spill, Some(12)), (WhenLimited::Wait, None)] {
@@ -105,8 +109,8 @@ fn a_refusal_for_a_moment_is_about_the_minute_only_where_a_minute_can_open() {
         world.weather = Box::new(move |now, _| {
             let refuses = !refused && now.mono.since(start).as_secs() >= at;
             refused |= refuses;
-            let hint = Some(Hint { after: SECOND });
-            refuses.then(|| Verdict { status: Some(429), hint, ..verdict(Outcome::RateLimitedMinute) })
+            let retry_after = Some(RetryAfter { delay: SECOND });
+            refuses.then(|| AttemptResult { status: Some(429), retry_after, ..verdict(Outcome::RateLimitedMinute) })
         });
         world.offer(200);
         world.run(SECOND * (at as u32 + 3));
@@ -156,7 +160,7 @@ fn an_item_that_fails_alike_on_two_projects_is_convicted_and_the_keys_get_their_
     let mut world = World::new(vec![model("m", limits(600, None))], two_keys(), policy(2), wall(MORNING), 8);
     world.weather = Box::new(|_, dispatch| {
         // Sent to either, and to bob as soon as alice's minute is used.
-        (dispatch.seq.0 == 5).then(|| Verdict { status: Some(500), ..verdict(Outcome::ServerError) })
+        (dispatch.seq.0 == 5).then(|| AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) })
     });
     world.scheduler.set_strategy(cascadeck::domain::Strategy::RoundRobin).expect("goes with spilling");
     world.offer(400);
@@ -174,15 +178,18 @@ fn items_that_never_succeed_do_not_take_every_request_of_a_scanty_route_from_the
         let mut arrivals = 0;
         world.weather = Box::new(move |_, dispatch| {
             arrivals += 1;
-            let hint = Some(Hint { after: HOUR });
+            let retry_after = Some(RetryAfter { delay: HOUR });
             match (arrivals % 2, dispatch.seq.0) {
-                (0, _) => Some(Verdict { status: Some(429), hint, ..verdict(Outcome::QuotaExhaustedDay) }),
+                (0, _) => Some(AttemptResult { status: Some(429), retry_after, ..verdict(Outcome::QuotaExhaustedDay) }),
                 (_, 1 | 2) => Some(verdict(Outcome::ServerError)),
                 _ => None,
             }
         });
-        let others =
-            if apart { world.scheduler.class(&Traits { vision: true, ..Traits::default() }) } else { world.class };
+        let others = if apart {
+            world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() })
+        } else {
+            world.class
+        };
         world.offer(2);
         world.offer_to(others, 3);
         world.run(HOUR * 24 * 60);
@@ -231,10 +238,10 @@ fn a_stated_wait_that_is_longer_than_the_rest_counts_after_the_ladder_too() {
     let mut count = 0;
     world.weather = Box::new(move |_, _| {
         count += 1;
-        let after = if count == 6 { SECOND * 1_800 } else { SECOND };
-        (count <= 6).then(|| Verdict {
+        let delay = if count == 6 { SECOND * 1_800 } else { SECOND };
+        (count <= 6).then(|| AttemptResult {
             status: Some(429),
-            hint: Some(Hint { after }),
+            retry_after: Some(RetryAfter { delay }),
             ..verdict(Outcome::RateLimitedMinute)
         })
     });
@@ -249,9 +256,9 @@ fn a_wait_that_an_overloaded_server_states_is_kept() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 11);
     let mut first = true;
     world.weather = Box::new(move |_, _| {
-        std::mem::take(&mut first).then(|| Verdict {
+        std::mem::take(&mut first).then(|| AttemptResult {
             status: Some(503),
-            hint: Some(Hint { after: SECOND * 40 }),
+            retry_after: Some(RetryAfter { delay: SECOND * 40 }),
             ..verdict(Outcome::Overloaded)
         })
     });

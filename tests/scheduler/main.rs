@@ -18,7 +18,10 @@ mod world;
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{CascadeOrder, Hint, Limits, Money, OnExhausted, Outcome, Policy, SpillTo, Traits, Verdict, WhenLimited},
+    domain::{
+        AttemptResult, CascadeOrder, Limits, Money, OnExhausted, Outcome, Policy, RetryAfter, RoutingTraits, SpillTo,
+        WhenLimited,
+    },
     scheduler::{Holdup, Step},
 };
 use world::{World, key, limits, model, ticket, verdict, wall};
@@ -26,8 +29,8 @@ use world::{World, key, limits, model, ticket, verdict, wall};
 const MORNING: &str = "2026-11-21T17:00:00Z";
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn policy(in_flight: u32) -> Policy {
-    Policy { in_flight, ..Policy::default() }
+fn policy(max_in_flight: u32) -> Policy {
+    Policy { max_in_flight, ..Policy::default() }
 }
 
 fn classic_fleet(keys: usize) -> (Vec<cascadeck::domain::Model>, Vec<cascadeck::domain::Key>) {
@@ -145,7 +148,7 @@ fn the_strict_pipeline_walks_the_ladder_and_then_moves_on_for_good() {
     world.latency = (Duration::from_millis(2), Duration::from_millis(2));
     world.weather = Box::new(|_, dispatch| {
         (dispatch.model.index() == 0 && dispatch.key.index() == 0)
-            .then(|| Verdict { status: Some(429), ..verdict(Outcome::RateLimitedMinute) })
+            .then(|| AttemptResult { status: Some(429), ..verdict(Outcome::RateLimitedMinute) })
     });
     world.offer(3);
     world.run(HOUR);
@@ -186,9 +189,9 @@ fn a_refusal_for_the_minute_spills_to_the_next_route_and_comes_back() {
     );
     let mut first = true;
     world.weather = Box::new(move |_, dispatch| {
-        (dispatch.key.index() == 0 && std::mem::take(&mut first)).then(|| Verdict {
+        (dispatch.key.index() == 0 && std::mem::take(&mut first)).then(|| AttemptResult {
             status: Some(429),
-            hint: Some(Hint { after: Duration::from_secs(10) }),
+            retry_after: Some(RetryAfter { delay: Duration::from_secs(10) }),
             ..verdict(Outcome::RateLimitedMinute)
         })
     });
@@ -206,7 +209,7 @@ fn same_model_spill_never_leaves_the_model() {
     let mut world = World::new(
         vec![model("best", limits(5, None)), model("other", limits(100, None))],
         vec![key("a", "a"), key("b", "b")],
-        Policy { spill: SpillTo::SameModel, ..policy(16) },
+        Policy { spill_to: SpillTo::SameModel, ..policy(16) },
         wall(MORNING),
         9,
     );
@@ -225,7 +228,7 @@ fn a_dead_key_is_never_used_again_and_all_dead_is_exhausted() {
         wall(MORNING),
         10,
     );
-    world.weather = Box::new(|_, _| Some(Verdict { status: Some(400), ..verdict(Outcome::InvalidKey) }));
+    world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(400), ..verdict(Outcome::InvalidKey) }));
     world.offer(5);
     world.run(HOUR);
     assert_eq!(world.arrivals.len(), 2);
@@ -252,7 +255,7 @@ fn an_outage_charges_no_item() {
     let mut world = World::new(vec![model("m", limits(600, None))], vec![key("a", "a")], policy(8), wall(MORNING), 12);
     let back = world.now.mono + Duration::from_secs(1_800);
     world.weather = Box::new(move |now, _| {
-        (now.mono < back).then(|| Verdict { status: Some(503), ..verdict(Outcome::Overloaded) })
+        (now.mono < back).then(|| AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) })
     });
     world.offer(500);
     world.run(HOUR * 2);
@@ -271,7 +274,7 @@ fn an_item_that_fails_where_others_succeed_goes_on_and_fails_in_the_end() {
         13,
     );
     world.weather = Box::new(|_, dispatch| {
-        (dispatch.seq.0 == 3).then(|| Verdict { status: Some(500), ..verdict(Outcome::ServerError) })
+        (dispatch.seq.0 == 3).then(|| AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) })
     });
     world.offer(2_000);
     world.run(HOUR * 2);
@@ -284,7 +287,7 @@ fn an_item_that_fails_where_others_succeed_goes_on_and_fails_in_the_end() {
 #[test]
 fn poisonous_items_end_even_when_nobody_is_left_to_testify() {
     let mut world = World::new(vec![model("m", limits(600, None))], vec![key("a", "a")], policy(4), wall(MORNING), 14);
-    world.weather = Box::new(|_, _| Some(Verdict { status: Some(500), ..verdict(Outcome::ServerError) }));
+    world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) }));
     world.offer(3);
     world.run(HOUR * 48);
     assert_eq!((world.ended.len(), world.done), (3, 0));
@@ -304,7 +307,7 @@ fn a_budget_is_never_overspent() {
     let money = world.scheduler.money();
     assert!(money.spent + money.at_risk <= Money::from_usd(0.05).unwrap());
     // The worst case of one more (100 tokens in, 1,000 out) is $0.0021: less than that may be left over.
-    assert!(money.spent > Money::from_usd(0.0478).unwrap(), "{}", money.spent.usd());
+    assert!(money.spent > Money::from_usd(0.0478).unwrap(), "{}", money.spent.as_usd());
     assert!(matches!(world.scheduler.holdup(world.now), Holdup::Budget { needs: Some(_) }));
 }
 
@@ -312,7 +315,7 @@ fn a_budget_is_never_overspent() {
 fn token_windows_hold_large_items_back_but_not_for_ever() {
     let tight = Limits { tpm: Some(1_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 16);
-    let class = world.scheduler.class(&Traits::default());
+    let class = world.scheduler.class(&RoutingTraits::default());
     let mut large = ticket(1_000_000);
     (large.input, large.max_output) = (700, Some(100));
     world.offer(3);
@@ -327,7 +330,7 @@ fn token_windows_hold_large_items_back_but_not_for_ever() {
 fn an_item_larger_than_the_window_is_refused_at_once() {
     let tight = Limits { tpm: Some(1_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 17);
-    let class = world.scheduler.class(&Traits::default());
+    let class = world.scheduler.class(&RoutingTraits::default());
     let mut huge = ticket(1);
     huge.input = 5_000;
     world.scheduler.offer(class, huge);
@@ -342,7 +345,7 @@ fn five_items_refused_alike_hold_the_route_before_five_thousand_fail() {
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
     world.weather = Box::new(|_, dispatch| {
         let message = format!("Invalid value at generation_config.top_k ({})", dispatch.seq.0);
-        Some(Verdict { status: Some(400), message, ..verdict(Outcome::BadRequest) })
+        Some(AttemptResult { status: Some(400), message, ..verdict(Outcome::BadRequest) })
     });
     world.offer(5_000);
     world.run(HOUR);
@@ -355,7 +358,8 @@ fn pictures_that_the_provider_refuses_alike_fail_alone() {
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
     world.weather = Box::new(|_, dispatch| {
         let message = "Unable to process input image".to_owned();
-        let refused = Verdict { status: Some(400), message, picture_refused: true, ..verdict(Outcome::BadRequest) };
+        let refused =
+            AttemptResult { status: Some(400), message, picture_refused: true, ..verdict(Outcome::BadRequest) };
         (dispatch.seq.0 <= 12).then_some(refused)
     });
     world.offer(60);

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Key, Limits, Money, MoneyCaps, OnExhausted, Outcome, Policy, Target, Traits, Verdict, WhenLimited},
+    domain::{
+        AttemptResult, Key, Limits, Money, MoneyCaps, OnExhausted, Outcome, Policy, RouteTarget, RoutingTraits,
+        WhenLimited,
+    },
     scheduler::{Holdup, Step},
 };
 
@@ -94,7 +97,7 @@ fn a_days_money_comes_back_at_utc_midnight() {
 fn the_runs_budget_counts_what_is_in_flight_at_its_worst() {
     let policy = Policy { max_usd: Some(usd(0.01)), ..policy(20) };
     let mut world = world(vec![key("a", "a"), key("b", "b")], policy, 6);
-    world.weather = Box::new(|_, _| Some(Verdict { status: None, ..verdict(Outcome::Timeout) }));
+    world.weather = Box::new(|_, _| Some(AttemptResult { status: None, ..verdict(Outcome::Timeout) }));
     world.offer(100);
     world.run(Duration::from_secs(30));
     assert_eq!(world.arrivals.len(), 4, "four worst cases fit into $0.01, however many may be in flight");
@@ -114,16 +117,16 @@ fn who_insists_on_a_key_goes_on_to_the_next_when_others_have_taken_its_last_mone
     };
     world.offer(2);
     assert_eq!(drain(&mut world), [0], "the second waits for the next minute of the same route");
-    let wide = Target { model: "wide".to_owned(), key: None };
-    let others = world.scheduler.class(&Traits { only: Some(wide), ..Traits::default() });
+    let wide = RouteTarget { model: "wide".to_owned(), key: None };
+    let others = world.scheduler.class(&RoutingTraits { required_target: Some(wide), ..RoutingTraits::default() });
     world.offer_to(others, 3);
     assert_eq!(drain(&mut world), [1, 1, 1, 2], "with the last of its money gone, the next key");
 }
 
 #[test]
 fn what_may_have_been_billed_counts_against_every_cap() {
-    let mut world = world(vec![capped("a", Some(0.01), None)], Policy { breaker_after: 1_000, ..policy(1) }, 4);
-    world.weather = Box::new(|_, _| Some(Verdict { status: None, ..verdict(Outcome::Timeout) }));
+    let mut world = world(vec![capped("a", Some(0.01), None)], Policy { breaker_threshold: 1_000, ..policy(1) }, 4);
+    world.weather = Box::new(|_, _| Some(AttemptResult { status: None, ..verdict(Outcome::Timeout) }));
     world.offer(100);
     world.run(HOUR);
     assert_eq!(world.arrivals.len(), 4, "four worst cases fit into $0.01");
@@ -156,20 +159,21 @@ fn no_cap_is_ever_overspent() {
         let policy = Policy { max_usd_per_day: per_day, ..waiting(random.u32(1..20)) };
         let mut world = world(keys.clone(), policy, seed);
         let mut dice = fastrand::Rng::with_seed(!seed);
-        world.weather =
-            Box::new(move |_, _| (dice.u8(0..8) == 0).then(|| Verdict { status: None, ..verdict(Outcome::Timeout) }));
+        world.weather = Box::new(move |_, _| {
+            (dice.u8(0..8) == 0).then(|| AttemptResult { status: None, ..verdict(Outcome::Timeout) })
+        });
         world.offer(400);
         world.run(HOUR * 60);
         // Timeouts are at risk at their worst; answers cost what they cost.
         let money = world.scheduler.money();
         let days = 4;
         if let Some(most) = per_day {
-            assert!((money.spent + money.at_risk).usd() <= most.usd() * f64::from(days), "seed {seed}");
+            assert!((money.spent + money.at_risk).as_usd() <= most.as_usd() * f64::from(days), "seed {seed}");
         }
         for (index, key) in keys.iter().enumerate() {
             let least = sent(&world, index) as f64 * ANSWER;
             if let Some(most) = key.caps.max_usd {
-                assert!(least <= most.usd(), "seed {seed}, key {index}: ${least} of {most}");
+                assert!(least <= most.as_usd(), "seed {seed}, key {index}: ${least} of {most}");
             }
         }
     }

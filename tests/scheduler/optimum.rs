@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Day, Key, Limits, Model, OnExhausted, Policy},
+    domain::{Key, Limits, Model, OnExhausted, Policy, QuotaDay},
     scheduler::Holdup,
 };
 
@@ -53,10 +53,10 @@ impl Quota {
         let enforced: Vec<Limits> = self
             .models
             .iter()
-            .map(|(rpm, rpd)| Limits { rpm: Some(*rpm), rpd: *rpd, day: Day::Pacific, ..Limits::default() })
+            .map(|(rpm, rpd)| Limits { rpm: Some(*rpm), rpd: *rpd, quota_day: QuotaDay::Pacific, ..Limits::default() })
             .collect();
         let models = enforced.iter().enumerate().map(|(index, limits)| {
-            let unknown = Limits { day: Day::Pacific, ..Limits::default() };
+            let unknown = Limits { quota_day: QuotaDay::Pacific, ..Limits::default() };
             model(&format!("m{index}"), if known { limits.clone() } else { unknown })
         });
         let keys = (0..self.keys).map(|index| key(&format!("k{index}"), &format!("p{index}")));
@@ -92,7 +92,7 @@ impl Quota {
     /// Runs it to the end.
     pub fn measure(&self, known: bool) -> Measured {
         let (models, keys, enforced) = self.fleet(known);
-        let policy = Policy { in_flight: 10_000, on_exhausted: OnExhausted::Wait, ..Policy::default() };
+        let policy = Policy { max_in_flight: 10_000, on_exhausted: OnExhausted::Wait, ..Policy::default() };
         let mut world = World::new(models, keys, policy, wall(MORNING), 1);
         world.enforced = enforced;
         world.offer(self.items);

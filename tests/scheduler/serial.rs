@@ -4,7 +4,7 @@
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
 use cascadeck::{
-    domain::{Limits, OnExhausted, Outcome, Policy, Verdict, WhenLimited},
+    domain::{AttemptResult, Limits, OnExhausted, Outcome, Policy, WhenLimited},
     scheduler::Scheduler,
 };
 
@@ -76,7 +76,7 @@ fn fleet(keys: usize, models: usize) -> (Vec<cascadeck::domain::Model>, Vec<casc
     let models = (0..models).map(|index| model(&format!("m{index}"), Limits::default())).collect();
     let keys = (0..keys).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect();
     let when_limited = WhenLimited::Wait;
-    (models, keys, Policy { in_flight: 1, when_limited, on_exhausted: OnExhausted::Wait, ..Policy::default() })
+    (models, keys, Policy { max_in_flight: 1, when_limited, on_exhausted: OnExhausted::Wait, ..Policy::default() })
 }
 
 /// The same by the scheduler. Halfway it is stopped and started anew, from what it remembers.
@@ -92,7 +92,7 @@ fn scheduled(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<Sent> 
         record.borrow_mut().push((now.mono.since(began), key, model, dispatch.seq.0));
         let outcome = server.ask(key, model);
         let status = if outcome == Outcome::Ok { 200 } else { 429 };
-        Some(Verdict { status: Some(status), ..verdict(outcome) })
+        Some(AttemptResult { status: Some(status), ..verdict(outcome) })
     });
     if restart {
         world.offer(ITEMS / 2);
@@ -100,7 +100,7 @@ fn scheduled(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<Sent> 
         let prints = vec![Some("the same".to_owned()); keys.len()];
         let memory = world.scheduler.memory(world.now, &prints);
         world.scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
-        world.scheduler.class(&cascadeck::domain::Traits::default());
+        world.scheduler.class(&cascadeck::domain::RoutingTraits::default());
         world.scheduler.restore(world.now, memory, &prints);
         world.offer(ITEMS / 2);
     } else {

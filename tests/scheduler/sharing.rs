@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use cascadeck::{
-    domain::{Day, Limits, OnExhausted, Outcome, Policy, Verdict, Wall, days::Wish},
+    domain::{AttemptResult, Limits, OnExhausted, Outcome, Policy, QuotaDay, WallTime, lease::LeaseRequest},
     scheduler::Holdup,
     store::DayLedger,
 };
@@ -53,7 +53,7 @@ fn second((world, ledger): &mut (World, DayLedger)) {
     world.now = end;
 }
 
-fn answer(world: &mut World, ledger: &mut DayLedger, wishes: Vec<Wish>) {
+fn answer(world: &mut World, ledger: &mut DayLedger, wishes: Vec<LeaseRequest>) {
     let named: Vec<_> = wishes.into_iter().map(|wish| ("pool".to_owned(), wish)).collect();
     for grant in ledger.lease(world.now.wall, &named).expect("test") {
         world.scheduler.grant(world.now, &grant);
@@ -95,7 +95,7 @@ fn a_new_day_is_leased_anew() {
     for _ in 0..2_400 {
         second(&mut one);
     }
-    let midnight: Wall = wall("2026-11-22T08:00:00Z");
+    let midnight: WallTime = wall("2026-11-22T08:00:00Z");
     let (before, after): (Vec<_>, Vec<_>) =
         one.0.arrivals.iter().map(|(at, _, _)| at.wall).partition(|at| *at < midnight);
     assert_eq!((before.len(), after.len()), (40, 40));
@@ -129,7 +129,7 @@ fn what_a_process_gives_back_another_can_use_and_what_a_killed_one_held_it_can_n
 fn a_day_that_one_run_found_spent_is_spent_for_the_next() {
     let machine = Machine::new();
     let mut one = machine.process(limits(600, Some(1_000)), 10, 6);
-    one.0.weather = Box::new(|_, _| Some(Verdict { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) }));
+    one.0.weather = Box::new(|_, _| Some(AttemptResult { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) }));
     second(&mut one);
     second(&mut one);
     let until = one.0.scheduler.spent_until(one.0.now, 0).expect("it was told so");
@@ -145,7 +145,7 @@ fn a_day_that_one_run_found_spent_is_spent_for_the_next() {
 
 #[test]
 fn tokens_and_rolling_days_are_leased_too() {
-    let rolling = Limits { tpd: Some(6_000), rpm: Some(600), day: Day::Rolling, ..Limits::default() };
+    let rolling = Limits { tpd: Some(6_000), rpm: Some(600), quota_day: QuotaDay::Rolling, ..Limits::default() };
     let machine = Machine::new();
     let mut one = machine.process(rolling.clone(), 200, 8);
     let mut two = machine.process(rolling, 200, 9);
@@ -160,7 +160,7 @@ fn tokens_and_rolling_days_are_leased_too() {
 
 #[test]
 fn a_block_that_comes_after_its_half_hour_is_given_back() {
-    let rolling = Limits { rpd: Some(100), rpm: Some(600), day: Day::Rolling, ..Limits::default() };
+    let rolling = Limits { rpd: Some(100), rpm: Some(600), quota_day: QuotaDay::Rolling, ..Limits::default() };
     let machine = Machine::new();
     let (mut world, mut ledger) = machine.process(rolling, 50, 12);
     ask(&mut world, &mut ledger);
@@ -204,7 +204,7 @@ fn what_is_unused_is_told_once() {
         .scheduler
         .unused_leases(world.now)
         .into_iter()
-        .filter_map(|wish| Some((wish.pool, wish.give_back?.1)))
+        .filter_map(|wish| Some((wish.pool, wish.returned?.1)))
         .collect();
     assert_eq!(unused, HashMap::from([(0, 2)]), "a block of 5, of which 3 were used");
     assert_eq!(world.scheduler.unused_leases(world.now), []);

@@ -8,13 +8,13 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Action, Api, AttemptId, Day, EventKind, Hint, Key, Limits, Model, MoneyCaps, Mono, Now, Outcome, Policy, Price,
-        Provider, ProviderId, Role, Seq, Traits, Usage, Verdict, Wall,
+        Api, AttemptId, AttemptResult, EventKind, Key, KeyRole, Limits, Model, MoneyCaps, MonoTime, Now, Outcome,
+        OutcomeAction, Policy, Price, Provider, ProviderId, QuotaDay, RetryAfter, RoutingTraits, Seq, Usage, WallTime,
     },
     scheduler::{Dispatch, Fate, Scheduler, Step, Ticket},
 };
 
-pub fn wall(text: &str) -> Wall {
+pub fn wall(text: &str) -> WallTime {
     text.parse::<jiff::Timestamp>().expect("test").into()
 }
 
@@ -32,7 +32,7 @@ pub fn model(name: &str, limits: Limits) -> Model {
         max_output: Some(1_000),
         weight: 1,
         pool: None,
-        price: Price::per_mtok(1.0, 2.0),
+        price: Price::from_usd_per_mtok(1.0, 2.0),
     }
 }
 
@@ -42,14 +42,14 @@ pub fn key(name: &str, project: &str) -> Key {
         provider: ProviderId(0),
         project: project.to_owned(),
         weight: 1,
-        role: Role::Primary,
+        role: KeyRole::Primary,
         models: None,
         caps: MoneyCaps::default(),
     }
 }
 
 pub fn limits(rpm: u32, rpd: Option<u32>) -> Limits {
-    Limits { rpm: Some(rpm), rpd, day: Day::Pacific, ..Limits::default() }
+    Limits { rpm: Some(rpm), rpd, quota_day: QuotaDay::Pacific, ..Limits::default() }
 }
 
 pub fn ticket(seq: u64) -> Ticket {
@@ -60,20 +60,20 @@ pub fn ticket(seq: u64) -> Ticket {
         max_usd: None,
         caption: false,
         inexpressible: smallvec::SmallVec::new(),
-        since: Mono::default(),
+        since: MonoTime::default(),
         course: None,
     }
 }
 
-pub fn verdict(outcome: Outcome) -> Verdict {
+pub fn verdict(outcome: Outcome) -> AttemptResult {
     let answered = !matches!(outcome, Outcome::Timeout | Outcome::ClientTrouble | Outcome::Lost);
-    Verdict {
+    AttemptResult {
         outcome,
-        action: Action::Retry,
+        action: OutcomeAction::Retry,
         status: answered.then_some(200),
-        hint: None,
+        retry_after: None,
         message: String::new(),
-        because: String::new(),
+        rule: String::new(),
         answer: (outcome == Outcome::Ok)
             .then(|| cascadeck::domain::Answer { text: "yes".to_owned(), ..Default::default() }),
         usage: if outcome == Outcome::Ok {
@@ -82,9 +82,9 @@ pub fn verdict(outcome: Outcome) -> Verdict {
             Usage::default()
         },
         stated_limit: None,
-        limit_zero: false,
-        report: cascadeck::domain::Report::default(),
-        too_long: false,
+        limit_is_zero: false,
+        response_meta: cascadeck::domain::ResponseMeta::default(),
+        exceeds_context: false,
         picture_refused: false,
     }
 }
@@ -92,7 +92,7 @@ pub fn verdict(outcome: Outcome) -> Verdict {
 /// What one (project, model) of the real provider counts, at arrival.
 #[derive(Default)]
 struct ServerPool {
-    minute: VecDeque<Mono>,
+    minute: VecDeque<MonoTime>,
     day: BTreeMap<i64, u32>,
 }
 
@@ -100,11 +100,11 @@ struct ServerPool {
 pub type Lag = Box<dyn Fn(&Now, &Dispatch) -> Duration>;
 
 /// One refusal or fault, decided by the test.
-pub type Weather = Box<dyn FnMut(&Now, &Dispatch) -> Option<Verdict>>;
+pub type Weather = Box<dyn FnMut(&Now, &Dispatch) -> Option<AttemptResult>>;
 
 enum Happens {
     Arrives(Dispatch),
-    Answers(AttemptId, Verdict),
+    Answers(AttemptId, AttemptResult),
 }
 
 pub struct World {
@@ -115,7 +115,7 @@ pub struct World {
     /// Limits that the server enforces; by default those configured.
     pub enforced: Vec<Limits>,
     pools: HashMap<(String, usize), ServerPool>,
-    agenda: BinaryHeap<Reverse<(Mono, u64)>>,
+    agenda: BinaryHeap<Reverse<(MonoTime, u64)>>,
     happenings: HashMap<u64, Happens>,
     counter: u64,
     pub weather: Weather,
@@ -136,10 +136,10 @@ pub struct World {
 
 impl World {
     #[expect(clippy::needless_pass_by_value, reason = "a fleet is made for its world")]
-    pub fn new(models: Vec<Model>, keys: Vec<Key>, policy: Policy, start: Wall, seed: u64) -> Self {
+    pub fn new(models: Vec<Model>, keys: Vec<Key>, policy: Policy, start: WallTime, seed: u64) -> Self {
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
-        let class = scheduler.class(&Traits::default());
-        let now = Now { mono: Mono(1_000_000), wall: start };
+        let class = scheduler.class(&RoutingTraits::default());
+        let now = Now { mono: MonoTime(1_000_000), wall: start };
         Self {
             enforced: models.iter().map(|model| model.limits.clone()).collect(),
             scheduler,
@@ -204,7 +204,7 @@ impl World {
         while self.step(end) {}
     }
 
-    fn step(&mut self, end: Mono) -> bool {
+    fn step(&mut self, end: MonoTime) -> bool {
         while let Some(step) = self.scheduler.poll(self.now) {
             match step {
                 Step::Send(dispatch) => {
@@ -252,7 +252,7 @@ impl World {
         self.plan(half + lag, Happens::Answers(dispatch.attempt, verdict));
     }
 
-    fn serve(&mut self, key: usize, model: usize) -> Verdict {
+    fn serve(&mut self, key: usize, model: usize) -> AttemptResult {
         let limits = self.enforced[model].clone();
         let pool = self.pools.entry((self.keys[key].project.clone(), model)).or_default();
         while pool.minute.front().is_some_and(|at| self.now.mono.since(*at) >= Duration::from_secs(60)) {
@@ -263,20 +263,24 @@ impl World {
         let today = pool.day.entry(day).or_default();
         if limits.rpd.is_some_and(|rpd| *today >= rpd) {
             self.refusals += 1;
-            return Verdict { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) };
+            return AttemptResult { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) };
         }
         if limits.rpm.is_some_and(|rpm| pool.minute.len() >= rpm as usize) {
             self.refusals += 1;
             let free = *pool.minute.front().expect("test") + Duration::from_secs(60);
-            let after = free.since(self.now.mono);
-            return Verdict { status: Some(429), hint: Some(Hint { after }), ..verdict(Outcome::RateLimitedMinute) };
+            let delay = free.since(self.now.mono);
+            return AttemptResult {
+                status: Some(429),
+                retry_after: Some(RetryAfter { delay }),
+                ..verdict(Outcome::RateLimitedMinute)
+            };
         }
         pool.minute.push_back(self.now.mono);
         *today += 1;
         verdict(Outcome::Ok)
     }
 
-    fn settle(&mut self, attempt: AttemptId, verdict: &Verdict) {
+    fn settle(&mut self, attempt: AttemptId, verdict: &AttemptResult) {
         let settlement = self.scheduler.settle(self.now, attempt, verdict).expect("settled once");
         self.events.extend(settlement.events);
         if !matches!(settlement.fate, Fate::Waits { .. }) {

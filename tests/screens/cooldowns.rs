@@ -5,7 +5,7 @@ use std::time::Duration;
 use cascadeck::{
     domain::{
         Command, Outcome,
-        snapshot::{CooldownView, Source},
+        snapshot::{CauseSource, CooldownView},
     },
     tui::{Message, pane::Pane},
 };
@@ -17,10 +17,10 @@ use crate::{
 
 fn cooldown(what: &str, ends: u64, outcome: Outcome, words: &str) -> CooldownView {
     CooldownView {
-        what: what.to_owned(),
-        from: NOW,
+        subject: what.to_owned(),
+        started_at: NOW,
         until: NOW + seconds(ends),
-        cause: fixture::cause(outcome, Source::Stated, words, 1),
+        cause: fixture::cause(outcome, CauseSource::Provider, words, 1),
     }
 }
 
@@ -114,7 +114,7 @@ fn however_long_the_names_are_the_reason_stays() {
     for (width, height) in [(120, 36), (80, 24), (60, 15)] {
         let mut snapshot = fixture::storm();
         for cooldown in &mut snapshot.cooldowns {
-            cooldown.what = format!("gemini-3.5-flash-lite-preview-09-2026-{}", cooldown.what);
+            cooldown.subject = format!("gemini-3.5-flash-lite-preview-09-2026-{}", cooldown.subject);
         }
         let mut stage = Stage::new(width, height, snapshot);
         let text = stage.press("2").text();

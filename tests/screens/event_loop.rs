@@ -251,7 +251,7 @@ async fn draining_stays_until_the_run_is_over() {
     show.engine.snapshots.send_replace(Arc::new(snapshot.clone()));
     show.sees("DRAINING").await;
     assert!(!show.exit.is_finished());
-    snapshot.state = RunState::Stopped { why: "drained".to_owned() };
+    snapshot.state = RunState::Stopped { reason: "drained".to_owned() };
     show.engine.snapshots.send_replace(Arc::new(snapshot));
     assert_eq!(show.exit().await, Exit::Drained);
 }
@@ -356,7 +356,7 @@ async fn ctrl_z_suspends_and_the_dashboard_comes_back() {
 #[tokio::test]
 async fn the_clock_runs_between_snapshots_at_the_engines_speed() {
     let mut snapshot = fixture::storm();
-    snapshot.speed = 3_600.0;
+    snapshot.clock_speed = 3_600.0;
     let mut show = Show::begin(&snapshot);
     show.sees("clock ×3600").await;
     // Nothing is published any more, and still bob's 37 seconds pass, within a hundredth of a second.

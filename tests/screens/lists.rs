@@ -147,7 +147,7 @@ fn a_filter_that_was_not_kept_leaves_everything_as_it_was() {
 
 #[test]
 fn a_replay_takes_the_marks_of_what_it_sent_and_no_others() {
-    let everything = Command::Replay { filter: ReplayFilter::default(), to: None };
+    let everything = Command::Replay { filter: ReplayFilter::default(), target: None };
     let cases = [
         (replay(&["0788"], None), Ok("done"), vec![117, 342]),
         (replay(&["0117"], None), Ok("done"), vec![342]),
@@ -181,7 +181,7 @@ fn an_export_that_is_under_way_is_not_begun_again() {
 #[test]
 fn what_is_not_there_is_not_copied_and_what_is_too_long_is_said_to_be_cut() {
     let mut waiting = fixture::failed_item();
-    (waiting.row.state, waiting.row.words) = (ItemState::Waiting, String::new());
+    (waiting.row.state, waiting.row.preview) = (ItemState::Waiting, String::new());
     let mut stage = Stage::storm();
     stage.press("5\n").another_fails().answer_with(Ok(Page::Item(Box::new(waiting)))).press("y");
     assert_eq!(stage.effects, []);

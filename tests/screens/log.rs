@@ -28,7 +28,7 @@ fn what_is_logged_and_what_panics_is_in_the_file_and_on_the_screen() {
     assert!(screen.contains("a refusal") && screen.contains("a worker's mistake"), "{screen}");
 
     assert!(screen.contains(" 7 Log ") && !screen.contains("in real time"), "{screen}");
-    let fast = Snapshot { speed: 60.0, ..fixture::storm() };
+    let fast = Snapshot { clock_speed: 60.0, ..fixture::storm() };
     let screen = Stage::new(120, 36, fast).focus(Pane::Log).text();
     assert!(screen.contains(" 7 Log, in real time "), "{screen}");
 

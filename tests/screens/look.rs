@@ -90,13 +90,13 @@ fn step(snapshot: &mut Snapshot, elapsed: Duration) {
         let number = snapshot.events.last().map_or(1, |event| event.number + 1);
         let kind = EventKind::Fallback {
             seq: totals.done,
-            item: totals.done.to_string(),
+            item_id: totals.done.to_string(),
             from: "gemini-3.8-flash@bob".to_owned(),
             to: Some("gemini-3.8-flash@alice".to_owned()),
             outcome: Outcome::RateLimitedMinute,
             status: Some(429),
             wait: Some(fixture::seconds(37)),
-            words: String::new(),
+            message: String::new(),
         };
         snapshot.events.push(Arc::new(Event { number, at: snapshot.at, kind }));
         if snapshot.events.len() > 256 {
@@ -109,12 +109,12 @@ fn obey(snapshot: &mut Snapshot, command: &Command) -> String {
     match command {
         Command::Pause | Command::HardPause => snapshot.state = RunState::Paused,
         Command::Resume => snapshot.state = RunState::Running,
-        Command::Drain | Command::Stop => snapshot.state = RunState::Stopped { why: "by you".to_owned() },
-        Command::SetInFlight { in_flight } => snapshot.in_flight_cap = *in_flight,
+        Command::Drain | Command::Stop => snapshot.state = RunState::Stopped { reason: "by you".to_owned() },
+        Command::SetMaxInFlight { max_in_flight } => snapshot.max_in_flight = *max_in_flight,
         Command::SetKey { key, on } => {
             let at = snapshot.at;
             if let Some(view) = snapshot.keys.iter_mut().find(|view| view.name == *key) {
-                view.condition = if *on { Condition::Ready } else { Condition::Off { since: at } };
+                view.condition = if *on { Condition::Ready } else { Condition::SwitchedOff { since: at } };
             }
         }
         _ => {}

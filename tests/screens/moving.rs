@@ -96,7 +96,7 @@ fn selections_stay_inside_their_lists() {
 fn events_follow_the_newest_until_one_is_selected_and_then_stay_on_it() {
     let publish = |stage: &mut Stage, number: u64| {
         let mut snapshot = stage.snapshot.clone();
-        let kind = EventKind::Operator { words: format!("event {number}") };
+        let kind = EventKind::Operator { message: format!("event {number}") };
         snapshot.events.push(Arc::new(Event { number, at: NOW, kind }));
         stage.publish(snapshot);
     };

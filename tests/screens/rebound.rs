@@ -3,7 +3,7 @@
 use cascadeck::{
     domain::{
         Snapshot,
-        forecast::{Bind, Constraint},
+        forecast::{Constraint, ConstraintShare},
         snapshot::RunState,
     },
     tui::{
@@ -70,8 +70,9 @@ fn press(stage: &mut Stage, keys: &str) {
 fn snapshots() -> Vec<Snapshot> {
     let with = |state: RunState| Snapshot { state, ..fixture::storm() };
     let mut capped = fixture::storm();
-    capped.forecast.as_mut().unwrap().binds = vec![Bind { what: Constraint::InFlight, pool: None, share: 1.0 }];
-    capped.in_flight_cap = 1;
+    capped.forecast.as_mut().unwrap().constraints =
+        vec![ConstraintShare { constraint: Constraint::MaxInFlight, pool: None, share: 1.0 }];
+    capped.max_in_flight = 1;
     capped.totals.failed = 0;
     vec![fixture::storm(), with(RunState::Pausing), with(RunState::Paused), capped, fixture::finished()]
 }

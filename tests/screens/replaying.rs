@@ -23,7 +23,7 @@ fn what_costs_asks_first_and_names_the_count() {
     for yes in ["y", "\n"] {
         let mut stage = Stage::storm();
         stage.press("R").press(yes);
-        assert_eq!(stage.effects, sent(Command::Replay { filter: ReplayFilter::default(), to: None }), "{yes:?}");
+        assert_eq!(stage.effects, sent(Command::Replay { filter: ReplayFilter::default(), target: None }), "{yes:?}");
     }
 }
 
@@ -74,7 +74,7 @@ fn nothing_is_replayed_before_its_preview_is_there() {
     assert!(stage.text().contains("still looking"), "{}", stage.text());
     stage.answer();
     stage.press("y");
-    assert_eq!(stage.effects, sent(Command::Replay { filter: ReplayFilter::default(), to: None }));
+    assert_eq!(stage.effects, sent(Command::Replay { filter: ReplayFilter::default(), target: None }));
 }
 
 #[test]
@@ -117,9 +117,9 @@ fn a_group_of_failures_is_opened_and_exported() {
     let group = fixture::failures()[0].clone();
     let mut stage = Stage::storm();
     stage.press("9x");
-    assert_eq!(stage.effects, [Effect::Ask(Query::ExportFailures { filter: group.filter() })]);
+    assert_eq!(stage.effects, [Effect::Ask(Query::ExportFailures { filter: group.replay_filter() })]);
     stage.send(Message::Told(Ok(Page::Exported { path: "runs/spring/failed-1.jsonl".to_owned(), rows: 2 })));
     assert!(stage.text().contains("2 lines written to runs/spring/failed-1.jsonl"));
     stage.press("\n");
-    assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(group.seq));
+    assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(group.first_seq));
 }

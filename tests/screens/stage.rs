@@ -1,7 +1,7 @@
 //! A dashboard without a terminal: a state, a snapshot, and what happens to them.
 
 use cascadeck::{
-    domain::{Command, Image, Page, Query, ReplayFilter, Snapshot, Target},
+    domain::{Command, Image, Page, Query, ReplayFilter, RouteTarget, Snapshot},
     tui::{
         Effect, Message, State,
         action::Action,
@@ -28,9 +28,9 @@ pub struct Stage {
 }
 
 /// These items once more, to the cascade or elsewhere.
-pub fn replay(ids: &[&str], to: Option<Target>) -> Command {
+pub fn replay(ids: &[&str], target: Option<RouteTarget>) -> Command {
     let ids = ids.iter().map(|id| (*id).to_owned()).collect();
-    Command::Replay { filter: ReplayFilter { ids, ..ReplayFilter::default() }, to }
+    Command::Replay { filter: ReplayFilter { ids, ..ReplayFilter::default() }, target }
 }
 
 /// What is left to do when `command` is all that was asked for.
@@ -148,7 +148,7 @@ impl Stage {
                     .filter(|row| fixture::holds(row, &filter.text))
                     .collect();
                 let rows: Vec<_> = match &filter.pattern {
-                    Some(pattern) => rows.into_iter().filter(|row| row.words == *pattern).collect(),
+                    Some(pattern) => rows.into_iter().filter(|row| row.preview == *pattern).collect(),
                     None => rows,
                 };
                 if self.snapshot.totals.failed == 0 {
@@ -165,7 +165,7 @@ impl Stage {
                 item.row = fixture::failed_items()[0].clone();
                 Page::Item(Box::new(item))
             }
-            Query::Item { .. } | Query::Picture { .. } | Query::ExportFailures { .. } => Page::Nothing,
+            Query::Item { .. } | Query::Picture { .. } | Query::ExportFailures { .. } => Page::NotFound,
         }
     }
 

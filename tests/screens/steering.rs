@@ -7,7 +7,7 @@ use crate::{
     stage::{Stage, replay, sent},
 };
 use cascadeck::{
-    domain::{CascadeOrder, Command, Money, Outcome, ReplayFilter, Strategy, Target, snapshot::RunState},
+    domain::{CascadeOrder, Command, Money, Outcome, ReplayFilter, RouteTarget, Strategy, snapshot::RunState},
     tui::{Effect, Message, pane::Pane, state::Overlay},
 };
 
@@ -29,36 +29,42 @@ fn every_steering_key_sends_its_command() {
         ("3G ", model("local-llava", true)),
         ("6jl ", Command::SetRoute { key: "bob".to_owned(), model: "gemini-3.5-flash-lite".to_owned(), on: false }),
         ("p", Command::Pause),
-        ("+", Command::SetInFlight { in_flight: 17 }),
-        ("-", Command::SetInFlight { in_flight: 15 }),
+        ("+", Command::SetMaxInFlight { max_in_flight: 17 }),
+        ("-", Command::SetMaxInFlight { max_in_flight: 15 }),
         ("5jr", replay(&["0342"], None)),
         ("5j\nr", replay(&["0342"], None)),
-        ("Ry", Command::Replay { filter: ReplayFilter::default(), to: None }),
+        ("Ry", Command::Replay { filter: ReplayFilter::default(), target: None }),
         ("Py", Command::HardPause),
-        ("jt", Command::Probe { key: "bob".to_owned() }),
-        ("6jt", Command::Probe { key: "bob".to_owned() }),
+        ("jt", Command::ProbeKey { key: "bob".to_owned() }),
+        ("6jt", Command::ProbeKey { key: "bob".to_owned() }),
         ("5jty", replay(&["0342"], None)),
         ("5j\nty", replay(&["0342"], None)),
         ("5 j ry", replay(&["0117", "0788"], None)),
-        ("5jtjy", replay(&["0342"], Some(Target { model: "gemini-3.8-flash".to_owned(), key: None }))),
+        ("5jtjy", replay(&["0342"], Some(RouteTarget { model: "gemini-3.8-flash".to_owned(), key: None }))),
         (
             "5jtjjjjjy",
-            replay(&["0342"], Some(Target { model: "gemini-3.8-flash".to_owned(), key: Some("alice".to_owned()) })),
+            replay(
+                &["0342"],
+                Some(RouteTarget { model: "gemini-3.8-flash".to_owned(), key: Some("alice".to_owned()) }),
+            ),
         ),
-        ("5jtly", Command::Replay { filter: ReplayFilter::default(), to: None }),
+        ("5jtly", Command::Replay { filter: ReplayFilter::default(), target: None }),
         (
             "5/safe\nty",
             Command::Replay {
                 filter: ReplayFilter { ids: vec!["0117".to_owned()], ..ReplayFilter::default() },
-                to: None,
+                target: None,
             },
         ),
         (
             "5/safe\ntly",
-            Command::Replay { filter: ReplayFilter { text: "safe".to_owned(), ..ReplayFilter::default() }, to: None },
+            Command::Replay {
+                filter: ReplayFilter { text: "safe".to_owned(), ..ReplayFilter::default() },
+                target: None,
+            },
         ),
-        ("9ry", Command::Replay { filter: fixture::failures()[0].filter(), to: None }),
-        (&model_first, Command::SetOrder { order: CascadeOrder::ModelFirst }),
+        ("9ry", Command::Replay { filter: fixture::failures()[0].replay_filter(), target: None }),
+        (&model_first, Command::SetCascadeOrder { order: CascadeOrder::ModelFirst }),
         ("qd", Command::Drain),
         ("qs", Command::Stop),
     ];
@@ -71,10 +77,10 @@ fn every_steering_key_sends_its_command() {
 fn every_line_of_the_command_line_does_what_it_says() {
     let cases: Vec<(&str, Command)> = vec![
         ("pause", Command::Pause),
-        ("in-flight 32", Command::SetInFlight { in_flight: 32 }),
+        ("in-flight 32", Command::SetMaxInFlight { max_in_flight: 32 }),
         ("budget $2.50", Command::SetBudget { max_usd: Money::from_usd(2.5) }),
         ("budget none", Command::SetBudget { max_usd: None }),
-        ("order model-first", Command::SetOrder { order: CascadeOrder::ModelFirst }),
+        ("order model-first", Command::SetCascadeOrder { order: CascadeOrder::ModelFirst }),
         ("key bob off", Command::SetKey { key: "bob".to_owned(), on: false }),
         ("model local-llava on", Command::SetModel { model: "local-llava".to_owned(), on: true }),
         (
@@ -181,7 +187,7 @@ fn find_shows_items_of_any_state() {
 fn what_makes_no_sense_is_refused_in_words() {
     let mut snapshot = fixture::storm();
     snapshot.totals.failed = 0;
-    snapshot.in_flight_cap = 1;
+    snapshot.max_in_flight = 1;
     let cases = [
         ("R", "no item has failed"),
         ("-", "one in flight is the least"),
@@ -274,7 +280,7 @@ fn what_was_taken_back_before_a_snapshot_showed_it_is_not_waited_for() {
 fn presses_add_up_before_the_engine_has_answered() {
     let mut stage = Stage::storm();
     stage.press("+++");
-    assert_eq!(stage.effects.last(), Some(&Effect::Send(Command::SetInFlight { in_flight: 19 })));
+    assert_eq!(stage.effects.last(), Some(&Effect::Send(Command::SetMaxInFlight { max_in_flight: 19 })));
 }
 
 #[test]
@@ -283,7 +289,7 @@ fn every_change_that_can_be_taken_back_is_newest_first() {
     let cases: Vec<(&str, Vec<Command>)> = vec![
         (" ", vec![key(true)]),
         ("p", vec![Command::Resume]),
-        ("++", vec![Command::SetInFlight { in_flight: 17 }, Command::SetInFlight { in_flight: 16 }]),
+        ("++", vec![Command::SetMaxInFlight { max_in_flight: 17 }, Command::SetMaxInFlight { max_in_flight: 16 }]),
         (" p", vec![Command::Resume, key(true)]),
         (":budget 5\n", vec![Command::SetBudget { max_usd: None }]),
         ("sj\n", vec![Command::SetStrategy { strategy: Strategy::Cascade }]),

@@ -180,7 +180,7 @@ fn names_in_any_script_keep_the_columns_straight() {
 #[test]
 fn a_quota_is_shown_with_all_its_digits() {
     let mut snapshot = fixture::storm();
-    snapshot.models[0].rpd = cascadeck::domain::snapshot::Gauge { used: 1_060, limit: Some(1_500), provenance: None };
+    snapshot.models[0].rpd = cascadeck::domain::snapshot::Gauge { used: 1_060, limit: Some(1_500), source: None };
     for width in [100, 120, 200] {
         let text = Stage::new(width, 36, snapshot.clone()).text();
         assert!(text.contains(" 1.06k/1.5k"), "{width} columns:\n{text}");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use cascadeck::{
     domain::{
-        Event, EventKind, Money, Outcome, Provenance, Snapshot,
-        snapshot::{Condition, RouteView, RunState, Source},
+        Event, EventKind, LimitSource, Money, Outcome, Snapshot,
+        snapshot::{CauseSource, Condition, RouteView, RunState},
     },
     tui::Effect,
 };
@@ -21,9 +21,9 @@ fn an_alarm_rings_once_and_old_ones_do_not() {
     assert!(stage.effects.is_empty(), "dave died before the screen was opened");
     let mut snapshot = fixture::storm();
     let kind = EventKind::Disabled {
-        what: "bob".to_owned(),
+        subject: "bob".to_owned(),
         outcome: Outcome::InvalidKey,
-        words: "API key not valid\u{7}".to_owned(),
+        message: "API key not valid\u{7}".to_owned(),
     };
     snapshot.events.push(Arc::new(Event { number: 9, at: NOW, kind }));
     stage.publish(snapshot.clone());
@@ -89,9 +89,9 @@ fn the_why_of_every_key_and_route_is_told() {
         assert!(text.contains(&format!("key {}", key.name)), "{text}");
         let since = match &key.condition {
             Condition::Ready => "health",
-            Condition::Full { .. } => "our own counters (measured)",
-            Condition::Off { .. } => "yours",
-            Condition::Broken { .. } => "nobody's: a ladder or backoff (guessed)",
+            Condition::Limited { .. } => "our own counters (measured)",
+            Condition::SwitchedOff { .. } => "yours",
+            Condition::CircuitOpen { .. } => "nobody's: a ladder or backoff (guessed)",
             _ => "the provider's (stated)",
         };
         assert!(text.contains(since), "{text}");
@@ -113,7 +113,7 @@ fn what_is_off_says_what_brings_it_back() {
         let mut snapshot = fixture::storm();
         let bobs = |route: &&mut RouteView| route.key == "bob" && route.model == "gemini-3.8-flash";
         snapshot.routes.iter_mut().find(bobs).unwrap().condition =
-            Condition::Disabled { since: NOW, cause: fixture::cause(outcome, Source::Stated, "no", 3) };
+            Condition::Disabled { since: NOW, cause: fixture::cause(outcome, CauseSource::Provider, "no", 3) };
         let text = Stage::new(160, 50, snapshot).press("6jw").text();
         assert!(text.contains(back), "{outcome}: {text}");
     }
@@ -123,13 +123,13 @@ fn what_is_off_says_what_brings_it_back() {
 fn a_limit_that_was_not_configured_says_where_it_comes_from() {
     let words = [
         (None, None),
-        (Some(Provenance::Configured), None),
-        (Some(Provenance::Stated), Some("the limit is the provider's word")),
-        (Some(Provenance::Learned), Some("the limit was learned from refusals")),
+        (Some(LimitSource::Configured), None),
+        (Some(LimitSource::Provider), Some("the limit is the provider's word")),
+        (Some(LimitSource::Learned), Some("the limit was learned from refusals")),
     ];
     for (provenance, told) in words {
         let mut snapshot = fixture::storm();
-        snapshot.models[0].rpm.provenance = provenance;
+        snapshot.models[0].rpm.source = provenance;
         let mut stage = Stage::new(160, 50, snapshot);
         let text = stage.press("3w").text();
         assert_eq!(text.contains("the limit "), told.is_some(), "{text}");
@@ -140,7 +140,10 @@ fn a_limit_that_was_not_configured_says_where_it_comes_from() {
 #[test]
 fn a_run_without_anything_is_drawn_in_every_view() {
     let mut snapshots: Vec<Snapshot> = vec![fixture::empty(), fixture::finished(), fixture::tomorrow()];
-    snapshots.push(Snapshot { state: RunState::Held { why: "the disk is full".to_owned() }, ..fixture::storm() });
+    snapshots.push(Snapshot {
+        state: RunState::NeedsOperator { reason: "the disk is full".to_owned() },
+        ..fixture::storm()
+    });
     for snapshot in snapshots {
         for (width, height) in [(0, 0), (9, 0), (1, 1), (20, 3), (59, 14), (60, 15), (80, 24), (120, 36), (300, 90)] {
             for keys in

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use cascadeck::{clock::Clock, domain::Wall, sim::Limit};
+use cascadeck::{clock::Clock, domain::WallTime, sim::Limit};
 use serde_json::json;
 
 use super::{Fixture, anthropic_body, openai_body, profile};
 
-fn wall(text: &str) -> Wall {
+fn wall(text: &str) -> WallTime {
     text.parse::<jiff::Timestamp>().unwrap().into()
 }
 

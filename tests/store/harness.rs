@@ -8,7 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq, Usage, Wall,
+        AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq, Usage,
+        WallTime,
     },
     store::{
         Ack, Answer, Intent, LocalVerdict, Op, Opened, Pins, Queued, Rejected, RouteName, RunDir, Settled, Store,
@@ -18,7 +19,7 @@ use cascadeck::{
 use tokio::sync::mpsc;
 
 pub const SECOND: i64 = 1_000_000;
-pub const BEGAN: Wall = Wall(1_795_251_600 * SECOND);
+pub const BEGAN: WallTime = WallTime(1_795_251_600 * SECOND);
 
 pub fn routes() -> Vec<RouteName> {
     let route = |key: &str, model: &str| RouteName { key: key.into(), model: model.into(), provider: "gemini".into() };
@@ -37,15 +38,15 @@ pub fn spec(number: u64) -> ItemSpec {
 pub fn worded(number: u64, prompt: &str) -> ItemSpec {
     ItemSpec {
         id: format!("item-{number}"),
-        request: Request::text(prompt),
-        hash: format!("{:032x}", xxhash_rust::xxh3::xxh3_128(prompt.as_bytes())),
+        request: Request::from_prompt(prompt),
+        request_hash: format!("{:032x}", xxhash_rust::xxh3::xxh3_128(prompt.as_bytes())),
         line: number,
-        model: None,
+        preferred_model: None,
         tier: None,
         max_usd: None,
-        fields: std::collections::BTreeMap::new(),
-        caption: None,
-        picture: None,
+        rule_fields: std::collections::BTreeMap::new(),
+        caption_path: None,
+        picture_stamp: None,
     }
 }
 
@@ -60,8 +61,8 @@ pub fn intent(attempt: u64, seq: u64, route: u32) -> Op {
     })
 }
 
-pub fn sent_at(attempt: u64) -> Wall {
-    Wall(BEGAN.0 + attempt as i64 * SECOND)
+pub fn sent_at(attempt: u64) -> WallTime {
+    WallTime(BEGAN.0 + attempt as i64 * SECOND)
 }
 
 pub fn answered(attempt: u64, id: u64) -> Op {
@@ -81,7 +82,7 @@ pub fn settle(attempt: u64, outcome: Outcome, last: Option<ResultLine>) -> Op {
     let ok = outcome == Outcome::Ok;
     Op::Settle(Box::new(Settled {
         attempt: AttemptId(attempt),
-        settled_at: Wall(sent_at(attempt).0 + SECOND / 2),
+        settled_at: WallTime(sent_at(attempt).0 + SECOND / 2),
         outcome,
         status: Some(if ok { 200 } else { 429 }),
         latency_ms: 500,
@@ -201,7 +202,7 @@ impl Engine {
     fn complete(&mut self, op: &mut Op) {
         let (line, route) = match op {
             Op::Items(specs) => {
-                self.hashes.extend(specs.iter().map(|spec| (spec.id.clone(), spec.hash.clone())));
+                self.hashes.extend(specs.iter().map(|spec| (spec.id.clone(), spec.request_hash.clone())));
                 return;
             }
             Op::Intent(intent) => {

@@ -1,7 +1,7 @@
 //! What the writer takes, what it refuses, and what it leaves when a run ends.
 
 use cascadeck::{
-    domain::{AttemptId, Outcome, ReplayFilter, Rule, Target},
+    domain::{AttemptId, Outcome, ReplayFilter, RouteTarget, RoutingRule},
     store::{Answer, OUTSTANDING, Op, Queued, Store, StoreError},
 };
 
@@ -13,7 +13,7 @@ use crate::harness::{
 fn a_group_that_contradicts_the_record_leaves_no_trace() {
     let again = || settle(9, Outcome::Ok, Some(line(1, cascadeck::domain::FinalState::Done, Outcome::Ok, "again")));
     let mut bad_hash = spec(9);
-    bad_hash.hash = "not a hash".into();
+    bad_hash.request_hash = "not a hash".into();
     let cases: Vec<(&str, Vec<Op>, &str)> = vec![
         ("an intent for a finished item", vec![intent(9, 1, 0)], "item item-1 is done"),
         ("an intent for no item", vec![intent(9, 77, 0)], "there is no item 77"),
@@ -150,21 +150,22 @@ fn a_replay_to_one_place_is_kept_until_the_next_replay_says_otherwise() {
     let (home, mut engine) = Home::with_items(3);
     engine.commit(vec![intent(1, 1, 0), intent(2, 2, 0)]);
     engine.commit(vec![failed(1, 1, Outcome::ContentBlocked), failed(2, 2, Outcome::BadRequest)]);
-    let target = Target { model: "m".to_owned(), key: Some("alice".to_owned()) };
+    let target = RouteTarget { model: "m".to_owned(), key: Some("alice".to_owned()) };
     let blocked = ReplayFilter { outcomes: vec![Outcome::ContentBlocked], ..ReplayFilter::default() };
     let answers = engine.commit(vec![Op::RequeueTo(blocked.clone(), target.clone())]);
     let [Answer::Traits(traits), Answer::Requeued(queued)] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(queued.iter().map(|item| item.seq.0).collect::<Vec<_>>(), [1]);
-    let of_item = traits.iter().find(|(id, _)| *id == queued[0].traits).map(|(_, traits)| traits.only.clone());
+    let of_item =
+        traits.iter().find(|(id, _)| *id == queued[0].traits).map(|(_, traits)| traits.required_target.clone());
     assert_eq!(of_item, Some(Some(target.clone())), "traits are told before the items that have them");
 
     // Rules that change don't change what the operator said, and a restart finds it again.
     let mut store = engine.close();
-    store.adopt_rules(&[Rule { name: "all".to_owned(), ..Rule::default() }]).unwrap();
+    store.adopt_rules(&[RoutingRule { name: "all".to_owned(), ..RoutingRule::default() }]).unwrap();
     let mut waits = Vec::new();
     store.waiting(|item| waits.push(item)).unwrap();
     let only = |item: &Queued, store: &Store| {
-        store.traits().into_iter().find(|(id, _)| *id == item.traits).and_then(|(_, traits)| traits.only)
+        store.traits().into_iter().find(|(id, _)| *id == item.traits).and_then(|(_, traits)| traits.required_target)
     };
     assert_eq!(only(waits.iter().find(|item| item.seq.0 == 1).unwrap(), &store), Some(target));
     drop(store);

@@ -4,7 +4,7 @@ use std::{fs, sync::Arc};
 
 use cascadeck::{
     domain::{
-        AttemptId, Command, Event, EventKind, Level, Money, Outcome, Traits, Wall,
+        AttemptId, Command, Event, EventKind, EventLevel, Money, Outcome, RoutingTraits, WallTime,
         snapshot::{RunState, Totals},
     },
     store::{Answer, Decision, Ingest, OnChanged, Op, Pins, RunDir, Store, StoreError, report::KeyStanding},
@@ -92,7 +92,7 @@ fn quota_windows_are_rebuilt_from_past_attempts_lost_ones_included() {
         brief,
         [(sent_at(2), Outcome::Ok, 100), (sent_at(3), Outcome::Timeout, 0), (sent_at(4), Outcome::Lost, 0)]
     );
-    assert_eq!(past[0].settled_at, Some(Wall(sent_at(2).0 + SECOND / 2)));
+    assert_eq!(past[0].settled_at, Some(WallTime(sent_at(2).0 + SECOND / 2)));
     assert_eq!((past[2].settled_at, past[2].est_tokens), (None, 120));
     assert_eq!((past[2].key.as_str(), past[2].model.as_str()), ("alice", "pro"));
 }
@@ -116,21 +116,24 @@ fn decisions_states_and_events_survive_and_the_latest_counts() {
     let mut engine = home.engine();
     let decide = |target: &str, on, at| {
         let command = Command::SetKey { key: "alice".into(), on };
-        Op::Decision(Box::new(Decision { target: target.into(), command, at: Wall(at), reason: "too slow".into() }))
+        Op::Decision(Box::new(Decision { target: target.into(), command, at: WallTime(at), reason: "too slow".into() }))
     };
     let state = |json: &str| Op::State { name: "cursor".into(), json: json.into() };
     engine.commit(vec![decide("key alice", false, 1), decide("key bob", false, 2), state("1"), state("2")]);
     engine.commit(vec![decide("key alice", true, 3), Op::Forget { target: "key bob".into() }]);
     let event = |number| {
-        let kind = EventKind::Run { level: Level::Info, words: format!("event {number}") };
-        Op::Event(Arc::new(Event { number, at: Wall(number as i64), kind }))
+        let kind = EventKind::Run { level: EventLevel::Info, message: format!("event {number}") };
+        Op::Event(Arc::new(Event { number, at: WallTime(number as i64), kind }))
     };
     engine.commit((1..=300).map(event).collect());
     drop(engine.close());
 
     let (_, opened) = home.open();
     let [decision] = &opened.decisions[..] else { panic!("{:?}", opened.decisions) };
-    assert_eq!((decision.target.as_str(), decision.at, decision.reason.as_str()), ("key alice", Wall(3), "too slow"));
+    assert_eq!(
+        (decision.target.as_str(), decision.at, decision.reason.as_str()),
+        ("key alice", WallTime(3), "too slow")
+    );
     assert_eq!(decision.command, Command::SetKey { key: "alice".into(), on: true });
     assert_eq!(opened.states["cursor"], "2");
     let numbers: Vec<_> = opened.events.iter().map(|event| event.number).collect();
@@ -161,13 +164,13 @@ fn items_that_are_routed_alike_share_an_id() {
     let home = Home::new();
     let mut engine = home.engine();
     let mut special = spec(2);
-    special.model = Some("pro".into());
+    special.preferred_model = Some("pro".into());
     let answers = engine.commit(vec![Op::Items(vec![spec(1), special, spec(3)])]);
     let [Answer::Ingested(ingested)] = &answers[..] else { panic!("{answers:?}") };
     let [first, second, third] = &ingested.added[..] else { panic!("{ingested:?}") };
     assert!(first.traits == third.traits && first.traits != second.traits, "{ingested:?}");
-    let pro = Traits { model: Some("pro".into()), ..Traits::default() };
-    assert_eq!(ingested.traits, [(first.traits, Traits::default()), (second.traits, pro)]);
+    let pro = RoutingTraits { preferred_model: Some("pro".into()), ..RoutingTraits::default() };
+    assert_eq!(ingested.traits, [(first.traits, RoutingTraits::default()), (second.traits, pro)]);
 
     let answers = engine.commit(vec![Op::Items(vec![spec(4)])]);
     let [Answer::Ingested(later)] = &answers[..] else { panic!("{answers:?}") };

@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 
 use cascadeck::{
-    domain::{Conditions, ItemSpec, Outcome, Page, Query, ReplayFilter, Rule, Strategy},
+    domain::{ItemSpec, Outcome, Page, Query, ReplayFilter, RoutingRule, RuleConditions, Strategy},
     store::{Ask, Op, Reclassed, Store, spawn_reader},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use crate::harness::{Engine, Home, answered, failed, intent, spec, waiting, worded};
 
-fn rule(name: &str, when: Conditions) -> Rule {
-    Rule { name: name.into(), when, ..Rule::default() }
+fn rule(name: &str, conditions: RuleConditions) -> RoutingRule {
+    RoutingRule { name: name.into(), conditions, ..RoutingRule::default() }
 }
 
-fn over(words: u64) -> Conditions {
-    Conditions { words_over: Some(words), ..Conditions::default() }
+fn over(words: u64) -> RuleConditions {
+    RuleConditions { words_over: Some(words), ..RuleConditions::default() }
 }
 
-fn speaking(lang: &str) -> Conditions {
-    Conditions { field: BTreeMap::from([("lang".into(), lang.into())]), ..Conditions::default() }
+fn speaking(lang: &str) -> RuleConditions {
+    RuleConditions { row_fields: BTreeMap::from([("lang".into(), lang.into())]), ..RuleConditions::default() }
 }
 
 /// The rule of each waiting item, in order.
@@ -37,7 +37,7 @@ fn some(names: &[&str]) -> Vec<Option<String>> {
 /// One word, three words, and three words in a field of its own.
 fn items() -> Vec<ItemSpec> {
     let mut german = worded(3, "drei Wörter hier");
-    german.fields.insert("lang".into(), "de".into());
+    german.rule_fields.insert("lang".into(), "de".into());
     vec![worded(1, "one"), worded(2, "three words here"), german]
 }
 
@@ -83,12 +83,15 @@ fn changed_rules_are_applied_to_everything_that_is_not_done() {
 fn one_item_says_which_rule_applies_and_why() {
     let home = Home::new();
     let (mut store, _) = home.open();
-    let german =
-        Rule { models: Some(vec!["pro".into()]), strategy: Some(Strategy::Fastest), ..rule("german", speaking("de")) };
+    let german = RoutingRule {
+        models: Some(vec!["pro".into()]),
+        strategy: Some(Strategy::Fastest),
+        ..rule("german", speaking("de"))
+    };
     store.adopt_rules(&[german]).unwrap();
     let mut engine = Engine::new(store);
     let mut own = spec(4);
-    own.model = Some("flash".into());
+    own.preferred_model = Some("flash".into());
     engine.commit(vec![Op::Items([items(), vec![own]].concat())]);
     let (asks, asked) = mpsc::channel(4);
     spawn_reader(&home.dir, asked).unwrap();

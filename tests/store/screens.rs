@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        FinalState, Image, ItemFilter, ItemRow, ItemState, Message, Money, Outcome, Page, Part, Query, ReplayFilter,
-        Seq, Speaker,
+        FinalState, Image, ItemFilter, ItemRow, ItemState, Message, MessageRole, Money, Outcome, Page, Part, Query,
+        ReplayFilter, Seq,
     },
     store::{Ask, Loader, Op, report, spawn_reader},
 };
@@ -158,7 +158,7 @@ fn a_row_says_what_became_of_the_item() {
             (ItemState::Failed, 0, Some(Outcome::UnreadableInput), None),
         ]
     );
-    let words: Vec<_> = rows.iter().map(|row| row.words.as_str()).collect();
+    let words: Vec<_> = rows.iter().map(|row| row.preview.as_str()).collect();
     let shortened = "ä".repeat(200);
     assert_eq!(
         words,
@@ -178,7 +178,7 @@ fn an_item_is_shown_whole_with_every_attempt() {
     let mut engine = home.engine();
     let mut with_picture = spec(1);
     let parts = vec![Part::Text("What is this?".into()), Part::Image(Image::File("cat.png".into()))];
-    with_picture.request.messages = vec![Message { speaker: Speaker::User, parts }];
+    with_picture.request.messages = vec![Message { role: MessageRole::User, parts }];
     with_picture.request.system = Some("Be brief.".into());
     engine.commit(vec![Op::Items(vec![with_picture])]);
     engine.commit(vec![intent(1, 1, 0)]);
@@ -198,10 +198,10 @@ fn an_item_is_shown_whole_with_every_attempt() {
     assert_eq!(attempts, [(1, "alice", Outcome::RateLimitedMinute), (2, "bob", Outcome::Ok)]);
     assert_eq!((item.attempts[0].status, item.attempts[0].sent_at), (Some(429), sent_at(1)));
     assert_eq!(item.attempts[0].message, "blockReason: SAFETY");
-    assert_eq!(screen.ask(Query::Item { seq: 2 }), Page::Nothing);
+    assert_eq!(screen.ask(Query::Item { seq: 2 }), Page::NotFound);
     let picture = |seq, index| screen.ask(Query::Picture { seq, index });
     assert_eq!(picture(1, 0), Page::Picture(Image::File("cat.png".into())));
-    assert_eq!([picture(1, 1), picture(2, 0)], [Page::Nothing, Page::Nothing]);
+    assert_eq!([picture(1, 1), picture(2, 0)], [Page::NotFound, Page::NotFound]);
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ fn failures_are_grouped_by_what_they_failed_of_and_a_group_is_exported_alone() {
     let Page::Failures { groups, matching, .. } = ask(Query::Failures { filter: ReplayFilter::default() }) else {
         panic!()
     };
-    let found: Vec<_> = groups.iter().map(|group| (group.outcome, group.count, group.seq)).collect();
+    let found: Vec<_> = groups.iter().map(|group| (group.outcome, group.count, group.first_seq)).collect();
     assert_eq!(matching, 4);
     assert_eq!(
         found,
@@ -299,7 +299,9 @@ fn failures_are_grouped_by_what_they_failed_of_and_a_group_is_exported_alone() {
         ]
     );
     for number in 1..=2 {
-        let Page::Exported { path, rows } = ask(Query::ExportFailures { filter: groups[0].filter() }) else { panic!() };
+        let Page::Exported { path, rows } = ask(Query::ExportFailures { filter: groups[0].replay_filter() }) else {
+            panic!()
+        };
         assert!(path.ends_with(&format!("failed-{number}.jsonl")), "nothing is overwritten: {path}");
         let written = std::fs::read_to_string(path).unwrap();
         assert_eq!((rows, written.lines().count()), (2, 2));

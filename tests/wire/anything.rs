@@ -1,7 +1,7 @@
 //! Made-up statuses, headers and bodies: always a sane verdict.
 
 use cascadeck::{
-    domain::{Action, Api, Outcome},
+    domain::{Api, Outcome, OutcomeAction},
     provider::{Reply, Response, classify, explain},
 };
 use proptest::prelude::*;
@@ -130,11 +130,11 @@ proptest! {
         prop_assert_eq!(verdict.status, Some(status));
         prop_assert!(verdict.message.chars().count() <= 500);
         prop_assert!(!verdict.message.chars().any(char::is_control));
-        prop_assert!(!verdict.because.is_empty());
-        prop_assert!(verdict.answer.is_none() || verdict.action == Action::Complete);
+        prop_assert!(!verdict.rule.is_empty());
+        prop_assert!(verdict.answer.is_none() || verdict.action == OutcomeAction::Complete);
         prop_assert!(verdict.answer.as_ref().is_none_or(|answer| !answer.text.trim().is_empty()));
         prop_assert!(verdict.outcome != Outcome::Ok || (200..300).contains(&status));
-        prop_assert!(verdict.hint.is_none_or(|hint| !hint.after.is_zero()));
+        prop_assert!(verdict.retry_after.is_none_or(|hint| !hint.delay.is_zero()));
     }
 
     #[test]

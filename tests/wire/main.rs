@@ -19,14 +19,14 @@ mod corpus;
 mod rules;
 
 use cascadeck::{
-    domain::{Api, Verdict, Wall},
+    domain::{Api, AttemptResult, WallTime},
     provider::{Reply, Response, classify},
 };
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 /// 2026-11-21T12:00:00Z: the day on which the examples' absolute times lie.
-const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
+const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
 const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
 
@@ -48,11 +48,11 @@ fn bytes(body: &Value) -> Vec<u8> {
     }
 }
 
-fn judge(api: Api, status: u16, headers: &Value, body: &[u8]) -> Verdict {
+fn judge(api: Api, status: u16, headers: &Value, body: &[u8]) -> AttemptResult {
     let headers = header_map(headers);
     classify(api, &Reply::Response(Response { status, headers: &headers, body, received: NOON, secrets: &[] }))
 }
 
-fn cooldown(verdict: &Verdict) -> Option<u64> {
-    verdict.hint.map(|hint| hint.after.as_secs_f64().ceil() as u64)
+fn cooldown(verdict: &AttemptResult) -> Option<u64> {
+    verdict.retry_after.map(|hint| hint.delay.as_secs_f64().ceil() as u64)
 }

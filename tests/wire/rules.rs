@@ -1,7 +1,7 @@
 //! What the rules make of bodies beyond the examples.
 
 use cascadeck::{
-    domain::{Action, Api, Outcome},
+    domain::{Api, Outcome, OutcomeAction},
     provider::{Reply, Response, classify},
 };
 use reqwest::header::HeaderMap;
@@ -253,7 +253,7 @@ fn the_rules_reach_further_than_the_examples() {
     for (status, body, want) in cases {
         let verdict = judge(Api::OpenAi, status, &Value::Null, &bytes(&body));
         if verdict.outcome != want {
-            wrong.push(format!("{} instead of {want} for {status} {body}: {}", verdict.outcome, verdict.because));
+            wrong.push(format!("{} instead of {want} for {status} {body}: {}", verdict.outcome, verdict.rule));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -279,7 +279,7 @@ fn gemini_answers_in_odd_shapes() {
     ];
     for (body, want) in cases {
         let verdict = judge(Api::Gemini, 200, &Value::Null, &bytes(&body));
-        assert_eq!(verdict.outcome, want, "{body}: {}", verdict.because);
+        assert_eq!(verdict.outcome, want, "{body}: {}", verdict.rule);
     }
 }
 
@@ -300,13 +300,13 @@ fn a_prompt_that_is_too_long_is_known_in_each_providers_words() {
         "prompt is too long: 210000 tokens > 200000 maximum",
     ] {
         let body = json!({"error": {"message": words, "type": "invalid_request_error"}});
-        assert!(judge(Api::Anthropic, 400, &Value::Null, &bytes(&body)).too_long, "{words}");
+        assert!(judge(Api::Anthropic, 400, &Value::Null, &bytes(&body)).exceeds_context, "{words}");
     }
 }
 
 #[test]
 fn refused_pictures_are_known_in_each_providers_words_and_not_by_what_is_quoted() {
-    use Action::{FailItem, NextModel};
+    use OutcomeAction::{FailItem, NextModel};
     let openai = |message: &str, code: Value| json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": code}});
     let google = |message: &str| json!({"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}});
     let anthropic =
@@ -349,7 +349,7 @@ fn refused_pictures_are_known_in_each_providers_words_and_not_by_what_is_quoted(
     for (body, refused, action) in cases {
         let verdict = judge(Api::OpenAi, 400, &Value::Null, &bytes(&body));
         assert_eq!(verdict.outcome, Outcome::BadRequest, "{body}");
-        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{body}: {}", verdict.because);
+        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{body}: {}", verdict.rule);
     }
     let body = openai("no", json!("image_content_policy_violation"));
     assert_eq!(judge(Api::OpenAi, 400, &Value::Null, &bytes(&body)).outcome, Outcome::ContentBlocked);

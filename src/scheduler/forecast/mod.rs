@@ -14,8 +14,8 @@ mod outlook;
 use std::time::Duration;
 
 use crate::domain::{
-    Money, Wall,
-    forecast::{BeforeReset, Bind, Constraint, Forecast, RunsOut, Saving, Stop},
+    Money, WallTime,
+    forecast::{BeforeReset, Constraint, ConstraintShare, Forecast, ForecastStop, KeySaving, QuotaExhaustion},
 };
 
 use flow::{Course, Flow};
@@ -50,24 +50,24 @@ pub fn forecast(input: &ForecastInput) -> Reckoning {
     let late = Flow::new(&varied(input, UNKINDLY, 1.05)).run().finish.max(likely.finish + blur);
     let wall = |seconds: f64| at(input.now, seconds);
     let items: f64 = input.classes.iter().map(|class| class.items).sum();
-    let stop = |(when, why, left, returns): (f64, _, f64, Option<f64>)| Stop {
+    let stop = |(when, reason, left, returns): (f64, _, f64, Option<f64>)| ForecastStop {
         at: wall(when).unwrap_or(input.now),
-        why,
-        left: left.ceil() as u64,
-        returns: returns.and_then(wall),
+        reason,
+        items_left: left.ceil() as u64,
+        resumes_at: returns.and_then(wall),
     };
     let forecast = Forecast {
         at: input.now,
         items: items as u64 + u64::from(input.flying),
         finish: wall(likely.finish),
-        earliest: wall(early),
-        latest: wall(late),
-        stops: likely.stop.map(stop),
-        binds: binds(input, &likely),
-        runs_out: likely.runs_out.map(|(pool, when, returns)| RunsOut {
+        earliest_finish: wall(early),
+        latest_finish: wall(late),
+        stop: likely.stop.map(stop),
+        constraints: binds(input, &likely),
+        first_exhausted: likely.runs_out.map(|(pool, when, returns)| QuotaExhaustion {
             pool: input.pools[pool].label.clone(),
             at: wall(when).unwrap_or(input.now),
-            returns: returns.and_then(wall),
+            resets_at: returns.and_then(wall),
         }),
         before_reset: likely.before_reset.and_then(|(when, items)| {
             Some(BeforeReset { at: wall(when)?, items: items.floor() as u64 + u64::from(input.flying) })
@@ -76,21 +76,21 @@ pub fn forecast(input: &ForecastInput) -> Reckoning {
         input_tokens: likely.input_tokens.round() as u64,
         output_tokens: likely.output_tokens.round() as u64,
         cost: Money::from_usd(likely.usd).unwrap_or_default(),
-        unpriced: likely.unpriced,
+        has_unpriced_items: likely.unpriced,
     };
     Reckoning { forecast, loads: likely.loads }
 }
 
 /// Seconds ahead as an instant; `None` beyond what a calendar is good for.
-fn at(now: Wall, seconds: f64) -> Option<Wall> {
+fn at(now: WallTime, seconds: f64) -> Option<WallTime> {
     const CENTURIES: f64 = 500.0 * 366.0 * 86_400.0;
     (seconds < CENTURIES).then(|| now + Duration::from_secs_f64(seconds.max(0.0)))
 }
 
-fn binds(input: &ForecastInput, course: &Course) -> Vec<Bind> {
+fn binds(input: &ForecastInput, course: &Course) -> Vec<ConstraintShare> {
     let total: f64 = course.binds.iter().map(|(_, seconds, _)| seconds).sum();
-    let bind = |(what, seconds, pool): &(Constraint, f64, Option<usize>)| Bind {
-        what: *what,
+    let bind = |(what, seconds, pool): &(Constraint, f64, Option<usize>)| ConstraintShare {
+        constraint: *what,
         pool: pool.map(|pool| input.pools[pool].label.clone()),
         share: seconds / total,
     };
@@ -111,20 +111,21 @@ fn varied(input: &ForecastInput, slower: f64, harder: f64) -> ForecastInput {
 }
 
 /// What one more key of each kind would save, the most useful first.
-fn savings(input: &ForecastInput, finish: f64) -> Vec<Saving> {
+fn savings(input: &ForecastInput, finish: f64) -> Vec<KeySaving> {
     let mut kinds: Vec<usize> = Vec::new();
     for (index, key) in input.keys.iter().enumerate() {
         if kinds.len() < KINDS && kinds.iter().all(|other| input.keys[*other].kind != key.kind) {
             kinds.push(index);
         }
     }
-    let mut savings: Vec<(f64, Saving)> = kinds
+    let mut savings: Vec<(f64, KeySaving)> = kinds
         .into_iter()
         .filter_map(|key| {
             let richer = Flow::new(&with_one_more(input, key)?).run().finish;
-            let saves = (finish.is_finite() && richer.is_finite())
+            let time_saved = (finish.is_finite() && richer.is_finite())
                 .then(|| Duration::from_secs_f64((finish - richer).clamp(0.0, 1e11)));
-            let saving = Saving { like: input.keys[key].name.clone(), finish: at(input.now, richer), saves };
+            let saving =
+                KeySaving { similar_to: input.keys[key].name.clone(), finish: at(input.now, richer), time_saved };
             Some((richer, saving))
         })
         .collect();

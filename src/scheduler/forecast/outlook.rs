@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Day, Money, Now, Price, RouteId, SpillTo, Wall, WhenLimited, forecast::Constraint};
+use crate::domain::{Money, Now, Price, QuotaDay, RouteId, SpillTo, WallTime, WhenLimited, forecast::Constraint};
 
 use super::super::{
     Scheduler,
@@ -44,7 +44,7 @@ impl Default for Assumptions {
 /// Everything that a forecast depends on. Instants are seconds from `now`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ForecastInput {
-    pub now: Wall,
+    pub now: WallTime,
     /// The run's cap, and what is in flight already.
     pub in_flight: u32,
     pub flying: u32,
@@ -90,12 +90,12 @@ pub struct Cap {
 
 impl Cap {
     fn new(whole: Option<Money>, left: Option<Money>) -> Option<Self> {
-        whole.zip(left).map(|(whole, left)| Self { whole: whole.usd(), left: left.usd() })
+        whole.zip(left).map(|(whole, left)| Self { whole: whole.as_usd(), left: left.as_usd() })
     }
 }
 
 impl PurseOutlook {
-    fn of(purse: &Purse, now: Wall) -> Self {
+    fn of(purse: &Purse, now: WallTime) -> Self {
         let (total, today) = purse.left(now);
         Self { total: Cap::new(purse.caps.max_usd, total), day: Cap::new(purse.caps.max_usd_per_day, today) }
     }
@@ -140,7 +140,7 @@ pub struct PoolOutlook {
     pub free: Vec<(f64, f64)>,
     pub concurrency: Option<f64>,
     pub in_flight: f64,
-    pub day: Day,
+    pub day: QuotaDay,
     /// Requests that a day lets through, and what is left of today.
     pub per_day: Option<f64>,
     pub left_today: Option<f64>,
@@ -190,10 +190,10 @@ impl Scheduler {
         let committed = self.money.spent + self.money.reserved + self.money.at_risk;
         ForecastInput {
             now: now.wall,
-            in_flight: self.policy.in_flight,
+            in_flight: self.policy.max_in_flight,
             flying: self.flights.len() as u32,
             when_limited: self.policy.when_limited,
-            spill: self.policy.spill,
+            spill: self.policy.spill_to,
             stops_when_exhausted: self.policy.on_exhausted == crate::domain::OnExhausted::Stop,
             purse: PurseOutlook {
                 total: Cap::new(self.policy.max_usd, self.policy.max_usd.map(|most| most.saturating_sub(committed))),

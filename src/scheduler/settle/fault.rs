@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::domain::{Action, EventKind, ModelId, Mono, Now, Outcome, RouteId, Seq, Verdict, counted, snapshot::Cause};
+use crate::domain::{
+    AttemptResult, EventKind, ModelId, MonoTime, Now, Outcome, OutcomeAction, RouteId, Seq, pluralize, snapshot::Cause,
+};
 
 use super::{
     super::{Flight, Scheduler, TESTIMONY, breaker::Breaker, cooldown::Cooldown},
@@ -19,8 +21,8 @@ impl Scheduler {
         let key = &mut self.keys[self.routes[route.index()].key];
         key.health.dead();
         if key.dead.is_none() {
-            let what = format!("key {}", key.key.name);
-            events.push(EventKind::Disabled { what, outcome: cause.outcome, words: cause.words.clone() });
+            let subject = format!("key {}", key.key.name);
+            events.push(EventKind::Disabled { subject, outcome: cause.outcome, message: cause.message.clone() });
             key.dead = Some(cause);
         }
     }
@@ -37,8 +39,12 @@ impl Scheduler {
             if same && self.routes[index].gone.is_none() {
                 self.routes[index].gone = Some(cause.clone());
                 if std::mem::take(&mut first) {
-                    let what = self.route_name(RouteId(index as u32));
-                    events.push(EventKind::Disabled { what, outcome: cause.outcome, words: cause.words.clone() });
+                    let subject = self.route_name(RouteId(index as u32));
+                    events.push(EventKind::Disabled {
+                        subject,
+                        outcome: cause.outcome,
+                        message: cause.message.clone(),
+                    });
                 }
             }
         }
@@ -48,7 +54,7 @@ impl Scheduler {
         &mut self,
         now: Now,
         flight: &mut Flight,
-        verdict: &Verdict,
+        verdict: &AttemptResult,
         cause: Cause,
         events: &mut Vec<EventKind>,
     ) -> Fate {
@@ -60,21 +66,26 @@ impl Scheduler {
         let policy = &self.policy;
         let opened = self.routes[flight.route.index()].breaker.fault(
             now,
-            policy.breaker_after,
-            policy.breaker_open,
-            policy.breaker_max,
+            policy.breaker_threshold,
+            policy.breaker_open_time,
+            policy.breaker_max_open_time,
             cause,
         );
-        if verdict.is_page_of_refusal() {
+        if verdict.is_html_auth_error() {
             self.refused(flight, verdict, accusation.clone(), events);
         }
         if opened {
-            let what = self.route_name(flight.route);
+            let subject = self.route_name(flight.route);
             let wait = match &self.routes[flight.route.index()].breaker {
                 Breaker::Open { span, .. } => Some(*span),
                 _ => None,
             };
-            events.push(EventKind::Cooldown { what, outcome: verdict.outcome, wait, words: verdict.message.clone() });
+            events.push(EventKind::Cooldown {
+                subject,
+                outcome: verdict.outcome,
+                wait,
+                message: verdict.message.clone(),
+            });
         }
         // The key's own fault only where another key at the same model succeeds.
         let another_key_succeeds = self.routes.iter().any(|route| {
@@ -108,20 +119,20 @@ impl Scheduler {
         let delay = delays.get(step).copied().unwrap_or_default();
         let jitter = delay.mul_f64(self.random.f64() * 0.25);
         // A provider that says when to come back is not asked before, as long as that is sane.
-        let stated = verdict.hint.map(|hint| hint.after.min(self.policy.max_hint)).unwrap_or_default();
+        let stated = verdict.retry_after.map(|hint| hint.delay.min(self.policy.max_retry_after)).unwrap_or_default();
         self.wait(now, flight, Some((delay + jitter).max(stated)))
     }
 
     /// Whether this model answered some other item within the last minute.
     fn has_witness(&self, now: Now, model: usize, seq: Seq) -> bool {
-        let recent = |(other, at): &(Seq, Mono)| *other != seq && now.mono.since(*at) < TESTIMONY;
+        let recent = |(other, at): &(Seq, MonoTime)| *other != seq && now.mono.since(*at) < TESTIMONY;
         self.models[model].witnesses.iter().flatten().any(recent)
     }
 
-    pub(super) fn empty(&mut self, now: Now, flight: &mut Flight, verdict: &Verdict) -> Fate {
+    pub(super) fn empty(&mut self, now: Now, flight: &mut Flight, verdict: &AttemptResult) -> Fate {
         let model = ModelId(self.routes[flight.route.index()].model as u32);
         // Where the provider says why there is nothing, asking again is no use.
-        let quick = if verdict.action == Action::FailItem { 0 } else { self.policy.empty_retries };
+        let quick = if verdict.action == OutcomeAction::FailItem { 0 } else { self.policy.max_empty_retries };
         let course = flight.ticket.course();
         course.last = Some(Outcome::EmptyOutput);
         let here = course.on_model(model);
@@ -129,12 +140,12 @@ impl Scheduler {
         if here.empties <= quick { self.wait(now, flight, None) } else { self.next_model(now, flight) }
     }
 
-    pub(super) fn truncated(&mut self, now: Now, flight: &mut Flight, verdict: &Verdict) -> Fate {
+    pub(super) fn truncated(&mut self, now: Now, flight: &mut Flight, verdict: &AttemptResult) -> Fate {
         let has_text = verdict.answer.as_ref().is_some_and(|answer| !answer.text.trim().is_empty());
         if has_text && !flight.ticket.caption {
             return Fate::Done { truncated: true };
         }
-        if self.policy.retry_truncated_factor.is_none() || flight.ticket.course().enlarged {
+        if self.policy.truncated_retry_factor.is_none() || flight.ticket.course().enlarged {
             return Fate::Failed;
         }
         let before: SmallVec<[Option<u32>; 8]> = self.most_outputs(flight);
@@ -154,24 +165,30 @@ impl Scheduler {
 
     /// Items refused alike and none accepted: one wrong parameter must not fail five thousand, and what a proxy turns
     /// away for the key must not be sent for ever.
-    pub(super) fn refused(&mut self, flight: &Flight, verdict: &Verdict, cause: Cause, events: &mut Vec<EventKind>) {
-        let after = self.policy.refused_alike;
+    pub(super) fn refused(
+        &mut self,
+        flight: &Flight,
+        verdict: &AttemptResult,
+        cause: Cause,
+        events: &mut Vec<EventKind>,
+    ) {
+        let after = self.policy.max_identical_rejections;
         let route = &mut self.routes[flight.route.index()];
         if route.ever_accepted || after == 0 {
             return;
         }
         // Pages carry a number of their own each, in letters too.
-        let page = verdict.is_page_of_refusal();
+        let page = verdict.is_html_auth_error();
         let alike = fingerprint(if page { "" } else { &verdict.message });
         let (count, last) = &mut route.refused_alike;
         *count = if *last == alike { *count + 1 } else { 1 };
         *last = alike;
         if *count >= after && route.held.is_none() {
             route.held = Some(cause);
-            let what = self.route_name(flight.route);
-            let items = counted(u64::from(after), if page { "request" } else { "item" });
-            let words = format!("{items} refused alike and none accepted: {}", verdict.message);
-            events.push(EventKind::Disabled { what, outcome: verdict.outcome, words });
+            let subject = self.route_name(flight.route);
+            let items = pluralize(u64::from(after), if page { "request" } else { "item" });
+            let message = format!("{items} refused alike and none accepted: {}", verdict.message);
+            events.push(EventKind::Disabled { subject, outcome: verdict.outcome, message });
         }
     }
 
@@ -183,13 +200,13 @@ impl Scheduler {
         }
         let span = (Duration::from_secs(1) * 2_u32.saturating_pow(state.hold_step)).min(LONGEST_HOLD);
         state.hold_step = (state.hold_step + 1).min(10);
-        let words = cause.words.clone();
+        let message = cause.message.clone();
         let first = state.hold_step == 1;
         let until = now + span;
         state.hold = Some(Cooldown { since: now, until, calendar: false, cause });
         if first {
-            let what = format!("provider {}", state.name);
-            events.push(EventKind::Cooldown { what, outcome: Outcome::ClientTrouble, wait: Some(span), words });
+            let subject = format!("provider {}", state.name);
+            events.push(EventKind::Cooldown { subject, outcome: Outcome::ClientTrouble, wait: Some(span), message });
         }
     }
 }

@@ -10,8 +10,8 @@ mod success;
 use std::{cmp::Reverse, time::Duration};
 
 use crate::domain::{
-    Action, AttemptId, EventKind, ModelId, Money, Now, Outcome, RouteId, Seq, Verdict,
-    snapshot::{Cause, Source},
+    AttemptId, AttemptResult, EventKind, ModelId, Money, Now, Outcome, OutcomeAction, RouteId, Seq,
+    snapshot::{Cause, CauseSource},
 };
 
 use super::{
@@ -87,7 +87,7 @@ impl Reach {
 
 impl Scheduler {
     /// Takes the verdict on `attempt`. `None` where no such attempt is in flight.
-    pub fn settle(&mut self, now: Now, attempt: AttemptId, verdict: &Verdict) -> Option<Settlement> {
+    pub fn settle(&mut self, now: Now, attempt: AttemptId, verdict: &AttemptResult) -> Option<Settlement> {
         let mut flight = self.flights.remove(&attempt)?;
         self.tick_holding(now);
         // A trial that succeeds lifts the hold before the end of this: every route it held has to be looked at again.
@@ -133,47 +133,47 @@ impl Scheduler {
     }
 
     /// What the outcome does to the item, and to whatever was at fault.
-    fn act_on(&mut self, now: Now, flight: &mut Flight, verdict: &Verdict, events: &mut Vec<EventKind>) -> Fate {
+    fn act_on(&mut self, now: Now, flight: &mut Flight, verdict: &AttemptResult, events: &mut Vec<EventKind>) -> Fate {
         let cause =
-            |source| Cause { outcome: verdict.outcome, source, words: verdict.message.clone(), since: now.wall };
+            |source| Cause { outcome: verdict.outcome, source, message: verdict.message.clone(), since: now.wall };
         match verdict.outcome {
             Outcome::Ok => return Fate::Done { truncated: false },
             Outcome::Truncated => return self.truncated(now, flight, verdict),
             Outcome::EmptyOutput => return self.empty(now, flight, verdict),
-            Outcome::ContentBlocked if self.policy.blocked_next_model => return self.next_model(now, flight),
+            Outcome::ContentBlocked if self.policy.next_model_when_blocked => return self.next_model(now, flight),
             Outcome::ContentBlocked | Outcome::UnreadableInput | Outcome::OverBudget => return Fate::Failed,
             Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute => self.limited(now, flight, verdict, events),
             Outcome::QuotaExhaustedDay => self.day_spent(now, flight, verdict, events),
-            Outcome::QuotaExhaustedBilling if !verdict.limit_zero => {
-                self.out_of_credit(now, flight, cause(Source::Guessed), events);
+            Outcome::QuotaExhaustedBilling if !verdict.limit_is_zero => {
+                self.out_of_credit(now, flight, cause(CauseSource::Backoff), events);
             }
             // A quota of nothing is no quota that returns.
             Outcome::QuotaExhaustedBilling | Outcome::ModelNotFound => {
-                self.route_gone(flight.route, &cause(Source::Stated), events);
+                self.route_gone(flight.route, &cause(CauseSource::Provider), events);
             }
             Outcome::InvalidKey | Outcome::KeyForbidden => {
-                self.key_dead(flight.route, cause(Source::Stated), events);
+                self.key_dead(flight.route, cause(CauseSource::Provider), events);
             }
             Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
-                return self.provider_fault(now, flight, verdict, cause(Source::Guessed), events);
+                return self.provider_fault(now, flight, verdict, cause(CauseSource::Backoff), events);
             }
-            Outcome::BadRequest if verdict.action == Action::NextModel => return self.next_model(now, flight),
-            Outcome::BadRequest if verdict.too_long => return self.larger_model(now, flight),
+            Outcome::BadRequest if verdict.action == OutcomeAction::NextModel => return self.next_model(now, flight),
+            Outcome::BadRequest if verdict.exceeds_context => return self.larger_model(now, flight),
             // Not one of the refusals that are alike: what it refuses is the item's own.
             Outcome::BadRequest if verdict.picture_refused => return Fate::Failed,
             Outcome::BadRequest => {
-                self.refused(flight, verdict, cause(Source::Guessed), events);
+                self.refused(flight, verdict, cause(CauseSource::Backoff), events);
                 return Fate::Failed;
             }
             Outcome::NoRoute => return self.next_model(now, flight),
-            Outcome::ClientTrouble => self.unreachable(now, flight.route, cause(Source::Guessed), events),
+            Outcome::ClientTrouble => self.unreachable(now, flight.route, cause(CauseSource::Backoff), events),
             Outcome::Lost => {}
         }
         self.wait(now, flight, None)
     }
 
     /// Room and money back from their reservations: what is certain, and what is at risk.
-    fn settle_counters(&mut self, now: Now, flight: &Flight, verdict: &Verdict, reach: Reach) -> (Money, Money) {
+    fn settle_counters(&mut self, now: Now, flight: &Flight, verdict: &AttemptResult, reach: Reach) -> (Money, Money) {
         let used = Need { input: verdict.usage.input_tokens, output: verdict.usage.billed_output() };
         let counting = match reach {
             Reach::OutOfQuota => Counting::Refused,
@@ -194,7 +194,7 @@ impl Scheduler {
             let latency = now.mono.since(flight.sent_at.mono);
             let transit = &mut self.families[self.pools[route.pool].family].transit;
             transit.answered(latency);
-            head_start = transit.head_start(latency, verdict.report.worked);
+            head_start = transit.head_start(latency, verdict.response_meta.server_time);
         }
         let timing = Timing { reserved: flight.reserved_at, sent: flight.sent_at, head_start };
         self.pools[route.pool].settle(now, flight.taken, counting, timing);
@@ -231,7 +231,7 @@ impl Scheduler {
         if outcome.is_answered() {
             route.latency.answered(now.mono, took);
             of_model.answered(now.mono, took);
-        } else if outcome.is_provider_fault() {
+        } else if outcome.is_provider_error() {
             route.latency.failed(now.mono, took, *of_model);
         }
         if is_first && of_model.mean().is_some() {

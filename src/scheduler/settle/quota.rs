@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::domain::{
-    EventKind, Now, RouteId, Verdict, WhenLimited,
-    snapshot::{Cause, Source},
+    AttemptResult, EventKind, Now, RouteId, WhenLimited,
+    snapshot::{Cause, CauseSource},
 };
 
 use super::super::{
@@ -21,13 +21,13 @@ const ROLLING_GUESS: Duration = Duration::from_secs(3_600);
 const MISLED: Duration = Duration::from_secs(5);
 
 impl Scheduler {
-    pub(super) fn limited(&mut self, now: Now, flight: &Flight, verdict: &Verdict, events: &mut Vec<EventKind>) {
+    pub(super) fn limited(&mut self, now: Now, flight: &Flight, verdict: &AttemptResult, events: &mut Vec<EventKind>) {
         let (key, pool) = {
             let route = &self.routes[flight.route.index()];
             (route.key, route.pool)
         };
-        let max_hint = self.policy.max_hint;
-        let hint = verdict.hint.map(|hint| hint.after.min(max_hint)).filter(|after| !after.is_zero());
+        let max_hint = self.policy.max_retry_after;
+        let hint = verdict.retry_after.map(|hint| hint.delay.min(max_hint)).filter(|after| !after.is_zero());
         let new_episode = self.pools[pool].is_new_episode(now, flight.reserved_at.mono);
         if new_episode {
             let family = self.pools[pool].family;
@@ -42,28 +42,31 @@ impl Scheduler {
             self.keys[key].health.own_fault();
         }
         let step = state.ladder_step.max(1);
-        let after_ladder = step > self.policy.ladder.len();
+        let after_ladder = step > self.policy.backoff.len();
         let (span, source) = match hint {
             // A stated wait that is longer than the rest still counts.
-            _ if after_ladder => (self.policy.ladder_rest.max(hint.unwrap_or_default()), Source::Guessed),
-            Some(hint) => (hint, Source::Stated),
-            None => (self.policy.ladder[step - 1], Source::Guessed),
+            _ if after_ladder => (self.policy.backoff_rest.max(hint.unwrap_or_default()), CauseSource::Backoff),
+            Some(hint) => (hint, CauseSource::Provider),
+            None => (self.policy.backoff[step - 1], CauseSource::Backoff),
         };
-        let cause = Cause { outcome: verdict.outcome, source, words: verdict.message.clone(), since: now.wall };
+        let cause = Cause { outcome: verdict.outcome, source, message: verdict.message.clone(), since: now.wall };
         // Nobody counts to the microsecond: a moment later than said.
-        let jitter =
-            if source == Source::Stated { Duration::from_millis(self.random.u64(50..250)) } else { Duration::ZERO };
+        let jitter = if source == CauseSource::Provider {
+            Duration::from_millis(self.random.u64(50..250))
+        } else {
+            Duration::ZERO
+        };
         let cooldown = Cooldown { since: now, until: now + span + jitter, calendar: false, cause };
-        if source == Source::Guessed {
+        if source == CauseSource::Backoff {
             state.ramp = Some(Ramp::TRIAL);
         }
         Cooldown::extend(&mut state.cooldown, cooldown, now);
         if new_episode {
             events.push(EventKind::Cooldown {
-                what: state.label.clone(),
+                subject: state.label.clone(),
                 outcome: verdict.outcome,
                 wait: Some(span),
-                words: verdict.message.clone(),
+                message: verdict.message.clone(),
             });
             if after_ladder && self.policy.when_limited == WhenLimited::Wait {
                 self.leave_cursor(flight.route);
@@ -78,35 +81,43 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn day_spent(&mut self, now: Now, flight: &Flight, verdict: &Verdict, events: &mut Vec<EventKind>) {
+    pub(super) fn day_spent(
+        &mut self,
+        now: Now,
+        flight: &Flight,
+        verdict: &AttemptResult,
+        events: &mut Vec<EventKind>,
+    ) {
         let state = &mut self.pools[self.routes[flight.route.index()].pool];
         let was_spent = state.spent.as_ref().is_some_and(|spent| !spent.over(now));
         state.day_step += u32::from(!was_spent);
         let reset = next_reset(state.day(), now.wall);
-        let (until, calendar, source) = match (reset, verdict.hint) {
-            (Some(reset), _) => (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, Source::Stated),
+        let (until, calendar, source) = match (reset, verdict.retry_after) {
+            (Some(reset), _) => {
+                (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, CauseSource::Provider)
+            }
             (None, Some(hint)) => {
                 // A hint that has proved too short is believed less each time.
                 let least = match state.day_step {
                     0 | 1 => Duration::ZERO,
                     step => (MISLED * 2_u32.saturating_pow(step - 2)).min(ROLLING_GUESS),
                 };
-                let span = hint.after.clamp(least, ROLLING);
-                (now + span, false, Source::Stated)
+                let span = hint.delay.clamp(least, ROLLING);
+                (now + span, false, CauseSource::Provider)
             }
-            (None, None) => (now + ROLLING_GUESS, false, Source::Guessed),
+            (None, None) => (now + ROLLING_GUESS, false, CauseSource::Backoff),
         };
-        if source == Source::Guessed {
+        if source == CauseSource::Backoff {
             state.ramp = Some(Ramp::TRIAL);
         }
-        let cause = Cause { outcome: verdict.outcome, source, words: verdict.message.clone(), since: now.wall };
+        let cause = Cause { outcome: verdict.outcome, source, message: verdict.message.clone(), since: now.wall };
         Cooldown::extend(&mut state.spent, Cooldown { since: now, until, calendar, cause }, now);
         if !was_spent {
             events.push(EventKind::Cooldown {
-                what: state.label.clone(),
+                subject: state.label.clone(),
                 outcome: verdict.outcome,
                 wait: Some(until.wall.since(now.wall)),
-                words: verdict.message.clone(),
+                message: verdict.message.clone(),
             });
         }
     }
@@ -115,12 +126,12 @@ impl Scheduler {
         let project = self.keys[self.routes[flight.route.index()].key].project;
         let state = &mut self.projects[project];
         let was_out = state.billing.as_ref().is_some_and(|billing| !billing.over(now));
-        let until = now + self.policy.billing_retry;
-        let words = cause.words.clone();
+        let until = now + self.policy.billing_retry_interval;
+        let message = cause.message.clone();
         let outcome = cause.outcome;
         Cooldown::extend(&mut state.billing, Cooldown { since: now, until, calendar: true, cause }, now);
         if !was_out {
-            events.push(EventKind::Disabled { what: format!("project {}", state.name), outcome, words });
+            events.push(EventKind::Disabled { subject: format!("project {}", state.name), outcome, message });
         }
     }
 }

@@ -10,14 +10,15 @@ impl Scheduler {
         let route = &mut self.routes[flight.route.index()];
         if route.breaker.answered() {
             route.ramp = Some(Ramp::PASSED);
-            let what = self.route_name(flight.route);
-            events.push(EventKind::Recovered { what, words: "its probe was answered".to_owned() });
+            let subject = self.route_name(flight.route);
+            events.push(EventKind::Recovered { subject, message: "its probe was answered".to_owned() });
         }
         let provider = self.routes[flight.route.index()].provider;
         let provider = &mut self.providers[provider];
         provider.hold_step = 0;
         if provider.hold.take().is_some() {
-            events.push(EventKind::Recovered { what: provider.name.clone(), words: "it can be reached".to_owned() });
+            events
+                .push(EventKind::Recovered { subject: provider.name.clone(), message: "it can be reached".to_owned() });
         }
     }
 
@@ -32,8 +33,8 @@ impl Scheduler {
         let key = route.key;
         let project = &mut self.projects[self.keys[key].project];
         if project.billing.take().is_some() {
-            let what = project.name.clone();
-            events.push(EventKind::Recovered { what, words: "its credit is good again".to_owned() });
+            let subject = project.name.clone();
+            events.push(EventKind::Recovered { subject, message: "its credit is good again".to_owned() });
         }
     }
 
@@ -53,11 +54,11 @@ impl Scheduler {
         if since_cooldown {
             pool.succeeded();
             if pool.cooldown.take_if(|cooldown| cooldown.over(now)).is_some() {
-                events.push(EventKind::Recovered { what: pool.label.clone(), words: String::new() });
+                events.push(EventKind::Recovered { subject: pool.label.clone(), message: String::new() });
             }
         }
         if pool.spent.take_if(|spent| spent.over(now)).is_some() {
-            events.push(EventKind::Recovered { what: pool.label.clone(), words: "a new day".to_owned() });
+            events.push(EventKind::Recovered { subject: pool.label.clone(), message: "a new day".to_owned() });
         }
     }
 }

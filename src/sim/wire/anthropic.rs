@@ -9,7 +9,7 @@ use super::{
     texts,
 };
 use crate::{
-    domain::Wall,
+    domain::WallTime,
     sim::{
         answer::{Ending, Said},
         ask::{Ask, Complaint, JsonShape, Picture, PictureTrouble},
@@ -143,7 +143,7 @@ impl Dialect for Anthropic {
         }
     }
 
-    fn rate_headers(&self, standing: &Standing, wall: Wall) -> Headers {
+    fn rate_headers(&self, standing: &Standing, wall: WallTime) -> Headers {
         let [requests, tokens, input, output] = RATE_HEADERS;
         let stated = [
             (standing.requests, requests),
@@ -198,10 +198,10 @@ const RATE_HEADERS: [[&str; 3]; 4] = [
     ],
 ];
 
-fn rates(gauge: Gauge, [limit, remaining, reset]: [&'static str; 3], wall: Wall) -> Headers {
+fn rates(gauge: Gauge, [limit, remaining, reset]: [&'static str; 3], wall: WallTime) -> Headers {
     // Whole seconds, rounded up.
     let at = wall + gauge.reset + Duration::from_millis(999);
-    let second = Wall::from_unix_seconds(at.timestamp().as_second());
+    let second = WallTime::from_unix_seconds(at.timestamp().as_second());
     vec![
         (limit, gauge.limit.to_string()),
         (remaining, gauge.remaining.to_string()),

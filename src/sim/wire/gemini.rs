@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Advice, Dialect, Envelope, Headers, Nothing, Rejection, Reply, Subject, Trouble, header};
 use crate::{
-    domain::Wall,
+    domain::WallTime,
     sim::{
         answer::{Ending, Said},
         ask::{Ask, Complaint, JsonShape, Picture, PictureTrouble},
@@ -222,7 +222,7 @@ impl Dialect for Gemini {
     }
 
     /// Gemini sends none.
-    fn rate_headers(&self, _: &Standing, _: Wall) -> Headers {
+    fn rate_headers(&self, _: &Standing, _: WallTime) -> Headers {
         Headers::new()
     }
 

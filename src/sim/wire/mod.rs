@@ -18,7 +18,7 @@ use super::{
     profile::{KeyState, ModelProfile},
     quota::{Refusal, Standing},
 };
-use crate::domain::{Api, Wall};
+use crate::domain::{Api, WallTime};
 
 /// Header names and values.
 pub(super) type Headers = Vec<(&'static str, String)>;
@@ -51,7 +51,7 @@ pub(super) struct Subject<'a> {
     pub project: &'a str,
     /// Unique in this process; ids are made of it.
     pub serial: u64,
-    pub wall: Wall,
+    pub wall: WallTime,
     /// Pictures included.
     pub input_tokens: u64,
     pub picture_tokens: u64,
@@ -100,7 +100,7 @@ pub(super) trait Dialect: Sync {
     fn rejection(&self, why: &Rejection, secret: &str) -> Reply;
     fn trouble(&self, kind: Trouble) -> Reply;
     /// What every counted request's response says about the limits.
-    fn rate_headers(&self, standing: &Standing, wall: Wall) -> Headers;
+    fn rate_headers(&self, standing: &Standing, wall: WallTime) -> Headers;
     /// Puts the request's id where the API has it.
     fn stamp(&self, _reply: &mut Reply, _serial: u64) {}
     fn model(&self, model: &ModelProfile) -> Value;

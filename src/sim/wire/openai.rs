@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Advice, Dialect, Envelope, Headers, Nothing, Rejection, Reply, Subject, Trouble, bearer, strings, texts};
 use crate::{
-    domain::Wall,
+    domain::WallTime,
     sim::{
         answer::{Ending, Said},
         ask::{Ask, Complaint, JsonShape, Picture, PictureTrouble},
@@ -169,7 +169,7 @@ impl Dialect for OpenAi {
         }
     }
 
-    fn rate_headers(&self, standing: &Standing, _: Wall) -> Headers {
+    fn rate_headers(&self, standing: &Standing, _: WallTime) -> Headers {
         let requests = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
         let tokens = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
         let stated = [(standing.requests, requests), (standing.tokens, tokens)];

@@ -4,9 +4,9 @@ use ratatui::text::{Line, Span};
 
 use crate::{
     domain::{
-        ItemState, Outcome, Wall,
-        event::Level,
-        snapshot::{Cause, Condition, Source},
+        ItemState, Outcome, WallTime,
+        event::EventLevel,
+        snapshot::{Cause, CauseSource, Condition},
     },
     tui::{
         keymap::Context,
@@ -91,20 +91,24 @@ fn section(scene: Scene<'_>, context: Context, [keys_column, columns]: [usize; 2
 
 /// What the glyphs mean.
 fn signs(scene: Scene<'_>) -> Vec<Line<'static>> {
-    let cause =
-        || Cause { outcome: Outcome::Ok, source: Source::Measured, words: String::new(), since: Wall::default() };
-    let until = Wall::default();
+    let cause = || Cause {
+        outcome: Outcome::Ok,
+        source: CauseSource::Measured,
+        message: String::new(),
+        since: WallTime::default(),
+    };
+    let until = WallTime::default();
     let conditions = [
         (Condition::Ready, "can take work now"),
-        (Condition::Full { what: String::new(), until: None }, "its quota for the minute is used; room again soon"),
+        (Condition::Limited { limit: String::new(), until: None }, "its quota for the minute is used; room again soon"),
         (
-            Condition::Cooling { until, cause: cause() },
+            Condition::CoolingDown { until, cause: cause() },
             "out for a while: the provider asked, or a ladder after refusals",
         ),
         (Condition::Exhausted { until, cause: cause() }, "the day's quota is spent"),
-        (Condition::Broken { until, cause: cause() }, "failed too often in a row; one trial when the time comes"),
+        (Condition::CircuitOpen { until, cause: cause() }, "failed too often in a row; one trial when the time comes"),
         (Condition::Disabled { since: until, cause: cause() }, "dead, or off until you say otherwise"),
-        (Condition::Off { since: until }, "switched off by you"),
+        (Condition::SwitchedOff { since: until }, "switched off by you"),
     ];
     let mut lines = vec![Line::default(), Line::styled("Signs", scene.style(Role::Title))];
     let mut sign = |glyph: &'static str, role: Role, word: &str, meaning: &'static str| {
@@ -112,14 +116,14 @@ fn signs(scene: Scene<'_>) -> Vec<Line<'static>> {
             .push(Line::from(vec![scene.span(format!("  {glyph} {word:<20}"), role), scene.span(meaning, Role::Text)]));
     };
     for (condition, meaning) in conditions {
-        sign(scene.glyphs().condition(&condition), Role::from(&condition), condition.word(), meaning);
+        sign(scene.glyphs().condition(&condition), Role::from(&condition), condition.label(), meaning);
     }
     sign(scene.glyphs().here, Role::Focus, "here", "where the work goes right now");
     let levels = [
-        (Level::Info, "event", "routine"),
-        (Level::You, "you", "something you did"),
-        (Level::Warn, "warning", "something is out for a while, or an item failed"),
-        (Level::Alarm, "alarm", "wants your attention"),
+        (EventLevel::Info, "event", "routine"),
+        (EventLevel::Operator, "you", "something you did"),
+        (EventLevel::Warn, "warning", "something is out for a while, or an item failed"),
+        (EventLevel::Alert, "alarm", "wants your attention"),
     ];
     for (level, word, meaning) in levels {
         sign(scene.glyphs().level(level), Role::from(level), word, meaning);

@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{dialogs::answers, open, popup};
-use crate::domain::{Target, snapshot::Condition};
+use crate::domain::{RouteTarget, snapshot::Condition};
 use crate::tui::{
     figures::grouped,
     keymap::Context,
@@ -76,7 +76,7 @@ pub fn render(scene: Scene<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer)
 }
 
 /// How a target stands, where it isn't ready: of a model its best route.
-fn standing<'s>(scene: Scene<'s>, target: &Target) -> Option<&'s Condition> {
+fn standing<'s>(scene: Scene<'s>, target: &RouteTarget) -> Option<&'s Condition> {
     let routes = scene
         .snapshot
         .routes
@@ -84,10 +84,10 @@ fn standing<'s>(scene: Scene<'s>, target: &Target) -> Option<&'s Condition> {
         .filter(|route| route.model == target.model && target.key.as_ref().is_none_or(|key| *key == route.key));
     let best = routes.map(|route| &route.condition).min_by_key(|condition| match condition {
         Condition::Ready => 0,
-        Condition::Full { .. } => 1,
-        Condition::Cooling { .. } | Condition::Broken { .. } => 2,
+        Condition::Limited { .. } => 1,
+        Condition::CoolingDown { .. } | Condition::CircuitOpen { .. } => 2,
         Condition::Exhausted { .. } => 3,
-        Condition::Off { .. } | Condition::Disabled { .. } => 4,
+        Condition::SwitchedOff { .. } | Condition::Disabled { .. } => 4,
     });
     best.filter(|condition| !matches!(condition, Condition::Ready))
 }

@@ -4,8 +4,8 @@ use ratatui::text::Line;
 
 use crate::{
     domain::{
-        Outcome, Provenance, Wall,
-        snapshot::{Cause, Condition, CooldownView, Gauge, RouteView, Source},
+        LimitSource, Outcome, WallTime,
+        snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge, RouteView},
     },
     tui::{
         action::Action,
@@ -72,7 +72,7 @@ impl Page<'_> {
         }
     }
 
-    pub fn when(&self, at: Wall) -> String {
+    pub fn when(&self, at: WallTime) -> String {
         moment(at, self.scene.state.now, &self.scene.state.zone)
     }
 
@@ -80,11 +80,11 @@ impl Page<'_> {
         self.scene.state.keymap.key_for(action)
     }
 
-    fn ago(&self, at: Wall) -> String {
+    fn ago(&self, at: WallTime) -> String {
         format!("{} ({} ago)", self.when(at), countdown(self.scene.state.now.since(at)))
     }
 
-    pub fn until(&self, at: Wall) -> String {
+    pub fn until(&self, at: WallTime) -> String {
         format!("{} (in {})", self.when(at), countdown(self.scene.left(at)))
     }
 
@@ -93,19 +93,19 @@ impl Page<'_> {
         self.say(&word, Role::from(condition));
         match condition {
             Condition::Ready => {}
-            Condition::Full { what, until } => {
-                self.fact("what", &one_line(what));
+            Condition::Limited { limit, until } => {
+                self.fact("what", &one_line(limit));
                 match until {
                     Some(until) => self.fact("room again", &self.until(*until)),
                     None => self.fact("room again", "when something in flight answers"),
                 }
-                self.fact("on whose word", source(Source::Measured));
+                self.fact("on whose word", source(CauseSource::Measured));
             }
-            Condition::Cooling { until, cause } | Condition::Exhausted { until, cause } => {
+            Condition::CoolingDown { until, cause } | Condition::Exhausted { until, cause } => {
                 self.cause(cause);
                 self.fact("back", &self.until(*until));
             }
-            Condition::Broken { until, cause } => {
+            Condition::CircuitOpen { until, cause } => {
                 self.cause(cause);
                 self.fact("tried again", &self.until(*until));
             }
@@ -116,7 +116,7 @@ impl Page<'_> {
                 self.fact("to do", remedy(cause.outcome));
                 self.fact("back", &format!("{}, or you switch it on ({on})", way_back(cause.outcome)));
             }
-            Condition::Off { since } => {
+            Condition::SwitchedOff { since } => {
                 self.fact("since", &self.ago(*since));
                 self.fact("on whose word", "yours");
                 let (toggle, on) = (self.key_of(Action::Toggle), self.key_of(Action::SwitchOn));
@@ -129,7 +129,7 @@ impl Page<'_> {
         self.fact("what", &format!("{} ({})", words::outcome(cause.outcome), cause.outcome));
         self.fact("since", &self.ago(cause.since));
         self.fact("on whose word", source(cause.source));
-        self.words(&cause.words);
+        self.words(&cause.message);
     }
 
     /// The provider's own.
@@ -144,10 +144,10 @@ impl Page<'_> {
             || ", no limit known".to_owned(),
             |limit| format!(", {} left", grouped(limit.saturating_sub(gauge.used))),
         );
-        let source = match gauge.provenance {
-            Some(Provenance::Stated) => "; the limit is the provider's word",
-            Some(Provenance::Learned) => "; the limit was learned from refusals",
-            Some(Provenance::Configured) | None => "",
+        let source = match gauge.source {
+            Some(LimitSource::Provider) => "; the limit is the provider's word",
+            Some(LimitSource::Learned) => "; the limit was learned from refusals",
+            Some(LimitSource::Configured) | None => "",
         };
         self.fact(name, &format!("{}{left}{source}", against(gauge.used, gauge.limit)));
     }
@@ -212,10 +212,10 @@ impl Page<'_> {
             "attempts",
             &format!("{} ok, {} not, {} in flight", grouped(route.ok), grouped(route.failed), route.in_flight),
         );
-        if let Some(held) = outlook::holding(&route.holding, 4) {
+        if let Some(held) = outlook::holding(&route.bottlenecks, 4) {
             self.fact("last 5 minutes", &format!("held by {held}"));
         }
-        let ends = |cooldown: &&CooldownView| cooldown.what == format!("{model}@{key}");
+        let ends = |cooldown: &&CooldownView| cooldown.subject == format!("{model}@{key}");
         for cooldown in self.scene.snapshot.cooldowns.iter().filter(ends) {
             self.heading("Its cooldown");
             self.timer(cooldown);
@@ -281,10 +281,10 @@ const fn way_back(outcome: Outcome) -> &'static str {
     }
 }
 
-const fn source(source: Source) -> &'static str {
+const fn source(source: CauseSource) -> &'static str {
     match source {
-        Source::Stated => "the provider's (stated)",
-        Source::Measured => "our own counters (measured)",
-        Source::Guessed => "nobody's: a ladder or backoff (guessed)",
+        CauseSource::Provider => "the provider's (stated)",
+        CauseSource::Measured => "our own counters (measured)",
+        CauseSource::Backoff => "nobody's: a ladder or backoff (guessed)",
     }
 }

@@ -5,9 +5,9 @@ use super::why::{NAME, Page};
 use crate::{
     domain::{
         Forecast,
-        forecast::StopWhy,
+        forecast::StopReason,
         plural,
-        snapshot::{RunState, Source},
+        snapshot::{CauseSource, RunState},
     },
     tui::{
         action::Action,
@@ -41,13 +41,15 @@ impl Page<'_> {
         let state = &snapshot.state;
         self.say(&format!("{} is {}", one_line(&snapshot.run), state.name()), Role::Title);
         match state {
-            RunState::Waiting { why, until } => {
-                self.fact("for", &one_line(why));
+            RunState::Waiting { reason, until } => {
+                self.fact("for", &one_line(reason));
                 if let Some(until) = until {
                     self.fact("until", &self.until(*until));
                 }
             }
-            RunState::Held { why } | RunState::Stopped { why } => self.fact("because", &one_line(why)),
+            RunState::NeedsOperator { reason } | RunState::Stopped { reason } => {
+                self.fact("because", &one_line(reason))
+            }
             RunState::Pausing | RunState::Paused => {
                 let pause = self.scene.state.keymap.key_for(Action::Pause);
                 let words = if self.scene.state.read_only { String::new() } else { format!("; {pause} goes on") };
@@ -61,7 +63,7 @@ impl Page<'_> {
         let (snapshot, totals) = (self.scene.snapshot, self.scene.snapshot.totals);
         let refused = format!(
             "{}; {} of {} {} were refused for quota",
-            pace(snapshot.pace.items_per_second),
+            pace(snapshot.throughput.items_per_second),
             grouped(totals.rate_limited),
             grouped(totals.attempts),
             plural(totals.attempts, "request")
@@ -84,22 +86,22 @@ impl Page<'_> {
         let how = format!(
             "{}, {}, {} when limited, {} when exhausted; at most {} in flight",
             words::strategy(snapshot.strategy),
-            words::order(snapshot.order),
+            words::order(snapshot.cascade_order),
             words::when_limited(snapshot.when_limited),
             words::on_exhausted(snapshot.on_exhausted),
-            snapshot.in_flight_cap
+            snapshot.max_in_flight
         );
         self.fact("conducted", &how);
     }
 
     fn held(&mut self) {
-        let shares = &self.scene.snapshot.holding;
+        let shares = &self.scene.snapshot.bottlenecks;
         if shares.is_empty() {
             return;
         }
         self.heading("What held it, over the last five minutes");
         for held in shares.iter().filter(|held| held.share >= 0.005) {
-            self.fact(&format!("{:>5.0}%", held.share * 100.0), held.what.words());
+            self.fact(&format!("{:>5.0}%", held.share * 100.0), held.bottleneck.label());
         }
         self.fact("on whose word", "our own counters (measured)");
     }
@@ -113,20 +115,20 @@ impl Page<'_> {
             }
             None => self.fact("ends", "it can't: the budget is too small, or no route is left"),
         }
-        if let Some(stop) = forecast.stops {
-            let left = grouped(stop.left);
-            let what = if stop.why == StopWhy::Budget { "money" } else { "quota" };
-            let returns = stop.returns.map_or_else(String::new, |at| format!("; {what} returns {}", self.when(at)));
+        if let Some(stop) = forecast.stop {
+            let left = grouped(stop.items_left);
+            let what = if stop.reason == StopReason::Budget { "money" } else { "quota" };
+            let returns = stop.resumes_at.map_or_else(String::new, |at| format!("; {what} returns {}", self.when(at)));
             let words = format!(
                 "{}, {}: {left} {} left{returns}",
                 self.when(stop.at),
-                outlook::stop_words(stop.why),
-                plural(stop.left, "item")
+                outlook::stop_words(stop.reason),
+                plural(stop.items_left, "item")
             );
             self.fact("stops before", &words);
         }
         if let Some(first) = outlook::first_out(self.scene, forecast) {
-            let back = first.returns.map_or_else(String::new, |at| format!(", back {}", self.when(at)));
+            let back = first.resets_at.map_or_else(String::new, |at| format!(", back {}", self.when(at)));
             self.fact("runs out first", &format!("{} at {}{back}", one_line(&first.pool), self.when(first.at)));
         }
     }
@@ -136,20 +138,27 @@ impl Page<'_> {
         if let Some(words) = outlook::before_reset(self.scene, forecast) {
             self.fact("today", &words);
         }
-        let priced = if forecast.unpriced { ", and what models without a price cost" } else { "" };
+        let priced = if forecast.has_unpriced_items { ", and what models without a price cost" } else { "" };
         let tokens = compact(forecast.input_tokens + forecast.output_tokens);
         self.fact("still to spend", &format!("{}{priced}, {tokens} tokens", forecast.cost));
-        for bind in forecast.binds.iter().take(4) {
+        for bind in forecast.constraints.iter().take(4) {
             let pool = bind.pool.as_ref().map_or_else(String::new, |pool| format!(", most of all {}", one_line(pool)));
-            let words = format!("{}{pool}; what helps: {}", bind.what.words(), outlook::remedy(self.scene, bind.what));
+            let words = format!(
+                "{}{pool}; what helps: {}",
+                bind.constraint.label(),
+                outlook::remedy(self.scene, bind.constraint)
+            );
             self.fact(&format!("bound {:.0}%", bind.share * 100.0), &words);
         }
         for saving in forecast.savings.iter().take(2) {
-            let saved = match saving.saves {
+            let saved = match saving.time_saved {
                 Some(span) => format!("would save {}", rough(span)),
                 None => "would let it end at all".to_owned(),
             };
-            self.fact("one more key", &format!("like {}, in a project of its own, {saved}", one_line(&saving.like)));
+            self.fact(
+                "one more key",
+                &format!("like {}, in a project of its own, {saved}", one_line(&saving.similar_to)),
+            );
         }
     }
 
@@ -161,19 +170,19 @@ impl Page<'_> {
         }
         self.heading("What is out");
         for cooldown in cooldowns.into_iter().take(12) {
-            let words = if cooldown.cause.words.is_empty() {
+            let words = if cooldown.cause.message.is_empty() {
                 String::new()
             } else {
-                format!(": {}", one_line(&cooldown.cause.words))
+                format!(": {}", one_line(&cooldown.cause.message))
             };
             let left = countdown(self.scene.left(cooldown.until));
             let source = match cooldown.cause.source {
-                Source::Stated => "stated",
-                Source::Measured => "measured",
-                Source::Guessed => "guessed",
+                CauseSource::Provider => "stated",
+                CauseSource::Measured => "measured",
+                CauseSource::Backoff => "guessed",
             };
             let outcome = words::outcome(cooldown.cause.outcome);
-            let line = format!("{}  {outcome} ({source}){words}", one_line(&cooldown.what));
+            let line = format!("{}  {outcome} ({source}){words}", one_line(&cooldown.subject));
             let room = self.columns.saturating_sub(NAME);
             self.fact(&left, &self.scene.fit(&line, room));
         }

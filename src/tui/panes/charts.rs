@@ -8,7 +8,7 @@ use ratatui::{
 
 use super::empty;
 use crate::{
-    domain::event::short_span,
+    domain::event::format_duration,
     tui::{
         figures::{compact, compact_in, dollars, grouped, latency, moment, pace},
         scene::Scene,
@@ -48,7 +48,7 @@ fn places(area: Rect) -> [Rect; 4] {
 fn charts<'a>(scene: Scene<'a>, steps: &Steps, columns: usize) -> [Chart<'a>; 4] {
     let snapshot = scene.snapshot;
     let from = moment(steps.from, scene.state.now, &scene.state.zone);
-    let each = short_span(steps.each);
+    let each = format_duration(steps.each);
     let values = |of: fn(&Step) -> Option<f64>| steps.steps.iter().map(of).collect::<Vec<_>>();
     let title = |name: &str, figures: Vec<Span<'static>>| {
         let name = scene.span(format!("{name}  "), Role::Title);
@@ -72,7 +72,7 @@ fn charts<'a>(scene: Scene<'a>, steps: &Steps, columns: usize) -> [Chart<'a>; 4]
     let told = title(
         "items",
         vec![
-            scene.span(pace(snapshot.pace.items_per_second), Role::Ok),
+            scene.span(pace(snapshot.throughput.items_per_second), Role::Ok),
             scene.span(format!("  peak {}", pace(greatest(&rates))), Role::Muted),
         ],
     );

@@ -33,7 +33,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
         return empty(scene, "nothing cools down", area, buf);
     }
     let reasons = longest(cooldowns.iter().map(|cooldown| words::outcome(cooldown.cause.outcome)), 13);
-    let longest = longest(cooldowns.iter().map(|cooldown| cooldown.what.as_str()), 40);
+    let longest = longest(cooldowns.iter().map(|cooldown| cooldown.subject.as_str()), 40);
     let columns = [
         Column::left(Cell::What, "", [14, longest.min(26), longest], 0),
         Column::left(Cell::Bar, "", [4, 8, 10], 3),
@@ -50,9 +50,9 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 fn cell(scene: Scene<'_>, cooldown: &CooldownView, id: Cell, width: usize) -> Line<'static> {
     let left = scene.left(cooldown.until);
     match id {
-        Cell::What => Line::raw(scene.route(&cooldown.what, width)),
+        Cell::What => Line::raw(scene.route(&cooldown.subject, width)),
         Cell::Bar => {
-            let whole = cooldown.until.since(cooldown.from).as_secs_f64();
+            let whole = cooldown.until.since(cooldown.started_at).as_secs_f64();
             let share = if whole > 0.0 { left.as_secs_f64() / whole } else { 0.0 };
             Line::from_iter(bar(share, width, scene.glyphs(), scene.style(Role::Cooling), scene.style(Role::Track)))
         }
@@ -62,6 +62,6 @@ fn cell(scene: Scene<'_>, cooldown: &CooldownView, id: Cell, width: usize) -> Li
         Cell::Until => {
             Line::styled(moment(cooldown.until, scene.state.now, &scene.state.zone), scene.style(Role::Muted))
         }
-        Cell::Words => Line::styled(scene.outside(&cooldown.cause.words, width), scene.style(Role::Muted)),
+        Cell::Words => Line::styled(scene.outside(&cooldown.cause.message, width), scene.style(Role::Muted)),
     }
 }

@@ -10,7 +10,7 @@ use ratatui::{
 };
 
 use crate::{
-    domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, counted},
+    domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, pluralize},
     tui::{
         figures::{compact, countdown, dollars, latency, time_of_day},
         panes::picture::{self, Place},
@@ -138,7 +138,7 @@ impl Page<'_> {
             Some(outcome) if outcome != Outcome::Ok => format!("  {}", words::outcome(outcome)),
             _ => String::new(),
         };
-        let tries = format!("   {}", counted(u64::from(row.attempts), "attempt"));
+        let tries = format!("   {}", pluralize(u64::from(row.attempts), "attempt"));
         let line = format!("   input line {}", item.line);
         self.push([
             scene.span(state, Role::from(row.state)),
@@ -178,13 +178,13 @@ impl Page<'_> {
 
     fn attempts(&mut self, item: &ItemDetail) {
         self.heading("Attempts");
-        if item.attempts.is_empty() && item.under_way.is_none() {
+        if item.attempts.is_empty() && item.in_flight.is_none() {
             self.push([self.scene.span("none yet", Role::Muted)]);
         }
         for attempt in &item.attempts {
             self.attempt(attempt);
         }
-        if let Some(call) = &item.under_way {
+        if let Some(call) = &item.in_flight {
             let scene = self.scene;
             self.push([
                 scene.span(format!("{:>3}  ", item.attempts.len() + 1), Role::Muted),

@@ -8,7 +8,7 @@ use ratatui::{
 
 use super::{empty, table};
 use crate::{
-    domain::{Event, EventKind, Outcome, event::Level, event::short_span, short_id},
+    domain::{Event, EventKind, Outcome, event::EventLevel, event::format_duration, short_id},
     tui::{
         figures::time_of_day,
         pane::Pane,
@@ -54,48 +54,48 @@ fn sentence(scene: Scene<'_>, event: &Event, columns: usize) -> Vec<Span<'static
     let muted = |text: &str| scene.span(if text.is_empty() { String::new() } else { format!("  {text}") }, Role::Muted);
     let reason = |status: Option<u16>, outcome: Outcome, wait: Option<std::time::Duration>| {
         let status = status.map_or_else(String::new, |status| format!("{status} "));
-        let wait = wait.map_or_else(String::new, |wait| format!(", {}", short_span(wait)));
+        let wait = wait.map_or_else(String::new, |wait| format!(", {}", format_duration(wait)));
         scene.span(format!("  {status}{}{wait}", words::outcome(outcome)), Role::Warn)
     };
     match &event.kind {
-        EventKind::Fallback { item, from, to, outcome, status, wait, words, .. } => {
+        EventKind::Fallback { item_id, from, to, outcome, status, wait, message, .. } => {
             let arrow = if scene.glyphs().ascii { "->" } else { "→" };
             let to = to.as_deref().map_or("waits", |to| relative(from, to));
             let reason = reason(*status, *outcome, *wait);
-            let (before, after) = (format!("#{} ", outside(&short_id(item))), format!(" {arrow} {}", outside(to)));
+            let (before, after) = (format!("#{} ", outside(&short_id(item_id))), format!(" {arrow} {}", outside(to)));
             let from = scene.route(from, columns.saturating_sub(width(&before) + width(&after) + reason.width()));
-            vec![text(format!("{before}{from}{after}")), reason, muted(&outside(words))]
+            vec![text(format!("{before}{from}{after}")), reason, muted(&outside(message))]
         }
-        EventKind::Cooldown { what, outcome, wait, words } => {
-            let out = format!(" out{}", wait.map_or_else(String::new, |wait| format!(" {}", short_span(wait))));
-            let whose = scene.project_of(what).map_or_else(String::new, |whose| format!(" ({whose})"));
+        EventKind::Cooldown { subject, outcome, wait, message } => {
+            let out = format!(" out{}", wait.map_or_else(String::new, |wait| format!(" {}", format_duration(wait))));
+            let whose = scene.project_of(subject).map_or_else(String::new, |whose| format!(" ({whose})"));
             let reason = reason(None, *outcome, None);
-            let what = scene.route(what, columns.saturating_sub(width(&out) + reason.width()));
-            vec![text(format!("{what}{out}")), reason, scene.span(whose, Role::Text), muted(&outside(words))]
+            let what = scene.route(subject, columns.saturating_sub(width(&out) + reason.width()));
+            vec![text(format!("{what}{out}")), reason, scene.span(whose, Role::Text), muted(&outside(message))]
         }
-        EventKind::Recovered { what, words } => {
-            let whose = scene.project_of(what).map_or_else(String::new, |whose| format!(" ({whose})"));
-            vec![scene.span(format!("{} is back{whose}", outside(what)), Role::Ok), muted(&outside(words))]
+        EventKind::Recovered { subject, message } => {
+            let whose = scene.project_of(subject).map_or_else(String::new, |whose| format!(" ({whose})"));
+            vec![scene.span(format!("{} is back{whose}", outside(subject)), Role::Ok), muted(&outside(message))]
         }
-        EventKind::Disabled { what, outcome, words } => vec![
-            scene.span(format!("{} disabled: {}", outside(what), words::outcome(*outcome)), Role::Bad),
-            muted(&outside(words)),
+        EventKind::Disabled { subject, outcome, message } => vec![
+            scene.span(format!("{} disabled: {}", outside(subject), words::outcome(*outcome)), Role::Bad),
+            muted(&outside(message)),
         ],
-        EventKind::ItemFailed { item, route, outcome, words, .. } => {
+        EventKind::ItemFailed { item_id, route, outcome, message, .. } => {
             let reason = reason(None, *outcome, None);
-            let mut failed = format!("#{} failed", outside(&short_id(item)));
+            let mut failed = format!("#{} failed", outside(&short_id(item_id)));
             if let Some(route) = route {
                 failed.push_str(" on ");
                 failed.push_str(&scene.route(route, columns.saturating_sub(width(&failed) + reason.width())));
             }
-            vec![text(failed), reason, muted(&outside(words))]
+            vec![text(failed), reason, muted(&outside(message))]
         }
-        EventKind::Operator { words } => {
-            vec![scene.span("you  ", Role::You), scene.span(outside(words), Role::You)]
+        EventKind::Operator { message } => {
+            vec![scene.span("you  ", Role::You), scene.span(outside(message), Role::You)]
         }
-        EventKind::Run { level, words } => {
-            let role = if *level == Level::Info { Role::Text } else { Role::from(*level) };
-            vec![scene.span(outside(words), role)]
+        EventKind::Run { level, message } => {
+            let role = if *level == EventLevel::Info { Role::Text } else { Role::from(*level) };
+            vec![scene.span(outside(message), role)]
         }
     }
 }

@@ -64,7 +64,7 @@ fn cell(scene: Scene<'_>, group: &FailureGroup, id: Cell, width: usize) -> Line<
         }
         Cell::Words => Line::raw(scene.outside(&group.pattern, width)),
         Cell::First => {
-            Line::styled(scene.outside(&format!("#{}", short_id(&group.id)), width), scene.style(Role::Muted))
+            Line::styled(scene.outside(&format!("#{}", short_id(&group.first_id)), width), scene.style(Role::Muted))
         }
     }
 }

@@ -6,7 +6,7 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 use crate::{
     domain::{
         Money,
-        snapshot::{Place, RunState},
+        snapshot::{CurrentRoute, RunState},
     },
     tui::{
         action::Action,
@@ -62,18 +62,18 @@ pub const fn failed_role(failed: u64) -> Role {
 
 fn identity(scene: Scene<'_>) -> Vec<Segment<'static>> {
     let (snapshot, glyphs) = (scene.snapshot, scene.glyphs());
-    let how = format!("{} {} {}", words::strategy(snapshot.strategy), glyphs.dot, words::order(snapshot.order));
+    let how = format!("{} {} {}", words::strategy(snapshot.strategy), glyphs.dot, words::order(snapshot.cascade_order));
     let limits = format!(
         "{} when limited {} {} when exhausted",
         words::when_limited(snapshot.when_limited),
         glyphs.dot,
         words::on_exhausted(snapshot.on_exhausted)
     );
-    let flying = format!("{}/{}", snapshot.totals.in_flight, snapshot.in_flight_cap);
-    let speed = if (snapshot.speed - 1.0).abs() < f64::EPSILON {
+    let flying = format!("{}/{}", snapshot.totals.in_flight, snapshot.max_in_flight);
+    let speed = if (snapshot.clock_speed - 1.0).abs() < f64::EPSILON {
         String::new()
     } else {
-        format!("clock {}{}", glyphs.times, snapshot.speed)
+        format!("clock {}{}", glyphs.times, snapshot.clock_speed)
     };
     let read_only = if scene.state.read_only { "read-only" } else { "" };
     vec![
@@ -95,7 +95,8 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
     let more = if totals.ingesting { "+" } else { "" };
     let finish = outlook::finish(scene).unwrap_or_else(|| format!("ETA {NONE}"));
     let finish = if snapshot.state.is_over() { String::new() } else { finish };
-    let range = outlook::range(scene).filter(|_| snapshot.pace.finish_at.is_some() && area.width >= ROOM_FOR_RANGES);
+    let range =
+        outlook::range(scene).filter(|_| snapshot.throughput.finish_at.is_some() && area.width >= ROOM_FOR_RANGES);
     let range = range.unwrap_or_default();
     let text = |text: String| [scene.span(text, Role::Text)];
     let mut figures = vec![
@@ -124,7 +125,7 @@ fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 fn speed(snapshot: &crate::domain::Snapshot) -> String {
     let seconds = snapshot.elapsed.as_secs_f64();
     if !snapshot.state.is_over() || seconds <= 0.0 {
-        return pace(snapshot.pace.items_per_second);
+        return pace(snapshot.throughput.items_per_second);
     }
     format!("{} on average", pace((snapshot.totals.done + snapshot.totals.failed) as f64 / seconds))
 }
@@ -164,24 +165,24 @@ fn now(scene: Scene<'_>) -> (String, Role) {
     }
     let role = Role::from(&snapshot.state);
     let words = match &snapshot.state {
-        RunState::Running => match &snapshot.place {
+        RunState::Running => match &snapshot.current_route {
             Some(place) => return (self::place(scene, place), Role::Text),
             None => return ("nothing sent yet".to_owned(), Role::Muted),
         },
-        RunState::Waiting { why, until } => {
+        RunState::Waiting { reason, until } => {
             // Where the line is cut, the reason is: W tells that whole.
             let until = until.map_or_else(String::new, |until| {
                 let when = moment(until, state.now, &state.zone);
                 format!(" until {when} ({})", countdown(scene.left(until)))
             });
-            format!("waits{until}: {}", scene.spelled(&one_line(why)))
+            format!("waits{until}: {}", scene.spelled(&one_line(reason)))
         }
         RunState::Pausing => format!("finishing {} in flight, then paused{}", totals.in_flight, goes_on(scene)),
         RunState::Paused => format!("paused by you{}", goes_on(scene)),
-        RunState::Held { why } => format!("holds: {}", scene.spelled(&one_line(why))),
+        RunState::NeedsOperator { reason } => format!("holds: {}", scene.spelled(&one_line(reason))),
         RunState::Draining => format!("finishing {} in flight, then it ends", totals.in_flight),
-        RunState::Stopped { why } => {
-            format!("stopped: {}; the same command goes on from here", scene.spelled(&one_line(why)))
+        RunState::Stopped { reason } => {
+            format!("stopped: {}; the same command goes on from here", scene.spelled(&one_line(reason)))
         }
         RunState::Finished => {
             let leave = scene.state.keymap.key_for(Action::Quit);
@@ -245,16 +246,20 @@ fn over(scene: Scene<'_>) -> Vec<Segment<'static>> {
     segments
 }
 
-fn place(scene: Scene<'_>, place: &Place) -> String {
+fn place(scene: Scene<'_>, place: &CurrentRoute) -> String {
     let (dot, arrow) = (scene.glyphs().dot, scene.glyphs().arrow);
-    let retry = if place.retry > 0 { format!(" {dot} retry {}/{}", place.retry, place.retries) } else { String::new() };
+    let retry = if place.retry_number > 0 {
+        format!(" {dot} retry {}/{}", place.retry_number, place.max_retries)
+    } else {
+        String::new()
+    };
     format!(
         "{arrow} {}@{}  key {}/{} {dot} model {}/{}{retry}",
         one_line(&place.model),
         one_line(&place.key),
         place.key_number,
-        place.keys,
+        place.key_count,
         place.model_number,
-        place.models
+        place.model_count
     )
 }

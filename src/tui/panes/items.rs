@@ -150,6 +150,6 @@ fn cell(scene: Scene<'_>, row: &ItemRow, id: Cell, width: usize) -> Line<'static
             let route = row.route.as_deref().unwrap_or_default();
             Line::styled(scene.route(route, width), scene.style(Role::Muted))
         }
-        Cell::Words => Line::raw(scene.outside(&row.words, width)),
+        Cell::Words => Line::raw(scene.outside(&row.preview, width)),
     }
 }

@@ -79,11 +79,11 @@ fn columns(scene: Scene<'_>) -> Vec<Column<Cell>> {
 }
 
 fn cell(scene: Scene<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'static> {
-    let out = matches!(key.condition, Condition::Off { .. } | Condition::Disabled { .. });
+    let out = matches!(key.condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. });
     let name_role = if out { Role::Muted } else { Role::Text };
     match id {
         Cell::Here => {
-            let here = scene.snapshot.place.as_ref().is_some_and(|place| place.key == key.name);
+            let here = scene.snapshot.current_route.as_ref().is_some_and(|place| place.key == key.name);
             Line::from(scene.span(if here { scene.glyphs().here } else { " " }, Role::Focus))
         }
         Cell::Name => Line::styled(scene.outside(&key.name, width), scene.style(name_role)),
@@ -126,7 +126,7 @@ fn state(scene: Scene<'_>, key: &KeyView, width: usize) -> Line<'static> {
         _ => None,
     });
     match asked {
-        Some(on) if on == matches!(key.condition, Condition::Off { .. }) => {
+        Some(on) if on == matches!(key.condition, Condition::SwitchedOff { .. }) => {
             let word = if on { "switching on" } else { "switching off" };
             Line::styled(scene.fit(&format!("{} {word}", scene.glyphs().switch(on)), width), scene.style(Role::You))
         }

@@ -45,7 +45,7 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
 
 /// The log keeps this machine's time. Where the engine's runs faster, its events have other times.
 fn clock(scene: Scene<'_>) -> &'static str {
-    if (scene.snapshot.speed - 1.0).abs() < f64::EPSILON { "" } else { ", in real time" }
+    if (scene.snapshot.clock_speed - 1.0).abs() < f64::EPSILON { "" } else { ", in real time" }
 }
 
 /// The widget draws its own borders, always with box-drawing characters.

@@ -50,7 +50,7 @@ pub fn title_tail(scene: Scene<'_>, pane: Pane) -> Option<String> {
     match pane {
         Pane::Keys => {
             let keys = &scene.snapshot.keys;
-            let able = |key: &&KeyView| matches!(key.condition, Condition::Ready | Condition::Full { .. });
+            let able = |key: &&KeyView| matches!(key.condition, Condition::Ready | Condition::Limited { .. });
             let out = keys.len() - keys.iter().filter(able).count();
             (out > 0).then(|| format!("{out} of {} out", keys.len()))
         }

@@ -99,7 +99,7 @@ fn figures(models: &[ModelView], least: u16, gauge: impl Fn(&ModelView) -> Gauge
 fn cell(scene: Scene<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'static> {
     match id {
         Cell::Here => {
-            let here = scene.snapshot.place.as_ref().is_some_and(|place| place.model == model.name);
+            let here = scene.snapshot.current_route.as_ref().is_some_and(|place| place.model == model.name);
             Line::from(scene.span(if here { scene.glyphs().here } else { " " }, Role::Focus))
         }
         Cell::Name if model.on => Line::raw(scene.outside(&model.name, width)),

@@ -63,7 +63,8 @@ pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
             let cell = place(column, y);
             let route = snapshot.routes.iter().find(|route| route.key == key.name && route.model == model.name);
             if let Some(route) = route {
-                let here = snapshot.place.as_ref().is_some_and(|at| at.key == key.name && at.model == model.name);
+                let here =
+                    snapshot.current_route.as_ref().is_some_and(|at| at.key == key.name && at.model == model.name);
                 words(scene, route, here, usize::from(cell.width)).render(cell, buf);
             }
             if state.focus == Pane::Routes && selected == (first_key + line, first_model + column) {
@@ -146,17 +147,20 @@ fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<
     let mut more = Vec::new();
     let words = match &route.condition {
         Condition::Ready => left.clone().unwrap_or_else(|| "ready".to_owned()),
-        Condition::Full { until, .. } => {
+        Condition::Limited { until, .. } => {
             until.map_or_else(|| "full".to_owned(), |until| format!("full {}", countdown(scene.left(until))))
         }
-        Condition::Cooling { until, .. } => format!("cooling {}", countdown(scene.left(*until))),
+        Condition::CoolingDown { until, .. } => format!("cooling {}", countdown(scene.left(*until))),
         Condition::Exhausted { until, .. } => format!("spent {}", countdown(scene.left(*until))),
-        Condition::Broken { until, .. } => format!("broken {}", countdown(scene.left(*until))),
+        Condition::CircuitOpen { until, .. } => format!("broken {}", countdown(scene.left(*until))),
         Condition::Disabled { cause, .. } => words::outcome(cause.outcome).to_owned(),
-        Condition::Off { .. } => "off".to_owned(),
+        Condition::SwitchedOff { .. } => "off".to_owned(),
     };
     // What is out for moments still has a day; of what is out for longer, the day is not what holds it.
-    if matches!(route.condition, Condition::Full { .. } | Condition::Cooling { .. } | Condition::Broken { .. }) {
+    if matches!(
+        route.condition,
+        Condition::Limited { .. } | Condition::CoolingDown { .. } | Condition::CircuitOpen { .. }
+    ) {
         more.extend(left);
     }
     more.extend((route.in_flight > 0).then(|| format!("{} fly", route.in_flight)));

@@ -72,7 +72,7 @@ impl Detail {
         }
         self.answer = Some(Answer::new(stamp, page, |page| match page {
             Page::Item(item) => Some((Some(item), false)),
-            Page::Nothing => Some((None, false)),
+            Page::NotFound => Some((None, false)),
             _ => None,
         }));
     }
@@ -97,9 +97,9 @@ mod tests {
     fn an_answer_for_another_item_is_ignored() {
         let mut detail = Detail::of(7);
         let totals = Totals::default();
-        detail.answered(6, Stamp::of(&totals), Ok(Page::Nothing));
+        detail.answered(6, Stamp::of(&totals), Ok(Page::NotFound));
         assert!(matches!(detail.known(), Known::NotYet));
-        detail.answered(7, Stamp::of(&totals), Ok(Page::Nothing));
+        detail.answered(7, Stamp::of(&totals), Ok(Page::NotFound));
         assert!(matches!(detail.known(), Known::Nothing));
         assert_eq!(detail.wanted(&totals), None);
         assert!(detail.wanted(&Totals { attempts: 1, ..totals }).is_some());

@@ -33,7 +33,7 @@ impl Failures {
     pub fn select(&mut self, at: usize) {
         let Some(groups) = self.groups() else { return };
         self.selected = at.min(groups.len().saturating_sub(1));
-        self.chosen = self.selected_group().map(FailureGroup::filter);
+        self.chosen = self.selected_group().map(FailureGroup::replay_filter);
     }
 
     pub(super) fn wanted(&self, totals: &Totals) -> Option<Wanted> {
@@ -53,8 +53,10 @@ impl Failures {
             Page::Failures { groups, outdated, .. } => Some((groups, outdated)),
             _ => None,
         }));
-        let followed =
-            self.chosen.as_ref().and_then(|chosen| self.groups()?.iter().position(|group| group.filter() == *chosen));
+        let followed = self
+            .chosen
+            .as_ref()
+            .and_then(|chosen| self.groups()?.iter().position(|group| group.replay_filter() == *chosen));
         self.select(followed.unwrap_or(self.selected));
     }
 }

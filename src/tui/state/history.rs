@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Snapshot, Wall};
+use crate::domain::{Snapshot, WallTime};
 
 /// Samples kept; when there are more, every other one goes and the interval doubles.
 const MOST: usize = 512;
@@ -25,7 +25,7 @@ const STEPS: [u64; 21] = [
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Sample {
-    at: Wall,
+    at: WallTime,
     /// Since the screen is open, those that were replayed since included.
     ended: u64,
     refused: u64,
@@ -48,7 +48,7 @@ pub struct History {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Steps {
     /// When the first begins.
-    pub from: Wall,
+    pub from: WallTime,
     pub each: Duration,
     pub steps: Vec<Step>,
 }
@@ -88,7 +88,7 @@ impl History {
             at: snapshot.at,
             ended: self.ended,
             refused: snapshot.totals.rate_limited,
-            usd: snapshot.spend.cost.usd(),
+            usd: snapshot.spend.cost.as_usd(),
             p50_ms: busiest.and_then(|model| model.p50_ms),
             p95_ms: busiest.and_then(|model| model.p95_ms),
         });
@@ -121,10 +121,10 @@ impl History {
         Some(Steps { from, each, steps: ends.map(|end| self.step(end, each.max(WINDOW))).collect() })
     }
 
-    fn step(&self, end: Wall, window: Duration) -> Step {
+    fn step(&self, end: WallTime, window: Duration) -> Step {
         let first = self.samples.first().map_or(end, |sample| sample.at);
         // Too early for a rate: what the first seconds brought, over as long.
-        let from = Wall(end.0.saturating_sub(window.as_micros() as i64)).max(first);
+        let from = WallTime(end.0.saturating_sub(window.as_micros() as i64)).max(first);
         let over = end.since(from).max(LEAST).as_secs_f64();
         let added = |of: fn(&Sample) -> u64| self.count(of, end) - self.count(of, from);
         let held = self.samples[..self.after(end)].last();
@@ -138,7 +138,7 @@ impl History {
     }
 
     /// A counter at `at`: between two samples it grew evenly.
-    fn count(&self, of: fn(&Sample) -> u64, at: Wall) -> f64 {
+    fn count(&self, of: fn(&Sample) -> u64, at: WallTime) -> f64 {
         let after = self.after(at);
         let (Some(before), next) = (self.samples[..after].last(), self.samples.get(after)) else { return 0.0 };
         let value = of(before) as f64;
@@ -149,22 +149,22 @@ impl History {
     }
 
     /// How many samples are not later than `at`.
-    fn after(&self, at: Wall) -> usize {
+    fn after(&self, at: WallTime) -> usize {
         self.samples.partition_point(|sample| sample.at <= at)
     }
 }
 
 /// The last multiple of `each` that is not after `at`.
-fn floor(at: Wall, each: Duration) -> Wall {
-    Wall(at.0 - at.0.rem_euclid(each.as_micros() as i64))
+fn floor(at: WallTime, each: Duration) -> WallTime {
+    WallTime(at.0 - at.0.rem_euclid(each.as_micros() as i64))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn second(seconds: i64) -> Wall {
-        Wall::from_unix_seconds(1_795_251_600 + seconds)
+    fn second(seconds: i64) -> WallTime {
+        WallTime::from_unix_seconds(1_795_251_600 + seconds)
     }
 
     /// `(at, ended)`.

@@ -109,7 +109,7 @@ impl Items {
 
     /// Takes the marks of the items that a replay has sent. Of one that names none it is known only where it means all.
     pub fn unmark(&mut self, sent: &ReplayFilter) {
-        self.marks.retain(|_, id| !sent.is_everything() && !sent.ids.contains(id));
+        self.marks.retain(|_, id| !sent.matches_all() && !sent.ids.contains(id));
     }
 
     /// Shows another list, from its top. The old rows stay until the new ones come, but aren't shown.
@@ -193,7 +193,7 @@ mod tests {
             attempts: 1,
             outcome: None,
             route: None,
-            words: String::new(),
+            preview: String::new(),
         }
     }
 

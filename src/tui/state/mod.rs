@@ -28,7 +28,7 @@ use super::{
     pane::Pane,
     theme::Theme,
 };
-use crate::domain::{Query, Snapshot, Wall, Watch};
+use crate::domain::{AlertTracker, Query, Snapshot, WallTime};
 
 pub use answer::Stamp;
 pub use detail::{Detail, Known, Reading};
@@ -53,7 +53,7 @@ pub struct State {
     /// The terminal's; for paging and for the mouse.
     pub size: Size,
     /// Engine time as shown: the newest snapshot's, and what has passed since.
-    pub now: Wall,
+    pub now: WallTime,
     /// Real time since the dashboard was opened; what toasts and acknowledgements are measured in.
     pub ui: Duration,
     /// Nobody publishes snapshots any more.
@@ -94,7 +94,7 @@ pub enum Leaving {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Announced {
     pub title: String,
-    pub watch: Watch,
+    pub watch: AlertTracker,
     /// When the bell last rang, in [`State::ui`].
     pub rang: Option<Duration>,
 }
@@ -133,7 +133,7 @@ impl State {
             undo: Undo::default(),
             leaving: None,
             history: History::default(),
-            announced: Announced { watch: Watch::having_seen(snapshot), ..Announced::default() },
+            announced: Announced { watch: AlertTracker::after_snapshot(snapshot), ..Announced::default() },
             log: TuiWidgetState::new(),
             mouse: false,
         }

@@ -81,7 +81,7 @@ fn shows(command: &Command, snapshot: &Snapshot) -> bool {
             .keys
             .iter()
             .find(|view| view.name == *key)
-            .is_none_or(|view| *on != matches!(view.condition, Condition::Off { .. })),
+            .is_none_or(|view| *on != matches!(view.condition, Condition::SwitchedOff { .. })),
         Command::SetModel { model, on } => {
             snapshot.models.iter().find(|view| view.name == *model).is_none_or(|view| view.on == *on)
         }
@@ -91,11 +91,11 @@ fn shows(command: &Command, snapshot: &Snapshot) -> bool {
             .find(|view| view.key == *key && view.model == *model)
             .is_none_or(|view| view.on == *on),
         Command::SetStrategy { strategy } => snapshot.strategy == *strategy,
-        Command::SetOrder { order } => snapshot.order == *order,
+        Command::SetCascadeOrder { order } => snapshot.cascade_order == *order,
         Command::SetWhenLimited { when_limited } => snapshot.when_limited == *when_limited,
         Command::SetOnExhausted { on_exhausted } => snapshot.on_exhausted == *on_exhausted,
-        Command::SetInFlight { in_flight } => snapshot.in_flight_cap == *in_flight,
+        Command::SetMaxInFlight { max_in_flight } => snapshot.max_in_flight == *max_in_flight,
         Command::SetBudget { max_usd } => snapshot.spend.budget == *max_usd,
-        Command::Replay { .. } | Command::Probe { .. } | Command::ClearCooldowns { .. } => true,
+        Command::Replay { .. } | Command::ProbeKey { .. } | Command::ClearCooldowns { .. } => true,
     }
 }

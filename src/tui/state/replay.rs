@@ -1,7 +1,9 @@
 //! A replay being put together: which failed items, where to, and what the run's database says they are.
 
 use super::{Stamp, Wanted, answer::Answer};
-use crate::domain::{Command, FailureGroup, ItemState, Page, Query, ReplayFilter, Snapshot, Target, snapshot::Totals};
+use crate::domain::{
+    Command, FailureGroup, ItemState, Page, Query, ReplayFilter, RouteTarget, Snapshot, snapshot::Totals,
+};
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReplayPlan {
@@ -9,7 +11,7 @@ pub struct ReplayPlan {
     pub scopes: Vec<Scope>,
     pub scope: usize,
     /// `None` is the cascade.
-    pub targets: Vec<Option<Target>>,
+    pub targets: Vec<Option<RouteTarget>>,
     pub target: usize,
     answer: Option<(ReplayFilter, Found)>,
 }
@@ -27,11 +29,11 @@ pub struct Scope {
 impl ReplayPlan {
     /// To the cascade first, then each model, then each route.
     pub fn new(scopes: Vec<Scope>, snapshot: &Snapshot) -> Self {
-        let models = snapshot.models.iter().map(|model| Some(Target { model: model.name.clone(), key: None }));
+        let models = snapshot.models.iter().map(|model| Some(RouteTarget { model: model.name.clone(), key: None }));
         let routes = snapshot
             .routes
             .iter()
-            .map(|route| Some(Target { model: route.model.clone(), key: Some(route.key.clone()) }));
+            .map(|route| Some(RouteTarget { model: route.model.clone(), key: Some(route.key.clone()) }));
         let targets = std::iter::once(None).chain(models).chain(routes).collect();
         Self { scopes, scope: 0, targets, target: 0, answer: None }
     }
@@ -40,12 +42,12 @@ impl ReplayPlan {
         &self.scopes[self.scope.min(self.scopes.len() - 1)].filter
     }
 
-    pub fn target(&self) -> Option<&Target> {
+    pub fn target(&self) -> Option<&RouteTarget> {
         self.targets.get(self.target)?.as_ref()
     }
 
     pub fn command(&self) -> Command {
-        Command::Replay { filter: self.filter().clone(), to: self.target().cloned() }
+        Command::Replay { filter: self.filter().clone(), target: self.target().cloned() }
     }
 
     /// What the chosen scope holds; `None` until the answer to it is here.

@@ -35,11 +35,11 @@ pub struct Timer {
 
 impl Timer {
     fn of(cooldown: &CooldownView) -> Self {
-        Self { what: cooldown.what.clone(), outcome: cooldown.cause.outcome }
+        Self { what: cooldown.subject.clone(), outcome: cooldown.cause.outcome }
     }
 
     pub fn is(&self, cooldown: &CooldownView) -> bool {
-        self.what == cooldown.what && self.outcome == cooldown.cause.outcome
+        self.what == cooldown.subject && self.outcome == cooldown.cause.outcome
     }
 }
 
@@ -56,7 +56,7 @@ pub struct Followed {
 /// The timers in the order in which they end.
 pub fn cooldowns(snapshot: &Snapshot) -> Vec<&CooldownView> {
     let mut cooldowns: Vec<_> = snapshot.cooldowns.iter().collect();
-    cooldowns.sort_by(|a, b| (a.until, &a.what, a.cause.outcome).cmp(&(b.until, &b.what, b.cause.outcome)));
+    cooldowns.sort_by(|a, b| (a.until, &a.subject, a.cause.outcome).cmp(&(b.until, &b.subject, b.cause.outcome)));
     cooldowns
 }
 
@@ -64,7 +64,7 @@ pub fn cooldowns(snapshot: &Snapshot) -> Vec<&CooldownView> {
 pub fn key_behind(what: &str, snapshot: &Snapshot) -> Option<String> {
     let owner = what.rsplit_once('@').map_or(what, |(_, owner)| owner);
     let named = snapshot.keys.iter().find(|key| key.name == owner);
-    let works = |key: &&KeyView| !matches!(key.condition, Condition::Disabled { .. } | Condition::Off { .. });
+    let works = |key: &&KeyView| !matches!(key.condition, Condition::Disabled { .. } | Condition::SwitchedOff { .. });
     let of_project = || snapshot.keys.iter().filter(|key| key.project == owner);
     let found = named.or_else(|| of_project().find(works)).or_else(|| of_project().next());
     found.map(|key| key.name.clone())

@@ -53,16 +53,16 @@ pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
         Command::SetModel { model, on } => Command::SetModel { model: model.clone(), on: !on },
         Command::SetRoute { key, model, on } => Command::SetRoute { key: key.clone(), model: model.clone(), on: !on },
         Command::SetStrategy { .. } => Command::SetStrategy { strategy: snapshot.strategy },
-        Command::SetOrder { .. } => Command::SetOrder { order: snapshot.order },
+        Command::SetCascadeOrder { .. } => Command::SetCascadeOrder { order: snapshot.cascade_order },
         Command::SetWhenLimited { .. } => Command::SetWhenLimited { when_limited: snapshot.when_limited },
         Command::SetOnExhausted { .. } => Command::SetOnExhausted { on_exhausted: snapshot.on_exhausted },
-        Command::SetInFlight { .. } => Command::SetInFlight { in_flight: snapshot.in_flight_cap },
+        Command::SetMaxInFlight { .. } => Command::SetMaxInFlight { max_in_flight: snapshot.max_in_flight },
         Command::SetBudget { .. } => Command::SetBudget { max_usd: snapshot.spend.budget },
         Command::Resume
         | Command::Drain
         | Command::Stop
         | Command::Replay { .. }
-        | Command::Probe { .. }
+        | Command::ProbeKey { .. }
         | Command::ClearCooldowns { .. } => return None,
     })
 }
@@ -72,7 +72,7 @@ fn changes_nothing(command: &Command, snapshot: &Snapshot) -> bool {
     match command {
         Command::Pause | Command::HardPause => matches!(snapshot.state, RunState::Pausing | RunState::Paused),
         Command::SetKey { key, on } => {
-            let is_on = |view: &KeyView| !matches!(view.condition, Condition::Off { .. });
+            let is_on = |view: &KeyView| !matches!(view.condition, Condition::SwitchedOff { .. });
             let dead = |view: &KeyView| matches!(view.condition, Condition::Disabled { .. });
             snapshot.keys.iter().any(|view| view.name == *key && (is_on(view) == *on || dead(view)))
         }

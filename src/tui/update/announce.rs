@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Effect;
 use crate::{
-    domain::{News, Snapshot},
+    domain::{Alert, Snapshot},
     tui::{figures::percent, state::State, text::one_line},
 };
 
@@ -18,12 +18,12 @@ pub(super) fn news(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
         state.announced.title.clone_from(&title);
         effects.push(Effect::SetTitle(title));
     }
-    let news = state.announced.watch.news(snapshot);
+    let news = state.announced.watch.new_alerts(snapshot);
     let run = one_line(&snapshot.run);
-    if let Some(ending) = news.iter().find(|news| news.is_ending()) {
+    if let Some(ending) = news.iter().find(|news| news.is_final()) {
         effects.push(Effect::Notify(format!("{run} {}", one_line(&ending.to_string()))));
     }
-    let newest = news.iter().rev().find(|news| matches!(news, News::Alarm { .. } | News::Standstill { .. }));
+    let newest = news.iter().rev().find(|news| matches!(news, Alert::Event { .. } | Alert::Stalled { .. }));
     if let Some(alarm) = newest
         && state.announced.rang.is_none_or(|rang| state.ui.saturating_sub(rang) >= BELL_PAUSE)
     {

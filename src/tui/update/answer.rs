@@ -2,7 +2,7 @@
 
 use super::Effect;
 use crate::{
-    domain::{Command, Page, Query, counted},
+    domain::{Command, Page, Query, pluralize},
     tui::{
         Exit,
         state::{Detail, Leaving, Overlay, State, ToastLevel, Wanted},
@@ -42,7 +42,7 @@ pub(super) fn answered(state: &mut State, wanted: Wanted, page: Result<Page, Str
     match wanted.query {
         Query::Items { filter, offset, .. } => state.items.answered(filter, offset, wanted.stamp, page),
         Query::Failures { filter } => {
-            if filter.is_everything() {
+            if filter.matches_all() {
                 state.failures.answered(wanted.stamp, page.clone());
             }
             if let Some(Overlay::Replay(plan)) = &mut state.overlay {
@@ -65,7 +65,7 @@ pub(super) fn told(state: &mut State, answer: Result<Page, String>) -> Vec<Effec
     state.exporting = false;
     match answer {
         Ok(Page::Exported { path, rows }) => {
-            state.toasts.push(format!("{} written to {path}", counted(rows, "line")), ToastLevel::Done, state.ui);
+            state.toasts.push(format!("{} written to {path}", pluralize(rows, "line")), ToastLevel::Done, state.ui);
         }
         Ok(_) => {}
         Err(words) => state.toasts.push(words, ToastLevel::Trouble, state.ui),

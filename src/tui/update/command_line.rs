@@ -146,7 +146,7 @@ fn command(form: &Form, rest: &str, snapshot: &Snapshot) -> Result<Command, Stri
     let usage = || form.misused(rest);
     match form.name {
         "in-flight" => match rest.parse() {
-            Ok(in_flight) if in_flight > 0 => Ok(Command::SetInFlight { in_flight }),
+            Ok(max_in_flight) if max_in_flight > 0 => Ok(Command::SetMaxInFlight { max_in_flight }),
             _ => Err(usage()),
         },
         "budget" if rest == "none" => Ok(Command::SetBudget { max_usd: None }),
@@ -161,7 +161,7 @@ fn command(form: &Form, rest: &str, snapshot: &Snapshot) -> Result<Command, Stri
         "order" => [CascadeOrder::KeyFirst, CascadeOrder::ModelFirst]
             .into_iter()
             .find(|order| spelled(words::order(*order)) == spelled(rest))
-            .map(|order| Command::SetOrder { order })
+            .map(|order| Command::SetCascadeOrder { order })
             .ok_or_else(usage),
         "when-limited" => [WhenLimited::Spill, WhenLimited::Wait]
             .into_iter()
@@ -177,7 +177,7 @@ fn command(form: &Form, rest: &str, snapshot: &Snapshot) -> Result<Command, Stri
             let outcome = Outcome::from_name(&spelled(rest).replace('-', "_")).ok_or_else(usage)?;
             Ok(Command::Replay {
                 filter: ReplayFilter { outcomes: vec![outcome], ..ReplayFilter::default() },
-                to: None,
+                target: None,
             })
         }
         _ => switch(form, rest, snapshot),

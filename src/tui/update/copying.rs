@@ -2,7 +2,7 @@
 
 use super::Effect;
 use crate::{
-    domain::{Snapshot, plain_text::neutralise},
+    domain::{Snapshot, plain_text::sanitize},
     tui::{
         pane::Pane,
         state::{State, Subject, ToastLevel},
@@ -32,7 +32,7 @@ fn selection(state: &State, snapshot: &Snapshot) -> Option<(&'static str, String
         let item = detail.item()?;
         return Some(match &item.output {
             Some(output) => ("the answer", output.clone()),
-            None => ("the error", item.row.words.clone()),
+            None => ("the error", item.row.preview.clone()),
         });
     }
     match state.focus {
@@ -41,7 +41,7 @@ fn selection(state: &State, snapshot: &Snapshot) -> Option<(&'static str, String
         Pane::Events => {
             let at = state.selected(Pane::Events, snapshot);
             let event = snapshot.events.iter().rev().nth(at)?;
-            Some(("the event", neutralise(&event.kind.to_string()).into_owned()))
+            Some(("the event", sanitize(&event.kind.to_string()).into_owned()))
         }
         _ => state.subject(snapshot).map(|subject| match subject {
             Subject::Key(name) | Subject::Model(name) => ("its name", name),

@@ -117,15 +117,15 @@ pub struct Choice {
 pub fn choices(snapshot: &Snapshot) -> Vec<Choice> {
     let strategies = Strategy::ALL.into_iter().map(|strategy| Choice {
         section: "Strategy",
-        label: format!("{}: {}", words::strategy(strategy), strategy.meaning()),
+        label: format!("{}: {}", words::strategy(strategy), strategy.description()),
         chosen: snapshot.strategy == strategy,
         command: Command::SetStrategy { strategy },
     });
     let orders = [CascadeOrder::KeyFirst, CascadeOrder::ModelFirst].into_iter().map(|order| Choice {
         section: "Order of the cascade",
         label: format!("{}: {}", words::order(order), words::order_meaning(order)),
-        chosen: snapshot.order == order,
-        command: Command::SetOrder { order },
+        chosen: snapshot.cascade_order == order,
+        command: Command::SetCascadeOrder { order },
     });
     let limited = [WhenLimited::Spill, WhenLimited::Wait].into_iter().map(|when_limited| Choice {
         section: "When a route is limited",

@@ -199,7 +199,7 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
             }
             Some(group) => {
                 state.exporting = true;
-                return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })];
+                return vec![Effect::Ask(Query::ExportFailures { filter: group.replay_filter() })];
             }
             None => {
                 let words = format!("select a group of failures first ({})", state.keymap.pane(Pane::Failures));

@@ -47,7 +47,7 @@ fn show(state: &mut State, snapshot: &Snapshot, at: usize, seq: u64) {
 fn item_at(state: &State, snapshot: &Snapshot, at: usize) -> Option<u64> {
     match state.focus {
         Pane::Items => state.items.row(at as u64).map(|row| row.seq),
-        Pane::Failures => state.failures.groups()?.get(at).map(|group| group.seq),
+        Pane::Failures => state.failures.groups()?.get(at).map(|group| group.first_seq),
         Pane::Events => match &snapshot.events.iter().rev().nth(at)?.kind {
             EventKind::Fallback { seq, .. } | EventKind::ItemFailed { seq, .. } => Some(*seq),
             _ => None,

@@ -26,15 +26,17 @@ pub fn order(action: Action, state: &State, snapshot: &Snapshot) -> Result<Comma
         Action::Pause => Ok(Command::Pause),
         Action::HardPause => Ok(Command::HardPause),
         Action::Replay => replay(state),
-        Action::ReplayAll => Ok(Command::Replay { filter: ReplayFilter::default(), to: None }),
+        Action::ReplayAll => Ok(Command::Replay { filter: ReplayFilter::default(), target: None }),
         Action::Probe => probe(state, snapshot),
-        Action::MoreInFlight => Ok(Command::SetInFlight { in_flight: in_flight(state, snapshot).saturating_add(1) }),
+        Action::MoreInFlight => {
+            Ok(Command::SetMaxInFlight { max_in_flight: in_flight(state, snapshot).saturating_add(1) })
+        }
         Action::FewerInFlight => {
             let fewer = in_flight(state, snapshot).saturating_sub(1);
             if fewer == 0 {
                 return Err(format!("one in flight is the least; {} pauses", state.keymap.key_for(Action::Pause)));
             }
-            Ok(Command::SetInFlight { in_flight: fewer })
+            Ok(Command::SetMaxInFlight { max_in_flight: fewer })
         }
         _ => Err(format!("{} is no command", action.sentence())),
     }
@@ -82,7 +84,7 @@ fn switch(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Comman
     let is_on = match &subject {
         // A key that is dead comes back by the operator's word only, so switching it means on.
         Some(Subject::Key(key)) => snapshot.keys.iter().any(|view| {
-            view.name == *key && !matches!(view.condition, Condition::Off { .. } | Condition::Disabled { .. })
+            view.name == *key && !matches!(view.condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. })
         }),
         Some(Subject::Route { key, model }) => {
             let route = snapshot.routes.iter().find(|view| view.key == *key && view.model == *model);
@@ -116,7 +118,7 @@ fn panes(state: &State, panes: &[Pane]) -> String {
 
 fn probe(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
     match state.subject(snapshot) {
-        Some(Subject::Key(key) | Subject::Route { key, .. }) => Ok(Command::Probe { key }),
+        Some(Subject::Key(key) | Subject::Route { key, .. }) => Ok(Command::ProbeKey { key }),
         _ => Err(format!("select the key to be tested ({})", panes(state, &[Pane::Keys, Pane::Routes]))),
     }
 }
@@ -131,25 +133,25 @@ fn replay(state: &State) -> Result<Command, String> {
     if row.state != ItemState::Failed {
         return Err(format!("item {} is {}; only failed items are replayed", row.id, row.state.name()));
     }
-    Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], ..ReplayFilter::default() }, to: None })
+    Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], ..ReplayFilter::default() }, target: None })
 }
 
 /// The cap as it will be once everything on its way has arrived.
 fn in_flight(state: &State, snapshot: &Snapshot) -> u32 {
     let asked = state.pending.commands().rev().find_map(|command| match command {
-        Command::SetInFlight { in_flight } => Some(*in_flight),
+        Command::SetMaxInFlight { max_in_flight } => Some(*max_in_flight),
         _ => None,
     });
-    asked.unwrap_or(snapshot.in_flight_cap)
+    asked.unwrap_or(snapshot.max_in_flight)
 }
 
 /// The way back from a change leads to what was last asked for, also where the snapshot doesn't show that yet.
 pub(super) fn as_asked(back: Command, state: &State) -> Command {
     let same = |command: &&Command| std::mem::discriminant(*command) == std::mem::discriminant(&back);
     match back {
-        Command::SetInFlight { .. }
+        Command::SetMaxInFlight { .. }
         | Command::SetStrategy { .. }
-        | Command::SetOrder { .. }
+        | Command::SetCascadeOrder { .. }
         | Command::SetWhenLimited { .. }
         | Command::SetOnExhausted { .. }
         | Command::SetBudget { .. } => state.pending.commands().rev().find(same).cloned().unwrap_or(back),

@@ -23,7 +23,7 @@ pub(super) fn plan(state: &mut State, snapshot: &Snapshot) {
         scopes.push(Scope { label: format!("item #{}", row.id), filter: ids(vec![row.id.clone()]) });
     }
     if let Some(group) = state.failures.selected_group().filter(|_| on_failures(state)) {
-        scopes.push(Scope { label: "the selected group".to_owned(), filter: group.filter() });
+        scopes.push(Scope { label: "the selected group".to_owned(), filter: group.replay_filter() });
     }
     if state.focus == Pane::Items && !state.items.text.is_empty() {
         let text = state.items.text.clone();
@@ -72,7 +72,7 @@ pub fn estimate(plan: &ReplayPlan, count: u64, snapshot: &Snapshot) -> Option<f6
         }
         None => (snapshot.spend.cost, snapshot.models.iter().map(|model| model.ok).sum()),
     };
-    (answers > 0).then(|| cost.usd() / answers as f64 * count as f64)
+    (answers > 0).then(|| cost.as_usd() / answers as f64 * count as f64)
 }
 
 /// One line about a group: what a preview names.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cascadeck::domain::{
-    Api, CascadeOrder, Counted, Day, Key, Limits, Model, Money, MoneyCaps, OnExhausted, Policy, Price, Provider,
-    ProviderId, Role, Rule, SpillTo, Strategy, Wall, WhenLimited,
+    Api, CascadeOrder, Key, KeyRole, Limits, Model, Money, MoneyCaps, OnExhausted, Policy, Price, Provider, ProviderId,
+    QuotaDay, RoutingRule, SpillTo, Strategy, TokenCounting, WallTime, WhenLimited,
 };
 
 use super::server::{Hints, Server};
@@ -42,7 +42,7 @@ pub struct Plan {
     pub keys: Vec<Key>,
     pub policy: Policy,
     pub knowledge: Knowledge,
-    pub start: Wall,
+    pub start: WallTime,
     pub items: u64,
     /// Chance of a fault per request.
     pub fault_rate: f64,
@@ -61,8 +61,8 @@ fn limits(random: &mut fastrand::Rng) -> Limits {
         rpm: Some(random.u32(1..40)),
         rpd: some(random, 2).then(|| random.u32(5..120)),
         tpm: some(random, 3).then(|| random.u64(2_000..20_000)),
-        counted: Counted::Input,
-        day: [Day::Pacific, Day::Utc, Day::Rolling][random.usize(0..3)],
+        token_counting: TokenCounting::Input,
+        quota_day: [QuotaDay::Pacific, QuotaDay::Utc, QuotaDay::Rolling][random.usize(0..3)],
         burst: some(random, 3).then(|| random.u32(1..5)),
         concurrency: some(random, 4).then(|| random.u32(1..6)),
         ..Limits::default()
@@ -91,7 +91,9 @@ impl Plan {
         let models = enforced.iter().enumerate().map(|(index, enforced)| {
             let limits = match knowledge {
                 Exact | Changing => enforced.clone(),
-                Unknown => Limits { counted: Counted::Input, day: enforced.day, ..Limits::default() },
+                Unknown => {
+                    Limits { token_counting: TokenCounting::Input, quota_day: enforced.quota_day, ..Limits::default() }
+                }
                 Optimistic => Limits {
                     rpm: enforced.rpm.map(|rpm| rpm * random.u32(1..4)),
                     rpd: enforced.rpd.map(|rpd| rpd * 2),
@@ -107,7 +109,7 @@ impl Plan {
                 max_output: Some(random.u32(100..2_000)),
                 weight: random.u32(1..4),
                 pool: None,
-                price: Price::per_mtok(1.0, 2.0),
+                price: Price::from_usd_per_mtok(1.0, 2.0),
             }
         });
         let models: Vec<Model> = models.collect();
@@ -122,38 +124,38 @@ impl Plan {
                 }),
                 project: format!("p{}", index % projects),
                 weight: random.u32(1..4),
-                role: if random.u8(0..5) == 0 { Role::Backup } else { Role::Primary },
+                role: if random.u8(0..5) == 0 { KeyRole::Backup } else { KeyRole::Primary },
                 models: None,
                 caps: day_cap(random),
             })
             .collect();
-        let spill = if random.u8(0..4) == 0 { SpillTo::SameModel } else { SpillTo::Any };
+        let spill_to = if random.u8(0..4) == 0 { SpillTo::SameModel } else { SpillTo::Any };
         let when_limited = if random.u8(0..4) == 0 { WhenLimited::Wait } else { WhenLimited::Spill };
         let strategy = |random: &mut fastrand::Rng| match when_limited {
             WhenLimited::Wait => Strategy::Cascade,
             WhenLimited::Spill => Strategy::ALL[random.usize(0..Strategy::ALL.len())],
         };
-        let rule = Rule {
+        let rule = RoutingRule {
             name: "ruled".to_owned(),
             models: random.bool().then(|| vec![models[models.len() - 1].name.clone(), "m0".to_owned()]),
             strategy: random.bool().then(|| strategy(random)),
-            ..Rule::default()
+            ..RoutingRule::default()
         };
         let policy = Policy {
-            in_flight: random.u32(1..40),
+            max_in_flight: random.u32(1..40),
             strategy: strategy(random),
             rules: vec![rule],
             rotate_keys_daily: random.u8(0..4) == 0,
             max_usd_per_day: day_cap(random).max_usd_per_day,
             order: CascadeOrder::ALL[random.usize(0..2)],
             when_limited,
-            spill,
+            spill_to,
             spill_after: Duration::from_secs(if random.u8(0..4) == 0 { random.u64(1..30) } else { 0 }),
             on_exhausted: OnExhausted::Wait,
             max_usd: (random.u8(0..6) == 0).then(|| Money::from_usd(0.2).expect("an amount")),
-            blocked_next_model: random.bool(),
-            retry_truncated_factor: random.bool().then_some(2),
-            refused_alike: 5,
+            next_model_when_blocked: random.bool(),
+            truncated_retry_factor: random.bool().then_some(2),
+            max_identical_rejections: 5,
             ..Policy::default()
         };
         // Around a change to or from daylight-saving time, at a random hour.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use cascadeck::{
-    domain::{AttemptId, Day, Limits, Model, Money, Mono, Now, Outcome, Usage, Verdict, Wall},
+    domain::{AttemptId, AttemptResult, Limits, Model, Money, MonoTime, Now, Outcome, QuotaDay, Usage, WallTime},
     scheduler::Dispatch,
 };
 
@@ -33,8 +33,8 @@ struct Record {
 struct Book {
     records: Vec<Record>,
     /// The provider said to stay away until then.
-    told: Option<Mono>,
-    spent: Option<Wall>,
+    told: Option<MonoTime>,
+    spent: Option<WallTime>,
 }
 
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Reference {
     fn check_windows(&mut self, now: Now, key: usize, model: usize, estimate: u64) {
         let limits = self.limits[model].clone();
         let arrives = now.mono + self.way_out;
-        let today = day_number(limits.day, now.wall);
+        let today = day_number(limits.quota_day, now.wall);
         let book = self.book(key, model);
         if let Some(told) = book.told {
             assert!(now.mono >= told, "the provider said to stay away for {:?} more", told.since(now.mono));
@@ -121,13 +121,13 @@ impl Reference {
         if let Some(spent) = book.spent {
             assert!(now.wall >= spent, "the provider said that the day is spent until {spent}");
         }
-        let rolling = limits.day == Day::Rolling;
+        let rolling = limits.quota_day == QuotaDay::Rolling;
         book.records.retain(|record| match record.counted {
             None => !record.settled,
             Some((at, _)) => {
                 let recent = at.mono + MINUTE > now.mono;
                 let this_day =
-                    if rolling { at.wall + ROLLING > now.wall } else { day_number(limits.day, at.wall) == today };
+                    if rolling { at.wall + ROLLING > now.wall } else { day_number(limits.quota_day, at.wall) == today };
                 recent || this_day || !record.settled
             }
         });
@@ -141,8 +141,11 @@ impl Reference {
                     if at.mono + MINUTE > arrives {
                         (minute, tokens) = (minute + 1, tokens + used);
                     }
-                    let same =
-                        if rolling { at.wall + ROLLING > now.wall } else { day_number(limits.day, at.wall) == today };
+                    let same = if rolling {
+                        at.wall + ROLLING > now.wall
+                    } else {
+                        day_number(limits.quota_day, at.wall) == today
+                    };
                     day += u32::from(same);
                 }
             }
@@ -167,7 +170,7 @@ impl Reference {
     }
 
     /// It was answered, refused, broken off or never sent.
-    pub fn settled(&mut self, now: Now, dispatch: &Dispatch, verdict: &Verdict) {
+    pub fn settled(&mut self, now: Now, dispatch: &Dispatch, verdict: &AttemptResult) {
         let reserved = self.in_flight.remove(&dispatch.attempt).expect("settled once");
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         if verdict.status.is_none() && verdict.outcome != Outcome::ClientTrouble {
@@ -180,19 +183,19 @@ impl Reference {
         let price = self.models[model].price;
         self.spent +=
             price.map_or(Money::ZERO, |price| price.cost(verdict.usage.input_tokens, verdict.usage.billed_output()));
-        let (day, max_hint) = (self.limits[model].day, self.max_hint);
+        let (day, max_hint) = (self.limits[model].quota_day, self.max_hint);
         let book = self.book(key, model);
         let record = book.records.iter_mut().find(|record| record.attempt == dispatch.attempt).expect("it was sent");
         record.settled = true;
         // What was refused does not count.
         match verdict.outcome {
             Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute => {
-                let hint = verdict.hint.map(|hint| now.mono + hint.after.min(max_hint));
+                let hint = verdict.retry_after.map(|hint| now.mono + hint.delay.min(max_hint));
                 book.told = book.told.max(hint);
             }
             Outcome::QuotaExhaustedDay => {
                 let ends = (1..=26 * 60)
-                    .map(|minutes| Wall(now.wall.0 - now.wall.0.rem_euclid(60_000_000) + minutes * 60_000_000))
+                    .map(|minutes| WallTime(now.wall.0 - now.wall.0.rem_euclid(60_000_000) + minutes * 60_000_000))
                     .find(|at| day_number(day, *at) != day_number(day, now.wall));
                 book.spent = book.spent.max(ends);
             }

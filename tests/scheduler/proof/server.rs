@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use cascadeck::domain::{Day, Dimension, Hint, LimitReport, Limits, Mono, Now, Outcome, Verdict, Wall};
+use cascadeck::domain::{
+    AttemptResult, LimitDimension, Limits, MonoTime, Now, Outcome, ProviderLimit, QuotaDay, RetryAfter, WallTime,
+};
 use jiff::tz::TimeZone;
 
 use crate::world::verdict;
@@ -27,14 +29,14 @@ pub struct Server {
     pub states: bool,
     /// Says how long it worked.
     pub tells_work: bool,
-    minute: VecDeque<(Mono, u64)>,
-    day: VecDeque<(Wall, i64)>,
+    minute: VecDeque<(MonoTime, u64)>,
+    day: VecDeque<(WallTime, i64)>,
     in_flight: u32,
     pub refused: u64,
 }
 
 /// The number of the provider's day that an instant is in; 0 for rolling days.
-pub fn day_number(day: Day, at: Wall) -> i64 {
+pub fn day_number(day: QuotaDay, at: WallTime) -> i64 {
     use std::cell::RefCell;
     thread_local! {
         static PACIFIC: TimeZone = TimeZone::get("America/Los_Angeles").expect("bundled");
@@ -45,9 +47,9 @@ pub fn day_number(day: Day, at: Wall) -> i64 {
         i64::from(date.year()) * 1_000 + i64::from(date.day_of_year())
     };
     match day {
-        Day::Rolling => 0,
-        Day::Utc => at.0.div_euclid(86_400_000_000),
-        Day::Pacific => {
+        QuotaDay::Rolling => 0,
+        QuotaDay::Utc => at.0.div_euclid(86_400_000_000),
+        QuotaDay::Pacific => {
             // Days begin and end on the minute: one look at the calendar serves it whole.
             let minute = at.0.div_euclid(60_000_000);
             let (known, day) = LAST.with_borrow(|last| *last);
@@ -76,30 +78,30 @@ impl Server {
     }
 
     /// A request arrives: counted and served (`None`), or refused.
-    pub fn arrive(&mut self, now: Now, tokens: u64) -> Option<Verdict> {
+    pub fn arrive(&mut self, now: Now, tokens: u64) -> Option<AttemptResult> {
         while self.minute.front().is_some_and(|(at, _)| now.mono.since(*at) >= MINUTE) {
             self.minute.pop_front();
         }
-        let today = day_number(self.limits.day, now.wall);
-        let over = |(at, day): &(Wall, i64)| match self.limits.day {
-            Day::Rolling => now.wall.since(*at) >= ROLLING,
+        let today = day_number(self.limits.quota_day, now.wall);
+        let over = |(at, day): &(WallTime, i64)| match self.limits.quota_day {
+            QuotaDay::Rolling => now.wall.since(*at) >= ROLLING,
             _ => *day != today,
         };
         while self.day.front().is_some_and(over) {
             self.day.pop_front();
         }
         if self.limits.rpd.is_some_and(|rpd| self.day.len() >= rpd as usize) {
-            let hint = match (self.limits.day, self.day.front()) {
-                (Day::Rolling, Some((at, _))) => Some((*at + ROLLING).since(now.wall)),
+            let hint = match (self.limits.quota_day, self.day.front()) {
+                (QuotaDay::Rolling, Some((at, _))) => Some((*at + ROLLING).since(now.wall)),
                 _ => None,
             };
             return Some(self.refuse(Outcome::QuotaExhaustedDay, hint, &[]));
         }
         if self.limits.concurrency.is_some_and(|most| self.in_flight >= most) {
-            let report = LimitReport::of(Dimension::Concurrency);
+            let report = ProviderLimit::new(LimitDimension::Concurrency);
             return Some(self.refuse(Outcome::RateLimitedMinute, None, &[report]));
         }
-        let free_at = |counted: &VecDeque<(Mono, u64)>, skip: usize| {
+        let free_at = |counted: &VecDeque<(MonoTime, u64)>, skip: usize| {
             counted.get(skip).map(|(at, _)| (*at + MINUTE).since(now.mono))
         };
         if self.limits.rpm.is_some_and(|rpm| self.minute.len() >= rpm as usize) {
@@ -123,18 +125,18 @@ impl Server {
     }
 
     /// What it says of its limits beside an answer.
-    pub fn statements(&self) -> Vec<LimitReport> {
+    pub fn statements(&self) -> Vec<ProviderLimit> {
         if !self.states {
             return Vec::new();
         }
-        let requests = self.limits.rpm.map(|rpm| (Dimension::RequestsPerMinute, u64::from(rpm)));
-        let tokens = self.limits.tpm.map(|tpm| (Dimension::TokensPerMinute, tpm));
-        let day = self.limits.rpd.map(|rpd| (Dimension::RequestsPerDay, u64::from(rpd)));
+        let requests = self.limits.rpm.map(|rpm| (LimitDimension::RequestsPerMinute, u64::from(rpm)));
+        let tokens = self.limits.tpm.map(|tpm| (LimitDimension::TokensPerMinute, tpm));
+        let day = self.limits.rpd.map(|rpd| (LimitDimension::RequestsPerDay, u64::from(rpd)));
         let known = [requests, tokens, day].into_iter().flatten();
-        known.map(|(dimension, limit)| LimitReport { limit: Some(limit), ..LimitReport::of(dimension) }).collect()
+        known.map(|(dimension, limit)| ProviderLimit { limit: Some(limit), ..ProviderLimit::new(dimension) }).collect()
     }
 
-    fn refuse(&mut self, outcome: Outcome, honest: Option<Duration>, reports: &[LimitReport]) -> Verdict {
+    fn refuse(&mut self, outcome: Outcome, honest: Option<Duration>, reports: &[ProviderLimit]) -> AttemptResult {
         self.refused += 1;
         let after = match self.hints {
             Hints::None => None,
@@ -142,8 +144,12 @@ impl Server {
             Hints::TooShort => honest.map(|_| Duration::from_millis(200)),
             Hints::Absurd => honest.map(|_| Duration::from_secs(20 * 86_400)),
         };
-        let mut refusal = Verdict { status: Some(429), hint: after.map(|after| Hint { after }), ..verdict(outcome) };
-        refusal.report.limits = reports.to_vec();
+        let mut refusal = AttemptResult {
+            status: Some(429),
+            retry_after: after.map(|delay| RetryAfter { delay }),
+            ..verdict(outcome)
+        };
+        refusal.response_meta.limits = reports.to_vec();
         refusal
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cascadeck::{
-    domain::{Action, Hint, Mono, Now, Outcome, Seq, Traits, Usage, Verdict},
+    domain::{AttemptResult, MonoTime, Now, Outcome, OutcomeAction, RetryAfter, RoutingTraits, Seq, Usage},
     scheduler::{Dispatch, Fate, Holdup, Scheduler, Settlement, Step, Ticket},
 };
 
@@ -30,7 +30,7 @@ const LANDED: Duration = Duration::from_secs(60);
 enum Happens {
     Leaves(Dispatch),
     Arrives(Dispatch),
-    Answers(Dispatch, Box<Verdict>, bool),
+    Answers(Dispatch, Box<AttemptResult>, bool),
     Meddles,
 }
 
@@ -44,7 +44,7 @@ pub struct World {
     pub fair: bool,
     start: Now,
     servers: BTreeMap<(String, usize), Server>,
-    agenda: BinaryHeap<Reverse<(Mono, u64)>>,
+    agenda: BinaryHeap<Reverse<(MonoTime, u64)>>,
     happenings: HashMap<u64, Happens>,
     counter: u64,
     classes: Vec<usize>,
@@ -61,16 +61,17 @@ impl World {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = Plan::new(&mut random);
         let mut scheduler = Scheduler::new(&plan.providers, &plan.models, &plan.keys, plan.policy.clone(), seed);
-        let seeing = Traits { vision: true, ..Traits::default() };
-        let choosy = Traits { model: Some("m0".to_owned()), ..Traits::default() };
-        let ruled = Traits { rule: Some("ruled".to_owned()), ..Traits::default() };
-        let classes = [Traits::default(), seeing, choosy, ruled].iter().map(|traits| scheduler.class(traits)).collect();
+        let seeing = RoutingTraits { needs_vision: true, ..RoutingTraits::default() };
+        let choosy = RoutingTraits { preferred_model: Some("m0".to_owned()), ..RoutingTraits::default() };
+        let ruled = RoutingTraits { rule: Some("ruled".to_owned()), ..RoutingTraits::default() };
+        let classes =
+            [RoutingTraits::default(), seeing, choosy, ruled].iter().map(|traits| scheduler.class(traits)).collect();
         let projects = plan.keys.iter().map(|key| format!("{}/{}", key.provider.0, key.project)).collect();
         let strict = plan.knowledge == Knowledge::Exact;
         let mut reference = Reference::new(&plan.models, projects, plan.latency.0 / 2, strict);
-        reference.in_flight_cap = plan.policy.in_flight as usize;
+        reference.in_flight_cap = plan.policy.max_in_flight as usize;
         reference.budget = plan.policy.max_usd;
-        let now = Now { mono: Mono(1_000_000), wall: plan.start };
+        let now = Now { mono: MonoTime(1_000_000), wall: plan.start };
         let mut world = Self {
             scheduler,
             reference,
@@ -304,14 +305,14 @@ impl World {
         if answer.usage != Usage::default() {
             answer.usage.input_tokens = tokens;
         }
-        answer.report.limits = statements;
+        answer.response_meta.limits = statements;
         // All of the way back is work, to the microsecond: the least that a server may say is what it knows.
-        answer.report.worked = tells.then(|| back.saturating_sub(self.plan.latency.0 / 2));
+        answer.response_meta.server_time = tells.then(|| back.saturating_sub(self.plan.latency.0 / 2));
         self.later(back, Happens::Answers(dispatch, Box::new(answer), true));
     }
 
     /// What keeps a request from being counted at all.
-    fn trouble(&mut self, dispatch: &Dispatch) -> Option<Verdict> {
+    fn trouble(&mut self, dispatch: &Dispatch) -> Option<AttemptResult> {
         if self.fair {
             return None;
         }
@@ -324,10 +325,10 @@ impl World {
             .find(|outage| outage.provider == provider && (outage.from..outage.until).contains(&second));
         if let Some(outage) = outage {
             return Some(match outage.kind {
-                0 => Verdict { status: Some(503), ..verdict(Outcome::Overloaded) },
+                0 => AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) },
                 1 => verdict(Outcome::Timeout),
                 2 => verdict(Outcome::ClientTrouble),
-                _ => Verdict { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
+                _ => AttemptResult { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
             });
         }
         if self.plan.fault_rate > 0.0 && self.random.f64() < self.plan.fault_rate {
@@ -340,18 +341,19 @@ impl World {
                 Outcome::InvalidKey,
                 Outcome::ModelNotFound,
             ][self.random.usize(0..7) * usize::from(self.random.u8(0..4) != 0)];
-            let hint = (self.random.u8(0..4) == 0).then(|| Hint { after: Duration::from_secs(self.random.u64(0..90)) });
+            let retry_after =
+                (self.random.u8(0..4) == 0).then(|| RetryAfter { delay: Duration::from_secs(self.random.u64(0..90)) });
             let status = if outcome == Outcome::ClientTrouble { None } else { Some(400) };
-            return Some(Verdict { status, hint, message: "no luck".to_owned(), ..verdict(outcome) });
+            return Some(AttemptResult { status, retry_after, message: "no luck".to_owned(), ..verdict(outcome) });
         }
         None
     }
 
     /// What comes back of a request that was counted.
-    fn content(&mut self, dispatch: &Dispatch) -> Verdict {
+    fn content(&mut self, dispatch: &Dispatch) -> AttemptResult {
         let poisoned = self.plan.poison > 0 && dispatch.seq.0 % 20 < self.plan.poison / 5;
         if poisoned {
-            return Verdict { status: Some(500), ..verdict(Outcome::ServerError) };
+            return AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) };
         }
         if self.fair || self.plan.fault_rate == 0.0 || self.random.f64() > self.plan.fault_rate {
             return verdict(Outcome::Ok);
@@ -365,11 +367,11 @@ impl World {
             Outcome::BadRequest,
             Outcome::Lost,
         ][self.random.usize(0..7)];
-        let action = if self.random.bool() { Action::NextModel } else { Action::FailItem };
-        Verdict { action, ..verdict(outcome) }
+        let action = if self.random.bool() { OutcomeAction::NextModel } else { OutcomeAction::FailItem };
+        AttemptResult { action, ..verdict(outcome) }
     }
 
-    fn answer(&mut self, dispatch: &Dispatch, verdict: &Verdict, counted: bool) {
+    fn answer(&mut self, dispatch: &Dispatch, verdict: &AttemptResult, counted: bool) {
         if counted {
             let key = &self.plan.keys[dispatch.key.index()];
             let pool = (format!("{}/{}", key.provider.0, key.project), dispatch.model.index());
@@ -378,7 +380,7 @@ impl World {
         self.reference.settled(self.now, dispatch, verdict);
         let settlement = self.scheduler.settle(self.now, dispatch.attempt, verdict).expect("settled once");
         self.tell(|| {
-            format!("settle {} {} {:?} {:?}", dispatch.seq.0, verdict.outcome, verdict.hint, settlement.events)
+            format!("settle {} {} {:?} {:?}", dispatch.seq.0, verdict.outcome, verdict.retry_after, settlement.events)
         });
         self.trace_completion(verdict.outcome, &settlement);
         assert_eq!(settlement.seq, dispatch.seq);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Balance, Model, Money, Outcome, Policy, Price, Rule, Strategy, Traits, Verdict},
+    domain::{
+        AttemptResult, BalanceWeights, Model, Money, Outcome, Policy, Price, RoutingRule, RoutingTraits, Strategy,
+    },
     scheduler::{Dispatch, Step},
 };
 
@@ -46,8 +48,13 @@ fn a_slow_start_does_not_bury_a_route() {
 #[test]
 fn untried_routes_are_tried_by_one_item_at_a_time() {
     let models = vec![free("a"), free("b"), free("c")];
-    let mut world =
-        World::new(models, keys(1), Policy { explore: 1_000_000, ..policy(Strategy::Fastest, 3) }, wall(MORNING), 15);
+    let mut world = World::new(
+        models,
+        keys(1),
+        Policy { explore_every: 1_000_000, ..policy(Strategy::Fastest, 3) },
+        wall(MORNING),
+        15,
+    );
     world.offer(3);
     let sent: Vec<usize> = (0..3).map(|_| send(&mut world).model.index()).collect();
     assert_eq!(sent, [0, 1, 2]);
@@ -55,12 +62,12 @@ fn untried_routes_are_tried_by_one_item_at_a_time() {
 
 #[test]
 fn quick_failures_do_not_look_fast() {
-    let patient = Policy { breaker_after: 1_000_000, ..policy(Strategy::Fastest, 1) };
+    let patient = Policy { breaker_threshold: 1_000_000, ..policy(Strategy::Fastest, 1) };
     let mut world = World::new(vec![free("m")], keys(2), patient, wall(MORNING), 16);
     world.latency = (Duration::from_millis(2), Duration::from_millis(2));
     world.lag = Box::new(lagging([0, 2_000, 0]));
     world.weather = Box::new(|_, dispatch| {
-        (dispatch.key.index() == 0).then(|| Verdict { status: Some(500), ..verdict(Outcome::ServerError) })
+        (dispatch.key.index() == 0).then(|| AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) })
     });
     world.offer(160);
     world.run(HOUR * 10);
@@ -87,7 +94,7 @@ fn nothing_dearer_is_taken_while_something_cheaper_is_ready() {
             assert!(cost(dispatch.model.index()) >= last, "seed {seed}");
             last = cost(dispatch.model.index());
         }
-        assert!(last > Money::ZERO || models.iter().any(|model| model.price == Price::per_mtok(0.0, 0.0)));
+        assert!(last > Money::ZERO || models.iter().any(|model| model.price == Price::from_usd_per_mtok(0.0, 0.0)));
     }
 }
 
@@ -132,9 +139,11 @@ fn an_items_money_limit_holds_whatever_the_strategy() {
     for strategy in Strategy::ALL {
         // Worst cases of 100 tokens in and 1,000 out: $0.0021 and $0.021.
         let models = vec![priced("dear", 10.0, 20.0), priced("fair", 1.0, 2.0)];
-        let rules = vec![Rule { name: "thrifty".to_owned(), max_usd: Money::from_usd(0.01), ..Rule::default() }];
+        let rules =
+            vec![RoutingRule { name: "thrifty".to_owned(), max_usd: Money::from_usd(0.01), ..RoutingRule::default() }];
         let mut world = World::new(models, keys(2), Policy { rules, ..policy(strategy, 4) }, wall(MORNING), 19);
-        let thrifty = world.scheduler.class(&Traits { rule: Some("thrifty".to_owned()), ..Traits::default() });
+        let thrifty =
+            world.scheduler.class(&RoutingTraits { rule: Some("thrifty".to_owned()), ..RoutingTraits::default() });
         world.offer_to(thrifty, 50);
         world.run(HOUR);
         assert_eq!(world.done, 50, "{}", strategy.name());
@@ -144,17 +153,17 @@ fn an_items_money_limit_holds_whatever_the_strategy() {
 
 #[test]
 fn balanced_takes_the_best_unless_price_or_wait_speak_against_it() {
-    let split = |price: f64, lag: u64, balance: Balance| {
+    let split = |price: f64, lag: u64, balance_weights: BalanceWeights| {
         let models = vec![priced("best", price, price), priced("other", 1.0, 1.0)];
         let mut world =
-            World::new(models, keys(1), Policy { balance, ..policy(Strategy::Balanced, 1) }, wall(MORNING), 20);
+            World::new(models, keys(1), Policy { balance_weights, ..policy(Strategy::Balanced, 1) }, wall(MORNING), 20);
         world.lag =
             Box::new(move |_, dispatch| Duration::from_millis(if dispatch.model.index() == 0 { lag } else { 0 }));
         world.offer(40);
         world.run(HOUR * 10);
         world.arrivals.iter().filter(|(_, model, _)| *model == 0).count()
     };
-    let even = Balance::default();
+    let even = BalanceWeights::default();
     assert_eq!(split(1.0, 0, even), 40);
     assert_eq!(
         split(3.0, 0, even),
@@ -162,7 +171,7 @@ fn balanced_takes_the_best_unless_price_or_wait_speak_against_it() {
         "three times the price is not enough against quality, once the other was tried"
     );
     assert!(split(20.0, 20_000, even) <= 2, "twenty times the price and a long wait are");
-    assert_eq!(split(20.0, 0, Balance { price: 0.0, ..even }), 40, "unless price does not count");
+    assert_eq!(split(20.0, 0, BalanceWeights { price: 0.0, ..even }), 40, "unless price does not count");
 }
 
 #[test]

@@ -7,7 +7,9 @@ mod spread;
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Key, Limits, Model, Policy, Price, Role, Rule, Strategy, Target, Traits, WhenLimited},
+    domain::{
+        Key, KeyRole, Limits, Model, Policy, Price, RouteTarget, RoutingRule, RoutingTraits, Strategy, WhenLimited,
+    },
     scheduler::{Dispatch, Step},
 };
 
@@ -16,8 +18,8 @@ use crate::{
     world::{World, key, limits, model, wall},
 };
 
-fn policy(strategy: Strategy, in_flight: u32) -> Policy {
-    Policy { strategy, in_flight, ..Policy::default() }
+fn policy(strategy: Strategy, max_in_flight: u32) -> Policy {
+    Policy { strategy, max_in_flight, ..Policy::default() }
 }
 
 fn free(name: &str) -> Model {
@@ -29,7 +31,7 @@ fn weighing(key: Key, weight: u32) -> Key {
 }
 
 fn backup(key: Key) -> Key {
-    Key { role: Role::Backup, ..key }
+    Key { role: KeyRole::Backup, ..key }
 }
 
 fn keys(count: usize) -> Vec<Key> {
@@ -37,7 +39,7 @@ fn keys(count: usize) -> Vec<Key> {
 }
 
 fn priced(name: &str, input: f64, output: f64) -> Model {
-    Model { price: Price::per_mtok(input, output), ..free(name) }
+    Model { price: Price::from_usd_per_mtok(input, output), ..free(name) }
 }
 
 /// The keys of one request after another, each answered before the next.
@@ -55,9 +57,9 @@ fn send(world: &mut World) -> Dispatch {
     }
 }
 
-fn ruled(rule: Rule) -> (Vec<Rule>, Traits) {
-    let traits = Traits { rule: Some("r".to_owned()), ..Traits::default() };
-    (vec![Rule { name: "r".to_owned(), ..rule }], traits)
+fn ruled(rule: RoutingRule) -> (Vec<RoutingRule>, RoutingTraits) {
+    let traits = RoutingTraits { rule: Some("r".to_owned()), ..RoutingTraits::default() };
+    (vec![RoutingRule { name: "r".to_owned(), ..rule }], traits)
 }
 
 #[test]
@@ -78,7 +80,9 @@ fn the_items_own_model_leads_under_every_strategy() {
     for strategy in Strategy::ALL {
         let models = vec![free("a"), Model { limits: limits(4, None), ..free("own") }, priced("cheap", 0.0, 0.0)];
         let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 23);
-        let own = world.scheduler.class(&Traits { model: Some("own".to_owned()), ..Traits::default() });
+        let own = world
+            .scheduler
+            .class(&RoutingTraits { preferred_model: Some("own".to_owned()), ..RoutingTraits::default() });
         world.offer_to(own, 10);
         let sent: Vec<usize> = (0..10).map(|_| send(&mut world).model.index()).collect();
         assert!(sent[..8].iter().all(|model| *model == 1), "{}: {sent:?}", strategy.name());
@@ -91,14 +95,15 @@ fn what_the_operator_sends_somewhere_goes_nowhere_else() {
     for strategy in Strategy::ALL {
         let models = vec![free("a"), Model { limits: limits(4, None), ..free("b") }];
         let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 25);
-        let target = |model: &str, key: Option<&str>| Target { model: model.to_owned(), key: key.map(str::to_owned) };
+        let target =
+            |model: &str, key: Option<&str>| RouteTarget { model: model.to_owned(), key: key.map(str::to_owned) };
         let name = world.scheduler.route_names(cascadeck::domain::RouteId(0)).0;
-        let only = |only: Target| Traits { only: Some(only), ..Traits::default() };
+        let only = |only: RouteTarget| RoutingTraits { required_target: Some(only), ..RoutingTraits::default() };
         let to_model = world.scheduler.class(&only(target("b", None)));
         let to_route = world.scheduler.class(&only(target("b", Some(&name))));
         let nowhere = world.scheduler.class(&only(target("gone", None)));
         assert_ne!(to_model, to_route);
-        assert_eq!(nowhere, world.scheduler.class(&Traits::default()), "a place that is gone is no place");
+        assert_eq!(nowhere, world.scheduler.class(&RoutingTraits::default()), "a place that is gone is no place");
         world.offer_to(to_route, 20);
         let sent: Vec<Dispatch> = std::iter::from_fn(|| match world.scheduler.poll(world.now) {
             Some(Step::Send(dispatch)) => Some(dispatch),
@@ -139,7 +144,7 @@ fn the_strict_pipeline_goes_with_the_cascade_alone() {
     assert!(world.scheduler.set_when_limited(WhenLimited::Wait).is_err());
     assert_eq!(world.scheduler.policy().when_limited, WhenLimited::Spill);
 
-    let (rules, _) = ruled(Rule { strategy: Some(Strategy::Health), ..Rule::default() });
+    let (rules, _) = ruled(RoutingRule { strategy: Some(Strategy::Health), ..RoutingRule::default() });
     let spill = Policy { rules, when_limited: WhenLimited::Spill, ..wait };
     let mut world = World::new(vec![free("m")], keys(2), spill, wall(MORNING), 30);
     assert!(world.scheduler.set_when_limited(WhenLimited::Wait).unwrap_err().contains("rule r"));

@@ -1,7 +1,7 @@
 //! Rules: routes and strategies for some items alone.
 
 use cascadeck::{
-    domain::{CascadeOrder, Model, Outcome, Policy, Rule, Strategy, Traits},
+    domain::{CascadeOrder, Model, Outcome, Policy, RoutingRule, RoutingTraits, Strategy},
     scheduler::Step,
 };
 
@@ -17,7 +17,8 @@ fn a_rules_models_take_the_place_of_the_cascade() {
         (CascadeOrder::KeyFirst, [(0, 2), (0, 0), (1, 2), (1, 0)]),
         (CascadeOrder::ModelFirst, [(0, 2), (1, 2), (0, 0), (1, 0)]),
     ] {
-        let (rules, traits) = ruled(Rule { models: Some(vec!["c".to_owned(), "a".to_owned()]), ..Rule::default() });
+        let (rules, traits) =
+            ruled(RoutingRule { models: Some(vec!["c".to_owned(), "a".to_owned()]), ..RoutingRule::default() });
         let models = ["a", "b", "c"].map(|name| model(name, limits(1, None))).to_vec();
         let policy = Policy { rules, order, ..policy(Strategy::Cascade, 8) };
         let mut world = World::new(models, keys(2), policy, wall(MORNING), 25);
@@ -33,17 +34,17 @@ fn a_rules_models_take_the_place_of_the_cascade() {
 
 #[test]
 fn the_items_own_model_leads_even_where_a_rule_does_not_list_it() {
-    let (rules, traits) = ruled(Rule { models: Some(vec!["a".to_owned()]), ..Rule::default() });
+    let (rules, traits) = ruled(RoutingRule { models: Some(vec!["a".to_owned()]), ..RoutingRule::default() });
     let models = ["a", "b"].map(|name| model(name, limits(1, None))).to_vec();
     let mut world = World::new(models, keys(1), Policy { rules, ..policy(Strategy::Cascade, 8) }, wall(MORNING), 26);
-    let class = world.scheduler.class(&Traits { model: Some("b".to_owned()), ..traits });
+    let class = world.scheduler.class(&RoutingTraits { preferred_model: Some("b".to_owned()), ..traits });
     world.offer_to(class, 2);
     assert_eq!([send(&mut world).model.index(), send(&mut world).model.index()], [1, 0]);
 }
 
 #[test]
 fn a_rules_strategy_is_for_its_items_alone_and_outlives_a_switch() {
-    let (rules, traits) = ruled(Rule { strategy: Some(Strategy::RoundRobin), ..Rule::default() });
+    let (rules, traits) = ruled(RoutingRule { strategy: Some(Strategy::RoundRobin), ..RoutingRule::default() });
     let mut world =
         World::new(vec![free("m")], keys(3), Policy { rules, ..policy(Strategy::Cascade, 1) }, wall(MORNING), 27);
     let class = world.scheduler.class(&traits);
@@ -59,10 +60,10 @@ fn a_rules_strategy_is_for_its_items_alone_and_outlives_a_switch() {
 
 #[test]
 fn an_item_that_its_rule_leaves_no_model_is_refused_and_told_which_rule() {
-    let (rules, traits) = ruled(Rule { models: Some(vec!["blind".to_owned()]), ..Rule::default() });
+    let (rules, traits) = ruled(RoutingRule { models: Some(vec!["blind".to_owned()]), ..RoutingRule::default() });
     let models = vec![free("a"), Model { vision: false, ..free("blind") }];
     let mut world = World::new(models, keys(1), Policy { rules, ..policy(Strategy::Cascade, 1) }, wall(MORNING), 28);
-    let class = world.scheduler.class(&Traits { vision: true, ..traits });
+    let class = world.scheduler.class(&RoutingTraits { needs_vision: true, ..traits });
     world.scheduler.offer(class, ticket(1));
     match world.scheduler.poll(world.now) {
         Some(Step::Refuse(refusal)) => {
@@ -76,12 +77,12 @@ fn an_item_that_its_rule_leaves_no_model_is_refused_and_told_which_rule() {
 #[test]
 fn traits_that_route_alike_share_a_class() {
     let mut world = World::new(vec![free("m")], keys(1), policy(Strategy::Cascade, 1), wall(MORNING), 29);
-    let of = |model: &str, rule: &str| Traits {
-        model: Some(model.to_owned()),
+    let of = |model: &str, rule: &str| RoutingTraits {
+        preferred_model: Some(model.to_owned()),
         rule: Some(rule.to_owned()),
-        ..Traits::default()
+        ..RoutingTraits::default()
     };
-    let plain = world.scheduler.class(&Traits::default());
+    let plain = world.scheduler.class(&RoutingTraits::default());
     assert_eq!(world.scheduler.class(&of("no-such-model", "no-such-rule")), plain);
     assert_ne!(world.scheduler.class(&of("m", "no-such-rule")), plain);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cascadeck::domain::{Key, Model, Outcome, Strategy, Traits, Verdict};
+use cascadeck::domain::{AttemptResult, Key, Model, Outcome, RoutingTraits, Strategy};
 
 use super::{backup, free, keys, keys_in_turn, policy, send, weighing};
 use crate::{
@@ -119,7 +119,7 @@ fn a_backup_takes_over_from_a_primary_that_breaks() {
     let fleet = vec![key("first", "f"), backup(key("spare", "b"))];
     let mut world = World::new(vec![free("m")], fleet, policy(Strategy::PrimaryBackup, 4), wall(MORNING), 7);
     world.weather = Box::new(|_, dispatch| {
-        (dispatch.key.index() == 0).then(|| Verdict { status: Some(503), ..verdict(Outcome::Overloaded) })
+        (dispatch.key.index() == 0).then(|| AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) })
     });
     world.offer(200);
     world.run(HOUR);
@@ -150,7 +150,7 @@ fn health_draws_by_score_and_never_gives_a_key_up() {
         world.scheduler.settle(
             world.now,
             dispatch.attempt,
-            &Verdict { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
+            &AttemptResult { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
         );
         world.scheduler.clear_cooldowns("k0").unwrap();
     }
@@ -196,7 +196,7 @@ fn the_route_that_has_rested_longest_comes_next() {
 #[test]
 fn rest_is_counted_over_all_classes() {
     let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 12);
-    let vision = world.scheduler.class(&Traits { vision: true, ..Traits::default() });
+    let vision = world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
     keys_in_turn(&mut world, 1);
     world.offer_to(vision, 1);
     assert_eq!(keys_in_turn(&mut world, 1), [0, 1, 2]);

@@ -8,8 +8,8 @@ mod money;
 mod tank;
 
 use crate::domain::{
-    Day, SpillTo, WhenLimited,
-    forecast::{Constraint, StopWhy},
+    QuotaDay, SpillTo, WhenLimited,
+    forecast::{Constraint, StopReason},
 };
 
 use super::{super::day::next_reset, ForecastInput};
@@ -37,7 +37,7 @@ const CRUMB: f64 = 1e-6;
 pub(super) struct Course {
     /// Infinite where it never ends.
     pub finish: f64,
-    pub stop: Option<(f64, StopWhy, f64, Option<f64>)>,
+    pub stop: Option<(f64, StopReason, f64, Option<f64>)>,
     /// (pool, when, when its next day begins).
     pub runs_out: Option<(usize, f64, Option<f64>)>,
     /// (reset, items sent by then).
@@ -63,7 +63,7 @@ pub(super) struct Flow<'a> {
     order: Vec<usize>,
     cursor: usize,
     /// The next end of each calendar day that some pool counts.
-    resets: Vec<(Day, f64)>,
+    resets: Vec<(QuotaDay, f64)>,
     purses: Purses,
     sent: f64,
     looks: usize,
@@ -92,11 +92,11 @@ impl<'a> Flow<'a> {
             by: pool.minute_by,
             held: [0.0; Constraint::ALL.len()],
         });
-        let mut days: Vec<Day> =
+        let mut days: Vec<QuotaDay> =
             input.pools.iter().filter(|pool| pool.per_day.is_some()).map(|pool| pool.day).collect();
         days.sort_unstable_by_key(|day| *day as u8);
         days.dedup();
-        let reset = |day: Day| Some((day, next_reset(day, input.now)?.since(input.now).as_secs_f64()));
+        let reset = |day: QuotaDay| Some((day, next_reset(day, input.now)?.since(input.now).as_secs_f64()));
         let mut order: Vec<usize> = (0..input.classes.len()).collect();
         order.sort_by_key(|class| input.classes[*class].lanes.len());
         let open = input.lanes.iter().filter(|lane| lane.opens.is_some());
@@ -166,7 +166,7 @@ impl<'a> Flow<'a> {
         if stranded > CRUMB {
             let left = stranded / self.input.effort;
             let at = if self.last_sent.is_finite() { self.last_sent } else { self.at };
-            self.course.stop.get_or_insert((at, StopWhy::NoRoute, left, None));
+            self.course.stop.get_or_insert((at, StopReason::NoRoute, left, None));
             self.last_sent = f64::INFINITY;
         }
         self.close()
@@ -261,7 +261,7 @@ impl<'a> Flow<'a> {
             let today = if tank.left_today < 1.0 { 0.0 } else { tank.left_today };
             tank.room = minute.min(together).min(today);
             tank.by = if today <= minute && today <= together {
-                Constraint::Day
+                Constraint::DailyQuota
             } else if together < minute {
                 Constraint::Concurrency
             } else {
@@ -419,12 +419,12 @@ impl<'a> Flow<'a> {
         }
         for (index, tank) in self.tanks.iter_mut().enumerate().filter(|(index, _)| used[*index]) {
             let by = if tank.left_today < 1.0 {
-                Constraint::Day
+                Constraint::DailyQuota
             } else if cooling[index] {
                 Constraint::Cooldown
             } else if broke[index] {
                 Constraint::Money
-            } else if tank.by == Constraint::Day && tank.taken < tank.room {
+            } else if tank.by == Constraint::DailyQuota && tank.taken < tank.room {
                 self.input.pools[index].minute_by
             } else {
                 tank.by
@@ -464,7 +464,7 @@ impl<'a> Flow<'a> {
             }
             if tank.left_today.is_finite() {
                 tank.left_today -= tank.taken;
-                if pool.day == Day::Rolling {
+                if pool.day == QuotaDay::Rolling {
                     let back = at + DAY;
                     match tank.returns.back_mut() {
                         Some((other, amount)) if back - *other < DAY / 48.0 => *amount += tank.taken,
@@ -503,14 +503,14 @@ impl<'a> Flow<'a> {
         let (left, at) = (self.remaining() / self.input.effort, self.at + took);
         let bankrupt = any_lane && !pays_some_day;
         if bankrupt {
-            self.course.stop.get_or_insert((at, StopWhy::Budget, left, None));
+            self.course.stop.get_or_insert((at, StopReason::Budget, left, None));
         } else if any_lane && all_out && self.input.stops_when_exhausted {
             let calendar = self.resets.iter().map(|(_, reset)| *reset);
             let rolling = self.tanks.iter().filter_map(|tank| tank.returns.front()).map(|(at, _)| *at);
             let quota = calendar.chain(rolling).filter(|_| any_spent);
             let money = Some(self.purses.midnight()).filter(|_| !all_spent);
             let returns = quota.chain(money).min_by(f64::total_cmp);
-            let why = if all_spent { StopWhy::Quota } else { StopWhy::Budget };
+            let why = if all_spent { StopReason::Quota } else { StopReason::Budget };
             self.course.stop.get_or_insert((at, why, left, returns));
         }
         bankrupt
@@ -524,7 +524,7 @@ impl<'a> Flow<'a> {
         self.course.finish = self.last_sent + answer;
         let mut binds: Vec<(Constraint, f64, Option<usize>)> = Constraint::ALL
             .into_iter()
-            .filter(|what| *what != Constraint::InFlight)
+            .filter(|what| *what != Constraint::MaxInFlight)
             .map(|what| {
                 let by = what as usize;
                 let total: f64 = self.tanks.iter().map(|tank| tank.held[by]).sum();
@@ -538,7 +538,7 @@ impl<'a> Flow<'a> {
                 }
             })
             .collect();
-        binds.push((Constraint::InFlight, self.held_by_cap, None));
+        binds.push((Constraint::MaxInFlight, self.held_by_cap, None));
         binds.retain(|(_, seconds, _)| *seconds > 0.0);
         binds.sort_by(|one, two| two.1.total_cmp(&one.1));
         self.course.binds = binds;

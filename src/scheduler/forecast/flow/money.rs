@@ -1,7 +1,7 @@
 //! Money ahead of the clock: the caps of the run, of its keys and of their days, by the same rule as dispatch: the worst
 //! case of the next request must fit.
 
-use crate::domain::Day;
+use crate::domain::QuotaDay;
 
 use super::{
     super::{super::day::next_reset, ForecastInput, PurseOutlook},
@@ -55,7 +55,7 @@ pub(super) struct Purses {
 impl Purses {
     pub fn new(input: &ForecastInput) -> Self {
         let outlooks = || input.keys.iter().map(|key| &key.purse).chain([&input.purse]);
-        let midnight = next_reset(Day::Utc, input.now).filter(|_| outlooks().any(|purse| purse.day.is_some()));
+        let midnight = next_reset(QuotaDay::Utc, input.now).filter(|_| outlooks().any(|purse| purse.day.is_some()));
         Self {
             run: Purse::new(&input.purse),
             keys: input.keys.iter().map(|key| Purse::new(&key.purse)).collect(),

@@ -1,17 +1,17 @@
 //! Numbers with their nouns: `1 row`, `2 rows`.
 
 /// The noun that goes with `number`, of which `one` is the singular; its plural ends in `s`.
-pub fn plural(number: u64, one: &str) -> String {
-    if number == 1 { one.to_owned() } else { format!("{one}s") }
+pub fn plural(number: u64, singular: &str) -> String {
+    if number == 1 { singular.to_owned() } else { format!("{singular}s") }
 }
 
 /// `1 row`, `2 rows`
-pub fn counted(number: u64, one: &str) -> String {
-    format!("{number} {}", plural(number, one))
+pub fn pluralize(number: u64, singular: &str) -> String {
+    format!("{number} {}", plural(number, singular))
 }
 
 /// `is` of one, `are` of several.
-pub const fn are(number: u64) -> &'static str {
+pub const fn is_or_are(number: u64) -> &'static str {
     if number == 1 { "is" } else { "are" }
 }
 
@@ -22,7 +22,7 @@ mod tests {
     #[test]
     fn only_one_is_singular() {
         for (number, want) in [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (21, "21 rows")] {
-            assert_eq!(counted(number, "row"), want);
+            assert_eq!(pluralize(number, "row"), want);
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    outcome::{Action, Outcome},
-    report::Report,
+    outcome::{Outcome, OutcomeAction},
+    response_meta::ResponseMeta,
 };
 
 /// Tokens as the provider counted them. `output_tokens` excludes thinking; both are billed as output.
@@ -40,43 +40,43 @@ pub struct Answer {
 
 /// How long the provider asked us to stay away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Hint {
-    pub after: Duration,
+pub struct RetryAfter {
+    pub delay: Duration,
 }
 
 /// One attempt, classified: the only thing the rest of the program learns of a response.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct AttemptResult {
     pub outcome: Outcome,
-    pub action: Action,
+    pub action: OutcomeAction,
     /// HTTP status; `None` where no response came.
     pub status: Option<u16>,
     /// The provider's wait, already judged trustworthy. `None` on a day quota whose hint must be ignored.
-    pub hint: Option<Hint>,
+    pub retry_after: Option<RetryAfter>,
     /// The provider's own words: redacted, control characters kept out, at most 500 characters.
     pub message: String,
     /// Which rule decided, in a phrase a person can follow.
-    pub because: String,
+    pub rule: String,
     /// Present for `ok` and, where there was any text, for `truncated`.
     pub answer: Option<Answer>,
     pub usage: Usage,
     /// A limit that the refusal itself states (Gemini's `quotaValue`).
     pub stated_limit: Option<u64>,
     /// The whole model is not offered to this project (`limit: 0`), rather than used up.
-    pub limit_zero: bool,
+    pub limit_is_zero: bool,
     /// What the response says of limits and of its own making.
     #[serde(default)]
-    pub report: Report,
+    pub response_meta: ResponseMeta,
     /// The request is longer than the model's context: a model with a larger one may take it.
-    pub too_long: bool,
+    pub exceeds_context: bool,
     /// The provider can't use a picture of the request: it says nothing of other items.
     pub picture_refused: bool,
 }
 
-impl Verdict {
+impl AttemptResult {
     /// A web page turned the request away: somebody's in between, who may mean the key or the address it comes from.
     /// Providers say such things in JSON, and then of the key.
-    pub const fn is_page_of_refusal(&self) -> bool {
+    pub const fn is_html_auth_error(&self) -> bool {
         matches!((self.outcome, self.status), (Outcome::ServerError, Some(401 | 403)))
     }
 }

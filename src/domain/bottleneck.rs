@@ -5,68 +5,73 @@ use serde::{Deserialize, Serialize};
 /// One answer at a time: what keeps a route, or the run, from sending the next request now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Hold {
+pub enum Bottleneck {
     /// Nothing: requests are out, and no item waits that could go.
     Sending,
     RequestsPerMinute,
     TokensPerMinute,
-    Day,
+    #[serde(alias = "day")]
+    DailyQuota,
     Cooldown,
-    Breaker,
+    #[serde(alias = "breaker")]
+    CircuitOpen,
     /// The provider's concurrency limit, or a ramp after trouble.
     Concurrency,
     SwitchedOff,
     /// Dead key, missing model, or a route that waits for the operator's judgement.
-    Dead,
+    #[serde(alias = "dead")]
+    Disabled,
     /// The run's cap on requests in flight.
-    InFlight,
+    #[serde(alias = "in_flight")]
+    MaxInFlight,
     Budget,
     Paused,
     /// Every waiting item sits out a delay after a failure.
     RetryDelay,
     /// It is ready, but the items that wait may not or need not go there.
-    NotItsTurn,
+    #[serde(alias = "not_its_turn")]
+    NotSelected,
     NothingToSend,
 }
 
-impl Hold {
+impl Bottleneck {
     pub const ALL: [Self; 15] = [
         Self::Sending,
         Self::RequestsPerMinute,
         Self::TokensPerMinute,
-        Self::Day,
+        Self::DailyQuota,
         Self::Cooldown,
-        Self::Breaker,
+        Self::CircuitOpen,
         Self::Concurrency,
         Self::SwitchedOff,
-        Self::Dead,
-        Self::InFlight,
+        Self::Disabled,
+        Self::MaxInFlight,
         Self::Budget,
         Self::Paused,
         Self::RetryDelay,
-        Self::NotItsTurn,
+        Self::NotSelected,
         Self::NothingToSend,
     ];
 
     pub const COUNT: usize = Self::ALL.len();
 
     /// As it is said to people: "held by requests a minute 62%".
-    pub const fn words(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Sending => "nothing, it is sending",
             Self::RequestsPerMinute => "requests a minute",
             Self::TokensPerMinute => "tokens a minute",
-            Self::Day => "the daily quota",
+            Self::DailyQuota => "the daily quota",
             Self::Cooldown => "cooldowns",
-            Self::Breaker => "open breakers",
+            Self::CircuitOpen => "open breakers",
             Self::Concurrency => "concurrency limits",
             Self::SwitchedOff => "what is switched off",
-            Self::Dead => "dead keys and models",
-            Self::InFlight => "the in-flight cap",
+            Self::Disabled => "dead keys and models",
+            Self::MaxInFlight => "the in-flight cap",
             Self::Budget => "the budget",
             Self::Paused => "the pause",
             Self::RetryDelay => "retry delays",
-            Self::NotItsTurn => "the strategy",
+            Self::NotSelected => "the strategy",
             Self::NothingToSend => "nothing to send",
         }
     }
@@ -74,7 +79,8 @@ impl Hold {
 
 /// A share of the last minutes: 0 to 1.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct HoldShare {
-    pub what: Hold,
+pub struct BottleneckShare {
+    #[serde(alias = "what")]
+    pub bottleneck: Bottleneck,
     pub share: f64,
 }

@@ -6,31 +6,31 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    event::{Event, EventKind, Level, short_span},
+    event::{Event, EventKind, EventLevel, format_duration},
     snapshot::{RunState, Snapshot},
-    time::Wall,
+    time::WallTime,
 };
 
 /// A wait that ends sooner is the ordinary course of things: minutes fill up and open again.
-const LONG: Duration = Duration::from_mins(5);
+const MIN_STALL_WAIT: Duration = Duration::from_mins(5);
 
 /// A wait is told again after this at the earliest: a quota that returns little by little opens and closes all day.
-const AGAIN: Duration = Duration::from_hours(1);
+const WAIT_ALERT_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Text from outside is in it as it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum News {
+pub enum Alert {
     /// Every item is done or failed.
     Finished { done: u64, failed: u64 },
     /// Over, with work left.
-    Stopped { why: String },
+    Stopped { reason: String },
     /// An event of that level: a key died, a file can't be written.
-    Alarm { words: String },
+    Event { message: String },
     /// Nothing goes out any more: every route is out for long, the money is spent, the disk is full.
-    Standstill {
-        why: String,
+    Stalled {
+        reason: String,
         /// As soon as it may end by itself; `None`: somebody has to do something.
-        until: Option<Until>,
+        until: Option<ExpectedEnd>,
     },
     /// Items end again after a standstill that was told.
     Resumed,
@@ -38,28 +38,28 @@ pub enum News {
 
 /// When a wait ends, and how far off that was when it was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Until {
-    pub at: Wall,
-    pub from: Wall,
+pub struct ExpectedEnd {
+    pub at: WallTime,
+    pub announced_at: WallTime,
 }
 
-impl News {
-    pub const fn is_ending(&self) -> bool {
+impl Alert {
+    pub const fn is_final(&self) -> bool {
         matches!(self, Self::Finished { .. } | Self::Stopped { .. })
     }
 }
 
 /// What follows the run's name in a sentence; not yet neutralised for anybody's screen.
-impl fmt::Display for News {
+impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Finished { done, failed } => write!(f, "is finished: {done} done, {failed} failed"),
-            Self::Stopped { why } => write!(f, "stopped: {why}"),
-            Self::Alarm { words } => f.write_str(words),
-            Self::Standstill { why, until: None } => write!(f, "stands still: {why}"),
-            Self::Standstill { why, until: Some(Until { at, from }) } => {
+            Self::Stopped { reason } => write!(f, "stopped: {reason}"),
+            Self::Event { message } => f.write_str(message),
+            Self::Stalled { reason: why, until: None } => write!(f, "stands still: {why}"),
+            Self::Stalled { reason: why, until: Some(ExpectedEnd { at, announced_at: from }) } => {
                 let when = at.timestamp().strftime("%Y-%m-%d %H:%M UTC");
-                write!(f, "waits until {when} (for {}): {why}", short_span(at.since(*from)))
+                write!(f, "waits until {when} (for {}): {why}", format_duration(at.since(*from)))
             }
             Self::Resumed => f.write_str("goes on"),
         }
@@ -68,104 +68,112 @@ impl fmt::Display for News {
 
 /// Follows a run, and says each thing once.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Watch {
+pub struct AlertTracker {
     /// The newest event that was looked at.
-    event: u64,
-    over: bool,
-    standing: Option<Standing>,
+    last_event: u64,
+    is_over: bool,
+    stall: Option<Stall>,
     /// When a wait was last told.
-    waited: Option<Wall>,
+    last_wait_alert: Option<WallTime>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Standing {
+struct Stall {
     /// Only somebody's doing ends it.
-    held: bool,
+    needs_operator: bool,
     /// Items that had ended when it began.
-    ended: u64,
-    told: bool,
+    ended_items: u64,
+    was_announced: bool,
 }
 
-impl Watch {
+impl AlertTracker {
     /// Events up to this number have been told by others.
-    pub fn after(event: u64) -> Self {
-        Self { event, ..Self::default() }
+    pub fn after_event(event: u64) -> Self {
+        Self { last_event: event, ..Self::default() }
     }
 
     /// What `snapshot` says is no news.
-    pub fn having_seen(snapshot: &Snapshot) -> Self {
+    pub fn after_snapshot(snapshot: &Snapshot) -> Self {
         let mut watch = Self::default();
-        watch.news(snapshot);
+        watch.new_alerts(snapshot);
         watch
     }
 
     /// What is new since the last snapshot, in the order in which it came about.
-    pub fn news(&mut self, snapshot: &Snapshot) -> Vec<News> {
-        let fresh = snapshot.events.iter().filter(|event| event.number > self.event);
-        let alarms: Vec<&Event> = fresh.map(AsRef::as_ref).filter(|event| event.level() == Level::Alarm).collect();
-        self.event = snapshot.events.last().map_or(self.event, |newest| newest.number.max(self.event));
-        let over = snapshot.state.is_over();
-        let was_over = std::mem::replace(&mut self.over, over);
-        let ends = over && !was_over;
-        let state = if ends {
-            self.standing = None;
-            Some(ending(snapshot))
-        } else if over {
+    pub fn new_alerts(&mut self, snapshot: &Snapshot) -> Vec<Alert> {
+        let new_events = snapshot.events.iter().filter(|event| event.number > self.last_event);
+        let alert_events: Vec<&Event> =
+            new_events.map(AsRef::as_ref).filter(|event| event.level() == EventLevel::Alert).collect();
+        self.last_event = snapshot.events.last().map_or(self.last_event, |newest| newest.number.max(self.last_event));
+        let is_over = snapshot.state.is_over();
+        let was_over = std::mem::replace(&mut self.is_over, is_over);
+        let has_just_ended = is_over && !was_over;
+        let state_alert = if has_just_ended {
+            self.stall = None;
+            Some(final_alert(snapshot))
+        } else if is_over {
             None
         } else {
-            self.standstill(snapshot)
+            self.update_stall(snapshot)
         };
-        let said_by_state = |event: &&Event| match (&event.kind, &state) {
-            (EventKind::Run { words, .. }, Some(News::Stopped { why } | News::Standstill { why, .. })) => {
-                words.ends_with(why.as_str())
-            }
+        let is_in_state_alert = |event: &&Event| match (&event.kind, &state_alert) {
+            (
+                EventKind::Run { message: words, .. },
+                Some(Alert::Stopped { reason } | Alert::Stalled { reason, .. }),
+            ) => words.ends_with(reason.as_str()),
             _ => false,
         };
-        let mut news: Vec<News> = alarms
+        let mut alerts: Vec<Alert> = alert_events
             .into_iter()
-            .filter(|event| !said_by_state(event))
-            .map(|event| News::Alarm { words: event.kind.to_string() })
+            .filter(|event| !is_in_state_alert(event))
+            .map(|event| Alert::Event { message: event.kind.to_string() })
             .collect();
-        news.extend(state);
-        news
+        alerts.extend(state_alert);
+        alerts
     }
 
-    fn standstill(&mut self, snapshot: &Snapshot) -> Option<News> {
-        let ended = snapshot.totals.done + snapshot.totals.failed;
-        let Some((why, until)) = stands(snapshot) else {
+    fn update_stall(&mut self, snapshot: &Snapshot) -> Option<Alert> {
+        let ended_items = snapshot.totals.done + snapshot.totals.failed;
+        let Some((reason, until)) = stall_cause(snapshot) else {
             // A trial that failed is no end of it, nor are the last minutes of a wait.
-            let standing = self.standing.filter(|standing| ended > standing.ended)?;
-            self.standing = None;
-            return standing.told.then_some(News::Resumed);
+            let stall = self.stall.filter(|standing| ended_items > standing.ended_items)?;
+            self.stall = None;
+            return stall.was_announced.then_some(Alert::Resumed);
         };
-        let held = until.is_none();
-        if self.standing.is_some_and(|standing| standing.held == held) {
+        let needs_operator = until.is_none();
+        if self.stall.is_some_and(|standing| standing.needs_operator == needs_operator) {
             return None;
         }
-        let told = held || self.waited.is_none_or(|waited| snapshot.at.since(waited) >= AGAIN);
-        self.standing = Some(Standing { held, ended, told });
-        if !told {
+        let announce = needs_operator
+            || self.last_wait_alert.is_none_or(|waited| snapshot.at.since(waited) >= WAIT_ALERT_INTERVAL);
+        self.stall = Some(Stall { needs_operator, ended_items, was_announced: announce });
+        if !announce {
             return None;
         }
-        if !held {
-            self.waited = Some(snapshot.at);
+        if !needs_operator {
+            self.last_wait_alert = Some(snapshot.at);
         }
-        Some(News::Standstill { why: why.to_owned(), until: until.map(|at| Until { at, from: snapshot.at }) })
+        Some(Alert::Stalled {
+            reason: reason.to_owned(),
+            until: until.map(|at| ExpectedEnd { at, announced_at: snapshot.at }),
+        })
     }
 }
 
-fn stands(snapshot: &Snapshot) -> Option<(&str, Option<Wall>)> {
+fn stall_cause(snapshot: &Snapshot) -> Option<(&str, Option<WallTime>)> {
     match &snapshot.state {
-        RunState::Held { why } | RunState::Waiting { why, until: None } => Some((why, None)),
-        RunState::Waiting { why, until: Some(until) } if until.since(snapshot.at) >= LONG => Some((why, Some(*until))),
+        RunState::NeedsOperator { reason } | RunState::Waiting { reason, until: None } => Some((reason, None)),
+        RunState::Waiting { reason: why, until: Some(until) } if until.since(snapshot.at) >= MIN_STALL_WAIT => {
+            Some((why, Some(*until)))
+        }
         _ => None,
     }
 }
 
-fn ending(snapshot: &Snapshot) -> News {
+fn final_alert(snapshot: &Snapshot) -> Alert {
     match &snapshot.state {
-        RunState::Stopped { why } => News::Stopped { why: why.clone() },
-        _ => News::Finished { done: snapshot.totals.done, failed: snapshot.totals.failed },
+        RunState::Stopped { reason } => Alert::Stopped { reason: reason.clone() },
+        _ => Alert::Finished { done: snapshot.totals.done, failed: snapshot.totals.failed },
     }
 }
 
@@ -176,7 +184,7 @@ mod tests {
     use super::*;
     use crate::domain::{Outcome, snapshot::Totals};
 
-    const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
+    const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
     /// A run of which so much is done so many minutes after noon.
     fn at(minutes: u64, done: u64, state: RunState) -> Snapshot {
@@ -184,7 +192,7 @@ mod tests {
             state,
             elapsed: Duration::from_mins(minutes),
             totals: Totals { total: 10, done, waiting: 10 - done, ..Totals::default() },
-            ..Snapshot::blank("r", NOON + Duration::from_mins(minutes), 1.0)
+            ..Snapshot::empty("r", NOON + Duration::from_mins(minutes), 1.0)
         }
     }
 
@@ -196,30 +204,30 @@ mod tests {
     }
 
     fn dead(what: &str) -> EventKind {
-        EventKind::Disabled { what: what.to_owned(), outcome: Outcome::InvalidKey, words: String::new() }
+        EventKind::Disabled { subject: what.to_owned(), outcome: Outcome::InvalidKey, message: String::new() }
     }
 
-    fn alarm(words: &str) -> EventKind {
-        EventKind::Run { level: Level::Alarm, words: words.to_owned() }
+    fn alarm(message: &str) -> EventKind {
+        EventKind::Run { level: EventLevel::Alert, message: message.to_owned() }
     }
 
     fn waiting(from: u64, minutes: u64) -> RunState {
-        RunState::Waiting { why: "all are out".to_owned(), until: Some(NOON + Duration::from_mins(from + minutes)) }
+        RunState::Waiting { reason: "all are out".to_owned(), until: Some(NOON + Duration::from_mins(from + minutes)) }
     }
 
-    fn held(why: &str) -> RunState {
-        RunState::Held { why: why.to_owned() }
+    fn held(reason: &str) -> RunState {
+        RunState::NeedsOperator { reason: reason.to_owned() }
     }
 
     /// What is told of a run that goes through these.
     fn told(snapshots: impl IntoIterator<Item = Snapshot>) -> Vec<String> {
-        let mut watch = Watch::default();
-        snapshots.into_iter().flat_map(|snapshot| watch.news(&snapshot)).map(|news| news.to_string()).collect()
+        let mut watch = AlertTracker::default();
+        snapshots.into_iter().flat_map(|snapshot| watch.new_alerts(&snapshot)).map(|news| news.to_string()).collect()
     }
 
     #[test]
     fn each_thing_is_said_once_and_an_ending_includes_its_own_alarm() {
-        let stopped = || RunState::Stopped { why: "no route is left".to_owned() };
+        let stopped = || RunState::Stopped { reason: "no route is left".to_owned() };
         let last = [dead("dave"), alarm("stopped with work left: no route is left")];
         assert_eq!(
             told([
@@ -244,8 +252,8 @@ mod tests {
     #[test]
     fn what_others_have_told_or_seen_is_no_news() {
         let old = with(at(0, 0, held("the disk is full")), [dead("dave")]);
-        assert_eq!(Watch::having_seen(&old).news(&old), []);
-        assert_eq!(Watch::after(1).news(&with(at(0, 0, RunState::Running), [dead("dave")])), []);
+        assert_eq!(AlertTracker::after_snapshot(&old).new_alerts(&old), []);
+        assert_eq!(AlertTracker::after_event(1).new_alerts(&with(at(0, 0, RunState::Running), [dead("dave")])), []);
     }
 
     #[test]
@@ -278,7 +286,7 @@ mod tests {
     fn a_quota_that_returns_little_by_little_is_told_once_an_hour() {
         let day = (0..9).flat_map(|n| [at(15 * n, n, waiting(15 * n, 14)), at(15 * n + 14, n + 1, RunState::Running)]);
         let told = told(day);
-        let waits = told.iter().filter(|words| words.starts_with("waits")).count();
+        let waits = told.iter().filter(|message| message.starts_with("waits")).count();
         assert_eq!((waits, told.len() - waits), (3, 3), "{told:?}");
     }
 }
