@@ -12,7 +12,7 @@ use cascadeck::{
         Answer, Api, AttemptId, AttemptResult, Key, KeyRole, Limits, Model, MoneyCaps, MonoTime, Now, Outcome,
         OutcomeAction, Policy, Price, Provider, ProviderId, QuotaDay, RoutingTraits, Seq, Strategy, Usage, WallTime,
     },
-    scheduler::{Scheduler, Step, Ticket},
+    scheduler::{NextStep, QueuedItem, Scheduler},
 };
 use divan::{Bencher, black_box};
 
@@ -81,7 +81,7 @@ impl Fleet {
         let strategy = Strategy::from_name(strategy).unwrap_or_default();
         let policy = Policy { strategy, max_in_flight: 64, ..Policy::default() };
         let mut scheduler = Scheduler::new(&[provider], &models, &keys, policy, 7);
-        let class = scheduler.class(&RoutingTraits::default());
+        let class = scheduler.class_for(&RoutingTraits::default());
         let answered = AttemptResult {
             outcome: Outcome::Ok,
             action: OutcomeAction::Complete,
@@ -113,23 +113,23 @@ impl Fleet {
     }
 
     fn offer(&mut self) {
-        let ticket = Ticket {
+        let ticket = QueuedItem {
             seq: Seq(self.next),
-            input: 100,
-            max_output: None,
+            input_tokens: 100,
+            max_output_tokens: None,
             max_usd: None,
-            caption: false,
-            inexpressible: smallvec::SmallVec::new(),
-            since: self.now.mono,
-            course: None,
+            is_caption: false,
+            unsupported_apis: smallvec::SmallVec::new(),
+            waiting_since: self.now.mono,
+            retry_state: None,
         };
         self.next += 1;
-        self.scheduler.offer(self.class, ticket);
+        self.scheduler.enqueue(self.class, ticket);
     }
 
     fn poll(&mut self) {
         match self.scheduler.poll(black_box(self.now)) {
-            Some(Step::Send(dispatch)) => self.flights.push_back(dispatch.attempt),
+            Some(NextStep::Send(dispatch)) => self.flights.push_back(dispatch.attempt),
             step => assert!(step.is_none(), "nothing is refused here"),
         }
     }
@@ -138,7 +138,7 @@ impl Fleet {
     fn settle(&mut self) {
         self.now = self.now + Duration::from_millis(20);
         if let Some(attempt) = self.flights.pop_front() {
-            black_box(self.scheduler.settle(self.now, attempt, &self.answered));
+            black_box(self.scheduler.complete(self.now, attempt, &self.answered));
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     input::Input,
     scheduler::{
         Assumptions, ForecastInput, Scheduler,
-        forecast::{ASSUMED_LATENCY, Reckoning, forecast},
+        forecast::{ASSUMED_LATENCY, ForecastResult, forecast},
     },
     store::{DayLedger, RunDir, report},
 };
@@ -222,17 +222,17 @@ fn reckon(
     count_today(config, &mut scheduler, now);
     let mut means = Vec::new();
     for (traits, (items, tokens)) in &batch.classes {
-        let class = scheduler.class(traits);
+        let class = scheduler.class_for(traits);
         scheduler.set_backlog(class, *items);
         means.push((class, *tokens as f64 / (*items).max(1) as f64));
     }
     let mut ahead = scheduler.forecast_input(now, &assume);
     if !assumed.input_measured {
         for (class, mean) in means {
-            ahead.classes[class].input = mean;
+            ahead.classes[class].mean_input_tokens = mean;
         }
     }
-    let Reckoning { forecast, loads } = forecast(&ahead);
+    let ForecastResult { forecast, items_by_route } = forecast(&ahead);
     Plan {
         input: args.job.input.clone(),
         kind: input.kind().name().to_owned(),
@@ -250,7 +250,7 @@ fn reckon(
         latest_at: forecast.latest_finish.map(WallTime::rfc3339),
         cost_usd: forecast.cost.as_usd(),
         forecast,
-        capacity: capacity(&ahead, &loads),
+        capacity: capacity(&ahead, &items_by_route),
     }
 }
 
@@ -260,7 +260,7 @@ fn count_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
     let counted = DayLedger::open(&path).and_then(|ledger| {
         for (pool, name) in engine::pool_names(config, scheduler, &ledger).iter().enumerate() {
             let used = ledger.used(now.wall, name)?;
-            scheduler.count_elsewhere(now, pool, used.requests, used.tokens, used.spent_until);
+            scheduler.add_usage_elsewhere(now, pool, used.requests, used.tokens, used.spent_until);
         }
         Ok(())
     });
@@ -297,16 +297,16 @@ fn assumptions(args: &PlanArgs, config: &Config, batch: &Batch, so_far: Option<&
         latency_measured: args.expect_latency.is_none() && !known.is_empty(),
     };
     let assume = Assumptions {
-        latency: latency.into_iter().map(|latency| latency.or(Some(typical))).collect(),
-        input: input.or(Some(estimated as f64 / batch.to_go().max(1) as f64)),
-        output: Some(assumed.output_tokens_per_answer),
-        effort: 1.0,
+        latency_by_model: latency.into_iter().map(|latency| latency.or(Some(typical))).collect(),
+        mean_input_tokens: input.or(Some(estimated as f64 / batch.to_go().max(1) as f64)),
+        mean_output_tokens: Some(assumed.output_tokens_per_answer),
+        requests_per_item: 1.0,
     };
     (assume, assumed)
 }
 
 fn capacity(ahead: &ForecastInput, loads: &[f64]) -> Vec<Capacity> {
-    let rows = ahead.lanes.iter().zip(loads);
+    let rows = ahead.routes.iter().zip(loads);
     rows.map(|(lane, load)| {
         let pool = &ahead.pools[lane.pool];
         Capacity {
@@ -314,7 +314,7 @@ fn capacity(ahead: &ForecastInput, loads: &[f64]) -> Vec<Capacity> {
             model: ahead.models[lane.model].name.clone(),
             pool: pool.label.clone(),
             per_minute: pool.per_minute,
-            minute_by: pool.minute_by,
+            minute_by: pool.minute_constraint,
             per_day: pool.per_day,
             left_today: pool.left_today,
             items: load.round() as u64,

@@ -117,10 +117,9 @@ impl AlertTracker {
             self.update_stall(snapshot)
         };
         let is_in_state_alert = |event: &&Event| match (&event.kind, &state_alert) {
-            (
-                EventKind::Run { message: words, .. },
-                Some(Alert::Stopped { reason } | Alert::Stalled { reason, .. }),
-            ) => words.ends_with(reason.as_str()),
+            (EventKind::Run { message, .. }, Some(Alert::Stopped { reason } | Alert::Stalled { reason, .. })) => {
+                message.ends_with(reason.as_str())
+            }
             _ => false,
         };
         let mut alerts: Vec<Alert> = alert_events

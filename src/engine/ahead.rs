@@ -9,7 +9,7 @@ use crate::{
     domain::{Forecast, Now, WallTime},
     scheduler::{
         Assumptions, ForecastInput,
-        forecast::{Reckoning, forecast},
+        forecast::{ForecastResult, forecast},
     },
 };
 
@@ -70,16 +70,16 @@ impl Engine {
         let mean = |tokens: u64| (answered >= ENOUGH).then(|| tokens as f64 / answered as f64);
         let ended = totals.done + totals.failed;
         let requests = totals.attempts.saturating_sub(totals.rate_limited);
-        let effort = if ended >= ENOUGH { (requests as f64 / ended as f64).clamp(1.0, 3.0) } else { 1.0 };
+        let requests_per_item = if ended >= ENOUGH { (requests as f64 / ended as f64).clamp(1.0, 3.0) } else { 1.0 };
         Assumptions {
-            latency: self
+            latency_by_model: self
                 .model_tallies
                 .iter()
                 .map(|tally| tally.latencies.mean_ms().map(Duration::from_millis))
                 .collect(),
-            input: mean(usage.input_tokens),
-            output: mean(usage.billed_output()),
-            effort,
+            mean_input_tokens: mean(usage.input_tokens),
+            mean_output_tokens: mean(usage.billed_output()),
+            requests_per_item,
         }
     }
 
@@ -93,6 +93,6 @@ impl Engine {
 
 fn foresee(input: &ForecastInput) -> Foreseen {
     let begun = Instant::now();
-    let Reckoning { forecast, .. } = forecast(input);
+    let ForecastResult { forecast, .. } = forecast(input);
     (forecast, begun.elapsed())
 }

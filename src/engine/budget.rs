@@ -6,7 +6,7 @@ use crate::domain::Money;
 impl Engine {
     /// `needs` is the least that a waiting item may cost at the worst.
     pub(super) fn budget_words(&self, needs: Option<Money>) -> String {
-        let money = self.scheduler.money();
+        let money = self.scheduler.run_spend();
         let gone = money.spent + money.at_risk;
         let told = match money.at_risk {
             Money::ZERO => format!("{} spent", money.spent),

@@ -35,7 +35,7 @@ use crate::{
     },
     output::Existing,
     provider::{Client, Endpoint, WorkerPool},
-    scheduler::{Dispatch, Scheduler, Step},
+    scheduler::{NextStep, PlannedAttempt, Scheduler},
     store::{Ack, Answer, Batch, HeldFiles, Intent, Loader, Op, report::KeyStanding},
 };
 
@@ -54,7 +54,7 @@ const LAST_RECORD: Duration = Duration::from_secs(10);
 /// What follows once a group of transitions is on disk.
 #[derive(Debug)]
 pub(super) enum Then {
-    Send(Dispatch),
+    Send(PlannedAttempt),
     Account(Box<Account>),
     Reply(tokio::sync::oneshot::Sender<Result<String, String>>, String),
     /// A replay's answer says how many items wait again.
@@ -63,7 +63,7 @@ pub(super) enum Then {
 
 #[derive(Debug)]
 pub(super) struct Flying {
-    pub dispatch: Dispatch,
+    pub dispatch: PlannedAttempt,
     pub sent_at: WallTime,
     pub abort: AbortHandle,
 }
@@ -145,7 +145,7 @@ pub(super) struct Engine {
     pub throughput: Throughput,
     pub ahead: Ahead,
     pub sharing: Sharing,
-    pub last_dispatch: Option<Dispatch>,
+    pub last_dispatch: Option<PlannedAttempt>,
     pub events: VecDeque<Arc<Event>>,
     pub next_event: u64,
     pub phase: Phase,
@@ -258,7 +258,7 @@ impl Engine {
         let mut wake = now + STANDINGS_EVERY;
         // A wakeup stays due until the scheduler is polled: where it is not, it must not cut the sleep to nothing.
         if self.is_dispatching()
-            && let Some(at) = self.scheduler.next_wake()
+            && let Some(at) = self.scheduler.next_wakeup()
         {
             wake = wake.min(self.clock.instant_of(at));
         }
@@ -291,32 +291,32 @@ impl Engine {
         while let Some(step) = self.scheduler.poll(now) {
             self.dirty = true;
             match step {
-                Step::Send(dispatch) => {
+                NextStep::Send(dispatch) => {
                     self.journal.record(Op::Intent(Intent {
                         attempt: dispatch.attempt,
                         seq: dispatch.seq,
                         route: dispatch.route,
                         sent_at: now.wall,
-                        reserved: dispatch.reserved,
-                        est_tokens: dispatch.estimated_input,
+                        reserved: dispatch.max_cost,
+                        est_tokens: dispatch.estimated_input_tokens,
                     }));
                     self.journal.then(Then::Send(dispatch));
                 }
-                Step::Refuse(refusal) => self.refuse(now, &refusal),
+                NextStep::Reject(refusal) => self.refuse(now, &refusal),
             }
         }
     }
 
     /// The intent is on disk: the request goes out.
-    fn send(&mut self, dispatch: Dispatch) {
+    fn send(&mut self, dispatch: PlannedAttempt) {
         let now = self.clock.now();
         let spec = self.intake.spec(dispatch.seq).cloned();
         let (Some(spec), Phase::Going, false) = (spec, &self.phase, self.paused) else {
             self.journal.record(Op::Unsend { attempt: dispatch.attempt });
-            self.scheduler.unsend(now, dispatch.attempt);
+            self.scheduler.cancel(now, dispatch.attempt);
             return;
         };
-        self.scheduler.sent(now, dispatch.attempt);
+        self.scheduler.on_sent(now, dispatch.attempt);
         self.contact.sent(now.mono);
         self.totals.attempts += 1;
         let model = &self.models[dispatch.model.index()];
@@ -327,7 +327,7 @@ impl Engine {
             model: Arc::clone(&self.model_names[dispatch.model.index()]),
             max_output: model.max_output,
             spec,
-            enlarge: dispatch.enlarge,
+            enlarge: dispatch.output_multiplier,
             timeout: dispatch.timeout,
             clock: self.clock,
         };
@@ -483,7 +483,7 @@ impl Engine {
             }
         }
         if self.forgetful && (at_once || self.remembered.elapsed() > REMEMBER_EVERY) {
-            let memory = self.scheduler.memory(now, &self.fingerprints);
+            let memory = self.scheduler.saved_state(now, &self.fingerprints);
             match serde_json::to_string(&memory) {
                 Ok(json) => self.journal.record(Op::State { name: super::start::MEMORY.to_owned(), json }),
                 Err(error) => tracing::error!("the scheduler's memory can't be written: {error}"),

@@ -12,7 +12,7 @@ use crate::{
         AttemptId, AttemptResult, EventLevel, MonoTime, Now, OnExhausted, Outcome, WallTime, event::format_duration,
         pluralize, snapshot::RunState,
     },
-    scheduler::Holdup,
+    scheduler::StallReason,
     store::Op,
 };
 
@@ -112,7 +112,7 @@ impl Engine {
         }
         let at_rest = self.flights.is_empty()
             && self.settling == 0
-            && self.scheduler.in_flight() == 0
+            && self.scheduler.in_flight_count() == 0
             && self.captions.is_empty();
         if self.journal.is_dead() {
             let why = self.journal.stuck().unwrap_or(WRITER_GONE).to_owned();
@@ -130,12 +130,12 @@ impl Engine {
             Phase::Draining { ending, deadline } => {
                 let (ending, late) = (ending.clone(), Instant::now() >= *deadline);
                 let settled = at_rest && self.intake_is_settled();
-                let nothing_left = self.scheduler.live() == 0 && !self.intake.reading;
+                let nothing_left = self.scheduler.unfinished_items() == 0 && !self.intake.reading;
                 // Captions that the disk does not take are written by the next start: nobody has to wait for them.
                 let unwritten = self.trouble.is_some()
                     && self.flights.is_empty()
                     && self.settling == 0
-                    && self.scheduler.in_flight() == 0
+                    && self.scheduler.in_flight_count() == 0
                     && self.intake_is_settled();
                 if settled && nothing_left {
                     self.end(self.nothing_left());
@@ -144,7 +144,7 @@ impl Engine {
                 } else if unwritten {
                     self.end(ending.but("captions that could not be written are written by the next start"));
                 } else if late {
-                    let late = if self.scheduler.in_flight() > 0 {
+                    let late = if self.scheduler.in_flight_count() > 0 {
                         "the last requests did not answer in time"
                     } else {
                         "the last answers or captions could not be written in time"
@@ -154,13 +154,13 @@ impl Engine {
                 }
             }
             Phase::Going if !at_rest || self.paused || !self.intake_is_settled() => {}
-            Phase::Going => match self.scheduler.holdup(now) {
+            Phase::Going => match self.scheduler.stall_reason(now) {
                 // What is still being read may have somewhere to go.
                 _ if self.intake.reading => {}
-                Holdup::NothingToDo => self.rest(self.nothing_left()),
-                Holdup::Exhausted { returns, why } => self.exhausted(returns, why),
-                Holdup::Budget { needs } if self.unattended => {
-                    self.end(Ending::BudgetSpent { why: self.budget_words(needs) });
+                StallReason::NothingToDo => self.rest(self.nothing_left()),
+                StallReason::Exhausted { resumes_at, reason } => self.exhausted(resumes_at, reason),
+                StallReason::Budget { min_cost } if self.unattended => {
+                    self.end(Ending::BudgetSpent { why: self.budget_words(min_cost) });
                 }
                 _ => {}
             },
@@ -173,7 +173,7 @@ impl Engine {
     }
 
     fn exhausted(&mut self, returns: Option<WallTime>, why: String) {
-        let asks = self.scheduler.asks_operator();
+        let asks = self.scheduler.needs_operator();
         if asks && !self.unattended {
             return;
         }

@@ -180,7 +180,7 @@ impl Run {
             }
             let answer = self.answers.first_key_value().map(|((at, _), _)| *at);
             let command = self.commands.first_key_value().map(|(at, _)| *at);
-            let wake = self.engine.scheduler.next_wake().map(|at| at.0);
+            let wake = self.engine.scheduler.next_wakeup().map(|at| at.0);
             let now = self.micros.load(Ordering::Relaxed);
             let Some(next) = answer.into_iter().chain(command).chain(wake.filter(|at| *at > now)).min() else { break };
             self.micros.store(next.max(now), Ordering::Relaxed);

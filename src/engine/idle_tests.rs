@@ -150,9 +150,9 @@ impl Case {
             engine.scheduler.share_days();
             channels.days = days;
             let now = clock.now();
-            for LeaseRequest { pool, unit, period_end, .. } in engine.scheduler.lease_wishes(now) {
+            for LeaseRequest { pool, unit, period_end, .. } in engine.scheduler.lease_requests(now) {
                 let (granted, total_used) = (self.leased, self.leased);
-                engine.scheduler.grant(
+                engine.scheduler.apply_lease_grant(
                     now,
                     &LeaseGrant {
                         pool,

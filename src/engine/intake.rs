@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::{
     domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq},
     provider::can_express,
-    scheduler::{Scheduler, Ticket},
+    scheduler::{QueuedItem, Scheduler},
     store::{Loaded, Queued},
 };
 
@@ -49,7 +49,7 @@ impl Intake {
     }
 
     pub fn learn(&mut self, scheduler: &mut Scheduler, id: u32, traits: &RoutingTraits) {
-        let class = scheduler.class(traits);
+        let class = scheduler.class_for(traits);
         self.classes.insert(id, class);
         if self.queues.len() <= class {
             self.queues.resize_with(class + 1, Queue::default);
@@ -60,7 +60,7 @@ impl Intake {
     pub fn queue(&mut self, scheduler: &mut Scheduler, item: Queued) {
         let class = self.classes.get(&item.traits).copied().unwrap_or_else(|| {
             debug_assert!(false, "traits {} were never learnt", item.traits);
-            scheduler.class(&RoutingTraits::default())
+            scheduler.class_for(&RoutingTraits::default())
         });
         if self.queues.len() <= class {
             self.queues.resize_with(class + 1, Queue::default);
@@ -80,8 +80,8 @@ impl Intake {
         let target = (scheduler.policy().max_in_flight as usize * AHEAD).max(LEAST);
         for (class, queue) in self.queues.iter_mut().enumerate() {
             // One batch under way at a time, asked for while half of the last is left.
-            let loaded = scheduler.fresh(class);
-            let enough = loaded * 2 > target || !scheduler.takes_more(class);
+            let loaded = scheduler.pending_count(class);
+            let enough = loaded * 2 > target || !scheduler.has_capacity(class);
             if queue.loading > 0 || queue.unloaded.is_empty() || enough {
                 continue;
             }
@@ -98,10 +98,10 @@ impl Intake {
         for Loaded { seq, spec, attempts, .. } in items {
             let mut ticket = self.ticket(seq, &spec, now);
             if attempts > 0 {
-                ticket.recall_attempts(attempts);
+                ticket.restore_attempts(attempts);
             }
             self.specs.insert(seq, Arc::new(spec));
-            scheduler.offer(class, ticket);
+            scheduler.enqueue(class, ticket);
         }
         self.count_backlog(scheduler);
     }
@@ -113,18 +113,18 @@ impl Intake {
         batch.into_iter().rev().for_each(|seq| queue.unloaded.push_front(seq));
     }
 
-    fn ticket(&self, seq: Seq, spec: &ItemSpec, now: MonoTime) -> Ticket {
+    fn ticket(&self, seq: Seq, spec: &ItemSpec, now: MonoTime) -> QueuedItem {
         let request = &spec.request;
-        let inexpressible = self.apis.iter().copied().filter(|api| can_express(*api, request).is_err()).collect();
-        Ticket {
+        let unsupported_apis = self.apis.iter().copied().filter(|api| can_express(*api, request).is_err()).collect();
+        QueuedItem {
             seq,
-            input: request.estimated_input_tokens(),
-            max_output: request.params.max_output_tokens,
+            input_tokens: request.estimated_input_tokens(),
+            max_output_tokens: request.params.max_output_tokens,
             max_usd: spec.max_usd,
-            caption: spec.caption_path.is_some(),
-            inexpressible,
-            since: now,
-            course: None,
+            is_caption: spec.caption_path.is_some(),
+            unsupported_apis,
+            waiting_since: now,
+            retry_state: None,
         }
     }
 

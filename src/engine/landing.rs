@@ -12,7 +12,7 @@ use crate::{
         Answer, AttemptId, AttemptResult, EventKind, FinalState, Money, Now, Outcome, OutcomeAction, ResultError,
         ResultLine, RouteId, Seq, Usage, WallTime,
     },
-    scheduler::{Fate, Refusal, Settlement},
+    scheduler::{AttemptEffects, Disposition, LocalRejection},
     store::{LocalVerdict, Op, Settled, Unreadable},
 };
 
@@ -76,17 +76,17 @@ impl Engine {
         let attempt = flying.dispatch.attempt;
         let provider = &self.providers[self.keys[flying.dispatch.key.index()].provider.index()];
         self.contact.note(self.flights.len(), &provider.name, &verdict);
-        let Some(settlement) = self.scheduler.settle(now, attempt, &verdict) else { return };
-        let ended = match settlement.fate {
-            Fate::Done { truncated } => Some(Ended { state: FinalState::Done, truncated }),
-            Fate::Failed => Some(Ended { state: FinalState::Failed, truncated: false }),
-            Fate::Waits { .. } => None,
+        let Some(settlement) = self.scheduler.complete(now, attempt, &verdict) else { return };
+        let ended = match settlement.disposition {
+            Disposition::Done { is_truncated } => Some(Ended { state: FinalState::Done, truncated: is_truncated }),
+            Disposition::Failed => Some(Ended { state: FinalState::Failed, truncated: false }),
+            Disposition::Requeued { .. } => None,
         };
         self.tell(flying, &settlement, &verdict);
         let verdict_was_of_the_day = verdict.outcome == Outcome::QuotaExhaustedDay;
         let target = self.intake.spec(settlement.seq).and_then(|spec| spec.caption_path.clone());
-        let caption = match (&settlement.fate, target, &verdict.answer) {
-            (Fate::Done { .. }, Some(target), Some(answer)) => Some(Caption {
+        let caption = match (&settlement.disposition, target, &verdict.answer) {
+            (Disposition::Done { .. }, Some(target), Some(answer)) => Some(Caption {
                 item: settlement.seq,
                 target,
                 text: answer.text.clone(),
@@ -145,11 +145,11 @@ impl Engine {
     }
 
     /// The item's own line in the log: where it goes now, or that it failed.
-    fn tell(&mut self, flying: &Flying, settlement: &Settlement, verdict: &AttemptResult) {
+    fn tell(&mut self, flying: &Flying, settlement: &AttemptEffects, verdict: &AttemptResult) {
         let item = |engine: &Self| engine.intake.spec(settlement.seq).map_or_else(String::new, |spec| spec.id.clone());
-        let kind = match &settlement.fate {
-            Fate::Done { .. } => return,
-            Fate::Failed => EventKind::ItemFailed {
+        let kind = match &settlement.disposition {
+            Disposition::Done { .. } => return,
+            Disposition::Failed => EventKind::ItemFailed {
                 seq: settlement.seq.0,
                 item_id: item(self),
                 // What never left this machine failed nowhere else.
@@ -157,14 +157,14 @@ impl Engine {
                 outcome: verdict.outcome,
                 message: verdict.message.clone(),
             },
-            Fate::Waits { wait, to } => EventKind::Fallback {
+            Disposition::Requeued { delay, next_route } => EventKind::Fallback {
                 seq: settlement.seq.0,
                 item_id: item(self),
                 from: self.scheduler.route_name(flying.dispatch.route),
-                to: to.map(|route| self.scheduler.route_name(route)),
+                to: next_route.map(|route| self.scheduler.route_name(route)),
                 outcome: verdict.outcome,
                 status: verdict.status,
-                wait: *wait,
+                wait: *delay,
                 message: verdict.message.clone(),
             },
         };
@@ -175,14 +175,14 @@ impl Engine {
         &mut self,
         now: Now,
         flying: &Flying,
-        settlement: &Settlement,
+        settlement: &AttemptEffects,
         verdict: &AttemptResult,
         ended: Ended,
         latency: Duration,
     ) -> Option<ResultLine> {
         let spec = self.intake.forget(settlement.seq)?;
         let started = self.first_sent.remove(&settlement.seq).unwrap_or(flying.sent_at);
-        let (key, model) = self.scheduler.route_parts(settlement.route);
+        let (key, model) = self.scheduler.route_indices(settlement.route);
         let provider = &self.providers[self.models[model].provider.index()];
         let answer = verdict.answer.clone().filter(|_| ended.state == FinalState::Done);
         let Answer { text, finish_reason, model_version } = answer.unwrap_or_default();
@@ -215,19 +215,19 @@ impl Engine {
     }
 
     /// An item that ends without being sent.
-    pub(super) fn refuse(&mut self, now: Now, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, now: Now, refusal: &LocalRejection) {
         if let Some(spec) = self.intake.forget(refusal.seq) {
             self.fail_here(now, &spec.id, &spec.request_hash, refusal);
         }
     }
 
-    fn fail_here(&mut self, now: Now, id: &str, hash: &str, refusal: &Refusal) {
+    fn fail_here(&mut self, now: Now, id: &str, hash: &str, refusal: &LocalRejection) {
         self.event(EventKind::ItemFailed {
             seq: refusal.seq.0,
             item_id: id.to_owned(),
             route: None,
             outcome: refusal.outcome,
-            message: refusal.words.clone(),
+            message: refusal.message.clone(),
         });
         let line = refused_line(id, hash, refusal, now.wall, self.first_sent.remove(&refusal.seq));
         self.journal.record(Op::Verdict(Box::new(LocalVerdict {
@@ -246,7 +246,7 @@ impl Engine {
     /// An item whose body in the record is damaged can't be sent, now or ever.
     pub(super) fn give_up(&mut self, now: Now, item: Unreadable) {
         let Unreadable { seq, id, attempts, why } = item;
-        let refusal = Refusal { seq, outcome: Outcome::UnreadableInput, words: why, attempts };
+        let refusal = LocalRejection { seq, outcome: Outcome::UnreadableInput, message: why, attempts };
         self.fail_here(now, &id, "", &refusal);
     }
 
@@ -261,7 +261,7 @@ impl Engine {
             ));
         }
         if let Some(counted) = &account.attempt {
-            let (key, model) = self.scheduler.route_parts(counted.route);
+            let (key, model) = self.scheduler.route_indices(counted.route);
             let (outcome, latency) = (counted.outcome, counted.latency);
             for tally in [&mut self.key_tallies[key], &mut self.model_tallies[model]] {
                 tally.count(outcome, counted.usage, counted.cost, latency);
@@ -293,12 +293,18 @@ impl Engine {
     }
 }
 
-fn refused_line(id: &str, hash: &str, refusal: &Refusal, now: WallTime, started: Option<WallTime>) -> ResultLine {
+fn refused_line(
+    id: &str,
+    hash: &str,
+    refusal: &LocalRejection,
+    now: WallTime,
+    started: Option<WallTime>,
+) -> ResultLine {
     ResultLine {
         id: id.to_owned(),
         status: FinalState::Failed,
         output: None,
-        error: Some(ResultError { outcome: refusal.outcome, status: None, message: refusal.words.clone() }),
+        error: Some(ResultError { outcome: refusal.outcome, status: None, message: refusal.message.clone() }),
         finish_reason: None,
         key: None,
         provider: None,

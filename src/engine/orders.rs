@@ -66,7 +66,7 @@ impl Engine {
     pub(super) fn obey(&mut self, command: &Command) -> Result<String, String> {
         let now = self.clock.now();
         let on_off = |on: bool| if on { "on" } else { "off" };
-        let unknown = |error: crate::scheduler::Unknown| error.to_string();
+        let unknown = |error: crate::scheduler::NotFound| error.to_string();
         match command {
             Command::Pause => {
                 self.pause(true);
@@ -150,10 +150,12 @@ impl Engine {
                 Ok("no budget".to_owned())
             }
             Command::Replay { filter, target } => {
-                if let Some(to) = target.as_ref().filter(|to| !self.scheduler.serves(to)) {
+                if let Some(to) = target.as_ref().filter(|to| !self.scheduler.has_route(to)) {
                     return Err(format!("there is no route {to}"));
                 }
-                if let Some((to, why)) = target.as_ref().and_then(|to| Some((to, self.scheduler.dead_end(now, to)?))) {
+                if let Some((to, why)) =
+                    target.as_ref().and_then(|to| Some((to, self.scheduler.permanent_failure(now, to)?)))
+                {
                     return Err(format!("nothing goes to {to}: it is off, {}; switch it on first", why.name()));
                 }
                 let where_to = target.as_ref().map_or_else(String::new, |to| format!("to {to} alone: "));

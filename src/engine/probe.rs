@@ -68,7 +68,7 @@ impl Engine {
                 self.say(EventLevel::Warn, words);
             }
             Ok(List { models, audience: Audience::KeyHolders }) => {
-                let facts = self.scheduler.key_facts(now);
+                let facts = self.scheduler.key_statuses(now);
                 let dead = matches!(facts[probed.key].condition, Condition::Disabled { .. });
                 let back = if dead && self.scheduler.switch_key(now.wall, &name, true).is_ok() {
                     self.wake_up();

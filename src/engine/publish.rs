@@ -8,7 +8,7 @@ use crate::{
         Key, Now, RouteId, Snapshot,
         snapshot::{CurrentRoute, KeyView, ModelView, RouteView, RunState, Spend, Throughput, Totals},
     },
-    scheduler::{Holdup, KeyFacts},
+    scheduler::{KeyStatus, StallReason},
     store::report::KeyStanding,
 };
 
@@ -25,7 +25,7 @@ impl Engine {
         let policy = self.scheduler.policy();
         let (strategy, cascade_order, when_limited) = (policy.strategy, policy.order, policy.when_limited);
         let (on_exhausted, max_in_flight, budget) = (policy.on_exhausted, policy.max_in_flight, policy.max_usd);
-        let money = self.scheduler.money();
+        let money = self.scheduler.run_spend();
         Snapshot {
             run: self.run.clone(),
             state: self.state(now),
@@ -41,7 +41,7 @@ impl Engine {
             spend: Spend { reserved: money.reserved, budget, ..self.spend },
             throughput: self.pace(now),
             forecast: self.ahead.forecast.clone(),
-            bottlenecks: self.scheduler.run_holding(now),
+            bottlenecks: self.scheduler.run_bottlenecks(now),
             current_route: self.place(),
             keys: self.key_views(now),
             models: self.model_views(now),
@@ -74,17 +74,17 @@ impl Engine {
         if self.paused {
             return if self.flights.is_empty() { RunState::Paused } else { RunState::Pausing };
         }
-        match self.scheduler.holdup(now) {
-            Holdup::Working | Holdup::NothingToDo => RunState::Running,
-            Holdup::Until { at, why: reason } => RunState::Waiting { reason, until: Some(at) },
-            Holdup::SwitchedOff => {
+        match self.scheduler.stall_reason(now) {
+            StallReason::Working | StallReason::NothingToDo => RunState::Running,
+            StallReason::WaitingUntil { at, reason } => RunState::Waiting { reason, until: Some(at) },
+            StallReason::SwitchedOff => {
                 RunState::Waiting { reason: "everything that could take work is switched off".to_owned(), until: None }
             }
-            Holdup::Budget { needs } => RunState::NeedsOperator { reason: self.budget_words(needs) },
-            Holdup::Exhausted { why: reason, .. } if self.scheduler.asks_operator() => {
+            StallReason::Budget { min_cost } => RunState::NeedsOperator { reason: self.budget_words(min_cost) },
+            StallReason::Exhausted { reason, .. } if self.scheduler.needs_operator() => {
                 RunState::NeedsOperator { reason }
             }
-            Holdup::Exhausted { returns, why: reason } => RunState::Waiting { reason, until: returns },
+            StallReason::Exhausted { resumes_at, reason } => RunState::Waiting { reason, until: resumes_at },
         }
     }
 
@@ -115,16 +115,16 @@ impl Engine {
 
     /// What `status` in another process says of the keys.
     pub(super) fn key_standings(&self, now: Now) -> Vec<KeyStanding> {
-        let standing = |(key, facts): (&Key, KeyFacts)| KeyStanding {
+        let standing = |(key, facts): (&Key, KeyStatus)| KeyStanding {
             name: key.name.clone(),
             state: facts.condition.label().to_owned(),
             health: facts.health,
         };
-        self.keys.iter().zip(self.scheduler.key_facts(now)).map(standing).collect()
+        self.keys.iter().zip(self.scheduler.key_statuses(now)).map(standing).collect()
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {
-        let facts = self.scheduler.key_facts(now);
+        let facts = self.scheduler.key_statuses(now);
         self.keys
             .iter()
             .zip(facts)
@@ -147,7 +147,7 @@ impl Engine {
     }
 
     fn model_views(&self, now: Now) -> Vec<ModelView> {
-        let facts = self.scheduler.model_facts(now);
+        let facts = self.scheduler.model_statuses(now);
         self.models
             .iter()
             .zip(facts)
@@ -159,7 +159,7 @@ impl Engine {
                     provider: provider.name.clone(),
                     api: provider.api,
                     vision: model.vision,
-                    on: facts.on,
+                    on: facts.is_switched_on,
                     rpm: facts.rpm,
                     tpm: facts.tpm,
                     rpd: facts.rpd,
@@ -179,7 +179,7 @@ impl Engine {
     }
 
     fn route_views(&mut self, now: Now) -> Vec<RouteView> {
-        let facts = self.scheduler.route_facts(now);
+        let facts = self.scheduler.route_statuses(now);
         facts
             .into_iter()
             .zip(&self.route_counts)
@@ -187,14 +187,14 @@ impl Engine {
             .map(|(index, (facts, (ok, failed)))| RouteView {
                 key: self.keys[facts.key].name.clone(),
                 model: self.models[facts.model].name.clone(),
-                on: facts.on,
+                on: facts.is_switched_on,
                 condition: facts.condition,
                 rpm: facts.rpm,
                 rpd: facts.rpd,
                 in_flight: facts.in_flight,
                 ok: *ok,
                 failed: *failed,
-                bottlenecks: self.scheduler.route_holding(now, RouteId(index as u32)),
+                bottlenecks: self.scheduler.route_bottlenecks(now, RouteId(index as u32)),
             })
             .collect()
     }

@@ -62,7 +62,7 @@ impl Account {
 
 fn accounts(config: &Config, scheduler: &Scheduler) -> Vec<Account> {
     let account = |pool| {
-        let (key, counter) = scheduler.pool_parts(pool)?;
+        let (key, counter) = scheduler.pool_owner(pool)?;
         let of = &config.keys[key];
         // Keys of one project are one account, if any of them names it.
         let stated = config
@@ -235,7 +235,7 @@ impl Engine {
     /// Asks for the blocks that are wanted, and says on what had no room before.
     pub(super) fn lease(&mut self, now: Now) {
         if self.sharing.is_on() {
-            self.sharing.wishes.extend(self.scheduler.lease_wishes(now));
+            self.sharing.wishes.extend(self.scheduler.lease_requests(now));
             self.sharing.flush(now.wall);
         }
     }
@@ -247,7 +247,7 @@ impl Engine {
         let why = match told {
             Some(Told::Granted(grants)) => {
                 for grant in &grants {
-                    self.scheduler.grant(now, grant);
+                    self.scheduler.apply_lease_grant(now, grant);
                 }
                 return;
             }
@@ -265,7 +265,7 @@ impl Engine {
     /// The provider says that this route's day is used up: every run should know.
     pub(super) fn tell_spent(&mut self, now: Now, route: RouteId) {
         let pool = self.scheduler.pool_of(route);
-        if let Some(until) = self.scheduler.spent_until(now, pool) {
+        if let Some(until) = self.scheduler.exhausted_until(now, pool) {
             self.sharing.say_spent(pool, Some(until));
         }
     }
@@ -273,7 +273,7 @@ impl Engine {
     /// The operator ended the cooldowns of a key: its days may be tried again by every run.
     pub(super) fn tell_unspent(&mut self, key: &str) {
         for route in (0..self.scheduler.route_count() as u32).map(RouteId) {
-            if self.keys[self.scheduler.route_parts(route).0].name == key {
+            if self.keys[self.scheduler.route_indices(route).0].name == key {
                 self.sharing.say_spent(self.scheduler.pool_of(route), None);
             }
         }

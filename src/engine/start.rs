@@ -36,7 +36,7 @@ use crate::{
     },
     output::Existing,
     provider::{Client, Endpoint},
-    scheduler::{PastAttempt, Scheduler},
+    scheduler::{PastUsage, Scheduler},
     store::{Decision, Loader, LostCall, Op, Opened, Reclassed, RouteName, RunDir, Store, audit::CAP, spawn_reader},
 };
 
@@ -184,10 +184,10 @@ pub(super) fn prepare(
     for key in checked_keys {
         match key {
             CheckedKey::Good { name, unlisted } => {
-                acquitted.extend(scheduler.acquit(&name, &unlisted).map(|cause| (name, cause)));
+                acquitted.extend(scheduler.mark_valid(&name, &unlisted).map(|cause| (name, cause)));
             }
-            CheckedKey::Listed { name, unlisted } => scheduler.bring_back_listed(&name, &unlisted),
-            CheckedKey::Invalid { name, words } => condemned.extend(scheduler.condemn(now, &name, words)),
+            CheckedKey::Listed { name, unlisted } => scheduler.mark_models_listed(&name, &unlisted),
+            CheckedKey::Invalid { name, words } => condemned.extend(scheduler.disable_key(now, &name, words)),
         }
     }
 
@@ -223,7 +223,7 @@ pub(super) fn prepare(
         .collect::<anyhow::Result<Vec<_>>>()?;
     let routes: Vec<RouteName> = (0..scheduler.route_count() as u32)
         .map(|index| {
-            let (key, model) = scheduler.route_parts(RouteId(index));
+            let (key, model) = scheduler.route_indices(RouteId(index));
             RouteName {
                 key: keys[key].name.clone(),
                 model: models[model].name.clone(),
@@ -436,14 +436,14 @@ fn recount(
     routes: &mut [(u64, u64)],
 ) -> anyhow::Result<()> {
     let names: HashMap<(String, String), RouteId> = (0..scheduler.route_count() as u32)
-        .map(|index| (scheduler.route_names(RouteId(index)), RouteId(index)))
+        .map(|index| (scheduler.key_and_model_names(RouteId(index)), RouteId(index)))
         .collect();
     store.attempts_since(WallTime(i64::MIN), |past| {
         let at = past.settled_at.unwrap_or_else(|| (past.sent_at + ON_ITS_WAY).min(now.wall));
         // Money stays spent, whatever has become of the model or the key.
-        scheduler.recall_money(now, &past.key, at, past.cost + past.at_risk);
+        scheduler.restore_spend(now, &past.key, at, past.cost + past.at_risk);
         let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
-        let (key, model) = scheduler.route_parts(route);
+        let (key, model) = scheduler.route_indices(route);
         let latency = Duration::from_millis(past.latency_ms);
         keys[key].count(past.outcome, past.usage, past.cost, latency);
         models[model].count(past.outcome, past.usage, past.cost, latency);
@@ -451,10 +451,10 @@ fn recount(
         *ok += u64::from(past.outcome.is_answered());
         *failed += u64::from(!past.outcome.is_answered() && !past.outcome.is_unattributed());
         if now.wall.since(at) < LONGEST_DAY {
-            scheduler.recall(
+            scheduler.restore_usage(
                 now,
                 route,
-                &PastAttempt { at, outcome: past.outcome, usage: past.usage, estimated: past.est_tokens },
+                &PastUsage { at, outcome: past.outcome, usage: past.usage, reserved_input_tokens: past.est_tokens },
             );
         }
     })?;

@@ -21,7 +21,7 @@ use crate::{
         Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, RouteTarget, Seq, snapshot::Condition,
     },
     output::Existing,
-    scheduler::Refusal,
+    scheduler::LocalRejection,
     store::{OnChanged, Pins, RunDir, Store, Writer},
 };
 
@@ -135,7 +135,8 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
         engine.take_loaded(0, Ok(loaded));
         let now = engine.clock.now();
-        let refusal = Refusal { seq: Seq(1), outcome: Outcome::NoRoute, words: "nobody can".to_owned(), attempts: 0 };
+        let refusal =
+            LocalRejection { seq: Seq(1), outcome: Outcome::NoRoute, message: "nobody can".to_owned(), attempts: 0 };
         engine.refuse(now, &refusal);
         let (reply, answer) = tokio::sync::oneshot::channel();
         engine.order(Order { command: Command::Replay { filter, target: None }, reply });
@@ -155,7 +156,7 @@ async fn nothing_is_replayed_to_where_it_could_never_go() {
     let replay = Command::Replay { filter: ReplayFilter::default(), target: to };
     assert!(engine.obey(&replay).is_ok());
     let now = engine.clock.now();
-    engine.scheduler.condemn(now, "alice", "API key not valid".to_owned()).unwrap();
+    engine.scheduler.disable_key(now, "alice", "API key not valid".to_owned()).unwrap();
     let refused = engine.obey(&replay).unwrap_err();
     assert!(refused.contains("invalid_key") && refused.contains("switch it on first"), "{refused}");
 }
@@ -241,11 +242,11 @@ async fn a_list_that_anybody_gets_brings_no_key_back() {
     let home = tempfile::tempdir().unwrap();
     let (mut engine, mut channels) = prepared_with(&home, 1, &KEYS.replace("127.0.0.1:9", &here));
     let now = engine.clock.now();
-    engine.scheduler.condemn(now, "alice", "no such key".to_owned()).unwrap();
+    engine.scheduler.disable_key(now, "alice", "no such key".to_owned()).unwrap();
     engine.probe("alice").unwrap();
     let probed = channels.probes.recv().await.unwrap();
     engine.probed(probed);
-    assert!(matches!(engine.scheduler.key_facts(now)[0].condition, Condition::Disabled { .. }));
+    assert!(matches!(engine.scheduler.key_statuses(now)[0].condition, Condition::Disabled { .. }));
     let said = engine.events.back().unwrap().kind.to_string();
     assert_eq!(said, "key alice is not proven: its provider lists its 1 model to anybody");
 }

@@ -263,14 +263,14 @@ impl From<TokenUsage> for Usage {
     /// OpenAI counts reasoning among the completion's tokens; xAI and Gemini's compatible surface don't, which shows
     /// in their total.
     fn from(usage: TokenUsage) -> Self {
-        let (input, completion) = (usage.prompt_tokens.get(), usage.completion_tokens.get());
+        let (input_tokens, completion) = (usage.prompt_tokens.get(), usage.completion_tokens.get());
         let reasoning = usage.completion_tokens_details.unwrap_or_default().reasoning_tokens.get();
-        let beside = usage.total_tokens.get().saturating_sub(input.saturating_add(completion));
+        let beside = usage.total_tokens.get().saturating_sub(input_tokens.saturating_add(completion));
         if beside > 0 && (reasoning == 0 || beside == reasoning) {
-            return Self { input_tokens: input, output_tokens: completion, thinking_tokens: beside };
+            return Self { input_tokens, output_tokens: completion, thinking_tokens: beside };
         }
         let thinking = reasoning.min(completion);
-        Self { input_tokens: input, output_tokens: completion - thinking, thinking_tokens: thinking }
+        Self { input_tokens, output_tokens: completion - thinking, thinking_tokens: thinking }
     }
 }
 

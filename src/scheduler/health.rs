@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Health(u8);
 
-const LEAST_WEIGHT: u8 = 5;
+const MIN_WEIGHT: u8 = 5;
 
 impl Default for Health {
     fn default() -> Self {
@@ -23,23 +23,23 @@ impl Health {
 
     /// Never nothing, so that a key can always earn its way back.
     pub const fn weight(self) -> u8 {
-        if self.0 > LEAST_WEIGHT { self.0 } else { LEAST_WEIGHT }
+        if self.0 > MIN_WEIGHT { self.0 } else { MIN_WEIGHT }
     }
 
-    pub fn success(&mut self) {
+    pub fn reward(&mut self) {
         self.0 = (self.0 + 5).min(100);
     }
 
-    pub fn own_fault(&mut self) {
+    pub fn penalize(&mut self) {
         self.0 = self.0.saturating_sub(20);
     }
 
     /// Gives back what an own fault took: it was somebody else's.
-    pub fn refund(&mut self) {
+    pub fn restore_penalty(&mut self) {
         self.0 = (self.0 + 20).min(100);
     }
 
-    pub fn dead(&mut self) {
+    pub fn set_to_zero(&mut self) {
         self.0 = 0;
     }
 }

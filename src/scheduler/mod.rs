@@ -20,42 +20,42 @@
 //! forecast   the same limits, run ahead of the clock        holding  why not faster, by time
 //! ```
 
-mod bits;
-mod bound;
-mod bounds;
+mod adaptive_limit;
+mod allowed_routes;
+mod availability;
+mod bitset;
+mod bottleneck;
 mod breaker;
+mod budget;
 mod candidates;
-mod capacity;
+mod complete;
 mod cooldown;
-mod day;
+mod daily_quota;
 mod dispatch;
-mod examination;
+mod fault_attribution;
 pub mod forecast;
 mod health;
-mod holding;
-mod kinship;
-mod latency;
-mod learn;
-mod learner;
-mod lottery;
-mod memory;
-mod oracle;
+mod idle_check;
+mod latency_average;
+mod lease;
+mod limit_kind;
+mod limit_sources;
+mod limit_updates;
+mod min_rtt;
+mod min_tree;
+mod model_score;
+mod operator;
 mod pool;
-mod purse;
+mod pool_limits;
+mod probe;
 mod queue;
 mod ramp;
-mod scoring;
-mod settle;
+mod route_selector;
+mod saved_state;
 mod setup;
-mod share;
-mod spill;
-mod standing;
-mod strategy;
-mod switches;
-mod tournament;
-mod transit;
-mod trial;
-mod view;
+mod shared_quota;
+mod status;
+mod weighted_sampler;
 mod window;
 
 use std::{
@@ -64,27 +64,27 @@ use std::{
     time::Duration,
 };
 
-pub use dispatch::{Dispatch, Refusal, Step};
+pub use availability::StallReason;
+pub use complete::{AttemptEffects, Disposition};
+pub use dispatch::{LocalRejection, NextStep, PlannedAttempt};
 pub use forecast::{Assumptions, ForecastInput};
-pub use memory::{Memory, PastAttempt};
-pub use queue::Ticket;
-pub use settle::{Fate, Settlement};
-pub use standing::Holdup;
-pub use switches::Unknown;
-pub use view::{KeyFacts, ModelFacts, RouteFacts};
+pub use operator::NotFound;
+pub use queue::QueuedItem;
+pub use saved_state::{PastUsage, SavedState};
+pub use status::{KeyStatus, ModelStatus, RouteStatus};
 
 use crate::domain::{AttemptId, Key, Model, Money, MonoTime, Now, Policy, RouteId, Seq, WallTime, snapshot::Cause};
 
 use breaker::Breaker;
 use cooldown::Cooldown;
-use examination::Accusers;
+use fault_attribution::RecentFailures;
 use health::Health;
-use kinship::Kinship;
-use latency::Latency;
-use pool::Pool;
-use queue::{Class, Flight};
+use latency_average::LatencyAverage;
+use min_rtt::MinRtt;
+use pool::QuotaPool;
+use queue::{ItemClass, Reserved};
 use ramp::Ramp;
-use transit::Transit;
+use shared_quota::SharedQuotaDetector;
 
 /// Everything that a dispatch decision may depend on.
 #[derive(Debug)]
@@ -94,58 +94,58 @@ pub struct Scheduler {
     projects: Vec<ProjectState>,
     keys: Vec<KeyState>,
     models: Vec<ModelState>,
-    pools: Vec<Pool>,
-    routes: Vec<Route>,
+    pools: Vec<QuotaPool>,
+    routes: Vec<RouteState>,
     /// All routes in the cascade's order.
     ranking: Vec<RouteId>,
-    classes: Vec<Class>,
-    flights: HashMap<AttemptId, Flight>,
+    classes: Vec<ItemClass>,
+    reservations: HashMap<AttemptId, Reserved>,
     /// Items that wait out a retry delay.
-    backing_off: HashMap<Seq, (usize, Ticket)>,
-    backoff: BinaryHeap<Reverse<(MonoTime, Seq)>>,
+    backing_off: HashMap<Seq, (usize, QueuedItem)>,
+    backoff_wakeups: BinaryHeap<Reverse<(MonoTime, Seq)>>,
     /// When a parked route is worth another look.
-    alarms: BinaryHeap<Reverse<(MonoTime, RouteId)>>,
+    route_wakeups: BinaryHeap<Reverse<(MonoTime, RouteId)>>,
     /// Tickets that no route may ever serve, found when they were offered.
-    refused: Vec<Refusal>,
+    rejections: Vec<LocalRejection>,
     /// Items that have failed often enough to be at fault, if anybody else succeeded.
-    suspects: HashSet<Seq>,
-    families: Vec<Family>,
+    failing_items: HashSet<Seq>,
+    model_groups: Vec<ModelGroup>,
     /// Keys that may share a quota though they claim different projects.
-    kinship: Kinship,
+    shared_quotas: SharedQuotaDetector,
     next_attempt: u64,
     /// No new dispatches while set.
-    paused: bool,
-    money: Ledger,
+    is_paused: bool,
+    run_spend: RunSpend,
     /// Under the cap of a day.
-    purse: purse::Purse,
+    day_budget: budget::Budget,
     /// `when_limited = "wait"`: where in `ranking` the run stands.
     cursor: usize,
     /// How often any route was taken.
-    uses: u64,
+    dispatch_count: u64,
     /// Whether any class goes by what must be measured.
-    measuring: bool,
+    uses_stats: bool,
     /// The day (since 1970, UTC) for which the keys were put in order.
-    rotated_on: Option<i64>,
+    rotation_day: Option<i64>,
     /// Changes whenever a route may have become ready.
     version: u64,
     last_poll: Option<Now>,
-    holding: holding::Holding,
+    bottlenecks: bottleneck::BottleneckTracker,
     /// Pools whose block of a shared day may be running out.
-    lease_wanted: Vec<usize>,
-    first_leases: bool,
-    random: fastrand::Rng,
+    pools_needing_lease: Vec<usize>,
+    needs_first_leases: bool,
+    rng: fastrand::Rng,
 }
 
 /// One model at one provider, over all projects: the same servers at the end of the same way.
 #[derive(Debug, Default)]
-struct Family {
+struct ModelGroup {
     pools: Vec<usize>,
-    transit: Transit,
+    min_rtt: MinRtt,
 }
 
 /// The run's money: what is certain, what is promised, what is feared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Ledger {
+pub struct RunSpend {
     pub spent: Money,
     pub reserved: Money,
     pub at_risk: Money,
@@ -156,8 +156,8 @@ struct ProviderState {
     name: String,
     api: crate::domain::Api,
     /// Can't be reached from here.
-    hold: Option<Cooldown>,
-    hold_step: u32,
+    unreachable: Option<Cooldown>,
+    unreachable_step: u32,
 }
 
 #[derive(Debug)]
@@ -165,7 +165,7 @@ struct ProjectState {
     /// `provider/project`.
     name: String,
     /// Out of credit; ends with a trial.
-    billing: Option<Cooldown>,
+    out_of_credit: Option<Cooldown>,
 }
 
 #[derive(Debug)]
@@ -173,56 +173,56 @@ struct KeyState {
     key: Key,
     project: usize,
     /// Switched off by the operator.
-    off: Option<WallTime>,
-    dead: Option<Cause>,
+    switched_off_at: Option<WallTime>,
+    disabled: Option<Cause>,
     health: Health,
     /// Items that failed here lately while other keys answered.
-    accusers: Accusers,
+    recent_failures: RecentFailures,
     in_flight: u32,
     routes: Vec<RouteId>,
-    purse: purse::Purse,
+    budget: budget::Budget,
 }
 
 #[derive(Debug)]
 struct ModelState {
     model: Model,
-    off: Option<WallTime>,
+    switched_off_at: Option<WallTime>,
     /// The last two items that it answered, and when: witnesses when another item fails.
-    witnesses: [Option<(Seq, MonoTime)>; 2],
+    recent_successes: [Option<(Seq, MonoTime)>; 2],
     /// Running mean of billed output tokens, for token estimates.
-    mean_output: Option<f64>,
+    mean_output_tokens: Option<f64>,
     /// On all its routes.
-    latency: Latency,
+    latency: LatencyAverage,
 }
 
 #[derive(Debug)]
-struct Route {
+struct RouteState {
     key: usize,
     model: usize,
     pool: usize,
     provider: usize,
     /// Switched off by the operator.
-    off: Option<WallTime>,
+    switched_off_at: Option<WallTime>,
     /// The provider says that this project can't use this model.
-    gone: Option<Cause>,
+    unavailable: Option<Cause>,
     /// Items were refused alike; the operator is asked.
-    held: Option<Cause>,
+    needs_operator: Option<Cause>,
     breaker: Breaker,
     /// After a breaker closed: the way back up.
     ramp: Option<Ramp>,
     in_flight: u32,
-    refused_alike: (u32, u64),
-    ever_accepted: bool,
-    last_ok: Option<MonoTime>,
-    latency: Latency,
+    identical_rejections: (u32, u64),
+    has_accepted: bool,
+    last_accepted_at: Option<MonoTime>,
+    latency: LatencyAverage,
     /// The number of its last use.
-    last_used: u64,
+    last_use_number: u64,
     /// The earliest alarm set for this route.
-    alarm: Option<MonoTime>,
+    wakeup_at: Option<MonoTime>,
 }
 
 /// How recent a witness must be.
-const TESTIMONY: Duration = Duration::from_secs(60);
+const EVIDENCE_WINDOW: Duration = Duration::from_secs(60);
 
 impl Scheduler {
     /// Tickets of `class` that were not offered yet; they count as waiting.
@@ -231,62 +231,62 @@ impl Scheduler {
     }
 
     /// Brings a loaded item. One that no route may ever serve comes back from `poll` as a refusal.
-    pub fn offer(&mut self, class: usize, mut ticket: Ticket) {
-        let rule = self.classes[class].routing.rule.and_then(|rule| self.policy.rules.get(rule));
-        ticket.max_usd = ticket.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
-        if let Some(refusal) = self.never(class, &ticket) {
-            self.refused.push(refusal);
+    pub fn enqueue(&mut self, class: usize, mut item: QueuedItem) {
+        let rule = self.classes[class].class_key.rule.and_then(|rule| self.policy.rules.get(rule));
+        item.max_usd = item.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
+        if let Some(rejection) = self.permanent_rejection(class, &item) {
+            self.rejections.push(rejection);
             return;
         }
         let queue = &mut self.classes[class];
-        queue.fresh.push_back(ticket);
-        queue.stuck_at = None;
+        queue.pending.push_back(item);
+        queue.stuck_at_version = None;
     }
 
     /// How many loaded tickets of `class` have not been tried yet. Those that were may wait long for a route of their
     /// own, and must not keep others from being loaded.
-    pub fn fresh(&self, class: usize) -> usize {
-        self.classes[class].fresh.len()
+    pub fn pending_count(&self, class: usize) -> usize {
+        self.classes[class].pending.len()
     }
 
     /// Whether more of `class` should be loaded: not while too many that were tried wait in memory.
-    pub fn takes_more(&self, class: usize) -> bool {
-        self.classes[class].takes_more()
+    pub fn has_capacity(&self, class: usize) -> bool {
+        self.classes[class].has_capacity()
     }
 
-    pub fn in_flight(&self) -> usize {
-        self.flights.len()
+    pub fn in_flight_count(&self) -> usize {
+        self.reservations.len()
     }
 
     pub const fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    pub const fn money(&self) -> Ledger {
-        self.money
+    pub const fn run_spend(&self) -> RunSpend {
+        self.run_spend
     }
 
     /// Brings back what earlier processes spent, and where attempt numbers go on.
     pub fn resume_from(&mut self, next_attempt: u64, spent: Money, at_risk: Money) {
         self.next_attempt = next_attempt;
-        self.money = Ledger { spent, reserved: Money::ZERO, at_risk };
+        self.run_spend = RunSpend { spent, reserved: Money::ZERO, at_risk };
     }
 
     /// Items that are neither done nor failed, as far as the scheduler has been told of them.
-    pub fn live(&self) -> u64 {
-        let queued: u64 = self.classes.iter().map(|class| class.backlog + class.loaded() as u64).sum();
-        queued + (self.backing_off.len() + self.flights.len() + self.refused.len()) as u64
+    pub fn unfinished_items(&self) -> u64 {
+        let queued: u64 = self.classes.iter().map(|class| class.backlog + class.loaded_count() as u64).sum();
+        queued + (self.backing_off.len() + self.reservations.len() + self.rejections.len()) as u64
     }
 
     /// When to poll again though nothing settles: `None` where only an answer or the operator helps.
-    pub fn next_wake(&self) -> Option<MonoTime> {
-        let alarm = self.alarms.peek().map(|Reverse((at, _))| *at);
-        let backoff = self.backoff.peek().map(|Reverse((at, _))| *at);
+    pub fn next_wakeup(&self) -> Option<MonoTime> {
+        let alarm = self.route_wakeups.peek().map(|Reverse((at, _))| *at);
+        let backoff = self.backoff_wakeups.peek().map(|Reverse((at, _))| *at);
         alarm.into_iter().chain(backoff).min()
     }
 
     /// Makes every route worth another look.
-    fn look_again(&mut self) {
+    fn unpark_all(&mut self) {
         for index in 0..self.routes.len() {
             self.unpark(RouteId(index as u32));
         }
@@ -296,25 +296,25 @@ impl Scheduler {
         for class in &mut self.classes {
             class.unpark(route);
         }
-        self.holding.freed(route);
+        self.bottlenecks.mark_unblocked(route);
         self.version += 1;
     }
 
-    fn park(&mut self, now: Now, route: RouteId, wake: cooldown::Wake) {
+    fn park(&mut self, now: Now, route: RouteId, wakeup: cooldown::Wakeup) {
         for class in &mut self.classes {
             class.park(route);
         }
-        self.note_parked(now, route);
-        self.want_lease(self.routes[route.index()].pool);
-        self.set_alarm(now, route, wake);
+        self.record_parked(now, route);
+        self.mark_lease_needed(self.routes[route.index()].pool);
+        self.schedule_wakeup(now, route, wakeup);
     }
 
-    fn set_alarm(&mut self, now: Now, route: RouteId, wake: cooldown::Wake) {
-        let Some(at) = wake.mono(now) else { return };
-        let alarm = &mut self.routes[route.index()].alarm;
+    fn schedule_wakeup(&mut self, now: Now, route: RouteId, wakeup: cooldown::Wakeup) {
+        let Some(at) = wakeup.to_mono(now) else { return };
+        let alarm = &mut self.routes[route.index()].wakeup_at;
         if alarm.is_none_or(|earlier| earlier > at || earlier <= now.mono) {
             *alarm = Some(at);
-            self.alarms.push(Reverse((at, route)));
+            self.route_wakeups.push(Reverse((at, route)));
         }
     }
 

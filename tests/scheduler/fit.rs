@@ -7,7 +7,7 @@ use cascadeck::{
         AttemptResult, Limits, Model, Money, MoneyCaps, Outcome, OutcomeAction, Policy, Price, RouteId, RoutingTraits,
         SpillTo, Usage, WhenLimited,
     },
-    scheduler::{Holdup, PastAttempt, Ticket},
+    scheduler::{PastUsage, QueuedItem, StallReason},
 };
 
 use super::{
@@ -19,8 +19,8 @@ fn with_context(name: &str, context: u64, limits: Limits) -> Model {
     Model { context: Some(context), ..model(name, limits) }
 }
 
-fn long() -> Ticket {
-    Ticket { input: 5_000, ..ticket(0) }
+fn long() -> QueuedItem {
+    QueuedItem { input_tokens: 5_000, ..ticket(0) }
 }
 
 #[test]
@@ -64,8 +64,8 @@ fn a_ready_route_that_no_waiting_item_may_use_does_not_hide_that_the_rest_is_exh
     world.offer(2);
     world.run(Duration::from_secs(60));
     assert_eq!(world.done, 1);
-    let holdup = world.scheduler.holdup(world.now);
-    assert!(matches!(holdup, Holdup::Exhausted { returns: Some(_), .. }), "{holdup:?}");
+    let holdup = world.scheduler.stall_reason(world.now);
+    assert!(matches!(holdup, StallReason::Exhausted { resumes_at: Some(_), .. }), "{holdup:?}");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_cheap_route_that_is_dead_does_not_hide_that_the_rest_is_too_dear() {
     world.offer(5);
     world.run(HOUR);
     assert_eq!(world.done, 0);
-    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Budget { needs: Some(_) }));
+    assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn what_is_too_long_for_one_model_goes_to_a_larger_one_and_to_no_smaller() {
         assert_eq!((world.done, world.ended.len()), (done, 10), "{third}");
         assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 0, "{third}");
         // Ten prompts that are too long say nothing against the route.
-        assert!(!world.scheduler.asks_operator());
+        assert!(!world.scheduler.needs_operator());
     }
 }
 
@@ -135,8 +135,8 @@ fn what_an_earlier_process_may_have_used_of_a_minute_stays_used() {
     for (outcome, held) in [(Outcome::Lost, true), (Outcome::Timeout, true), (Outcome::InvalidKey, false)] {
         let narrow = Limits { tpm: Some(500), ..Limits::default() };
         let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(1), wall(MORNING), 7);
-        let past = PastAttempt { at: world.now.wall, outcome, usage: Usage::default(), estimated: 450 };
-        world.scheduler.recall(world.now, RouteId(0), &past);
+        let past = PastUsage { at: world.now.wall, outcome, usage: Usage::default(), reserved_input_tokens: 450 };
+        world.scheduler.restore_usage(world.now, RouteId(0), &past);
         world.offer(1);
         world.run(Duration::from_secs(30));
         assert_eq!(world.done == 0, held, "{outcome:?}");
@@ -153,14 +153,14 @@ fn money_that_is_left_goes_to_what_it_suffices_for() {
     let talkative = Model { max_output: Some(1_000_000), ..model("m", Limits::default()) };
     let mut world = World::new(vec![talkative], keys, policy(1), wall(MORNING), 8);
     let class = world.class;
-    let dear = world.offer_ticket(class, Ticket { max_output: Some(1_000_000), ..ticket(0) });
+    let dear = world.offer_ticket(class, QueuedItem { max_output_tokens: Some(1_000_000), ..ticket(0) });
     for _ in 0..3 {
-        world.offer_ticket(class, Ticket { max_output: Some(1_000), ..ticket(0) });
+        world.offer_ticket(class, QueuedItem { max_output_tokens: Some(1_000), ..ticket(0) });
     }
     world.run(HOUR);
     assert_eq!(world.done, 3);
     assert!(!world.ended.contains_key(&dear));
-    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Budget { needs: Some(_) }));
+    assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
 }
 
 fn dear_and_cheap() -> Vec<Model> {
@@ -197,24 +197,24 @@ fn a_day_whose_tokens_are_used_up_is_spent_like_any_other() {
     world.offer(20);
     world.run(HOUR);
     assert!(world.done < 20);
-    let holdup = world.scheduler.holdup(world.now);
-    assert!(matches!(holdup, Holdup::Exhausted { returns: Some(_), .. }), "{holdup:?}");
+    let holdup = world.scheduler.stall_reason(world.now);
+    assert!(matches!(holdup, StallReason::Exhausted { resumes_at: Some(_), .. }), "{holdup:?}");
 }
 
 #[test]
 fn a_larger_output_limit_is_asked_for_only_where_it_can_be_had() {
     let nothing = || AttemptResult { action: OutcomeAction::FailItem, ..verdict(Outcome::Truncated) };
     // The item's own limit, the item's money, and how often it is sent: a model here gives 1,000 tokens at most.
-    for (max_output, max_usd, sent) in [(Some(300), None, 2), (Some(300), Some(900e-6), 1), (None, None, 1)] {
+    for (max_output_tokens, max_usd, sent) in [(Some(300), None, 2), (Some(300), Some(900e-6), 1), (None, None, 1)] {
         let enlarge = Policy { truncated_retry_factor: Some(4), ..policy(1) };
         let mut world =
             World::new(vec![model("m", Limits::default())], vec![key("a", "p")], enlarge, wall(MORNING), 11);
         world.weather = Box::new(move |_, _| Some(nothing()));
         let class = world.class;
         let max_usd = max_usd.and_then(Money::from_usd);
-        world.offer_ticket(class, Ticket { max_output, max_usd, caption: true, ..ticket(0) });
+        world.offer_ticket(class, QueuedItem { max_output_tokens, max_usd, is_caption: true, ..ticket(0) });
         world.run(HOUR);
-        assert_eq!((world.ended.len(), world.arrivals.len()), (1, sent), "{max_output:?} {max_usd:?}");
+        assert_eq!((world.ended.len(), world.arrivals.len()), (1, sent), "{max_output_tokens:?} {max_usd:?}");
     }
 }
 
@@ -223,9 +223,9 @@ fn a_large_item_is_not_starved_of_tokens_by_small_ones_of_another_class() {
     let narrow = Limits { tpm: Some(10_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(4), wall(MORNING), 12);
     let (class, other) =
-        (world.class, world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() }));
+        (world.class, world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() }));
     world.offer_to(other, 3);
-    let large = world.offer_ticket(class, Ticket { input: 9_000, ..ticket(0) });
+    let large = world.offer_ticket(class, QueuedItem { input_tokens: 9_000, ..ticket(0) });
     world.offer_to(other, 2_000);
     world.run(Duration::from_secs(240));
     assert!(world.ended.contains_key(&large));
@@ -237,7 +237,7 @@ fn a_large_item_is_not_starved_of_tokens_by_small_ones_of_another_class() {
 fn what_was_spent_counts_whatever_has_become_of_its_key() {
     let capped = Policy { max_usd_per_day: Money::from_usd(1.0), ..policy(4) };
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "p")], capped, wall(MORNING), 13);
-    world.scheduler.recall_money(world.now, "renamed-since", world.now.wall, Money::from_usd(1.0).expect("money"));
+    world.scheduler.restore_spend(world.now, "renamed-since", world.now.wall, Money::from_usd(1.0).expect("money"));
     world.offer(1);
     world.run(HOUR);
     assert_eq!(world.done, 0);

@@ -10,7 +10,7 @@ use cascadeck::{
     },
     scheduler::{
         Assumptions, ForecastInput,
-        forecast::{Reckoning, forecast},
+        forecast::{ForecastResult, forecast},
     },
 };
 
@@ -25,10 +25,15 @@ const TURN: Duration = Duration::from_secs(62);
 
 fn input(world: &World) -> ForecastInput {
     // The world's answers take 0.3 to 0.9 s, and count 80 tokens in and 40 out.
-    let latency = vec![Some(Duration::from_millis(600)); world.enforced.len()];
+    let latency_by_model = vec![Some(Duration::from_millis(600)); world.enforced.len()];
     world.scheduler.forecast_input(
         world.now,
-        &Assumptions { latency, input: Some(80.0), output: Some(40.0), ..Assumptions::default() },
+        &Assumptions {
+            latency_by_model,
+            mean_input_tokens: Some(80.0),
+            mean_output_tokens: Some(40.0),
+            ..Assumptions::default()
+        },
     )
 }
 
@@ -350,7 +355,7 @@ fn one_more_key_saves_nothing_where_its_models_do_not_fit() {
     let of_one = |name: &str, model: &str| Key { models: Some(vec![model.to_owned()]), ..key(name, name) };
     let keys = vec![of_one("reader", "blind"), of_one("viewer", "seeing")];
     let mut world = World::new(vec![model("seeing", limits(10, None)), blind], keys, policy(4), wall(MORNING), 82);
-    let pictures = world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
+    let pictures = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
     world.offer_to(pictures, 10);
     world.scheduler.switch_key(world.now.wall, "viewer", false).expect("known");
     let savings = reckon(&world).savings;
@@ -365,12 +370,12 @@ fn classes_share_what_they_may_both_use() {
     let seeing = model("seeing", limits(10, None));
     let order = Policy { order: CascadeOrder::ModelFirst, ..waiting(64) };
     let mut world = World::new(vec![seeing, blind], vec![key("a", "a")], order, wall(MORNING), 91);
-    let pictures = world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
-    let texts = world.scheduler.class(&RoutingTraits::default());
+    let pictures = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
+    let texts = world.scheduler.class_for(&RoutingTraits::default());
     world.scheduler.set_backlog(pictures, 200);
     world.scheduler.set_backlog(texts, 300);
-    let Reckoning { forecast, loads } = forecast(&input(&world));
-    assert_eq!(loads.len(), 2);
+    let ForecastResult { forecast, items_by_route } = forecast(&input(&world));
+    assert_eq!(items_by_route.len(), 2);
     // Pictures keep the seeing model to themselves: 20 turns of 10.
     let span = forecast.finish.expect("it ends").since(world.now.wall);
     assert!(span.abs_diff(Duration::from_secs(19 * 60)) < Duration::from_secs(90), "{span:?}");
@@ -381,7 +386,7 @@ fn ten_million_items_over_a_thousand_routes_are_reckoned_without_counting_them()
     let models: Vec<_> = (0..10).map(|index| model(&format!("m{index}"), limits(15, Some(500)))).collect();
     let keys: Vec<_> = (0..100).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect();
     let mut world = World::new(models, keys, waiting(2_000), wall(MORNING), 101);
-    let class = world.scheduler.class(&RoutingTraits::default());
+    let class = world.scheduler.class_for(&RoutingTraits::default());
     world.scheduler.set_backlog(class, 10_000_000);
     let input = input(&world);
     let reckoning = forecast(&input);
@@ -389,5 +394,5 @@ fn ten_million_items_over_a_thousand_routes_are_reckoned_without_counting_them()
     // 500,000 a day: the first day's at once, nineteen more nights, and the last ones go in the first half hour.
     let days = reckoning.forecast.finish.expect("it ends").since(world.now.wall).as_secs_f64() / 86_400.0;
     assert!((18.5..19.5).contains(&days), "{days}");
-    assert!((reckoning.loads.iter().sum::<f64>() - 1e7).abs() < 10.0);
+    assert!((reckoning.items_by_route.iter().sum::<f64>() - 1e7).abs() < 10.0);
 }

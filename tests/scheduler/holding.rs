@@ -7,7 +7,7 @@ use cascadeck::{
         AttemptResult, Limits, Money, Outcome, Policy, QuotaDay, RetryAfter, RouteId,
         bottleneck::{Bottleneck, BottleneckShare},
     },
-    scheduler::Holdup,
+    scheduler::StallReason,
 };
 
 use super::{
@@ -28,7 +28,7 @@ fn after(world: &mut World, span: Duration) -> Vec<BottleneckShare> {
     world.now = end;
     let step = world.scheduler.poll(world.now);
     assert!(step.is_none(), "{step:?} could have gone before");
-    world.scheduler.run_holding(world.now)
+    world.scheduler.run_bottlenecks(world.now)
 }
 
 fn share(shares: &[BottleneckShare], what: Bottleneck) -> f64 {
@@ -78,8 +78,8 @@ fn the_in_flight_cap_is_named_for_the_run_while_the_route_is_sending() {
     let mut world = one_key(Limits::default(), policy(2));
     world.offer(10_000);
     world.run(MINUTE * 5);
-    names(&world.scheduler.run_holding(world.now), Bottleneck::MaxInFlight, 0.95);
-    names(&world.scheduler.route_holding(world.now, RouteId(0)), Bottleneck::Sending, 0.95);
+    names(&world.scheduler.run_bottlenecks(world.now), Bottleneck::MaxInFlight, 0.95);
+    names(&world.scheduler.route_bottlenecks(world.now, RouteId(0)), Bottleneck::Sending, 0.95);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn an_open_breaker_is_named_where_items_could_go() {
     world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) }));
     world.offer(2_000);
     world.run(MINUTE * 5);
-    names(&world.scheduler.run_holding(world.now), Bottleneck::CircuitOpen, 0.8);
+    names(&world.scheduler.run_bottlenecks(world.now), Bottleneck::CircuitOpen, 0.8);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn the_budget_is_named() {
     let mut world = one_key(Limits::default(), Policy { max_usd: Money::from_usd(0.01), ..policy(8) });
     world.offer(1_000);
     let shares = after(&mut world, MINUTE * 5);
-    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Budget { needs: Some(_) }));
+    assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
     names(&shares, Bottleneck::Budget, 0.9);
 }
 
@@ -167,8 +167,10 @@ fn shares_add_up_whenever_they_are_asked_for() {
             world.run(Duration::from_secs(random.u64(1..900)));
             let now = world.now;
             let routes = world.scheduler.route_count() as u32;
-            let mut all = vec![("the run".to_owned(), world.scheduler.run_holding(now))];
-            all.extend((0..routes).map(|id| (format!("route {id}"), world.scheduler.route_holding(now, RouteId(id)))));
+            let mut all = vec![("the run".to_owned(), world.scheduler.run_bottlenecks(now))];
+            all.extend(
+                (0..routes).map(|id| (format!("route {id}"), world.scheduler.route_bottlenecks(now, RouteId(id)))),
+            );
             for (what, shares) in all {
                 let total: f64 = shares.iter().map(|share| share.share).sum();
                 assert!((total - 1.0).abs() < 1e-6, "seed {seed}, {what}: {shares:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{Limits, MonoTime, Now, Outcome, Policy, RetryAfter, RoutingTraits, WallTime},
-    scheduler::{Scheduler, Step},
+    scheduler::{NextStep, Scheduler},
 };
 
 use crate::world::{key, limits, model, provider, ticket, verdict, wall};
@@ -22,8 +22,8 @@ impl Desk {
     fn with(limits: Limits) -> Self {
         let (models, keys) = ([model("m", limits)], [key("alice", "one")]);
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, Policy::default(), 7);
-        let class = scheduler.class(&RoutingTraits::default());
-        (1..=20).for_each(|seq| scheduler.offer(class, ticket(seq)));
+        let class = scheduler.class_for(&RoutingTraits::default());
+        (1..=20).for_each(|seq| scheduler.enqueue(class, ticket(seq)));
         let now = Now { mono: MonoTime(1_000_000), wall: wall("2026-11-21T20:00:00Z") };
         Self { scheduler, now }
     }
@@ -38,11 +38,11 @@ impl Desk {
     fn send(&mut self, outcome: Outcome, hint: Option<u64>) -> usize {
         let mut sent = 0;
         while let Some(step) = self.scheduler.poll(self.now) {
-            let Step::Send(dispatch) = step else { panic!("nothing is refused here") };
-            self.scheduler.sent(self.now, dispatch.attempt);
+            let NextStep::Send(dispatch) = step else { panic!("nothing is refused here") };
+            self.scheduler.on_sent(self.now, dispatch.attempt);
             let mut answer = verdict(outcome);
             answer.retry_after = hint.map(|seconds| RetryAfter { delay: Duration::from_secs(seconds) });
-            self.scheduler.settle(self.now, dispatch.attempt, &answer).expect("it was in flight");
+            self.scheduler.complete(self.now, dispatch.attempt, &answer).expect("it was in flight");
             sent += 1;
         }
         sent

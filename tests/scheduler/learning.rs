@@ -7,7 +7,7 @@ use cascadeck::{
         AttemptResult, EventKind, Key, LimitDimension, LimitSource, Limits, Outcome, Policy, ProviderLimit,
         ResponseMeta, RetryAfter, RoutingTraits, WhenLimited, snapshot::Gauge,
     },
-    scheduler::{Scheduler, Ticket},
+    scheduler::{QueuedItem, Scheduler},
 };
 
 use super::{
@@ -30,7 +30,7 @@ fn answer(response_meta: ResponseMeta) -> AttemptResult {
 }
 
 fn rpm(world: &World) -> Gauge {
-    world.scheduler.model_facts(world.now)[0].rpm
+    world.scheduler.model_statuses(world.now)[0].rpm
 }
 
 fn said(world: &World, words: &str) -> usize {
@@ -54,7 +54,7 @@ fn a_stated_limit_tightens_what_is_configured_and_never_loosens_it() {
         });
         world.offer(1);
         world.run(HOUR);
-        let facts = world.scheduler.route_facts(world.now);
+        let facts = world.scheduler.route_statuses(world.now);
         assert_eq!((facts[0].rpm.limit, facts[0].rpm.source), (limit, Some(provenance)));
     }
 }
@@ -90,13 +90,13 @@ fn a_limit_that_nobody_states_is_found_out_kept_over_a_restart_and_not_asked_for
     world.offer(200);
     world.run(HOUR);
     assert_eq!((rpm(&world).limit, rpm(&world).source), (Some(12), Some(LimitSource::Learned)));
-    let memory = world.scheduler.memory(world.now, &[None]);
+    let memory = world.scheduler.saved_state(world.now, &[None]);
     let keys = [key("a", "a")];
     for (when_limited, limit) in [(WhenLimited::Spill, Some(12)), (WhenLimited::Wait, None)] {
         let policy = Policy { when_limited, ..policy(16) };
         let mut later = Scheduler::new(&[provider()], &models, &keys, policy, 4);
         later.restore(world.now, memory.clone(), &[None]);
-        assert_eq!(later.model_facts(world.now)[0].rpm.limit, limit, "{when_limited:?}");
+        assert_eq!(later.model_statuses(world.now)[0].rpm.limit, limit, "{when_limited:?}");
     }
 }
 
@@ -165,7 +165,7 @@ fn an_item_that_fails_alike_on_two_projects_is_convicted_and_the_keys_get_their_
     world.scheduler.set_strategy(cascadeck::domain::Strategy::RoundRobin).expect("goes with spilling");
     world.offer(400);
     world.run(HOUR);
-    let health: Vec<u8> = world.scheduler.key_facts(world.now).iter().map(|facts| facts.health).collect();
+    let health: Vec<u8> = world.scheduler.key_statuses(world.now).iter().map(|facts| facts.health).collect();
     assert_eq!((said(&world, "the item is at fault"), health), (1, vec![100, 100]), "{:?}", world.events);
     assert_eq!(world.done, 399);
 }
@@ -186,7 +186,7 @@ fn items_that_never_succeed_do_not_take_every_request_of_a_scanty_route_from_the
             }
         });
         let others = if apart {
-            world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() })
+            world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() })
         } else {
             world.class
         };
@@ -214,8 +214,8 @@ fn what_was_broken_is_tried_with_the_smallest_item_and_comes_back_by_one_two_fou
     // These come when it is already broken; one of them is small.
     world.run(SECOND * 10);
     let class = world.class;
-    for input in [500, 400, 7, 300] {
-        world.offer_ticket(class, Ticket { input, ..ticket(0) });
+    for input_tokens in [500, 400, 7, 300] {
+        world.offer_ticket(class, QueuedItem { input_tokens, ..ticket(0) });
     }
     world.run(HOUR);
     let after: Vec<(u64, u32)> = most.borrow().iter().copied().filter(|(at, _)| *at >= recovers.0).collect();
@@ -273,8 +273,8 @@ fn a_dead_key_stays_dead_where_its_secret_is_known_to_be_the_same() {
     let print = |text: &str| [Some(text.to_owned())];
     let build = || World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(4), wall(MORNING), 5);
     let mut world = build();
-    world.scheduler.condemn(world.now, "a", "no such key".to_owned()).expect("it was alive");
-    let kept = serde_json::to_value(world.scheduler.memory(world.now, &print("key:1"))).expect("test");
+    world.scheduler.disable_key(world.now, "a", "no such key".to_owned()).expect("it was alive");
+    let kept = serde_json::to_value(world.scheduler.saved_state(world.now, &print("key:1"))).expect("test");
     // As programs before this one kept it.
     let mut unsalted = kept.clone();
     unsalted["keys"][0]["fingerprint"] = 12_345_678_901_234_567_890_u64.into();
@@ -288,6 +288,6 @@ fn a_dead_key_stays_dead_where_its_secret_is_known_to_be_the_same() {
         let mut later = build();
         let memory = serde_json::from_value(kept.clone()).expect(what);
         later.scheduler.restore(later.now, memory, &now_is);
-        assert_eq!(later.scheduler.acquit("a", &[]).is_some(), dead, "{what}");
+        assert_eq!(later.scheduler.mark_valid("a", &[]).is_some(), dead, "{what}");
     }
 }

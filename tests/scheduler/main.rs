@@ -22,7 +22,7 @@ use cascadeck::{
         AttemptResult, CascadeOrder, Limits, Money, OnExhausted, Outcome, Policy, RetryAfter, RoutingTraits, SpillTo,
         WhenLimited,
     },
-    scheduler::{Holdup, Step},
+    scheduler::{NextStep, StallReason},
 };
 use world::{World, key, limits, model, ticket, verdict, wall};
 
@@ -93,7 +93,7 @@ fn the_cascade_prefers_in_order_by_key_or_by_model() {
         );
         world.offer(4);
         let mut sent = Vec::new();
-        while let Some(Step::Send(dispatch)) = world.scheduler.poll(world.now) {
+        while let Some(NextStep::Send(dispatch)) = world.scheduler.poll(world.now) {
             sent.push(world.scheduler.route_name(dispatch.route));
         }
         assert_eq!(sent[..3], want);
@@ -132,7 +132,7 @@ fn a_stated_day_refusal_is_believed_over_our_own_count() {
     world.run(HOUR);
     assert_eq!((world.done, world.refusals), (6, 2));
     assert!(
-        matches!(world.scheduler.holdup(world.now), Holdup::Exhausted { returns: Some(at), .. } if at == wall("2026-11-22T08:00:00Z"))
+        matches!(world.scheduler.stall_reason(world.now), StallReason::Exhausted { resumes_at: Some(at), .. } if at == wall("2026-11-22T08:00:00Z"))
     );
 }
 
@@ -232,7 +232,7 @@ fn a_dead_key_is_never_used_again_and_all_dead_is_exhausted() {
     world.offer(5);
     world.run(HOUR);
     assert_eq!(world.arrivals.len(), 2);
-    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Exhausted { returns: None, .. }));
+    assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Exhausted { resumes_at: None, .. }));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_key_switched_off_gets_nothing_more_and_is_waited_for() {
     world.scheduler.switch_key(world.now.wall, "a", false).unwrap();
     world.run(HOUR);
     assert!(world.arrivals.len() <= before + 4, "only what was in flight");
-    assert_eq!(world.scheduler.holdup(world.now), Holdup::SwitchedOff);
+    assert_eq!(world.scheduler.stall_reason(world.now), StallReason::SwitchedOff);
     world.scheduler.switch_key(world.now.wall, "a", true).unwrap();
     world.run(HOUR);
     assert_eq!(world.done, 100);
@@ -304,22 +304,22 @@ fn a_budget_is_never_overspent() {
     );
     world.offer(10_000);
     world.run(HOUR);
-    let money = world.scheduler.money();
+    let money = world.scheduler.run_spend();
     assert!(money.spent + money.at_risk <= Money::from_usd(0.05).unwrap());
     // The worst case of one more (100 tokens in, 1,000 out) is $0.0021: less than that may be left over.
     assert!(money.spent > Money::from_usd(0.0478).unwrap(), "{}", money.spent.as_usd());
-    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Budget { needs: Some(_) }));
+    assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
 }
 
 #[test]
 fn token_windows_hold_large_items_back_but_not_for_ever() {
     let tight = Limits { tpm: Some(1_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 16);
-    let class = world.scheduler.class(&RoutingTraits::default());
+    let class = world.scheduler.class_for(&RoutingTraits::default());
     let mut large = ticket(1_000_000);
-    (large.input, large.max_output) = (700, Some(100));
+    (large.input_tokens, large.max_output_tokens) = (700, Some(100));
     world.offer(3);
-    world.scheduler.offer(class, large);
+    world.scheduler.enqueue(class, large);
     world.offered += 1;
     world.offer(200);
     world.run(HOUR * 3);
@@ -330,12 +330,12 @@ fn token_windows_hold_large_items_back_but_not_for_ever() {
 fn an_item_larger_than_the_window_is_refused_at_once() {
     let tight = Limits { tpm: Some(1_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 17);
-    let class = world.scheduler.class(&RoutingTraits::default());
+    let class = world.scheduler.class_for(&RoutingTraits::default());
     let mut huge = ticket(1);
-    huge.input = 5_000;
-    world.scheduler.offer(class, huge);
+    huge.input_tokens = 5_000;
+    world.scheduler.enqueue(class, huge);
     match world.scheduler.poll(world.now) {
-        Some(Step::Refuse(refusal)) => assert_eq!(refusal.outcome, Outcome::NoRoute),
+        Some(NextStep::Reject(refusal)) => assert_eq!(refusal.outcome, Outcome::NoRoute),
         other => panic!("{other:?}"),
     }
 }
@@ -350,7 +350,7 @@ fn five_items_refused_alike_hold_the_route_before_five_thousand_fail() {
     world.offer(5_000);
     world.run(HOUR);
     assert_eq!(world.ended.len(), 5);
-    assert!(world.scheduler.asks_operator());
+    assert!(world.scheduler.needs_operator());
 }
 
 #[test]
@@ -365,5 +365,5 @@ fn pictures_that_the_provider_refuses_alike_fail_alone() {
     world.offer(60);
     world.run(HOUR);
     assert_eq!(world.ended.len(), 60);
-    assert!(!world.scheduler.asks_operator());
+    assert!(!world.scheduler.needs_operator());
 }

@@ -7,7 +7,7 @@ use cascadeck::{
         AttemptResult, Key, Limits, Money, MoneyCaps, OnExhausted, Outcome, Policy, RouteTarget, RoutingTraits,
         WhenLimited,
     },
-    scheduler::{Holdup, Step},
+    scheduler::{NextStep, StallReason},
 };
 
 use super::{
@@ -58,7 +58,7 @@ fn with_every_key_at_its_cap_the_run_holds_for_its_budget() {
     let mut world = world(vec![capped("a", Some(0.01), None), capped("b", Some(0.02), None)], policy(4), 2);
     world.offer(500);
     world.run(HOUR);
-    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Budget { needs: Some(_) }));
+    assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
     assert!(world.done < 500);
 }
 
@@ -70,8 +70,8 @@ fn a_day_that_comes_back_is_no_comfort_where_the_budget_does_not() {
     world.offer(500);
     world.run(HOUR);
     assert!(world.done > 5 && world.done < 500, "{}", world.done);
-    let holdup = world.scheduler.holdup(world.now);
-    assert!(matches!(holdup, Holdup::Budget { needs: Some(_) }), "{holdup:?}");
+    let holdup = world.scheduler.stall_reason(world.now);
+    assert!(matches!(holdup, StallReason::Budget { min_cost: Some(_) }), "{holdup:?}");
 }
 
 #[test]
@@ -85,8 +85,11 @@ fn a_days_money_comes_back_at_utc_midnight() {
         world.run(HOUR);
         let today = world.arrivals.len();
         assert!((today as f64 * ANSWER) <= 0.01 && (today as f64 * ANSWER) > 0.01 - WORST, "{today}");
-        let holdup = world.scheduler.holdup(world.now);
-        assert!(matches!(holdup, Holdup::Exhausted { returns: Some(at), .. } if at == wall(MIDNIGHT)), "{holdup:?}");
+        let holdup = world.scheduler.stall_reason(world.now);
+        assert!(
+            matches!(holdup, StallReason::Exhausted { resumes_at: Some(at), .. } if at == wall(MIDNIGHT)),
+            "{holdup:?}"
+        );
         world.run(HOUR * 3);
         assert_eq!(world.done, 80);
         assert!(world.arrivals[today..].iter().all(|(at, _, _)| at.wall >= wall(MIDNIGHT)));
@@ -111,14 +114,15 @@ fn who_insists_on_a_key_goes_on_to_the_next_when_others_have_taken_its_last_mone
     let mut world = World::new(models, keys, policy, wall(EVENING), 7);
     let drain = |world: &mut World| {
         let sends = std::iter::from_fn(|| world.scheduler.poll(world.now));
-        let sent: Vec<u32> = sends.map(|step| if let Step::Send(sent) = step { sent.route.0 } else { 99 }).collect();
-        assert_eq!(world.scheduler.sendable(world.now), None, "something was left lying after {sent:?}");
+        let sent: Vec<u32> =
+            sends.map(|step| if let NextStep::Send(sent) = step { sent.route.0 } else { 99 }).collect();
+        assert_eq!(world.scheduler.find_sendable(world.now), None, "something was left lying after {sent:?}");
         sent
     };
     world.offer(2);
     assert_eq!(drain(&mut world), [0], "the second waits for the next minute of the same route");
     let wide = RouteTarget { model: "wide".to_owned(), key: None };
-    let others = world.scheduler.class(&RoutingTraits { required_target: Some(wide), ..RoutingTraits::default() });
+    let others = world.scheduler.class_for(&RoutingTraits { required_target: Some(wide), ..RoutingTraits::default() });
     world.offer_to(others, 3);
     assert_eq!(drain(&mut world), [1, 1, 1, 2], "with the last of its money gone, the next key");
 }
@@ -136,8 +140,8 @@ fn what_may_have_been_billed_counts_against_every_cap() {
 fn what_earlier_processes_spent_is_remembered() {
     let mut world = world(vec![capped("a", Some(0.01), Some(0.005))], waiting(1), 5);
     let yesterday = wall("2026-11-20T12:00:00Z");
-    world.scheduler.recall_money(world.now, "a", yesterday, usd(0.004));
-    world.scheduler.recall_money(world.now, "a", world.now.wall, usd(0.0025));
+    world.scheduler.restore_spend(world.now, "a", yesterday, usd(0.004));
+    world.scheduler.restore_spend(world.now, "a", world.now.wall, usd(0.0025));
     world.offer(100);
     world.run(Duration::from_secs(600));
     // Of the day's $0.005 half is gone, of the total $0.0035 are left: the day is what binds.
@@ -165,7 +169,7 @@ fn no_cap_is_ever_overspent() {
         world.offer(400);
         world.run(HOUR * 60);
         // Timeouts are at risk at their worst; answers cost what they cost.
-        let money = world.scheduler.money();
+        let money = world.scheduler.run_spend();
         let days = 4;
         if let Some(most) = per_day {
             assert!((money.spent + money.at_risk).as_usd() <= most.as_usd() * f64::from(days), "seed {seed}");

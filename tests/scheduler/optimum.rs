@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{Key, Limits, Model, OnExhausted, Policy, QuotaDay},
-    scheduler::Holdup,
+    scheduler::StallReason,
 };
 
 use crate::world::{World, key, model, wall};
@@ -98,7 +98,7 @@ impl Quota {
         world.offer(self.items);
         world.run(Duration::from_secs(400 * DAY));
         assert_eq!(world.done, self.items, "{}: not all were answered", self.name);
-        assert_eq!(world.scheduler.holdup(world.now), Holdup::NothingToDo);
+        assert_eq!(world.scheduler.stall_reason(world.now), StallReason::NothingToDo);
         Measured {
             makespan: world.elapsed(),
             bound: Duration::from_secs(self.last_departure()) + world.latency.0,

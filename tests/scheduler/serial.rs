@@ -98,9 +98,9 @@ fn scheduled(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<Sent> 
         world.offer(ITEMS / 2);
         world.run(Duration::from_secs(8 * 3_600));
         let prints = vec![Some("the same".to_owned()); keys.len()];
-        let memory = world.scheduler.memory(world.now, &prints);
+        let memory = world.scheduler.saved_state(world.now, &prints);
         world.scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
-        world.scheduler.class(&cascadeck::domain::RoutingTraits::default());
+        world.scheduler.class_for(&cascadeck::domain::RoutingTraits::default());
         world.scheduler.restore(world.now, memory, &prints);
         world.offer(ITEMS / 2);
     } else {

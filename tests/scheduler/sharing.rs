@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use cascadeck::{
     domain::{AttemptResult, Limits, OnExhausted, Outcome, Policy, QuotaDay, WallTime, lease::LeaseRequest},
-    scheduler::Holdup,
+    scheduler::StallReason,
     store::DayLedger,
 };
 
@@ -42,7 +42,7 @@ impl Machine {
 fn second((world, ledger): &mut (World, DayLedger)) {
     let end = world.now + SECOND;
     loop {
-        let wishes = world.scheduler.lease_wishes(world.now);
+        let wishes = world.scheduler.lease_requests(world.now);
         answer(world, ledger, wishes);
         let before = world.arrivals.len();
         world.run(end.mono.since(world.now.mono));
@@ -56,13 +56,13 @@ fn second((world, ledger): &mut (World, DayLedger)) {
 fn answer(world: &mut World, ledger: &mut DayLedger, wishes: Vec<LeaseRequest>) {
     let named: Vec<_> = wishes.into_iter().map(|wish| ("pool".to_owned(), wish)).collect();
     for grant in ledger.lease(world.now.wall, &named).expect("test") {
-        world.scheduler.grant(world.now, &grant);
+        world.scheduler.apply_lease_grant(world.now, &grant);
     }
 }
 
 /// What a process does first: it asks how the day stands, and finds that it needs a block.
 fn ask(world: &mut World, ledger: &mut DayLedger) {
-    let wishes = world.scheduler.lease_wishes(world.now);
+    let wishes = world.scheduler.lease_requests(world.now);
     answer(world, ledger, wishes);
     assert_eq!(world.scheduler.poll(world.now), None, "nothing goes before a block is there");
 }
@@ -132,15 +132,15 @@ fn a_day_that_one_run_found_spent_is_spent_for_the_next() {
     one.0.weather = Box::new(|_, _| Some(AttemptResult { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) }));
     second(&mut one);
     second(&mut one);
-    let until = one.0.scheduler.spent_until(one.0.now, 0).expect("it was told so");
+    let until = one.0.scheduler.exhausted_until(one.0.now, 0).expect("it was told so");
     one.1.mark_spent("pool", until).expect("test");
     let mut two = machine.process(limits(600, Some(1_000)), 10, 7);
     for _ in 0..30 {
         second(&mut two);
     }
     assert_eq!(two.0.arrivals.len(), 0);
-    let holdup = two.0.scheduler.holdup(two.0.now);
-    assert!(matches!(holdup, Holdup::Exhausted { returns: Some(at), .. } if at == until), "{holdup:?}");
+    let holdup = two.0.scheduler.stall_reason(two.0.now);
+    assert!(matches!(holdup, StallReason::Exhausted { resumes_at: Some(at), .. } if at == until), "{holdup:?}");
 }
 
 #[test]
@@ -165,16 +165,16 @@ fn a_block_that_comes_after_its_half_hour_is_given_back() {
     let (mut world, mut ledger) = machine.process(rolling, 50, 12);
     ask(&mut world, &mut ledger);
     let wishes: Vec<_> =
-        world.scheduler.lease_wishes(world.now).into_iter().map(|wish| ("pool".to_owned(), wish)).collect();
+        world.scheduler.lease_requests(world.now).into_iter().map(|wish| ("pool".to_owned(), wish)).collect();
     let late = ledger.lease(world.now.wall, &wishes).expect("test");
     assert_eq!(late.iter().map(|grant| grant.granted).sum::<u64>(), 5);
 
     world.now = world.now + SECOND * 1_800;
     for grant in &late {
-        world.scheduler.grant(world.now, grant);
+        world.scheduler.apply_lease_grant(world.now, grant);
     }
     assert_eq!(world.scheduler.poll(world.now), None, "its time is over");
-    let wishes = world.scheduler.lease_wishes(world.now);
+    let wishes = world.scheduler.lease_requests(world.now);
     answer(&mut world, &mut ledger, wishes);
     let used = ledger.used(world.now.wall, "pool").expect("test");
     assert_eq!(used.requests, 5, "the new block alone, not both");
@@ -197,7 +197,7 @@ fn what_is_unused_is_told_once() {
     let (mut world, mut ledger) = machine.process(limits(600, Some(100)), 3, 11);
     ask(&mut world, &mut ledger);
     assert_eq!(ledger.used(world.now.wall, "pool").expect("test").requests, 0, "nothing is held for what may never go");
-    let wishes = world.scheduler.lease_wishes(world.now);
+    let wishes = world.scheduler.lease_requests(world.now);
     answer(&mut world, &mut ledger, wishes);
     world.run(SECOND * 5);
     let unused: HashMap<usize, u64> = world

@@ -11,7 +11,7 @@ use cascadeck::{
         Api, AttemptId, AttemptResult, EventKind, Key, KeyRole, Limits, Model, MoneyCaps, MonoTime, Now, Outcome,
         OutcomeAction, Policy, Price, Provider, ProviderId, QuotaDay, RetryAfter, RoutingTraits, Seq, Usage, WallTime,
     },
-    scheduler::{Dispatch, Fate, Scheduler, Step, Ticket},
+    scheduler::{Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler},
 };
 
 pub fn wall(text: &str) -> WallTime {
@@ -52,16 +52,16 @@ pub fn limits(rpm: u32, rpd: Option<u32>) -> Limits {
     Limits { rpm: Some(rpm), rpd, quota_day: QuotaDay::Pacific, ..Limits::default() }
 }
 
-pub fn ticket(seq: u64) -> Ticket {
-    Ticket {
+pub fn ticket(seq: u64) -> QueuedItem {
+    QueuedItem {
         seq: Seq(seq),
-        input: 100,
-        max_output: None,
+        input_tokens: 100,
+        max_output_tokens: None,
         max_usd: None,
-        caption: false,
-        inexpressible: smallvec::SmallVec::new(),
-        since: MonoTime::default(),
-        course: None,
+        is_caption: false,
+        unsupported_apis: smallvec::SmallVec::new(),
+        waiting_since: MonoTime::default(),
+        retry_state: None,
     }
 }
 
@@ -97,13 +97,13 @@ struct ServerPool {
 }
 
 /// How long an answer takes, decided by the test.
-pub type Lag = Box<dyn Fn(&Now, &Dispatch) -> Duration>;
+pub type Lag = Box<dyn Fn(&Now, &PlannedAttempt) -> Duration>;
 
 /// One refusal or fault, decided by the test.
-pub type Weather = Box<dyn FnMut(&Now, &Dispatch) -> Option<AttemptResult>>;
+pub type Weather = Box<dyn FnMut(&Now, &PlannedAttempt) -> Option<AttemptResult>>;
 
 enum Happens {
-    Arrives(Dispatch),
+    Arrives(PlannedAttempt),
     Answers(AttemptId, AttemptResult),
 }
 
@@ -123,7 +123,7 @@ pub struct World {
     pub latency: (Duration, Duration),
     /// How long an answer takes beyond that, decided by the test.
     pub lag: Lag,
-    pub ended: HashMap<u64, Fate>,
+    pub ended: HashMap<u64, Disposition>,
     /// (when, model index, key index) of every request that arrived.
     pub arrivals: Vec<(Now, usize, usize)>,
     pub refusals: u64,
@@ -138,7 +138,7 @@ impl World {
     #[expect(clippy::needless_pass_by_value, reason = "a fleet is made for its world")]
     pub fn new(models: Vec<Model>, keys: Vec<Key>, policy: Policy, start: WallTime, seed: u64) -> Self {
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
-        let class = scheduler.class(&RoutingTraits::default());
+        let class = scheduler.class_for(&RoutingTraits::default());
         let now = Now { mono: MonoTime(1_000_000), wall: start };
         Self {
             enforced: models.iter().map(|model| model.limits.clone()).collect(),
@@ -176,9 +176,9 @@ impl World {
     }
 
     /// Offers one item like `ticket`, with a number of its own.
-    pub fn offer_ticket(&mut self, class: usize, ticket: Ticket) -> u64 {
+    pub fn offer_ticket(&mut self, class: usize, ticket: QueuedItem) -> u64 {
         self.offered += 1;
-        self.scheduler.offer(class, Ticket { seq: Seq(self.offered), since: self.now.mono, ..ticket });
+        self.scheduler.enqueue(class, QueuedItem { seq: Seq(self.offered), waiting_since: self.now.mono, ..ticket });
         self.offered
     }
 
@@ -207,19 +207,19 @@ impl World {
     fn step(&mut self, end: MonoTime) -> bool {
         while let Some(step) = self.scheduler.poll(self.now) {
             match step {
-                Step::Send(dispatch) => {
+                NextStep::Send(dispatch) => {
                     let (least, most) = self.latency;
                     let half = least / 2 + (most - least).mul_f64(self.random.f64() / 2.0);
                     self.plan(half, Happens::Arrives(dispatch));
                 }
-                Step::Refuse(refusal) => self.end(refusal.seq.0, Fate::Failed),
+                NextStep::Reject(refusal) => self.end(refusal.seq.0, Disposition::Failed),
             }
         }
         if self.ended.len() as u64 == self.offered {
             return false;
         }
         let next = self.agenda.peek().map(|Reverse((at, _))| *at);
-        let Some(next) = next.into_iter().chain(self.scheduler.next_wake()).min() else {
+        let Some(next) = next.into_iter().chain(self.scheduler.next_wakeup()).min() else {
             self.stuck = true;
             return false;
         };
@@ -243,7 +243,7 @@ impl World {
         true
     }
 
-    fn arrive(&mut self, dispatch: &Dispatch) {
+    fn arrive(&mut self, dispatch: &PlannedAttempt) {
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         self.arrivals.push((self.now, model, key));
         let verdict = (self.weather)(&self.now, dispatch).unwrap_or_else(|| self.serve(key, model));
@@ -281,15 +281,15 @@ impl World {
     }
 
     fn settle(&mut self, attempt: AttemptId, verdict: &AttemptResult) {
-        let settlement = self.scheduler.settle(self.now, attempt, verdict).expect("settled once");
+        let settlement = self.scheduler.complete(self.now, attempt, verdict).expect("settled once");
         self.events.extend(settlement.events);
-        if !matches!(settlement.fate, Fate::Waits { .. }) {
-            self.end(settlement.seq.0, settlement.fate);
+        if !matches!(settlement.disposition, Disposition::Requeued { .. }) {
+            self.end(settlement.seq.0, settlement.disposition);
         }
     }
 
-    fn end(&mut self, seq: u64, fate: Fate) {
-        self.done += u64::from(matches!(fate, Fate::Done { .. }));
+    fn end(&mut self, seq: u64, fate: Disposition) {
+        self.done += u64::from(matches!(fate, Disposition::Done { .. }));
         let before = self.ended.insert(seq, fate);
         assert!(before.is_none(), "item {seq} ended twice");
     }

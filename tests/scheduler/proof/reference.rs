@@ -11,7 +11,7 @@ use std::{
 
 use cascadeck::{
     domain::{AttemptId, AttemptResult, Limits, Model, Money, MonoTime, Now, Outcome, QuotaDay, Usage, WallTime},
-    scheduler::Dispatch,
+    scheduler::PlannedAttempt,
 };
 
 use super::server::day_number;
@@ -90,7 +90,7 @@ impl Reference {
     }
 
     /// A request is about to be sent. Panics where it must not.
-    pub fn dispatched(&mut self, now: Now, dispatch: &Dispatch) {
+    pub fn dispatched(&mut self, now: Now, dispatch: &PlannedAttempt) {
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         assert!(!self.paused, "sent while paused");
         assert!(!self.keys_off.contains(&key), "sent on key {key}, which is switched off");
@@ -98,15 +98,19 @@ impl Reference {
         assert!(!self.routes_off.contains(&(key, model)), "sent on route {key}/{model}, which is switched off");
         assert!(!self.dead.contains(&key), "sent on key {key}, which is dead");
         assert!(self.in_flight.len() < self.in_flight_cap, "{} already in flight", self.in_flight.len());
-        self.in_flight.insert(dispatch.attempt, dispatch.reserved);
+        self.in_flight.insert(dispatch.attempt, dispatch.max_cost);
         let promised: Money = self.in_flight.values().fold(Money::ZERO, |sum, each| sum + *each);
         if let Some(budget) = self.budget {
             let committed = self.spent + promised + self.at_risk;
             assert!(committed <= budget, "{committed} committed of {budget}");
         }
-        self.check_windows(now, key, model, dispatch.estimated_input);
-        let record =
-            Record { attempt: dispatch.attempt, estimate: dispatch.estimated_input, counted: None, settled: false };
+        self.check_windows(now, key, model, dispatch.estimated_input_tokens);
+        let record = Record {
+            attempt: dispatch.attempt,
+            estimate: dispatch.estimated_input_tokens,
+            counted: None,
+            settled: false,
+        };
         self.book(key, model).records.push(record);
     }
 
@@ -163,14 +167,14 @@ impl Reference {
     }
 
     /// The server counted a request.
-    pub fn counted(&mut self, now: Now, dispatch: &Dispatch, tokens: u64) {
+    pub fn counted(&mut self, now: Now, dispatch: &PlannedAttempt, tokens: u64) {
         let book = self.book(dispatch.key.index(), dispatch.model.index());
         let record = book.records.iter_mut().find(|record| record.attempt == dispatch.attempt);
         record.expect("it was sent").counted = Some((now, tokens));
     }
 
     /// It was answered, refused, broken off or never sent.
-    pub fn settled(&mut self, now: Now, dispatch: &Dispatch, verdict: &AttemptResult) {
+    pub fn settled(&mut self, now: Now, dispatch: &PlannedAttempt, verdict: &AttemptResult) {
         let reserved = self.in_flight.remove(&dispatch.attempt).expect("settled once");
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         if verdict.status.is_none() && verdict.outcome != Outcome::ClientTrouble {
@@ -205,7 +209,7 @@ impl Reference {
     }
 
     /// The request was taken back before it left.
-    pub fn unsent(&mut self, dispatch: &Dispatch) {
+    pub fn unsent(&mut self, dispatch: &PlannedAttempt) {
         self.in_flight.remove(&dispatch.attempt).expect("it was to be sent");
         let book = self.book(dispatch.key.index(), dispatch.model.index());
         book.records.retain(|record| record.attempt != dispatch.attempt);

@@ -8,7 +8,7 @@ use std::{
 
 use cascadeck::{
     domain::{AttemptResult, MonoTime, Now, Outcome, OutcomeAction, RetryAfter, RoutingTraits, Seq, Usage},
-    scheduler::{Dispatch, Fate, Holdup, Scheduler, Settlement, Step, Ticket},
+    scheduler::{AttemptEffects, Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler, StallReason},
 };
 
 use super::{
@@ -28,9 +28,9 @@ const MOST_STEPS: u64 = 400_000;
 const LANDED: Duration = Duration::from_secs(60);
 
 enum Happens {
-    Leaves(Dispatch),
-    Arrives(Dispatch),
-    Answers(Dispatch, Box<AttemptResult>, bool),
+    Leaves(PlannedAttempt),
+    Arrives(PlannedAttempt),
+    Answers(PlannedAttempt, Box<AttemptResult>, bool),
     Meddles,
 }
 
@@ -49,7 +49,7 @@ pub struct World {
     counter: u64,
     classes: Vec<usize>,
     sizes: HashMap<u64, u64>,
-    ended: HashMap<u64, Fate>,
+    ended: HashMap<u64, Disposition>,
     offered: u64,
     trace: Trace,
     steps: u64,
@@ -64,8 +64,10 @@ impl World {
         let seeing = RoutingTraits { needs_vision: true, ..RoutingTraits::default() };
         let choosy = RoutingTraits { preferred_model: Some("m0".to_owned()), ..RoutingTraits::default() };
         let ruled = RoutingTraits { rule: Some("ruled".to_owned()), ..RoutingTraits::default() };
-        let classes =
-            [RoutingTraits::default(), seeing, choosy, ruled].iter().map(|traits| scheduler.class(traits)).collect();
+        let classes = [RoutingTraits::default(), seeing, choosy, ruled]
+            .iter()
+            .map(|traits| scheduler.class_for(traits))
+            .collect();
         let projects = plan.keys.iter().map(|key| format!("{}/{}", key.provider.0, key.project)).collect();
         let strict = plan.knowledge == Knowledge::Exact;
         let mut reference = Reference::new(&plan.models, projects, plan.latency.0 / 2, strict);
@@ -123,17 +125,17 @@ impl World {
             "{} of {} items ended: {:?}, {:?}",
             self.ended.len(),
             self.offered,
-            self.scheduler.holdup(self.now),
+            self.scheduler.stall_reason(self.now),
             budget
         );
-        assert_eq!(self.scheduler.in_flight(), 0, "something is in flight after the end");
-        assert_eq!(self.scheduler.live(), 0, "something is left after the end");
-        assert_eq!(self.scheduler.holdup(self.now), Holdup::NothingToDo);
+        assert_eq!(self.scheduler.in_flight_count(), 0, "something is in flight after the end");
+        assert_eq!(self.scheduler.unfinished_items(), 0, "something is left after the end");
+        assert_eq!(self.scheduler.stall_reason(self.now), StallReason::NothingToDo);
         if self.reference.strict {
             let refused: u64 = self.servers.values().map(|server| server.refused).sum();
             assert_eq!(refused, 0, "requests were refused for limits that are known");
         }
-        let money = self.scheduler.money();
+        let money = self.scheduler.run_spend();
         assert_eq!(money.spent + money.at_risk, self.reference.committed(), "the money does not add up");
         self.trace.finish()
     }
@@ -143,15 +145,15 @@ impl World {
             self.offered += 1;
             let tightest = self.plan.enforced.iter().filter_map(|limits| limits.tpm).min().unwrap_or(20_000);
             let large = self.random.u8(0..20) == 0;
-            let input = if large { self.random.u64(tightest / 2..tightest) } else { self.random.u64(10..500) };
-            let mut new = Ticket { since: self.now.mono, input, ..ticket(self.offered) };
-            new.caption = self.random.u8(0..8) == 0;
+            let input_tokens = if large { self.random.u64(tightest / 2..tightest) } else { self.random.u64(10..500) };
+            let mut new = QueuedItem { waiting_since: self.now.mono, input_tokens, ..ticket(self.offered) };
+            new.is_caption = self.random.u8(0..8) == 0;
             if self.plan.providers.len() > 1 && self.random.u8(0..6) == 0 {
-                new.inexpressible.push(self.plan.providers[self.random.usize(0..2)].api);
+                new.unsupported_apis.push(self.plan.providers[self.random.usize(0..2)].api);
             }
-            self.sizes.insert(self.offered, input);
+            self.sizes.insert(self.offered, input_tokens);
             let class = self.classes[[0, 0, 0, 1, 2, 3][self.random.usize(0..6)]];
-            self.scheduler.offer(class, new);
+            self.scheduler.enqueue(class, new);
         }
     }
 
@@ -179,24 +181,27 @@ impl World {
         self.happenings.insert(self.counter, what);
     }
 
-    fn trace_dispatch(&mut self, dispatch: &Dispatch) {
+    fn trace_dispatch(&mut self, dispatch: &PlannedAttempt) {
         let trace = self.trace.number(1).instant(self.now.mono).number(dispatch.attempt.0).number(dispatch.seq.0);
-        trace.number(u64::from(dispatch.route.0)).number(u64::from(dispatch.number)).number(u64::from(dispatch.retry));
-        trace.money(dispatch.reserved).number(dispatch.estimated_input).span(dispatch.timeout);
-        trace.optional(dispatch.enlarge.map(u64::from));
+        trace
+            .number(u64::from(dispatch.route.0))
+            .number(u64::from(dispatch.attempt_number))
+            .number(u64::from(dispatch.retry));
+        trace.money(dispatch.max_cost).number(dispatch.estimated_input_tokens).span(dispatch.timeout);
+        trace.optional(dispatch.output_multiplier.map(u64::from));
     }
 
-    fn trace_completion(&mut self, outcome: Outcome, settlement: &Settlement) {
+    fn trace_completion(&mut self, outcome: Outcome, settlement: &AttemptEffects) {
         let trace = self.trace.number(2).instant(self.now.mono).number(settlement.seq.0).outcome(outcome);
         trace.number(u64::from(settlement.route.0)).number(u64::from(settlement.attempts));
         trace.money(settlement.cost).money(settlement.at_risk);
-        match settlement.fate {
-            Fate::Done { truncated } => trace.number(1).number(u64::from(truncated)),
-            Fate::Failed => trace.number(2),
-            Fate::Waits { wait, to } => trace
+        match settlement.disposition {
+            Disposition::Done { is_truncated } => trace.number(1).number(u64::from(is_truncated)),
+            Disposition::Failed => trace.number(2),
+            Disposition::Requeued { delay, next_route } => trace
                 .number(3)
-                .optional(wait.map(|wait| wait.as_nanos() as u64))
-                .optional(to.map(|route| u64::from(route.0))),
+                .optional(delay.map(|wait| wait.as_nanos() as u64))
+                .optional(next_route.map(|route| u64::from(route.0))),
         };
         trace.number(settlement.events.len() as u64);
         for event in &settlement.events {
@@ -213,9 +218,13 @@ impl World {
                 return;
             }
             let agenda = self.agenda.peek().map(|Reverse((at, _))| *at);
-            let Some(next) = agenda.into_iter().chain(self.scheduler.next_wake()).min() else { return };
+            let Some(next) = agenda.into_iter().chain(self.scheduler.next_wakeup()).min() else { return };
             self.steps += 1;
-            assert!(self.steps < MOST_STEPS, "{MOST_STEPS} steps and no end: {:?}", self.scheduler.holdup(self.now));
+            assert!(
+                self.steps < MOST_STEPS,
+                "{MOST_STEPS} steps and no end: {:?}",
+                self.scheduler.stall_reason(self.now)
+            );
             still = if next > self.now.mono { 0 } else { still + 1 };
             assert!(still < 1_000, "time stands still: woken {still} times at {:?}", self.now.mono);
             if next > end {
@@ -241,20 +250,20 @@ impl World {
     fn poll(&mut self) {
         while let Some(step) = self.scheduler.poll(self.now) {
             match step {
-                Step::Send(dispatch) => {
+                NextStep::Send(dispatch) => {
                     self.tell(|| format!("send {} on {:?}", dispatch.seq.0, dispatch.route));
                     self.trace_dispatch(&dispatch);
                     self.reference.dispatched(self.now, &dispatch);
                     let writing = Duration::from_millis(self.random.u64(0..20));
                     self.later(writing, Happens::Leaves(dispatch));
                 }
-                Step::Refuse(refusal) => {
+                NextStep::Reject(refusal) => {
                     self.trace.outcome(refusal.outcome).number(u64::from(refusal.attempts));
-                    self.end(refusal.seq, Fate::Failed);
+                    self.end(refusal.seq, Disposition::Failed);
                 }
             }
         }
-        let idle = self.scheduler.sendable(self.now);
+        let idle = self.scheduler.find_sendable(self.now);
         if idle.is_some() {
             self.tell(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
         }
@@ -264,11 +273,11 @@ impl World {
     fn happen(&mut self, what: Happens) {
         match what {
             Happens::Leaves(dispatch) if self.random.u8(0..100) == 0 => {
-                self.scheduler.unsend(self.now, dispatch.attempt);
+                self.scheduler.cancel(self.now, dispatch.attempt);
                 self.reference.unsent(&dispatch);
             }
             Happens::Leaves(dispatch) => {
-                self.scheduler.sent(self.now, dispatch.attempt);
+                self.scheduler.on_sent(self.now, dispatch.attempt);
                 let out = self.half_way();
                 self.later(out, Happens::Arrives(dispatch));
             }
@@ -284,7 +293,7 @@ impl World {
         least / 2 + (most - least).mul_f64(self.random.f64() / 2.0)
     }
 
-    fn arrive(&mut self, dispatch: Dispatch) {
+    fn arrive(&mut self, dispatch: PlannedAttempt) {
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         let back = self.half_way();
         if let Some(trouble) = self.trouble(&dispatch) {
@@ -312,7 +321,7 @@ impl World {
     }
 
     /// What keeps a request from being counted at all.
-    fn trouble(&mut self, dispatch: &Dispatch) -> Option<AttemptResult> {
+    fn trouble(&mut self, dispatch: &PlannedAttempt) -> Option<AttemptResult> {
         if self.fair {
             return None;
         }
@@ -350,7 +359,7 @@ impl World {
     }
 
     /// What comes back of a request that was counted.
-    fn content(&mut self, dispatch: &Dispatch) -> AttemptResult {
+    fn content(&mut self, dispatch: &PlannedAttempt) -> AttemptResult {
         let poisoned = self.plan.poison > 0 && dispatch.seq.0 % 20 < self.plan.poison / 5;
         if poisoned {
             return AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) };
@@ -371,27 +380,27 @@ impl World {
         AttemptResult { action, ..verdict(outcome) }
     }
 
-    fn answer(&mut self, dispatch: &Dispatch, verdict: &AttemptResult, counted: bool) {
+    fn answer(&mut self, dispatch: &PlannedAttempt, verdict: &AttemptResult, counted: bool) {
         if counted {
             let key = &self.plan.keys[dispatch.key.index()];
             let pool = (format!("{}/{}", key.provider.0, key.project), dispatch.model.index());
             self.servers.get_mut(&pool).expect("it was counted there").answer();
         }
         self.reference.settled(self.now, dispatch, verdict);
-        let settlement = self.scheduler.settle(self.now, dispatch.attempt, verdict).expect("settled once");
+        let settlement = self.scheduler.complete(self.now, dispatch.attempt, verdict).expect("settled once");
         self.tell(|| {
             format!("settle {} {} {:?} {:?}", dispatch.seq.0, verdict.outcome, verdict.retry_after, settlement.events)
         });
         self.trace_completion(verdict.outcome, &settlement);
         assert_eq!(settlement.seq, dispatch.seq);
-        let twice = self.scheduler.settle(self.now, dispatch.attempt, verdict);
+        let twice = self.scheduler.complete(self.now, dispatch.attempt, verdict);
         assert!(twice.is_none(), "an attempt settled twice");
-        if !matches!(settlement.fate, Fate::Waits { .. }) {
-            self.end(settlement.seq, settlement.fate);
+        if !matches!(settlement.disposition, Disposition::Requeued { .. }) {
+            self.end(settlement.seq, settlement.disposition);
         }
     }
 
-    fn end(&mut self, seq: Seq, fate: Fate) {
+    fn end(&mut self, seq: Seq, fate: Disposition) {
         self.trace.number(3).instant(self.now.mono).number(seq.0);
         let before = self.ended.insert(seq.0, fate);
         assert!(before.is_none(), "item {} ended twice", seq.0);

@@ -6,7 +6,7 @@ use cascadeck::{
     domain::{
         AttemptResult, BalanceWeights, Model, Money, Outcome, Policy, Price, RoutingRule, RoutingTraits, Strategy,
     },
-    scheduler::{Dispatch, Step},
+    scheduler::{NextStep, PlannedAttempt},
 };
 
 use super::{free, keys, policy, priced, send};
@@ -15,7 +15,7 @@ use crate::{
     world::{World, limits, ticket, verdict, wall},
 };
 
-fn lagging(millis: [u64; 3]) -> impl Fn(&cascadeck::domain::Now, &Dispatch) -> Duration {
+fn lagging(millis: [u64; 3]) -> impl Fn(&cascadeck::domain::Now, &PlannedAttempt) -> Duration {
     move |_, dispatch| Duration::from_millis(millis[dispatch.key.index()])
 }
 
@@ -90,7 +90,7 @@ fn nothing_dearer_is_taken_while_something_cheaper_is_ready() {
         world.offer(300);
         // All at one instant: a cheaper model comes only before dearer ones, as it fills up.
         let mut last = Money::ZERO;
-        while let Some(Step::Send(dispatch)) = world.scheduler.poll(world.now) {
+        while let Some(NextStep::Send(dispatch)) = world.scheduler.poll(world.now) {
             assert!(cost(dispatch.model.index()) >= last, "seed {seed}");
             last = cost(dispatch.model.index());
         }
@@ -104,8 +104,8 @@ fn what_is_cheapest_depends_on_the_item() {
     let mut world = World::new(models, keys(1), policy(Strategy::Cheapest, 8), wall(MORNING), 17);
     let mut sent = |input, max_output| {
         let mut ticket = ticket(input);
-        (ticket.input, ticket.max_output) = (input, Some(max_output));
-        world.scheduler.offer(0, ticket);
+        (ticket.input_tokens, ticket.max_output_tokens) = (input, Some(max_output));
+        world.scheduler.enqueue(0, ticket);
         send(&mut world).model.index()
     };
     assert_eq!((sent(10, 200), sent(5_000, 10)), (0, 1));
@@ -143,7 +143,7 @@ fn an_items_money_limit_holds_whatever_the_strategy() {
             vec![RoutingRule { name: "thrifty".to_owned(), max_usd: Money::from_usd(0.01), ..RoutingRule::default() }];
         let mut world = World::new(models, keys(2), Policy { rules, ..policy(strategy, 4) }, wall(MORNING), 19);
         let thrifty =
-            world.scheduler.class(&RoutingTraits { rule: Some("thrifty".to_owned()), ..RoutingTraits::default() });
+            world.scheduler.class_for(&RoutingTraits { rule: Some("thrifty".to_owned()), ..RoutingTraits::default() });
         world.offer_to(thrifty, 50);
         world.run(HOUR);
         assert_eq!(world.done, 50, "{}", strategy.name());

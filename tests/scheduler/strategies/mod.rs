@@ -10,7 +10,7 @@ use cascadeck::{
     domain::{
         Key, KeyRole, Limits, Model, Policy, Price, RouteTarget, RoutingRule, RoutingTraits, Strategy, WhenLimited,
     },
-    scheduler::{Dispatch, Step},
+    scheduler::{NextStep, PlannedAttempt},
 };
 
 use crate::{
@@ -50,9 +50,9 @@ fn keys_in_turn(world: &mut World, items: u64) -> Vec<usize> {
     world.arrivals.iter().map(|(_, _, key)| *key).collect()
 }
 
-fn send(world: &mut World) -> Dispatch {
+fn send(world: &mut World) -> PlannedAttempt {
     match world.scheduler.poll(world.now) {
-        Some(Step::Send(dispatch)) => dispatch,
+        Some(NextStep::Send(dispatch)) => dispatch,
         other => panic!("{other:?}"),
     }
 }
@@ -82,7 +82,7 @@ fn the_items_own_model_leads_under_every_strategy() {
         let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 23);
         let own = world
             .scheduler
-            .class(&RoutingTraits { preferred_model: Some("own".to_owned()), ..RoutingTraits::default() });
+            .class_for(&RoutingTraits { preferred_model: Some("own".to_owned()), ..RoutingTraits::default() });
         world.offer_to(own, 10);
         let sent: Vec<usize> = (0..10).map(|_| send(&mut world).model.index()).collect();
         assert!(sent[..8].iter().all(|model| *model == 1), "{}: {sent:?}", strategy.name());
@@ -97,22 +97,22 @@ fn what_the_operator_sends_somewhere_goes_nowhere_else() {
         let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 25);
         let target =
             |model: &str, key: Option<&str>| RouteTarget { model: model.to_owned(), key: key.map(str::to_owned) };
-        let name = world.scheduler.route_names(cascadeck::domain::RouteId(0)).0;
+        let name = world.scheduler.key_and_model_names(cascadeck::domain::RouteId(0)).0;
         let only = |only: RouteTarget| RoutingTraits { required_target: Some(only), ..RoutingTraits::default() };
-        let to_model = world.scheduler.class(&only(target("b", None)));
-        let to_route = world.scheduler.class(&only(target("b", Some(&name))));
-        let nowhere = world.scheduler.class(&only(target("gone", None)));
+        let to_model = world.scheduler.class_for(&only(target("b", None)));
+        let to_route = world.scheduler.class_for(&only(target("b", Some(&name))));
+        let nowhere = world.scheduler.class_for(&only(target("gone", None)));
         assert_ne!(to_model, to_route);
-        assert_eq!(nowhere, world.scheduler.class(&RoutingTraits::default()), "a place that is gone is no place");
+        assert_eq!(nowhere, world.scheduler.class_for(&RoutingTraits::default()), "a place that is gone is no place");
         world.offer_to(to_route, 20);
-        let sent: Vec<Dispatch> = std::iter::from_fn(|| match world.scheduler.poll(world.now) {
-            Some(Step::Send(dispatch)) => Some(dispatch),
+        let sent: Vec<PlannedAttempt> = std::iter::from_fn(|| match world.scheduler.poll(world.now) {
+            Some(NextStep::Send(dispatch)) => Some(dispatch),
             _ => None,
         })
         .collect();
         assert_eq!(sent.len(), 4, "{}: its route's minute is full, and nothing spills over", strategy.name());
         for dispatch in sent {
-            let (key, model) = world.scheduler.route_names(dispatch.route);
+            let (key, model) = world.scheduler.key_and_model_names(dispatch.route);
             assert_eq!((key.as_str(), model.as_str()), (name.as_str(), "b"), "{}", strategy.name());
         }
     }

@@ -2,7 +2,7 @@
 
 use cascadeck::{
     domain::{CascadeOrder, Model, Outcome, Policy, RoutingRule, RoutingTraits, Strategy},
-    scheduler::Step,
+    scheduler::NextStep,
 };
 
 use super::{free, keys, keys_in_turn, policy, ruled, send};
@@ -22,10 +22,10 @@ fn a_rules_models_take_the_place_of_the_cascade() {
         let models = ["a", "b", "c"].map(|name| model(name, limits(1, None))).to_vec();
         let policy = Policy { rules, order, ..policy(Strategy::Cascade, 8) };
         let mut world = World::new(models, keys(2), policy, wall(MORNING), 25);
-        let class = world.scheduler.class(&traits);
+        let class = world.scheduler.class_for(&traits);
         world.offer_to(class, 5);
         let mut sent = Vec::new();
-        while let Some(Step::Send(dispatch)) = world.scheduler.poll(world.now) {
+        while let Some(NextStep::Send(dispatch)) = world.scheduler.poll(world.now) {
             sent.push((dispatch.key.index(), dispatch.model.index()));
         }
         assert_eq!(sent, want);
@@ -37,7 +37,7 @@ fn the_items_own_model_leads_even_where_a_rule_does_not_list_it() {
     let (rules, traits) = ruled(RoutingRule { models: Some(vec!["a".to_owned()]), ..RoutingRule::default() });
     let models = ["a", "b"].map(|name| model(name, limits(1, None))).to_vec();
     let mut world = World::new(models, keys(1), Policy { rules, ..policy(Strategy::Cascade, 8) }, wall(MORNING), 26);
-    let class = world.scheduler.class(&RoutingTraits { preferred_model: Some("b".to_owned()), ..traits });
+    let class = world.scheduler.class_for(&RoutingTraits { preferred_model: Some("b".to_owned()), ..traits });
     world.offer_to(class, 2);
     assert_eq!([send(&mut world).model.index(), send(&mut world).model.index()], [1, 0]);
 }
@@ -47,7 +47,7 @@ fn a_rules_strategy_is_for_its_items_alone_and_outlives_a_switch() {
     let (rules, traits) = ruled(RoutingRule { strategy: Some(Strategy::RoundRobin), ..RoutingRule::default() });
     let mut world =
         World::new(vec![free("m")], keys(3), Policy { rules, ..policy(Strategy::Cascade, 1) }, wall(MORNING), 27);
-    let class = world.scheduler.class(&traits);
+    let class = world.scheduler.class_for(&traits);
     world.offer_to(class, 3);
     world.run(HOUR);
     assert_eq!(keys_in_turn(&mut world, 3), [0, 1, 2, 0, 0, 0]);
@@ -63,12 +63,12 @@ fn an_item_that_its_rule_leaves_no_model_is_refused_and_told_which_rule() {
     let (rules, traits) = ruled(RoutingRule { models: Some(vec!["blind".to_owned()]), ..RoutingRule::default() });
     let models = vec![free("a"), Model { vision: false, ..free("blind") }];
     let mut world = World::new(models, keys(1), Policy { rules, ..policy(Strategy::Cascade, 1) }, wall(MORNING), 28);
-    let class = world.scheduler.class(&RoutingTraits { needs_vision: true, ..traits });
-    world.scheduler.offer(class, ticket(1));
+    let class = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..traits });
+    world.scheduler.enqueue(class, ticket(1));
     match world.scheduler.poll(world.now) {
-        Some(Step::Refuse(refusal)) => {
+        Some(NextStep::Reject(refusal)) => {
             assert_eq!(refusal.outcome, Outcome::NoRoute);
-            assert!(refusal.words.ends_with("(rule r applies)"), "{}", refusal.words);
+            assert!(refusal.message.ends_with("(rule r applies)"), "{}", refusal.message);
         }
         other => panic!("{other:?}"),
     }
@@ -82,7 +82,7 @@ fn traits_that_route_alike_share_a_class() {
         rule: Some(rule.to_owned()),
         ..RoutingTraits::default()
     };
-    let plain = world.scheduler.class(&RoutingTraits::default());
-    assert_eq!(world.scheduler.class(&of("no-such-model", "no-such-rule")), plain);
-    assert_ne!(world.scheduler.class(&of("m", "no-such-rule")), plain);
+    let plain = world.scheduler.class_for(&RoutingTraits::default());
+    assert_eq!(world.scheduler.class_for(&of("no-such-model", "no-such-rule")), plain);
+    assert_ne!(world.scheduler.class_for(&of("m", "no-such-rule")), plain);
 }

@@ -144,10 +144,10 @@ fn health_draws_by_score_and_never_gives_a_key_up() {
     // Six refusals that nobody foresaw, each in an episode of its own: 100 down to 0.
     world.scheduler.switch_key(world.now.wall, "k1", false).unwrap();
     for _ in 0..6 {
-        world.scheduler.offer(0, ticket(world.offered + 1));
+        world.scheduler.enqueue(0, ticket(world.offered + 1));
         world.offered += 1;
         let dispatch = send(&mut world);
-        world.scheduler.settle(
+        world.scheduler.complete(
             world.now,
             dispatch.attempt,
             &AttemptResult { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
@@ -155,22 +155,22 @@ fn health_draws_by_score_and_never_gives_a_key_up() {
         world.scheduler.clear_cooldowns("k0").unwrap();
     }
     world.scheduler.switch_key(world.now.wall, "k1", true).unwrap();
-    let facts = world.scheduler.key_facts(world.now);
+    let facts = world.scheduler.key_statuses(world.now);
     assert_eq!((facts[0].health, facts[1].health), (0, 100));
     // Where nothing succeeds, nothing changes the scores: 5 to 100.
     let mut sent = [0_u32; 2];
     for number in 0..4_000 {
-        world.scheduler.offer(0, ticket(1_000 + number));
+        world.scheduler.enqueue(0, ticket(1_000 + number));
         let dispatch = send(&mut world);
         sent[dispatch.key.index()] += 1;
-        world.scheduler.unsend(world.now, dispatch.attempt);
+        world.scheduler.cancel(world.now, dispatch.attempt);
     }
     let share = f64::from(sent[0]) / 4_000.0;
     assert!((share - 5.0 / 105.0).abs() < 0.012, "{sent:?}");
     // And it earns its way back.
     world.offer(3_000);
     world.run(HOUR * 10);
-    assert_eq!(world.scheduler.key_facts(world.now)[0].health, 100);
+    assert_eq!(world.scheduler.key_statuses(world.now)[0].health, 100);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn the_route_that_has_rested_longest_comes_next() {
 #[test]
 fn rest_is_counted_over_all_classes() {
     let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 12);
-    let vision = world.scheduler.class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
+    let vision = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
     keys_in_turn(&mut world, 1);
     world.offer_to(vision, 1);
     assert_eq!(keys_in_turn(&mut world, 1), [0, 1, 2]);
