@@ -12,7 +12,7 @@ use cascadeck::{
         Command, ItemFilter, ItemSpec, ItemState, OnExhausted, Page, Query, ReplayFilter, Request, RouteTarget,
         Snapshot, Strategy, Summary, snapshot::RunState,
     },
-    engine::{self, Handle, Rows, Running, Setup},
+    engine::{self, EngineHandle, EngineSetup, InputRows, RunningEngine},
     output::Existing,
     sim::{Profile, Simulator},
     store::{Pins, RunDir, Store, audit, report},
@@ -65,26 +65,26 @@ fn items() -> Vec<ItemSpec> {
     (1..=ITEMS).map(item).collect()
 }
 
-async fn start(home: &Path, simulator: &Simulator, seed: u64) -> Running {
+async fn start(home: &Path, simulator: &Simulator, seed: u64) -> RunningEngine {
     let keys = Profile::from_toml(LIVELY).unwrap().keys_toml(simulator.addr()) + POLICY;
     std::fs::write(home.join("keys.toml"), keys).unwrap();
     let config = config::load(Some(&home.join("keys.toml")), &|_| None, home).unwrap();
     let dir = RunDir::new(home.join("run"));
     let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
     let (sender, rows) = mpsc::channel(4);
-    sender.send(Rows::Batch(items())).await.unwrap();
-    sender.send(Rows::End).await.unwrap();
-    let setup = Setup {
+    sender.send(InputRows::Batch(items())).await.unwrap();
+    sender.send(InputRows::End).await.unwrap();
+    let setup = EngineSetup {
         run: "figures".to_owned(),
         config,
         clock: Clock::real(),
-        existing: Existing::Skip,
-        unattended: false,
+        existing_captions: Existing::Skip,
+        is_unattended: false,
         seed,
         flags: BTreeMap::new(),
         ledger: None,
-        passing: false,
-        checked_keys: Vec::new(),
+        ephemeral_flags: false,
+        key_checks: Vec::new(),
     };
     engine::start(setup, &dir, store, opened, Some(rows)).unwrap()
 }
@@ -111,7 +111,7 @@ fn order(rng: &mut Rng) -> Command {
 }
 
 /// Waits for a snapshot as wanted; every one on the way must make sense in itself.
-async fn until(handle: &mut Handle, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
+async fn until(handle: &mut EngineHandle, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
     let look = async {
         loop {
             let snapshot = handle.snapshot();
@@ -137,7 +137,7 @@ fn makes_sense(snapshot: &Snapshot) {
 }
 
 /// While nothing moves: every figure is the record's, and what is drawn says the same.
-async fn agrees(handle: &Handle, snapshot: &Snapshot, run: &Path) {
+async fn agrees(handle: &EngineHandle, snapshot: &Snapshot, run: &Path) {
     // Time goes by the wall there.
     let comparable = |mut summary: Summary| {
         (summary.run, summary.state, summary.elapsed_s) = (String::new(), String::new(), 0.0);
@@ -162,14 +162,14 @@ async fn agrees(handle: &Handle, snapshot: &Snapshot, run: &Path) {
     ];
     for (state, count) in lists {
         let filter = ItemFilter { state, text: String::new() };
-        let page = handle.ask(Query::Items { filter, offset: 0, limit: 10 }).await.unwrap();
+        let page = handle.query(Query::Items { filter, offset: 0, limit: 10 }).await.unwrap();
         assert!(matches!(page, Page::Items { matching, .. } if matching == count), "{state:?}: {count}, {page:?}");
     }
-    let page = handle.ask(Query::Failures { filter: ReplayFilter::default() }).await.unwrap();
+    let page = handle.query(Query::Failures { filter: ReplayFilter::default() }).await.unwrap();
     let Page::Failures { groups, matching, .. } = page else { panic!("{page:?}") };
     assert_eq!((matching, groups.iter().map(|group| group.count).sum::<u64>()), (totals.failed, totals.failed));
     for group in groups {
-        let alone = handle.ask(Query::Failures { filter: group.replay_filter() }).await.unwrap();
+        let alone = handle.query(Query::Failures { filter: group.replay_filter() }).await.unwrap();
         assert_eq!(
             alone,
             Page::Failures { matching: group.count, groups: vec![group], outdated: false },
@@ -203,7 +203,7 @@ async fn random_run(seed: u64) {
     let home = tempfile::tempdir().unwrap();
     let run = home.path().join("run");
     let simulator = Simulator::start(Profile::from_toml(LIVELY).unwrap(), Clock::real()).await.unwrap();
-    let Running { mut handle, engine, .. } = start(home.path(), &simulator, seed).await;
+    let RunningEngine { mut handle, task, .. } = start(home.path(), &simulator, seed).await;
     let mut rng = Rng::with_seed(seed);
     until(&mut handle, "everything is read", |snapshot| !snapshot.totals.ingesting && snapshot.totals.done > 20).await;
     for number in 1..=ORDERS {
@@ -235,7 +235,7 @@ async fn random_run(seed: u64) {
     assert_eq!(snapshot.totals.done + snapshot.totals.failed, ITEMS);
     agrees(&handle, &snapshot, &run).await;
     handle.command(Command::Drain).await.unwrap();
-    assert_eq!(engine.await.unwrap(), engine::Ending::Finished);
+    assert_eq!(task.await.unwrap(), engine::RunOutcome::Finished);
     let audit = audit::audit(&run, None).unwrap();
     assert!(audit.holds(), "{audit:#?}");
     let books = simulator.books();

@@ -14,7 +14,7 @@ use cascadeck::{
         WallTime,
         snapshot::{Condition, CurrentRoute, Gauge, KeyView, ModelView, RunState, Spend, Throughput, Totals},
     },
-    engine::{Handle, Order},
+    engine::{CommandRequest, EngineHandle},
     headless::{
         Plain, Reporter, exit_status,
         progress::{event_line, progress_line},
@@ -302,14 +302,14 @@ mod following {
 
     struct Engine {
         snapshots: channel::Sender<Arc<Snapshot>>,
-        orders: mpsc::Receiver<Order>,
+        orders: mpsc::Receiver<CommandRequest>,
     }
 
-    fn engine(first: Snapshot) -> (Engine, Handle) {
+    fn engine(first: Snapshot) -> (Engine, EngineHandle) {
         let (sender, snapshots) = channel::channel(Arc::new(first));
-        let (orders, received) = mpsc::channel(1);
-        let (asks, _) = mpsc::channel(1);
-        (Engine { snapshots: sender, orders: received }, Handle { snapshots, orders, asks })
+        let (commands, received) = mpsc::channel(1);
+        let (queries, _) = mpsc::channel(1);
+        (Engine { snapshots: sender, orders: received }, EngineHandle { snapshots, commands, queries })
     }
 
     #[derive(Debug)]

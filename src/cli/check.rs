@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     config::{Config, Webhook},
     domain::{Outcome, is_or_are, pluralize},
-    engine::CheckedKey,
+    engine::KeyCheck,
     notify,
     provider::{Audience, Client, Endpoint},
 };
@@ -209,7 +209,7 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
 
 /// Before a run: bad keys are named, and what the providers said for certain is given back; where every key is bad there
 /// is no point in starting.
-pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<CheckedKey>, Failure> {
+pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<KeyCheck>, Failure> {
     let findings = examine(config, clock).await?;
     let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(..))).collect();
     for (name, finding) in &bad {
@@ -224,9 +224,9 @@ pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<
         )));
     }
     let checked = |(name, finding)| match finding {
-        Finding::Good { missing, .. } => Some(CheckedKey::Good { name, unlisted: missing }),
-        Finding::Unproven { missing, .. } => Some(CheckedKey::Listed { name, unlisted: missing }),
-        Finding::Bad(Outcome::InvalidKey, words) => Some(CheckedKey::Invalid { name, words }),
+        Finding::Good { missing, .. } => Some(KeyCheck::Valid { name, missing_models: missing }),
+        Finding::Unproven { missing, .. } => Some(KeyCheck::Unproven { name, missing_models: missing }),
+        Finding::Bad(Outcome::InvalidKey, message) => Some(KeyCheck::Invalid { name, message }),
         // Whom the list is forbidden may yet be answered, and credit may have come.
         Finding::Bad(..) | Finding::Unknown(_) => None,
     };

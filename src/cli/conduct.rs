@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     config::{Dashboard, KeyBinding, Pictures, Webhook},
     domain::{Command, Snapshot, is_or_are, pluralize},
-    engine::{Ending, Handle, Running},
+    engine::{EngineHandle, RunOutcome, RunningEngine},
     headless::{self, Plain},
     notify::{self, Notices},
     output::{self, CaptionFiles, Claim, OtherRun},
@@ -93,7 +93,7 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
 
 /// A run that has begun.
 pub(super) struct Begun {
-    pub running: Running,
+    pub running: RunningEngine,
     pub dashboard: Option<tui::Options>,
     /// Kept to the end.
     pub log: telemetry::Guard,
@@ -125,9 +125,9 @@ pub(super) async fn conduct(
 /// To the end, in whichever front end; prints the summary; says the exit status.
 async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, Failure> {
     let Begun { running, dashboard, log: _log, claim: _claim } = begun;
-    let Running { handle, told, mut engine } = running;
+    let RunningEngine { handle, last_event, task: mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
-    let mut notices = Notices::start(webhooks, &handle, told, &interrupted);
+    let mut notices = Notices::start(webhooks, &handle, last_event, &interrupted);
     let attended = dashboard.is_some();
     if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
@@ -146,7 +146,7 @@ async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, F
         // To the end of the process: a handler that is dropped leaves the signal without effect.
         tokio::spawn(heed_signals(handle.clone(), Arc::clone(&interrupted)));
         let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
-        let after_event = if attended { shown() } else { told };
+        let after_event = if attended { shown() } else { last_event };
         let plain = Plain { after_event, ..Plain::default() };
         plainly = Some(plain.zone.clone());
         let watching = headless::watch(handle.clone(), plain, std::io::stderr());
@@ -199,22 +199,22 @@ async fn complaining<T>(notices: &mut Notices, work: impl Future<Output = T>) ->
     }
 }
 
-fn status(ending: &Ending, snapshot: &Snapshot, interrupted: bool) -> Result<u8, Failure> {
+fn status(ending: &RunOutcome, snapshot: &Snapshot, interrupted: bool) -> Result<u8, Failure> {
     match ending {
-        Ending::Broken { why } => Err(Failure::broken(format!("{why}. The same command resumes the run"))),
-        Ending::Stopped { why } => {
-            say(&format!("stopped: {why}; the same command resumes"));
+        RunOutcome::Failed { reason } => Err(Failure::broken(format!("{reason}. The same command resumes the run"))),
+        RunOutcome::Stopped { reason } => {
+            say(&format!("stopped: {reason}; the same command resumes"));
             Ok(left(interrupted))
         }
-        Ending::BudgetSpent { why } => {
-            say(&format!("stopped: {why}; it resumes with that"));
+        RunOutcome::BudgetSpent { reason } => {
+            say(&format!("stopped: {reason}; it resumes with that"));
             Ok(left(interrupted))
         }
-        Ending::HeldBack { why } => {
+        RunOutcome::HeldBack { why } => {
             say(&format!("stopped: {why}; the same command without --limit sends them"));
             Ok(left(interrupted))
         }
-        Ending::Finished => Ok(headless::exit_status(snapshot)),
+        RunOutcome::Finished => Ok(headless::exit_status(snapshot)),
     }
 }
 
@@ -224,7 +224,7 @@ const fn left(interrupted: bool) -> u8 {
 }
 
 /// The first interrupt drains, the second stops at once. A lost terminal changes nothing: the log goes on.
-async fn heed_signals(handle: Handle, interrupted: Arc<AtomicBool>) {
+async fn heed_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
         tracing::warn!("signals can't be heeded: an interrupt ends the process at once; the run stays resumable");

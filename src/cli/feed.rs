@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::Failure;
 use crate::{
     domain::{ItemSpec, PictureStamp, Seq, is_or_are, pluralize},
-    engine::Rows,
+    engine::InputRows,
     input::{BesideKept, Input, RowFault},
     store::{OnChanged, Store, StoreError, report},
 };
@@ -31,7 +31,7 @@ pub(super) fn behind_the_run(
     input: Input,
     known: impl Fn(&str) -> bool + Send + 'static,
     stamps: impl Fn(&str) -> Option<PictureStamp> + Send + 'static,
-) -> Result<mpsc::Receiver<Rows>, Failure> {
+) -> Result<mpsc::Receiver<InputRows>, Failure> {
     let (sender, rows) = mpsc::channel(4);
     thread::Builder::new()
         .name("input".to_owned())
@@ -44,20 +44,20 @@ pub(super) fn behind_the_run(
                     Err(fault) => {
                         // It was good a moment ago: somebody writes to it.
                         let words = format!("{fault}; it has changed since it was checked");
-                        let _ = sender.blocking_send(Rows::Broken(words));
+                        let _ = sender.blocking_send(InputRows::Failed(words));
                         return;
                     }
                 }
                 if batch.len() == BATCH || began.elapsed() > BATCH_TIME {
                     began = Instant::now();
                     let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                    if sender.blocking_send(Rows::Batch(full)).is_err() {
+                    if sender.blocking_send(InputRows::Batch(full)).is_err() {
                         return;
                     }
                 }
             }
-            if batch.is_empty() || sender.blocking_send(Rows::Batch(batch)).is_ok() {
-                let _ = sender.blocking_send(Rows::End);
+            if batch.is_empty() || sender.blocking_send(InputRows::Batch(batch)).is_ok() {
+                let _ = sender.blocking_send(InputRows::End);
             }
         })
         .map_err(|error| Failure::broken(format!("can't start a thread to read the input: {error}")))?;

@@ -19,7 +19,7 @@ use crate::{
     clock::Clock,
     config::{Config, nearest},
     domain::{Outcome, ReplayFilter, RouteTarget, Summary, pluralize},
-    engine::{self, Setup},
+    engine::{self, EngineSetup},
     input,
     output::{CaptionFiles, Existing},
     store::{RunDir, Store, report},
@@ -145,11 +145,11 @@ async fn begin(
     let mut caption_files = CaptionFiles::default();
     report::unfinished_captions(dir.path(), |caption| caption_files.add(caption))?;
     let claim = claim_captions(&clock, dir, caption_files)?;
-    let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
+    let key_checks = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
-    let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
+    let existing_captions = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
     if pins.captions.is_some() {
-        for message in engine::complete_captions(dir, &mut opened, existing).await? {
+        for message in engine::write_missing_captions(dir, &mut opened, existing_captions).await? {
             say(&message);
         }
     }
@@ -158,17 +158,17 @@ async fn begin(
     opened.totals = store.totals()?;
     let wait = if queued.len() == 1 { "waits" } else { "wait" };
     say(&format!("{} {wait} again", pluralize(queued.len() as u64, "item")));
-    let setup = Setup {
+    let setup = EngineSetup {
         run: dir.name(),
         config,
         clock,
-        existing,
-        unattended: dashboard.is_none(),
+        existing_captions,
+        is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
         flags: args.conduct.said(),
-        passing: true,
-        checked_keys,
+        ephemeral_flags: true,
+        key_checks,
     };
     let running = engine::start(setup, dir, store, opened, None)?;
     Ok(Begun { running, dashboard, log, claim })

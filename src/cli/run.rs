@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     config::{self, Config, KnownModels},
     domain::{UnknownModelPolicy, rule},
-    engine::{self, Setup},
+    engine::{self, EngineSetup},
     input::{
         CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
     },
@@ -302,10 +302,10 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         input.keep()?;
     }
     let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
-    let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
+    let key_checks = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     let mut opened = opened;
     if input.kind().is_pictures() {
-        for message in engine::complete_captions(dir, &mut opened, args.job.asking.existing).await? {
+        for message in engine::write_missing_captions(dir, &mut opened, args.job.asking.existing).await? {
             say(&message);
         }
     }
@@ -333,17 +333,17 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         }
         Some(feed::behind_the_run(input, report::known_ids(dir.path())?, report::picture_stamps(dir.path())?)?)
     };
-    let setup = Setup {
+    let setup = EngineSetup {
         run: dir.name(),
         config,
         clock,
-        existing: args.job.asking.existing,
-        unattended: dashboard.is_none(),
+        existing_captions: args.job.asking.existing,
+        is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger: super::options::ledger(&clock),
         flags: args.job.conduct.said(),
-        passing: false,
-        checked_keys,
+        ephemeral_flags: false,
+        key_checks,
     };
     let running = engine::start(setup, dir, store, opened, rows)?;
     Ok(Begun { running, dashboard, log, claim })

@@ -11,10 +11,10 @@ use std::{
 };
 
 use super::{
-    core::{Channels, Engine},
-    flight::Landed,
-    handle::{Handle, Order},
-    start::{Ending, Setup, prepare},
+    attempt::AttemptDone,
+    event_loop::{Channels, Engine},
+    handle::{CommandRequest, EngineHandle},
+    startup::{EngineSetup, RunOutcome, prepare},
 };
 use crate::{
     clock::Clock,
@@ -106,11 +106,11 @@ fn item(number: u64, random: &mut fastrand::Rng) -> ItemSpec {
 struct Run {
     engine: Engine,
     channels: Channels,
-    _handle: Handle,
+    _handle: EngineHandle,
     micros: &'static AtomicU64,
     random: fastrand::Rng,
     /// By the microsecond at which they arrive.
-    answers: BTreeMap<(u64, AttemptId), Landed>,
+    answers: BTreeMap<(u64, AttemptId), AttemptDone>,
     answered: BTreeSet<AttemptId>,
     commands: BTreeMap<u64, Command>,
 }
@@ -135,16 +135,16 @@ impl Run {
         opened.totals = store.totals().unwrap();
         // A clock is copied into everything that has one: what moves it lives as long as the test.
         let micros: &'static AtomicU64 = Box::leak(Box::default());
-        let setup = Setup {
+        let setup = EngineSetup {
             run: "run".to_owned(),
             config,
             clock: Clock::by_hand(START, micros),
-            existing: Existing::Skip,
-            unattended: true,
+            existing_captions: Existing::Skip,
+            is_unattended: true,
             seed,
             flags: BTreeMap::new(),
-            passing: false,
-            checked_keys: Vec::new(),
+            ephemeral_flags: false,
+            key_checks: Vec::new(),
             ledger: None,
         };
         let (engine, channels, handle) = prepare(setup, &dir, store, opened, None).unwrap();
@@ -175,40 +175,42 @@ impl Run {
     async fn play(mut self) -> u64 {
         // A run that holds for good says no more; its trace ends there.
         for _ in 0..5_000 {
-            if let Some(ending) = self.quiesce().await {
-                return self.trace(Some(&ending));
+            if let Some(run_outcome) = self.tick_until_quiet().await {
+                return self.trace(Some(&run_outcome));
             }
             let answer = self.answers.first_key_value().map(|((at, _), _)| *at);
             let command = self.commands.first_key_value().map(|(at, _)| *at);
-            let wake = self.engine.scheduler.next_wakeup().map(|at| at.0);
+            let wakeup = self.engine.scheduler.next_wakeup().map(|at| at.0);
             let now = self.micros.load(Ordering::Relaxed);
-            let Some(next) = answer.into_iter().chain(command).chain(wake.filter(|at| *at > now)).min() else { break };
+            let Some(next) = answer.into_iter().chain(command).chain(wakeup.filter(|at| *at > now)).min() else {
+                break;
+            };
             self.micros.store(next.max(now), Ordering::Relaxed);
             if command == Some(next) {
                 let (_, command) = self.commands.pop_first().unwrap();
                 let reply = tokio::sync::oneshot::channel().0;
-                self.engine.order(Order { command, reply });
+                self.engine.on_command(CommandRequest { command, reply });
             } else if answer == Some(next) {
                 let (_, answer) = self.answers.pop_first().unwrap();
-                self.engine.landed(answer);
+                self.engine.on_attempt_done(answer);
             }
         }
         self.trace(None)
     }
 
     /// Turns until nothing is on its way to or from the disk.
-    async fn quiesce(&mut self) -> Option<Ending> {
+    async fn tick_until_quiet(&mut self) -> Option<RunOutcome> {
         loop {
-            if let Some(ending) = self.engine.turn() {
-                return Some(ending);
+            if let Some(run_outcome) = self.engine.tick() {
+                return Some(run_outcome);
             }
-            if !self.engine.journal.is_clean() {
+            if !self.engine.journal.is_flushed() {
                 let ack = self.channels.acks.recv().await;
-                self.engine.hear(ack);
+                self.engine.on_ack(ack);
                 self.answer_what_was_sent();
             } else if self.engine.intake.is_loading() {
                 let (class, batch) = self.channels.loaded.recv().await.unwrap();
-                self.engine.take_loaded(class, batch);
+                self.engine.on_loaded(class, batch);
             } else {
                 return None;
             }
@@ -217,20 +219,20 @@ impl Run {
 
     /// Replaces each request by an answer of the seed's.
     fn answer_what_was_sent(&mut self) {
-        for flying in self.engine.flights.values() {
-            flying.abort.abort();
+        for sent in self.engine.in_flight.values() {
+            sent.abort.abort();
         }
-        let sent: BTreeSet<AttemptId> = self.engine.flights.keys().copied().collect();
+        let sent: BTreeSet<AttemptId> = self.engine.in_flight.keys().copied().collect();
         for attempt in sent.difference(&self.answered.clone()).copied() {
             let latency = Duration::from_micros(self.random.u64(200_000..3_000_000));
             let at = self.micros.load(Ordering::Relaxed) + latency.as_micros() as u64;
-            let verdict = self.verdict();
-            self.answers.insert((at, attempt), Landed { attempt, verdict, latency });
+            let result = self.random_result();
+            self.answers.insert((at, attempt), AttemptDone { attempt, result, latency });
             self.answered.insert(attempt);
         }
     }
 
-    fn verdict(&mut self) -> AttemptResult {
+    fn random_result(&mut self) -> AttemptResult {
         let (outcome, status, action) = match self.random.u8(0..100) {
             0..70 => (Outcome::Ok, Some(200), OutcomeAction::Complete),
             70..75 => (Outcome::RateLimitedMinute, Some(429), OutcomeAction::CoolPool),
@@ -274,18 +276,18 @@ impl Run {
         }
     }
 
-    fn trace(&self, ending: Option<&Ending>) -> u64 {
+    fn trace(&self, run_outcome: Option<&RunOutcome>) -> u64 {
         let mut trace = Trace::new();
         for op in &self.engine.journal.recorded {
             trace_op(&mut trace, op);
         }
-        trace.number(match ending {
+        trace.number(match run_outcome {
             None => 0,
-            Some(Ending::Finished) => 1,
-            Some(Ending::Stopped { .. }) => 2,
-            Some(Ending::BudgetSpent { .. }) => 3,
-            Some(Ending::Broken { .. }) => 4,
-            Some(Ending::HeldBack { .. }) => 5,
+            Some(RunOutcome::Finished) => 1,
+            Some(RunOutcome::Stopped { .. }) => 2,
+            Some(RunOutcome::BudgetSpent { .. }) => 3,
+            Some(RunOutcome::Failed { .. }) => 4,
+            Some(RunOutcome::HeldBack { .. }) => 5,
         });
         trace.finish()
     }

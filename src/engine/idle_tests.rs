@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    captions::Trouble,
-    handle::{Handle, Order},
-    sharing::Sharing,
+    caption_writer::DiskFault,
+    handle::{CommandRequest, EngineHandle},
+    lease_client::LeaseClient,
     tests::{KEYS, prepared_on},
 };
 use crate::{
@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// More turns than this in [`WATCHED`] are a loop that spins: one that does makes tens of thousands.
-const MAX_TURNS: u64 = 12;
-const WATCHED: Duration = Duration::from_millis(1_500);
+const MAX_TICKS: u64 = 12;
+const WATCH_TIME: Duration = Duration::from_millis(1_500);
 /// Before that, what is due in a minute or a day of the case's fast clock becomes overdue.
-const SETTLING: Duration = Duration::from_millis(1_500);
+const SETTLE_TIME: Duration = Duration::from_millis(1_500);
 
 /// The first minutes of an hour and a day, so that what is leased of them is good for a while: 2026-11-20, 00:00:01 UTC.
 const MORNING: WallTime = WallTime(1_795_132_801_000_000);
@@ -46,9 +46,9 @@ enum Pending {
 /// looked at.
 struct Case {
     /// Somebody is at the screen, so that the run rests at its end instead of ending.
-    attended: bool,
+    is_attended: bool,
     /// Requests that the provider answers; it is silent to the others.
-    answered: usize,
+    answered_requests: usize,
     /// Settings of the model.
     limits: &'static str,
     pending: Pending,
@@ -79,8 +79,8 @@ in_flight = 1
 impl Default for Case {
     fn default() -> Self {
         Self {
-            attended: false,
-            answered: usize::MAX,
+            is_attended: false,
+            answered_requests: usize::MAX,
             limits: "rpm = 3",
             pending: Pending::Wakeups,
             more_keys: "",
@@ -126,10 +126,10 @@ async fn provider(answered: usize, states_limit: bool) -> String {
 
 impl Case {
     /// Runs until `reached` and asserts that the loop makes few turns from then on.
-    async fn sleeps_once(self, reached: fn(&Snapshot) -> bool) {
+    async fn assert_sleeps_after(self, reached: fn(&Snapshot) -> bool) {
         let home = tempfile::tempdir().unwrap();
         let (case, states_limit) = (
-            format!("{:?}, attended: {}", self.pending, self.attended),
+            format!("{:?}, attended: {}", self.pending, self.is_attended),
             matches!(self.pending, Pending::LearnedLimits),
         );
         let limits = match self.pending {
@@ -137,18 +137,18 @@ impl Case {
             Pending::Leases => format!("{}\nrpd = 1000", self.limits),
             Pending::LearnedLimits => self.limits.replace("rpm = 3", ""),
         };
-        let keys = KEYS.replace("127.0.0.1:9", &provider(self.answered, states_limit).await).replacen(
+        let keys = KEYS.replace("127.0.0.1:9", &provider(self.answered_requests, states_limit).await).replacen(
             "name = 'm'\n",
             &format!("name = 'm'\n{limits}\n"),
             1,
         ) + self.more_keys;
         let clock = if self.speed > 1.0 { Clock::starting_at(MORNING, self.speed) } else { Clock::real() };
-        let (mut engine, mut channels, handle) = prepared_on(&home, self.items, &keys, clock, !self.attended);
-        let (_ledger, days) = tokio::sync::mpsc::channel(1);
+        let (mut engine, mut channels, handle) = prepared_on(&home, self.items, &keys, clock, !self.is_attended);
+        let (_ledger, lease_replies) = tokio::sync::mpsc::channel(1);
         if matches!(self.pending, Pending::Leases) {
-            engine.sharing = Sharing::bereft();
+            engine.lease_client = LeaseClient::disconnected();
             engine.scheduler.share_days();
-            channels.days = days;
+            channels.lease_replies = lease_replies;
             let now = clock.now();
             for LeaseRequest { pool, unit, period_end, .. } in engine.scheduler.lease_requests(now) {
                 let (granted, total_used) = (self.leased, self.leased);
@@ -166,8 +166,8 @@ impl Case {
                 );
             }
         }
-        let turns = Arc::clone(&engine.turns);
-        let faults = engine.complaints.clone();
+        let ticks = Arc::clone(&engine.ticks);
+        let faults = engine.fault_tx.clone();
         let running = tokio::spawn(engine.run(channels));
         let mut snapshots = handle.snapshots.clone();
         let state = snapshots.wait_for(|snapshot| reached(snapshot));
@@ -177,15 +177,15 @@ impl Case {
             send(&handle, command).await;
         }
         if self.disk_full {
-            faults.send(Trouble::Holds("the disk is full".to_owned())).await.unwrap();
+            faults.send(DiskFault::Blocking("the disk is full".to_owned())).await.unwrap();
         }
-        tokio::time::sleep(SETTLING).await;
-        let before = turns.load(Ordering::Relaxed);
-        tokio::time::sleep(WATCHED).await;
-        let turned = turns.load(Ordering::Relaxed) - before;
+        tokio::time::sleep(SETTLE_TIME).await;
+        let before = ticks.load(Ordering::Relaxed);
+        tokio::time::sleep(WATCH_TIME).await;
+        let ticked = ticks.load(Ordering::Relaxed) - before;
         assert!(!running.is_finished(), "{case}: the loop has ended");
         running.abort();
-        assert!(turned <= MAX_TURNS, "{case}: {turned} turns in {WATCHED:?}");
+        assert!(ticked <= MAX_TICKS, "{case}: {ticked} turns in {WATCH_TIME:?}");
     }
 }
 
@@ -199,7 +199,7 @@ async fn all_sleep_once(
     let mut cases = tokio::task::JoinSet::new();
     for attended in attended {
         for pending in pending {
-            cases.spawn(Case { attended: *attended, pending: *pending, ..case() }.sleeps_once(reached));
+            cases.spawn(Case { is_attended: *attended, pending: *pending, ..case() }.assert_sleeps_after(reached));
         }
     }
     while let Some(case) = cases.join_next().await {
@@ -214,9 +214,9 @@ const ATTENDED: &[bool] = &[true];
 
 const ALL: &[Pending] = &[Pending::Wakeups, Pending::Leases, Pending::LearnedLimits];
 
-async fn send(handle: &Handle, command: Command) {
+async fn send(handle: &EngineHandle, command: Command) {
     let (reply, answer) = tokio::sync::oneshot::channel();
-    handle.orders.send(Order { command, reply }).await.unwrap();
+    handle.commands.send(CommandRequest { command, reply }).await.unwrap();
     answer.await.unwrap().unwrap();
 }
 
@@ -253,13 +253,14 @@ fn is_in_flight(snapshot: &Snapshot) -> bool {
 
 #[tokio::test]
 async fn a_draining_run_sleeps_whatever_is_overdue() {
-    let case = || Case { answered: 3, items: 5, more_keys: BOB, command: Some(Command::Drain), ..Case::default() };
+    let case =
+        || Case { answered_requests: 3, items: 5, more_keys: BOB, command: Some(Command::Drain), ..Case::default() };
     all_sleep_once(BOTH, ALL, case, is_in_flight).await;
 }
 
 #[tokio::test]
 async fn a_run_that_waits_for_silent_calls_sleeps() {
-    let case = || Case { answered: 3, items: 5, more_keys: BOB, ..Case::default() };
+    let case = || Case { answered_requests: 3, items: 5, more_keys: BOB, ..Case::default() };
     all_sleep_once(BOTH, ALL, case, is_in_flight).await;
 }
 

@@ -13,12 +13,13 @@
 //! ahead    the forecast                       sharing  days shared with other processes
 //! ```
 
-mod ahead;
-mod budget;
-mod captions;
-mod core;
-mod ending;
-mod flight;
+mod attempt;
+mod budget_message;
+mod caption_writer;
+mod commands;
+mod completion;
+mod event_loop;
+mod forecasting;
 #[cfg(test)]
 mod golden_tests;
 pub mod handle;
@@ -26,17 +27,16 @@ pub mod handle;
 mod idle_tests;
 mod intake;
 mod journal;
-mod landing;
-mod orders;
-mod probe;
-mod publish;
-mod sharing;
-mod start;
+mod key_probe;
+mod lease_client;
+mod shutdown;
+mod snapshot;
+mod startup;
 mod stats;
 #[cfg(test)]
 mod tests;
 
-pub use captions::complete_captions;
-pub use handle::{Ask, Handle, Order};
-pub(crate) use sharing::pool_names;
-pub use start::{CheckedKey, Ending, Rows, Running, Setup, start};
+pub use caption_writer::write_missing_captions;
+pub use handle::{Ask, CommandRequest, EngineHandle};
+pub(crate) use lease_client::pool_names;
+pub use startup::{EngineSetup, InputRows, KeyCheck, RunOutcome, RunningEngine, start};

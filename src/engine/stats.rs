@@ -6,7 +6,7 @@ use crate::domain::{LatencyHistogram, Money, MonoTime, Outcome, Usage};
 
 /// Counts of one key, model or route.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct AttemptCounts {
     pub ok: u64,
     pub failed: u64,
     pub usage: Usage,
@@ -16,7 +16,7 @@ pub(super) struct Tally {
     pub last_error: Option<String>,
 }
 
-impl Tally {
+impl AttemptCounts {
     pub fn count(&mut self, outcome: Outcome, usage: Usage, cost: Money, latency: Duration) {
         if outcome.is_answered() {
             self.ok += 1;
@@ -33,63 +33,63 @@ impl Tally {
 
 /// How long processes have worked on the run, those before this one included. A run that rests is not worked on.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Worked {
-    so_far: Duration,
-    since: Option<MonoTime>,
+pub(super) struct ActiveTime {
+    accumulated: Duration,
+    running_since: Option<MonoTime>,
 }
 
-impl Worked {
-    pub const fn resting(so_far: Duration) -> Self {
-        Self { so_far, since: None }
+impl ActiveTime {
+    pub const fn stopped(accumulated: Duration) -> Self {
+        Self { accumulated, running_since: None }
     }
 
-    pub const fn resumed(so_far: Duration, now: MonoTime) -> Self {
-        Self { so_far, since: Some(now) }
+    pub const fn running(accumulated: Duration, now: MonoTime) -> Self {
+        Self { accumulated, running_since: Some(now) }
     }
 
-    pub fn span(&self, now: MonoTime) -> Duration {
-        self.so_far + self.since.map_or(Duration::ZERO, |since| now.since(since))
+    pub fn total(&self, now: MonoTime) -> Duration {
+        self.accumulated + self.running_since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
-    pub fn rest(&mut self, now: MonoTime) {
-        *self = Self { so_far: self.span(now), since: None };
+    pub fn stop(&mut self, now: MonoTime) {
+        *self = Self { accumulated: self.total(now), running_since: None };
     }
 
-    pub fn go_on(&mut self, now: MonoTime) {
-        self.since.get_or_insert(now);
+    pub fn start(&mut self, now: MonoTime) {
+        self.running_since.get_or_insert(now);
     }
 }
 
 /// Items ended within the last minute of engine time, by the second.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Throughput {
+pub(super) struct ThroughputEstimate {
     seconds: VecDeque<(u64, u64)>,
 }
 
-const SPAN: u64 = 60;
+const WINDOW_SECONDS: u64 = 60;
 
-impl Throughput {
-    pub fn ended(&mut self, now: MonoTime) {
+impl ThroughputEstimate {
+    pub fn record(&mut self, now: MonoTime) {
         let second = now.0 / 1_000_000;
         match self.seconds.back_mut() {
             Some((last, count)) if *last == second => *count += 1,
             _ => self.seconds.push_back((second, 1)),
         }
-        self.forget(second);
+        self.drop_old(second);
     }
 
-    fn forget(&mut self, second: u64) {
-        while self.seconds.front().is_some_and(|(at, _)| at + SPAN <= second) {
+    fn drop_old(&mut self, second: u64) {
+        while self.seconds.front().is_some_and(|(at, _)| at + WINDOW_SECONDS <= second) {
             self.seconds.pop_front();
         }
     }
 
     /// Per second, over the last minute or since `began`, whichever is shorter.
     pub fn per_second(&mut self, now: MonoTime, began: MonoTime) -> f64 {
-        self.forget(now.0 / 1_000_000);
+        self.drop_old(now.0 / 1_000_000);
         let ended: u64 = self.seconds.iter().map(|(_, count)| count).sum();
-        let span = now.since(began).as_secs_f64().clamp(1.0, SPAN as f64);
-        ended as f64 / span
+        let window = now.since(began).as_secs_f64().clamp(1.0, WINDOW_SECONDS as f64);
+        ended as f64 / window
     }
 }
 
@@ -99,9 +99,9 @@ mod tests {
 
     #[test]
     fn throughput_forgets_after_a_minute() {
-        let mut throughput = Throughput::default();
+        let mut throughput = ThroughputEstimate::default();
         for second in 0..120 {
-            throughput.ended(MonoTime(second * 1_000_000));
+            throughput.record(MonoTime(second * 1_000_000));
         }
         let now = MonoTime(119_000_000);
         assert!((throughput.per_second(now, MonoTime::default()) - 1.0).abs() < 0.02);

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::Reporter;
 use crate::{
     domain::{Command, Snapshot, event::format_duration, sanitize},
-    engine::Handle,
+    engine::EngineHandle,
 };
 
 /// How progress is told. Spans are real time, whatever the engine's clock does.
@@ -46,7 +46,7 @@ impl Default for Plain {
 ///
 /// Where nobody reads `err` any more the run goes on unseen. Where the engine goes away without ending the run,
 /// the snapshot's state tells: it is not over.
-pub async fn watch(mut handle: Handle, options: Plain, mut err: impl Write) -> Arc<Snapshot> {
+pub async fn watch(mut handle: EngineHandle, options: Plain, mut err: impl Write) -> Arc<Snapshot> {
     let patience = options.patience;
     let mut reporter = Reporter::new(options);
     let mut told_to_stop = false;

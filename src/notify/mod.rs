@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     config::{Occasion, Webhook},
-    engine::Handle,
+    engine::EngineHandle,
 };
 
 /// How long the end of a process waits for the last messages.
@@ -49,7 +49,7 @@ pub struct Notices {
 impl Notices {
     /// Follows the run of `handle` until it is over. Events up to `told` were told by earlier processes; `interrupted`
     /// says whether a signal asked for the end.
-    pub fn start(webhooks: Vec<Webhook>, handle: &Handle, told: u64, interrupted: &Arc<AtomicBool>) -> Self {
+    pub fn start(webhooks: Vec<Webhook>, handle: &EngineHandle, told: u64, interrupted: &Arc<AtomicBool>) -> Self {
         let (sender, complaints) = mpsc::channel(COMPLAINTS);
         let host = host();
         let mut couriers = Vec::new();

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     domain::{Command, Page, Query, Snapshot},
-    engine::Handle,
+    engine::EngineHandle,
 };
 
 /// Questions to the run's database: at most four a second.
@@ -78,7 +78,7 @@ pub async fn drive<S, I, G>(
     screen: &mut S,
     input: I,
     signals: G,
-    handle: Handle,
+    handle: EngineHandle,
     state: State,
     frame_time: Duration,
 ) -> Exit
@@ -153,7 +153,7 @@ where
 
 struct Dashboard<'s, S> {
     screen: &'s mut S,
-    handle: Handle,
+    handle: EngineHandle,
     state: State,
     snapshot: Arc<Snapshot>,
     clock: EngineTime,
@@ -175,7 +175,7 @@ struct Dashboard<'s, S> {
 }
 
 impl<'s, S: Screen> Dashboard<'s, S> {
-    fn new(screen: &'s mut S, handle: Handle, state: State, frame_time: Duration) -> Self {
+    fn new(screen: &'s mut S, handle: EngineHandle, state: State, frame_time: Duration) -> Self {
         let now = Instant::now();
         let snapshot = handle.snapshot();
         let clock = EngineTime::of(&snapshot, now);
@@ -271,7 +271,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 }
                 Effect::Ask(query) => {
                     let handle = self.handle.clone();
-                    self.replies.push(async move { Message::Told(handle.ask(query).await) }.boxed());
+                    self.replies.push(async move { Message::Told(handle.query(query).await) }.boxed());
                     Ok(())
                 }
                 Effect::Depict { ask, number } => {
@@ -337,7 +337,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         self.replies.push(
             async move {
                 let Wanted { query, .. } = wanted.clone();
-                let page = handle.ask(query).await;
+                let page = handle.query(query).await;
                 Message::Answered { wanted, page }
             }
             .boxed(),
@@ -374,8 +374,8 @@ impl<'s, S: Screen> Dashboard<'s, S> {
 }
 
 /// The picture from the run's record, drawn on a thread of its own.
-async fn depicted(handle: Handle, ask: Ask, number: u32) -> Message {
-    let seen = match handle.ask(Query::Picture { seq: ask.seq, index: ask.index }).await {
+async fn depicted(handle: EngineHandle, ask: Ask, number: u32) -> Message {
+    let seen = match handle.query(Query::Picture { seq: ask.seq, index: ask.index }).await {
         Ok(Page::Picture(image)) => picture::depict(image, ask, number).await,
         Ok(_) => Err("the run has no such picture".to_owned()),
         Err(words) => Err(format!("can't read the picture: {words}")),

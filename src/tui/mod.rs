@@ -38,7 +38,7 @@ use anyhow::{Context as _, anyhow};
 use futures_util::FutureExt as _;
 use jiff::tz::TimeZone;
 
-use crate::{engine::Handle, telemetry::panics};
+use crate::{engine::EngineHandle, telemetry::panics};
 
 pub use draw::draw;
 pub use state::State;
@@ -99,7 +99,7 @@ pub enum Exit {
 
 impl Options {
     /// The state a dashboard begins with.
-    pub fn state(&self, handle: &Handle, size: ratatui::layout::Size) -> anyhow::Result<State> {
+    pub fn state(&self, handle: &EngineHandle, size: ratatui::layout::Size) -> anyhow::Result<State> {
         let depth = self.depth.unwrap_or_else(|| theme::Depth::detect(|name| std::env::var(name).ok()));
         let environment = |name: &str| std::env::var(name).ok();
         let theme = self.theme.as_deref().or_else(|| theme::fitting(environment));
@@ -134,7 +134,7 @@ impl Options {
 /// # Errors
 /// Where there is no terminal, the theme is not understood, or the dashboard itself has failed. The run is
 /// not touched by any of these: the caller may go on as for [`Exit::Detach`].
-pub async fn run(handle: Handle, options: Options) -> anyhow::Result<Exit> {
+pub async fn run(handle: EngineHandle, options: Options) -> anyhow::Result<Exit> {
     let size = crossterm::terminal::size().context("can't ask the terminal for its size")?;
     let state = options.state(&handle, size.into())?;
     // Held until the terminal is restored below, so that no panic is printed into the dashboard.

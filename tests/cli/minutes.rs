@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cascadeck::{
     clock::Clock,
     config,
-    engine::{self, Ending, Rows, Running, Setup},
+    engine::{self, EngineSetup, InputRows, RunOutcome, RunningEngine},
     input::{Input, InputOptions},
     output::Existing,
     sim::{Profile, Simulator},
@@ -42,7 +42,7 @@ async fn begin(
     profile: &str,
     clock: Clock,
     items: u64,
-) -> (Running, mpsc::Sender<Rows>) {
+) -> (RunningEngine, mpsc::Sender<InputRows>) {
     machine.write_keys(&Profile::from_toml(profile).unwrap().keys_toml(simulator.addr()));
     machine.write("batch.jsonl", sums(items));
     let config = config::load(Some(&machine.path("keys.toml")), &|_| None, &machine.path("")).unwrap();
@@ -50,19 +50,19 @@ async fn begin(
     let path = machine.path("batch.jsonl");
     let input = Input::open(&path.display().to_string(), options, &machine.path("spool")).unwrap();
     let (sender, rows) = mpsc::channel(2);
-    sender.send(Rows::Batch(input.items().collect::<Result<_, _>>().unwrap())).await.unwrap();
+    sender.send(InputRows::Batch(input.items().collect::<Result<_, _>>().unwrap())).await.unwrap();
     let dir = RunDir::new(machine.path("run"));
     let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
-    let setup = Setup {
+    let setup = EngineSetup {
         run: dir.name(),
         config,
         clock,
-        existing: Existing::Skip,
-        unattended: true,
+        existing_captions: Existing::Skip,
+        is_unattended: true,
         seed: 7,
         flags: BTreeMap::new(),
-        passing: false,
-        checked_keys: Vec::new(),
+        ephemeral_flags: false,
+        key_checks: Vec::new(),
         ledger: None,
     };
     (engine::start(setup, &dir, store, opened, Some(rows)).unwrap(), sender)
@@ -75,8 +75,8 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
     let simulator = Simulator::start(Profile::from_toml(TIGHT).unwrap(), clock).await.unwrap();
     let machine = Machine::new();
     let (running, rows) = begin(&machine, &simulator, TIGHT, clock, ITEMS).await;
-    rows.send(Rows::End).await.unwrap();
-    assert_eq!(running.engine.await.unwrap(), Ending::Finished);
+    rows.send(InputRows::End).await.unwrap();
+    assert_eq!(running.task.await.unwrap(), RunOutcome::Finished);
 
     let snapshot = running.handle.snapshot();
     assert_eq!((snapshot.totals.done, snapshot.totals.failed), (ITEMS, 0));
@@ -113,8 +113,8 @@ async fn an_input_that_breaks_off_lets_what_is_in_flight_finish_first() {
     let machine = Machine::new();
     let (mut running, rows) = begin(&machine, &simulator, SLOW, clock, 2).await;
     running.handle.snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 2).await.unwrap();
-    rows.send(Rows::Broken("line 5 is no JSON".to_owned())).await.unwrap();
-    assert_eq!(running.engine.await.unwrap(), Ending::Broken { why: "line 5 is no JSON".to_owned() });
+    rows.send(InputRows::Failed("line 5 is no JSON".to_owned())).await.unwrap();
+    assert_eq!(running.task.await.unwrap(), RunOutcome::Failed { reason: "line 5 is no JSON".to_owned() });
     assert_eq!(running.handle.snapshot().totals.done, 2);
     let books = simulator.stop().await.unwrap();
     assert_eq!((books.total.ok, books.total.abandoned), (2, 0));

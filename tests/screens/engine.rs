@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{Command, Page, Query, Snapshot},
-    engine::{Ask, Handle, Order},
+    engine::{Ask, CommandRequest, EngineHandle},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -12,15 +12,15 @@ use crate::fixture;
 
 pub struct FakeEngine {
     pub snapshots: watch::Sender<Arc<Snapshot>>,
-    pub orders: mpsc::Receiver<Order>,
+    pub orders: mpsc::Receiver<CommandRequest>,
     pub asks: mpsc::Receiver<Ask>,
 }
 
-pub fn engine(snapshot: Snapshot) -> (FakeEngine, Handle) {
+pub fn engine(snapshot: Snapshot) -> (FakeEngine, EngineHandle) {
     let (snapshots, watching) = watch::channel(Arc::new(snapshot));
     let (order, orders) = mpsc::channel(8);
     let (ask, asks) = mpsc::channel(8);
-    (FakeEngine { snapshots, orders, asks }, Handle { snapshots: watching, orders: order, asks: ask })
+    (FakeEngine { snapshots, orders, asks }, EngineHandle { snapshots: watching, commands: order, queries: ask })
 }
 
 /// A dashboard that never does what a test waits for must not hang it.
@@ -31,7 +31,7 @@ async fn soon<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
 impl FakeEngine {
     /// The next command, acknowledged.
     pub async fn obey(&mut self) -> Command {
-        let Order { command, reply } = soon(self.orders.recv()).await.expect("a command comes");
+        let CommandRequest { command, reply } = soon(self.orders.recv()).await.expect("a command comes");
         // The dashboard may have left without waiting for the answer.
         let _ = reply.send(Ok("done".to_owned()));
         command

@@ -10,41 +10,41 @@ use crate::{
 
 /// What a landed attempt reports.
 #[derive(Debug)]
-pub(super) struct Landed {
+pub(super) struct AttemptDone {
     pub attempt: AttemptId,
-    pub verdict: AttemptResult,
+    pub result: AttemptResult,
     pub latency: Duration,
 }
 
 /// Everything that an attempt needs, and nothing of the engine's.
 #[derive(Debug)]
-pub(super) struct Errand {
+pub(super) struct AttemptTask {
     pub attempt: AttemptId,
     pub client: Client,
     pub endpoint: Arc<Endpoint>,
     pub model: Arc<str>,
     pub max_output: Option<u32>,
     pub spec: Arc<ItemSpec>,
-    pub enlarge: Option<u32>,
+    pub output_multiplier: Option<u32>,
     /// In the clock's time.
     pub timeout: Duration,
     pub clock: Clock,
 }
 
-impl Errand {
-    pub async fn run(self) -> Landed {
+impl AttemptTask {
+    pub async fn run(self) -> AttemptDone {
         let began: Now = self.clock.now();
-        let item = match self.enlarge {
-            Some(factor) => Arc::new(self.enlarged(factor)),
+        let item = match self.output_multiplier {
+            Some(factor) => Arc::new(self.with_larger_output(factor)),
             None => Arc::clone(&self.spec),
         };
         let timeout = self.clock.to_real(self.timeout);
-        let verdict = self.client.attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
+        let result = self.client.attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
         let latency = self.clock.now().mono.since(began.mono);
-        Landed { attempt: self.attempt, verdict, latency }
+        AttemptDone { attempt: self.attempt, result, latency }
     }
 
-    fn enlarged(&self, factor: u32) -> ItemSpec {
+    fn with_larger_output(&self, factor: u32) -> ItemSpec {
         let mut item = ItemSpec::clone(&self.spec);
         let params = &mut item.request.params;
         let limit = params.max_output_tokens.or(self.max_output);

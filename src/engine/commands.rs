@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::{
-    core::{Engine, Phase, Then},
-    handle::Order,
-    start::Ending,
+    event_loop::{AfterCommit, Engine, Phase},
+    handle::CommandRequest,
+    startup::RunOutcome,
 };
 use crate::{
     domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, ReplayFilter, pluralize},
@@ -15,30 +15,30 @@ use crate::{
     },
 };
 
-fn requests(number: usize) -> String {
+fn request_count(number: usize) -> String {
     pluralize(number as u64, "request")
 }
 
 impl Engine {
-    pub(super) fn order(&mut self, order: Order) {
-        self.dirty = true;
-        let Order { command, reply } = order;
-        if matches!(self.phase, Phase::Ending { .. }) {
+    pub(super) fn on_command(&mut self, request: CommandRequest) {
+        self.snapshot_dirty = true;
+        let CommandRequest { command, reply } = request;
+        if matches!(self.phase, Phase::Closing { .. }) {
             // A front end that has gone needs no answer.
             let _ = reply.send(Err("the run is over".to_owned()));
             return;
         }
-        match self.obey(&command) {
-            Ok(words) => {
-                if brings_work(&command) {
-                    self.wake_up();
+        match self.apply(&command) {
+            Ok(message) => {
+                if may_bring_work(&command) {
+                    self.leave_idle();
                 }
-                self.event(EventKind::Operator { message: words.clone() });
+                self.emit_event(EventKind::Operator { message: message.clone() });
                 if let Some(target) = command.subject() {
                     // In the same group as the decision: a switch that was acknowledged is never forgotten.
-                    self.forgetful = true;
+                    self.state_dirty = true;
                     let now = self.clock.now();
-                    self.remember(now, true);
+                    self.save_state(now, true);
                     self.journal.record(Op::Decision(Box::new(Decision {
                         target,
                         command: command.clone(),
@@ -46,55 +46,55 @@ impl Engine {
                         reason: "operator".to_owned(),
                     })));
                 }
-                if let Command::Replay { filter, target: to } = command {
-                    self.journal.record(match to {
+                if let Command::Replay { filter, target } = command {
+                    self.journal.record(match target {
                         None => Op::Requeue(filter),
-                        Some(to) => Op::RequeueTo(filter, to),
+                        Some(target) => Op::RequeueTo(filter, target),
                     });
-                    self.journal.then(Then::ReplyRequeued(reply));
+                    self.journal.after_commit(AfterCommit::ReplyRequeued(reply));
                 } else {
-                    self.journal.then(Then::Reply(reply, words));
+                    self.journal.after_commit(AfterCommit::Reply(reply, message));
                 }
             }
-            Err(why) => drop(reply.send(Err(why))),
+            Err(reason) => drop(reply.send(Err(reason))),
         }
         let now = self.clock.now();
         self.publish(now);
     }
 
     /// Does it; in words what was done, or why not.
-    pub(super) fn obey(&mut self, command: &Command) -> Result<String, String> {
+    pub(super) fn apply(&mut self, command: &Command) -> Result<String, String> {
         let now = self.clock.now();
         let on_off = |on: bool| if on { "on" } else { "off" };
         let unknown = |error: crate::scheduler::NotFound| error.to_string();
         match command {
             Command::Pause => {
-                self.pause(true);
+                self.set_paused(true);
                 Ok("paused; what is in flight finishes".to_owned())
             }
             Command::HardPause => {
-                self.pause(true);
-                let broken = self.flights.len();
-                self.abandon_flights(now);
-                Ok(format!("paused at once; {} broken off, which may have been billed", requests(broken)))
+                self.set_paused(true);
+                let aborted_count = self.in_flight.len();
+                self.abort_in_flight(now);
+                Ok(format!("paused at once; {} broken off, which may have been billed", request_count(aborted_count)))
             }
             Command::Resume => {
-                self.pause(false);
+                self.set_paused(false);
                 Ok("resumed".to_owned())
             }
-            Command::Drain if matches!(self.phase, Phase::Resting { .. }) => {
-                self.end(Ending::Finished);
+            Command::Drain if matches!(self.phase, Phase::Idle { .. }) => {
+                self.begin_closing(RunOutcome::Finished);
                 Ok("left".to_owned())
             }
             Command::Drain => {
-                self.wind_down(Ending::Stopped { why: "drained by the operator".to_owned() });
-                Ok(format!("draining: {} in flight", requests(self.flights.len())))
+                self.begin_drain(RunOutcome::Stopped { reason: "drained by the operator".to_owned() });
+                Ok(format!("draining: {} in flight", request_count(self.in_flight.len())))
             }
             Command::Stop => {
-                let broken = self.flights.len();
-                self.abandon_flights(now);
-                self.end(Ending::Stopped { why: "stopped by the operator".to_owned() });
-                Ok(format!("stopped; {} broken off, which may have been billed", requests(broken)))
+                let aborted_count = self.in_flight.len();
+                self.abort_in_flight(now);
+                self.begin_closing(RunOutcome::Stopped { reason: "stopped by the operator".to_owned() });
+                Ok(format!("stopped; {} broken off, which may have been billed", request_count(aborted_count)))
             }
             Command::SetKey { key, on } => {
                 self.scheduler.switch_key(now.wall, key, *on).map_err(unknown)?;
@@ -141,30 +141,30 @@ impl Engine {
                     return Err(format!("a budget is a hard cap, but model {} {why}", model.name));
                 }
                 self.scheduler.set_budget(Some(*max_usd));
-                self.note_cap();
+                self.record_max_cap();
                 Ok(format!("budget {max_usd}"))
             }
             Command::SetBudget { max_usd: None } => {
                 self.scheduler.set_budget(None);
-                self.note_cap();
+                self.record_max_cap();
                 Ok("no budget".to_owned())
             }
             Command::Replay { filter, target } => {
-                if let Some(to) = target.as_ref().filter(|to| !self.scheduler.has_route(to)) {
-                    return Err(format!("there is no route {to}"));
+                if let Some(target) = target.as_ref().filter(|target| !self.scheduler.has_route(target)) {
+                    return Err(format!("there is no route {target}"));
                 }
-                if let Some((to, why)) =
-                    target.as_ref().and_then(|to| Some((to, self.scheduler.permanent_failure(now, to)?)))
+                if let Some((target, why)) =
+                    target.as_ref().and_then(|target| Some((target, self.scheduler.permanent_failure(now, target)?)))
                 {
-                    return Err(format!("nothing goes to {to}: it is off, {}; switch it on first", why.name()));
+                    return Err(format!("nothing goes to {target}: it is off, {}; switch it on first", why.name()));
                 }
-                let where_to = target.as_ref().map_or_else(String::new, |to| format!("to {to} alone: "));
-                Ok(format!("replaying {where_to}{}", which(filter)))
+                let where_to = target.as_ref().map_or_else(String::new, |target| format!("to {target} alone: "));
+                Ok(format!("replaying {where_to}{}", describe_filter(filter)))
             }
-            Command::ProbeKey { key } => self.probe(key),
+            Command::ProbeKey { key } => self.probe_key(key),
             Command::ClearCooldowns { key } => {
                 if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
-                    self.tell_unspent(key);
+                    self.clear_exhausted(key);
                     Ok(format!("cooldowns of {key} ended"))
                 } else {
                     Err(format!("nothing of {key} cools down"))
@@ -174,76 +174,80 @@ impl Engine {
     }
 
     /// Keeps the widest cap there was, which an audit holds the run to.
-    pub(super) fn note_cap(&mut self) {
+    pub(super) fn record_max_cap(&mut self) {
         let now = self.scheduler.policy().max_usd.unwrap_or(NO_CAP);
-        let widest = self.widest_cap.map_or(now, |before| before.max(now));
-        if self.widest_cap == Some(widest) {
+        let max_cap = self.max_cap.map_or(now, |before| before.max(now));
+        if self.max_cap == Some(max_cap) {
             return;
         }
-        self.widest_cap = Some(widest);
-        let json = widest.0.to_string();
+        self.max_cap = Some(max_cap);
+        let json = max_cap.0.to_string();
         self.journal.record(Op::State { name: CAP.to_owned(), json });
     }
 
-    pub(super) fn pause(&mut self, paused: bool) {
-        self.paused = paused;
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.is_paused = paused;
         self.scheduler.set_paused(paused);
     }
 
     /// Nothing new goes out; the run ends when what is in flight has landed.
-    pub(super) fn wind_down(&mut self, ending: Ending) {
-        if matches!(self.phase, Phase::Going) {
+    pub(super) fn begin_drain(&mut self, run_outcome: RunOutcome) {
+        if matches!(self.phase, Phase::Running) {
             let deadline = Instant::now() + self.scheduler.policy().drain_timeout;
-            self.phase = Phase::Draining { ending, deadline };
-            self.say(EventLevel::Info, format!("draining: {} in flight", requests(self.flights.len())));
+            self.phase = Phase::Draining { run_outcome, deadline };
+            self.log(EventLevel::Info, format!("draining: {} in flight", request_count(self.in_flight.len())));
         }
     }
 }
 
 /// Which failed items, as the operator's record says it.
-fn which(filter: &ReplayFilter) -> String {
+fn describe_filter(filter: &ReplayFilter) -> String {
     if filter.matches_all() {
         return "every failed item".to_owned();
     }
     let named = |names: &mut dyn Iterator<Item = String>| {
         let mut names: Vec<String> = names.collect();
-        let more = names.len().saturating_sub(NAMED);
-        names.truncate(NAMED);
+        let more = names.len().saturating_sub(MAX_NAMED_VALUES);
+        names.truncate(MAX_NAMED_VALUES);
         if more > 0 {
             names.push(format!("{more} more"));
         }
         names.join(", ")
     };
-    let mut said = Vec::new();
+    let mut parts = Vec::new();
     if !filter.ids.is_empty() {
-        said.push(named(&mut filter.ids.iter().map(|id| format!("#{id}"))));
+        parts.push(named(&mut filter.ids.iter().map(|id| format!("#{id}"))));
     }
     if !filter.outcomes.is_empty() {
-        said.push(named(&mut filter.outcomes.iter().map(|outcome| outcome.name().to_owned())));
+        parts.push(named(&mut filter.outcomes.iter().map(|outcome| outcome.name().to_owned())));
     }
     if !filter.models.is_empty() {
-        said.push(format!("on {}", named(&mut filter.models.iter().cloned())));
+        parts.push(format!("on {}", named(&mut filter.models.iter().cloned())));
     }
     if !filter.keys.is_empty() {
-        said.push(format!("by {}", named(&mut filter.keys.iter().cloned())));
+        parts.push(format!("by {}", named(&mut filter.keys.iter().cloned())));
     }
     if !filter.messages.is_empty() {
-        said.push(named(&mut filter.messages.iter().map(|words| format!("\u{201c}{words}\u{201d}"))));
+        parts.push(named(&mut filter.messages.iter().map(|message| format!("\u{201c}{message}\u{201d}"))));
     }
-    said.extend(
-        filter.pattern.as_ref().filter(|pattern| !pattern.is_empty()).map(|words| format!("\u{201c}{words}\u{201d}")),
+    parts.extend(
+        filter
+            .pattern
+            .as_ref()
+            .filter(|pattern| !pattern.is_empty())
+            .map(|message| format!("\u{201c}{message}\u{201d}")),
     );
     if !filter.text.is_empty() {
-        said.push(format!("with \u{201c}{}\u{201d}", filter.text));
+        parts.push(format!("with \u{201c}{}\u{201d}", filter.text));
     }
-    format!("failed items: {}", said.join(", "))
+    format!("failed items: {}", parts.join(", "))
 }
 
 /// Ids, outcomes or models named in one sentence.
-const NAMED: usize = 4;
+const MAX_NAMED_VALUES: usize = 4;
 
 /// Whether a run that rests may have something to do after this.
-const fn brings_work(command: &Command) -> bool {
+const fn may_bring_work(command: &Command) -> bool {
     matches!(
         command,
         Command::Replay { .. }

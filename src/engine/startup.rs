@@ -15,15 +15,15 @@ use tokio::{
 };
 
 use super::{
-    ahead::Ahead,
-    captions::{self, Owed},
-    core::{Channels, Engine, Phase},
-    ending::Contact,
-    handle::Handle,
+    caption_writer::{self, PendingCaptions},
+    event_loop::{Channels, Engine, Phase},
+    forecasting::ForecastTask,
+    handle::EngineHandle,
     intake::Intake,
     journal::Journal,
-    sharing::{Sharing, fingerprints},
-    stats::{Tally, Throughput, Worked},
+    lease_client::{LeaseClient, fingerprints},
+    shutdown::ProviderContact,
+    stats::{ActiveTime, AttemptCounts, ThroughputEstimate},
 };
 use crate::{
     clock::Clock,
@@ -41,25 +41,25 @@ use crate::{
 };
 
 /// The name under which the scheduler's memory is kept in the run.
-pub(super) const MEMORY: &str = "scheduler";
+pub(super) const SCHEDULER_STATE: &str = "scheduler";
 
 /// The name under which the last command line's flags are kept in the run.
-const FLAGS: &str = "flags";
+const FLAGS_STATE: &str = "flags";
 
 /// Daily windows look back no further: a day that saving time makes longest has 25 hours.
-const LONGEST_DAY: Duration = Duration::from_secs(26 * 3_600);
+const MAX_DAY_LENGTH: Duration = Duration::from_secs(26 * 3_600);
 
 /// So long after it was recorded a request that nobody saw the end of may still have reached its provider.
-const ON_ITS_WAY: Duration = Duration::from_secs(30);
+const MAX_ARRIVAL_DELAY: Duration = Duration::from_secs(30);
 
 /// What the engine is started with, beside the run itself.
-pub struct Setup {
+pub struct EngineSetup {
     pub run: String,
     pub config: Config,
     pub clock: Clock,
-    pub existing: Existing,
+    pub existing_captions: Existing,
     /// Nobody is there to lift a hold: stop instead.
-    pub unattended: bool,
+    pub is_unattended: bool,
     /// Decides every jitter.
     pub seed: u64,
     /// What was said on the command line, by what it decides. A flag that was not said, or said otherwise, when
@@ -67,14 +67,14 @@ pub struct Setup {
     pub flags: BTreeMap<String, String>,
     /// The flags are said for this start alone (`replay`): they overrule, but are not compared with the last
     /// start's nor remembered, and what they overrule holds again at the next.
-    pub passing: bool,
+    pub ephemeral_flags: bool,
     /// What the providers said of the keys a moment ago.
-    pub checked_keys: Vec<CheckedKey>,
+    pub key_checks: Vec<KeyCheck>,
     /// The daily ledger that this run shares with others; `None`: it goes by its own counts.
     pub ledger: Option<PathBuf>,
 }
 
-impl fmt::Debug for Setup {
+impl fmt::Debug for EngineSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Setup").field("run", &self.run).finish_non_exhaustive()
     }
@@ -82,58 +82,58 @@ impl fmt::Debug for Setup {
 
 /// What a provider has just said of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CheckedKey {
+pub enum KeyCheck {
     /// It lists the key's models.
-    Good {
+    Valid {
         name: String,
         /// Models of the configuration that are not on the list.
-        unlisted: Vec<String>,
+        missing_models: Vec<String>,
     },
     /// It lists its models, and that proves no key: anybody may see them.
-    Listed {
+    Unproven {
         name: String,
         /// Models of the configuration that are not on the list.
-        unlisted: Vec<String>,
+        missing_models: Vec<String>,
     },
     /// It does not know the key.
     Invalid {
         name: String,
         /// Its own words.
-        words: String,
+        message: String,
     },
 }
 
 /// Rows on their way in.
 #[derive(Debug)]
-pub enum Rows {
+pub enum InputRows {
     Batch(Vec<ItemSpec>),
     /// The input has been read to its end.
     End,
-    Broken(String),
+    Failed(String),
 }
 
 /// A run under way.
 #[derive(Debug)]
-pub struct Running {
-    pub handle: Handle,
+pub struct RunningEngine {
+    pub handle: EngineHandle,
     /// Events up to this number are of earlier processes, which have told them.
-    pub told: u64,
-    pub engine: JoinHandle<Ending>,
+    pub last_event: u64,
+    pub task: JoinHandle<RunOutcome>,
 }
 
 /// How a run's process ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ending {
+pub enum RunOutcome {
     /// Every item is done or failed.
     Finished,
     /// Work is left; the same command resumes it.
-    Stopped { why: String },
+    Stopped { reason: String },
     /// Work is left; a larger budget resumes it, and the same command stops again.
-    BudgetSpent { why: String },
+    BudgetSpent { reason: String },
     /// A trial of the first rows has ended; items of an earlier start wait, and a start without a limit sends them.
     HeldBack { why: String },
     /// Something here failed; what is recorded is recorded, and the same command resumes it.
-    Broken { why: String },
+    Failed { reason: String },
 }
 
 /// Starts the engine over an opened run. `rows` brings what is still to be read of the input, and announces its end;
@@ -142,52 +142,63 @@ pub enum Ending {
 /// # Errors
 /// Where the record can't be read, or the HTTP client can't be made.
 pub fn start(
-    setup: Setup,
+    setup: EngineSetup,
     dir: &RunDir,
     store: Store,
     opened: Opened,
-    rows: Option<mpsc::Receiver<Rows>>,
-) -> anyhow::Result<Running> {
-    let told = opened.next_event - 1;
-    let (engine, channels, handle) = prepare(setup, dir, store, opened, rows)?;
-    Ok(Running { handle, told, engine: tokio::spawn(engine.run(channels)) })
+    input_rows: Option<mpsc::Receiver<InputRows>>,
+) -> anyhow::Result<RunningEngine> {
+    let last_event = opened.next_event - 1;
+    let (engine, channels, handle) = prepare(setup, dir, store, opened, input_rows)?;
+    Ok(RunningEngine { handle, last_event, task: tokio::spawn(engine.run(channels)) })
 }
 
 /// The engine with everything that an opened run has, before its first turn.
 pub(super) fn prepare(
-    setup: Setup,
+    setup: EngineSetup,
     dir: &RunDir,
     mut store: Store,
     opened: Opened,
-    rows: Option<mpsc::Receiver<Rows>>,
-) -> anyhow::Result<(Engine, Channels, Handle)> {
-    let Setup { run, config, clock, existing, unattended, seed, flags, passing, checked_keys, ledger } = setup;
+    input_rows: Option<mpsc::Receiver<InputRows>>,
+) -> anyhow::Result<(Engine, Channels, EngineHandle)> {
+    let EngineSetup {
+        run,
+        config,
+        clock,
+        existing_captions: existing,
+        is_unattended: unattended,
+        seed,
+        flags,
+        ephemeral_flags,
+        key_checks: checked_keys,
+        ledger,
+    } = setup;
     let now = clock.now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
-    let (tell, days) = mpsc::channel(16);
+    let (reply_tx, lease_replies) = mpsc::channel(16);
     let fingerprints = fingerprints(&config.secrets, ledger.as_deref());
-    let sharing = match ledger {
-        Some(path) => Sharing::start(path, &config, &mut scheduler, tell),
-        None => Sharing::none(),
+    let lease_client = match ledger {
+        Some(path) => LeaseClient::start(path, &config, &mut scheduler, reply_tx),
+        None => LeaseClient::disabled(),
     };
     let Config { providers, models, keys, secrets, .. } = config;
     scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
-    if let Some(memory) = opened.states.get(MEMORY) {
-        match serde_json::from_str(memory) {
-            Ok(memory) => scheduler.restore(now, memory, &fingerprints),
+    if let Some(saved_state) = opened.states.get(SCHEDULER_STATE) {
+        match serde_json::from_str(saved_state) {
+            Ok(saved_state) => scheduler.restore(now, saved_state, &fingerprints),
             Err(error) => tracing::warn!("what the last process knew of cooldowns can't be read: {error}"),
         }
     }
 
-    let mut acquitted: Vec<(String, Cause)> = Vec::new();
-    let mut condemned = Vec::new();
+    let mut revalidated: Vec<(String, Cause)> = Vec::new();
+    let mut disable_events = Vec::new();
     for key in checked_keys {
         match key {
-            CheckedKey::Good { name, unlisted } => {
-                acquitted.extend(scheduler.mark_valid(&name, &unlisted).map(|cause| (name, cause)));
+            KeyCheck::Valid { name, missing_models: unlisted } => {
+                revalidated.extend(scheduler.mark_valid(&name, &unlisted).map(|cause| (name, cause)));
             }
-            CheckedKey::Listed { name, unlisted } => scheduler.mark_models_listed(&name, &unlisted),
-            CheckedKey::Invalid { name, words } => condemned.extend(scheduler.disable_key(now, &name, words)),
+            KeyCheck::Unproven { name, missing_models: unlisted } => scheduler.mark_models_listed(&name, &unlisted),
+            KeyCheck::Invalid { name, message } => disable_events.extend(scheduler.disable_key(now, &name, message)),
         }
     }
 
@@ -195,25 +206,25 @@ pub(super) fn prepare(
     apis.sort_unstable();
     apis.dedup();
     let mut intake = Intake::new(apis);
-    let reclassed = store.adopt_rules(&scheduler.policy().rules)?;
+    let reclassified = store.adopt_rules(&scheduler.policy().rules)?;
     for (id, traits) in store.traits() {
-        intake.learn(&mut scheduler, id, &traits);
+        intake.add_class(&mut scheduler, id, &traits);
     }
     let mut held_back = 0;
     store.waiting(|item| match &opened.only {
         Some(only) if !only.contains(&item.seq) => held_back += 1,
-        _ => intake.queue(&mut scheduler, item),
+        _ => intake.add_waiting(&mut scheduler, item),
     })?;
-    intake.count_backlog(&mut scheduler);
-    intake.reading = rows.is_some();
+    intake.update_backlog(&mut scheduler);
+    intake.is_reading = input_rows.is_some();
 
-    let mut key_tallies = vec![Tally::default(); keys.len()];
-    let mut model_tallies = vec![Tally::default(); models.len()];
+    let mut key_tallies = vec![AttemptCounts::default(); keys.len()];
+    let mut model_tallies = vec![AttemptCounts::default(); models.len()];
     let mut route_counts = vec![(0, 0); scheduler.route_count()];
-    recount(&store, &mut scheduler, now, &mut key_tallies, &mut model_tallies, &mut route_counts)?;
+    restore_counts(&store, &mut scheduler, now, &mut key_tallies, &mut model_tallies, &mut route_counts)?;
 
     // A run that has ended, and that nobody adds to, is not worked on by looking at it.
-    let idle = rows.is_none() && opened.totals.waiting <= held_back;
+    let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back;
     let client =
         Client::new(clock.to_real(scheduler.policy().connect_timeout), clock.to_real(scheduler.policy().idle_timeout))?;
     let endpoints = keys
@@ -234,157 +245,170 @@ pub(super) fn prepare(
     let held_files = store.held_files()?;
     let (writer, acks) = store.into_writer(&routes)?;
 
-    let (orders, order_inbox) = mpsc::channel(64);
-    let (asks, ask_inbox) = mpsc::channel(16);
-    let (loaded, loaded_inbox) = mpsc::channel(16);
-    let (complaints, trouble) = mpsc::channel(16);
-    let (ahead, foreseen) = mpsc::channel(1);
-    let (probes, probed) = mpsc::channel(16);
-    spawn_reader(dir, ask_inbox)?;
-    let (snapshots, watcher) = watch::channel(Arc::new(Snapshot::empty(&run, now.wall, clock.speed())));
+    let (commands, command_rx) = mpsc::channel(64);
+    let (queries, query_rx) = mpsc::channel(16);
+    let (loaded, loaded_rx) = mpsc::channel(16);
+    let (fault_tx, disk_faults) = mpsc::channel(16);
+    let (forecast_tx, forecasts) = mpsc::channel(1);
+    let (probe_tx, probe_results) = mpsc::channel(16);
+    spawn_reader(dir, query_rx)?;
+    let (snapshots, snapshot_rx) = watch::channel(Arc::new(Snapshot::empty(&run, now.wall, clock.speed())));
     let mut engine = Engine {
         clock,
-        began: now,
-        worked: if idle { Worked::resting(opened.worked) } else { Worked::resumed(opened.worked, now.mono) },
-        widest_cap: opened.states.get(CAP).and_then(|json| serde_json::from_str(json).ok()),
+        started_at: now,
+        active_time: if is_idle {
+            ActiveTime::stopped(opened.worked)
+        } else {
+            ActiveTime::running(opened.worked, now.mono)
+        },
+        max_cap: opened.states.get(CAP).and_then(|json| serde_json::from_str(json).ok()),
         run,
         model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
         providers,
         models,
         keys,
-        fingerprints,
+        key_fingerprints: fingerprints,
         scheduler,
         journal: Journal::new(writer),
         intake,
         loader: Loader::start(dir)?,
-        loaded,
+        loaded_tx: loaded,
         client,
         endpoints,
-        existing,
-        complaints,
-        probes,
-        tasks: JoinSet::new(),
-        captions: JoinSet::new(),
-        caption_threads: captions::threads(),
-        owed: Owed::resumed(&opened),
-        flights: HashMap::new(),
-        settling: 0,
-        first_sent: HashMap::new(),
+        existing_captions: existing,
+        fault_tx,
+        probe_tx,
+        attempt_tasks: JoinSet::new(),
+        caption_tasks: JoinSet::new(),
+        caption_threads: caption_writer::threads(),
+        pending_captions: PendingCaptions::resumed(&opened),
+        in_flight: HashMap::new(),
+        uncommitted: 0,
+        first_sent_at: HashMap::new(),
         totals: opened.totals,
         spend: opened.spend,
-        key_tallies,
-        model_tallies,
+        key_counts: key_tallies,
+        model_counts: model_tallies,
         route_counts,
-        throughput: Throughput::default(),
-        ahead: Ahead::new(ahead),
-        sharing,
+        throughput: ThroughputEstimate::default(),
+        forecasting: ForecastTask::new(forecast_tx),
+        lease_client,
         last_dispatch: None,
         events: VecDeque::from(opened.events.clone()),
-        next_event: opened.next_event,
-        phase: Phase::Going,
-        paused: false,
-        trouble: None,
-        unattended,
+        next_event_number: opened.next_event,
+        phase: Phase::Running,
+        is_paused: false,
+        disk_fault: None,
+        is_unattended: unattended,
         ingesting: false,
-        snapshots,
-        dirty: true,
-        published: Instant::now(),
-        forgetful: false,
-        remembered: Instant::now(),
-        standings: Vec::new(),
-        stood: Instant::now(),
+        snapshot_tx: snapshots,
+        snapshot_dirty: true,
+        published_at: Instant::now(),
+        state_dirty: false,
+        state_saved_at: Instant::now(),
+        key_records: Vec::new(),
+        status_checked_at: Instant::now(),
         held_files,
-        looked: Instant::now(),
-        contact: Contact::NotYet,
+        files_checked_at: Instant::now(),
+        contact: ProviderContact::Untried,
         held_back,
         #[cfg(test)]
-        turns: Arc::default(),
+        ticks: Arc::default(),
     };
-    engine.greet(&opened, &reclassed);
-    for (key, cause) in acquitted {
-        let words = format!("key {key} was off since {} ({}); its provider accepts it now", cause.since, cause.outcome);
-        engine.say(EventLevel::Info, words);
-        engine.forgetful = true;
+    engine.log_startup(&opened, &reclassified);
+    for (key, cause) in revalidated {
+        let message =
+            format!("key {key} was off since {} ({}); its provider accepts it now", cause.since, cause.outcome);
+        engine.log(EventLevel::Info, message);
+        engine.state_dirty = true;
     }
-    for event in condemned {
-        engine.event(event);
+    for event in disable_events {
+        engine.emit_event(event);
     }
-    let last = opened.states.get(FLAGS).filter(|_| !passing);
-    engine.reinstate(opened.decisions, &overruled(&flags, last), passing);
-    if let (false, Ok(json)) = (passing, serde_json::to_string(&flags)) {
-        engine.journal.record(Op::State { name: FLAGS.to_owned(), json });
+    let last = opened.states.get(FLAGS_STATE).filter(|_| !ephemeral_flags);
+    engine.reapply_decisions(opened.decisions, &changed_flags(&flags, last), ephemeral_flags);
+    if let (false, Ok(json)) = (ephemeral_flags, serde_json::to_string(&flags)) {
+        engine.journal.record(Op::State { name: FLAGS_STATE.to_owned(), json });
     }
-    engine.note_cap();
+    engine.record_max_cap();
     engine.journal.record(Op::RunState(RunState::Running));
     engine.publish(now);
-    let channels =
-        Channels { orders: order_inbox, acks, loaded: loaded_inbox, rows, trouble, foreseen, days, probes: probed };
-    let handle = Handle { snapshots: watcher, orders, asks };
+    let channels = Channels {
+        commands: command_rx,
+        acks,
+        loaded: loaded_rx,
+        input_rows,
+        disk_faults,
+        forecasts,
+        lease_replies,
+        probe_results,
+    };
+    let handle = EngineHandle { snapshots: snapshot_rx, commands, queries };
     Ok((engine, channels, handle))
 }
 
 impl Engine {
     /// Says what kind of start this is, and what the last process left behind.
-    fn greet(&mut self, opened: &Opened, reclassed: &Reclassed) {
+    fn log_startup(&mut self, opened: &Opened, reclassified: &Reclassed) {
         if opened.fresh {
-            self.say(EventLevel::Info, "a new run begins".to_owned());
+            self.log(EventLevel::Info, "a new run begins".to_owned());
             return;
         }
         if let Some(reason) = &opened.checked {
-            let words =
+            let message =
                 format!("a sync of the record failed in the last process ({reason}); it was checked, and is sound");
-            self.say(EventLevel::Warn, words);
+            self.log(EventLevel::Warn, message);
         }
         let totals = opened.totals;
-        self.say(
+        self.log(
             EventLevel::Info,
             format!("resumed: {} done, {} failed, {} waiting", totals.done, totals.failed, totals.waiting),
         );
         if totals.not_in_input > 0 {
-            let words = format!(
+            let message = format!(
                 "{} of this run {} no longer in the input; they stay in the run, its results and its exports",
                 pluralize(totals.not_in_input, "item"),
                 is_or_are(totals.not_in_input)
             );
-            self.say(EventLevel::Warn, words);
+            self.log(EventLevel::Warn, message);
         }
-        if reclassed.waiting > 0 {
-            let words = format!(
+        if reclassified.waiting > 0 {
+            let message = format!(
                 "the routing rules have changed: another applies to {}",
-                pluralize(reclassed.waiting, "waiting item")
+                pluralize(reclassified.waiting, "waiting item")
             );
-            self.say(EventLevel::Info, words);
+            self.log(EventLevel::Info, message);
         }
-        if !reclassed.not_kept.is_empty() {
-            let words = format!(
+        if !reclassified.not_kept.is_empty() {
+            let message = format!(
                 "rules now look at the field {}, which was not kept of the rows read before: they don't fit those",
-                reclassed.not_kept.join(", ")
+                reclassified.not_kept.join(", ")
             );
-            self.say(EventLevel::Warn, words);
+            self.log(EventLevel::Warn, message);
         }
         if !opened.lost.is_empty() {
             let lost = opened.lost.len() as u64;
             let at_risk: crate::domain::Money = opened.lost.iter().map(|call| call.at_risk).sum();
-            let words = format!(
+            let message = format!(
                 "{} {} in flight when the last process ended, to be sent again; may have been billed ({at_risk} at most)",
                 pluralize(lost, "request"),
                 if lost == 1 { "was" } else { "were" },
             );
-            self.say(EventLevel::Warn, words);
+            self.log(EventLevel::Warn, message);
             for call in &opened.lost {
                 let LostCall { attempt, id, route, sent_at, at_risk, .. } = call;
-                let words = format!(
+                let message = format!(
                     "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, {at_risk} at most",
                     attempt.0, route.model, route.key
                 );
-                tracing::warn!("{}", sanitize(&words));
+                tracing::warn!("{}", sanitize(&message));
             }
         }
     }
 
     /// The operator's decisions of earlier processes hold, unless a changed flag overrules them. Switches are in
     /// the scheduler's memory, with their time.
-    fn reinstate(&mut self, mut decisions: Vec<Decision>, overruled: &[String], passing: bool) {
+    fn reapply_decisions(&mut self, mut decisions: Vec<Decision>, overruled: &[String], ephemeral_flags: bool) {
         // What makes room for others comes first: the newest decision about each, in the order of their making,
         // may otherwise ask for a strategy that what was configured, and then changed, forbids.
         decisions.sort_by_key(|decision| {
@@ -394,52 +418,52 @@ impl Engine {
         for decision in decisions {
             let target = decision.target.clone();
             if overruled.contains(&target) {
-                if !passing {
+                if !ephemeral_flags {
                     self.journal.record(Op::Forget { target });
                 }
                 continue;
             }
-            let words = match &decision.command {
+            let message = match &decision.command {
                 Command::SetKey { .. } | Command::SetModel { .. } | Command::SetRoute { .. } | Command::Resume => {
                     continue;
                 }
-                Command::Pause | Command::HardPause if self.unattended => {
+                Command::Pause | Command::HardPause if self.is_unattended => {
                     "paused when it was last stopped; goes on, since nobody is here to resume it".to_owned()
                 }
-                Command::HardPause => match self.obey(&Command::Pause) {
-                    Ok(words) => words,
+                Command::HardPause => match self.apply(&Command::Pause) {
+                    Ok(message) => message,
                     Err(_) => continue,
                 },
-                command => match self.obey(command) {
-                    Ok(words) => words,
+                command => match self.apply(command) {
+                    Ok(message) => message,
                     Err(error) => format!("an earlier decision no longer applies: {error}"),
                 },
             };
-            self.say(EventLevel::Info, format!("as decided {}: {words}", decision.at));
+            self.log(EventLevel::Info, format!("as decided {}: {message}", decision.at));
         }
     }
 }
 
 /// Flags that are new, or say something else than last time.
-fn overruled(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec<String> {
+fn changed_flags(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec<String> {
     let last: BTreeMap<String, String> = last.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     flags.iter().filter(|(what, value)| last.get(*what) != Some(value)).map(|(what, _)| what.clone()).collect()
 }
 
 /// Brings back the counts of earlier processes from the record of attempts.
-fn recount(
+fn restore_counts(
     store: &Store,
     scheduler: &mut Scheduler,
     now: Now,
-    keys: &mut [Tally],
-    models: &mut [Tally],
+    keys: &mut [AttemptCounts],
+    models: &mut [AttemptCounts],
     routes: &mut [(u64, u64)],
 ) -> anyhow::Result<()> {
     let names: HashMap<(String, String), RouteId> = (0..scheduler.route_count() as u32)
         .map(|index| (scheduler.key_and_model_names(RouteId(index)), RouteId(index)))
         .collect();
     store.attempts_since(WallTime(i64::MIN), |past| {
-        let at = past.settled_at.unwrap_or_else(|| (past.sent_at + ON_ITS_WAY).min(now.wall));
+        let at = past.settled_at.unwrap_or_else(|| (past.sent_at + MAX_ARRIVAL_DELAY).min(now.wall));
         // Money stays spent, whatever has become of the model or the key.
         scheduler.restore_spend(now, &past.key, at, past.cost + past.at_risk);
         let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
@@ -450,7 +474,7 @@ fn recount(
         let (ok, failed) = &mut routes[route.index()];
         *ok += u64::from(past.outcome.is_answered());
         *failed += u64::from(!past.outcome.is_answered() && !past.outcome.is_unattributed());
-        if now.wall.since(at) < LONGEST_DAY {
+        if now.wall.since(at) < MAX_DAY_LENGTH {
             scheduler.restore_usage(
                 now,
                 route,

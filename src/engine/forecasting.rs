@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::core::{Engine, Phase};
+use super::event_loop::{Engine, Phase};
 use crate::{
     domain::{Forecast, Now, WallTime},
     scheduler::{
@@ -14,68 +14,72 @@ use crate::{
 };
 
 /// Between two forecasts, while things change.
-const EVERY: Duration = Duration::from_secs(2);
+const FORECAST_INTERVAL: Duration = Duration::from_secs(2);
 
 /// And at least so many times as long as one takes: a large fleet is not reckoned over and over.
-const REST: u32 = 20;
+const MIN_INTERVAL_FACTOR: u32 = 20;
 
 /// Means of fewer answers than this say nothing.
-const ENOUGH: u64 = 10;
+const MIN_ANSWERS: u64 = 10;
 
 /// A forecast and how long it took.
-pub(super) type Foreseen = (Forecast, Duration);
+pub(super) type TimedForecast = (Forecast, Duration);
 
 /// The newest forecast, and when the next may be made.
 #[derive(Debug)]
-pub(super) struct Ahead {
-    pub forecast: Option<Forecast>,
-    due: Instant,
+pub(super) struct ForecastTask {
+    pub latest: Option<Forecast>,
+    next_at: Instant,
     /// One is being reckoned.
-    pending: bool,
-    back: mpsc::Sender<Foreseen>,
+    is_running: bool,
+    result_tx: mpsc::Sender<TimedForecast>,
 }
 
-impl Ahead {
-    pub fn new(back: mpsc::Sender<Foreseen>) -> Self {
-        Self { forecast: None, due: Instant::now(), pending: false, back }
+impl ForecastTask {
+    pub fn new(result_tx: mpsc::Sender<TimedForecast>) -> Self {
+        Self { latest: None, next_at: Instant::now(), is_running: false, result_tx }
     }
 }
 
 impl Engine {
     /// Has a forecast made, if one is due.
-    pub(super) fn look_ahead(&mut self, now: Now) {
-        if self.ahead.pending || Instant::now() < self.ahead.due || !matches!(self.phase, Phase::Going) {
+    pub(super) fn maybe_forecast(&mut self, now: Now) {
+        if self.forecasting.is_running
+            || Instant::now() < self.forecasting.next_at
+            || !matches!(self.phase, Phase::Running)
+        {
             return;
         }
-        self.ahead.pending = true;
+        self.forecasting.is_running = true;
         let input = self.scheduler.forecast_input(now, &self.assumptions());
-        let back = self.ahead.back.clone();
+        let result_tx = self.forecasting.result_tx.clone();
         tokio::task::spawn_blocking(move || {
             // An engine that has gone needs no forecast.
-            let _ = back.blocking_send(foresee(&input));
+            let _ = result_tx.blocking_send(compute(&input));
         });
     }
 
-    pub(super) fn foreseen(&mut self, (forecast, took): Foreseen) {
-        self.ahead.pending = false;
-        self.ahead.due = Instant::now() + EVERY.max(took * REST);
-        self.dirty |= self.ahead.forecast.as_ref() != Some(&forecast);
-        self.ahead.forecast = Some(forecast);
+    pub(super) fn on_forecast(&mut self, (forecast, took): TimedForecast) {
+        self.forecasting.is_running = false;
+        self.forecasting.next_at = Instant::now() + FORECAST_INTERVAL.max(took * MIN_INTERVAL_FACTOR);
+        self.snapshot_dirty |= self.forecasting.latest.as_ref() != Some(&forecast);
+        self.forecasting.latest = Some(forecast);
     }
 
     /// What the run has shown so far: how long answers take, how large they are, how many tries an item needs.
     fn assumptions(&self) -> Assumptions {
         let (totals, usage) = (self.totals, self.spend.usage);
-        let answered: u64 = self.model_tallies.iter().map(|tally| tally.ok).sum();
-        let mean = |tokens: u64| (answered >= ENOUGH).then(|| tokens as f64 / answered as f64);
+        let answered: u64 = self.model_counts.iter().map(|counts| counts.ok).sum();
+        let mean = |tokens: u64| (answered >= MIN_ANSWERS).then(|| tokens as f64 / answered as f64);
         let ended = totals.done + totals.failed;
         let requests = totals.attempts.saturating_sub(totals.rate_limited);
-        let requests_per_item = if ended >= ENOUGH { (requests as f64 / ended as f64).clamp(1.0, 3.0) } else { 1.0 };
+        let requests_per_item =
+            if ended >= MIN_ANSWERS { (requests as f64 / ended as f64).clamp(1.0, 3.0) } else { 1.0 };
         Assumptions {
             latency_by_model: self
-                .model_tallies
+                .model_counts
                 .iter()
-                .map(|tally| tally.latencies.mean_ms().map(Duration::from_millis))
+                .map(|counts| counts.latencies.mean_ms().map(Duration::from_millis))
                 .collect(),
             mean_input_tokens: mean(usage.input_tokens),
             mean_output_tokens: mean(usage.billed_output()),
@@ -86,12 +90,13 @@ impl Engine {
     /// When the run is expected to end: `None` where it stops before, stands still, is later than foreseen, or nothing is
     /// known yet.
     pub(super) fn finish_at(&self, now: Now) -> Option<WallTime> {
-        let forecast = self.ahead.forecast.as_ref().filter(|_| !self.paused && matches!(self.phase, Phase::Going))?;
+        let forecast =
+            self.forecasting.latest.as_ref().filter(|_| !self.is_paused && matches!(self.phase, Phase::Running))?;
         forecast.finish.filter(|at| forecast.stop.is_none() && *at > now.wall)
     }
 }
 
-fn foresee(input: &ForecastInput) -> Foreseen {
+fn compute(input: &ForecastInput) -> TimedForecast {
     let begun = Instant::now();
     let ForecastResult { forecast, .. } = forecast(input);
     (forecast, begun.elapsed())

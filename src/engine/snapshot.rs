@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::core::{Engine, Phase};
+use super::event_loop::{Engine, Phase};
 use crate::{
     domain::{
         Key, Now, RouteId, Snapshot,
@@ -14,23 +14,23 @@ use crate::{
 
 impl Engine {
     pub(super) fn publish(&mut self, now: Now) {
-        let snapshot = Arc::new(self.snapshot(now));
+        let snapshot = Arc::new(self.build_snapshot(now));
         // Nobody watching is no reason not to work.
-        let _ = self.snapshots.send(snapshot);
-        self.dirty = false;
-        self.published = Instant::now();
+        let _ = self.snapshot_tx.send(snapshot);
+        self.snapshot_dirty = false;
+        self.published_at = Instant::now();
     }
 
-    fn snapshot(&mut self, now: Now) -> Snapshot {
+    fn build_snapshot(&mut self, now: Now) -> Snapshot {
         let policy = self.scheduler.policy();
         let (strategy, cascade_order, when_limited) = (policy.strategy, policy.order, policy.when_limited);
         let (on_exhausted, max_in_flight, budget) = (policy.on_exhausted, policy.max_in_flight, policy.max_usd);
         let money = self.scheduler.run_spend();
         Snapshot {
             run: self.run.clone(),
-            state: self.state(now),
+            state: self.run_state(now),
             at: now.wall,
-            elapsed: self.worked.span(now.mono),
+            elapsed: self.active_time.total(now.mono),
             clock_speed: self.clock.speed(),
             strategy,
             cascade_order,
@@ -39,10 +39,10 @@ impl Engine {
             totals: self.shown_totals(),
             max_in_flight,
             spend: Spend { reserved: money.reserved, budget, ..self.spend },
-            throughput: self.pace(now),
-            forecast: self.ahead.forecast.clone(),
+            throughput: self.current_throughput(now),
+            forecast: self.forecasting.latest.clone(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
-            current_route: self.place(),
+            current_route: self.current_route(),
             keys: self.key_views(now),
             models: self.model_views(now),
             routes: self.route_views(now),
@@ -55,24 +55,24 @@ impl Engine {
     fn shown_totals(&self) -> Totals {
         let ended = self.totals.done + self.totals.failed;
         let open = self.totals.total.saturating_sub(ended);
-        let in_flight = (self.flights.len() as u64 + self.settling).min(open);
-        Totals { waiting: open - in_flight, in_flight, ingesting: self.intake.reading, ..self.totals }
+        let in_flight = (self.in_flight.len() as u64 + self.uncommitted).min(open);
+        Totals { waiting: open - in_flight, in_flight, ingesting: self.intake.is_reading, ..self.totals }
     }
 
-    fn state(&self, now: Now) -> RunState {
+    fn run_state(&self, now: Now) -> RunState {
         match &self.phase {
-            Phase::Ending { ending, .. } | Phase::Resting { ending } => return ending.state(),
+            Phase::Closing { run_outcome, .. } | Phase::Idle { run_outcome } => return run_outcome.run_state(),
             Phase::Draining { .. } => return RunState::Draining,
-            Phase::Going => {}
+            Phase::Running => {}
         }
-        if let Some(why) = self.journal.stuck() {
-            return RunState::NeedsOperator { reason: why.to_owned() };
+        if let Some(reason) = self.journal.stall_reason() {
+            return RunState::NeedsOperator { reason: reason.to_owned() };
         }
-        if let Some((why, _)) = &self.trouble {
-            return RunState::NeedsOperator { reason: why.clone() };
+        if let Some((reason, _)) = &self.disk_fault {
+            return RunState::NeedsOperator { reason: reason.clone() };
         }
-        if self.paused {
-            return if self.flights.is_empty() { RunState::Paused } else { RunState::Pausing };
+        if self.is_paused {
+            return if self.in_flight.is_empty() { RunState::Paused } else { RunState::Pausing };
         }
         match self.scheduler.stall_reason(now) {
             StallReason::Working | StallReason::NothingToDo => RunState::Running,
@@ -80,7 +80,7 @@ impl Engine {
             StallReason::SwitchedOff => {
                 RunState::Waiting { reason: "everything that could take work is switched off".to_owned(), until: None }
             }
-            StallReason::Budget { min_cost } => RunState::NeedsOperator { reason: self.budget_words(min_cost) },
+            StallReason::Budget { min_cost } => RunState::NeedsOperator { reason: self.budget_message(min_cost) },
             StallReason::Exhausted { reason, .. } if self.scheduler.needs_operator() => {
                 RunState::NeedsOperator { reason }
             }
@@ -88,13 +88,13 @@ impl Engine {
         }
     }
 
-    fn pace(&mut self, now: Now) -> Throughput {
-        let items_per_second = self.throughput.per_second(now.mono, self.began.mono);
+    fn current_throughput(&mut self, now: Now) -> Throughput {
+        let items_per_second = self.throughput.per_second(now.mono, self.started_at.mono);
         Throughput { items_per_second, finish_at: self.finish_at(now) }
     }
 
     /// Counted as people count: key 1 of 3, model 2 of 4.
-    fn place(&self) -> Option<CurrentRoute> {
+    fn current_route(&self) -> Option<CurrentRoute> {
         let dispatch = self.last_dispatch.as_ref()?;
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         let provider = self.keys[key].provider;
@@ -114,84 +114,84 @@ impl Engine {
     }
 
     /// What `status` in another process says of the keys.
-    pub(super) fn key_standings(&self, now: Now) -> Vec<KeyStanding> {
-        let standing = |(key, facts): (&Key, KeyStatus)| KeyStanding {
+    pub(super) fn key_records(&self, now: Now) -> Vec<KeyStanding> {
+        let record = |(key, status): (&Key, KeyStatus)| KeyStanding {
             name: key.name.clone(),
-            state: facts.condition.label().to_owned(),
-            health: facts.health,
+            state: status.condition.label().to_owned(),
+            health: status.health,
         };
-        self.keys.iter().zip(self.scheduler.key_statuses(now)).map(standing).collect()
+        self.keys.iter().zip(self.scheduler.key_statuses(now)).map(record).collect()
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {
-        let facts = self.scheduler.key_statuses(now);
+        let status = self.scheduler.key_statuses(now);
         self.keys
             .iter()
-            .zip(facts)
-            .zip(&self.key_tallies)
-            .map(|((key, facts), tally)| KeyView {
+            .zip(status)
+            .zip(&self.key_counts)
+            .map(|((key, status), counts)| KeyView {
                 name: key.name.clone(),
                 provider: self.providers[key.provider.index()].name.clone(),
                 project: key.project.clone(),
                 role: key.role,
-                health: facts.health,
-                ok: tally.ok,
-                failed: tally.failed,
-                in_flight: facts.in_flight,
-                condition: facts.condition,
-                usage: tally.usage,
-                cost: tally.cost,
-                last_error: tally.last_error.clone(),
+                health: status.health,
+                ok: counts.ok,
+                failed: counts.failed,
+                in_flight: status.in_flight,
+                condition: status.condition,
+                usage: counts.usage,
+                cost: counts.cost,
+                last_error: counts.last_error.clone(),
             })
             .collect()
     }
 
     fn model_views(&self, now: Now) -> Vec<ModelView> {
-        let facts = self.scheduler.model_statuses(now);
+        let status = self.scheduler.model_statuses(now);
         self.models
             .iter()
-            .zip(facts)
-            .zip(&self.model_tallies)
-            .map(|((model, facts), tally)| {
+            .zip(status)
+            .zip(&self.model_counts)
+            .map(|((model, status), counts)| {
                 let provider = &self.providers[model.provider.index()];
                 ModelView {
                     name: model.name.clone(),
                     provider: provider.name.clone(),
                     api: provider.api,
                     vision: model.vision,
-                    on: facts.is_switched_on,
-                    rpm: facts.rpm,
-                    tpm: facts.tpm,
-                    rpd: facts.rpd,
-                    day: facts.day,
-                    day_resets_at: facts.day_resets_at,
-                    in_flight: facts.in_flight,
-                    ok: tally.ok,
-                    failed: tally.failed,
-                    mean_ms: tally.latencies.mean_ms(),
-                    p50_ms: tally.latencies.percentile_ms(50),
-                    p95_ms: tally.latencies.percentile_ms(95),
-                    usage: tally.usage,
-                    cost: tally.cost,
+                    on: status.is_switched_on,
+                    rpm: status.rpm,
+                    tpm: status.tpm,
+                    rpd: status.rpd,
+                    day: status.day,
+                    day_resets_at: status.day_resets_at,
+                    in_flight: status.in_flight,
+                    ok: counts.ok,
+                    failed: counts.failed,
+                    mean_ms: counts.latencies.mean_ms(),
+                    p50_ms: counts.latencies.percentile_ms(50),
+                    p95_ms: counts.latencies.percentile_ms(95),
+                    usage: counts.usage,
+                    cost: counts.cost,
                 }
             })
             .collect()
     }
 
     fn route_views(&mut self, now: Now) -> Vec<RouteView> {
-        let facts = self.scheduler.route_statuses(now);
-        facts
+        let status = self.scheduler.route_statuses(now);
+        status
             .into_iter()
             .zip(&self.route_counts)
             .enumerate()
-            .map(|(index, (facts, (ok, failed)))| RouteView {
-                key: self.keys[facts.key].name.clone(),
-                model: self.models[facts.model].name.clone(),
-                on: facts.is_switched_on,
-                condition: facts.condition,
-                rpm: facts.rpm,
-                rpd: facts.rpd,
-                in_flight: facts.in_flight,
+            .map(|(index, (status, (ok, failed)))| RouteView {
+                key: self.keys[status.key].name.clone(),
+                model: self.models[status.model].name.clone(),
+                on: status.is_switched_on,
+                condition: status.condition,
+                rpm: status.rpm,
+                rpd: status.rpd,
+                in_flight: status.in_flight,
                 ok: *ok,
                 failed: *failed,
                 bottlenecks: self.scheduler.route_bottlenecks(now, RouteId(index as u32)),

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A caption that can't be written is tried again after this.
-const RETRY: Duration = Duration::from_secs(2);
+const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Threads that write captions. They have nothing else to do, so that a disk that does not answer holds up nothing but them.
 const THREADS: usize = 8;
@@ -40,30 +40,30 @@ pub(super) fn threads() -> Arc<WorkerPool> {
 }
 
 /// Answers looked at in one go when a run is resumed.
-const BATCH: usize = 256;
+const LOAD_BATCH_ITEMS: usize = 256;
 
 /// The name under which the run keeps what [`Owed`] holds.
-const OWED: &str = "captions_owed";
+const PENDING_CAPTIONS_STATE: &str = "captions_owed";
 
 /// Items with a recorded answer that may not have reached its file yet. Kept in the record, in the group of the
 /// answer itself: what a killed process leaves is exactly what its successor has to write, and no caption that
 /// somebody may have edited since.
 #[derive(Debug, Default)]
-pub(super) struct Owed {
+pub(super) struct PendingCaptions {
     items: BTreeSet<Seq>,
-    changed: bool,
+    is_dirty: bool,
     /// Earlier answers of items whose request has changed since: captions that still are one of them are replaced.
-    replaced: BTreeMap<u64, String>,
+    replaced_answers: BTreeMap<u64, String>,
 }
 
-impl Owed {
+impl PendingCaptions {
     /// Those of the last process have been written by [`complete_captions`], but for those that it left in the states.
     pub fn resumed(opened: &Opened) -> Self {
-        let items: Vec<u64> = read_state(opened, OWED).unwrap_or_default();
+        let items: Vec<u64> = read_state(opened, PENDING_CAPTIONS_STATE).unwrap_or_default();
         Self {
-            changed: opened.states.contains_key(OWED),
+            is_dirty: opened.states.contains_key(PENDING_CAPTIONS_STATE),
             items: items.into_iter().map(Seq).collect(),
-            replaced: read_state(opened, REPLACED_ANSWERS).unwrap_or_default(),
+            replaced_answers: read_state(opened, REPLACED_ANSWERS).unwrap_or_default(),
         }
     }
 
@@ -73,25 +73,25 @@ impl Owed {
 
     /// The answer to the item's earlier request, where its request has changed since.
     pub fn previous_answer(&self, item: Seq) -> Option<String> {
-        self.replaced.get(&item.0).cloned()
+        self.replaced_answers.get(&item.0).cloned()
     }
 
-    pub fn owes(&mut self, item: Seq) {
+    pub fn add(&mut self, item: Seq) {
         self.items.insert(item);
-        self.changed = true;
+        self.is_dirty = true;
     }
 
-    pub fn written(&mut self, item: Seq) {
-        self.changed |= self.items.remove(&item);
+    pub fn remove(&mut self, item: Seq) {
+        self.is_dirty |= self.items.remove(&item);
     }
 
     /// What is to be recorded with the next group.
-    pub fn news(&mut self) -> Option<Op> {
-        if !std::mem::take(&mut self.changed) {
+    pub fn take_state_op(&mut self) -> Option<Op> {
+        if !std::mem::take(&mut self.is_dirty) {
             return None;
         }
         let items: Vec<String> = self.items.iter().map(|item| item.0.to_string()).collect();
-        Some(Op::State { name: OWED.to_owned(), json: format!("[{}]", items.join(",")) })
+        Some(Op::State { name: PENDING_CAPTIONS_STATE.to_owned(), json: format!("[{}]", items.join(",")) })
     }
 }
 
@@ -101,36 +101,36 @@ fn read_state<T: serde::de::DeserializeOwned>(opened: &Opened, name: &str) -> se
 
 /// What keeps something from the disk, in words.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum DiskFault {
     /// It stands against this file alone.
-    OfOneFile(String),
+    OneFile(String),
     /// Nothing new goes out while it lasts: the next one would fare no better.
-    Holds(String),
+    Blocking(String),
 }
 
 /// A committed answer on its way to its file.
 #[derive(Clone, Debug)]
 pub(super) struct Caption {
-    pub item: Seq,
-    pub target: PathBuf,
+    pub seq: Seq,
+    pub path: PathBuf,
     pub text: String,
     /// The answer to the item's earlier request, whose caption this one replaces.
-    pub previous: Option<String>,
+    pub previous_text: Option<String>,
 }
 
 impl Caption {
     /// Writes it; whether it was written: a caption that somebody edited stays.
     fn write(&self, existing: Existing) -> std::io::Result<bool> {
-        match &self.previous {
-            Some(previous) => replace_caption(&self.target, &self.text, previous, existing),
-            None => write_caption(&self.target, &self.text, existing).map(|()| true),
+        match &self.previous_text {
+            Some(previous) => replace_caption(&self.path, &self.text, previous, existing),
+            None => write_caption(&self.path, &self.text, existing).map(|()| true),
         }
     }
 
     fn kept_message(&self) -> String {
         format!(
             "the caption {} has been edited since it was written, and stays; the new answer is in results.jsonl",
-            self.target.display()
+            self.path.display()
         )
     }
 
@@ -138,7 +138,7 @@ impl Caption {
         format!(
             "the caption {} can't be written: {error}. Its answer is recorded; mend the file or its folder, and the same \
              command writes it",
-            self.target.display()
+            self.path.display()
         )
     }
 
@@ -149,9 +149,9 @@ impl Caption {
         self,
         existing: Existing,
         threads: Arc<WorkerPool>,
-        trouble: mpsc::Sender<Trouble>,
+        fault_tx: mpsc::Sender<DiskFault>,
     ) -> Option<Seq> {
-        self.save_within(SLOW, existing, threads, trouble).await
+        self.save_within(SLOW, existing, threads, fault_tx).await
     }
 
     /// [`save`](Self::save), with `slow` in the place of [`SLOW`].
@@ -160,7 +160,7 @@ impl Caption {
         slow: Duration,
         existing: Existing,
         threads: Arc<WorkerPool>,
-        trouble: mpsc::Sender<Trouble>,
+        trouble: mpsc::Sender<DiskFault>,
     ) -> Option<Seq> {
         loop {
             let caption = self.clone();
@@ -172,44 +172,44 @@ impl Caption {
                 }
                 rounds += 1;
                 let waited = format_duration(slow * rounds);
-                let target = self.target.display();
+                let target = self.path.display();
                 // The engine being gone means that the run is ending; the next start writes it.
                 if rounds == MAX_SLOW {
                     let message = format!(
                         "the caption {target} is not written after {waited}: its disk does not answer. Its answer is \
                          recorded, and the same command writes it"
                     );
-                    let _ = trouble.send(Trouble::OfOneFile(message)).await;
+                    let _ = trouble.send(DiskFault::OneFile(message)).await;
                     return None;
                 }
                 let message = format!("the caption {target} is not written after {waited}: its disk does not answer");
-                let _ = trouble.send(Trouble::Holds(message)).await;
+                let _ = trouble.send(DiskFault::Blocking(message)).await;
             };
             let error = match written {
-                Ok(Ok(true)) => return Some(self.item),
+                Ok(Ok(true)) => return Some(self.seq),
                 Ok(Ok(false)) => {
                     // The engine being gone means that the run is ending.
-                    let _ = trouble.send(Trouble::OfOneFile(self.kept_message())).await;
-                    return Some(self.item);
+                    let _ = trouble.send(DiskFault::OneFile(self.kept_message())).await;
+                    return Some(self.seq);
                 }
                 Ok(Err(error)) if is_the_files(&error) => {
                     // The engine being gone means that the run is ending; the next start says it.
-                    let _ = trouble.send(Trouble::OfOneFile(self.failed_message(&error))).await;
+                    let _ = trouble.send(DiskFault::OneFile(self.failed_message(&error))).await;
                     return None;
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             };
-            let complaint = format!("the caption {} can't be written: {error}", self.target.display());
+            let complaint = format!("the caption {} can't be written: {error}", self.path.display());
             // The engine being gone means that the run is ending; the next start writes it.
-            let _ = trouble.send(Trouble::Holds(complaint)).await;
-            tokio::time::sleep(RETRY).await;
+            let _ = trouble.send(DiskFault::Blocking(complaint)).await;
+            tokio::time::sleep(WRITE_RETRY_INTERVAL).await;
         }
     }
 }
 
 /// Captions named one by one in a message about many.
-const NAMED: usize = 10;
+const MAX_NAMED_CAPTIONS: usize = 10;
 
 /// Writes what an earlier process committed and may not have written, and what is there no more: a caption whose file has
 /// been deleted or emptied comes back from the record. Every other caption is left alone. What can't be written stays
@@ -217,15 +217,19 @@ const NAMED: usize = 10;
 ///
 /// # Errors
 /// Where the record can't be read, or the disk takes no caption at all.
-pub async fn complete_captions(dir: &RunDir, opened: &mut Opened, existing: Existing) -> anyhow::Result<Vec<String>> {
-    let owed: BTreeSet<u64> = match opened.states.get(OWED) {
+pub async fn write_missing_captions(
+    dir: &RunDir,
+    opened: &mut Opened,
+    existing: Existing,
+) -> anyhow::Result<Vec<String>> {
+    let pending: BTreeSet<u64> = match opened.states.get(PENDING_CAPTIONS_STATE) {
         Some(json) => serde_json::from_str(json)?,
         None => BTreeSet::new(),
     };
     let replaced: BTreeMap<u64, String> = read_state(opened, REPLACED_ANSWERS).unwrap_or_default();
     let mut targets: BTreeMap<u64, PathBuf> = BTreeMap::new();
     let loader = Loader::start(dir)?;
-    for batch in report::done_items(dir.path())?.chunks(BATCH) {
+    for batch in report::done_items(dir.path())?.chunks(LOAD_BATCH_ITEMS) {
         for item in loader.load(batch.to_vec()).await?.items {
             // A target that can't be looked at is told of when it is written to.
             let is_missing = |target: &Path| !has_caption(target).unwrap_or(true);
@@ -233,14 +237,14 @@ pub async fn complete_captions(dir: &RunDir, opened: &mut Opened, existing: Exis
             let has_picture =
                 || item.spec.request.images().all(|image| !matches!(image, Image::File(path) if !path.exists()));
             if let Some(target) = &item.spec.caption_path
-                && (owed.contains(&item.seq.0) || (is_missing(target) && has_picture()))
+                && (pending.contains(&item.seq.0) || (is_missing(target) && has_picture()))
             {
                 targets.insert(item.seq.0, target.clone());
             }
         }
     }
     if targets.is_empty() {
-        opened.states.remove(OWED);
+        opened.states.remove(PENDING_CAPTIONS_STATE);
         return Ok(Vec::new());
     }
     let (mut messages, mut still_owed, mut rewritten) = (Vec::new(), Vec::new(), Vec::new());
@@ -250,32 +254,32 @@ pub async fn complete_captions(dir: &RunDir, opened: &mut Opened, existing: Exis
         let result = line.parse()?;
         if let (FinalState::Done, Some(text)) = (result.status, result.output) {
             let previous = replaced.get(&line.seq.0).cloned();
-            captions.push(Caption { item: line.seq, target, text, previous });
+            captions.push(Caption { seq: line.seq, path: target, text, previous_text: previous });
         }
         Ok(())
     })?;
     for caption in captions {
         match caption.write(existing) {
-            Ok(true) if owed.contains(&caption.item.0) => {}
-            Ok(true) => rewritten.push(caption.target.display().to_string()),
+            Ok(true) if pending.contains(&caption.seq.0) => {}
+            Ok(true) => rewritten.push(caption.path.display().to_string()),
             Ok(false) => messages.push(caption.kept_message()),
             // A text without letters is no caption, in whichever start.
             Err(_) if caption.text.trim().is_empty() => {}
             Err(error) if is_the_files(&error) => {
                 messages.push(caption.failed_message(&error));
-                still_owed.push(caption.item.0);
+                still_owed.push(caption.seq.0);
             }
-            Err(error) => anyhow::bail!("the caption {} can't be written: {error}", caption.target.display()),
+            Err(error) => anyhow::bail!("the caption {} can't be written: {error}", caption.path.display()),
         }
     }
     if !rewritten.is_empty() {
-        let more = rewritten.len().saturating_sub(NAMED);
-        let named = rewritten[..rewritten.len().min(NAMED)].join(", ");
+        let more = rewritten.len().saturating_sub(MAX_NAMED_CAPTIONS);
+        let named = rewritten[..rewritten.len().min(MAX_NAMED_CAPTIONS)].join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let captions = pluralize(rewritten.len() as u64, "caption");
         messages.push(format!("{captions} had been deleted or emptied, written again from the record: {named}{more}"));
     }
-    opened.states.insert(OWED.to_owned(), serde_json::to_string(&still_owed)?);
+    opened.states.insert(PENDING_CAPTIONS_STATE.to_owned(), serde_json::to_string(&still_owed)?);
     Ok(messages)
 }
 
@@ -288,15 +292,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("a.txt");
         std::fs::write(&target, b"caf\xe9\n").unwrap();
-        let (complaints, mut trouble) = mpsc::channel(4);
-        let caption = Caption { item: Seq(7), target: target.clone(), text: "A cup.".to_owned(), previous: None };
-        assert_eq!(caption.clone().save(Existing::Append, threads(), complaints.clone()).await, None);
-        let Some(Trouble::OfOneFile(words)) = trouble.recv().await else { panic!("the others can be written") };
-        assert!(words.contains("a.txt") && words.contains("not UTF-8"), "{words}");
+        let (fault_tx, mut faults) = mpsc::channel(4);
+        let caption = Caption { seq: Seq(7), path: target.clone(), text: "A cup.".to_owned(), previous_text: None };
+        assert_eq!(caption.clone().save(Existing::Append, threads(), fault_tx.clone()).await, None);
+        let Some(DiskFault::OneFile(message)) = faults.recv().await else { panic!("the others can be written") };
+        assert!(message.contains("a.txt") && message.contains("not UTF-8"), "{message}");
         assert_eq!(std::fs::read(&target).unwrap(), b"caf\xe9\n");
 
         std::fs::write(&target, "caf\u{e9}\n").unwrap();
-        assert_eq!(caption.save(Existing::Append, threads(), complaints).await, Some(Seq(7)));
+        assert_eq!(caption.save(Existing::Append, threads(), fault_tx).await, Some(Seq(7)));
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "caf\u{e9}\nA cup.\n");
     }
 
@@ -319,7 +323,7 @@ mod tests {
             let mut captions = tokio::task::JoinSet::new();
             for number in 0..CAPTIONS {
                 let (target, text) = (target.clone(), "A cup.".to_owned());
-                let caption = Caption { item: Seq(number), target, text, previous: None };
+                let caption = Caption { seq: Seq(number), path: target, text, previous_text: None };
                 let (threads, complaints) = (Arc::clone(&threads), complaints.clone());
                 captions.spawn(caption.save_within(Duration::from_secs(1), Existing::Skip, threads, complaints));
             }
@@ -327,11 +331,11 @@ mod tests {
             // What host names are looked up on, and the record is closed on.
             assert_eq!(tokio::task::spawn_blocking(|| 7).await.unwrap(), 7);
             assert_eq!(captions.join_all().await, vec![None; CAPTIONS as usize]);
-            let Some(Trouble::Holds(held)) = trouble.recv().await else { panic!("new requests go out meanwhile") };
+            let Some(DiskFault::Blocking(held)) = trouble.recv().await else { panic!("new requests go out meanwhile") };
             assert!(held.contains("a.txt is not written after 1s"), "{held}");
             let mut given_up = 0;
             while let Ok(trouble) = trouble.try_recv() {
-                if let Trouble::OfOneFile(message) = trouble {
+                if let DiskFault::OneFile(message) = trouble {
                     assert!(message.contains("8s") && message.contains("the same command writes it"), "{message}");
                     given_up += 1;
                 }
@@ -356,10 +360,10 @@ mod tests {
             for previous in ["A cup.", "cup.", "A red"] {
                 std::fs::write(&target, before.replace("A cup.", previous)).unwrap();
                 let (target, text) = (target.clone(), "A red\ncup.".to_owned());
-                let caption = Caption { item: Seq(7), target, text, previous: Some(previous.to_owned()) };
+                let caption = Caption { seq: Seq(7), path: target, text, previous_text: Some(previous.to_owned()) };
                 for _ in 0..2 {
                     assert!(caption.write(existing).unwrap(), "{existing:?}, {previous}");
-                    assert_eq!(std::fs::read_to_string(&caption.target).unwrap(), after, "{existing:?}, {previous}");
+                    assert_eq!(std::fs::read_to_string(&caption.path).unwrap(), after, "{existing:?}, {previous}");
                 }
             }
         }

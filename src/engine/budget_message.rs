@@ -1,34 +1,36 @@
 //! Why money holds the run, in words: used up, or too little for any one item from the beginning.
 
-use super::core::Engine;
+use super::event_loop::Engine;
 use crate::domain::Money;
 
 impl Engine {
     /// `needs` is the least that a waiting item may cost at the worst.
-    pub(super) fn budget_words(&self, needs: Option<Money>) -> String {
+    pub(super) fn budget_message(&self, cheapest_item: Option<Money>) -> String {
         let money = self.scheduler.run_spend();
-        let gone = money.spent + money.at_risk;
-        let told = match money.at_risk {
+        let committed = money.spent + money.at_risk;
+        let spent_text = match money.at_risk {
             Money::ZERO => format!("{} spent", money.spent),
             at_risk => format!("{} spent, {at_risk} at risk", money.spent),
         };
-        let Some(needs) = needs else { return format!("the budget is used up ({told}); raise it to go on") };
-        let enough = dollars(gone + needs);
-        match self.scheduler.policy().max_usd.filter(|most| gone + needs > *most) {
+        let Some(needs) = cheapest_item else {
+            return format!("the budget is used up ({spent_text}); raise it to go on");
+        };
+        let needed_cap = dollars(committed + needs);
+        match self.scheduler.policy().max_usd.filter(|cap| committed + needs > *cap) {
             Some(most) if needs > most => format!(
-                "the budget of {} is less than any one item may cost at the worst, {} ({told}): raise it to {enough} at \
+                "the budget of {} is less than any one item may cost at the worst, {} ({spent_text}): raise it to {needed_cap} at \
                  the least (--max-usd), or let answers be shorter (--max-output-tokens)",
                 dollars(most),
                 dollars(needs)
             ),
             Some(most) => format!(
-                "the budget of {} is used up ({told}, and the next item may cost {}); raise it to {enough} at the least \
+                "the budget of {} is used up ({spent_text}, and the next item may cost {}); raise it to {needed_cap} at the least \
                  (--max-usd) to go on",
                 dollars(most),
                 dollars(needs)
             ),
             None => format!(
-                "the configured caps on money leave no room: an item may cost {} at the worst ({told}); raise them to go on",
+                "the configured caps on money leave no room: an item may cost {} at the worst ({spent_text}); raise them to go on",
                 dollars(needs)
             ),
         }
