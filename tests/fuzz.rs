@@ -11,7 +11,7 @@ use std::{fs, path::Path, sync::LazyLock};
 use cascadeck::{
     domain::{Api, Outcome, WallTime, sanitize},
     input::{Input, InputOptions},
-    provider::{Reply, Response, classify, redact},
+    provider::{ProviderResponse, TransportResult, classify, redact},
 };
 use proptest::prelude::*;
 use reqwest::header::HeaderMap;
@@ -125,8 +125,8 @@ proptest! {
         let secrets = [SecretString::from(SECRET)];
         let headers = HeaderMap::new();
         let response =
-            Response { status: *status, headers: &headers, body: &body, received: WallTime(0), secrets: &secrets };
-        let verdict = classify(api, &Reply::Response(response));
+            ProviderResponse { status: *status, headers: &headers, body: &body, received_at: WallTime(0), secrets: &secrets };
+        let verdict = classify(api, &TransportResult::Response(response));
         // A whole verdict as it is recorded and shown: nowhere the key, whole.
         let kept = serde_json::to_string(&verdict).unwrap();
         prop_assert!(!kept.contains(SECRET), "{}", kept);

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{Api, AttemptResult, Image, ItemSpec, Outcome, OutcomeAction, Part, Provider, Request},
-    provider::{Audience, Client, Endpoint},
+    provider::{Client, Endpoint, ModelListAccess},
 };
 use secrecy::SecretString;
 use tokio::{
@@ -123,7 +123,7 @@ fn item(request: &Request) -> Arc<ItemSpec> {
 }
 
 async fn ask_with(client: &Client, api: Api, address: SocketAddr, request: &Request, total: Duration) -> AttemptResult {
-    client.attempt(&endpoint(api, address), &item(request), "m-1", Some(64), total).await
+    client.send_attempt(&endpoint(api, address), &item(request), "m-1", Some(64), total).await
 }
 
 async fn ask(api: Api, address: SocketAddr) -> AttemptResult {
@@ -232,7 +232,7 @@ async fn trouble_with_names_and_certificates_is_called_by_its_name_and_is_nobody
         [("https://nowhere.invalid/v1".to_owned(), "nowhere.invalid"), (format!("https://{address}/v1"), "TLS")]
     {
         let item = item(&Request::from_prompt("hello"));
-        let verdict = client().attempt(&at(base_url), &item, "m-1", Some(64), LONG).await;
+        let verdict = client().send_attempt(&at(base_url), &item, "m-1", Some(64), LONG).await;
         assert_eq!((verdict.outcome, verdict.status), (Outcome::ClientTrouble, None), "{verdict:?}");
         assert!(verdict.message.contains(words), "{words} is not in {}", verdict.message);
         assert!(!verdict.message.contains(SECRET));
@@ -358,21 +358,29 @@ async fn only_a_refusal_for_want_of_a_key_shows_whom_a_list_is_for() {
     let list = r#"{"object":"list","data":[{"id":"x"}]}"#;
     let page = "<html><body><h1>Denied</h1></body></html>";
     let cases = [
-        ("200 OK", list, Audience::Anybody),
-        ("401 Unauthorized", r#"{"error":{"message":"no key"}}"#, Audience::KeyHolders),
-        ("403 Forbidden", r#"{"error":{"status":"PERMISSION_DENIED","message":"unregistered"}}"#, Audience::KeyHolders),
-        ("401 Unauthorized", page, Audience::KeyHolders),
-        ("403 Forbidden", page, Audience::Unknown),
-        ("429 Too Many Requests", r#"{"error":{"message":"slow down"}}"#, Audience::Unknown),
-        ("500 Internal Server Error", "{}", Audience::Unknown),
-        ("404 Not Found", "{}", Audience::Unknown),
+        ("200 OK", list, ModelListAccess::Public),
+        ("401 Unauthorized", r#"{"error":{"message":"no key"}}"#, ModelListAccess::KeyRequired),
+        (
+            "403 Forbidden",
+            r#"{"error":{"status":"PERMISSION_DENIED","message":"unregistered"}}"#,
+            ModelListAccess::KeyRequired,
+        ),
+        ("401 Unauthorized", page, ModelListAccess::KeyRequired),
+        ("403 Forbidden", page, ModelListAccess::Unknown),
+        ("429 Too Many Requests", r#"{"error":{"message":"slow down"}}"#, ModelListAccess::Unknown),
+        ("500 Internal Server Error", "{}", ModelListAccess::Unknown),
+        ("404 Not Found", "{}", ModelListAccess::Unknown),
     ];
     for (status, body, want) in cases {
         let (address, server) = serve(vec![Turn::Answer(http(status, "", body))]).await;
-        assert_eq!(client().audience(&endpoint(Api::OpenAi, address), LONG).await, want, "{status} {body}");
+        assert_eq!(
+            client().check_model_list_access(&endpoint(Api::OpenAi, address), LONG).await,
+            want,
+            "{status} {body}"
+        );
         assert!(!server.await.unwrap().remove(0).contains(SECRET), "nobody asks");
     }
     let (address, _server) = serve(vec![Turn::StallAfter(String::new())]).await;
-    let hasty = client().audience(&endpoint(Api::OpenAi, address), Duration::from_millis(50)).await;
-    assert_eq!(hasty, Audience::Unknown);
+    let hasty = client().check_model_list_access(&endpoint(Api::OpenAi, address), Duration::from_millis(50)).await;
+    assert_eq!(hasty, ModelListAccess::Unknown);
 }

@@ -12,7 +12,7 @@ use crate::{
     domain::{Outcome, is_or_are, pluralize},
     engine::KeyCheck,
     notify,
-    provider::{Audience, Client, Endpoint},
+    provider::{Client, Endpoint, ModelListAccess},
 };
 
 /// Validate keys.toml and each key, by listing the models at its provider; try webhooks out
@@ -165,7 +165,7 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
         // Once for each provider, not with every key: nobody's asking looks like somebody's trying doors.
         if endpoint.has_key() && !public.contains_key(&key.provider) {
             let (client, endpoint) = (client.clone(), endpoint.clone());
-            let asked = tokio::spawn(async move { client.audience(&endpoint, DEADLINE).await });
+            let asked = tokio::spawn(async move { client.check_model_list_access(&endpoint, DEADLINE).await });
             public.insert(key.provider, asked);
         }
         let client = client.clone();
@@ -188,15 +188,15 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
                 let listed = listed.len();
                 let audience = config.secrets[index].is_some().then(|| audiences.get(&key.provider)).flatten();
                 match audience {
-                    Some(Audience::Anybody) => {
+                    Some(ModelListAccess::Public) => {
                         let why = "the provider lists its models to anybody, which proves no key";
                         Finding::Unproven { why, listed, missing }
                     }
-                    Some(Audience::Unknown) => {
+                    Some(ModelListAccess::Unknown) => {
                         let why = "the provider did not say whether it lists its models to anybody, so its list proves no key";
                         Finding::Unproven { why, listed, missing }
                     }
-                    Some(Audience::KeyHolders) | None => Finding::Good { listed, missing },
+                    Some(ModelListAccess::KeyRequired) | None => Finding::Good { listed, missing },
                 }
             }
             Err(verdict) if verdict.outcome.is_key_error() => Finding::Bad(verdict.outcome, verdict.message),

@@ -39,7 +39,7 @@ impl AttemptTask {
             None => Arc::clone(&self.spec),
         };
         let timeout = self.clock.to_real(self.timeout);
-        let result = self.client.attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
+        let result = self.client.send_attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
         let latency = self.clock.now().mono.since(began.mono);
         AttemptDone { attempt: self.attempt, result, latency }
     }

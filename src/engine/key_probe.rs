@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::event_loop::Engine;
 use crate::{
     domain::{AttemptResult, EventLevel, pluralize, snapshot::Condition},
-    provider::Audience,
+    provider::ModelListAccess,
 };
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ pub(super) struct ProbeResult {
 struct ModelList {
     model_count: u64,
     /// Who else gets it: it is a word on this key only where whoever has none is refused.
-    access: Audience,
+    access: ModelListAccess,
 }
 
 impl Engine {
@@ -36,9 +36,9 @@ impl Engine {
                 Ok(models) => {
                     // Where there is no key, none is to be proved.
                     let access = if endpoint.has_key() {
-                        client.audience(&endpoint, PROBE_TIMEOUT).await
+                        client.check_model_list_access(&endpoint, PROBE_TIMEOUT).await
                     } else {
-                        Audience::KeyHolders
+                        ModelListAccess::KeyRequired
                     };
                     Ok(ModelList { model_count: models.len() as u64, access })
                 }
@@ -55,12 +55,12 @@ impl Engine {
         let name = self.keys[probe.key].name.clone();
         let now = self.clock.now();
         match probe.response {
-            Ok(ModelList { model_count: models, access: Audience::Anybody }) => {
+            Ok(ModelList { model_count: models, access: ModelListAccess::Public }) => {
                 let listed = pluralize(models, "model");
                 let message = format!("key {name} is not proven: its provider lists its {listed} to anybody");
                 self.log(EventLevel::Warn, message);
             }
-            Ok(ModelList { model_count: models, access: Audience::Unknown }) => {
+            Ok(ModelList { model_count: models, access: ModelListAccess::Unknown }) => {
                 let listed = pluralize(models, "model");
                 let message = format!(
                     "key {name} is not proven: its provider lists {listed}, and did not say whether anybody sees them; \
@@ -68,7 +68,7 @@ impl Engine {
                 );
                 self.log(EventLevel::Warn, message);
             }
-            Ok(ModelList { model_count: models, access: Audience::KeyHolders }) => {
+            Ok(ModelList { model_count: models, access: ModelListAccess::KeyRequired }) => {
                 let status = self.scheduler.key_statuses(now);
                 let is_disabled = matches!(status[probe.key].condition, Condition::Disabled { .. });
                 let reply_tx = if is_disabled && self.scheduler.switch_key(now.wall, &name, true).is_ok() {

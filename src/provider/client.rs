@@ -15,27 +15,27 @@ use serde_json::Value;
 use crate::domain::{Api, AttemptResult, ItemSpec, Outcome, OutcomeAction, Request};
 
 use super::{
-    Endpoint, Outgoing, Reply, Response, TransportFailure, Unsendable, classify, encode,
-    limits::{self, Vendor},
-    outcome,
-    pictures::{self, DecodedPictures, PictureError},
+    EncodedRequest, Endpoint, ProviderResponse, TransportFailure, TransportResult, Unsupported, classification,
+    classify, encode,
+    pictures::{self, DecodedPictureCache, PictureError},
+    rate_limit_headers::{self, Vendor},
     redact::redact,
-    tls,
-    worker_pool::{PoolError, WorkerPool},
+    tls_errors,
+    worker_pool::{WorkerPool, WorkerPoolError},
 };
 
 /// Most bytes of a body that are read. An endless one is judged by its beginning.
-const MAX_BODY: usize = 32 * 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Threads that prepare pictures, on a machine with many cores.
 const MAX_PICTURE_THREADS: usize = 8;
 
 /// Most pages of a model list that are asked for.
-const MAX_PAGES: usize = 20;
+const MAX_MODEL_LIST_PAGES: usize = 20;
 
 /// One attempt's content.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct AttemptRequest<'a> {
     /// The id as the provider spells it.
     pub model: &'a str,
     pub request: &'a Request,
@@ -47,11 +47,11 @@ pub struct Call<'a> {
 
 /// Whom a provider lists its models to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Audience {
+pub enum ModelListAccess {
     /// Whoever asks (llama-server does): a list proves no key.
-    Anybody,
+    Public,
     /// Whoever has no key is refused for it: a list proves the key that it was asked for with.
-    KeyHolders,
+    KeyRequired,
     /// It could not be asked, or had no time.
     Unknown,
 }
@@ -61,11 +61,11 @@ pub enum Audience {
 /// Two clients in one: what is on this machine is reached without the proxies that the environment names.
 #[derive(Clone, Debug)]
 pub struct Client {
-    remote: reqwest::Client,
-    local: reqwest::Client,
+    remote_client: reqwest::Client,
+    local_client: reqwest::Client,
     /// Where pictures are read, checked and put into requests.
     picture_threads: Arc<WorkerPool>,
-    decoded: Arc<DecodedPictures>,
+    decoded_pictures: Arc<DecodedPictureCache>,
     /// The head of some response has come, of whatever status.
     heard: Arc<AtomicBool>,
 }
@@ -76,22 +76,24 @@ pub struct ClientError(String);
 
 impl Client {
     /// `connect` bounds DNS, TCP and TLS together; `idle` the longest silence, before the first byte as well.
-    pub fn new(connect: Duration, idle: Duration) -> Result<Self, ClientError> {
+    pub fn new(connect_timeout: Duration, idle_timeout: Duration) -> Result<Self, ClientError> {
         // One provider for the process; a second attempt to install it finds it there.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             reqwest::Client::builder()
                 .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(connect)
-                .read_timeout(idle)
+                .connect_timeout(connect_timeout)
+                .read_timeout(idle_timeout)
         };
-        let build = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| ClientError(in_words(&error)));
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| ClientError(describe_transport_error(&error)))
+        };
         Ok(Self {
-            remote: build(builder())?,
-            local: build(builder().no_proxy())?,
+            remote_client: build(builder())?,
+            local_client: build(builder().no_proxy())?,
             picture_threads: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
-            decoded: Arc::default(),
+            decoded_pictures: Arc::default(),
             heard: Arc::default(),
         })
     }
@@ -102,7 +104,7 @@ impl Client {
 
     /// One request for one item on one route. The parameters beside `item` are as in [`Call`].
 
-    pub async fn attempt(
+    pub async fn send_attempt(
         &self,
         endpoint: &Endpoint,
         item: &Arc<ItemSpec>,
@@ -110,29 +112,29 @@ impl Client {
         max_output: Option<u32>,
         total_timeout: Duration,
     ) -> AttemptResult {
-        let call = Call { model, request: &item.request, max_output, total_timeout };
-        let outgoing = match self.prepare(endpoint, item, &call).await {
+        let attempt = AttemptRequest { model, request: &item.request, max_output, total_timeout };
+        let encoded = match self.prepare(endpoint, item, &attempt).await {
             Ok(outgoing) => outgoing,
-            Err(error) => return error.verdict(),
+            Err(error) => return error.to_attempt_result(),
         };
-        let mut request = HttpRequest::new(Method::POST, endpoint.url(&outgoing.path, None));
-        *request.body_mut() = Some(Body::from(outgoing.body));
-        let verdict = match self.exchange(endpoint, request, total_timeout).await {
-            Ok(received) => received.judged(endpoint),
-            Err(failure) => classify(endpoint.api(), &Reply::Failed(failure)),
+        let mut request = HttpRequest::new(Method::POST, endpoint.url(&encoded.path, None));
+        *request.body_mut() = Some(Body::from(encoded.body));
+        let result = match self.send_http(endpoint, request, total_timeout).await {
+            Ok(received) => received.classify(endpoint),
+            Err(failure) => classify(endpoint.api(), &TransportResult::Failed(failure)),
         };
-        if verdict.outcome == Outcome::Ok && verdict.answer.is_none() {
+        if result.outcome == Outcome::Ok && result.answer.is_none() {
             // A health answer is fine in itself, but not in place of a completion.
-            let because = "the server answered with its state of health, not with a completion";
+            let rule = "the server answered with its state of health, not with a completion";
             return AttemptResult {
                 outcome: Outcome::MalformedResponse,
                 action: OutcomeAction::Retry,
-                rule: because.to_owned(),
-                message: because.to_owned(),
-                ..verdict
+                rule: rule.to_owned(),
+                message: rule.to_owned(),
+                ..result
             };
         }
-        verdict
+        result
     }
 
     /// The request as it goes out, or why it can't. One with pictures is prepared on threads for that: a picture and what
@@ -141,18 +143,18 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         item: &Arc<ItemSpec>,
-        call: &Call<'_>,
-    ) -> Result<Outgoing, PrepareError> {
+        attempt: &AttemptRequest<'_>,
+    ) -> Result<EncodedRequest, PrepareError> {
         let (dialect, max_bytes) = (endpoint.dialect(), endpoint.max_picture_bytes());
-        if call.request.images().next().is_none() {
-            return Ok(encode(dialect, call, &[])?);
+        if attempt.request.images().next().is_none() {
+            return Ok(encode(dialect, attempt, &[])?);
         }
-        let (model, item, decoded) = (call.model.to_owned(), Arc::clone(item), Arc::clone(&self.decoded));
-        let (max_output, total_timeout) = (call.max_output, call.total_timeout);
+        let (model, item, decoded) = (attempt.model.to_owned(), Arc::clone(item), Arc::clone(&self.decoded_pictures));
+        let (max_output, total_timeout) = (attempt.max_output, attempt.total_timeout);
         let prepared = self.picture_threads.run(move || {
-            let call = Call { model: &model, request: &item.request, max_output, total_timeout };
+            let attempt = AttemptRequest { model: &model, request: &item.request, max_output, total_timeout };
             let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &decoded)?;
-            Ok(encode(dialect, &call, &pictures)?)
+            Ok(encode(dialect, &attempt, &pictures)?)
         });
         prepared.await?
     }
@@ -160,71 +162,73 @@ impl Client {
     /// The ids of the models that this key can see. Being listed is no promise: Gemini lists models that it
     /// answers with 404. Nor is a list a verdict on the key, where [anybody gets it](Self::audience).
     pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, AttemptResult> {
-        let failed = |failure| classify(endpoint.api(), &Reply::Failed(failure));
+        let to_result = |failure| classify(endpoint.api(), &TransportResult::Failed(failure));
         // OpenRouter lists to anybody, and has a place of its own where a key is looked at.
-        if Vendor::of(endpoint.provider()) == Vendor::OpenRouter {
+        if Vendor::detect(endpoint.provider()) == Vendor::OpenRouter {
             let request = HttpRequest::new(Method::GET, endpoint.url("/key", None));
-            let received = self.exchange(endpoint, request, timeout).await.map_err(failed)?;
-            let verdict = received.judged(endpoint);
+            let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
+            let result = received.classify(endpoint);
             // Without its word on the key, the list that follows would be taken for it. A relay may lack the place.
-            if verdict.outcome.is_key_error() || !matches!(received.status, 200..=299 | 404) {
-                return Err(verdict);
+            if result.outcome.is_key_error() || !matches!(received.status, 200..=299 | 404) {
+                return Err(result);
             }
         }
         let mut models = Vec::new();
-        let mut url = Some(first_page(endpoint));
-        for _ in 0..MAX_PAGES {
-            let Some(page) = url.take() else { break };
+        let mut next_url = Some(first_page_url(endpoint));
+        for _ in 0..MAX_MODEL_LIST_PAGES {
+            let Some(page) = next_url.take() else { break };
             let request = HttpRequest::new(Method::GET, page);
-            let received = self.exchange(endpoint, request, timeout).await.map_err(failed)?;
+            let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
             let list: Option<Value> =
                 if (200..300).contains(&received.status) { serde_json::from_slice(&received.body).ok() } else { None };
-            let Some((names, next)) = list.as_ref().and_then(|list| listed(endpoint.api(), list)) else {
-                let verdict = received.judged(endpoint);
-                if verdict.action != OutcomeAction::Complete {
-                    return Err(verdict);
+            let Some((names, next)) = list.as_ref().and_then(|list| parse_model_page(endpoint.api(), list)) else {
+                let result = received.classify(endpoint);
+                if result.action != OutcomeAction::Complete {
+                    return Err(result);
                 }
-                let because = "the answer is not a list of models";
+                let rule = "the answer is not a list of models";
                 return Err(AttemptResult {
                     outcome: Outcome::MalformedResponse,
                     action: OutcomeAction::Retry,
-                    rule: because.to_owned(),
-                    message: because.to_owned(),
+                    rule: rule.to_owned(),
+                    message: rule.to_owned(),
                     answer: None,
-                    ..verdict
+                    ..result
                 });
             };
             models.extend(names);
-            url = next.map(|next| next_page(endpoint, &next));
+            next_url = next.map(|next| next_page_url(endpoint, &next));
         }
         Ok(models)
     }
 
     /// Whom the provider lists its models to: it is asked without a key. Only where that is refused for want of one does
     /// a list prove anything; silence, a full minute or a failure leaves it open.
-    pub async fn audience(&self, endpoint: &Endpoint, timeout: Duration) -> Audience {
-        let Ok(nobody) = Endpoint::new(endpoint.provider().clone(), None) else { return Audience::Unknown };
-        match self.list_models(&nobody, timeout).await {
-            Ok(_) => Audience::Anybody,
-            Err(verdict) => match verdict.outcome {
-                Outcome::InvalidKey | Outcome::KeyForbidden => Audience::KeyHolders,
+    pub async fn check_model_list_access(&self, endpoint: &Endpoint, timeout: Duration) -> ModelListAccess {
+        let Ok(keyless_endpoint) = Endpoint::new(endpoint.provider().clone(), None) else {
+            return ModelListAccess::Unknown;
+        };
+        match self.list_models(&keyless_endpoint, timeout).await {
+            Ok(_) => ModelListAccess::Public,
+            Err(result) => match result.outcome {
+                Outcome::InvalidKey | Outcome::KeyForbidden => ModelListAccess::KeyRequired,
                 // Also a proxy's page.
-                _ if verdict.status == Some(401) => Audience::KeyHolders,
-                _ => Audience::Unknown,
+                _ if result.status == Some(401) => ModelListAccess::KeyRequired,
+                _ => ModelListAccess::Unknown,
             },
         }
     }
 
-    async fn exchange(
+    async fn send_http(
         &self,
         endpoint: &Endpoint,
         mut request: HttpRequest,
-        total: Duration,
-    ) -> Result<Received, TransportFailure> {
+        total_timeout: Duration,
+    ) -> Result<ReceivedResponse, TransportFailure> {
         *request.headers_mut() = endpoint.headers();
-        *request.timeout_mut() = Some(total);
-        let client = if endpoint.is_local() { &self.local } else { &self.remote };
-        let mut response = client.execute(request).await.map_err(|error| failure(endpoint, &error))?;
+        *request.timeout_mut() = Some(total_timeout);
+        let client = if endpoint.is_loopback() { &self.local_client } else { &self.remote_client };
+        let mut response = client.execute(request).await.map_err(|error| transport_failure(endpoint, &error))?;
         self.heard.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
@@ -232,45 +236,49 @@ impl Client {
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => {
-                    let room = MAX_BODY - body.len();
-                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                    if chunk.len() >= room {
+                    let remaining_bytes = MAX_RESPONSE_BYTES - body.len();
+                    body.extend_from_slice(&chunk[..chunk.len().min(remaining_bytes)]);
+                    if chunk.len() >= remaining_bytes {
                         break;
                     }
                 }
                 Ok(None) => break,
                 // A refusal's status says enough, even where its body breaks off.
                 Err(_) if !(200..300).contains(&status) => break,
-                Err(error) => return Err(failure(endpoint, &error)),
+                Err(error) => return Err(transport_failure(endpoint, &error)),
             }
         }
-        Ok(Received { status, headers, body })
+        Ok(ReceivedResponse { status, headers, body })
     }
 }
 
-struct Received {
+struct ReceivedResponse {
     status: u16,
     headers: reqwest::header::HeaderMap,
     body: Vec<u8>,
 }
 
-impl Received {
-    fn judged(&self, endpoint: &Endpoint) -> AttemptResult {
-        let response = Response {
+impl ReceivedResponse {
+    fn classify(&self, endpoint: &Endpoint) -> AttemptResult {
+        let response = ProviderResponse {
             status: self.status,
             headers: &self.headers,
             body: &self.body,
-            received: crate::clock::system_time(),
+            received_at: crate::clock::system_time(),
             secrets: endpoint.secrets(),
         };
-        let mut verdict = classify(endpoint.api(), &Reply::Response(response));
-        let said = limits::report(Vendor::of(endpoint.provider()), &self.headers, response.received);
-        verdict.response_meta.limits.extend(said.limits);
-        verdict.response_meta.server_time = said.server_time;
-        if self.body.len() >= MAX_BODY {
-            verdict.rule = format!("{}; the body was cut off after {} MiB", verdict.rule, MAX_BODY >> 20);
+        let mut result = classify(endpoint.api(), &TransportResult::Response(response));
+        let response_meta = rate_limit_headers::read_response_meta(
+            Vendor::detect(endpoint.provider()),
+            &self.headers,
+            response.received_at,
+        );
+        result.response_meta.limits.extend(response_meta.limits);
+        result.response_meta.server_time = response_meta.server_time;
+        if self.body.len() >= MAX_RESPONSE_BYTES {
+            result.rule = format!("{}; the body was cut off after {} MiB", result.rule, MAX_RESPONSE_BYTES >> 20);
         }
-        verdict
+        result
     }
 }
 
@@ -280,66 +288,75 @@ enum PrepareError {
     #[error("{0}")]
     Picture(#[from] PictureError),
     #[error("{0}")]
-    Unsendable(#[from] Unsendable),
+    Unsupported(#[from] Unsupported),
     #[error("{0}")]
-    Pool(#[from] PoolError),
+    WorkerPool(#[from] WorkerPoolError),
 }
 
 impl PrepareError {
-    fn verdict(&self) -> AttemptResult {
+    fn to_attempt_result(&self) -> AttemptResult {
         let message = self.to_string();
         match self {
             Self::Picture(PictureError::Unreadable(_)) => {
-                local(Outcome::UnreadableInput, OutcomeAction::FailItem, &message, "a picture cannot be sent")
+                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, &message, "a picture cannot be sent")
             }
-            Self::Picture(PictureError::NotTaken(_)) => {
-                local(Outcome::NoRoute, OutcomeAction::NextModel, &message, "this API does not take a picture")
+            Self::Picture(PictureError::Unsupported(_)) => {
+                local_result(Outcome::NoRoute, OutcomeAction::NextModel, &message, "this API does not take a picture")
             }
-            Self::Unsendable(_) => {
-                local(Outcome::NoRoute, OutcomeAction::NextModel, &message, "this API has no words for the request")
-            }
-            Self::Pool(PoolError::Panicked) => {
+            Self::Unsupported(_) => local_result(
+                Outcome::NoRoute,
+                OutcomeAction::NextModel,
+                &message,
+                "this API has no words for the request",
+            ),
+            Self::WorkerPool(WorkerPoolError::Panicked) => {
                 let message = "a picture made its decoder fail; the log has the details";
-                local(Outcome::UnreadableInput, OutcomeAction::FailItem, message, "a picture cannot be decoded")
+                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, message, "a picture cannot be decoded")
             }
-            Self::Pool(PoolError::NoThread(_)) => {
+            Self::WorkerPool(WorkerPoolError::NoThread(_)) => {
                 let message = format!("{message}; see ulimit -u");
-                local(Outcome::ClientTrouble, OutcomeAction::Retry, &message, "no picture can be read now")
+                local_result(Outcome::ClientTrouble, OutcomeAction::Retry, &message, "no picture can be read now")
             }
         }
     }
 }
 
 /// A verdict on an item that was reached here: nothing was sent.
-fn local(outcome: Outcome, action: OutcomeAction, words: &str, because: &str) -> AttemptResult {
-    outcome::verdict(outcome, action, None, redact(words, &[]), format!("{because}: nothing was sent"))
+fn local_result(outcome: Outcome, action: OutcomeAction, message: &str, rule: &str) -> AttemptResult {
+    classification::result_without_answer(
+        outcome,
+        action,
+        None,
+        redact(message, &[]),
+        format!("{rule}: nothing was sent"),
+    )
 }
 
 /// What a connection's failure means for whether the request was sent. A connection that timed out was never there.
-fn failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
-    let (host, words) = (endpoint.host(), in_words(error));
+fn transport_failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
+    let (host, cause) = (endpoint.host(), describe_transport_error(error));
     if error.is_connect() || error.is_builder() {
-        TransportFailure::Unreachable(format!("no connection to {host}: {words}"))
+        TransportFailure::Unreachable(format!("no connection to {host}: {cause}"))
     } else if error.is_timeout() {
-        TransportFailure::TimedOut(format!("{host} fell silent, or took longer than the deadline: {words}"))
+        TransportFailure::TimedOut(format!("{host} fell silent, or took longer than the deadline: {cause}"))
     } else {
-        TransportFailure::Broken(format!("the connection to {host} broke: {words}"))
+        TransportFailure::ConnectionLost(format!("the connection to {host} broke: {cause}"))
     }
 }
 
 /// The innermost cause: the outer ones only say where it passed. URLs are in none of them.
-pub fn in_words(error: &reqwest::Error) -> String {
+pub fn describe_transport_error(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
     if std::ptr::addr_eq(cause, error) {
         return "the request failed".to_owned();
     }
-    tls::behind(error).map_or_else(|| cause.to_string(), tls::in_words)
+    tls_errors::find_tls_error(error).map_or_else(|| cause.to_string(), tls_errors::describe)
 }
 
-fn first_page(endpoint: &Endpoint) -> Url {
+fn first_page_url(endpoint: &Endpoint) -> Url {
     match endpoint.api() {
         Api::Gemini => endpoint.url("/v1beta/models", Some("pageSize=1000")),
         Api::OpenAi => endpoint.url("/models", None),
@@ -347,27 +364,27 @@ fn first_page(endpoint: &Endpoint) -> Url {
     }
 }
 
-fn next_page(endpoint: &Endpoint, token: &str) -> Url {
-    let mut url = first_page(endpoint);
+fn next_page_url(endpoint: &Endpoint, token: &str) -> Url {
+    let mut url = first_page_url(endpoint);
     let name = if endpoint.api() == Api::Gemini { "pageToken" } else { "after_id" };
     url.query_pairs_mut().append_pair(name, token);
     url
 }
 
 /// The names on a page, and the next page's token. `None` where this is no list of models.
-fn listed(api: Api, page: &Value) -> Option<(Vec<String>, Option<String>)> {
+fn parse_model_page(api: Api, page: &Value) -> Option<(Vec<String>, Option<String>)> {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     if api == Api::Gemini {
         let models = page.get("models")?.as_array()?;
         let name = |model: &Value| text(model, "name").map(|name| name.trim_start_matches("models/").to_owned());
-        let next = text(page, "nextPageToken").filter(|token| !token.is_empty());
-        return Some((models.iter().filter_map(name).collect(), next));
+        let next_token = text(page, "nextPageToken").filter(|token| !token.is_empty());
+        return Some((models.iter().filter_map(name).collect(), next_token));
     }
     // Most wrap the list in `data`, some (together.ai) don't.
     let models = page.get("data").unwrap_or(page).as_array()?;
-    let more = api == Api::Anthropic && page.get("has_more").and_then(Value::as_bool) == Some(true);
-    let next = if more { text(page, "last_id") } else { None };
-    Some((models.iter().filter_map(|model| text(model, "id")).collect(), next))
+    let has_more = api == Api::Anthropic && page.get("has_more").and_then(Value::as_bool) == Some(true);
+    let next_token = if has_more { text(page, "last_id") } else { None };
+    Some((models.iter().filter_map(|model| text(model, "id")).collect(), next_token))
 }
 
 #[cfg(test)]
@@ -427,7 +444,7 @@ mod tests {
         for _ in 0..WAITING {
             let (client, endpoint, item) = (client.clone(), endpoint.clone(), Arc::clone(&item));
             tasks.spawn(async move {
-                client.attempt(&endpoint, &item, "m", None, Duration::from_secs(1)).await;
+                client.send_attempt(&endpoint, &item, "m", None, Duration::from_secs(1)).await;
             });
         }
         for _ in 0..10 {

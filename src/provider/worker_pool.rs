@@ -13,14 +13,14 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-type Job = Box<dyn FnOnce() + Send>;
+type Task = Box<dyn FnOnce() + Send>;
 
 /// The threads, once there was a job. They end when the pool is dropped, and nobody waits for one whose job does not end.
 pub struct WorkerPool {
     /// What the threads are called.
     name: &'static str,
     threads: usize,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    task_sender: Mutex<Option<mpsc::Sender<Task>>>,
 }
 
 impl std::fmt::Debug for WorkerPool {
@@ -31,7 +31,7 @@ impl std::fmt::Debug for WorkerPool {
 
 /// Why a job has no result.
 #[derive(Debug, thiserror::Error)]
-pub enum PoolError {
+pub enum WorkerPoolError {
     #[error("no thread can be started: {0}")]
     NoThread(#[source] io::Error),
     #[error("the job panicked")]
@@ -40,7 +40,7 @@ pub enum PoolError {
 
 impl WorkerPool {
     pub fn new(name: &'static str, threads: usize) -> Self {
-        Self { name, threads, jobs: Mutex::default() }
+        Self { name, threads, task_sender: Mutex::default() }
     }
 
     /// For work that computes: as many threads as there are cores, and no more than `max_threads`.
@@ -49,31 +49,34 @@ impl WorkerPool {
     }
 
     /// Runs `job` on one of the threads, after those that came before it.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, PoolError> {
-        let jobs = self.jobs().map_err(PoolError::NoThread)?;
+    pub async fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WorkerPoolError> {
+        let sender = self.sender().map_err(WorkerPoolError::NoThread)?;
         let (result, done) = oneshot::channel();
-        let job: Job = Box::new(move || {
+        let task: Task = Box::new(move || {
             // Nobody waits for it any more: the attempt was broken off.
             if !result.is_closed() {
-                let _ = result.send(job());
+                let _ = result.send(task());
             }
         });
         // A thread outlives every sender, so that a job without a result has panicked.
-        jobs.send(job).await.map_err(|_| PoolError::Panicked)?;
-        done.await.map_err(|_| PoolError::Panicked)
+        sender.send(task).await.map_err(|_| WorkerPoolError::Panicked)?;
+        done.await.map_err(|_| WorkerPoolError::Panicked)
     }
 
     /// The way to the threads, which the first job starts.
-    fn jobs(&self) -> io::Result<mpsc::Sender<Job>> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(jobs) = &*jobs {
-            return Ok(jobs.clone());
+    fn sender(&self) -> io::Result<mpsc::Sender<Task>> {
+        let mut task_sender = self.task_sender.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task_sender) = &*task_sender {
+            return Ok(task_sender.clone());
         }
         let (sender, receiver) = mpsc::channel(self.threads.max(1));
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..self.threads.max(1) {
             let receiver = Arc::clone(&receiver);
-            let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || work(&receiver));
+            let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || run_tasks(&receiver));
             match started {
                 Ok(_) => {}
                 Err(error) if number == 0 => return Err(error),
@@ -81,18 +84,18 @@ impl WorkerPool {
                 Err(_) => break,
             }
         }
-        *jobs = Some(sender.clone());
+        *task_sender = Some(sender.clone());
         Ok(sender)
     }
 }
 
-fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+fn run_tasks(receiver: &Mutex<mpsc::Receiver<Task>>) {
     loop {
         // The lock is this thread's turn to wait for a job; it is free again before the job runs.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some(job) = job else { return };
+        let task = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(task) = task else { return };
         // The panic hook has said it, and whoever waits for the result is told.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        let _ = catch_unwind(AssertUnwindSafe(task));
     }
 }
 
@@ -119,6 +122,6 @@ mod tests {
         let ended = jobs.join_all().await;
         let threads: HashSet<_> = ended.iter().filter_map(|ended| ended.as_ref().ok()).collect();
         assert!((1..=8).contains(&threads.len()), "{}", threads.len());
-        assert_eq!(ended.iter().filter(|ended| matches!(ended, Err(PoolError::Panicked))).count(), 4);
+        assert_eq!(ended.iter().filter(|ended| matches!(ended, Err(WorkerPoolError::Panicked))).count(), 4);
     }
 }

@@ -2,7 +2,7 @@
 
 use cascadeck::{
     domain::{Api, Outcome, OutcomeAction},
-    provider::{Reply, Response, classify, explain},
+    provider::{ProviderResponse, TransportResult, classify, explain},
 };
 use proptest::prelude::*;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -125,8 +125,8 @@ proptest! {
     fn anything_gets_a_sane_verdict(api in any_api(), status: u16, known in prop::option::of(200u16..600), headers in any_headers(), body in any_body()) {
         let status = known.unwrap_or(status);
         let secrets = [SecretString::from("correct horse")];
-        let response = Response { status, headers: &headers, body: &body, received: NOON, secrets: &secrets };
-        let verdict = classify(api, &Reply::Response(response));
+        let response = ProviderResponse { status, headers: &headers, body: &body, received_at: NOON, secrets: &secrets };
+        let verdict = classify(api, &TransportResult::Response(response));
         prop_assert_eq!(verdict.status, Some(status));
         prop_assert!(verdict.message.chars().count() <= 500);
         prop_assert!(!verdict.message.chars().any(char::is_control));

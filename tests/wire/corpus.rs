@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use cascadeck::{
     domain::{Api, AttemptResult, Outcome, OutcomeAction},
-    provider::{Reply, TransportFailure, classify, explain},
+    provider::{TransportFailure, TransportResult, classify, explain},
 };
 use serde_json::Value;
 
@@ -41,8 +41,8 @@ fn judge_example(api: Api, example: &Value) -> AttemptResult {
     // How the transport failed is only told by the source's words.
     let source = example["source"].as_str().unwrap().to_owned();
     let stalled = source.contains("no bytes for ever");
-    let failure = if stalled { TransportFailure::TimedOut(source) } else { TransportFailure::Broken(source) };
-    classify(api, &Reply::Failed(failure))
+    let failure = if stalled { TransportFailure::TimedOut(source) } else { TransportFailure::ConnectionLost(source) };
+    classify(api, &TransportResult::Failed(failure))
 }
 
 /// Whether an example states a wait anywhere; the others' numbers are their collectors' defaults.

@@ -20,7 +20,7 @@ mod rules;
 
 use cascadeck::{
     domain::{Api, AttemptResult, WallTime},
-    provider::{Reply, Response, classify},
+    provider::{ProviderResponse, TransportResult, classify},
 };
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
@@ -50,7 +50,16 @@ fn bytes(body: &Value) -> Vec<u8> {
 
 fn judge(api: Api, status: u16, headers: &Value, body: &[u8]) -> AttemptResult {
     let headers = header_map(headers);
-    classify(api, &Reply::Response(Response { status, headers: &headers, body, received: NOON, secrets: &[] }))
+    classify(
+        api,
+        &TransportResult::Response(ProviderResponse {
+            status,
+            headers: &headers,
+            body,
+            received_at: NOON,
+            secrets: &[],
+        }),
+    )
 }
 
 fn cooldown(verdict: &AttemptResult) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use cascadeck::{
     domain::{Api, Outcome, OutcomeAction},
-    provider::{Reply, Response, classify},
+    provider::{ProviderResponse, TransportResult, classify},
 };
 use reqwest::header::HeaderMap;
 use secrecy::SecretString;
@@ -387,9 +387,14 @@ fn a_suspended_key_is_not_repeated_though_the_provider_repeats_it() {
         let body = body.replace("AIzaREDACTED", key);
         let secrets = [SecretString::from(key)];
         let headers = HeaderMap::new();
-        let response =
-            Response { status: 403, headers: &headers, body: body.as_bytes(), received: NOON, secrets: &secrets };
-        let verdict = classify(Api::Gemini, &Reply::Response(response));
+        let response = ProviderResponse {
+            status: 403,
+            headers: &headers,
+            body: body.as_bytes(),
+            received_at: NOON,
+            secrets: &secrets,
+        };
+        let verdict = classify(Api::Gemini, &TransportResult::Response(response));
         assert_eq!(verdict.outcome, Outcome::KeyForbidden);
         assert!(!format!("{verdict:?}").contains(key), "{verdict:?}");
         assert!(verdict.message.contains("[redacted]"));

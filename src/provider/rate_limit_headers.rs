@@ -11,7 +11,7 @@ use reqwest::header::HeaderMap;
 
 use crate::domain::{Api, LimitDimension, Provider, ProviderLimit, ResponseMeta, WallTime};
 
-use super::hint::{self, Reset};
+use super::retry_after::{self, ResetTime};
 
 /// Whose meaning the headers have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,102 +28,102 @@ pub(super) enum Vendor {
 }
 
 /// A window of a minute can't take longer than this to open, whatever a clock that is wrong makes of it.
-const MINUTE: Duration = Duration::from_secs(60);
+const MAX_MINUTE_RESET: Duration = Duration::from_secs(60);
 
 /// A reset further off than this belongs to a day, not to a minute.
-const BEYOND_A_MINUTE: Duration = Duration::from_secs(120);
+const MIN_DAILY_RESET: Duration = Duration::from_secs(120);
 
 impl Vendor {
-    pub(super) fn of(provider: &Provider) -> Self {
-        let is = |name: &str| {
+    pub(super) fn detect(provider: &Provider) -> Self {
+        let is_named = |name: &str| {
             provider.name.eq_ignore_ascii_case(name) || provider.base_url.to_ascii_lowercase().contains(name)
         };
         match provider.api {
             Api::Gemini => Self::Gemini,
             Api::Anthropic => Self::Anthropic,
-            Api::OpenAi if is("groq") => Self::Groq,
-            Api::OpenAi if is("openrouter") => Self::OpenRouter,
+            Api::OpenAi if is_named("groq") => Self::Groq,
+            Api::OpenAi if is_named("openrouter") => Self::OpenRouter,
             Api::OpenAi => Self::OpenAi,
         }
     }
 }
 
 /// What a response's headers say. Pure and total: what can't be read is left out.
-pub(super) fn report(vendor: Vendor, headers: &HeaderMap, received: WallTime) -> ResponseMeta {
+pub(super) fn read_response_meta(vendor: Vendor, headers: &HeaderMap, received_at: WallTime) -> ResponseMeta {
     let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let now = get("date").and_then(hint::http_date).unwrap_or_else(|| received.timestamp());
+    let now = get("date").and_then(retry_after::parse_http_date).unwrap_or_else(|| received_at.timestamp());
     let limits = match vendor {
         Vendor::Gemini => Vec::new(),
-        Vendor::Anthropic => anthropic(&get, now),
-        Vendor::Groq | Vendor::OpenAi => openai(vendor, &get, now),
-        Vendor::OpenRouter => undivided(&get, now),
+        Vendor::Anthropic => read_anthropic(&get, now),
+        Vendor::Groq | Vendor::OpenAi => read_openai(vendor, &get, now),
+        Vendor::OpenRouter => read_without_dimension(&get, now),
     };
-    ResponseMeta { limits, server_time: worked(&get) }
+    ResponseMeta { limits, server_time: read_server_time(&get) }
 }
 
 /// One triple of headers, as numbers.
-struct Triple {
+struct HeaderTriple {
     limit: Option<u64>,
     remaining: Option<u64>,
     reset: Option<Duration>,
 }
 
-impl Triple {
+impl HeaderTriple {
     fn read<'a>(get: &impl Fn(&str) -> Option<&'a str>, names: [&str; 3], now: Timestamp) -> Option<Self> {
         let number = |name: &str| get(name).and_then(|text| text.parse::<f64>().ok()).filter(|number| *number >= 0.0);
         let [limit, remaining, reset] = names;
         let limit = number(limit).map(|number| number as u64).filter(|limit| *limit > 0);
         // Less than one is none: some count in fractions.
         let remaining = number(remaining).map(|number| number as u64);
-        let reset = get(reset).and_then(|text| hint::reset(text, now)).map(|reset| match reset {
-            Reset::After(wait) | Reset::At(wait) => wait,
+        let reset = get(reset).and_then(|text| retry_after::parse_reset(text, now)).map(|reset| match reset {
+            ResetTime::After(wait) | ResetTime::At(wait) => wait,
         });
         (limit.is_some() || remaining.is_some()).then_some(Self { limit, remaining, reset })
     }
 
-    fn is_of_a_day(&self) -> bool {
-        self.reset.is_some_and(|reset| reset > BEYOND_A_MINUTE)
+    fn is_daily(&self) -> bool {
+        self.reset.is_some_and(|reset| reset > MIN_DAILY_RESET)
     }
 
-    fn report(&self, dimension: LimitDimension) -> ProviderLimit {
-        let daily = matches!(dimension, LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay);
-        let opens_in = self.reset.filter(|reset| self.remaining == Some(0) && !reset.is_zero());
-        let resets_in = opens_in.map(|reset| if daily { reset } else { reset.min(MINUTE) });
+    fn to_provider_limit(&self, dimension: LimitDimension) -> ProviderLimit {
+        let is_daily = matches!(dimension, LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay);
+        let resets_in = self.reset.filter(|reset| self.remaining == Some(0) && !reset.is_zero());
+        let resets_in = resets_in.map(|reset| if is_daily { reset } else { reset.min(MAX_MINUTE_RESET) });
         ProviderLimit { dimension, limit: self.limit, remaining: self.remaining, resets_in }
     }
 }
 
-fn openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
-    let mut reports = Vec::new();
+fn read_openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
+    let mut limits = Vec::new();
     let names = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
-    if let Some(requests) = Triple::read(get, names, now) {
+    if let Some(requests) = HeaderTriple::read(get, names, now) {
         if vendor == Vendor::Groq {
-            let report = requests.report(LimitDimension::RequestsPerDay);
+            let limit = requests.to_provider_limit(LimitDimension::RequestsPerDay);
             // A bucket: the reset is when it will be full again, and one request fits long before.
-            let one = |reset: Duration| {
+            let time_until_one = |reset: Duration| {
                 let share = u32::try_from(requests.limit.unwrap_or(1)).unwrap_or(u32::MAX).max(1);
                 (reset / share).max(Duration::from_secs(1))
             };
-            reports.push(ProviderLimit { resets_in: report.resets_in.map(one), ..report });
-        } else if requests.is_of_a_day() {
+            limits.push(ProviderLimit { resets_in: limit.resets_in.map(time_until_one), ..limit });
+        } else if requests.is_daily() {
             // The lowest tiers are limited by the day, under the same name.
-            reports.push(requests.report(LimitDimension::RequestsPerDay));
+            limits.push(requests.to_provider_limit(LimitDimension::RequestsPerDay));
         } else {
-            reports.push(requests.report(LimitDimension::RequestsPerMinute));
+            limits.push(requests.to_provider_limit(LimitDimension::RequestsPerMinute));
         }
     }
     let names = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
-    if let Some(tokens) = Triple::read(get, names, now) {
-        reports.push(tokens.report(LimitDimension::TokensPerMinute));
+    if let Some(tokens) = HeaderTriple::read(get, names, now) {
+        limits.push(tokens.to_provider_limit(LimitDimension::TokensPerMinute));
     }
-    reports
+    limits
 }
 
-fn anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
+fn read_anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
     let read = |what: &str, dimension| {
         let [limit, remaining, reset] =
             ["limit", "remaining", "reset"].map(|part| format!("anthropic-ratelimit-{what}-{part}"));
-        Triple::read(get, [&limit, &remaining, &reset], now).map(|triple| triple.report(dimension))
+        HeaderTriple::read(get, [&limit, &remaining, &reset], now).map(|triple| triple.to_provider_limit(dimension))
     };
     let requests = read("requests", LimitDimension::RequestsPerMinute);
     let input = read("input-tokens", LimitDimension::InputTokensPerMinute);
@@ -135,25 +135,25 @@ fn anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<
 }
 
 /// `X-RateLimit-Limit`, `-Remaining`, `-Reset`: requests, of a minute or of a day as the reset tells.
-pub(super) fn undivided<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
+pub(super) fn read_without_dimension<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
     let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
-    let Some(requests) = Triple::read(get, names, now) else { return Vec::new() };
+    let Some(requests) = HeaderTriple::read(get, names, now) else { return Vec::new() };
     let dimension =
-        if requests.is_of_a_day() { LimitDimension::RequestsPerDay } else { LimitDimension::RequestsPerMinute };
-    vec![requests.report(dimension)]
+        if requests.is_daily() { LimitDimension::RequestsPerDay } else { LimitDimension::RequestsPerMinute };
+    vec![requests.to_provider_limit(dimension)]
 }
 
 /// `openai-processing-ms`, Envoy's `x-envoy-upstream-service-time`, or Google's `server-timing: gfet4t7; dur=812`.
-fn worked<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
+fn read_server_time<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
     let millis = |text: &str| text.trim().parse::<f64>().ok().filter(|ms| ms.is_finite() && *ms >= 0.0);
-    let timing = |text: &str| {
+    let google_timing = |text: &str| {
         let (_, rest) = text.split_once("gfet4t7")?;
         let (_, duration) = rest.split(',').next()?.split_once("dur=")?;
         millis(duration.split(';').next()?)
     };
     let named =
         ["openai-processing-ms", "x-envoy-upstream-service-time"].into_iter().find_map(|name| millis(get(name)?));
-    let ms = named.or_else(|| timing(get("server-timing")?))?;
+    let ms = named.or_else(|| google_timing(get("server-timing")?))?;
     Duration::try_from_secs_f64(ms / 1_000.0).ok()
 }
 
@@ -176,7 +176,7 @@ mod tests {
                 (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
             })
             .collect();
-        let reports = report(vendor, &headers, NOON).limits.into_iter();
+        let reports = read_response_meta(vendor, &headers, NOON).limits.into_iter();
         reports.map(|it| (it.dimension, it.limit, it.remaining, it.resets_in.map(|wait| wait.as_secs_f64()))).collect()
     }
 
@@ -292,7 +292,7 @@ mod tests {
             (provider("anthropic", "https://api.anthropic.com", Api::Anthropic), Vendor::Anthropic),
         ];
         for (provider, want) in cases {
-            assert_eq!(Vendor::of(&provider), want, "{}", provider.name);
+            assert_eq!(Vendor::detect(&provider), want, "{}", provider.name);
         }
     }
 
@@ -308,7 +308,7 @@ mod tests {
         ];
         for ((name, value), want) in cases {
             let get = |asked: &str| (asked == name).then_some(value);
-            assert_eq!(worked(&get).map(|it| it.as_secs_f64()), want, "{name}: {value}");
+            assert_eq!(read_server_time(&get).map(|it| it.as_secs_f64()), want, "{name}: {value}");
         }
     }
 }

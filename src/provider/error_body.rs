@@ -9,49 +9,49 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{hint, html};
+use super::{html, retry_after};
 
 /// How deep wrappers may be nested; real ones are two deep.
-const MAX_DEPTH: u8 = 4;
+const MAX_NESTING_DEPTH: u8 = 4;
 
 /// Most bytes of words that are looked at and kept before redaction.
-const MAX_WORDS: usize = 8 * 1024;
+const MAX_ERROR_MESSAGE_BYTES: usize = 8 * 1024;
 
 /// A refusal's content, in no provider's shape.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Refusal {
+pub(super) struct ErrorBody {
     /// The provider's words, raw: not yet redacted.
     pub message: String,
     /// Codes, types, statuses and reasons, each in plain form; for exact matches.
-    pub words: Vec<String>,
+    pub codes: Vec<String>,
     /// An HTTP status that the body itself claims.
     pub inner_status: Option<u16>,
-    pub violations: Vec<Violation>,
+    pub violations: Vec<QuotaViolation>,
     /// A wait stated in a field of its own.
     pub stated_wait: Option<Duration>,
     /// Headers quoted inside the body.
     pub quoted_headers: Vec<(String, String)>,
     /// OpenRouter's moderation says what it flagged.
-    pub moderated: bool,
+    pub is_moderation: bool,
     /// Words of a web page are among it: a proxy's or a delivery network's.
-    pub page: bool,
+    pub is_html: bool,
     /// The shape is Google's: a status in capitals or `google.rpc` details.
-    pub google: bool,
+    pub is_google: bool,
     /// Words and message in plain form, and in lower case as they stood; filled by `finish`.
-    pub plain: String,
-    pub lower: String,
+    pub plain_text: String,
+    pub lower_message: String,
 }
 
 /// One limit that a Google refusal names. `id` and `metric` are in lower case.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Violation {
-    pub id: String,
+pub(super) struct QuotaViolation {
+    pub quota_id: String,
     pub metric: String,
-    pub value: Option<u64>,
+    pub limit: Option<u64>,
 }
 
 /// Lower case, `_`, `-` and white space folded to single spaces: "Insufficient-Quota" and "insufficient_quota" agree.
-pub(super) fn plain(text: &str) -> String {
+pub(super) fn to_plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '_' | '-') || c.is_whitespace() {
@@ -66,93 +66,93 @@ pub(super) fn plain(text: &str) -> String {
     out
 }
 
-impl Refusal {
-    pub(super) fn from_value(value: &Value) -> Self {
-        let mut refusal = Self::default();
-        refusal.body(value, 0);
-        refusal.finish()
+impl ErrorBody {
+    pub(super) fn from_json(value: &Value) -> Self {
+        let mut error = Self::default();
+        error.read_value(value, 0);
+        error.normalize()
     }
 
     /// A body that is no JSON: a page, or plain words.
     pub(super) fn from_text(body: &str) -> Self {
-        let mut refusal = Self::default();
-        if html::is_page(body) {
-            refusal.page(body);
+        let mut error = Self::default();
+        if html::is_html(body) {
+            error.read_page(body);
         }
-        if refusal.message.is_empty() {
-            refusal.say(body);
+        if error.message.is_empty() {
+            error.add_message(body);
         }
-        refusal.finish()
+        error.normalize()
     }
 
-    fn finish(mut self) -> Self {
-        let joined = format!("{} {}", self.words.join(" "), self.message);
-        self.plain = plain(&joined);
-        self.lower = self.message.to_lowercase();
+    fn normalize(mut self) -> Self {
+        let joined = format!("{} {}", self.codes.join(" "), self.message);
+        self.plain_text = to_plain(&joined);
+        self.lower_message = self.message.to_lowercase();
         self
     }
 
-    pub(super) fn says(&self, any_of: &[&str]) -> bool {
-        any_of.iter().any(|term| self.plain.contains(term))
+    pub(super) fn contains_any(&self, terms: &[&str]) -> bool {
+        terms.iter().any(|term| self.plain_text.contains(term))
     }
 
     /// Whether a code, type, status or reason is exactly one of these, in plain form.
-    pub(super) fn is_called(&self, any_of: &[&str]) -> bool {
-        self.words.iter().any(|word| any_of.contains(&word.as_str()))
+    pub(super) fn has_code(&self, codes: &[&str]) -> bool {
+        self.codes.iter().any(|code| codes.contains(&code.as_str()))
     }
 
     /// The top of a body, or what stands where one could stand.
-    fn body(&mut self, value: &Value, depth: u8) {
-        if depth > MAX_DEPTH {
+    fn read_value(&mut self, value: &Value, depth: u8) {
+        if depth > MAX_NESTING_DEPTH {
             return;
         }
         match value {
             Value::Array(elements) => {
                 let error = elements.iter().find(|element| element.get("error").is_some()).or(elements.first());
                 if let Some(element) = error {
-                    self.body(element, depth + 1);
+                    self.read_value(element, depth + 1);
                 }
             }
-            Value::String(text) => self.text(text, depth),
-            Value::Object(fields) => self.object(fields, depth),
+            Value::String(text) => self.read_text(text, depth),
+            Value::Object(fields) => self.read_object(fields, depth),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
     /// Words, or JSON that was put into a string.
-    fn text(&mut self, text: &str, depth: u8) {
+    fn read_text(&mut self, text: &str, depth: u8) {
         let inner = text.trim_start();
         match inner.starts_with(['{', '[']).then(|| serde_json::from_str::<Value>(inner)) {
-            Some(Ok(value)) if depth < MAX_DEPTH => self.body(&value, depth + 1),
-            _ if html::is_page(text) => self.page(text),
-            _ => self.say(text),
+            Some(Ok(value)) if depth < MAX_NESTING_DEPTH => self.read_value(&value, depth + 1),
+            _ if html::is_html(text) => self.read_page(text),
+            _ => self.add_message(text),
         }
     }
 
-    fn page(&mut self, text: &str) {
-        self.page = true;
-        self.say(&html::words(text, 64 * 1024));
+    fn read_page(&mut self, text: &str) {
+        self.is_html = true;
+        self.add_message(&html::visible_text(text, 64 * 1024));
     }
 
-    fn object(&mut self, fields: &Map<String, Value>, depth: u8) {
-        self.own_fields(fields, depth);
+    fn read_object(&mut self, fields: &Map<String, Value>, depth: u8) {
+        self.read_fields(fields, depth);
         for name in ["error", "errors", "base_resp", "innererror", "inner_error"] {
             if let Some(inner) = fields.get(name) {
-                self.body(inner, depth + 1);
+                self.read_value(inner, depth + 1);
             }
         }
         match fields.get("detail") {
-            Some(Value::String(text)) => self.text(text, depth),
+            Some(Value::String(text)) => self.read_text(text, depth),
             // FastAPI's list of complaints.
             Some(detail @ (Value::Array(_) | Value::Object(_))) => {
                 if detail.get("error").is_some() || detail.get("message").is_some() {
-                    self.body(detail, depth + 1);
-                } else if let Value::Array(complaints) = detail {
-                    for complaint in complaints {
-                        self.complaint(complaint, depth);
+                    self.read_value(detail, depth + 1);
+                } else if let Value::Array(validation_errors) = detail {
+                    for validation_error in validation_errors {
+                        self.read_validation_error(validation_error, depth);
                     }
                 } else {
-                    self.say(&detail.to_string());
+                    self.add_message(&detail.to_string());
                 }
             }
             _ => {}
@@ -160,84 +160,85 @@ impl Refusal {
     }
 
     /// One of FastAPI's: where, and what. Beside them it quotes what was sent, whose words are not the provider's.
-    fn complaint(&mut self, complaint: &Value, depth: u8) {
-        let Some(fields) = complaint.as_object() else { return self.body(complaint, depth + 1) };
-        let place: Vec<String> = fields.get("loc").and_then(Value::as_array).into_iter().flatten().map(word).collect();
-        let what = fields.get("msg").and_then(Value::as_str).unwrap_or_default();
-        self.say(&if place.is_empty() { what.to_owned() } else { format!("{}: {what}", place.join(".")) });
+    fn read_validation_error(&mut self, validation_error: &Value, depth: u8) {
+        let Some(fields) = validation_error.as_object() else { return self.read_value(validation_error, depth + 1) };
+        let path: Vec<String> =
+            fields.get("loc").and_then(Value::as_array).into_iter().flatten().map(path_step).collect();
+        let message = fields.get("msg").and_then(Value::as_str).unwrap_or_default();
+        self.add_message(&if path.is_empty() { message.to_owned() } else { format!("{}: {message}", path.join(".")) });
     }
 
-    fn own_fields(&mut self, fields: &Map<String, Value>, depth: u8) {
+    fn read_fields(&mut self, fields: &Map<String, Value>, depth: u8) {
         for name in ["code", "type", "status", "reason", "error_code", "http_code", "status_code", "raw_status_code"] {
             match fields.get(name) {
-                Some(Value::String(word)) => self.code(word),
-                Some(Value::Number(number)) => self.number(number.as_i64()),
+                Some(Value::String(code)) => self.add_code(code),
+                Some(Value::Number(number)) => self.add_status(number.as_i64()),
                 _ => {}
             }
         }
         if fields.get("status").and_then(Value::as_str).is_some_and(is_google_status) {
-            self.google = true;
+            self.is_google = true;
         }
         if let Some(code) = fields.get("status_code").filter(|_| fields.contains_key("status_msg")) {
-            self.minimax(code.as_i64().or_else(|| code.as_str()?.parse().ok()));
+            self.add_minimax_code(code.as_i64().or_else(|| code.as_str()?.parse().ok()));
         }
         for name in ["message", "msg", "status_msg", "error_description"] {
             if let Some(Value::String(text)) = fields.get(name) {
-                self.text(text, depth);
+                self.read_text(text, depth);
             }
         }
         for name in ["retry_after", "retry_after_seconds", "retryAfter"] {
             if let Some(wait) = fields.get(name).and_then(Value::as_f64) {
-                self.wait(Duration::try_from_secs_f64(wait).ok());
+                self.add_wait(Duration::try_from_secs_f64(wait).ok());
             }
         }
         match fields.get("details") {
-            Some(Value::Array(details)) => details.iter().for_each(|detail| self.detail(detail, depth)),
-            Some(detail @ Value::Object(_)) => self.detail(detail, depth),
-            Some(Value::String(text)) => self.text(text, depth),
+            Some(Value::Array(details)) => details.iter().for_each(|detail| self.read_detail(detail, depth)),
+            Some(detail @ Value::Object(_)) => self.read_detail(detail, depth),
+            Some(Value::String(text)) => self.read_text(text, depth),
             _ => {}
         }
         if let Some(Value::Object(metadata)) = fields.get("metadata") {
-            self.metadata(metadata, depth);
+            self.read_metadata(metadata, depth);
         }
     }
 
     /// Google's `details[]` (order varies, any may be missing), or Anthropic's `details` object.
-    fn detail(&mut self, detail: &Value, depth: u8) {
+    fn read_detail(&mut self, detail: &Value, depth: u8) {
         let Value::Object(fields) = detail else { return };
         if fields.get("@type").and_then(Value::as_str).is_some_and(|kind| kind.contains("google.rpc")) {
-            self.google = true;
+            self.is_google = true;
         }
         for name in ["reason", "error_code", "code"] {
-            if let Some(Value::String(word)) = fields.get(name) {
-                self.code(word);
+            if let Some(Value::String(code)) = fields.get(name) {
+                self.add_code(code);
             }
         }
         for violation in fields.get("violations").and_then(Value::as_array).into_iter().flatten() {
-            self.violations.push(Violation {
-                id: lower(violation.get("quotaId")),
-                metric: lower(violation.get("quotaMetric")),
-                value: violation.get("quotaValue").and_then(number),
+            self.violations.push(QuotaViolation {
+                quota_id: lower_text(violation.get("quotaId")),
+                metric: lower_text(violation.get("quotaMetric")),
+                limit: violation.get("quotaValue").and_then(parse_number),
             });
         }
         match fields.get("retryDelay") {
-            Some(Value::String(text)) => self.wait(hint::retry_delay(text)),
+            Some(Value::String(text)) => self.add_wait(retry_after::parse_retry_delay(text)),
             Some(Value::Object(delay)) => {
-                let part = |name| delay.get(name).and_then(number).unwrap_or(0);
+                let part = |name| delay.get(name).and_then(parse_number).unwrap_or(0);
                 let nanos = u32::try_from(part("nanos")).unwrap_or(0).min(999_999_999);
-                self.wait(Some(Duration::new(part("seconds"), nanos)));
+                self.add_wait(Some(Duration::new(part("seconds"), nanos)));
             }
             _ => {}
         }
         if let Some(Value::Object(metadata)) = fields.get("metadata") {
-            self.metadata(metadata, depth);
+            self.read_metadata(metadata, depth);
         }
     }
 
     /// OpenRouter's `metadata`, and that of Google's ErrorInfo.
-    fn metadata(&mut self, metadata: &Map<String, Value>, depth: u8) {
+    fn read_metadata(&mut self, metadata: &Map<String, Value>, depth: u8) {
         if let Some(raw) = metadata.get("raw") {
-            self.body(raw, depth + 1);
+            self.read_value(raw, depth + 1);
         }
         if let Some(Value::Object(headers)) = metadata.get("headers") {
             for (name, value) in headers {
@@ -246,40 +247,40 @@ impl Refusal {
             }
         }
         if let Some(Value::String(source)) = metadata.get("limit_source") {
-            self.code(source);
+            self.add_code(source);
         }
-        let flagged = |name| metadata.get(name).is_some_and(|value| !value.is_null());
-        self.moderated |= flagged("reasons") || flagged("flagged_input") || flagged("moderation");
+        let has_value = |name| metadata.get(name).is_some_and(|value| !value.is_null());
+        self.is_moderation |= has_value("reasons") || has_value("flagged_input") || has_value("moderation");
         if metadata.contains_key("quota_limit") || metadata.contains_key("quota_limit_value") {
-            self.violations.push(Violation {
-                id: lower(metadata.get("quota_limit")),
-                metric: lower(metadata.get("quota_metric")),
-                value: metadata.get("quota_limit_value").and_then(number),
+            self.violations.push(QuotaViolation {
+                quota_id: lower_text(metadata.get("quota_limit")),
+                metric: lower_text(metadata.get("quota_metric")),
+                limit: metadata.get("quota_limit_value").and_then(parse_number),
             });
         }
     }
 
-    fn code(&mut self, word: &str) {
-        let word = word.trim();
-        if word.is_empty() || word.len() > 200 {
+    fn add_code(&mut self, code: &str) {
+        let code = code.trim();
+        if code.is_empty() || code.len() > 200 {
             return;
         }
-        self.number(word.parse().ok());
-        let word = plain(word);
-        if !self.words.contains(&word) {
-            self.words.push(word);
+        self.add_status(code.parse().ok());
+        let code = to_plain(code);
+        if !self.codes.contains(&code) {
+            self.codes.push(code);
         }
     }
 
     /// A numeric code: an HTTP status where it can be one.
-    fn number(&mut self, code: Option<i64>) {
+    fn add_status(&mut self, code: Option<i64>) {
         let status = code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
         self.inner_status = self.inner_status.or(status);
     }
 
     /// MiniMax's own codes (platform.minimax.io, errorcode.md), as the HTTP status that says the same.
-    fn minimax(&mut self, code: Option<i64>) {
-        let (status, word) = match code {
+    fn add_minimax_code(&mut self, code: Option<i64>) {
+        let (status, code_word) = match code {
             Some(1000 | 1013 | 1024 | 1033) => (500, ""),
             Some(1001) => (504, ""),
             Some(1002 | 1041 | 2045 | 2056) => (429, ""),
@@ -291,24 +292,24 @@ impl Refusal {
             _ => return,
         };
         self.inner_status = Some(status);
-        self.code(word);
+        self.add_code(code_word);
     }
 
-    fn wait(&mut self, wait: Option<Duration>) {
+    fn add_wait(&mut self, wait: Option<Duration>) {
         self.stated_wait = self.stated_wait.max(wait);
     }
 
     /// Adds to the message what it doesn't say already.
-    fn say(&mut self, text: &str) {
+    fn add_message(&mut self, text: &str) {
         let text = text.trim();
-        let room = MAX_WORDS.saturating_sub(self.message.len());
-        if text.is_empty() || room < 16 || self.message.contains(text) {
+        let remaining_bytes = MAX_ERROR_MESSAGE_BYTES.saturating_sub(self.message.len());
+        if text.is_empty() || remaining_bytes < 16 || self.message.contains(text) {
             return;
         }
         if !self.message.is_empty() {
             self.message.push_str(": ");
         }
-        let mut end = text.len().min(room);
+        let mut end = text.len().min(remaining_bytes);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
@@ -317,7 +318,7 @@ impl Refusal {
         if let Some(code) = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map(|(_, code)| code)
             && code.len() == 4
         {
-            self.minimax(code.parse().ok());
+            self.add_minimax_code(code.parse().ok());
         }
     }
 }
@@ -339,17 +340,17 @@ fn is_google_status(word: &str) -> bool {
     STATUSES.contains(&word)
 }
 
-fn lower(value: Option<&Value>) -> String {
+fn lower_text(value: Option<&Value>) -> String {
     value.and_then(Value::as_str).map(str::to_ascii_lowercase).unwrap_or_default()
 }
 
-fn number(value: &Value) -> Option<u64> {
+fn parse_number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// Whether a 2xx body is an error in disguise: it names one, or says that it is one and holds no answer. An answer
 /// beside a named error is half of one: OpenRouter's upstream broke off after it had begun.
-pub(super) fn is_error(body: &Value) -> bool {
+pub(super) fn is_error_in_success(body: &Value) -> bool {
     let has = |name: &str| match body.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(Value::Array(elements)) => !elements.is_empty(),
@@ -358,7 +359,7 @@ pub(super) fn is_error(body: &Value) -> bool {
         Some(_) => true,
     };
     let is_typed = |name: &str| body.get(name).and_then(Value::as_str) == Some("error");
-    let minimax = body.get("base_resp").and_then(|base| base.get("status_code")).and_then(number_or_text);
+    let minimax = body.get("base_resp").and_then(|base| base.get("status_code")).and_then(parse_code);
     if has("choices") || has("candidates") || has("content") {
         return has("error");
     }
@@ -366,11 +367,11 @@ pub(super) fn is_error(body: &Value) -> bool {
 }
 
 /// A step of a path: a field's name, or a place in a list.
-fn word(step: &Value) -> String {
+fn path_step(step: &Value) -> String {
     step.as_str().map_or_else(|| step.to_string(), str::to_owned)
 }
 
-fn number_or_text(value: &Value) -> Option<i64> {
+fn parse_code(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
@@ -396,26 +397,26 @@ mod tests {
             json!("{\"error\":{\"message\":\"m\",\"code\":\"c_d\"}}"),
         ];
         for body in bodies {
-            let refusal = Refusal::from_value(&body);
+            let refusal = ErrorBody::from_json(&body);
             assert_eq!(refusal.message, "m", "{body}");
-            assert!(refusal.is_called(&["c d"]), "{body}");
+            assert!(refusal.has_code(&["c d"]), "{body}");
         }
     }
 
     #[test]
     fn codes_may_be_numbers_strings_or_null() {
         for code in [json!(429), json!("429"), json!(" 429 ")] {
-            assert_eq!(Refusal::from_value(&json!({"error": {"code": code}})).inner_status, Some(429));
+            assert_eq!(ErrorBody::from_json(&json!({"error": {"code": code}})).inner_status, Some(429));
         }
         for code in [json!(null), json!("1300"), json!(200), json!({}), json!(-1)] {
-            assert_eq!(Refusal::from_value(&json!({"error": {"code": code}})).inner_status, None);
+            assert_eq!(ErrorBody::from_json(&json!({"error": {"code": code}})).inner_status, None);
         }
     }
 
     #[test]
     fn an_upstreams_words_follow_the_relays() {
         let body = json!({"error": {"message": "Provider returned error", "metadata": {"raw": "out of luck"}}});
-        assert_eq!(Refusal::from_value(&body).message, "Provider returned error: out of luck");
+        assert_eq!(ErrorBody::from_json(&body).message, "Provider returned error: out of luck");
     }
 
     #[test]
@@ -424,7 +425,7 @@ mod tests {
         for _ in 0..100 {
             body = json!({"error": body});
         }
-        assert_eq!(Refusal::from_value(&body).message, "");
+        assert_eq!(ErrorBody::from_json(&body).message, "");
     }
 
     #[test]
@@ -444,7 +445,7 @@ mod tests {
             json!({}),
             json!([1]),
         ];
-        assert!(errors.iter().all(is_error));
-        assert!(!answers.iter().any(is_error));
+        assert!(errors.iter().all(is_error_in_success));
+        assert!(!answers.iter().any(is_error_in_success));
     }
 }

@@ -13,10 +13,10 @@ use base64::{
 use memchr::{memchr3, memchr3_iter, memmem};
 
 /// How often a text may have been escaped over again: `%252F`, `\\\\u002f`, `&amp;amp;lt;`.
-const MAX_LEVELS: usize = 4;
+const MAX_ESCAPE_DEPTH: usize = 4;
 
 /// HTML's names for what may stand in a secret.
-const ENTITIES: [(&str, u8); 26] = [
+const HTML_ENTITIES: [(&str, u8); 26] = [
     ("amp;", b'&'),
     ("lt;", b'<'),
     ("gt;", b'>'),
@@ -51,80 +51,81 @@ pub(super) fn replace_encoded(text: String, secret: &str, replacement: &str) -> 
     if secret.is_empty() || text.len() < secret.len() {
         return text;
     }
-    let text = replace(text, replacement, |text, from| escaped(text, secret.as_bytes(), from));
+    let text = replace_ranges(text, replacement, |text, from| find_escaped(text, secret.as_bytes(), from));
     base64_forms(secret.as_bytes()).iter().fold(text, |text, form| {
-        replace(text, replacement, |text, from| {
+        replace_ranges(text, replacement, |text, from| {
             let plain = memmem::find(&text[from..], form).map(|at| from + at..from + at + form.len());
-            let found = plain.or_else(|| if may_be_escaped(form) { escaped(text, form, from) } else { None })?;
-            Some(whole_base64(text, found, from))
+            let found =
+                plain.or_else(|| if has_escapable_character(form) { find_escaped(text, form, from) } else { None })?;
+            Some(expand_base64(text, found, from))
         })
     })
 }
 
 /// Puts `replacement` wherever `find` finds something from an offset on.
-fn replace(text: String, replacement: &str, find: impl Fn(&[u8], usize) -> Option<Range<usize>>) -> String {
+fn replace_ranges(text: String, replacement: &str, find: impl Fn(&[u8], usize) -> Option<Range<usize>>) -> String {
     let Some(mut found) = find(text.as_bytes(), 0) else { return text };
     let mut out = String::with_capacity(text.len());
-    let mut done = 0;
+    let mut copied_until = 0;
     loop {
-        out.push_str(&text[done..found.start]);
+        out.push_str(&text[copied_until..found.start]);
         out.push_str(replacement);
-        done = found.end;
-        match find(text.as_bytes(), done) {
+        copied_until = found.end;
+        match find(text.as_bytes(), copied_until) {
             Some(next) => found = next,
             None => break,
         }
     }
-    out.push_str(&text[done..]);
+    out.push_str(&text[copied_until..]);
     out
 }
 
 /// Where `pattern` stands from `from` on with at least one of its bytes escaped.
-fn escaped(text: &[u8], pattern: &[u8], from: usize) -> Option<Range<usize>> {
+fn find_escaped(text: &[u8], pattern: &[u8], from: usize) -> Option<Range<usize>> {
     memchr3(b'%', b'&', b'\\', &text[from..])?;
-    memchr3_iter(b'%', b'&', b'\\', &text[from..]).find_map(|at| {
-        let at = from + at;
+    memchr3_iter(b'%', b'&', b'\\', &text[from..]).find_map(|escape_at| {
+        let escape_at = from + escape_at;
         // What stands before the first escape stands there as it is.
-        let earliest = at.saturating_sub(pattern.len() - 1).max(from);
-        (earliest..=at).find_map(|start| {
-            let plain = at - start;
-            if text[start..at] != pattern[..plain] {
+        let earliest = escape_at.saturating_sub(pattern.len() - 1).max(from);
+        (earliest..=escape_at).find_map(|start| {
+            let unescaped_length = escape_at - start;
+            if text[start..escape_at] != pattern[..unescaped_length] {
                 return None;
             }
-            matched(&text[at..], &pattern[plain..]).map(|length| start..at + length)
+            match_escaped(&text[escape_at..], &pattern[unescaped_length..]).map(|length| start..escape_at + length)
         })
     })
 }
 
 /// How many bytes at the beginning of `text` stand for all of `pattern`.
-fn matched(text: &[u8], pattern: &[u8]) -> Option<usize> {
+fn match_escaped(text: &[u8], pattern: &[u8]) -> Option<usize> {
     let mut at = 0;
-    let mut before = 0;
+    let mut previous_byte = 0;
     for (index, &byte) in pattern.iter().enumerate() {
         let rest = &text[at..];
-        if let Some((escape, again)) = escape_of_escapes(byte)
+        if let Some((escape, repeat)) = escape_of_escape_sign(byte)
             && rest.starts_with(escape)
         {
             // Whether what follows belongs to this escape or to the secret, only the rest of it can tell.
-            let further = rest[escape.len()..].chunks(again.len()).take(MAX_LEVELS - 1);
-            let levels = further.take_while(|chunk| *chunk == again).count();
-            return (0..=levels).rev().find_map(|level| {
-                let length = escape.len() + level * again.len();
-                matched(&rest[length..], &pattern[index + 1..]).map(|more| at + length + more)
+            let repeats = rest[escape.len()..].chunks(repeat.len()).take(MAX_ESCAPE_DEPTH - 1);
+            let max_depth = repeats.take_while(|chunk| *chunk == repeat).count();
+            return (0..=max_depth).rev().find_map(|depth| {
+                let length = escape.len() + depth * repeat.len();
+                match_escaped(&rest[length..], &pattern[index + 1..]).map(|more| at + length + more)
             });
         }
         // Of several backslashes the first has taken them all.
-        if byte == b'\\' && before == b'\\' && at > 0 && text[at - 1] == b'\\' && rest.first() != Some(&b'\\') {
+        if byte == b'\\' && previous_byte == b'\\' && at > 0 && text[at - 1] == b'\\' && rest.first() != Some(&b'\\') {
             continue;
         }
-        at += stands_for(rest, byte)?;
-        before = byte;
+        at += match_byte(rest, byte)?;
+        previous_byte = byte;
     }
     Some(at)
 }
 
 /// How the sign that begins an escape is escaped itself, and what each further level adds to that.
-const fn escape_of_escapes(byte: u8) -> Option<(&'static [u8], &'static [u8])> {
+const fn escape_of_escape_sign(byte: u8) -> Option<(&'static [u8], &'static [u8])> {
     match byte {
         b'%' => Some((b"%25", b"25")),
         b'&' => Some((b"&amp;", b"amp;")),
@@ -133,12 +134,12 @@ const fn escape_of_escapes(byte: u8) -> Option<(&'static [u8], &'static [u8])> {
 }
 
 /// How many bytes at the beginning of `text` stand for this one.
-fn stands_for(text: &[u8], byte: u8) -> Option<usize> {
+fn match_byte(text: &[u8], byte: u8) -> Option<usize> {
     let first = *text.first()?;
     let escape = match first {
-        b'%' => percent(text, byte),
-        b'&' => entity(text, byte),
-        b'\\' => backslash(text, byte),
+        b'%' => match_percent(text, byte),
+        b'&' => match_entity(text, byte),
+        b'\\' => match_backslash(text, byte),
         // Forms write a space so.
         b'+' if byte == b' ' => Some(1),
         _ => None,
@@ -147,18 +148,18 @@ fn stands_for(text: &[u8], byte: u8) -> Option<usize> {
 }
 
 /// `%2F`, `%252f`.
-fn percent(text: &[u8], byte: u8) -> Option<usize> {
-    (0..MAX_LEVELS).map(|level| 1 + 2 * level).find_map(|at| {
-        let again = text.get(1..at)?.chunks(2).all(|pair| pair == b"25");
-        (again && hexadecimal(text.get(at..at + 2)?) == Some(u32::from(byte))).then_some(at + 2)
+fn match_percent(text: &[u8], byte: u8) -> Option<usize> {
+    (0..MAX_ESCAPE_DEPTH).map(|depth| 1 + 2 * depth).find_map(|at| {
+        let is_repeated = text.get(1..at)?.chunks(2).all(|pair| pair == b"25");
+        (is_repeated && parse_hex(text.get(at..at + 2)?) == Some(u32::from(byte))).then_some(at + 2)
     })
 }
 
 /// `\/`, `\"`, `\u002f`, `\u{2f}`, `\x2f`, also where the backslash was escaped itself.
-fn backslash(text: &[u8], byte: u8) -> Option<usize> {
-    let most = 1 << (MAX_LEVELS - 1);
-    let run = text.iter().take(most).take_while(|&&byte| byte == b'\\').count();
-    let is_code = |digits: Option<&[u8]>| digits.and_then(hexadecimal) == Some(u32::from(byte));
+fn match_backslash(text: &[u8], byte: u8) -> Option<usize> {
+    let max_run = 1 << (MAX_ESCAPE_DEPTH - 1);
+    let run = text.iter().take(max_run).take_while(|&&byte| byte == b'\\').count();
+    let is_code = |digits: Option<&[u8]>| digits.and_then(parse_hex) == Some(u32::from(byte));
     let code = |from: usize, count: usize| is_code(text.get(from..from + count)).then_some(from + count);
     let escape = match text.get(run) {
         Some(b'u') if text.get(run + 1) == Some(&b'{') => {
@@ -174,11 +175,11 @@ fn backslash(text: &[u8], byte: u8) -> Option<usize> {
 }
 
 /// `&amp;`, `&#47;`, `&#x2F;`, also where the `&` was escaped itself.
-fn entity(text: &[u8], byte: u8) -> Option<usize> {
+fn match_entity(text: &[u8], byte: u8) -> Option<usize> {
     let mut at = 1;
-    for _ in 0..MAX_LEVELS {
+    for _ in 0..MAX_ESCAPE_DEPTH {
         let rest = &text[at..];
-        if let Some(length) = entity_name(rest, byte) {
+        if let Some(length) = match_entity_name(rest, byte) {
             return Some(at + length);
         }
         if !rest.starts_with(b"amp;") {
@@ -189,7 +190,7 @@ fn entity(text: &[u8], byte: u8) -> Option<usize> {
     None
 }
 
-fn entity_name(text: &[u8], byte: u8) -> Option<usize> {
+fn match_entity_name(text: &[u8], byte: u8) -> Option<usize> {
     if let Some(number) = text.strip_prefix(b"#") {
         let (prefix, digits) = match number.first() {
             Some(b'x' | b'X') => (2, &number[1..]),
@@ -197,18 +198,19 @@ fn entity_name(text: &[u8], byte: u8) -> Option<usize> {
         };
         let count = digits.iter().take(7).take_while(|digit| digit.is_ascii_hexdigit()).count();
         let value = if prefix == 2 {
-            hexadecimal(&digits[..count])
+            parse_hex(&digits[..count])
         } else {
             std::str::from_utf8(&digits[..count]).ok().and_then(|digits| digits.parse().ok())
         };
         let end = prefix + count;
         return (value == Some(u32::from(byte))).then(|| end + usize::from(text.get(end) == Some(&b';')));
     }
-    let name = ENTITIES.iter().find(|(name, meant)| *meant == byte && text.starts_with(name.as_bytes()))?.0;
+    let name =
+        HTML_ENTITIES.iter().find(|(name, entity_byte)| *entity_byte == byte && text.starts_with(name.as_bytes()))?.0;
     Some(name.len())
 }
 
-fn hexadecimal(digits: &[u8]) -> Option<u32> {
+fn parse_hex(digits: &[u8]) -> Option<u32> {
     let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
     u32::from_str_radix(digits, 16).ok()
 }
@@ -217,12 +219,12 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
 /// at each of the three places that it can have in a group, in both alphabets.
 fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = Vec::with_capacity(6);
-    for before in 0..3 {
-        let mut bytes = vec![0; before];
+    for offset in 0..3 {
+        let mut bytes = vec![0; offset];
         bytes.extend_from_slice(secret);
-        let whole = (before * 8).div_ceil(6)..bytes.len() * 8 / 6;
-        let standard = &STANDARD_NO_PAD.encode(&bytes)[whole.clone()];
-        let url_safe = &URL_SAFE_NO_PAD.encode(&bytes)[whole];
+        let stable = (offset * 8).div_ceil(6)..bytes.len() * 8 / 6;
+        let standard = &STANDARD_NO_PAD.encode(&bytes)[stable.clone()];
+        let url_safe = &URL_SAFE_NO_PAD.encode(&bytes)[stable];
         forms.push(standard.as_bytes().to_vec());
         if url_safe != standard {
             forms.push(url_safe.as_bytes().to_vec());
@@ -232,12 +234,12 @@ fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Only these characters of base64 are ever escaped.
-fn may_be_escaped(form: &[u8]) -> bool {
+fn has_escapable_character(form: &[u8]) -> bool {
     form.iter().any(|byte| matches!(byte, b'+' | b'/'))
 }
 
 /// The whole of the base64 around a part of it: its neighbours hold the rest of the secret's first and last byte.
-fn whole_base64(text: &[u8], found: Range<usize>, from: usize) -> Range<usize> {
+fn expand_base64(text: &[u8], found: Range<usize>, from: usize) -> Range<usize> {
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
     let is_escape = |at: usize| {
         text.get(at..at + 3).is_some_and(|escape| {
@@ -246,10 +248,10 @@ fn whole_base64(text: &[u8], found: Range<usize>, from: usize) -> Range<usize> {
     };
     let mut start = found.start;
     while start > from {
-        let slash = text[start] == b'/' && text[start - 1] == b'\\';
+        let is_escaped_slash = text[start] == b'/' && text[start - 1] == b'\\';
         if start >= from + 3 && is_escape(start - 3) {
             start -= 3;
-        } else if is_digit(text[start - 1]) || slash {
+        } else if is_digit(text[start - 1]) || is_escaped_slash {
             start -= 1;
         } else {
             break;
@@ -257,10 +259,10 @@ fn whole_base64(text: &[u8], found: Range<usize>, from: usize) -> Range<usize> {
     }
     let mut end = found.end;
     while end < text.len() {
-        let slash = text[end..].starts_with(b"\\/");
+        let is_escaped_slash = text[end..].starts_with(b"\\/");
         if is_escape(end) {
             end += 3;
-        } else if is_digit(text[end]) || text[end] == b'=' || slash {
+        } else if is_digit(text[end]) || text[end] == b'=' || is_escaped_slash {
             end += 1;
         } else {
             break;

@@ -12,132 +12,143 @@ use reqwest::header::HeaderMap;
 use crate::domain::WallTime;
 
 /// A wait beyond this is a mistake (a count of milliseconds read as seconds, an epoch read as a delay), not a request.
-const ABSURD: Duration = Duration::from_hours(31 * 24);
+const MAX_PLAUSIBLE_WAIT: Duration = Duration::from_hours(31 * 24);
 
 /// What is known of a refusal, as far as waiting goes.
-pub(super) struct Sources<'a> {
+pub(super) struct WaitSources<'a> {
     pub headers: &'a HeaderMap,
     /// Headers quoted inside the body (OpenRouter's `metadata.headers`).
-    pub quoted: &'a [(String, String)],
+    pub quoted_headers: &'a [(String, String)],
     /// Google's RetryInfo, and `retry_after` fields, from the body.
-    pub stated: Option<Duration>,
+    pub stated_in_body: Option<Duration>,
     /// The refusal's words in lower case.
-    pub text: &'a str,
+    pub lower_message: &'a str,
     /// The refusal is about tokens: their reset counts even though some remain (too few for this request).
-    pub about_tokens: bool,
-    pub received: WallTime,
+    pub is_about_tokens: bool,
+    pub received_at: WallTime,
 }
 
-impl Sources<'_> {
+impl WaitSources<'_> {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).or_else(|| {
-            self.quoted.iter().find(|(quoted, _)| quoted.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+            self.quoted_headers
+                .iter()
+                .find(|(quoted_name, _)| quoted_name.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.trim())
         })
     }
 
     /// The provider's own clock where it shows one, else ours.
     fn now(&self) -> Timestamp {
-        self.header("date").and_then(http_date).unwrap_or_else(|| self.received.timestamp())
+        self.header("date").and_then(parse_http_date).unwrap_or_else(|| self.received_at.timestamp())
     }
 }
 
 /// The wait that was asked for; `None` where there was none, or only an absurd or unreadable one.
-pub(super) fn wait(sources: &Sources<'_>) -> Option<Duration> {
+pub(super) fn stated_wait(sources: &WaitSources<'_>) -> Option<Duration> {
     let now = sources.now();
-    let after_ms = sources.header("retry-after-ms").and_then(|text| seconds(text)?.checked_div(1_000));
-    let after = sources.header("retry-after").and_then(|text| retry_after(text, now));
-    let (relative, absolute) = resets(sources, now);
-    let named = [after_ms, after, sources.stated, in_words(sources.text), relative];
-    named.into_iter().flatten().filter(|wait| sane(*wait)).max().or_else(|| absolute.filter(|wait| sane(*wait)))
+    let after_ms = sources.header("retry-after-ms").and_then(|text| parse_seconds(text)?.checked_div(1_000));
+    let after = sources.header("retry-after").and_then(|text| parse_retry_after(text, now));
+    let (relative, absolute) = exhausted_resets(sources, now);
+    let stated_waits = [after_ms, after, sources.stated_in_body, longest_wait_in_text(sources.lower_message), relative];
+    stated_waits
+        .into_iter()
+        .flatten()
+        .filter(|wait| is_plausible(*wait))
+        .max()
+        .or_else(|| absolute.filter(|wait| is_plausible(*wait)))
 }
 
-fn sane(wait: Duration) -> bool {
-    !wait.is_zero() && wait <= ABSURD
+fn is_plausible(wait: Duration) -> bool {
+    !wait.is_zero() && wait <= MAX_PLAUSIBLE_WAIT
 }
 
-fn seconds(text: &str) -> Option<Duration> {
+fn parse_seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()
 }
 
 /// Seconds, which may have a fraction, an HTTP date, or (some gateways) a duration with a unit.
-fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    seconds(text).or_else(|| until(http_date(text)?, now)).or_else(|| duration(text, false).map(|(wait, _)| wait))
+fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    parse_seconds(text)
+        .or_else(|| wait_until(parse_http_date(text)?, now))
+        .or_else(|| parse_duration(text, false).map(|(wait, _)| wait))
 }
 
-pub(super) fn http_date(text: &str) -> Option<Timestamp> {
+pub(super) fn parse_http_date(text: &str) -> Option<Timestamp> {
     const PARSER: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     PARSER.parse_timestamp(text).ok()
 }
 
-fn until(then: Timestamp, now: Timestamp) -> Option<Duration> {
+fn wait_until(then: Timestamp, now: Timestamp) -> Option<Duration> {
     Duration::try_from(then.duration_since(now)).ok()
 }
 
 /// `x-ratelimit-reset-*`, `ratelimit-reset`, `X-RateLimit-Reset`, `anthropic-ratelimit-*-reset` of exhausted
 /// dimensions: the longest that is a delay, and the longest that is a point in time.
-fn resets(sources: &Sources<'_>, now: Timestamp) -> (Option<Duration>, Option<Duration>) {
+fn exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<Duration>, Option<Duration>) {
     let names = sources.headers.keys().map(reqwest::header::HeaderName::as_str);
-    let quoted = sources.quoted.iter().map(|(name, _)| name.as_str());
+    let quoted_names = sources.quoted_headers.iter().map(|(name, _)| name.as_str());
     let (mut relative, mut absolute) = (None, None);
-    for name in names.chain(quoted) {
+    for name in names.chain(quoted_names) {
         let name = name.to_ascii_lowercase();
         if !name.contains("ratelimit") || !name.contains("reset") {
             continue;
         }
         let remaining = sources.header(&name.replace("reset", "remaining")).and_then(|text| text.parse::<f64>().ok());
-        let exhausted = match remaining {
+        let is_exhausted = match remaining {
             Some(remaining) => remaining <= 0.0,
             // A lone `X-RateLimit-Reset` is about the only thing it can be about.
             None => name.ends_with("reset") && !name.starts_with("anthropic"),
         };
-        let short_of_tokens = sources.about_tokens && name.contains("token");
-        if !exhausted && !short_of_tokens {
+        let lacks_tokens = sources.is_about_tokens && name.contains("token");
+        if !is_exhausted && !lacks_tokens {
             continue;
         }
-        match sources.header(&name).and_then(|text| reset(text, now)) {
-            Some(Reset::After(wait)) => relative = relative.max(Some(wait)),
-            Some(Reset::At(wait)) => absolute = absolute.max(Some(wait)),
+        match sources.header(&name).and_then(|text| parse_reset(text, now)) {
+            Some(ResetTime::After(wait)) => relative = relative.max(Some(wait)),
+            Some(ResetTime::At(wait)) => absolute = absolute.max(Some(wait)),
             None => {}
         }
     }
     (relative, absolute)
 }
 
-pub(super) enum Reset {
+pub(super) enum ResetTime {
     After(Duration),
     At(Duration),
 }
 
 /// A Go duration ("6m0s"), plain seconds, an epoch in seconds or milliseconds, or RFC 3339.
-pub(super) fn reset(text: &str, now: Timestamp) -> Option<Reset> {
+pub(super) fn parse_reset(text: &str, now: Timestamp) -> Option<ResetTime> {
     if let Ok(number) = text.parse::<f64>() {
         let epoch_ms = if number > 1e11 {
             number
         } else if number > 1e8 {
             number * 1e3
         } else {
-            return Duration::try_from_secs_f64(number).ok().map(Reset::After);
+            return Duration::try_from_secs_f64(number).ok().map(ResetTime::After);
         };
-        return until(Timestamp::from_millisecond(epoch_ms as i64).ok()?, now).map(Reset::At);
+        return wait_until(Timestamp::from_millisecond(epoch_ms as i64).ok()?, now).map(ResetTime::At);
     }
     if let Ok(then) = text.parse::<Timestamp>() {
-        return until(then, now).map(Reset::At);
+        return wait_until(then, now).map(ResetTime::At);
     }
-    duration(text, false).map(|(wait, _)| Reset::After(wait))
+    parse_duration(text, false).map(|(wait, _)| ResetTime::After(wait))
 }
 
 /// RetryInfo's `retryDelay`: "12.5s", or whole seconds, which Google rounds down ("12s" beside "Please retry in
 /// 12.134s"): those get the second back.
-pub(super) fn retry_delay(text: &str) -> Option<Duration> {
-    let (wait, _) = duration(text.trim(), true)?;
+pub(super) fn parse_retry_delay(text: &str) -> Option<Duration> {
+    let (wait, _) = parse_duration(text.trim(), true)?;
     Some(if text.contains('.') || text.contains("ms") { wait } else { wait.saturating_add(Duration::from_secs(1)) })
 }
 
 /// The longest wait that the words name. `text` is in lower case.
-fn in_words(text: &str) -> Option<Duration> {
+fn longest_wait_in_text(text: &str) -> Option<Duration> {
     // After these words a bare number means seconds; after the others it needs a unit.
-    const BARE: [&str; 5] = ["retry after", "retry-after", "retry_after", "again after", "retry_after_seconds"];
-    const WITH_UNIT: [&str; 9] = [
+    const ANCHORS_BEFORE_SECONDS: [&str; 5] =
+        ["retry after", "retry-after", "retry_after", "again after", "retry_after_seconds"];
+    const ANCHORS_BEFORE_UNIT: [&str; 9] = [
         "retry in",
         "again in",
         "wait",
@@ -148,25 +159,30 @@ fn in_words(text: &str) -> Option<Duration> {
         "resume in",
         "back in",
     ];
-    let anchors = BARE.iter().map(|anchor| (anchor, true)).chain(WITH_UNIT.iter().map(|anchor| (anchor, false)));
+    let anchors = ANCHORS_BEFORE_SECONDS
+        .iter()
+        .map(|anchor| (anchor, true))
+        .chain(ANCHORS_BEFORE_UNIT.iter().map(|anchor| (anchor, false)));
     anchors
-        .flat_map(|(anchor, bare)| text.match_indices(anchor).map(move |(at, _)| (at + anchor.len(), bare)))
+        .flat_map(|(anchor, unit_is_optional)| {
+            text.match_indices(anchor).map(move |(at, _)| (at + anchor.len(), unit_is_optional))
+        })
         .filter_map(|(from, bare)| {
             let mut rest = text[from..].trim_start_matches([' ', ':', '=', '"', '\'', '~']);
             for filler in ["about ", "approximately ", "approx. ", "at least ", "around ", "for ", "another "] {
                 rest = rest.strip_prefix(filler).unwrap_or(rest);
             }
-            duration(rest, bare).map(|(wait, _)| wait)
+            parse_duration(rest, bare).map(|(wait, _)| wait)
         })
         .max()
 }
 
 /// The duration that `text` begins with ("9m38.016s", "174ms", "1 seconds", "1 hour 5 minutes"), and what follows it.
 /// A number without a unit counts as seconds where `bare` allows it.
-fn duration(text: &str, bare: bool) -> Option<(Duration, &str)> {
+fn parse_duration(text: &str, unit_is_optional: bool) -> Option<(Duration, &str)> {
     let mut total = 0.0;
     let mut rest = text;
-    let mut any = false;
+    let mut found_unit = false;
     loop {
         let digits = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
         let number = rest[..digits].trim_end_matches('.');
@@ -174,16 +190,17 @@ fn duration(text: &str, bare: bool) -> Option<(Duration, &str)> {
         let after = &rest[number.len()..];
         let spaced = after.strip_prefix(' ').unwrap_or(after);
         let letters = spaced.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let Some(unit) = unit(&spaced[..letters]) else {
+        let Some(unit) = unit_seconds(&spaced[..letters]) else {
             // "2026-11-22" and "12:30" are no waits.
-            let ends = !after.starts_with(['-', ':', '/']) && !after.starts_with(|c: char| c.is_ascii_alphabetic());
-            if bare && !any && ends {
+            let is_complete =
+                !after.starts_with(['-', ':', '/']) && !after.starts_with(|c: char| c.is_ascii_alphabetic());
+            if unit_is_optional && !found_unit && is_complete {
                 return Some((Duration::try_from_secs_f64(value).ok()?, after));
             }
             break;
         };
         total += value * unit;
-        any = true;
+        found_unit = true;
         rest = &spaced[letters..];
         let next = rest.trim_start_matches([' ', ',']);
         let next = next.strip_prefix("and ").unwrap_or(next);
@@ -192,13 +209,13 @@ fn duration(text: &str, bare: bool) -> Option<(Duration, &str)> {
         }
         rest = next;
     }
-    if !any {
+    if !found_unit {
         return None;
     }
     Some((Duration::try_from_secs_f64(total).ok()?, rest))
 }
 
-fn unit(word: &str) -> Option<f64> {
+fn unit_seconds(word: &str) -> Option<f64> {
     Some(match word.to_ascii_lowercase().as_str() {
         "ms" | "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => 1e-3,
         "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
@@ -231,8 +248,15 @@ mod tests {
 
     fn from(pairs: Pairs<'_>, text: &str, about_tokens: bool) -> Option<f64> {
         let headers = headers(pairs);
-        let sources = Sources { headers: &headers, quoted: &[], stated: None, text, about_tokens, received: NOON };
-        wait(&sources).map(|wait| wait.as_secs_f64())
+        let sources = WaitSources {
+            headers: &headers,
+            quoted_headers: &[],
+            stated_in_body: None,
+            lower_message: text,
+            is_about_tokens: about_tokens,
+            received_at: NOON,
+        };
+        stated_wait(&sources).map(|wait| wait.as_secs_f64())
     }
 
     #[test]
@@ -299,9 +323,15 @@ mod tests {
             ("X-RateLimit-Reset".to_owned(), "1795305600000".to_owned()),
         ];
         let headers = HeaderMap::new();
-        let sources =
-            Sources { headers: &headers, quoted: &quoted, stated: None, text: "", about_tokens: false, received: NOON };
-        assert_eq!(wait(&sources), Some(Duration::from_hours(12)));
+        let sources = WaitSources {
+            headers: &headers,
+            quoted_headers: &quoted,
+            stated_in_body: None,
+            lower_message: "",
+            is_about_tokens: false,
+            received_at: NOON,
+        };
+        assert_eq!(stated_wait(&sources), Some(Duration::from_hours(12)));
     }
 
     #[test]
@@ -333,7 +363,7 @@ mod tests {
     fn whole_seconds_of_retry_info_are_rounded_down_by_google() {
         let cases = [("12s", Some(13.0)), ("12.5s", Some(12.5)), ("0.500s", Some(0.5)), ("x", None), ("", None)];
         for (text, want) in cases {
-            assert_eq!(retry_delay(text).map(|wait| wait.as_secs_f64()), want, "{text}");
+            assert_eq!(parse_retry_delay(text).map(|wait| wait.as_secs_f64()), want, "{text}");
         }
     }
 }

@@ -5,21 +5,21 @@ use std::error::Error;
 use rustls::CertificateError;
 
 /// TLS's own error, where one stands behind this. Readers and writers wrap it in one of their own.
-pub(super) fn behind<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
-    let wrapped = || behind(error.downcast_ref::<std::io::Error>()?.get_ref()?);
-    error.downcast_ref().or_else(wrapped).or_else(|| behind(error.source()?))
+pub(super) fn find_tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    let wrapped = || find_tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?);
+    error.downcast_ref().or_else(wrapped).or_else(|| find_tls_error(error.source()?))
 }
 
-pub(super) fn in_words(error: &rustls::Error) -> String {
+pub(super) fn describe(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(why) => certificate(why),
+        rustls::Error::InvalidCertificate(why) => describe_certificate_error(why),
         other => format!("TLS failed: {other}"),
     }
 }
 
-fn certificate(why: &CertificateError) -> String {
+fn describe_certificate_error(error: &CertificateError) -> String {
     const CLOCK: &str = "set this machine's clock right, or have the server's certificate renewed";
-    let (what, next) = match why {
+    let (problem, remedy) = match error {
         CertificateError::UnknownIssuer => (
             "is not trusted here: nobody whom this system trusts has signed it".to_owned(),
             "if it is your own server's, or your network's, add its issuer to the certificates that this system trusts, \
@@ -37,7 +37,7 @@ fn certificate(why: &CertificateError) -> String {
         CertificateError::Revoked => ("was revoked".to_owned(), "ask whoever runs the server"),
         other => (format!("is not trusted here: {other}"), "ask whoever runs the server"),
     };
-    format!("TLS: its certificate {what}; {next}")
+    format!("TLS: its certificate {problem}; {remedy}")
 }
 
 #[cfg(test)]
@@ -54,17 +54,17 @@ mod tests {
             (CertificateError::Revoked, "revoked", "whoever runs"),
             (CertificateError::BadSignature, "not trusted here: ", "whoever runs"),
         ] {
-            let words = in_words(&rustls::Error::InvalidCertificate(why));
+            let words = describe(&rustls::Error::InvalidCertificate(why));
             assert!(words.starts_with("TLS: its certificate"), "{words}");
             assert!(words.contains(what) && words.contains(next), "{words}");
         }
-        assert!(in_words(&rustls::Error::DecryptError).starts_with("TLS failed: "));
+        assert!(describe(&rustls::Error::DecryptError).starts_with("TLS failed: "));
     }
 
     #[test]
     fn it_is_found_wherever_it_is_wrapped() {
         let wrapped = std::io::Error::other(std::io::Error::other(rustls::Error::DecryptError));
-        assert_eq!(behind(&wrapped), Some(&rustls::Error::DecryptError));
-        assert_eq!(behind(&std::io::Error::other("something else")), None);
+        assert_eq!(find_tls_error(&wrapped), Some(&rustls::Error::DecryptError));
+        assert_eq!(find_tls_error(&std::io::Error::other("something else")), None);
     }
 }

@@ -2,43 +2,43 @@
 
 use crate::domain::{LimitDimension, Outcome, ProviderLimit};
 
-use super::refusal::{Refusal, Violation};
+use super::error_body::{ErrorBody, QuotaViolation};
 
 /// "Limit 30000, Requested 31538": more than the limit was asked for at once. Comes as 429 (OpenAI) and as 413 (Groq).
-pub(super) fn never_fits(refusal: &Refusal) -> bool {
-    let text = &refusal.lower;
+pub(super) fn exceeds_whole_limit(error: &ErrorBody) -> bool {
+    let text = &error.lower_message;
     text.match_indices("requested").any(|(at, word)| {
-        let requested = leading_number(&text[at + word.len()..]);
-        let limit = text[..at].rfind("limit").and_then(|at| leading_number(&text[at + "limit".len()..]));
+        let requested = parse_leading_number(&text[at + word.len()..]);
+        let limit = text[..at].rfind("limit").and_then(|at| parse_leading_number(&text[at + "limit".len()..]));
         matches!((limit, requested), (Some(limit), Some(requested)) if limit > 0 && requested > limit)
     })
 }
 
 /// "limit: 0, model: …", or a quota whose value is 0. An absent value proves nothing.
-pub(super) fn limit_is_zero(refusal: &Refusal) -> bool {
-    let text = &refusal.lower;
-    refusal.violations.iter().any(|violation| violation.value == Some(0))
-        || text.match_indices("limit").any(|(at, word)| is_zero(&text[at + word.len()..]))
+pub(super) fn limit_is_zero(error: &ErrorBody) -> bool {
+    let text = &error.lower_message;
+    error.violations.iter().any(|violation| violation.limit == Some(0))
+        || text.match_indices("limit").any(|(at, word)| starts_with_zero(&text[at + word.len()..]))
 }
 
 /// The limit behind this outcome, where the refusal states it: the smallest of its kind.
-pub(super) fn stated_limit(refusal: &Refusal, outcome: Outcome) -> Option<u64> {
-    let of_kind = |violation: &&Violation| {
-        let daily = violation.id.contains("perday");
+pub(super) fn smallest_stated_limit(error: &ErrorBody, outcome: Outcome) -> Option<u64> {
+    let is_of_kind = |violation: &&QuotaViolation| {
+        let is_daily = violation.quota_id.contains("perday");
         match outcome {
-            Outcome::QuotaExhaustedDay => daily,
-            Outcome::TokensLimitedMinute => !daily && violation.id.contains("token"),
-            Outcome::RateLimitedMinute => !daily && violation.id.contains("request"),
+            Outcome::QuotaExhaustedDay => is_daily,
+            Outcome::TokensLimitedMinute => !is_daily && violation.quota_id.contains("token"),
+            Outcome::RateLimitedMinute => !is_daily && violation.quota_id.contains("request"),
             _ => false,
         }
     };
-    refusal.violations.iter().filter(of_kind).filter_map(|violation| violation.value).min()
+    error.violations.iter().filter(is_of_kind).filter_map(|violation| violation.limit).min()
 }
 
 /// Every limit that the refusal states, by what it counts. A limit of 0 is no limit but an absence, and left out.
-pub(super) fn reports(refusal: &Refusal) -> Vec<ProviderLimit> {
-    let of = |violation: &Violation| {
-        let id = if violation.id.is_empty() { &violation.metric } else { &violation.id };
+pub(super) fn provider_limits(error: &ErrorBody) -> Vec<ProviderLimit> {
+    let to_limit = |violation: &QuotaViolation| {
+        let id = if violation.quota_id.is_empty() { &violation.metric } else { &violation.quota_id };
         let dimension = match (id.contains("perday"), id.contains("perminute"), id.contains("token")) {
             (true, _, true) => LimitDimension::TokensPerDay,
             (true, _, false) => LimitDimension::RequestsPerDay,
@@ -48,36 +48,38 @@ pub(super) fn reports(refusal: &Refusal) -> Vec<ProviderLimit> {
             // A metric alone does not tell a minute from a day.
             _ => return None,
         };
-        let limit = violation.value.filter(|limit| *limit > 0)?;
+        let limit = violation.limit.filter(|limit| *limit > 0)?;
         Some(ProviderLimit { limit: Some(limit), ..ProviderLimit::new(dimension) })
     };
-    let concurrent = ["concurrent", "concurrency", "parallel requests", "simultaneous"];
-    let in_flight = concurrent.iter().any(|word| refusal.lower.contains(word)) && limits_requests(&refusal.lower);
-    let concurrency = in_flight.then(|| ProviderLimit::new(LimitDimension::Concurrency));
-    refusal.violations.iter().filter_map(of).chain(concurrency).collect()
+    let concurrency_terms = ["concurrent", "concurrency", "parallel requests", "simultaneous"];
+    let is_concurrency_limit =
+        concurrency_terms.iter().any(|word| error.lower_message.contains(word)) && mentions_limit(&error.lower_message);
+    let concurrency = is_concurrency_limit.then(|| ProviderLimit::new(LimitDimension::Concurrency));
+    error.violations.iter().filter_map(to_limit).chain(concurrency).collect()
 }
 
 /// About too many of them, rather than about one that went wrong in parallel.
-fn limits_requests(text: &str) -> bool {
+fn mentions_limit(text: &str) -> bool {
     ["limit", "too many", "exceed", "max", "at most"].iter().any(|word| text.contains(word))
 }
 
-fn number_at(text: &str) -> &str {
+fn skip_separators(text: &str) -> &str {
     text.trim_start_matches([':', '=', ' ', '"'])
 }
 
 /// The number right behind a word: ": 30,000", " 6000", "=20".
-fn leading_number(text: &str) -> Option<u64> {
-    let digits = number_at(text).chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(char::is_ascii_digit);
+fn parse_leading_number(text: &str) -> Option<u64> {
+    let digits =
+        skip_separators(text).chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(char::is_ascii_digit);
     digits.take(19).collect::<String>().parse().ok()
 }
 
 /// Whether the number right behind a word is 0, and not the beginning of 0.5.
-fn is_zero(text: &str) -> bool {
-    let number = number_at(text);
+fn starts_with_zero(text: &str) -> bool {
+    let number = skip_separators(text);
     let rest = number.trim_start_matches('0');
-    let goes_on = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
-    rest.len() < number.len() && !goes_on(rest) && !rest.strip_prefix('.').is_some_and(goes_on)
+    let starts_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    rest.len() < number.len() && !starts_with_digit(rest) && !rest.strip_prefix('.').is_some_and(starts_with_digit)
 }
 
 #[cfg(test)]
@@ -86,8 +88,8 @@ mod tests {
 
     use super::*;
 
-    fn words(text: &str) -> Refusal {
-        Refusal::from_value(&json!({"error": {"message": text}}))
+    fn words(text: &str) -> ErrorBody {
+        ErrorBody::from_json(&json!({"error": {"message": text}}))
     }
 
     #[test]
@@ -96,7 +98,7 @@ mod tests {
             let each = pairs.iter().map(|(id, value)| json!({"quotaId": id, "quotaValue": value}));
             let details = json!([{"@type": "type.googleapis.com/google.rpc.QuotaFailure",
                 "violations": each.collect::<Vec<_>>()}]);
-            Refusal::from_value(&json!({"error": {"code": 429, "message": "m", "details": details}}))
+            ErrorBody::from_json(&json!({"error": {"code": 429, "message": "m", "details": details}}))
         };
         let refusal = violations(&[
             ("GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "15"),
@@ -105,7 +107,8 @@ mod tests {
             ("GenerateRequestsPerDayPerProjectPerModel", "0"),
             ("SomethingElse", "7"),
         ]);
-        let read: Vec<_> = reports(&refusal).into_iter().map(|report| (report.dimension, report.limit)).collect();
+        let read: Vec<_> =
+            provider_limits(&refusal).into_iter().map(|report| (report.dimension, report.limit)).collect();
         assert_eq!(
             read,
             [
@@ -125,7 +128,8 @@ mod tests {
             ("a concurrent modification went wrong", false),
         ];
         for (text, want) in cases {
-            let found = reports(&words(text)).iter().any(|report| report.dimension == LimitDimension::Concurrency);
+            let found =
+                provider_limits(&words(text)).iter().any(|report| report.dimension == LimitDimension::Concurrency);
             assert_eq!(found, want, "{text}");
         }
     }
@@ -142,7 +146,7 @@ mod tests {
             ("requested", false),
         ];
         for (text, want) in cases {
-            assert_eq!(never_fits(&words(text)), want, "{text}");
+            assert_eq!(exceeds_whole_limit(&words(text)), want, "{text}");
         }
     }
 

@@ -3,111 +3,120 @@
 use crate::domain::{Answer, AttemptResult, Outcome, OutcomeAction, Usage};
 
 use super::{
-    redact::{redact, without_secrets},
-    reply::Response,
+    redact::{redact, replace_secrets},
+    transport::ProviderResponse,
 };
 
 /// What an API's reader found in a well-formed body.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Completion {
+pub(super) struct DecodedAnswer {
     pub text: String,
     /// The provider's word for why it stopped, as it stood.
-    pub finish: Option<String>,
+    pub finish_reason: Option<String>,
     pub model_version: Option<String>,
     pub usage: Usage,
     /// The prompt was refused, or the model declined: the reason in words.
-    pub blocked: Option<String>,
+    pub block_reason: Option<String>,
     /// What the provider says about the finish.
-    pub words: Option<String>,
+    pub finish_message: Option<String>,
     /// The empty answer is a verdict on the request: sending it again won't help.
-    pub hopeless: bool,
+    pub is_permanently_empty: bool,
 }
 
 /// What a finish reason means, over all three APIs and their imitators. An open set: unknown words are ordinary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Finish {
-    Ordinary,
-    Broken,
+enum FinishClass {
+    Normal,
+    BrokenOff,
     Blocked,
     /// Gemini's PUP_LIMITED_DISABLED: the account is limited by policy, so the item is not to blame.
     AccountLimited,
-    CutOff,
+    TokenLimit,
     /// The provider itself says that the text is unusable.
     Unusable,
 }
 
-fn finish(word: &str) -> Finish {
+fn classify_finish_reason(word: &str) -> FinishClass {
     match word {
-        "error" => Finish::Broken,
+        "error" => FinishClass::BrokenOff,
         "safety" | "recitation" | "blocklist" | "prohibited_content" | "spii" | "language" | "escalation"
-        | "model_armor" | "content_filter" | "refusal" | "sensitive" => Finish::Blocked,
-        "pup_limited_disabled" => Finish::AccountLimited,
+        | "model_armor" | "content_filter" | "refusal" | "sensitive" => FinishClass::Blocked,
+        "pup_limited_disabled" => FinishClass::AccountLimited,
         "max_tokens" | "length" | "max_output_tokens" | "model_length" | "model_context_window_exceeded" => {
-            Finish::CutOff
+            FinishClass::TokenLimit
         }
-        "malformed_response" => Finish::Unusable,
-        word if word.starts_with("image_") => Finish::Blocked,
-        _ => Finish::Ordinary,
+        "malformed_response" => FinishClass::Unusable,
+        word if word.starts_with("image_") => FinishClass::Blocked,
+        _ => FinishClass::Normal,
     }
 }
 
 /// The verdict on an answer. The order is the table's: an error outranks a block, a block a cut, a cut emptiness.
-pub(super) fn judge(completion: Completion, response: &Response<'_>) -> AttemptResult {
-    let Completion { text, finish: word, model_version, usage, blocked, words, hopeless } = completion;
+pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse<'_>) -> AttemptResult {
+    let DecodedAnswer {
+        text,
+        finish_reason,
+        model_version,
+        usage,
+        block_reason,
+        finish_message: message,
+        is_permanently_empty,
+    } = answer;
     // No answer of a decent server holds a key; one that does is not written to files with it.
-    let text = without_secrets(text, response.secrets);
-    let word = word.map(|word| clip(&without_secrets(word, response.secrets).to_lowercase()));
-    let model_version = model_version.map(|model| without_secrets(model, response.secrets));
-    let class = word.as_deref().map_or(Finish::Ordinary, finish);
+    let text = replace_secrets(text, response.secrets);
+    let finish_reason =
+        finish_reason.map(|finish_reason| clean_name(&replace_secrets(finish_reason, response.secrets).to_lowercase()));
+    let model_version = model_version.map(|model| replace_secrets(model, response.secrets));
+    let finish_class = finish_reason.as_deref().map_or(FinishClass::Normal, classify_finish_reason);
     let has_text = !text.trim().is_empty();
-    let shown = word.as_deref().unwrap_or("nothing").to_owned();
-    let (outcome, action, rule) = if class == Finish::Broken {
+    let shown_reason = finish_reason.as_deref().unwrap_or("nothing").to_owned();
+    let (outcome, action, rule) = if finish_class == FinishClass::BrokenOff {
         (Outcome::MalformedResponse, OutcomeAction::Retry, "the answer broke off with finish reason error".to_owned())
-    } else if let Some(reason) = &blocked {
+    } else if let Some(reason) = &block_reason {
         (
             Outcome::ContentBlocked,
             OutcomeAction::FailItem,
             format!("the provider declined: {}", redact(reason, response.secrets)),
         )
     } else {
-        match class {
-            Finish::Blocked => (Outcome::ContentBlocked, OutcomeAction::FailItem, format!("finish reason {shown}")),
-            Finish::AccountLimited => {
-                (Outcome::KeyForbidden, OutcomeAction::DisableKey, format!("finish reason {shown}: the account is limited"))
+        match finish_class {
+            FinishClass::Blocked => (Outcome::ContentBlocked, OutcomeAction::FailItem, format!("finish reason {shown_reason}")),
+            FinishClass::AccountLimited => {
+                (Outcome::KeyForbidden, OutcomeAction::DisableKey, format!("finish reason {shown_reason}: the account is limited"))
             }
-            Finish::CutOff if has_text => {
-                (Outcome::Truncated, OutcomeAction::Complete, format!("cut off at a token limit ({shown})"))
+            FinishClass::TokenLimit if has_text => {
+                (Outcome::Truncated, OutcomeAction::Complete, format!("cut off at a token limit ({shown_reason})"))
             }
-            Finish::CutOff => (
+            FinishClass::TokenLimit => (
                 Outcome::Truncated,
                 OutcomeAction::FailItem,
-                format!("the token limit was spent before there was any text ({shown})"),
+                format!("the token limit was spent before there was any text ({shown_reason})"),
             ),
-            Finish::Unusable => (Outcome::EmptyOutput, OutcomeAction::Retry, format!("no usable text (finish reason {shown})")),
-            _ if !has_text && hopeless => (
+            FinishClass::Unusable => (Outcome::EmptyOutput, OutcomeAction::Retry, format!("no usable text (finish reason {shown_reason})")),
+            _ if !has_text && is_permanently_empty => (
                 Outcome::EmptyOutput,
                 OutcomeAction::FailItem,
                 "no choices at all: local servers answer so when the prompt does not fit or has a picture they cannot see"
                     .to_owned(),
             ),
             _ if !has_text => {
-                let because = match &word {
+                let rule = match &finish_reason {
                     Some(word) => format!("empty answer, finish reason {word}"),
                     None => "empty answer, no finish reason".to_owned(),
                 };
-                (Outcome::EmptyOutput, OutcomeAction::Retry, because)
+                (Outcome::EmptyOutput, OutcomeAction::Retry, rule)
             }
             _ => (Outcome::Ok, OutcomeAction::Complete, "an answer with text".to_owned()),
         }
     };
-    let is_answer = matches!(outcome, Outcome::Ok | Outcome::Truncated) && has_text;
+    let has_answer = matches!(outcome, Outcome::Ok | Outcome::Truncated) && has_text;
     let message = if outcome == Outcome::Ok {
         String::new()
     } else {
-        let reason = words.or(blocked).unwrap_or_default();
-        let reason = if reason.is_empty() { word.clone().unwrap_or_default() } else { reason };
-        let words = redact(&reason, response.secrets);
-        if words.is_empty() { rule.clone() } else { words }
+        let reason = message.or(block_reason).unwrap_or_default();
+        let reason = if reason.is_empty() { finish_reason.clone().unwrap_or_default() } else { reason };
+        let message = redact(&reason, response.secrets);
+        if message.is_empty() { rule.clone() } else { message }
     };
     AttemptResult {
         outcome,
@@ -116,10 +125,10 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> AttemptR
         retry_after: None,
         message,
         rule,
-        answer: is_answer.then(|| Answer {
+        answer: has_answer.then(|| Answer {
             text,
-            finish_reason: word,
-            model_version: model_version.map(|model| clip(&model)),
+            finish_reason,
+            model_version: model_version.map(|model| clean_name(&model)),
         }),
         usage,
         stated_limit: None,
@@ -131,7 +140,7 @@ pub(super) fn judge(completion: Completion, response: &Response<'_>) -> AttemptR
 }
 
 /// Finish reasons and model names are short; anything long is not one.
-fn clip(text: &str) -> String {
+fn clean_name(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
@@ -144,9 +153,13 @@ mod tests {
     use super::*;
 
     fn verdict(text: &str, finish: &str) -> AttemptResult {
-        let completion = Completion { text: text.to_owned(), finish: Some(finish.to_owned()), ..Completion::default() };
+        let completion =
+            DecodedAnswer { text: text.to_owned(), finish_reason: Some(finish.to_owned()), ..DecodedAnswer::default() };
         let headers = HeaderMap::new();
-        judge(completion, &Response { status: 200, headers: &headers, body: b"", received: WallTime(0), secrets: &[] })
+        classify_answer(
+            completion,
+            &ProviderResponse { status: 200, headers: &headers, body: b"", received_at: WallTime(0), secrets: &[] },
+        )
     }
 
     fn judged(text: &str, finish: &str) -> (Outcome, OutcomeAction) {

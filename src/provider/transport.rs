@@ -9,23 +9,23 @@ use crate::domain::WallTime;
 
 /// Either a response, however odd, or the way in which there was none.
 #[derive(Clone, Debug)]
-pub enum Reply<'a> {
-    Response(Response<'a>),
+pub enum TransportResult<'a> {
+    Response(ProviderResponse<'a>),
     Failed(TransportFailure),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Response<'a> {
+pub struct ProviderResponse<'a> {
     pub status: u16,
     pub headers: &'a HeaderMap,
     pub body: &'a [u8],
     /// When it arrived: what absolute reset times are measured from where the response has no `Date` of its own.
-    pub received: WallTime,
+    pub received_at: WallTime,
     /// What must never be repeated, even where the provider echoes it.
     pub secrets: &'a [SecretString],
 }
 
-impl Response<'_> {
+impl ProviderResponse<'_> {
     pub const fn is_success(&self) -> bool {
         self.status >= 200 && self.status < 300
     }
@@ -37,7 +37,7 @@ pub enum TransportFailure {
     /// Not a byte of the request was sent: DNS, refused or timed-out connection, TLS, no file handles.
     Unreachable(String),
     /// The connection broke after the request was sent, or in the middle of the response.
-    Broken(String),
+    ConnectionLost(String),
     /// Silence for too long, or the whole attempt took too long.
     TimedOut(String),
 }
@@ -45,7 +45,7 @@ pub enum TransportFailure {
 impl fmt::Display for TransportFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(words) | Self::Broken(words) | Self::TimedOut(words) => f.write_str(words),
+            Self::Unreachable(words) | Self::ConnectionLost(words) | Self::TimedOut(words) => f.write_str(words),
         }
     }
 }

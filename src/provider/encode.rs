@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use crate::domain::{Api, Image, Request};
 
-use super::{Call, Picture, anthropic, gemini, openai, pictures};
+use super::{AttemptRequest, EncodedPicture, anthropic, gemini, openai, pictures};
 
 /// A wire API with its variants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +39,7 @@ impl From<Api> for Dialect {
 
 /// What goes out: the path under the provider's base URL, and JSON.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Outgoing {
+pub struct EncodedRequest {
     pub path: Cow<'static, str>,
     pub body: Vec<u8>,
 }
@@ -47,43 +47,45 @@ pub struct Outgoing {
 /// What this API has no way to say, in a sentence.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unsendable(pub String);
+pub struct Unsupported(pub String);
 
-impl Unsendable {
-    pub(super) fn because(words: impl fmt::Display) -> Self {
-        Self(words.to_string())
+impl Unsupported {
+    pub(super) fn new(message: impl fmt::Display) -> Self {
+        Self(message.to_string())
     }
 }
 
 /// Whether a route that speaks `api` is a candidate for this request; if not, why. A picture's
 /// file is opened when the attempt is made; before that only the first bytes of one whose name speaks against it.
-pub fn can_express(api: Api, request: &Request) -> Result<(), String> {
-    let whole = |request: &Request| {
-        let empty = request.messages.iter().all(|message| message.parts.is_empty());
-        if empty { Err("the request has no message to send".to_owned()) } else { Ok(()) }
+pub fn supports(api: Api, request: &Request) -> Result<(), String> {
+    let check_has_message = |request: &Request| {
+        let is_empty = request.messages.iter().all(|message| message.parts.is_empty());
+        if is_empty { Err("the request has no message to send".to_owned()) } else { Ok(()) }
     };
-    whole(request)?;
+    check_has_message(request)?;
     for image in request.images() {
-        can_take(api, image)?;
+        supports_picture(api, image)?;
     }
     match api {
-        Api::Gemini => gemini::can_express(request),
-        Api::OpenAi => openai::can_express(request),
-        Api::Anthropic => anthropic::can_express(request),
+        Api::Gemini => gemini::supports(request),
+        Api::OpenAi => openai::supports(request),
+        Api::Anthropic => anthropic::supports(request),
     }
 }
 
-fn can_take(api: Api, image: &Image) -> Result<(), String> {
+fn supports_picture(api: Api, image: &Image) -> Result<(), String> {
     match image {
-        Image::File(path) => match pictures::Format::by_extension(path) {
+        Image::File(path) => match pictures::PictureFormat::from_extension(path) {
             // Names lie: what the file holds counts, where there is one.
-            Some(named) if !named.taken_by(api) => match pictures::Format::of_file(path).unwrap_or(named) {
-                format if format.taken_by(api) => Ok(()),
-                format => Err(format!("{} does not take {} pictures", api.name(), format.name())),
-            },
+            Some(format_by_name) if !format_by_name.is_supported_by(api) => {
+                match pictures::PictureFormat::detect_file(path).unwrap_or(format_by_name) {
+                    format if format.is_supported_by(api) => Ok(()),
+                    format => Err(format!("{} does not take {} pictures", api.name(), format.name())),
+                }
+            }
             _ => Ok(()),
         },
-        Image::Url(url) if api == Api::Gemini && !url.starts_with("data:") && !gemini::is_own_file(url) => {
+        Image::Url(url) if api == Api::Gemini && !url.starts_with("data:") && !gemini::is_google_file(url) => {
             Err("gemini fetches no pictures by URL; give the file or its data".to_owned())
         }
         Image::Url(_) | Image::Inline { .. } => Ok(()),
@@ -91,51 +93,55 @@ fn can_take(api: Api, image: &Image) -> Result<(), String> {
 }
 
 /// Puts a call into words. `pictures` are those of the request, read, in its order.
-pub fn encode(dialect: impl Into<Dialect>, call: &Call<'_>, pictures: &[Picture<'_>]) -> Result<Outgoing, Unsendable> {
+pub fn encode(
+    dialect: impl Into<Dialect>,
+    attempt: &AttemptRequest<'_>,
+    pictures: &[EncodedPicture<'_>],
+) -> Result<EncodedRequest, Unsupported> {
     let dialect = dialect.into();
-    can_express(dialect.api(), call.request).map_err(Unsendable)?;
-    if call.request.images().count() != pictures.len() {
-        return Err(Unsendable::because("the request's pictures have not been read"));
+    supports(dialect.api(), attempt.request).map_err(Unsupported)?;
+    if attempt.request.images().count() != pictures.len() {
+        return Err(Unsupported::new("the request's pictures have not been read"));
     }
-    let outgoing = match dialect {
-        Dialect::Gemini => gemini::encode(call, pictures),
-        Dialect::OpenAi | Dialect::OpenAiCompatible => openai::encode(dialect, call, pictures),
-        Dialect::Anthropic => anthropic::encode(call, pictures),
+    let encoded = match dialect {
+        Dialect::Gemini => gemini::encode(attempt, pictures),
+        Dialect::OpenAi | Dialect::OpenAiCompatible => openai::encode(dialect, attempt, pictures),
+        Dialect::Anthropic => anthropic::encode(attempt, pictures),
     }?;
-    if let Some(most) = pictures::max_request_bytes(dialect.api())
-        && outgoing.body.len() as u64 > most
+    if let Some(max_bytes) = pictures::max_request_bytes(dialect.api())
+        && encoded.body.len() as u64 > max_bytes
     {
         let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
-        return Err(Unsendable::because(format_args!(
+        return Err(Unsupported::new(format_args!(
             "the request has {} MiB and {} takes {} MiB; make it or its pictures smaller",
-            mib(outgoing.body.len() as u64),
+            mib(encoded.body.len() as u64),
             dialect.api().name(),
-            mib(most)
+            mib(max_bytes)
         )));
     }
-    Ok(outgoing)
+    Ok(encoded)
 }
 
 /// What the answer may cost at most: the request's own limit under the model's cap, or the cap.
-pub(super) fn max_output(call: &Call<'_>) -> Option<u32> {
-    match (call.request.params.max_output_tokens, call.max_output) {
-        (Some(asked), Some(cap)) => Some(asked.min(cap)),
-        (asked, cap) => asked.or(cap),
+pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> {
+    match (attempt.request.params.max_output_tokens, attempt.max_output) {
+        (Some(requested), Some(cap)) => Some(requested.min(cap)),
+        (requested, cap) => requested.or(cap),
     }
 }
 
 /// JSON bytes of a body that is known to serialise.
-pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<Vec<u8>, Unsendable> {
+pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<Vec<u8>, Unsupported> {
     let mut bytes = Vec::with_capacity(size_hint);
     serde_json::to_writer(&mut bytes, body)
-        .map_err(|error| Unsendable::because(format_args!("the request cannot be written as JSON: {error}")))?;
+        .map_err(|error| Unsupported::new(format_args!("the request cannot be written as JSON: {error}")))?;
     Ok(bytes)
 }
 
 /// Room for the texts and pictures, and for what stands around them.
-pub(super) fn size_hint(request: &Request, pictures: &[Picture<'_>]) -> usize {
+pub(super) fn body_size_hint(request: &Request, pictures: &[EncodedPicture<'_>]) -> usize {
     let texts: usize = request.texts().map(|text| text.len() + text.len() / 8).sum();
-    let pictures: usize = pictures.iter().map(Picture::len).sum();
+    let pictures: usize = pictures.iter().map(EncodedPicture::encoded_len).sum();
     texts + pictures + 256
 }
 
@@ -152,8 +158,8 @@ mod tests {
     const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
 
     fn said(dialect: impl Into<Dialect>, request: &Request, max_output: Option<u32>) -> (String, Value) {
-        let call = Call { model: "m-1", request, max_output, total_timeout: Duration::from_secs(1) };
-        let picture = Picture::Data { mime: "image/png", base64: "QUJD".into() };
+        let call = AttemptRequest { model: "m-1", request, max_output, total_timeout: Duration::from_secs(1) };
+        let picture = EncodedPicture::Data { mime: "image/png", base64: "QUJD".into() };
         let pictures = vec![picture; request.images().count()];
         let outgoing = encode(dialect, &call, &pictures).unwrap();
         (outgoing.path.into_owned(), serde_json::from_slice(&outgoing.body).unwrap())
@@ -294,7 +300,7 @@ mod tests {
         let mut request = Request::from_prompt("hi");
         let mut with = |thinking| {
             request.params.thinking = Some(thinking);
-            APIS.map(|api| can_express(api, &request).is_ok().then(|| said(api, &request, Some(9_000)).1))
+            APIS.map(|api| supports(api, &request).is_ok().then(|| said(api, &request, Some(9_000)).1))
         };
         let level = |name: &str| Thinking::Level(name.to_owned());
         let [gemini, openai, anthropic] = with(level("high"));
@@ -341,7 +347,7 @@ mod tests {
         ];
         for (request, expected) in cases {
             for (api, want) in APIS.into_iter().zip(expected) {
-                let refusal = can_express(api, &request).err();
+                let refusal = supports(api, &request).err();
                 assert_eq!(refusal.is_some(), want.is_some(), "{api:?} {request:?}: {refusal:?}");
                 assert!(refusal.unwrap_or_default().contains(want.unwrap_or_default()));
             }
@@ -352,14 +358,14 @@ mod tests {
     fn a_thinking_budget_must_fit_under_anthropics_limit() {
         let mut request = Request::from_prompt("hi");
         request.params.thinking = Some(Thinking::Budget(5_000));
-        let call = Call { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        let call = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
         assert!(encode(Api::Anthropic, &call, &[]).unwrap_err().0.contains("5000"));
     }
 
     #[test]
     fn a_request_is_no_larger_than_its_api_takes() {
         let request = Request::from_prompt("x".repeat(33 << 20));
-        let call = Call { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        let call = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
         let refusal = encode(Api::Anthropic, &call, &[]).unwrap_err().0;
         assert_eq!(refusal, "the request has 34 MiB and anthropic takes 32 MiB; make it or its pictures smaller");
         assert!(encode(Api::Gemini, &call, &[]).is_ok());

@@ -7,37 +7,37 @@
 
 use crate::domain::{Outcome, OutcomeAction};
 
-use super::{quota, refusal::Refusal};
+use super::{error_body::ErrorBody, quota_errors};
 
 /// A refusal as the rules see it.
-pub(super) struct Case {
+pub(super) struct ErrorContext {
     /// The HTTP status, or the one that the body claims where HTTP's says less (see [`effective_status`]).
     pub status: u16,
-    pub refusal: Refusal,
+    pub error: ErrorBody,
     /// About quota at all: what "per day" means in a 400 is no concern of ours.
-    limited: bool,
+    is_quota_error: bool,
 }
 
-impl Case {
-    pub(super) fn new(http: u16, refusal: Refusal) -> Self {
-        let status = effective_status(http, &refusal);
-        Self { status, limited: is_limited(status, &refusal), refusal }
+impl ErrorContext {
+    pub(super) fn new(http_status: u16, error: ErrorBody) -> Self {
+        let status = effective_status(http_status, &error);
+        Self { status, is_quota_error: is_quota_error(status, &error), error }
     }
 
-    fn says(&self, any_of: &[&str]) -> bool {
-        self.refusal.says(any_of)
+    fn contains_any(&self, terms: &[&str]) -> bool {
+        self.error.contains_any(terms)
     }
 
     /// Of the words that switch keys off: only the provider's own ([`own_words`](Self::own_words)).
-    fn says_of_account(&self, any_of: &[&str]) -> bool {
-        let own = self.own_words();
-        any_of.iter().any(|term| own.contains(term))
+    fn account_text_contains_any(&self, terms: &[&str]) -> bool {
+        let unquoted = self.own_words();
+        terms.iter().any(|term| unquoted.contains(term))
     }
 
     /// The words that are no quotation. What refuses a request may quote it, and what is asked is nobody's verdict: there
     /// only what stands before the first quotation counts.
     fn own_words(&self) -> &str {
-        let said = &self.refusal.plain;
+        let said = &self.error.plain_text;
         if self.refuses_request() { said.split(['"', '\u{201c}', '`']).next().unwrap_or_default() } else { said }
     }
 
@@ -46,100 +46,121 @@ impl Case {
         matches!(self.status, 400 | 413 | 415 | 422)
     }
 
-    fn is_called(&self, any_of: &[&str]) -> bool {
-        self.refusal.is_called(any_of)
+    fn has_code(&self, codes: &[&str]) -> bool {
+        self.error.has_code(codes)
     }
 
-    fn violates(&self, what: &[&str]) -> bool {
-        let names = |text: &str| what.iter().any(|name| text.contains(name));
-        self.refusal.violations.iter().any(|violation| names(&violation.id) || names(&violation.metric))
+    fn violates_any(&self, terms: &[&str]) -> bool {
+        let contains_any = |text: &str| terms.iter().any(|name| text.contains(name));
+        self.error
+            .violations
+            .iter()
+            .any(|violation| contains_any(&violation.quota_id) || contains_any(&violation.metric))
     }
 }
 
 /// One line of the table.
-pub(super) struct Rule {
-    test: fn(&Case) -> bool,
+pub(super) struct ErrorRule {
+    matches: fn(&ErrorContext) -> bool,
     pub outcome: Outcome,
     pub action: OutcomeAction,
     /// For a person who asks why; without what the provider said.
-    pub because: &'static str,
+    pub description: &'static str,
     /// The whole model is out of reach, rather than used up.
-    pub limit_zero: bool,
+    pub limit_is_zero: bool,
     /// The model's context is too small.
-    pub too_long: bool,
+    pub exceeds_context: bool,
     /// A picture of the request can't be used.
     pub picture_refused: bool,
 }
 
-const fn rule(test: fn(&Case) -> bool, outcome: Outcome, action: OutcomeAction, because: &'static str) -> Rule {
-    Rule { test, outcome, action, because, limit_zero: false, too_long: false, picture_refused: false }
+const fn rule(
+    matches: fn(&ErrorContext) -> bool,
+    outcome: Outcome,
+    action: OutcomeAction,
+    description: &'static str,
+) -> ErrorRule {
+    ErrorRule {
+        matches,
+        outcome,
+        action,
+        description,
+        limit_is_zero: false,
+        exceeds_context: false,
+        picture_refused: false,
+    }
 }
 
 /// The first rule that fits. The last one fits everything.
-pub(super) fn first_match(case: &Case) -> &'static Rule {
-    RULES.iter().find(|rule| (rule.test)(case)).unwrap_or(&LAST)
+pub(super) fn find_rule(context: &ErrorContext) -> &'static ErrorRule {
+    RULES.iter().find(|rule| (rule.matches)(context)).unwrap_or(&FALLBACK_RULE)
 }
 
-const LAST: Rule =
+const FALLBACK_RULE: ErrorRule =
     rule(|_| true, Outcome::MalformedResponse, OutcomeAction::Retry, "a status and a body that no rule knows");
 
 /// All terms are in plain form: lower case, `_` and `-` as spaces.
-const RULES: &[Rule] = &[
+const RULES: &[ErrorRule] = &[
     // A provider speaks of keys in JSON. A page is somebody's in between, who knows no keys: no key may die of it.
     rule(
-        |case| case.refusal.page && matches!(case.status, 401 | 403),
+        |case| case.error.is_html && matches!(case.status, 401 | 403),
         Outcome::ServerError,
         OutcomeAction::Retry,
         "a web page turns the request away, so it is a delivery network's or a proxy's word, not the provider's on a key",
     ),
     // Money. OpenRouter's 402 for what is in flight at the moment passes by itself.
     rule(
-        |case| case.is_called(&["openrouter in flight budget"]) || case.says(&["openrouter in flight budget"]),
+        |case| case.has_code(&["openrouter in flight budget"]) || case.contains_any(&["openrouter in flight budget"]),
         Outcome::RateLimitedMinute,
         OutcomeAction::CoolPool,
         "the budget for requests in flight is taken; it comes back as they end",
     ),
     rule(
-        out_of_credit,
+        is_out_of_credit,
         Outcome::QuotaExhaustedBilling,
         OutcomeAction::DisableProject,
         "the account's credit or spending limit is used up",
     ),
     // The key itself. Gemini sends this under HTTP 400.
-    rule(bad_key, Outcome::InvalidKey, OutcomeAction::DisableKey, "the provider does not accept the key"),
+    rule(is_bad_key, Outcome::InvalidKey, OutcomeAction::DisableKey, "the provider does not accept the key"),
     // The key is real, but may not.
     rule(
         |case| {
             case.status == 403
-                && (case.refusal.moderated
-                    || case.says(&["moderation", "guardrail", "input was flagged", "content was flagged"]))
+                && (case.error.is_moderation
+                    || case.contains_any(&["moderation", "guardrail", "input was flagged", "content was flagged"]))
         },
         Outcome::ContentBlocked,
         OutcomeAction::FailItem,
         "moderation flagged the request (under HTTP 403)",
     ),
     rule(
-        key_forbidden,
+        is_key_forbidden,
         Outcome::KeyForbidden,
         OutcomeAction::DisableKey,
         "the key or its project may not use this service",
     ),
     // The request, which will not get better by waiting.
     rule(
-        lacks_ability,
+        lacks_vision,
         Outcome::BadRequest,
         OutcomeAction::NextModel,
         "the model cannot take pictures, so only another model can help",
     ),
     rule(
-        |case| quota::never_fits(&case.refusal),
+        |case| quota_errors::exceeds_whole_limit(&case.error),
         Outcome::BadRequest,
         OutcomeAction::FailItem,
         "the request alone is larger than the whole limit, so it can never pass",
     ),
-    Rule {
-        too_long: true,
-        ..rule(too_long, Outcome::BadRequest, OutcomeAction::FailItem, "the prompt is longer than the model's context")
+    ErrorRule {
+        exceeds_context: true,
+        ..rule(
+            exceeds_context,
+            Outcome::BadRequest,
+            OutcomeAction::FailItem,
+            "the prompt is longer than the model's context",
+        )
     },
     rule(
         picture_too_large,
@@ -147,7 +168,7 @@ const RULES: &[Rule] = &[
         OutcomeAction::NextModel,
         "a picture is larger than this model's API takes, so only another may take it",
     ),
-    Rule {
+    ErrorRule {
         picture_refused: true,
         ..rule(
             picture_refused,
@@ -157,71 +178,76 @@ const RULES: &[Rule] = &[
         )
     },
     rule(
-        content_policy,
+        violates_content_policy,
         Outcome::ContentBlocked,
         OutcomeAction::FailItem,
         "the provider's content policy refused the request",
     ),
     rule(
-        model_gone_by_name,
+        is_model_unavailable,
         Outcome::ModelNotFound,
         OutcomeAction::DisableRoute,
         "the model does not exist for this key, or no longer does",
     ),
     rule(
-        Case::refuses_request,
+        ErrorContext::refuses_request,
         Outcome::BadRequest,
         OutcomeAction::FailItem,
         "the provider rejects the request as it stands",
     ),
     rule(
-        |case| matches!(case.status, 404 | 410) || case.is_called(&["not found error"]),
+        |case| matches!(case.status, 404 | 410) || case.has_code(&["not found error"]),
         Outcome::ModelNotFound,
         OutcomeAction::DisableRoute,
         "the model does not exist for this key, or no longer does",
     ),
     // Capacity that calls itself a rate limit.
     rule(
-        |case| case.limited && says_overloaded(case),
+        |case| case.is_quota_error && is_overloaded(case),
         Outcome::Overloaded,
         OutcomeAction::Retry,
         "the provider is overloaded, whatever its status calls it",
     ),
     // Before the daily rule: such a refusal names its day quota too.
-    Rule {
-        test: |case| case.limited && quota::limit_is_zero(&case.refusal),
+    ErrorRule {
+        matches: |case| case.is_quota_error && quota_errors::limit_is_zero(&case.error),
         outcome: Outcome::QuotaExhaustedBilling,
         action: OutcomeAction::NextModel,
-        because: "a limit of 0: this model is not offered to the project at all",
-        limit_zero: true,
-        too_long: false,
+        description: "a limit of 0: this model is not offered to the project at all",
+        limit_is_zero: true,
+        exceeds_context: false,
         picture_refused: false,
     },
     // Gemini's daily refusal differs from its per-minute one by `quotaId` alone.
     rule(
-        |case| case.limited && daily(case),
+        |case| case.is_quota_error && is_daily_quota(case),
         Outcome::QuotaExhaustedDay,
         OutcomeAction::NextRoute,
         "the day's quota is used up",
     ),
     rule(
-        |case| case.limited && about_tokens(case),
+        |case| case.is_quota_error && is_token_limit(case),
         Outcome::TokensLimitedMinute,
         OutcomeAction::CoolPool,
         "too many tokens in a minute",
     ),
     // Anthropic says "Overloaded" under HTTP 500 as well.
     rule(
-        |case| matches!(case.status, 503 | 529) || says_overloaded(case),
+        |case| matches!(case.status, 503 | 529) || is_overloaded(case),
         Outcome::Overloaded,
         OutcomeAction::Retry,
         "the provider is overloaded or still starting",
     ),
-    rule(|case| case.limited, Outcome::RateLimitedMinute, OutcomeAction::CoolPool, "too many requests in a short time"),
+    rule(
+        |case| case.is_quota_error,
+        Outcome::RateLimitedMinute,
+        OutcomeAction::CoolPool,
+        "too many requests in a short time",
+    ),
     rule(
         |case| {
             matches!(case.status, 408 | 504)
-                || case.is_called(&["deadline exceeded", "timeout error", "request timeout", "timeout"])
+                || case.has_code(&["deadline exceeded", "timeout error", "request timeout", "timeout"])
         },
         Outcome::Timeout,
         OutcomeAction::Retry,
@@ -261,10 +287,10 @@ const RULES: &[Rule] = &[
     ),
 ];
 
-fn out_of_credit(case: &Case) -> bool {
-    case.status == 402
-        || case.is_called(&["billing error"])
-        || case.says_of_account(&[
+fn is_out_of_credit(context: &ErrorContext) -> bool {
+    context.status == 402
+        || context.has_code(&["billing error"])
+        || context.account_text_contains_any(&[
             "insufficient quota",
             "credit balance exhausted",
             "organization spend limit exceeded",
@@ -292,12 +318,12 @@ fn out_of_credit(case: &Case) -> bool {
         ])
 }
 
-fn bad_key(case: &Case) -> bool {
-    case.status == 401
-        || case.is_called(&["authentication error", "invalid authentication error", "unauthenticated"])
+fn is_bad_key(context: &ErrorContext) -> bool {
+    context.status == 401
+        || context.has_code(&["authentication error", "invalid authentication error", "unauthenticated"])
         // LiteLLM's proxy, where it has no database to look up a key that is not its master key.
-        || case.is_called(&["no db connection"])
-        || case.says_of_account(&[
+        || context.has_code(&["no db connection"])
+        || context.account_text_contains_any(&[
             "api key invalid",
             "api key not valid",
             "api key not found",
@@ -309,10 +335,10 @@ fn bad_key(case: &Case) -> bool {
         ])
 }
 
-fn key_forbidden(case: &Case) -> bool {
-    case.status == 403
-        || case.is_called(&["permission denied", "permission error", "permission denied error"])
-        || case.says_of_account(&[
+fn is_key_forbidden(context: &ErrorContext) -> bool {
+    context.status == 403
+        || context.has_code(&["permission denied", "permission error", "permission denied error"])
+        || context.account_text_contains_any(&[
             "consumer suspended",
             "service disabled",
             "api key service blocked",
@@ -326,9 +352,9 @@ fn key_forbidden(case: &Case) -> bool {
         ])
 }
 
-fn lacks_ability(case: &Case) -> bool {
-    !case.limited
-        && case.says(&[
+fn lacks_vision(context: &ErrorContext) -> bool {
+    !context.is_quota_error
+        && context.contains_any(&[
             "vision model is not loaded",
             "cannot process images",
             "image input is not supported",
@@ -342,12 +368,12 @@ fn lacks_ability(case: &Case) -> bool {
             "image url is only supported by",
             "mmproj",
         ])
-        && !case.says(&["image format", "image type", "image size", "image media"])
+        && !context.contains_any(&["image format", "image type", "image size", "image media"])
 }
 
-fn too_long(case: &Case) -> bool {
-    case.is_called(&["context length exceeded", "exceed context size error"])
-        || case.says(&[
+fn exceeds_context(context: &ErrorContext) -> bool {
+    context.has_code(&["context length exceeded", "exceed context size error"])
+        || context.contains_any(&[
             "context length exceeded",
             "exceed context size error",
             "context size has been exceeded",
@@ -362,17 +388,17 @@ fn too_long(case: &Case) -> bool {
 }
 
 /// What is too large for one API's limit may fit another's.
-fn picture_too_large(case: &Case) -> bool {
+fn picture_too_large(case: &ErrorContext) -> bool {
     let own = case.own_words();
     case.refuses_request()
-        && (case.is_called(&["image too large", "image file too large"])
+        && (case.has_code(&["image too large", "image file too large"])
             // Anthropic names its limit in between: "image exceeds 5 MB maximum".
             || own.split_once("image exceeds ").is_some_and(|(_, limit)| limit.contains(" maximum"))
             || own.contains("image dimensions exceed max allowed size"))
 }
 
 /// Broken, of a kind that the provider does not read, or at an address where it finds none.
-fn picture_refused(case: &Case) -> bool {
+fn picture_refused(case: &ErrorContext) -> bool {
     const WORDS: [&str; 19] = [
         // OpenAI.
         "uploaded an unsupported image",
@@ -400,7 +426,7 @@ fn picture_refused(case: &Case) -> bool {
         "invalid image data",
     ];
     case.refuses_request()
-        && (case.is_called(&[
+        && (case.has_code(&[
             "invalid image",
             "invalid image format",
             "invalid image mode",
@@ -412,18 +438,18 @@ fn picture_refused(case: &Case) -> bool {
             "empty image file",
             "failed to download image",
             "unsupported image media type",
-        ]) || case.says_of_account(&WORDS))
+        ]) || case.account_text_contains_any(&WORDS))
 }
 
 /// Under 400 by some providers; as a plain bad request it would look like a fault of the configuration.
-fn content_policy(case: &Case) -> bool {
-    case.status == 400
-        && (case.is_called(&[
+fn violates_content_policy(context: &ErrorContext) -> bool {
+    context.status == 400
+        && (context.has_code(&[
             "content filter",
             "content policy violation",
             "image content policy violation",
             "responsibleaipolicyviolation",
-        ]) || case.says(&[
+        ]) || context.contains_any(&[
             "content policy violation",
             "moderation blocked",
             "content exists risk",
@@ -431,9 +457,9 @@ fn content_policy(case: &Case) -> bool {
         ]))
 }
 
-fn model_gone_by_name(case: &Case) -> bool {
-    case.is_called(&["model not found", "model decommissioned", "model not available"])
-        || case.says(&[
+fn is_model_unavailable(context: &ErrorContext) -> bool {
+    context.has_code(&["model not found", "model decommissioned", "model not available"])
+        || context.contains_any(&[
             "model not found",
             "no longer available to new users",
             "no available channel",
@@ -444,9 +470,9 @@ fn model_gone_by_name(case: &Case) -> bool {
         ])
 }
 
-fn says_overloaded(case: &Case) -> bool {
-    case.is_called(&["slow down", "overloaded error", "server is overloaded"])
-        || case.says(&[
+fn is_overloaded(context: &ErrorContext) -> bool {
+    context.has_code(&["slow down", "overloaded error", "server is overloaded"])
+        || context.contains_any(&[
             "overload",
             "high demand",
             "capacity exceeded",
@@ -462,9 +488,9 @@ fn says_overloaded(case: &Case) -> bool {
         ])
 }
 
-fn daily(case: &Case) -> bool {
-    case.violates(&["perday", "per_day", "per day"])
-        || case.says(&[
+fn is_daily_quota(context: &ErrorContext) -> bool {
+    context.violates_any(&["perday", "per_day", "per day"])
+        || context.contains_any(&[
             "per day",
             "perday",
             "(rpd)",
@@ -483,10 +509,10 @@ fn daily(case: &Case) -> bool {
         ])
 }
 
-fn about_tokens(case: &Case) -> bool {
-    case.violates(&["tokensper", "token_count", "tokens_per"])
-        || case.is_called(&["tokens"])
-        || case.says(&[
+fn is_token_limit(context: &ErrorContext) -> bool {
+    context.violates_any(&["tokensper", "token_count", "tokens_per"])
+        || context.has_code(&["tokens"])
+        || context.contains_any(&[
             "(tpm)",
             "(itpm)",
             "(otpm)",
@@ -499,27 +525,27 @@ fn about_tokens(case: &Case) -> bool {
 }
 
 /// Whether this is about quota: by status, or by name where the status is no verdict of its own.
-fn is_limited(status: u16, refusal: &Refusal) -> bool {
-    let named = || {
-        refusal.is_called(&["resource exhausted", "rate limit exceeded", "rate limit error", "rate limited"])
-            || refusal.says(&["rate limit", "rate limited", "too many requests", "resource exhausted"])
+fn is_quota_error(status: u16, error: &ErrorBody) -> bool {
+    let has_quota_term = || {
+        error.has_code(&["resource exhausted", "rate limit exceeded", "rate limit error", "rate limited"])
+            || error.contains_any(&["rate limit", "rate limited", "too many requests", "resource exhausted"])
     };
-    status == 429 || (matches!(status, 200..=299 | 500..=599) && named())
+    status == 429 || (matches!(status, 200..=299 | 500..=599) && has_quota_term())
 }
 
 /// The status to judge by. A body's own claim counts under 2xx, where HTTP's says nothing, and as a client error
 /// inside a 5xx, where a relay wraps what its upstream said. Under 4xx, HTTP's own is the better witness.
-fn effective_status(http: u16, refusal: &Refusal) -> u16 {
-    match (http, refusal.inner_status) {
+fn effective_status(http_status: u16, error: &ErrorBody) -> u16 {
+    match (http_status, error.inner_status) {
         (200..=299, Some(inner)) => inner,
-        (200..=299, None) => status_by_name(refusal).unwrap_or(http),
+        (200..=299, None) => status_by_name(error).unwrap_or(http_status),
         (500..=599, Some(inner)) if inner < 500 => inner,
-        _ => http,
+        _ => http_status,
     }
 }
 
 /// Under 2xx and without a number, the type is all there is.
-fn status_by_name(refusal: &Refusal) -> Option<u16> {
+fn status_by_name(error: &ErrorBody) -> Option<u16> {
     const NAMES: [(&str, u16); 14] = [
         ("invalid request error", 400),
         ("bad request", 400),
@@ -536,5 +562,5 @@ fn status_by_name(refusal: &Refusal) -> Option<u16> {
         ("unavailable", 503),
         ("unavailable error", 503),
     ];
-    NAMES.iter().find(|(name, _)| refusal.is_called(&[name])).map(|(_, status)| *status)
+    NAMES.iter().find(|(name, _)| error.has_code(&[name])).map(|(_, status)| *status)
 }
