@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cascadeck::{domain::FinalState, sim::Books, store::audit};
+use cascadeck::{domain::FinalState, sim::ServerStats, store::audit};
 
 use crate::lab::{Machine, OPEN, Provider, answer_to, png, sums};
 
@@ -64,7 +64,7 @@ fn lost(machine: &Machine) -> u64 {
 }
 
 /// Answers beyond the first to each prompt.
-fn repeated(books: &Books) -> u64 {
+fn repeated(books: &ServerStats) -> u64 {
     books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum()
 }
 
@@ -169,7 +169,7 @@ fn killed_batch(kind: Kind, kills: u64, random: &mut fastrand::Rng) -> Figures {
 }
 
 /// Lost calls that the provider never saw.
-fn unsent(machine: &Machine, books: &Books) -> u64 {
+fn unsent(machine: &Machine, books: &ServerStats) -> u64 {
     let attempts = recorded(machine, "SELECT count(*) FROM attempts").unwrap();
     let unseen = attempts.checked_sub(books.total.requests);
     let unseen = unseen.unwrap_or_else(|| panic!("{attempts} recorded, {} seen", books.total.requests));

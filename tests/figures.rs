@@ -238,7 +238,7 @@ async fn random_run(seed: u64) {
     assert_eq!(task.await.unwrap(), engine::RunOutcome::Finished);
     let audit = audit::audit(&run, None).unwrap();
     assert!(audit.holds(), "{audit:#?}");
-    let books = simulator.books();
+    let books = simulator.stats();
     assert_eq!(books.discrepancies(), [""; 0]);
     simulator.stop().await.unwrap();
 }

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use cascadeck::{
     domain::FinalState,
-    sim::{Fault, Quirk},
+    sim::{InjectedFault, Quirk},
     store::audit,
 };
 
@@ -80,13 +80,13 @@ fn every_item_ends_once_with_its_own_answer_at_any_rate_of_faults() {
         assert_eq!(books.prompts.distinct, ITEMS);
         assert!(audit.attempts >= books.total.requests, "what was sent was recorded");
         for fault in [
-            Fault::ServerError,
-            Fault::Overloaded,
-            Fault::Stall,
-            Fault::Reset,
-            Fault::Truncated,
-            Fault::Html,
-            Fault::Empty,
+            InjectedFault::ServerError,
+            InjectedFault::Overloaded,
+            InjectedFault::Stall,
+            InjectedFault::Reset,
+            InjectedFault::Truncated,
+            InjectedFault::Html,
+            InjectedFault::Empty,
         ] {
             assert!(books.total.faults.contains_key(&fault), "{fault:?} came: {}", books.summary());
         }

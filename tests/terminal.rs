@@ -6,7 +6,7 @@
 mod lab;
 mod window;
 
-use cascadeck::sim::Books;
+use cascadeck::sim::ServerStats;
 use lab::{
     Machine, Provider,
     hooks::{Answer, Hooks},
@@ -75,8 +75,8 @@ fn shell(machine: &Machine) -> Window {
     at(machine, command, &[("PS1", "ready$ ")])
 }
 
-fn requests(books: &Books, key: &str) -> u64 {
-    books.key(key).map_or(0, |books| books.tally.requests)
+fn requests(books: &ServerStats, key: &str) -> u64 {
+    books.key(key).map_or(0, |books| books.counts.requests)
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
     // What had been decided may still go out and land; after that, nothing.
     let alice = requests(&provider.books(), "alice");
     provider.until("what bruno had in flight has landed", |books| {
-        requests(books, "alice") > alice + 16 && books.key("bruno").is_some_and(|books| books.tally.in_flight == 0)
+        requests(books, "alice") > alice + 16 && books.key("bruno").is_some_and(|books| books.counts.in_flight == 0)
     });
     let before = requests(&provider.books(), "bruno");
     let alice = requests(&provider.books(), "alice");

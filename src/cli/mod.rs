@@ -115,7 +115,7 @@ fn execute(command: Command) -> Result<u8, Failure> {
         Command::Audit(args) => audit::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Sim(args) => {
-            let refused = |error: anyhow::Error| match error.downcast::<sim::command::Usage>() {
+            let refused = |error: anyhow::Error| match error.downcast::<sim::command::SimUsageError>() {
                 Ok(usage) => Failure::usage(usage.to_string()),
                 Err(error) => Failure::Broken(error),
             };

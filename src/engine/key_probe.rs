@@ -55,20 +55,20 @@ impl Engine {
         let name = self.keys[probe.key].name.clone();
         let now = self.clock.now();
         match probe.response {
-            Ok(ModelList { model_count: models, access: ModelListAccess::Public }) => {
-                let listed = pluralize(models, "model");
+            Ok(ModelList { model_count, access: ModelListAccess::Public }) => {
+                let listed = pluralize(model_count, "model");
                 let message = format!("key {name} is not proven: its provider lists its {listed} to anybody");
                 self.log(EventLevel::Warn, message);
             }
-            Ok(ModelList { model_count: models, access: ModelListAccess::Unknown }) => {
-                let listed = pluralize(models, "model");
+            Ok(ModelList { model_count, access: ModelListAccess::Unknown }) => {
+                let listed = pluralize(model_count, "model");
                 let message = format!(
                     "key {name} is not proven: its provider lists {listed}, and did not say whether anybody sees them; \
                      try again"
                 );
                 self.log(EventLevel::Warn, message);
             }
-            Ok(ModelList { model_count: models, access: ModelListAccess::KeyRequired }) => {
+            Ok(ModelList { model_count, access: ModelListAccess::KeyRequired }) => {
                 let status = self.scheduler.key_statuses(now);
                 let is_disabled = matches!(status[probe.key].condition, Condition::Disabled { .. });
                 let reply_tx = if is_disabled && self.scheduler.switch_key(now.wall, &name, true).is_ok() {
@@ -80,7 +80,7 @@ impl Engine {
                 };
                 self.log(
                     EventLevel::Info,
-                    format!("key {name} is good: {} listed{reply_tx}", pluralize(models, "model")),
+                    format!("key {name} is good: {} listed{reply_tx}", pluralize(model_count, "model")),
                 );
             }
             Err(result) => {

@@ -218,10 +218,10 @@ pub(super) fn prepare(
     intake.update_backlog(&mut scheduler);
     intake.is_reading = input_rows.is_some();
 
-    let mut key_tallies = vec![AttemptCounts::default(); keys.len()];
+    let mut key_counts = vec![AttemptCounts::default(); keys.len()];
     let mut model_tallies = vec![AttemptCounts::default(); models.len()];
     let mut route_counts = vec![(0, 0); scheduler.route_count()];
-    restore_counts(&store, &mut scheduler, now, &mut key_tallies, &mut model_tallies, &mut route_counts)?;
+    restore_counts(&store, &mut scheduler, now, &mut key_counts, &mut model_tallies, &mut route_counts)?;
 
     // A run that has ended, and that nobody adds to, is not worked on by looking at it.
     let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back;
@@ -287,7 +287,7 @@ pub(super) fn prepare(
         first_sent_at: HashMap::new(),
         totals: opened.totals,
         spend: opened.spend,
-        key_counts: key_tallies,
+        key_counts,
         model_counts: model_tallies,
         route_counts,
         throughput: ThroughputEstimate::default(),

@@ -13,27 +13,28 @@
 //! - `command`: `cascadeck sim`
 
 mod answer;
-mod ask;
-mod books;
+mod calendar;
 pub mod command;
-mod days;
-mod exchange;
 mod faults;
+mod handler;
 mod keys_file;
-mod layout;
-mod ledger;
+mod pool;
 mod profile;
-mod quota;
-mod sending;
+mod profile_index;
+mod request;
+mod responses;
 mod server;
-mod window;
+mod sliding_window;
+mod state;
+mod stats;
 mod wire;
 
-pub use ask::prompt_hash;
-pub use books::{Books, DayUse, KeyBooks, Peaks, PoolBooks, PromptBooks, Prompts, Tally};
-pub use faults::{Fault, Faults, Quirk};
+pub use faults::{FaultRates, InjectedFault, Quirk};
+pub use pool::SimLimit;
 pub use profile::{
-    Dollars, KeyProfile, KeyState, Latency, ModelProfile, Outage, Profile, ProfileError, ProviderProfile, Used,
+    KeyProfile, LatencyProfile, ModelProfile, Outage, PriceProfile, PriorUsage, Profile, ProfileError, ProviderProfile,
+    SimKeyState,
 };
-pub use quota::Limit;
+pub use request::prompt_hash;
 pub use server::{Simulator, serve};
+pub use stats::{DayUsage, KeyStats, PeakUsage, PoolStats, PromptStats, PromptTotals, RequestCounts, ServerStats};

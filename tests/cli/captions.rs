@@ -46,7 +46,7 @@ fn every_picture_gets_its_own_caption_beside_it_over_all_three_apis() {
     }
     let books = provider.books();
     assert_eq!((books.total.ok, books.total.requests), (5, 5));
-    let served = |name: &str| books.key(name).unwrap().tally.ok;
+    let served = |name: &str| books.key(name).unwrap().counts.ok;
     assert_eq!([served("alice"), served("olga"), served("anton")], [2, 2, 1], "each API described some");
 }
 

@@ -35,7 +35,7 @@ fn days_with_room_for_exactly_the_batch_are_used_up_without_one_refusal() {
     assert_eq!((books.prompts.distinct, books.prompts.answered_more_than_once), (90, 0));
     for project in ["one", "two", "three"] {
         for (model, per_day) in [("large", 3), ("medium", 5), ("small", 9), ("tiny", 13)] {
-            assert_eq!(books.pool(project, model).unwrap().tally.ok, per_day, "{project} {model}");
+            assert_eq!(books.pool(project, model).unwrap().counts.ok, per_day, "{project} {model}");
         }
     }
     let summary = ended.json();
@@ -88,7 +88,7 @@ fn a_long_batch_goes_through_every_model_within_one_minutes_limits() {
     assert_eq!((books.prompts.distinct, books.prompts.answered_more_than_once), (1_319, 0), "each once");
     assert_eq!(books.total.refused, BTreeMap::new(), "configured limits are never run into");
     let used: BTreeSet<_> =
-        books.pools.iter().filter(|pool| pool.tally.ok > 0).map(|pool| pool.model.as_str()).collect();
+        books.pools.iter().filter(|pool| pool.counts.ok > 0).map(|pool| pool.model.as_str()).collect();
     assert_eq!(used, BTreeSet::from(["large", "medium", "small", "tiny"]));
 
     let results = machine.results("runs/questions");
@@ -97,7 +97,7 @@ fn a_long_batch_goes_through_every_model_within_one_minutes_limits() {
     let summary = ended.json();
     for (model, served) in summary["models"].as_array().unwrap().iter().map(|model| {
         let name = model["name"].as_str().unwrap();
-        (model, books.pools.iter().filter(|pool| pool.model == name).map(|pool| pool.tally.ok).sum::<u64>())
+        (model, books.pools.iter().filter(|pool| pool.model == name).map(|pool| pool.counts.ok).sum::<u64>())
     }) {
         assert_eq!(model["ok"], served, "{model}");
     }
@@ -195,7 +195,7 @@ fn a_dead_key_a_closed_model_and_a_failing_one_cost_no_item() {
     }
     let books = provider.books();
     assert_eq!((books.total.ok, books.prompts.answered_more_than_once), (40, 0));
-    assert_eq!(books.pool("one", "spent").unwrap().tally.ok, 2);
+    assert_eq!(books.pool("one", "spent").unwrap().counts.ok, 2);
     let log = machine.read("runs/batch/cascadeck.log");
     assert!(log.contains(" → "), "fallbacks are in the log:\n{log}");
 }

@@ -82,7 +82,7 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
     assert_eq!((snapshot.totals.done, snapshot.totals.failed), (ITEMS, 0));
     let books = simulator.stop().await.unwrap();
     assert_eq!(books.discrepancies(), [""; 0]);
-    assert_eq!(books.exceeded(), [""; 0]);
+    assert_eq!(books.exceeded_limits(), [""; 0]);
     assert_eq!((books.total.ok, books.prompts.answered_more_than_once), (ITEMS, 0));
     assert_eq!(
         books.total.refused,
@@ -92,8 +92,8 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
     );
     for (project, model) in [("one", "large"), ("one", "medium"), ("two", "small"), ("three", "other")] {
         let pool = books.pool(project, model).unwrap();
-        let rpm = pool.limits[&cascadeck::sim::Limit::Rpm];
-        assert!(pool.tally.ok > rpm, "{model}: more than a minute's worth was served ({})", pool.tally.ok);
+        let rpm = pool.limits[&cascadeck::sim::SimLimit::Rpm];
+        assert!(pool.counts.ok > rpm, "{model}: more than a minute's worth was served ({})", pool.counts.ok);
     }
 }
 

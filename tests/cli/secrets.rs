@@ -52,7 +52,7 @@ fn no_secret_is_in_any_file_or_output_even_where_the_provider_echoes_it() {
     let books = provider.books();
     for key in &provider.profile().keys {
         assert!(
-            books.key(&key.name).unwrap().tally.requests > 0 || said[0].1.contains(&key.name),
+            books.key(&key.name).unwrap().counts.requests > 0 || said[0].1.contains(&key.name),
             "{} was used",
             key.name
         );

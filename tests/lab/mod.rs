@@ -22,7 +22,7 @@ use std::{
 use cascadeck::{
     clock::Clock,
     domain::ResultLine,
-    sim::{Books, Profile, Simulator},
+    sim::{Profile, ServerStats, Simulator},
 };
 use nix::{
     sys::signal::{self, Signal},
@@ -375,19 +375,19 @@ impl Provider {
 
     /// As they are now; they must add up, and no limit may have been broken.
     #[track_caller]
-    pub fn books(&self) -> Books {
-        let books = self.simulator.as_ref().unwrap().books();
+    pub fn books(&self) -> ServerStats {
+        let books = self.simulator.as_ref().unwrap().stats();
         assert_eq!(books.discrepancies(), [""; 0]);
-        assert_eq!(books.exceeded(), [""; 0]);
+        assert_eq!(books.exceeded_limits(), [""; 0]);
         books
     }
 
     /// Waits for something that shows in the books.
     #[track_caller]
-    pub fn until(&self, what: &str, happened: impl Fn(&Books) -> bool) -> Books {
+    pub fn until(&self, what: &str, happened: impl Fn(&ServerStats) -> bool) -> ServerStats {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let books = self.simulator.as_ref().unwrap().books();
+            let books = self.simulator.as_ref().unwrap().stats();
             if happened(&books) {
                 return books;
             }

@@ -2,7 +2,7 @@
 
 use cascadeck::{
     clock::Clock,
-    sim::{Books, Profile, prompt_hash},
+    sim::{Profile, ServerStats, prompt_hash},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn the_books_know_which_prompts_were_answered_how_often() {
         sim.gemini("AIza-g1", prompt).await;
     }
     let text = seen(sim.http.get(format!("http://{}/sim/books", sim.sim.addr())).send().await.unwrap()).await;
-    let books: Books = serde_json::from_value(text.body).unwrap();
+    let books: ServerStats = serde_json::from_value(text.body).unwrap();
     let of = |prompt: &str| books.prompts.by_hash.get(&format!("{:016x}", prompt_hash(prompt))).cloned();
     let (twice, once) = (of("[item 42] Why?").unwrap(), of("Who?").unwrap());
     assert_eq!((twice.item.as_deref(), twice.ok), (Some("42"), 2));

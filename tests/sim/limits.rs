@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cascadeck::{clock::Clock, domain::WallTime, sim::Limit};
+use cascadeck::{clock::Clock, domain::WallTime, sim::SimLimit};
 use serde_json::json;
 
 use super::{Fixture, anthropic_body, openai_body, profile};
@@ -45,8 +45,8 @@ async fn the_minutes_next_request_is_refused_and_the_stated_delay_is_true() {
     assert_eq!(sim.gemini("AIza-g2", "hello").await.status, 200);
     let books = sim.books();
     let pool = books.pool("gp", "gm").unwrap();
-    assert_eq!((pool.tally.refused[&Limit::Rpm], pool.peaks.minute_requests), (1, 3));
-    let by_key = ["g1", "g2"].map(|key| books.key(key).unwrap().tally.ok as usize);
+    assert_eq!((pool.counts.refused[&SimLimit::Rpm], pool.peaks.minute_requests), (1, 3));
+    let by_key = ["g1", "g2"].map(|key| books.key(key).unwrap().counts.ok as usize);
     assert_eq!(by_key, [answered[0], answered[1] + 1]);
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cascadeck::{
     clock::Clock,
-    sim::{Books, Profile, Simulator},
+    sim::{Profile, ServerStats, Simulator},
 };
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -104,16 +104,16 @@ impl Fixture {
         self.send(Method::POST, "/v1/messages", &headers, &body).await
     }
 
-    fn books(&self) -> Books {
-        let books = self.sim.books();
+    fn books(&self) -> ServerStats {
+        let books = self.sim.stats();
         assert_eq!(books.discrepancies(), [""; 0]);
-        assert_eq!(books.exceeded(), [""; 0]);
+        assert_eq!(books.exceeded_limits(), [""; 0]);
         books
     }
 
     /// Waits for something that the simulator does on its own time.
-    async fn until(&self, happened: impl Fn(&Books) -> bool) {
-        while !happened(&self.sim.books()) {
+    async fn until(&self, happened: impl Fn(&ServerStats) -> bool) {
+        while !happened(&self.sim.stats()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

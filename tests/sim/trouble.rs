@@ -2,7 +2,7 @@
 
 use cascadeck::{
     clock::Clock,
-    sim::{Fault, Limit, Profile},
+    sim::{InjectedFault, Profile, SimLimit},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ async fn dead_keys_die_in_their_providers_words() {
     assert_eq!(sim.send(Method::POST, "/v1/chat/completions", &[], &openai_body("hello")).await.status, 401);
     let books = sim.books();
     assert_eq!((books.total.requests, books.total.rejected["suspended"]), (15, 3));
-    assert_eq!(books.key("o-billing").unwrap().tally.rejected["billing"], 1);
+    assert_eq!(books.key("o-billing").unwrap().counts.rejected["billing"], 1);
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn an_outage_covers_its_model_alone_and_uses_no_quota() {
     assert_eq!(sim.openai("sk-o1-0123456789", openai_body("hello")).await.status, 200);
     let books = sim.books();
     let pool = books.pool("gp", "gm").unwrap();
-    assert_eq!((pool.tally.faults[&Fault::Overloaded], pool.peaks.day_requests), (3, 0));
+    assert_eq!((pool.counts.faults[&InjectedFault::Overloaded], pool.peaks.day_requests), (3, 0));
 }
 
 #[tokio::test]
@@ -112,7 +112,13 @@ async fn a_prompt_gets_the_trouble_it_asks_for() {
 
     let books = sim.books();
     assert_eq!((books.total.ok, books.total.rejected["bad_request"]), (0, 3));
-    let faults = [Fault::ServerError, Fault::Empty, Fault::Html, Fault::Truncated, Fault::Reset];
+    let faults = [
+        InjectedFault::ServerError,
+        InjectedFault::Empty,
+        InjectedFault::Html,
+        InjectedFault::Truncated,
+        InjectedFault::Reset,
+    ];
     assert_eq!(faults.map(|fault| books.total.faults[&fault]), [3, 3, 1, 1, 1]);
 }
 
@@ -120,7 +126,7 @@ async fn a_prompt_gets_the_trouble_it_asks_for() {
 async fn a_stall_lasts_until_somebody_goes_home() {
     let sim = Fixture::open().await;
     let stalled = tokio::spawn(sim.ask_gemini("AIza-g1", "gm", &gemini_body("[sim:stall]")).send());
-    sim.until(|books| books.total.faults.contains_key(&Fault::Stall)).await;
+    sim.until(|books| books.total.faults.contains_key(&InjectedFault::Stall)).await;
     assert!(!stalled.is_finished());
     sim.sim.stop().await.unwrap();
     let nothing = match stalled.await.unwrap() {
@@ -142,7 +148,7 @@ async fn a_client_that_leaves_early_is_booked_as_gone() {
     sim.until(|books| books.total.abandoned == 1).await;
     let books = sim.books();
     assert_eq!((books.total.ok, books.total.in_flight, books.prompts.distinct), (0, 0, 0));
-    assert_eq!(books.total.refused[&Limit::Concurrency], 1);
+    assert_eq!(books.total.refused[&SimLimit::Concurrency], 1);
 }
 
 #[tokio::test]

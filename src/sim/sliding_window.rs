@@ -9,14 +9,14 @@ pub(super) const DAY: Duration = Duration::from_hours(24);
 
 /// The tokens of one request, known in full on arrival: a simulator knows what it is going to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Tokens {
+pub(super) struct SimTokens {
     pub input: u64,
     pub output: u64,
 }
 
-impl Tokens {
-    pub const fn counted(self, how: TokenCounting) -> u64 {
-        match how {
+impl SimTokens {
+    pub const fn count_as(self, counted: TokenCounting) -> u64 {
+        match counted {
             TokenCounting::Input => self.input,
             TokenCounting::Total => self.input + self.output,
         }
@@ -25,15 +25,15 @@ impl Tokens {
 
 /// The requests of the last `span`: one that came at `t` is out at `t + span`.
 #[derive(Clone, Debug)]
-pub(super) struct Window {
+pub(super) struct SimWindow {
     span: Duration,
-    entries: VecDeque<(MonoTime, Tokens)>,
-    sum: Tokens,
+    entries: VecDeque<(MonoTime, SimTokens)>,
+    sum: SimTokens,
 }
 
-impl Window {
+impl SimWindow {
     pub const fn new(span: Duration) -> Self {
-        Self { span, entries: VecDeque::new(), sum: Tokens { input: 0, output: 0 } }
+        Self { span, entries: VecDeque::new(), sum: SimTokens { input: 0, output: 0 } }
     }
 
     pub fn expire(&mut self, now: MonoTime) {
@@ -46,7 +46,7 @@ impl Window {
         }
     }
 
-    pub fn push(&mut self, now: MonoTime, tokens: Tokens) {
+    pub fn push(&mut self, now: MonoTime, tokens: SimTokens) {
         self.sum.input += tokens.input;
         self.sum.output += tokens.output;
         self.entries.push_back((now, tokens));
@@ -56,7 +56,7 @@ impl Window {
         self.entries.len() as u64
     }
 
-    pub const fn tokens(&self) -> Tokens {
+    pub const fn tokens(&self) -> SimTokens {
         self.sum
     }
 
@@ -64,14 +64,20 @@ impl Window {
     pub fn wait_for_request(&self, now: MonoTime, limit: u64) -> Duration {
         match self.requests().checked_sub(limit) {
             _ if limit == 0 => self.span,
-            Some(over) => self.leaves(over as usize, now),
+            Some(excess) => self.time_until_leaves(excess as usize, now),
             None => Duration::ZERO,
         }
     }
 
     /// How long until `amount` more tokens fit under `limit`, reckoned by `measure`; zero where they do now. An amount
     /// above the limit never fits: then it is how long until nothing else is in the way, at least a moment.
-    pub fn wait_for_tokens(&self, now: MonoTime, limit: u64, amount: u64, measure: impl Fn(Tokens) -> u64) -> Duration {
+    pub fn wait_for_tokens(
+        &self,
+        now: MonoTime,
+        limit: u64,
+        amount: u64,
+        measure: impl Fn(SimTokens) -> u64,
+    ) -> Duration {
         let mut excess = (measure(self.sum) + amount).saturating_sub(limit);
         if excess == 0 {
             return Duration::ZERO;
@@ -79,44 +85,44 @@ impl Window {
         for (nth, (_, tokens)) in self.entries.iter().enumerate() {
             excess = excess.saturating_sub(measure(*tokens));
             if excess == 0 {
-                return self.leaves(nth, now);
+                return self.time_until_leaves(nth, now);
             }
         }
-        self.entries.len().checked_sub(1).map_or(self.span, |last| self.leaves(last, now))
+        self.entries.len().checked_sub(1).map_or(self.span, |last| self.time_until_leaves(last, now))
     }
 
     /// How long until the oldest request leaves.
-    pub fn oldest_leaves(&self, now: MonoTime) -> Duration {
-        self.leaves(0, now)
+    pub fn time_until_oldest_leaves(&self, now: MonoTime) -> Duration {
+        self.time_until_leaves(0, now)
     }
 
-    fn leaves(&self, nth: usize, now: MonoTime) -> Duration {
-        self.entries.get(nth).map_or(Duration::ZERO, |(at, _)| (*at + self.span).since(now))
+    fn time_until_leaves(&self, index: usize, now: MonoTime) -> Duration {
+        self.entries.get(index).map_or(Duration::ZERO, |(at, _)| (*at + self.span).since(now))
     }
 }
 
 /// The generic cell rate algorithm: `burst` requests at once, the rest evenly spaced.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct SimGcra {
     interval: Duration,
     tolerance: Duration,
     /// When the bucket will have drained.
-    drained: MonoTime,
+    drained_at: MonoTime,
 }
 
-impl Pace {
+impl SimGcra {
     pub fn new(per_minute: u32, burst: u32) -> Self {
         let interval = MINUTE / per_minute.max(1);
-        Self { interval, tolerance: interval * burst.saturating_sub(1), drained: MonoTime::default() }
+        Self { interval, tolerance: interval * burst.saturating_sub(1), drained_at: MonoTime::default() }
     }
 
     /// How long until a request is on time; zero where it is now.
     pub fn wait(&self, now: MonoTime) -> Duration {
-        self.drained.since(now + self.tolerance)
+        self.drained_at.since(now + self.tolerance)
     }
 
     pub fn take(&mut self, now: MonoTime) {
-        self.drained = self.drained.max(now) + self.interval;
+        self.drained_at = self.drained_at.max(now) + self.interval;
     }
 }
 
@@ -128,13 +134,13 @@ mod tests {
         MonoTime(s * 1_000_000)
     }
 
-    fn input(tokens: u64) -> Tokens {
-        Tokens { input: tokens, output: 0 }
+    fn input(tokens: u64) -> SimTokens {
+        SimTokens { input: tokens, output: 0 }
     }
 
     #[test]
     fn a_request_leaves_the_window_after_exactly_its_span() {
-        let mut window = Window::new(MINUTE);
+        let mut window = SimWindow::new(MINUTE);
         window.push(second(1), input(10));
         window.push(second(5), input(20));
         window.expire(MonoTime(60_999_999));
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_stated_wait_is_the_true_one() {
-        let mut window = Window::new(MINUTE);
+        let mut window = SimWindow::new(MINUTE);
         for (at, tokens) in [(0, 100), (10, 50), (20, 50)] {
             window.push(second(at), input(tokens));
         }
@@ -158,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_leaky_bucket_lets_a_burst_through_and_paces_the_rest() {
-        let mut pace = Pace::new(60, 3);
+        let mut pace = SimGcra::new(60, 3);
         let now = second(100);
         for _ in 0..3 {
             assert_eq!(pace.wait(now), Duration::ZERO);

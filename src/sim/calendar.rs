@@ -8,38 +8,38 @@ use crate::domain::{QuotaDay, WallTime};
 #[derive(Clone, Debug)]
 pub(super) struct Calendar {
     zone: TimeZone,
-    today: Option<Today>,
+    cached_day: Option<ProviderDay>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Today {
+pub(super) struct ProviderDay {
     pub date: Date,
-    pub begins: WallTime,
+    pub starts_at: WallTime,
     /// The next day's first instant. A day has 23 to 25 hours.
-    pub ends: WallTime,
+    pub ends_at: WallTime,
 }
 
 impl Calendar {
     /// Rolling days have no calendar; their books are kept by UTC dates.
-    pub fn of(day: QuotaDay) -> Self {
+    pub fn new(day: QuotaDay) -> Self {
         let zone = match day {
             QuotaDay::Pacific => TimeZone::get("America/Los_Angeles").expect("the time zone database is compiled in"),
             QuotaDay::Utc | QuotaDay::Rolling => TimeZone::UTC,
         };
-        Self { zone, today: None }
+        Self { zone, cached_day: None }
     }
 
-    pub fn today(&mut self, wall: WallTime) -> Today {
-        if let Some(today) = self.today.filter(|today| (today.begins..today.ends).contains(&wall)) {
+    pub fn day_at(&mut self, wall: WallTime) -> ProviderDay {
+        if let Some(today) = self.cached_day.filter(|today| (today.starts_at..today.ends_at).contains(&wall)) {
             return today;
         }
         let date = self.zone.to_datetime(wall.timestamp()).date();
-        let today = Today {
+        let today = ProviderDay {
             date,
-            begins: self.midnight(date),
-            ends: date.tomorrow().map_or(WallTime(i64::MAX), |tomorrow| self.midnight(tomorrow)),
+            starts_at: self.midnight(date),
+            ends_at: date.tomorrow().map_or(WallTime(i64::MAX), |tomorrow| self.midnight(tomorrow)),
         };
-        self.today = Some(today);
+        self.cached_day = Some(today);
         today
     }
 
@@ -67,17 +67,17 @@ mod tests {
             ("2026-11-01T07:30:00Z", "2026-11-01", "2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
             ("2026-11-21T07:59:59Z", "2026-11-20", "2026-11-20T08:00:00Z", "2026-11-21T08:00:00Z"),
         ];
-        let mut calendar = Calendar::of(QuotaDay::Pacific);
+        let mut calendar = Calendar::new(QuotaDay::Pacific);
         for (instant, date, begins, ends) in cases {
-            let expected = Today { date: date.parse().unwrap(), begins: at(begins), ends: at(ends) };
-            assert_eq!(calendar.today(at(instant)), expected, "{instant}");
+            let expected = ProviderDay { date: date.parse().unwrap(), starts_at: at(begins), ends_at: at(ends) };
+            assert_eq!(calendar.day_at(at(instant)), expected, "{instant}");
         }
     }
 
     #[test]
     fn a_clock_that_jumps_back_is_on_the_earlier_day_again() {
-        let mut calendar = Calendar::of(QuotaDay::Utc);
-        calendar.today(at("2026-11-21T00:00:01Z"));
-        assert_eq!(calendar.today(at("2026-11-20T23:59:59Z")).date.to_string(), "2026-11-20");
+        let mut calendar = Calendar::new(QuotaDay::Utc);
+        calendar.day_at(at("2026-11-21T00:00:01Z"));
+        assert_eq!(calendar.day_at(at("2026-11-20T23:59:59Z")).date.to_string(), "2026-11-20");
     }
 }

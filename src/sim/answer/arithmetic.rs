@@ -1,18 +1,23 @@
 //! Sums and unit conversions that stand in a prompt, worked out.
 
 /// `12 × 7`, `15 % of 80`, `5 miles to kilometres`: the first one found, as a short sentence.
-pub(super) fn worked_out(prompt: &str) -> Option<String> {
+pub(super) fn solve(prompt: &str) -> Option<String> {
     let words: Vec<&str> =
         prompt.split_whitespace().map(|word| word.trim_end_matches(['?', '.', ',', ':', ';'])).collect();
-    (0..words.len()).find_map(|at| sum(&words[at..]).or_else(|| conversion(&words[at..])))
+    (0..words.len()).find_map(|at| solve_arithmetic(&words[at..]).or_else(|| solve_conversion(&words[at..])))
 }
 
-fn sum(words: &[&str]) -> Option<String> {
+fn solve_arithmetic(words: &[&str]) -> Option<String> {
     if let [share, "of", whole, ..] | [share, "percent" | "%", "of", whole, ..] = words {
-        let spelled = words[1] != "of";
-        let share = if spelled { number(share) } else { number(share.strip_suffix('%')?) }?;
-        let whole = number(whole)?;
-        return Some(format!("{}% of {} is {}.", shown(share), shown(whole), shown(share / 100.0 * whole)));
+        let is_spelled_out = words[1] != "of";
+        let share = if is_spelled_out { parse_number(share) } else { parse_number(share.strip_suffix('%')?) }?;
+        let whole = parse_number(whole)?;
+        return Some(format!(
+            "{}% of {} is {}.",
+            format_number(share),
+            format_number(whole),
+            format_number(share / 100.0 * whole)
+        ));
     }
     let (sign, rest) = match words.get(1..)? {
         ["+" | "plus", rest @ ..] => ('+', rest),
@@ -21,7 +26,7 @@ fn sum(words: &[&str]) -> Option<String> {
         ["/" | "÷", rest @ ..] | ["divided", "by", rest @ ..] => ('÷', rest),
         _ => return None,
     };
-    let (left, right) = (number(words[0])?, number(rest.first()?)?);
+    let (left, right) = (parse_number(words[0])?, parse_number(rest.first()?)?);
     let result = match sign {
         '+' => left + right,
         '−' => left - right,
@@ -31,36 +36,36 @@ fn sum(words: &[&str]) -> Option<String> {
     };
     // A stop sequence or a reader may look for the plain sign.
     let sign = if sign == '−' { '-' } else { sign };
-    Some(format!("{} {sign} {} = {}.", shown(left), shown(right), shown(result)))
+    Some(format!("{} {sign} {} = {}.", format_number(left), format_number(right), format_number(result)))
 }
 
-fn conversion(words: &[&str]) -> Option<String> {
+fn solve_conversion(words: &[&str]) -> Option<String> {
     let [amount, rest @ ..] = words else { return None };
-    let amount = number(amount)?;
+    let amount = parse_number(amount)?;
     let skip = usize::from(rest.first() == Some(&"degrees"));
-    let from = Unit::named(rest.get(skip)?)?;
+    let from = MeasureUnit::from_word(rest.get(skip)?)?;
     let rest = rest.get(skip + 1..)?;
     let ["to" | "in" | "into" | "as", rest @ ..] = rest else { return None };
     let skip = usize::from(rest.first() == Some(&"degrees"));
-    let to = Unit::named(rest.get(skip)?)?;
-    if from.measures != to.measures {
+    let to = MeasureUnit::from_word(rest.get(skip)?)?;
+    if from.dimension != to.dimension {
         return None;
     }
     let result = (amount * from.factor + from.offset - to.offset) / to.factor;
-    Some(format!("{} {} is {} {}.", shown(amount), from.name, shown(result), to.name))
+    Some(format!("{} {} is {} {}.", format_number(amount), from.name, format_number(result), to.name))
 }
 
 /// `value × factor + offset` is the value in its measure's base unit.
-struct Unit {
+struct MeasureUnit {
     name: &'static str,
-    measures: char,
+    dimension: char,
     factor: f64,
     offset: f64,
 }
 
-impl Unit {
-    fn named(word: &str) -> Option<Self> {
-        let unit = |name, measures, factor| Some(Self { name, measures, factor, offset: 0.0 });
+impl MeasureUnit {
+    fn from_word(word: &str) -> Option<Self> {
+        let unit = |name, measures, factor| Some(Self { name, dimension: measures, factor, offset: 0.0 });
         match word.to_lowercase().as_str() {
             "mm" | "millimetres" | "millimeters" => unit("mm", 'l', 0.001),
             "cm" | "centimetres" | "centimeters" => unit("cm", 'l', 0.01),
@@ -91,24 +96,24 @@ impl Unit {
             "knots" => unit("knots", 's', 1_852.0 / 3_600.0),
             "hectares" => unit("hectares", 'a', 10_000.0),
             "acres" => unit("acres", 'a', 4_046.856_422_4),
-            "celsius" | "°c" => Some(Self { name: "°C", measures: 'h', factor: 1.0, offset: 273.15 }),
+            "celsius" | "°c" => Some(Self { name: "°C", dimension: 'h', factor: 1.0, offset: 273.15 }),
             "kelvin" => unit("K", 'h', 1.0),
             "fahrenheit" | "°f" => {
-                Some(Self { name: "°F", measures: 'h', factor: 5.0 / 9.0, offset: 273.15 - 32.0 * 5.0 / 9.0 })
+                Some(Self { name: "°F", dimension: 'h', factor: 5.0 / 9.0, offset: 273.15 - 32.0 * 5.0 / 9.0 })
             }
             _ => None,
         }
     }
 }
 
-fn number(word: &str) -> Option<f64> {
+fn parse_number(word: &str) -> Option<f64> {
     let digits = word.replace([',', '_'], "");
     let plain = digits.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.');
     digits.parse().ok().filter(|number: &f64| plain && number.is_finite())
 }
 
 /// Whole numbers whole, others to four decimals without idle zeros.
-fn shown(number: f64) -> String {
+fn format_number(number: f64) -> String {
     let text = format!("{number:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
@@ -132,14 +137,14 @@ mod tests {
             ("How much is -40 celsius in fahrenheit?", "-40 °C is -40 °F."),
         ];
         for (prompt, answer) in cases {
-            assert_eq!(worked_out(prompt).as_deref(), Some(answer), "{prompt}");
+            assert_eq!(solve(prompt).as_deref(), Some(answer), "{prompt}");
         }
     }
 
     #[test]
     fn numbers_alone_make_no_sum() {
         for prompt in ["Name 3 rivers.", "Is 12 miles to kilograms possible?", "1 of 3 people", "nan + 1", ""] {
-            assert_eq!(worked_out(prompt), None, "{prompt}");
+            assert_eq!(solve(prompt), None, "{prompt}");
         }
     }
 }

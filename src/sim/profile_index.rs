@@ -3,96 +3,96 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    faults::{Fault, Faults},
-    profile::{KeyProfile, KeyState, Latency, ModelProfile, Profile},
+    faults::{FaultRates, InjectedFault},
+    profile::{KeyProfile, LatencyProfile, ModelProfile, Profile, SimKeyState},
 };
 use crate::domain::Api;
 
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct ProfileIndex {
     pub profile: Profile,
     /// Where each secret sits.
-    seats: HashMap<String, Seat>,
+    keys_by_secret: HashMap<String, KeyRef>,
     /// Per provider: where each model name stands in the profile.
-    models: Vec<HashMap<String, usize>>,
+    models_by_name: Vec<HashMap<String, usize>>,
     /// Provider and project, in order of first mention.
     pub projects: Vec<(usize, String)>,
 }
 
 /// A known key's place: indices into the profile and into [`Layout::projects`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Seat {
+pub(super) struct KeyRef {
     pub key: usize,
     pub provider: usize,
     pub project: usize,
 }
 
-impl Layout {
+impl ProfileIndex {
     pub fn new(profile: Profile) -> Self {
         let provider_index =
             |name: &str| profile.providers.iter().position(|provider| provider.name == name).unwrap_or_default();
         let mut projects: Vec<(usize, String)> = Vec::new();
-        let mut seats = HashMap::new();
+        let mut keys_by_secret = HashMap::new();
         for (key, KeyProfile { secret, provider, project, .. }) in profile.keys.iter().enumerate() {
-            let place = (provider_index(provider), project.clone());
-            let known = projects.iter().position(|project| *project == place);
+            let provider_and_project = (provider_index(provider), project.clone());
+            let known = projects.iter().position(|project| *project == provider_and_project);
             let project = known.unwrap_or_else(|| {
-                projects.push(place.clone());
+                projects.push(provider_and_project.clone());
                 projects.len() - 1
             });
-            seats.insert(secret.clone(), Seat { key, provider: place.0, project });
+            keys_by_secret.insert(secret.clone(), KeyRef { key, provider: provider_and_project.0, project });
         }
-        let mut models = vec![HashMap::new(); profile.providers.len()];
+        let mut models_by_name = vec![HashMap::new(); profile.providers.len()];
         for (index, model) in profile.models.iter().enumerate() {
-            models[provider_index(&model.provider)].insert(model.name.clone(), index);
+            models_by_name[provider_index(&model.provider)].insert(model.name.clone(), index);
         }
-        Self { profile, seats, models, projects }
+        Self { profile, keys_by_secret, models_by_name, projects }
     }
 
     /// The key with this secret at a provider that speaks `api`.
-    pub fn seat(&self, api: Api, secret: &str) -> Option<Seat> {
-        self.seats.get(secret).copied().filter(|seat| self.profile.providers[seat.provider].api == api)
+    pub fn find_key(&self, api: Api, secret: &str) -> Option<KeyRef> {
+        self.keys_by_secret.get(secret).copied().filter(|seat| self.profile.providers[seat.provider].api == api)
     }
 
-    pub fn model(&self, seat: Seat, name: &str) -> Option<usize> {
-        self.models[seat.provider].get(name).copied()
+    pub fn find_model(&self, key: KeyRef, name: &str) -> Option<usize> {
+        self.models_by_name[key.provider].get(name).copied()
     }
 
-    pub fn models_of(&self, seat: Seat) -> impl Iterator<Item = &ModelProfile> {
-        let provider = self.profile.providers[seat.provider].name.as_str();
+    pub fn models_of(&self, key: KeyRef) -> impl Iterator<Item = &ModelProfile> {
+        let provider = self.profile.providers[key.provider].name.as_str();
         self.profile.models.iter().filter(move |model| model.provider == provider)
     }
 
     /// What the key is `running` after the simulator's start.
-    pub fn key_state(&self, seat: Seat, running: Duration) -> KeyState {
-        let KeyProfile { state, from_s, until_s, .. } = self.profile.keys[seat.key];
-        let now = running.as_secs_f64();
-        if now >= from_s && until_s.is_none_or(|until| now < until) { state } else { KeyState::Valid }
+    pub fn key_state(&self, key: KeyRef, uptime: Duration) -> SimKeyState {
+        let KeyProfile { state, from_s, until_s, .. } = self.profile.keys[key.key];
+        let now = uptime.as_secs_f64();
+        if now >= from_s && until_s.is_none_or(|until| now < until) { state } else { SimKeyState::Valid }
     }
 
-    pub fn is_closed(&self, seat: Seat, model: usize) -> bool {
-        let (_, project) = &self.projects[seat.project];
+    pub fn is_closed_to(&self, key: KeyRef, model: usize) -> bool {
+        let (_, project) = &self.projects[key.project];
         self.profile.models[model].closed_to.contains(project)
     }
 
     /// The fault of an outage that covers this model `running` after the start.
-    pub fn outage(&self, seat: Seat, model: usize, running: Duration) -> Option<Fault> {
-        let provider = &self.profile.providers[seat.provider].name;
+    pub fn active_outage(&self, key: KeyRef, model: usize, uptime: Duration) -> Option<InjectedFault> {
+        let provider = &self.profile.providers[key.provider].name;
         let name = &self.profile.models[model].name;
-        let now = running.as_secs_f64();
+        let now = uptime.as_secs_f64();
         let outage = self.profile.outages.iter().find(|outage| {
             (outage.from_s..outage.to_s).contains(&now)
-                && outage.provider.as_ref().is_none_or(|covered| covered == provider)
-                && outage.model.as_ref().is_none_or(|covered| covered == name)
+                && outage.provider.as_ref().is_none_or(|affected| affected == provider)
+                && outage.model.as_ref().is_none_or(|affected| affected == name)
         })?;
         Some(outage.kind)
     }
 
-    pub fn latency(&self, model: usize) -> Latency {
+    pub fn latency(&self, model: usize) -> LatencyProfile {
         self.profile.models[model].latency.unwrap_or(self.profile.latency)
     }
 
-    pub fn faults(&self, model: usize) -> &Faults {
+    pub fn faults(&self, model: usize) -> &FaultRates {
         self.profile.models[model].faults.as_ref().unwrap_or(&self.profile.faults)
     }
 }
@@ -125,15 +125,15 @@ mod tests {
         state = "suspended"
     "#;
 
-    fn layout() -> Layout {
-        Layout::new(Profile::from_toml(PROFILE).unwrap())
+    fn layout() -> ProfileIndex {
+        ProfileIndex::new(Profile::from_toml(PROFILE).unwrap())
     }
 
     #[test]
     fn a_key_is_known_to_its_own_provider_only() {
         let layout = layout();
-        assert!(layout.seat(Api::Gemini, "g-secret").is_some());
-        assert_eq!(layout.seat(Api::OpenAi, "g-secret"), None);
+        assert!(layout.find_key(Api::Gemini, "g-secret").is_some());
+        assert_eq!(layout.find_key(Api::OpenAi, "g-secret"), None);
         // Projects of one name at two providers are two projects.
         assert_eq!(layout.projects.len(), 2);
     }
@@ -142,14 +142,17 @@ mod tests {
     fn a_key_dies_and_comes_back_on_time() {
         let layout = layout();
         let state =
-            |api, secret, second| layout.key_state(layout.seat(api, secret).unwrap(), Duration::from_secs(second));
-        for (second, expected) in
-            [(59, KeyState::Valid), (60, KeyState::Billing), (119, KeyState::Billing), (120, KeyState::Valid)]
-        {
+            |api, secret, second| layout.key_state(layout.find_key(api, secret).unwrap(), Duration::from_secs(second));
+        for (second, expected) in [
+            (59, SimKeyState::Valid),
+            (60, SimKeyState::Billing),
+            (119, SimKeyState::Billing),
+            (120, SimKeyState::Valid),
+        ] {
             assert_eq!(state(Api::Gemini, "g-secret", second), expected, "{second}");
         }
         for second in [0, 1_000_000] {
-            assert_eq!(state(Api::OpenAi, "o-secret", second), KeyState::Suspended);
+            assert_eq!(state(Api::OpenAi, "o-secret", second), SimKeyState::Suspended);
         }
     }
 
@@ -157,17 +160,18 @@ mod tests {
     fn an_outage_covers_what_it_names_for_its_time() {
         let layout = layout();
         let (google, openai) =
-            (layout.seat(Api::Gemini, "g-secret").unwrap(), layout.seat(Api::OpenAi, "o-secret").unwrap());
+            (layout.find_key(Api::Gemini, "g-secret").unwrap(), layout.find_key(Api::OpenAi, "o-secret").unwrap());
         let cases = [
             (google, "m", 59, None),
-            (google, "m", 60, Some(Fault::Overloaded)),
+            (google, "m", 60, Some(InjectedFault::Overloaded)),
             (google, "m", 120, None),
             (google, "n", 60, None),
             (openai, "m", 60, None),
-            (openai, "m", 199, Some(Fault::Html)),
+            (openai, "m", 199, Some(InjectedFault::Html)),
         ];
         for (seat, model, second, fault) in cases {
-            let found = layout.outage(seat, layout.model(seat, model).unwrap(), Duration::from_secs(second));
+            let found =
+                layout.active_outage(seat, layout.find_model(seat, model).unwrap(), Duration::from_secs(second));
             assert_eq!(found, fault, "{model} at {second} s");
         }
     }

@@ -10,23 +10,23 @@ use super::profile::ModelProfile;
 const BYTES_PER_TOKEN: usize = 4;
 
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Ask {
+pub(super) struct SimRequest {
     /// The model's id, as asked for.
     pub model: String,
     pub system: String,
     /// Every turn's text, one after the other.
     pub prompt: String,
-    pub pictures: Vec<Picture>,
+    pub pictures: Vec<SimPicture>,
     pub max_output: Option<u64>,
     pub stop: Vec<String>,
-    pub json: Option<JsonShape>,
+    pub json: Option<JsonOutput>,
     /// What the request says a picture should cost (Gemini's media resolution).
-    pub picture_tokens: Option<u64>,
+    pub tokens_per_picture: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Picture {
-    pub kind: &'static str,
+pub(super) struct SimPicture {
+    pub format: &'static str,
     pub width: usize,
     pub height: usize,
     pub bytes: usize,
@@ -34,42 +34,42 @@ pub(super) struct Picture {
 }
 
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum JsonShape {
+pub(super) enum JsonOutput {
     Any,
     Schema(Value),
 }
 
 /// Why a request can't be answered, whoever sends it. Each API has its own words for it.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Complaint {
+pub(super) enum RequestError {
     /// Not JSON at all.
-    Syntax(String),
+    InvalidJson(String),
     /// In the API's own words.
-    Shape(String),
+    InvalidField(String),
     MissingVersion,
-    Streaming,
-    TooLong {
+    StreamingUnsupported,
+    ExceedsContext {
         tokens: u64,
         context: u64,
     },
-    OutputTooLong {
-        asked: u64,
-        most: u64,
+    InvalidOutputLimit {
+        requested: u64,
+        max: u64,
     },
     NoVision,
-    Picture(PictureTrouble),
+    Picture(SimPictureError),
     /// The prompt said `[sim:400]`.
-    OnRequest,
+    RequestedByPrompt,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum PictureTrouble {
+pub(super) enum SimPictureError {
     NotBase64,
     Unreadable,
     /// A readable picture of a kind that the API does not take.
-    Format,
+    UnsupportedFormat,
     /// A link: the simulator fetches nothing.
-    Link,
+    RemoteUrl,
     TooManyBytes(usize),
     TooManyPixels,
 }
@@ -77,7 +77,7 @@ pub(super) enum PictureTrouble {
 /// How the books tell prompts apart: a hash of the text of all turns, without the system instruction. For a prompt
 /// without pictures.
 pub fn prompt_hash(prompt: &str) -> u64 {
-    Ask { prompt: prompt.to_owned(), ..Ask::default() }.hash()
+    SimRequest { prompt: prompt.to_owned(), ..SimRequest::default() }.prompt_hash()
 }
 
 pub(super) const fn text_tokens(bytes: usize) -> u64 {
@@ -86,12 +86,12 @@ pub(super) const fn text_tokens(bytes: usize) -> u64 {
 
 /// As many bytes of `text` as `tokens` allow, cut between characters.
 pub(super) fn cut_to_tokens(text: &str, tokens: u64) -> &str {
-    let most = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_TOKEN);
-    &text[..text.floor_char_boundary(most)]
+    let max_bytes = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_TOKEN);
+    &text[..text.floor_char_boundary(max_bytes)]
 }
 
-impl Ask {
-    pub fn hash(&self) -> u64 {
+impl SimRequest {
+    pub fn prompt_hash(&self) -> u64 {
         let mut hash = Xxh3::new();
         hash.update(self.prompt.as_bytes());
         for picture in &self.pictures {
@@ -101,12 +101,12 @@ impl Ask {
     }
 
     /// From a marker in the prompt: `[item 42]`.
-    pub fn item(&self) -> Option<&str> {
+    pub fn item_id(&self) -> Option<&str> {
         let (_, rest) = self.prompt.split_once("[item ")?;
         rest.split_once(']').map(|(id, _)| id)
     }
 
-    pub fn say(&mut self, text: &str) {
+    pub fn add_text(&mut self, text: &str) {
         if !self.prompt.is_empty() {
             self.prompt.push('\n');
         }
@@ -115,40 +115,40 @@ impl Ask {
 
     /// Text and pictures; at least one token.
     pub fn input_tokens(&self, model: &ModelProfile) -> u64 {
-        text_tokens(self.system.len() + self.prompt.len()).max(1) + self.tokens_of_pictures(model)
+        text_tokens(self.system.len() + self.prompt.len()).max(1) + self.picture_tokens(model)
     }
 
-    pub fn tokens_of_pictures(&self, model: &ModelProfile) -> u64 {
-        self.picture_tokens.unwrap_or(model.image_tokens) * self.pictures.len() as u64
+    pub fn picture_tokens(&self, model: &ModelProfile) -> u64 {
+        self.tokens_per_picture.unwrap_or(model.image_tokens) * self.pictures.len() as u64
     }
 
     /// What this model has against it.
-    pub fn check(&self, model: &ModelProfile) -> Result<(), Complaint> {
+    pub fn check(&self, model: &ModelProfile) -> Result<(), RequestError> {
         let tokens = self.input_tokens(model);
         if tokens > model.context {
-            return Err(Complaint::TooLong { tokens, context: model.context });
+            return Err(RequestError::ExceedsContext { tokens, context: model.context });
         }
         if !model.vision && !self.pictures.is_empty() {
-            return Err(Complaint::NoVision);
+            return Err(RequestError::NoVision);
         }
         match self.max_output {
-            Some(asked) if asked == 0 || asked > u64::from(model.max_output) => {
-                Err(Complaint::OutputTooLong { asked, most: model.max_output.into() })
+            Some(requested) if requested == 0 || requested > u64::from(model.max_output) => {
+                Err(RequestError::InvalidOutputLimit { requested, max: model.max_output.into() })
             }
             _ => Ok(()),
         }
     }
 }
 
-impl Picture {
+impl SimPicture {
     /// `accepted` names the kinds that the API takes, as [`Picture::kind`] spells them.
-    pub fn from_base64(data: &str, accepted: &[&str]) -> Result<Self, Complaint> {
-        let trouble = |trouble| Err(Complaint::Picture(trouble));
-        let Ok(bytes) = BASE64_STANDARD.decode(data) else { return trouble(PictureTrouble::NotBase64) };
-        let (Ok(kind), Ok(size)) = (imagesize::image_type(&bytes), imagesize::blob_size(&bytes)) else {
-            return trouble(PictureTrouble::Unreadable);
+    pub fn from_base64(data: &str, accepted: &[&str]) -> Result<Self, RequestError> {
+        let error = |error| Err(RequestError::Picture(error));
+        let Ok(bytes) = BASE64_STANDARD.decode(data) else { return error(SimPictureError::NotBase64) };
+        let (Ok(format), Ok(size)) = (imagesize::image_type(&bytes), imagesize::blob_size(&bytes)) else {
+            return error(SimPictureError::Unreadable);
         };
-        let kind = match kind {
+        let format = match format {
             imagesize::ImageType::Png => "png",
             imagesize::ImageType::Jpeg => "jpeg",
             imagesize::ImageType::Webp => "webp",
@@ -156,11 +156,11 @@ impl Picture {
             imagesize::ImageType::Heif(_) => "heic",
             _ => "other",
         };
-        if !accepted.contains(&kind) {
-            return trouble(PictureTrouble::Format);
+        if !accepted.contains(&format) {
+            return error(SimPictureError::UnsupportedFormat);
         }
         let hash = xxhash_rust::xxh3::xxh3_64(&bytes);
-        Ok(Self { kind, width: size.width, height: size.height, bytes: bytes.len(), hash })
+        Ok(Self { format, width: size.width, height: size.height, bytes: bytes.len(), hash })
     }
 }
 
@@ -170,7 +170,9 @@ mod tests {
 
     #[test]
     fn markers_name_the_item() {
-        let item = |prompt: &str| Ask { prompt: prompt.to_owned(), ..Ask::default() }.item().map(str::to_owned);
+        let item = |prompt: &str| {
+            SimRequest { prompt: prompt.to_owned(), ..SimRequest::default() }.item_id().map(str::to_owned)
+        };
         assert_eq!(item("[item 42] Name a river."), Some("42".to_owned()));
         assert_eq!(item("[item 42"), None);
         assert_eq!(item("Name a river."), None);
@@ -187,15 +189,15 @@ mod tests {
     fn a_picture_is_what_its_bytes_say() {
         // The smallest GIF there is.
         let gif = "R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
-        let picture = Picture::from_base64(gif, &["gif"]).unwrap();
+        let picture = SimPicture::from_base64(gif, &["gif"]).unwrap();
         assert_eq!((picture.width, picture.height), (1, 1));
         let cases = [
-            (gif, PictureTrouble::Format),
-            ("bm90IGEgcGljdHVyZQ==", PictureTrouble::Unreadable),
-            ("%%%", PictureTrouble::NotBase64),
+            (gif, SimPictureError::UnsupportedFormat),
+            ("bm90IGEgcGljdHVyZQ==", SimPictureError::Unreadable),
+            ("%%%", SimPictureError::NotBase64),
         ];
         for (data, trouble) in cases {
-            assert_eq!(Picture::from_base64(data, &["png"]), Err(Complaint::Picture(trouble)));
+            assert_eq!(SimPicture::from_base64(data, &["png"]), Err(RequestError::Picture(trouble)));
         }
     }
 }

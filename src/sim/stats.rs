@@ -6,33 +6,33 @@ use std::{collections::BTreeMap, fmt::Write};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    faults::{Fault, Quirk},
-    quota::Limit,
+    faults::{InjectedFault, Quirk},
+    pool::SimLimit,
 };
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Books {
+pub struct ServerStats {
     pub profile: String,
     /// The simulator's own time since it started.
     pub running_s: f64,
-    pub total: Tally,
+    pub total: RequestCounts,
     /// Model lists and token counts, which use no quota.
     pub other_requests: u64,
-    pub keys: Vec<KeyBooks>,
+    pub keys: Vec<KeyStats>,
     /// One per project and model that was asked for at least once.
-    pub pools: Vec<PoolBooks>,
-    pub prompts: Prompts,
+    pub pools: Vec<PoolStats>,
+    pub prompts: PromptTotals,
 }
 
 /// Every request for an answer is in exactly one of `ok`, `refused`, `faults`, `rejected`, `abandoned` and `in_flight`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Tally {
+pub struct RequestCounts {
     pub requests: u64,
     /// Answers handed to the connection whole.
     pub ok: u64,
     /// By the limit that stood longest in the way.
-    pub refused: BTreeMap<Limit, u64>,
-    pub faults: BTreeMap<Fault, u64>,
+    pub refused: BTreeMap<SimLimit, u64>,
+    pub faults: BTreeMap<InjectedFault, u64>,
     /// Before any limit was looked at: `invalid_key`, `suspended`, `not_found`, `bad_request` and so on.
     pub rejected: BTreeMap<String, u64>,
     /// The client went away before its answer was ready.
@@ -45,29 +45,31 @@ pub struct Tally {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct KeyBooks {
+pub struct KeyStats {
     pub name: String,
     pub provider: String,
     pub project: String,
-    pub tally: Tally,
+    #[serde(rename = "tally")]
+    pub counts: RequestCounts,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct PoolBooks {
+pub struct PoolStats {
     pub provider: String,
     pub project: String,
     pub model: String,
     /// The limits in force.
-    pub limits: BTreeMap<Limit, u64>,
-    pub peaks: Peaks,
+    pub limits: BTreeMap<SimLimit, u64>,
+    pub peaks: PeakUsage,
     /// Admitted requests by the provider's date.
-    pub days: BTreeMap<String, DayUse>,
-    pub tally: Tally,
+    pub days: BTreeMap<String, DayUsage>,
+    #[serde(rename = "tally")]
+    pub counts: RequestCounts,
 }
 
 /// The most that was ever admitted at one time, measured like the limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Peaks {
+pub struct PeakUsage {
     pub minute_requests: u64,
     /// Refused requests too: how hard the client knocked.
     pub minute_arrivals: u64,
@@ -81,32 +83,32 @@ pub struct Peaks {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct DayUse {
+pub struct DayUsage {
     pub requests: u64,
     pub tokens: u64,
 }
 
 /// How often each distinct prompt was answered with `ok`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Prompts {
+pub struct PromptTotals {
     pub distinct: u64,
     pub answered_more_than_once: u64,
     /// Answers to prompts that came after the books were full.
     pub untracked: u64,
     /// By the prompt's hash, in hexadecimal.
-    pub by_hash: BTreeMap<String, PromptBooks>,
+    pub by_hash: BTreeMap<String, PromptStats>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct PromptBooks {
+pub struct PromptStats {
     /// From a marker in the prompt: `[item 42]`.
     pub item: Option<String>,
     pub ok: u64,
 }
 
-impl Tally {
+impl RequestCounts {
     /// Whether every request is accounted for exactly once.
-    pub fn adds_up(&self) -> bool {
+    pub fn is_consistent(&self) -> bool {
         let sum = |map: &mut dyn Iterator<Item = &u64>| map.sum::<u64>();
         let refused = sum(&mut self.refused.values());
         let faults = sum(&mut self.faults.values());
@@ -115,92 +117,92 @@ impl Tally {
     }
 }
 
-impl DayUse {
+impl DayUsage {
     pub(super) fn add(&mut self, tokens: u64) {
         self.requests += 1;
         self.tokens += tokens;
     }
 }
 
-impl Peaks {
-    pub(super) fn raise(&mut self, seen: &Self) {
+impl PeakUsage {
+    pub(super) fn raise_to(&mut self, current: &Self) {
         let pairs = [
-            (&mut self.minute_requests, seen.minute_requests),
-            (&mut self.minute_arrivals, seen.minute_arrivals),
-            (&mut self.minute_tokens, seen.minute_tokens),
-            (&mut self.minute_input_tokens, seen.minute_input_tokens),
-            (&mut self.minute_output_tokens, seen.minute_output_tokens),
-            (&mut self.day_requests, seen.day_requests),
-            (&mut self.day_tokens, seen.day_tokens),
-            (&mut self.in_flight, seen.in_flight),
+            (&mut self.minute_requests, current.minute_requests),
+            (&mut self.minute_arrivals, current.minute_arrivals),
+            (&mut self.minute_tokens, current.minute_tokens),
+            (&mut self.minute_input_tokens, current.minute_input_tokens),
+            (&mut self.minute_output_tokens, current.minute_output_tokens),
+            (&mut self.day_requests, current.day_requests),
+            (&mut self.day_tokens, current.day_tokens),
+            (&mut self.in_flight, current.in_flight),
         ];
-        for (peak, seen) in pairs {
-            *peak = (*peak).max(seen);
+        for (peak, current) in pairs {
+            *peak = (*peak).max(current);
         }
     }
 
-    const fn of(&self, limit: Limit) -> u64 {
+    const fn peak(&self, limit: SimLimit) -> u64 {
         match limit {
-            Limit::Rpm | Limit::Burst => self.minute_requests,
-            Limit::Tpm => self.minute_tokens,
-            Limit::Itpm => self.minute_input_tokens,
-            Limit::Otpm => self.minute_output_tokens,
-            Limit::Rpd => self.day_requests,
-            Limit::Tpd => self.day_tokens,
-            Limit::Concurrency => self.in_flight,
+            SimLimit::Rpm | SimLimit::Burst => self.minute_requests,
+            SimLimit::Tpm => self.minute_tokens,
+            SimLimit::Itpm => self.minute_input_tokens,
+            SimLimit::Otpm => self.minute_output_tokens,
+            SimLimit::Rpd => self.day_requests,
+            SimLimit::Tpd => self.day_tokens,
+            SimLimit::Concurrency => self.in_flight,
         }
     }
 }
 
-impl Books {
-    pub fn pool(&self, project: &str, model: &str) -> Option<&PoolBooks> {
+impl ServerStats {
+    pub fn pool(&self, project: &str, model: &str) -> Option<&PoolStats> {
         self.pools.iter().find(|pool| pool.project == project && pool.model == model)
     }
 
-    pub fn key(&self, name: &str) -> Option<&KeyBooks> {
+    pub fn key(&self, name: &str) -> Option<&KeyStats> {
         self.keys.iter().find(|key| key.name == name)
     }
 
     /// Every limit that was broken by admitted requests, in words. Empty, or the simulator has a fault.
-    pub fn exceeded(&self) -> Vec<String> {
-        let mut broken = Vec::new();
+    pub fn exceeded_limits(&self) -> Vec<String> {
+        let mut exceeded = Vec::new();
         for pool in &self.pools {
             // A burst is a shape of the minute, and its peak can't tell.
-            for (limit, of) in pool.limits.iter().filter(|(limit, _)| **limit != Limit::Burst) {
-                let peak = pool.peaks.of(*limit);
-                if peak > *of {
-                    broken.push(format!("{} {}: {peak} of {of} by {limit:?}", pool.project, pool.model));
+            for (limit, allowed) in pool.limits.iter().filter(|(limit, _)| **limit != SimLimit::Burst) {
+                let peak = pool.peaks.peak(*limit);
+                if peak > *allowed {
+                    exceeded.push(format!("{} {}: {peak} of {allowed} by {limit:?}", pool.project, pool.model));
                 }
             }
         }
-        broken
+        exceeded
     }
 
     /// What does not add up, in words. Empty, or the simulator has a fault.
     pub fn discrepancies(&self) -> Vec<String> {
-        let tallies = [("all", &self.total)].into_iter();
-        let keys = self.keys.iter().map(|key| (key.name.as_str(), &key.tally));
-        let pools = self.pools.iter().map(|pool| (pool.model.as_str(), &pool.tally));
-        let mut wrong: Vec<String> = tallies
+        let totals = [("all", &self.total)].into_iter();
+        let keys = self.keys.iter().map(|key| (key.name.as_str(), &key.counts));
+        let pools = self.pools.iter().map(|pool| (pool.model.as_str(), &pool.counts));
+        let mut discrepancies: Vec<String> = totals
             .chain(keys)
             .chain(pools)
-            .filter(|(_, tally)| !tally.adds_up())
-            .map(|(whose, tally)| format!("{whose}: {tally:?}"))
+            .filter(|(_, counts)| !counts.is_consistent())
+            .map(|(owner, counts)| format!("{owner}: {counts:?}"))
             .collect();
-        let by_key: u64 = self.keys.iter().map(|key| key.tally.ok).sum();
-        let by_pool: u64 = self.pools.iter().map(|pool| pool.tally.ok).sum();
+        let by_key: u64 = self.keys.iter().map(|key| key.counts.ok).sum();
+        let by_pool: u64 = self.pools.iter().map(|pool| pool.counts.ok).sum();
         let by_prompt: u64 = self.prompts.by_hash.values().map(|prompt| prompt.ok).sum();
         for (whose, ok) in [("keys", by_key), ("pools", by_pool), ("prompts", by_prompt + self.prompts.untracked)] {
             if ok != self.total.ok {
-                wrong.push(format!("{ok} answers by {whose}, {} in all", self.total.ok));
+                discrepancies.push(format!("{ok} answers by {whose}, {} in all", self.total.ok));
             }
         }
-        wrong
+        discrepancies
     }
 
     /// A few lines for people.
     pub fn summary(&self) -> String {
-        let Tally { requests, ok, refused, faults, rejected, abandoned, .. } = &self.total;
+        let RequestCounts { requests, ok, refused, faults, rejected, abandoned, .. } = &self.total;
         let sum = |counts: &mut dyn Iterator<Item = &u64>| counts.sum::<u64>();
         let mut text = format!(
             "{requests} requests in {:.0} s: {ok} answered, {} refused by limits, {} faults, {} rejected, {abandoned} abandoned",
@@ -209,11 +211,11 @@ impl Books {
             sum(&mut faults.values()),
             sum(&mut rejected.values()),
         );
-        for pool in self.pools.iter().filter(|pool| pool.tally.requests > 0) {
+        for pool in self.pools.iter().filter(|pool| pool.counts.requests > 0) {
             let _ = write!(
                 text,
                 "\n  {:<14} {:<24} {:>6} answered, at most {} a minute and {} a day",
-                pool.project, pool.model, pool.tally.ok, pool.peaks.minute_requests, pool.peaks.day_requests,
+                pool.project, pool.model, pool.counts.ok, pool.peaks.minute_requests, pool.peaks.day_requests,
             );
         }
         text

@@ -1,7 +1,7 @@
 //! Sentences made of the prompt's own words.
 
 /// Words that say what to do or hold a sentence together, and not what it is about.
-const HOLLOW: &[&str] = &[
+const STOP_WORDS: &[&str] = &[
     "about",
     "after",
     "again",
@@ -109,11 +109,11 @@ const HOLLOW: &[&str] = &[
 ];
 
 /// For prompts that ask to shorten a quoted passage: the passage's beginning.
-pub(super) fn summary(prompt: &str) -> Option<String> {
-    let asks = ["summarise", "summarize", "headline", "summary"];
+pub(super) fn quoted_beginning(prompt: &str) -> Option<String> {
+    let summary_terms = ["summarise", "summarize", "headline", "summary"];
     let (request, rest) = prompt.split_once('"')?;
     let request = request.to_lowercase();
-    if !asks.iter().any(|word| request.contains(word)) {
+    if !summary_terms.iter().any(|word| request.contains(word)) {
         return None;
     }
     let (passage, _) = rest.rsplit_once('"')?;
@@ -122,8 +122,8 @@ pub(super) fn summary(prompt: &str) -> Option<String> {
 }
 
 /// `hash` chooses the form.
-pub(super) fn remark(prompt: &str, hash: u64) -> String {
-    let [first, second] = subjects(prompt);
+pub(super) fn filler_sentence(prompt: &str, hash: u64) -> String {
+    let [first, second] = main_words(prompt);
     match hash % 6 {
         0 => format!("Simulated: a real model would show how {first} and {second} hang together, with an example."),
         1 => format!("In short, it comes down to {first} and {second}. (Simulated; nothing was looked up.)"),
@@ -135,23 +135,23 @@ pub(super) fn remark(prompt: &str, hash: u64) -> String {
 }
 
 /// The two most telling words, as they follow each other in the prompt.
-fn subjects(prompt: &str) -> [String; 2] {
-    let letters = |word: &String| word.chars().count();
+fn main_words(prompt: &str) -> [String; 2] {
+    let letter_count = |word: &String| word.chars().count();
     let mut words: Vec<String> = Vec::new();
     for word in prompt.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '\'')) {
         let word = word.trim_matches(['-', '\'']).to_lowercase();
-        if letters(&word) > 3 && !HOLLOW.contains(&word.as_str()) && !words.contains(&word) {
+        if letter_count(&word) > 3 && !STOP_WORDS.contains(&word.as_str()) && !words.contains(&word) {
             words.push(word);
         }
     }
     while words.len() > 2 {
-        let shortest = words.iter().map(letters).min().unwrap_or_default();
+        let shortest = words.iter().map(letter_count).min().unwrap_or_default();
         // Of equals the last one goes: what a prompt is about tends to come first.
-        let Some(at) = words.iter().rposition(|word| letters(word) == shortest) else { break };
+        let Some(at) = words.iter().rposition(|word| letter_count(word) == shortest) else { break };
         words.remove(at);
     }
     let mut words = words.into_iter();
-    let mut next = |instead: &str| words.next().unwrap_or_else(|| instead.to_owned());
+    let mut next = |default: &str| words.next().unwrap_or_else(|| default.to_owned());
     [next("the question"), next("its context")]
 }
 
@@ -168,15 +168,16 @@ mod tests {
             ("Why?", ["the question", "its context"]),
         ];
         for (prompt, subjects_expected) in cases {
-            assert_eq!(subjects(prompt), subjects_expected, "{prompt}");
+            assert_eq!(main_words(prompt), subjects_expected, "{prompt}");
         }
     }
 
     #[test]
     fn quoted_passages_are_cut_to_their_beginning_on_request() {
-        let said = summary("Summarise in one line: \"The mill burned down in 1911, was rebuilt, and is a library.\"");
+        let said =
+            quoted_beginning("Summarise in one line: \"The mill burned down in 1911, was rebuilt, and is a library.\"");
         assert_eq!(said.as_deref(), Some("The mill burned down in 1911."));
-        assert_eq!(summary("Where does the phrase \"to bury the lede\" come from?"), None);
-        assert_eq!(summary("Summarise: \"No.\""), None);
+        assert_eq!(quoted_beginning("Where does the phrase \"to bury the lede\" come from?"), None);
+        assert_eq!(quoted_beginning("Summarise: \"No.\""), None);
     }
 }
