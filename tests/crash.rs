@@ -46,7 +46,7 @@ fn recorded(machine: &Machine, query: &str) -> Option<u64> {
 /// The record agrees with itself and with results.jsonl; what is in results.jsonl is there once and right.
 fn prove(machine: &Machine, kind: Kind) -> usize {
     let audit = audit::audit(&machine.path(DIR), None).unwrap();
-    assert!(audit.holds(), "{audit:#?}");
+    assert!(audit.is_ok(), "{audit:#?}");
     let mut ids = BTreeSet::new();
     for line in machine.results(DIR) {
         assert_eq!(line.status, FinalState::Done, "{}", line.id);
@@ -100,17 +100,17 @@ fn compare_after_kill(machine: &Machine, provider: &Provider, items: u64, finish
     provider.until("broken connections are noticed", |books| books.total.in_flight == 0);
     let Some(ended) = recorded(machine, "SELECT count(*) FROM progress WHERE state <> 0") else { return false };
     let audit = audit::audit(&machine.path(DIR), None).unwrap();
-    for check in audit.checks.iter().filter(|check| check.broken > 0) {
+    for check in audit.checks.iter().filter(|check| check.violations > 0) {
         // What follows the record may lag behind it until the next start.
-        let lags = check.promise.contains("results.jsonl") || check.promise.contains("caption");
+        let lags = check.invariant.contains("results.jsonl") || check.invariant.contains("caption");
         assert!(lags, "{audit:#?}");
     }
     assert!(audit.items <= items && audit.done + audit.failed + audit.waiting == audit.items, "{audit:#?}");
-    assert!(audit.open <= 8, "{audit:#?}");
+    assert!(audit.in_flight <= 8, "{audit:#?}");
     assert!(ended >= finished.len() as u64, "nothing that had ended waits again");
     let books = provider.books();
     // Nothing was sent that was not recorded before, and nothing is done that was not served.
-    assert!(books.total.requests <= audit.attempts + audit.open, "{} sent, {audit:#?}", books.total.requests);
+    assert!(books.total.requests <= audit.attempts + audit.in_flight, "{} sent, {audit:#?}", books.total.requests);
     assert!(audit.done <= books.total.ok, "{} served, {audit:#?}", books.total.ok);
     if ended > 0 && machine.path(DIR).join("results.jsonl").exists() {
         // What the file shows was committed before, and stays.

@@ -75,7 +75,7 @@ fn every_item_ends_once_with_its_own_answer_at_any_rate_of_faults() {
         }
         assert_eq!(ids.len() as u64, ITEMS);
         let audit = audit::audit(&machine.path("runs/batch"), None).unwrap();
-        assert!(audit.holds(), "{audit:#?}");
+        assert!(audit.is_ok(), "{audit:#?}");
         let books = provider.books();
         assert_eq!(books.prompts.distinct, ITEMS);
         assert!(audit.attempts >= books.total.requests, "what was sent was recorded");

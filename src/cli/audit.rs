@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Failure, print, shown};
 use crate::{
     domain::{is_or_are, pluralize},
-    store::audit::{Audit, Unanswered, audit},
+    store::audit::{Audit, UnansweredAttempt, audit},
 };
 
 /// Prove from the record that nothing was lost, doubled or overspent
@@ -31,7 +31,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let audit = audit(&args.run_dir, None)?;
     let text = if args.json { object(args, &audit).to_string() } else { shown(&report(args, &audit)) };
     let printed = print(&(text + "\n"));
-    let broken = audit.checks.iter().filter(|check| check.broken > 0).count();
+    let broken = audit.checks.iter().filter(|check| check.violations > 0).count();
     if broken > 0 {
         return Err(Failure::broken(format!(
             "{broken} of {} promises {} broken in {}",
@@ -47,27 +47,27 @@ fn object(args: &AuditArgs, audit: &Audit) -> Value {
     let checks: Vec<Value> = audit
         .checks
         .iter()
-        .map(|check| json!({ "promise": check.promise, "broken": check.broken, "examples": check.examples }))
+        .map(|check| json!({ "promise": check.invariant, "broken": check.violations, "examples": check.examples }))
         .collect();
     let calls: Vec<Value> = audit
         .unanswered
         .iter()
         .map(|call| {
-            let Unanswered { attempt, item, key, model, sent_at, outcome, at_risk } = call;
+            let UnansweredAttempt { attempt, item, key, model, sent_at, outcome, at_risk } = call;
             json!({ "attempt": attempt, "id": item, "key": key, "model": model, "sent_at": sent_at.rfc3339(),
                     "outcome": outcome, "at_risk_usd": at_risk.as_usd() })
         })
         .collect();
     json!({
         "run_dir": args.run_dir.display().to_string(),
-        "holds": audit.holds(),
+        "holds": audit.is_ok(),
         "total": audit.items,
         "done": audit.done,
         "failed": audit.failed,
         "waiting": audit.waiting,
-        "input_read_to_its_end": audit.whole,
+        "input_read_to_its_end": audit.input_complete,
         "attempts": audit.attempts,
-        "in_flight": audit.open,
+        "in_flight": audit.in_flight,
         "cost_usd": audit.cost.as_usd(),
         "at_risk_usd": audit.at_risk.as_usd(),
         "may_have_been_billed": calls,
@@ -78,7 +78,7 @@ fn object(args: &AuditArgs, audit: &Audit) -> Value {
 
 fn report(args: &AuditArgs, audit: &Audit) -> String {
     let Audit { items, done, failed, waiting, attempts, cost, at_risk, .. } = audit;
-    let unread = if audit.whole { "" } else { "; the input was not read to its end yet" };
+    let unread = if audit.input_complete { "" } else { "; the input was not read to its end yet" };
     let mut text = format!(
         "{}\n{}: {done} done, {failed} failed, {waiting} waiting{unread}\n{}, {cost} spent\n",
         args.run_dir.display(),
@@ -89,7 +89,7 @@ fn report(args: &AuditArgs, audit: &Audit) -> String {
     let _ =
         writeln!(text, "{} may have been billed without an answer, {at_risk} at most", pluralize(calls as u64, "call"));
     for call in audit.unanswered.iter().take(NAMED) {
-        let Unanswered { attempt, item, key, model, sent_at, outcome, at_risk } = call;
+        let UnansweredAttempt { attempt, item, key, model, sent_at, outcome, at_risk } = call;
         let outcome = outcome.as_deref().unwrap_or("no outcome yet");
         let _ = writeln!(
             text,
@@ -100,13 +100,13 @@ fn report(args: &AuditArgs, audit: &Audit) -> String {
         let _ = writeln!(text, "  … and {} more", calls - NAMED);
     }
     for check in &audit.checks {
-        let verdict = if check.broken == 0 { "holds " } else { "BROKEN" };
-        let _ = writeln!(text, "{verdict}  {}", check.promise);
+        let verdict = if check.violations == 0 { "holds " } else { "BROKEN" };
+        let _ = writeln!(text, "{verdict}  {}", check.invariant);
         for example in &check.examples {
             let _ = writeln!(text, "        {example}");
         }
-        if check.broken > check.examples.len() as u64 {
-            let _ = writeln!(text, "        … {} in all", check.broken);
+        if check.violations > check.examples.len() as u64 {
+            let _ = writeln!(text, "        … {} in all", check.violations);
         }
     }
     if audit.deleted_captions > 0 {

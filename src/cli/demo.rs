@@ -109,7 +109,7 @@ fn refuse_foreign_files(home: &Path, keys: &str) -> Result<(), Failure> {
     let run = home.join(RUN);
     if run.exists() {
         // A demo that is still under way keeps its files.
-        RunDir::new(run).own()?;
+        RunDir::new(run).create_and_lock()?;
     }
     Ok(())
 }

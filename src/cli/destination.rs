@@ -10,7 +10,7 @@ use std::{
 use super::Failure;
 use crate::{
     input, output,
-    store::{Pins, RunDir, Store},
+    store::{PinnedSettings, RunDir, Store},
 };
 
 /// Looked at of a file that an export would replace.
@@ -20,12 +20,12 @@ const HEAD_BYTES: u64 = 64 * 1024;
 /// input, or anything else but an earlier export, are refused before anything is touched.
 pub(super) fn open(run_dir: &Path, target: &Path) -> Result<File, Failure> {
     let dir = RunDir::new(run_dir);
-    let pins = Store::pins_of(&dir)?;
+    let pins = Store::settings_of(&dir)?;
     refuse_what_the_run_needs(&dir, &pins, target)?;
     File::create(target).map_err(|error| Failure::usage(format!("can't write {}: {error}", target.display())))
 }
 
-fn refuse_what_the_run_needs(dir: &RunDir, pins: &Pins, target: &Path) -> Result<(), Failure> {
+fn refuse_what_the_run_needs(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Result<(), Failure> {
     let refused = |what: String| {
         Err(Failure::usage(format!("{} {what}; nothing was written: give -o another name", target.display())))
     };
@@ -33,7 +33,7 @@ fn refuse_what_the_run_needs(dir: &RunDir, pins: &Pins, target: &Path) -> Result
         return refused(format!("is a file that the run in {} lives on", dir.path().display()));
     }
     // The folder may have been moved with its runs, and may be looked at from anywhere: either name may be the one.
-    let inputs = pins.place.iter().chain([&pins.input]);
+    let inputs = pins.input_path.iter().chain([&pins.input]);
     if inputs.into_iter().any(|input| is_same(Path::new(input), target)) {
         return refused("is the run's input".to_owned());
     }

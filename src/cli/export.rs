@@ -70,7 +70,7 @@ fn write(args: &ExportArgs, out: impl Write) -> Result<u64, Trouble> {
     let options = ExportOptions { neutralise_formulas: args.no_formulas };
     let mut exporter = Exporter::new(args.format, options, out).map_err(Trouble::Output)?;
     let mut rows = 0;
-    report::results_in_input_order(&args.run_dir, |line| {
+    report::for_each_result(&args.run_dir, |line| {
         rows += 1;
         exporter.write(&line.parse()?).map_err(Trouble::Output)
     })?;

@@ -78,10 +78,10 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::InUse { .. } => Self::Busy(error.to_string()),
             StoreError::NotARun { .. }
-            | StoreError::Foreign { .. }
+            | StoreError::ForeignDatabase { .. }
             | StoreError::NewerSchema { .. }
-            | StoreError::Orphaned { .. }
-            | StoreError::Pinned { .. } => Self::Usage(error.to_string()),
+            | StoreError::OrphanedResults { .. }
+            | StoreError::SettingsChanged { .. } => Self::Usage(error.to_string()),
             _ => Self::broken(error.to_string()),
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     domain::{ItemSpec, PictureStamp, Seq, is_or_are, pluralize},
     engine::InputRows,
     input::{BesideKept, Input, RowFault},
-    store::{OnChanged, Store, StoreError, report},
+    store::{ChangedRowPolicy, Store, StoreError, report},
 };
 
 /// Rows recorded in one transaction.
@@ -195,7 +195,7 @@ pub(super) fn reconcile(
         for item in compared.changed {
             changed += 1;
             // What has no answer is a new question: there is none that could stand beside it.
-            if !item.answered {
+            if !item.is_done {
                 continue;
             }
             answered.push(item.seq);
@@ -233,10 +233,10 @@ pub(super) fn reconcile(
         return Ok(Reconciled { added, replaced, unanswered, gone, first, beginning: Some(rows) });
     }
     if input.kind().is_pictures() && !answered.is_empty() {
-        store.keep_replaced_answers(&answered)?;
+        store.save_replaced_answers(&answered)?;
     }
     let rows = in_batches(store, input, true, |store, batch| {
-        store.ingest(batch, OnChanged::Replace)?;
+        store.ingest(batch, ChangedRowPolicy::Replace)?;
         Ok(())
     })?;
     // What a trial does not look at has not left the input.
@@ -261,12 +261,12 @@ pub(super) struct OtherWaiting {
 impl OtherWaiting {
     pub fn find(store: &Store, input: &Input) -> Result<Self, Failure> {
         let mut rows = HashSet::new();
-        for row in input.items().keeping(report::known_ids(store.dir().path())?) {
+        for row in input.items().keeping(report::known_id_lookup(store.dir().path())?) {
             let row = row.map_err(|fault| Failure::usage(fault.to_string()))?;
             rows.extend(store.number_of(&row.id)?);
         }
         let mut count = 0;
-        store.waiting(|item| count += u64::from(!rows.contains(&item.seq)))?;
+        store.for_each_waiting(|item| count += u64::from(!rows.contains(&item.seq)))?;
         Ok(Self { count, rows })
     }
 
@@ -296,7 +296,7 @@ fn unread(store: &Store, recorded: u64) -> Failure {
          piped in (< /dev/null) to go on with it, or give this batch a --run-dir of its own",
         dir.path().display(),
         format_args!("{} {}", pluralize(recorded, "row"), is_or_are(recorded)),
-        dir.kept_input().display(),
+        dir.spooled_input().display(),
     ))
 }
 
@@ -322,7 +322,7 @@ fn in_batches(
     let mut rows = 0;
     let mut batch = Vec::with_capacity(BATCH);
     let dir = store.dir().path();
-    let items = input.items().keeping(report::known_ids(dir)?).stamping(report::picture_stamps(dir)?);
+    let items = input.items().keeping(report::known_id_lookup(dir)?).stamping(report::picture_stamp_lookup(dir)?);
     for row in if new { items } else { items.without_new_stamps() } {
         batch.push(row.map_err(|fault| Failure::usage(fault.to_string()))?);
         rows += 1;

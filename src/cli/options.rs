@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     domain::{MAX_IN_FLIGHT, Money, OnExhausted, Strategy},
-    store::DayLedger,
+    store::QuotaLedger,
 };
 
 /// Where keys come from, and how the run is conducted.
@@ -156,7 +156,7 @@ impl Conduct {
 /// The ledger of days that this user's runs share. A clock that isn't the world's has nothing to share.
 pub(super) fn ledger(clock: &Clock) -> Option<PathBuf> {
     let real = (clock.speed() - 1.0).abs() < f64::EPSILON;
-    if real { DayLedger::place(&config::process_environment) } else { None }
+    if real { QuotaLedger::default_path(&config::process_environment) } else { None }
 }
 
 /// The default run directory of an input: `runs/<its name>`.

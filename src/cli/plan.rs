@@ -30,7 +30,7 @@ use crate::{
         Assumptions, ForecastInput, Scheduler,
         forecast::{ASSUMED_LATENCY, ForecastResult, forecast},
     },
-    store::{DayLedger, RunDir, report},
+    store::{QuotaLedger, RunDir, report},
 };
 
 /// Show what a batch would take: capacity, duration, cost and what runs out first. Sends nothing
@@ -80,7 +80,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     };
     let mut input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
     refuse_unseen(&input, &config)?;
-    let begun = dir.holds_a_run();
+    let begun = dir.has_run();
     let so_far = if begun { Some(report::summary(&run_dir)?) } else { None };
     if begun && input.kind().is_pictures() {
         input.spare_ended(report::settled_ids(&run_dir)?);
@@ -150,12 +150,12 @@ impl Batch {
         };
         let mut refused = RefusedRows::default();
         let (known, has_ended) = match begun {
-            Some(dir) => (Some(report::known_ids(dir)?), Some(report::ended_ids(dir)?)),
+            Some(dir) => (Some(report::known_id_lookup(dir)?), Some(report::ended_id_lookup(dir)?)),
             None => (None, None),
         };
         let mut items = input.items().keeping(move |id| known.as_ref().is_some_and(|known| known(id)));
         if let Some(dir) = begun.filter(|_| has_changed) {
-            items = items.stamping(report::picture_stamps(dir)?).without_new_stamps();
+            items = items.stamping(report::picture_stamp_lookup(dir)?).without_new_stamps();
         }
         let mut batch = Self { rows: 0, skipped: 0, ended: 0, other_waiting: 0, classes: HashMap::new() };
         let mut to_go = HashSet::new();
@@ -257,10 +257,10 @@ fn reckon(
 /// What the user's runs have used of today, as far as the ledger knows.
 fn count_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
     let Some(path) = ledger(&Clock::real()).filter(|path| path.exists()) else { return };
-    let counted = DayLedger::open(&path).and_then(|ledger| {
+    let counted = QuotaLedger::open(&path).and_then(|ledger| {
         for (pool, name) in engine::pool_names(config, scheduler, &ledger).iter().enumerate() {
-            let used = ledger.used(now.wall, name)?;
-            scheduler.add_usage_elsewhere(now, pool, used.requests, used.tokens, used.spent_until);
+            let used = ledger.daily_usage(now.wall, name)?;
+            scheduler.add_usage_elsewhere(now, pool, used.requests, used.tokens, used.exhausted_until);
         }
         Ok(())
     });

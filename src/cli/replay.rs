@@ -129,32 +129,33 @@ async fn begin(
 ) -> Result<Begun, Failure> {
     args.conduct.apply(&mut config)?;
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
-    let pins = Store::pins_of(dir)?;
+    let pins = Store::settings_of(dir)?;
     let (mut store, mut opened) = Store::open(dir, &pins)?;
-    if !opened.ingested.complete {
+    if !opened.ingest.is_complete {
         return Err(Failure::usage(format!(
             "the input of {} was not read to its end ({} so far): the same `cascadeck run {}` command as before \
              reads on and finishes it; replay what failed then",
             args.run_dir.display(),
-            pluralize(opened.ingested.rows, "row"),
+            pluralize(opened.ingest.rows, "row"),
             pins.input,
         )));
     }
     let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let clock = Clock::real();
     let mut caption_files = CaptionFiles::default();
-    report::unfinished_captions(dir.path(), |caption| caption_files.add(caption))?;
+    report::for_each_unfinished_caption(dir.path(), |caption| caption_files.add(caption))?;
     let claim = claim_captions(&clock, dir, caption_files)?;
     let key_checks = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
-    let existing_captions = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
+    let existing_captions = pins.existing_captions.as_deref().and_then(Existing::from_name).unwrap_or_default();
     if pins.captions.is_some() {
         for message in engine::write_missing_captions(dir, &mut opened, existing_captions).await? {
             say(&message);
         }
     }
     let queued = store.requeue(filter, to)?;
-    store.stamp_anew(&queued, |request, recorded| input::stamp_picture(request, Path::new("/"), recorded))?;
+    store
+        .update_picture_stamps(&queued, |request, recorded| input::stamp_picture(request, Path::new("/"), recorded))?;
     opened.totals = store.totals()?;
     let wait = if queued.len() == 1 { "waits" } else { "wait" };
     say(&format!("{} {wait} again", pluralize(queued.len() as u64, "item")));
@@ -210,7 +211,7 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -
     all_known("model", &args.model, &models)?;
     all_known("key", &args.key, &keys)?;
     all_in_the_run(args)?;
-    let found = report::replayable(&args.run_dir, filter, NAMED)?;
+    let found = report::preview_replay(&args.run_dir, filter, NAMED)?;
     let matching = found.matching;
     if matching == 0 {
         say_that_nothing_matches(args)?;
@@ -255,7 +256,7 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -
 
 /// Says what has failed instead.
 fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), Failure> {
-    let failed = report::replayable(&args.run_dir, &ReplayFilter::default(), 0)?;
+    let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), 0)?;
     let reasons: Vec<String> = failed
         .outcomes
         .iter()
@@ -277,10 +278,10 @@ fn all_in_the_run(args: &ReplayArgs) -> Result<(), Failure> {
     if args.id.is_empty() {
         return Ok(());
     }
-    let is_known = report::known_ids(&args.run_dir)?;
+    let is_known = report::known_id_lookup(&args.run_dir)?;
     let unknown: Vec<&str> = args.id.iter().map(String::as_str).filter(|id| !is_known(id)).collect();
     if let [first, more @ ..] = unknown.as_slice() {
-        let failed = report::replayable(&args.run_dir, &ReplayFilter::default(), SEARCHED)?;
+        let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), SEARCHED)?;
         let near = nearest(first, failed.first.iter().map(|row| row.id.as_str()));
         let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
         let which = if more.is_empty() {
@@ -293,8 +294,8 @@ fn all_in_the_run(args: &ReplayArgs) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{which}; nothing was sent. `cascadeck export` lists every item's id")));
     }
     let chosen = ReplayFilter { ids: args.id.clone(), ..ReplayFilter::default() };
-    let failed = report::replayable(&args.run_dir, &chosen, args.id.len())?;
-    let has_ended = report::ended_ids(&args.run_dir)?;
+    let failed = report::preview_replay(&args.run_dir, &chosen, args.id.len())?;
+    let has_ended = report::ended_id_lookup(&args.run_dir)?;
     for id in args.id.iter().filter(|id| !failed.first.iter().any(|row| row.id == **id)) {
         let state = if has_ended(id) { "it is done" } else { "it has not ended yet" };
         say(&format!("item {id} has not failed: {state}"));

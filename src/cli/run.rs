@@ -28,7 +28,7 @@ use crate::{
         CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
     },
     output::Existing,
-    store::{Opened, Pins, REPLACED_ANSWERS, RunDir, Store, report},
+    store::{OpenedRun, PinnedSettings, REPLACED_ANSWERS_STATE, RunDir, Store, report},
     telemetry,
 };
 
@@ -160,10 +160,10 @@ impl Asking {
         })
     }
 
-    fn pins(&self, input: &Input, argument: &str, options: &InputOptions, fingerprint: &str) -> Pins {
-        Pins {
+    fn pins(&self, input: &Input, argument: &str, options: &InputOptions, fingerprint: &str) -> PinnedSettings {
+        PinnedSettings {
             input: Input::spelt_plainly(argument),
-            place: Path::new(argument).canonicalize().ok().map(|place| place.display().to_string()),
+            input_path: Path::new(argument).canonicalize().ok().map(|place| place.display().to_string()),
             kind: input.kind().name().to_owned(),
             fingerprint: self.fingerprint(fingerprint),
             prompt: options.prompt.clone(),
@@ -174,7 +174,7 @@ impl Asking {
                 let dir = dir.unwrap_or_else(|| "beside the pictures".to_owned());
                 format!("{dir}, existing: {}, full names: {}", self.existing.name(), self.full_caption_names)
             }),
-            existing: input.kind().is_pictures().then(|| self.existing.name()),
+            existing_captions: input.kind().is_pictures().then(|| self.existing.name()),
             strict_rows: !options.legacy_rows,
         }
     }
@@ -207,8 +207,8 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
 }
 
 /// The settings of the run that `dir` holds, if it does. A run that can't be read is reported when it is opened.
-pub(super) fn stored_pins(dir: &RunDir) -> Option<Pins> {
-    if dir.holds_a_run() { Store::pins_of(dir).ok() } else { None }
+pub(super) fn stored_pins(dir: &RunDir) -> Option<PinnedSettings> {
+    if dir.has_run() { Store::settings_of(dir).ok() } else { None }
 }
 
 fn model_check(config: &Config) -> ModelCheck {
@@ -226,7 +226,7 @@ pub(super) fn warn_of_unknown_models(checked: &Checked, config: &Config) {
 }
 
 /// Says which items wait that are not among the rows, before anything is sent; a trial leaves them waiting.
-fn find_other_waiting(store: &Store, input: &Input, opened: &mut Opened, limited: bool) -> Result<(), Failure> {
+fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, limited: bool) -> Result<(), Failure> {
     if opened.totals.waiting == 0 {
         return Ok(());
     }
@@ -264,8 +264,8 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let dashboard = dashboard(&args.front_end, &config.dashboard)?;
     let mut options = args.job.asking.options(&config)?;
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
-    let lock = if Input::is_stream(&args.job.input) { Some(dir.own()?) } else { None };
-    let unfinished = Input::unfinished_copy(&dir.kept_input());
+    let lock = if Input::is_stream(&args.job.input) { Some(dir.create_and_lock()?) } else { None };
+    let unfinished = Input::unfinished_copy(&dir.spooled_input());
     let _until_it_has_begun = match lock {
         // What can't be removed is overwritten by the next pipe.
         Some(_) => Some(CleanUpOnSignal::new(move || drop(std::fs::remove_file(unfinished)))?),
@@ -273,7 +273,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     };
     let begun_with = stored_pins(dir);
     options.legacy_rows = begun_with.as_ref().is_some_and(|pins| !pins.strict_rows);
-    let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
+    let mut input = Input::open(&args.job.input, options.clone(), &dir.spooled_input())?;
     refuse_unseen(&input, &config)?;
     if begun_with.is_some() && input.kind().is_pictures() {
         input.spare_ended(report::settled_ids(dir.path())?);
@@ -294,7 +294,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     }
     let pins = args.job.asking.pins(&input, &args.job.input, &options, &fingerprint);
     let (mut store, opened) = match lock {
-        Some(lock) => Store::open_owned(dir, lock, &pins)?,
+        Some(lock) => Store::open_with_lock(dir, lock, &pins)?,
         None => Store::open(dir, &pins)?,
     };
     if !opened.input_changed {
@@ -310,7 +310,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         }
     }
     let limited = args.job.asking.limit.is_some();
-    let is_resumed = !opened.fresh;
+    let is_resumed = !opened.is_new;
     let rows = if opened.input_changed {
         // A file that is handed over as the standard input has no name that would tell it from the next one.
         let is_stream = pins.input == "-" || Input::is_stream(&args.job.input);
@@ -319,10 +319,12 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         say(&reconciled.words());
         warn_of_unknown_models(&checked, &config);
         opened.totals = store.totals()?;
-        opened.states.extend(store.states()?.into_iter().filter(|(name, _)| name == REPLACED_ANSWERS));
+        opened
+            .saved_states
+            .extend(store.saved_states()?.into_iter().filter(|(name, _)| name == REPLACED_ANSWERS_STATE));
         find_other_waiting(&store, &input, &mut opened, limited)?;
         None
-    } else if opened.ingested.complete {
+    } else if opened.ingest.is_complete {
         if limited || opened.totals.total > checked.rows + checked.skipped {
             find_other_waiting(&store, &input, &mut opened, limited)?;
         }
@@ -331,7 +333,11 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         if limited && is_resumed {
             find_other_waiting(&store, &input, &mut opened, limited)?;
         }
-        Some(feed::behind_the_run(input, report::known_ids(dir.path())?, report::picture_stamps(dir.path())?)?)
+        Some(feed::behind_the_run(
+            input,
+            report::known_id_lookup(dir.path())?,
+            report::picture_stamp_lookup(dir.path())?,
+        )?)
     };
     let setup = EngineSetup {
         run: dir.name(),

@@ -19,7 +19,7 @@ use crate::{
         write_caption,
     },
     provider::WorkerPool,
-    store::{Loader, Op, Opened, REPLACED_ANSWERS, RunDir, StoreError, report},
+    store::{ItemLoader, Op, OpenedRun, REPLACED_ANSWERS_STATE, RunDir, StoreError, report},
 };
 
 /// A caption that can't be written is tried again after this.
@@ -58,12 +58,12 @@ pub(super) struct PendingCaptions {
 
 impl PendingCaptions {
     /// Those of the last process have been written by [`complete_captions`], but for those that it left in the states.
-    pub fn resumed(opened: &Opened) -> Self {
+    pub fn resumed(opened: &OpenedRun) -> Self {
         let items: Vec<u64> = read_state(opened, PENDING_CAPTIONS_STATE).unwrap_or_default();
         Self {
-            is_dirty: opened.states.contains_key(PENDING_CAPTIONS_STATE),
+            is_dirty: opened.saved_states.contains_key(PENDING_CAPTIONS_STATE),
             items: items.into_iter().map(Seq).collect(),
-            replaced_answers: read_state(opened, REPLACED_ANSWERS).unwrap_or_default(),
+            replaced_answers: read_state(opened, REPLACED_ANSWERS_STATE).unwrap_or_default(),
         }
     }
 
@@ -91,12 +91,12 @@ impl PendingCaptions {
             return None;
         }
         let items: Vec<String> = self.items.iter().map(|item| item.0.to_string()).collect();
-        Some(Op::State { name: PENDING_CAPTIONS_STATE.to_owned(), json: format!("[{}]", items.join(",")) })
+        Some(Op::SetState { name: PENDING_CAPTIONS_STATE.to_owned(), json: format!("[{}]", items.join(",")) })
     }
 }
 
-fn read_state<T: serde::de::DeserializeOwned>(opened: &Opened, name: &str) -> serde_json::Result<T> {
-    serde_json::from_str(opened.states.get(name).map_or("null", String::as_str))
+fn read_state<T: serde::de::DeserializeOwned>(opened: &OpenedRun, name: &str) -> serde_json::Result<T> {
+    serde_json::from_str(opened.saved_states.get(name).map_or("null", String::as_str))
 }
 
 /// What keeps something from the disk, in words.
@@ -219,16 +219,16 @@ const MAX_NAMED_CAPTIONS: usize = 10;
 /// Where the record can't be read, or the disk takes no caption at all.
 pub async fn write_missing_captions(
     dir: &RunDir,
-    opened: &mut Opened,
+    opened: &mut OpenedRun,
     existing: Existing,
 ) -> anyhow::Result<Vec<String>> {
-    let pending: BTreeSet<u64> = match opened.states.get(PENDING_CAPTIONS_STATE) {
+    let pending: BTreeSet<u64> = match opened.saved_states.get(PENDING_CAPTIONS_STATE) {
         Some(json) => serde_json::from_str(json)?,
         None => BTreeSet::new(),
     };
-    let replaced: BTreeMap<u64, String> = read_state(opened, REPLACED_ANSWERS).unwrap_or_default();
+    let replaced: BTreeMap<u64, String> = read_state(opened, REPLACED_ANSWERS_STATE).unwrap_or_default();
     let mut targets: BTreeMap<u64, PathBuf> = BTreeMap::new();
-    let loader = Loader::start(dir)?;
+    let loader = ItemLoader::start(dir)?;
     for batch in report::done_items(dir.path())?.chunks(LOAD_BATCH_ITEMS) {
         for item in loader.load(batch.to_vec()).await?.items {
             // A target that can't be looked at is told of when it is written to.
@@ -244,12 +244,12 @@ pub async fn write_missing_captions(
         }
     }
     if targets.is_empty() {
-        opened.states.remove(PENDING_CAPTIONS_STATE);
+        opened.saved_states.remove(PENDING_CAPTIONS_STATE);
         return Ok(Vec::new());
     }
     let (mut messages, mut still_owed, mut rewritten) = (Vec::new(), Vec::new(), Vec::new());
     let mut captions = Vec::new();
-    report::results_in_input_order(dir.path(), |line| -> Result<(), StoreError> {
+    report::for_each_result(dir.path(), |line| -> Result<(), StoreError> {
         let Some(target) = targets.remove(&line.seq.0) else { return Ok(()) };
         let result = line.parse()?;
         if let (FinalState::Done, Some(text)) = (result.status, result.output) {
@@ -279,7 +279,7 @@ pub async fn write_missing_captions(
         let captions = pluralize(rewritten.len() as u64, "caption");
         messages.push(format!("{captions} had been deleted or emptied, written again from the record: {named}{more}"));
     }
-    opened.states.insert(PENDING_CAPTIONS_STATE.to_owned(), serde_json::to_string(&still_owed)?);
+    opened.saved_states.insert(PENDING_CAPTIONS_STATE.to_owned(), serde_json::to_string(&still_owed)?);
     Ok(messages)
 }
 

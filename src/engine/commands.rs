@@ -10,8 +10,8 @@ use super::{
 use crate::{
     domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, ReplayFilter, pluralize},
     store::{
-        Decision, Op,
-        audit::{CAP, NO_CAP},
+        Op, OperatorDecision,
+        audit::{MAX_CAP_STATE, UNLIMITED_CAP},
     },
 };
 
@@ -39,7 +39,7 @@ impl Engine {
                     self.state_dirty = true;
                     let now = self.clock.now();
                     self.save_state(now, true);
-                    self.journal.record(Op::Decision(Box::new(Decision {
+                    self.journal.record(Op::RecordDecision(Box::new(OperatorDecision {
                         target,
                         command: command.clone(),
                         at: self.clock.now().wall,
@@ -175,14 +175,14 @@ impl Engine {
 
     /// Keeps the widest cap there was, which an audit holds the run to.
     pub(super) fn record_max_cap(&mut self) {
-        let now = self.scheduler.policy().max_usd.unwrap_or(NO_CAP);
+        let now = self.scheduler.policy().max_usd.unwrap_or(UNLIMITED_CAP);
         let max_cap = self.max_cap.map_or(now, |before| before.max(now));
         if self.max_cap == Some(max_cap) {
             return;
         }
         self.max_cap = Some(max_cap);
         let json = max_cap.0.to_string();
-        self.journal.record(Op::State { name: CAP.to_owned(), json });
+        self.journal.record(Op::SetState { name: MAX_CAP_STATE.to_owned(), json });
     }
 
     pub(super) fn set_paused(&mut self, paused: bool) {

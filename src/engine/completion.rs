@@ -13,7 +13,7 @@ use crate::{
         ResultLine, RouteId, Seq, Usage, WallTime,
     },
     scheduler::{AttemptEffects, Disposition, LocalRejection},
-    store::{LocalVerdict, Op, Settled, Unreadable},
+    store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
 };
 
 /// What is counted once an outcome is on disk.
@@ -103,9 +103,9 @@ impl Engine {
             self.first_sent_at.entry(effects.seq).or_insert(sent.sent_at);
             None
         };
-        self.journal.record(Op::Settle(Box::new(Settled {
+        self.journal.record(Op::CompleteAttempt(Box::new(CompletedAttempt {
             attempt,
-            settled_at: now.wall,
+            completed_at: now.wall,
             outcome: result.outcome,
             status: result.status,
             latency_ms: latency.as_millis() as u64,
@@ -117,7 +117,7 @@ impl Engine {
             usage: result.usage,
             cost: effects.cost,
             at_risk: effects.at_risk,
-            last: result_line,
+            final_line: result_line,
         })));
         self.uncommitted += 1;
         self.journal.after_commit(AfterCommit::CountAttempt(Box::new(CommittedAttempt {
@@ -230,7 +230,7 @@ impl Engine {
             message: rejection.message.clone(),
         });
         let line = local_result_line(id, hash, rejection, now.wall, self.first_sent_at.remove(&rejection.seq));
-        self.journal.record(Op::Verdict(Box::new(LocalVerdict {
+        self.journal.record(Op::EndLocally(Box::new(LocalEnd {
             seq: Seq(rejection.seq.0),
             outcome: rejection.outcome,
             line,
@@ -244,9 +244,10 @@ impl Engine {
     }
 
     /// An item whose body in the record is damaged can't be sent, now or ever.
-    pub(super) fn fail_unreadable(&mut self, now: Now, item: Unreadable) {
-        let Unreadable { seq, id, attempts, why: reason } = item;
-        let rejection = LocalRejection { seq, outcome: Outcome::UnreadableInput, message: reason, attempts };
+    pub(super) fn fail_unreadable(&mut self, now: Now, item: UnreadableItem) {
+        let UnreadableItem { seq, id, completed_attempts, reason } = item;
+        let rejection =
+            LocalRejection { seq, outcome: Outcome::UnreadableInput, message: reason, attempts: completed_attempts };
         self.fail_locally(now, &id, "", &rejection);
     }
 

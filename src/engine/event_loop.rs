@@ -36,7 +36,7 @@ use crate::{
     output::Existing,
     provider::{Client, Endpoint, WorkerPool},
     scheduler::{NextStep, PlannedAttempt, Scheduler},
-    store::{Ack, Answer, Batch, HeldFiles, Intent, Loader, Op, report::KeyStanding},
+    store::{Ack, Intent, ItemLoader, LoadedItems, Op, OpReply, OpenFiles, report::KeyRecord},
 };
 
 /// Between two snapshots.
@@ -90,7 +90,7 @@ pub(super) enum Phase {
 }
 
 /// Answers of a load, on their way back to the engine.
-pub(super) type LoadedBatch = (usize, Result<Batch, Vec<Seq>>);
+pub(super) type LoadedBatch = (usize, Result<LoadedItems, Vec<Seq>>);
 
 pub(super) struct Channels {
     pub commands: mpsc::Receiver<CommandRequest>,
@@ -119,7 +119,7 @@ pub(super) struct Engine {
     pub scheduler: Scheduler,
     pub journal: Journal<AfterCommit>,
     pub intake: Intake,
-    pub loader: Loader,
+    pub loader: ItemLoader,
     pub loaded_tx: mpsc::Sender<LoadedBatch>,
     pub client: Client,
     pub endpoints: Vec<Arc<Endpoint>>,
@@ -162,10 +162,10 @@ pub(super) struct Engine {
     pub state_dirty: bool,
     pub state_saved_at: Instant,
     /// As it was last recorded for others, and when that was looked at.
-    pub key_records: Vec<KeyStanding>,
+    pub key_records: Vec<KeyRecord>,
     pub status_checked_at: Instant,
     /// The record's files, and when it was last looked whether they are in their places.
-    pub held_files: HeldFiles,
+    pub held_files: OpenFiles,
     pub files_checked_at: Instant,
     pub contact: ProviderContact,
     /// Waiting items that this start does not send.
@@ -231,7 +231,7 @@ impl Engine {
             self.journal.record(pending);
         }
         if self.journal.has_pending() {
-            self.journal.record(Op::Worked(self.active_time.total(now.mono)));
+            self.journal.record(Op::SetActiveTime(self.active_time.total(now.mono)));
         }
         self.journal.flush();
         self.maybe_forecast(now);
@@ -292,7 +292,7 @@ impl Engine {
             self.snapshot_dirty = true;
             match step {
                 NextStep::Send(dispatch) => {
-                    self.journal.record(Op::Intent(Intent {
+                    self.journal.record(Op::RecordIntent(Intent {
                         attempt: dispatch.attempt,
                         seq: dispatch.seq,
                         route: dispatch.route,
@@ -312,7 +312,7 @@ impl Engine {
         let now = self.clock.now();
         let spec = self.intake.spec(dispatch.seq).cloned();
         let (Some(spec), Phase::Running, false) = (spec, &self.phase, self.is_paused) else {
-            self.journal.record(Op::Unsend { attempt: dispatch.attempt });
+            self.journal.record(Op::CancelIntent { attempt: dispatch.attempt });
             self.scheduler.cancel(now, dispatch.attempt);
             return;
         };
@@ -339,7 +339,7 @@ impl Engine {
     pub(super) fn apply_ack(&mut self, ack: Ack) {
         self.snapshot_dirty = true;
         let (answers, effects) = self.journal.on_ack(ack);
-        let requeued: usize = answers.iter().map(Answer::requeued).sum();
+        let requeued: usize = answers.iter().map(OpReply::requeued_count).sum();
         // What ended in this group is counted before what the group queued again.
         for then in effects {
             match then {
@@ -356,9 +356,9 @@ impl Engine {
         }
         for answer in answers {
             match answer {
-                Answer::Ingested(ingested) => {
+                OpReply::Ingested(ingested) => {
                     self.ingesting = false;
-                    for (id, traits) in &ingested.traits {
+                    for (id, traits) in &ingested.new_traits {
                         self.intake.add_class(&mut self.scheduler, *id, traits);
                     }
                     self.totals.total += ingested.added.len() as u64;
@@ -366,12 +366,12 @@ impl Engine {
                         self.intake.add_waiting(&mut self.scheduler, item);
                     }
                 }
-                Answer::Traits(traits) => {
+                OpReply::Traits(traits) => {
                     for (id, traits) in &traits {
                         self.intake.add_class(&mut self.scheduler, *id, traits);
                     }
                 }
-                Answer::Requeued(items) => {
+                OpReply::Requeued(items) => {
                     self.totals.failed -= items.len() as u64;
                     for item in items {
                         self.intake.add_waiting(&mut self.scheduler, item);
@@ -403,10 +403,10 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_loaded(&mut self, class: usize, batch: Result<Batch, Vec<Seq>>) {
+    pub(super) fn on_loaded(&mut self, class: usize, batch: Result<LoadedItems, Vec<Seq>>) {
         let now = self.clock.now();
         match batch {
-            Ok(Batch { items, unreadable }) => {
+            Ok(LoadedItems { items, unreadable }) => {
                 for item in unreadable {
                     self.fail_unreadable(now, item);
                 }
@@ -425,11 +425,11 @@ impl Engine {
         match input_rows {
             Some(InputRows::Batch(items)) => {
                 self.ingesting = true;
-                self.journal.record(Op::Items(items));
+                self.journal.record(Op::IngestItems(items));
             }
             Some(InputRows::End) => {
                 self.intake.is_reading = false;
-                self.journal.record(Op::IngestDone { rows: self.totals.total });
+                self.journal.record(Op::FinishIngest { rows: self.totals.total });
             }
             Some(InputRows::Failed(reason)) => {
                 self.log(EventLevel::Alert, format!("the input can't be read on: {reason}"));
@@ -481,13 +481,15 @@ impl Engine {
             let records = self.key_records(now);
             if records != self.key_records {
                 self.key_records.clone_from(&records);
-                self.journal.record(Op::Keys(records));
+                self.journal.record(Op::SetKeys(records));
             }
         }
         if self.state_dirty && (at_once || self.state_saved_at.elapsed() > STATE_SAVE_INTERVAL) {
             let saved_state = self.scheduler.saved_state(now, &self.key_fingerprints);
             match serde_json::to_string(&saved_state) {
-                Ok(json) => self.journal.record(Op::State { name: super::startup::SCHEDULER_STATE.to_owned(), json }),
+                Ok(json) => {
+                    self.journal.record(Op::SetState { name: super::startup::SCHEDULER_STATE.to_owned(), json })
+                }
                 Err(error) => tracing::error!("the scheduler's memory can't be written: {error}"),
             }
             self.state_dirty = false;
@@ -510,7 +512,7 @@ impl Engine {
             EventLevel::Warn => tracing::warn!(target: "cascadeck::events", "{message}"),
             EventLevel::Alert => tracing::error!(target: "cascadeck::events", "{message}"),
         }
-        self.journal.record(Op::Event(Arc::clone(&event)));
+        self.journal.record(Op::RecordEvent(Arc::clone(&event)));
         if self.events.len() == MAX_EVENTS_SHOWN {
             self.events.pop_front();
         }

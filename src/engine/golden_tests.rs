@@ -24,7 +24,7 @@ use crate::{
         ResponseMeta, ResultLine, RetryAfter, Strategy, Usage, WallTime,
     },
     output::Existing,
-    store::{OnChanged, Op, Pins, RunDir, Store},
+    store::{ChangedRowPolicy, Op, PinnedSettings, RunDir, Store},
 };
 
 #[path = "../../tests/golden/trace.rs"]
@@ -128,9 +128,9 @@ impl Run {
         fs::write(home.path().join("keys.toml"), keys).unwrap();
         let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
         let dir = RunDir::new(home.path().join("run"));
-        let (mut store, mut opened) = Store::open(&dir, &Pins::default()).unwrap();
+        let (mut store, mut opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
         let specs: Vec<ItemSpec> = (1..=ITEMS).map(|number| item(number, &mut random)).collect();
-        store.ingest(&specs, OnChanged::Report).unwrap();
+        store.ingest(&specs, ChangedRowPolicy::Report).unwrap();
         store.accept_input("", ITEMS).unwrap();
         opened.totals = store.totals().unwrap();
         // A clock is copied into everything that has one: what moves it lives as long as the test.
@@ -295,9 +295,9 @@ impl Run {
 
 fn trace_op(trace: &mut Trace, op: &Op) {
     match op {
-        Op::Items(specs) => trace.number(1).number(specs.len() as u64),
-        Op::IngestDone { rows } => trace.number(2).number(*rows),
-        Op::Intent(intent) => trace
+        Op::IngestItems(specs) => trace.number(1).number(specs.len() as u64),
+        Op::FinishIngest { rows } => trace.number(2).number(*rows),
+        Op::RecordIntent(intent) => trace
             .number(3)
             .number(intent.attempt.0)
             .number(intent.seq.0)
@@ -305,30 +305,30 @@ fn trace_op(trace: &mut Trace, op: &Op) {
             .wall(intent.sent_at)
             .money(intent.reserved)
             .number(intent.est_tokens),
-        Op::Unsend { attempt } => trace.number(4).number(attempt.0),
-        Op::Settle(settled) => {
-            trace.number(5).number(settled.attempt.0).wall(settled.settled_at).outcome(settled.outcome);
+        Op::CancelIntent { attempt } => trace.number(4).number(attempt.0),
+        Op::CompleteAttempt(settled) => {
+            trace.number(5).number(settled.attempt.0).wall(settled.completed_at).outcome(settled.outcome);
             trace.optional(settled.status.map(u64::from)).number(settled.latency_ms);
             trace_usage(trace, settled.usage);
             trace.money(settled.cost).money(settled.at_risk);
-            if let Some(line) = &settled.last {
+            if let Some(line) = &settled.final_line {
                 trace_line(trace, line);
             }
-            trace.number(u64::from(settled.last.is_some()))
+            trace.number(u64::from(settled.final_line.is_some()))
         }
-        Op::Verdict(verdict) => {
+        Op::EndLocally(verdict) => {
             trace.number(6).number(verdict.seq.0).outcome(verdict.outcome);
             trace_line(trace, &verdict.line);
             trace
         }
-        Op::Event(event) => trace.number(7).number(event.number).wall(event.at).event(&event.kind),
-        Op::Decision(decision) => trace.number(8).wall(decision.at),
-        Op::Forget { .. } => trace.number(9),
-        Op::RunState(_) => trace.number(10),
+        Op::RecordEvent(event) => trace.number(7).number(event.number).wall(event.at).event(&event.kind),
+        Op::RecordDecision(decision) => trace.number(8).wall(decision.at),
+        Op::ForgetDecision { .. } => trace.number(9),
+        Op::SetRunState(_) => trace.number(10),
         Op::Requeue(_) => trace.number(11),
         Op::RequeueTo(..) => trace.number(12),
         // When these are written is decided by the real time, whatever the run's clock shows.
-        Op::Keys(_) | Op::Worked(_) | Op::State { .. } => trace,
+        Op::SetKeys(_) | Op::SetActiveTime(_) | Op::SetState { .. } => trace,
     };
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::{Command, Page, Query, Snapshot};
-pub use crate::store::Ask;
+pub use crate::store::PageRequest;
 
 /// A command and where its answer goes: what was done, or why not, in words for the operator.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct CommandRequest {
 pub struct EngineHandle {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub commands: mpsc::Sender<CommandRequest>,
-    pub queries: mpsc::Sender<Ask>,
+    pub queries: mpsc::Sender<PageRequest>,
 }
 
 impl EngineHandle {
@@ -40,7 +40,7 @@ impl EngineHandle {
     pub async fn query(&self, query: Query) -> Result<Page, String> {
         let (reply, reply_rx) = oneshot::channel();
         let closed = || "the run's database is closed".to_owned();
-        self.queries.send(Ask { query, reply }).await.map_err(|_| closed())?;
+        self.queries.send(PageRequest { query, reply }).await.map_err(|_| closed())?;
         reply_rx.await.map_err(|_| closed())?
     }
 }

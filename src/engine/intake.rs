@@ -12,7 +12,7 @@ use crate::{
     domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq},
     provider::supports,
     scheduler::{QueuedItem, Scheduler},
-    store::{Loaded, Queued},
+    store::{LoadedItem, WaitingItem},
 };
 
 /// Loaded tickets per class and flight, so that a burst never waits for the disk.
@@ -57,9 +57,9 @@ impl Intake {
     }
 
     /// A waiting item, known by number. Its traits have been learnt.
-    pub fn add_waiting(&mut self, scheduler: &mut Scheduler, item: Queued) {
-        let class = self.classes.get(&item.traits).copied().unwrap_or_else(|| {
-            debug_assert!(false, "traits {} were never learnt", item.traits);
+    pub fn add_waiting(&mut self, scheduler: &mut Scheduler, item: WaitingItem) {
+        let class = self.classes.get(&item.traits_id).copied().unwrap_or_else(|| {
+            debug_assert!(false, "traits {} were never learnt", item.traits_id);
             scheduler.class_for(&RoutingTraits::default())
         });
         if self.backlogs.len() <= class {
@@ -93,12 +93,12 @@ impl Intake {
     }
 
     /// Loaded items become tickets.
-    pub fn on_loaded(&mut self, scheduler: &mut Scheduler, now: MonoTime, class: usize, items: Vec<Loaded>) {
+    pub fn on_loaded(&mut self, scheduler: &mut Scheduler, now: MonoTime, class: usize, items: Vec<LoadedItem>) {
         self.backlogs[class].loading_count = 0;
-        for Loaded { seq, spec, attempts, .. } in items {
+        for LoadedItem { seq, spec, completed_attempts, .. } in items {
             let mut item = self.queued_item(seq, &spec, now);
-            if attempts > 0 {
-                item.restore_attempts(attempts);
+            if completed_attempts > 0 {
+                item.restore_attempts(completed_attempts);
             }
             self.specs.insert(seq, Arc::new(spec));
             scheduler.enqueue(class, item);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::store::{Ack, Answer, Op, StoreError, Writer};
+use crate::store::{Ack, Op, OpReply, StoreError, StoreWriter};
 
 /// What is to be done once the group that it belongs to is on disk.
 #[derive(Debug)]
 pub(super) struct Journal<Then> {
-    writer: Writer,
+    writer: StoreWriter,
     /// Transitions of the next group.
     pending: Vec<Op>,
     /// What follows from them, once committed.
@@ -33,7 +33,7 @@ pub(super) const WRITER_GONE_MESSAGE: &str = "the writer of the run's database h
 const COMMIT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 impl<Then> Journal<Then> {
-    pub fn new(writer: Writer) -> Self {
+    pub fn new(writer: StoreWriter) -> Self {
         Self {
             writer,
             pending: Vec::new(),
@@ -76,7 +76,7 @@ impl<Then> Journal<Then> {
         self.committing = Some((number, std::mem::take(&mut self.after_commit)));
         let ops = std::mem::take(&mut self.pending);
         if let Err(rejected) = self.writer.submit(number, ops) {
-            self.is_closed = rejected.closed;
+            self.is_closed = rejected.is_closed;
             let reason =
                 if self.is_closed { WRITER_GONE_MESSAGE } else { "the writer of the run's database lags behind" };
             self.restore(rejected.ops, reason.to_owned());
@@ -92,13 +92,13 @@ impl<Then> Journal<Then> {
     }
 
     /// Takes the writer's word on the group at hand: answers, and what may now be done.
-    pub fn on_ack(&mut self, ack: Ack) -> (Vec<Answer>, Vec<Then>) {
+    pub fn on_ack(&mut self, ack: Ack) -> (Vec<OpReply>, Vec<Then>) {
         match ack.outcome {
             Ok(answers) => {
                 let (number, effects) = self.committing.take().unwrap_or_default();
                 debug_assert_eq!(number, ack.number);
-                self.projection_lags = ack.behind.is_some();
-                self.stalled = ack.behind.map(|error| (error_message(&error), std::time::Instant::now()));
+                self.projection_lags = ack.after_commit_error.is_some();
+                self.stalled = ack.after_commit_error.map(|error| (error_message(&error), std::time::Instant::now()));
                 (answers, effects)
             }
             Err(rejected) if rejected.error.is_final() => {
@@ -137,7 +137,7 @@ impl<Then> Journal<Then> {
         self.pending.is_empty() && self.after_commit.is_empty() && self.committing.is_none() && !self.projection_lags
     }
 
-    pub fn into_writer(self) -> Writer {
+    pub fn into_writer(self) -> StoreWriter {
         self.writer
     }
 }

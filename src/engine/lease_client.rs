@@ -20,7 +20,7 @@ use crate::{
         lease::{LeaseGrant, LeaseRequest},
     },
     scheduler::Scheduler,
-    store::{DayLedger, StoreError},
+    store::{QuotaLedger, StoreError},
 };
 
 /// What the thread is asked for.
@@ -50,13 +50,13 @@ struct QuotaOwner {
 }
 
 impl QuotaOwner {
-    fn pool_name(&self, ledger: &DayLedger) -> String {
+    fn pool_name(&self, ledger: &QuotaLedger) -> String {
         let owner = match (&self.project, &self.secret) {
             (Some(project), _) => format!("project:{project}"),
-            (None, Some(secret)) => ledger.fingerprint(secret.expose_secret()),
+            (None, Some(secret)) => ledger.key_fingerprint(secret.expose_secret()),
             (None, None) => "open".to_owned(),
         };
-        DayLedger::pool(&self.base_url, &owner, &self.counter)
+        QuotaLedger::pool_name(&self.base_url, &owner, &self.counter)
     }
 }
 
@@ -81,7 +81,7 @@ fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
 }
 
 /// The names that the pools of a scheduler have in `ledger`.
-pub(crate) fn pool_names(config: &Config, scheduler: &Scheduler, ledger: &DayLedger) -> Vec<String> {
+pub(crate) fn pool_names(config: &Config, scheduler: &Scheduler, ledger: &QuotaLedger) -> Vec<String> {
     quota_owners(config, scheduler).iter().map(|owner| owner.pool_name(ledger)).collect()
 }
 
@@ -89,9 +89,9 @@ pub(crate) fn pool_names(config: &Config, scheduler: &Scheduler, ledger: &DayLed
 /// directory: who has a run's record alone can't even confirm a guess. Without a ledger there are none.
 pub(super) fn fingerprints(secrets: &[Option<SecretString>], ledger: Option<&Path>) -> Vec<Option<String>> {
     // Why it can't be opened is said by its thread.
-    let ledger = ledger.and_then(|path| DayLedger::open(path).ok());
+    let ledger = ledger.and_then(|path| QuotaLedger::open(path).ok());
     let print = |secret: &Option<SecretString>| {
-        Some(ledger.as_ref()?.fingerprint(secret.as_ref().map_or("", ExposeSecret::expose_secret)))
+        Some(ledger.as_ref()?.key_fingerprint(secret.as_ref().map_or("", ExposeSecret::expose_secret)))
     };
     secrets.iter().map(print).collect()
 }
@@ -213,7 +213,7 @@ fn run_ledger_thread(
     mut request_rx: mpsc::Receiver<LedgerRequest>,
     reply_tx: &mpsc::Sender<LedgerReply>,
 ) -> Result<(), StoreError> {
-    let mut ledger = DayLedger::open(path)?;
+    let mut ledger = QuotaLedger::open(path)?;
     let names: Vec<String> = owners.iter().map(|owner| owner.pool_name(&ledger)).collect();
     while let Some(request) = request_rx.blocking_recv() {
         match request {
@@ -233,8 +233,8 @@ fn run_ledger_thread(
                     ledger.lease(now, &returns)?;
                 }
             }
-            LedgerRequest::SetExhausted(pool, Some(until)) => ledger.mark_spent(&names[pool], until)?,
-            LedgerRequest::SetExhausted(pool, None) => ledger.forget_spent(&names[pool])?,
+            LedgerRequest::SetExhausted(pool, Some(until)) => ledger.mark_exhausted(&names[pool], until)?,
+            LedgerRequest::SetExhausted(pool, None) => ledger.clear_exhausted(&names[pool])?,
         }
     }
     Ok(())

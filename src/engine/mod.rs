@@ -37,6 +37,6 @@ mod stats;
 mod tests;
 
 pub use caption_writer::write_missing_captions;
-pub use handle::{Ask, CommandRequest, EngineHandle};
+pub use handle::{CommandRequest, EngineHandle, PageRequest};
 pub(crate) use lease_client::pool_names;
 pub use startup::{EngineSetup, InputRows, KeyCheck, RunOutcome, RunningEngine, start};

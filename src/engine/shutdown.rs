@@ -98,7 +98,7 @@ impl Engine {
 
     /// `ending`, or why it is none: the record's files are not where they were.
     fn check_files(&self, run_outcome: RunOutcome) -> RunOutcome {
-        match (self.held_files.check(), run_outcome) {
+        match (self.held_files.check_in_place(), run_outcome) {
             (Ok(()), ending) | (Err(_), ending @ RunOutcome::Failed { .. }) => ending,
             (Err(error), _) => RunOutcome::Failed { reason: error.to_string() },
         }
@@ -120,7 +120,7 @@ impl Engine {
         }
         if self.files_checked_at.elapsed() >= FILE_CHECK_INTERVAL && !matches!(self.phase, Phase::Closing { .. }) {
             self.files_checked_at = Instant::now();
-            if let Err(error) = self.held_files.check() {
+            if let Err(error) = self.held_files.check_in_place() {
                 self.begin_closing(RunOutcome::Failed { reason: error.to_string() });
             }
         }
@@ -204,7 +204,7 @@ impl Engine {
         if matches!(self.phase, Phase::Idle { .. }) {
             self.phase = Phase::Running;
             self.active_time.start(self.clock.now().mono);
-            self.journal.record(Op::RunState(RunState::Running));
+            self.journal.record(Op::SetRunState(RunState::Running));
         }
     }
 
@@ -246,7 +246,7 @@ impl Engine {
         self.state_dirty = true;
         self.active_time.stop(now.mono);
         self.save_state(now, true);
-        self.journal.record(Op::RunState(run_outcome.run_state()));
+        self.journal.record(Op::SetRunState(run_outcome.run_state()));
         self.snapshot_dirty = true;
     }
 

@@ -9,7 +9,7 @@ use crate::{
         snapshot::{CurrentRoute, KeyView, ModelView, RouteView, RunState, Spend, Throughput, Totals},
     },
     scheduler::{KeyStatus, StallReason},
-    store::report::KeyStanding,
+    store::report::KeyRecord,
 };
 
 impl Engine {
@@ -114,8 +114,8 @@ impl Engine {
     }
 
     /// What `status` in another process says of the keys.
-    pub(super) fn key_records(&self, now: Now) -> Vec<KeyStanding> {
-        let record = |(key, status): (&Key, KeyStatus)| KeyStanding {
+    pub(super) fn key_records(&self, now: Now) -> Vec<KeyRecord> {
+        let record = |(key, status): (&Key, KeyStatus)| KeyRecord {
             name: key.name.clone(),
             state: status.condition.label().to_owned(),
             health: status.health,

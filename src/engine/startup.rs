@@ -37,7 +37,10 @@ use crate::{
     output::Existing,
     provider::{Client, Endpoint},
     scheduler::{PastUsage, Scheduler},
-    store::{Decision, Loader, LostCall, Op, Opened, Reclassed, RouteName, RunDir, Store, audit::CAP, spawn_reader},
+    store::{
+        ItemLoader, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification, RouteName, RunDir, Store,
+        audit::MAX_CAP_STATE, spawn_reader,
+    },
 };
 
 /// The name under which the scheduler's memory is kept in the run.
@@ -145,7 +148,7 @@ pub fn start(
     setup: EngineSetup,
     dir: &RunDir,
     store: Store,
-    opened: Opened,
+    opened: OpenedRun,
     input_rows: Option<mpsc::Receiver<InputRows>>,
 ) -> anyhow::Result<RunningEngine> {
     let last_event = opened.next_event - 1;
@@ -158,14 +161,14 @@ pub(super) fn prepare(
     setup: EngineSetup,
     dir: &RunDir,
     mut store: Store,
-    opened: Opened,
+    opened: OpenedRun,
     input_rows: Option<mpsc::Receiver<InputRows>>,
 ) -> anyhow::Result<(Engine, Channels, EngineHandle)> {
     let EngineSetup {
         run,
         config,
         clock,
-        existing_captions: existing,
+        existing_captions,
         is_unattended: unattended,
         seed,
         flags,
@@ -183,7 +186,7 @@ pub(super) fn prepare(
     };
     let Config { providers, models, keys, secrets, .. } = config;
     scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
-    if let Some(saved_state) = opened.states.get(SCHEDULER_STATE) {
+    if let Some(saved_state) = opened.saved_states.get(SCHEDULER_STATE) {
         match serde_json::from_str(saved_state) {
             Ok(saved_state) => scheduler.restore(now, saved_state, &fingerprints),
             Err(error) => tracing::warn!("what the last process knew of cooldowns can't be read: {error}"),
@@ -206,12 +209,12 @@ pub(super) fn prepare(
     apis.sort_unstable();
     apis.dedup();
     let mut intake = Intake::new(apis);
-    let reclassified = store.adopt_rules(&scheduler.policy().rules)?;
+    let reclassified = store.apply_rules(&scheduler.policy().rules)?;
     for (id, traits) in store.traits() {
         intake.add_class(&mut scheduler, id, &traits);
     }
     let mut held_back = 0;
-    store.waiting(|item| match &opened.only {
+    store.for_each_waiting(|item| match &opened.only {
         Some(only) if !only.contains(&item.seq) => held_back += 1,
         _ => intake.add_waiting(&mut scheduler, item),
     })?;
@@ -242,7 +245,7 @@ pub(super) fn prepare(
             }
         })
         .collect();
-    let held_files = store.held_files()?;
+    let held_files = store.open_files()?;
     let (writer, acks) = store.into_writer(&routes)?;
 
     let (commands, command_rx) = mpsc::channel(64);
@@ -257,11 +260,11 @@ pub(super) fn prepare(
         clock,
         started_at: now,
         active_time: if is_idle {
-            ActiveTime::stopped(opened.worked)
+            ActiveTime::stopped(opened.active_time)
         } else {
-            ActiveTime::running(opened.worked, now.mono)
+            ActiveTime::running(opened.active_time, now.mono)
         },
-        max_cap: opened.states.get(CAP).and_then(|json| serde_json::from_str(json).ok()),
+        max_cap: opened.saved_states.get(MAX_CAP_STATE).and_then(|json| serde_json::from_str(json).ok()),
         run,
         model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
         providers,
@@ -271,11 +274,11 @@ pub(super) fn prepare(
         scheduler,
         journal: Journal::new(writer),
         intake,
-        loader: Loader::start(dir)?,
+        loader: ItemLoader::start(dir)?,
         loaded_tx: loaded,
         client,
         endpoints,
-        existing_captions: existing,
+        existing_captions,
         fault_tx,
         probe_tx,
         attempt_tasks: JoinSet::new(),
@@ -325,13 +328,13 @@ pub(super) fn prepare(
     for event in disable_events {
         engine.emit_event(event);
     }
-    let last = opened.states.get(FLAGS_STATE).filter(|_| !ephemeral_flags);
+    let last = opened.saved_states.get(FLAGS_STATE).filter(|_| !ephemeral_flags);
     engine.reapply_decisions(opened.decisions, &changed_flags(&flags, last), ephemeral_flags);
     if let (false, Ok(json)) = (ephemeral_flags, serde_json::to_string(&flags)) {
-        engine.journal.record(Op::State { name: FLAGS_STATE.to_owned(), json });
+        engine.journal.record(Op::SetState { name: FLAGS_STATE.to_owned(), json });
     }
     engine.record_max_cap();
-    engine.journal.record(Op::RunState(RunState::Running));
+    engine.journal.record(Op::SetRunState(RunState::Running));
     engine.publish(now);
     let channels = Channels {
         commands: command_rx,
@@ -349,12 +352,12 @@ pub(super) fn prepare(
 
 impl Engine {
     /// Says what kind of start this is, and what the last process left behind.
-    fn log_startup(&mut self, opened: &Opened, reclassified: &Reclassed) {
-        if opened.fresh {
+    fn log_startup(&mut self, opened: &OpenedRun, reclassified: &Reclassification) {
+        if opened.is_new {
             self.log(EventLevel::Info, "a new run begins".to_owned());
             return;
         }
-        if let Some(reason) = &opened.checked {
+        if let Some(reason) = &opened.failed_sync {
             let message =
                 format!("a sync of the record failed in the last process ({reason}); it was checked, and is sound");
             self.log(EventLevel::Warn, message);
@@ -372,31 +375,31 @@ impl Engine {
             );
             self.log(EventLevel::Warn, message);
         }
-        if reclassified.waiting > 0 {
+        if reclassified.changed_waiting > 0 {
             let message = format!(
                 "the routing rules have changed: another applies to {}",
-                pluralize(reclassified.waiting, "waiting item")
+                pluralize(reclassified.changed_waiting, "waiting item")
             );
             self.log(EventLevel::Info, message);
         }
-        if !reclassified.not_kept.is_empty() {
+        if !reclassified.missing_fields.is_empty() {
             let message = format!(
                 "rules now look at the field {}, which was not kept of the rows read before: they don't fit those",
-                reclassified.not_kept.join(", ")
+                reclassified.missing_fields.join(", ")
             );
             self.log(EventLevel::Warn, message);
         }
-        if !opened.lost.is_empty() {
-            let lost = opened.lost.len() as u64;
-            let at_risk: crate::domain::Money = opened.lost.iter().map(|call| call.at_risk).sum();
+        if !opened.lost_attempts.is_empty() {
+            let lost = opened.lost_attempts.len() as u64;
+            let at_risk: crate::domain::Money = opened.lost_attempts.iter().map(|call| call.at_risk).sum();
             let message = format!(
                 "{} {} in flight when the last process ended, to be sent again; may have been billed ({at_risk} at most)",
                 pluralize(lost, "request"),
                 if lost == 1 { "was" } else { "were" },
             );
             self.log(EventLevel::Warn, message);
-            for call in &opened.lost {
-                let LostCall { attempt, id, route, sent_at, at_risk, .. } = call;
+            for call in &opened.lost_attempts {
+                let LostAttempt { attempt, id, route, sent_at, at_risk, .. } = call;
                 let message = format!(
                     "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, {at_risk} at most",
                     attempt.0, route.model, route.key
@@ -408,7 +411,7 @@ impl Engine {
 
     /// The operator's decisions of earlier processes hold, unless a changed flag overrules them. Switches are in
     /// the scheduler's memory, with their time.
-    fn reapply_decisions(&mut self, mut decisions: Vec<Decision>, overruled: &[String], ephemeral_flags: bool) {
+    fn reapply_decisions(&mut self, mut decisions: Vec<OperatorDecision>, overruled: &[String], ephemeral_flags: bool) {
         // What makes room for others comes first: the newest decision about each, in the order of their making,
         // may otherwise ask for a strategy that what was configured, and then changed, forbids.
         decisions.sort_by_key(|decision| {
@@ -419,7 +422,7 @@ impl Engine {
             let target = decision.target.clone();
             if overruled.contains(&target) {
                 if !ephemeral_flags {
-                    self.journal.record(Op::Forget { target });
+                    self.journal.record(Op::ForgetDecision { target });
                 }
                 continue;
             }
@@ -462,8 +465,8 @@ fn restore_counts(
     let names: HashMap<(String, String), RouteId> = (0..scheduler.route_count() as u32)
         .map(|index| (scheduler.key_and_model_names(RouteId(index)), RouteId(index)))
         .collect();
-    store.attempts_since(WallTime(i64::MIN), |past| {
-        let at = past.settled_at.unwrap_or_else(|| (past.sent_at + MAX_ARRIVAL_DELAY).min(now.wall));
+    store.for_each_attempt_since(WallTime(i64::MIN), |past| {
+        let at = past.completed_at.unwrap_or_else(|| (past.sent_at + MAX_ARRIVAL_DELAY).min(now.wall));
         // Money stays spent, whatever has become of the model or the key.
         scheduler.restore_spend(now, &past.key, at, past.cost + past.at_risk);
         let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };

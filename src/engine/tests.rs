@@ -22,7 +22,7 @@ use crate::{
     },
     output::Existing,
     scheduler::LocalRejection,
-    store::{OnChanged, Pins, RunDir, Store, Writer},
+    store::{ChangedRowPolicy, PinnedSettings, RunDir, Store, StoreWriter},
 };
 
 /// One key, one model, and nobody who answers.
@@ -94,9 +94,9 @@ pub(super) fn prepared_over(
     fs::write(home.path().join("keys.toml"), keys).unwrap();
     let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
     let dir = RunDir::new(home.path().join("run"));
-    let (mut store, mut opened) = Store::open(&dir, &Pins::default()).unwrap();
+    let (mut store, mut opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
     let specs: Vec<ItemSpec> = (1..=items).map(item).collect();
-    store.ingest(&specs, OnChanged::Report).unwrap();
+    store.ingest(&specs, ChangedRowPolicy::Report).unwrap();
     store.accept_input("", items).unwrap();
     opened.totals = store.totals().unwrap();
     change(&mut store);
@@ -119,7 +119,7 @@ pub(super) fn prepared_over(
 async fn a_writer_that_dies_over_a_group_ends_the_run_and_is_named() {
     let home = tempfile::tempdir().unwrap();
     let (mut engine, mut channels) = prepared(&home, 1);
-    let (writer, acks) = Writer::doomed();
+    let (writer, acks) = StoreWriter::panicking();
     engine.journal = Journal::new(writer);
     channels.acks = acks;
     let run_outcome = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
@@ -188,7 +188,7 @@ async fn no_end_is_seen_in_what_waits_while_more_is_being_read() {
     engine.apply(&Command::SetBudget { max_usd: Some(Money(1)) }).unwrap();
     let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
     engine.on_loaded(0, Ok(loaded));
-    engine.journal = Journal::new(Writer::doomed().0);
+    engine.journal = Journal::new(StoreWriter::panicking().0);
     let now = engine.clock.now();
     engine.intake.is_reading = true;
     engine.check_done(now);
@@ -358,8 +358,8 @@ async fn a_provider_that_is_silent_to_the_first_requests_is_given_up_in_time() {
         "no provider has answered within 8s (2 requests in flight broken off, which may have been billed)"
     );
     let audit = crate::store::audit::audit(&home.path().join("run"), None).unwrap();
-    assert!(audit.holds(), "{audit:?}");
-    assert_eq!((audit.waiting, audit.unanswered.len(), audit.open), (2, 2, 0));
+    assert!(audit.is_ok(), "{audit:?}");
+    assert_eq!((audit.waiting, audit.unanswered.len(), audit.in_flight), (2, 2, 0));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The end of a run leaves one line per id in `results.jsonl`.
 
-use super::{commit::LOG_PATIENCE, error::StoreError, open::Store, projection::Projection};
+use super::{commit::WAL_TRUNCATE_TIMEOUT, error::StoreError, open::Store, projection::Projection};
 
 impl Store {
     /// Takes superseded lines (of items that were queued again) out of the record and the file. Returns
@@ -12,18 +12,18 @@ impl Store {
     /// rename puts the rebuilt file in place in one step; a half-written `results.jsonl.new` that a crash
     /// leaves is removed at the next start. So no mark is needed to tell these cases apart.
     pub fn compact_results(&mut self) -> Result<u64, StoreError> {
-        self.check_syncs()?;
+        self.check_failed_sync()?;
         self.projection.catch_up(&self.conn)?;
-        let removed = self.forget_superseded().map_err(|error| error.in_file(self.dir.database()))?;
+        let removed = self.delete_superseded().map_err(|error| error.with_path(self.dir.database()))?;
         if removed > 0 {
             self.projection = Projection::rebuild(&self.dir, &self.conn)?;
             // At the closing of the database a sync that fails would not be told.
-            self.cut_log(LOG_PATIENCE)?;
+            self.truncate_wal(WAL_TRUNCATE_TIMEOUT)?;
         }
         Ok(removed)
     }
 
-    fn forget_superseded(&mut self) -> Result<u64, StoreError> {
+    fn delete_superseded(&mut self) -> Result<u64, StoreError> {
         let transaction = self.conn.transaction()?;
         let removed = transaction.execute("DELETE FROM results WHERE n IN (SELECT n FROM superseded)", [])?;
         transaction.execute("DELETE FROM superseded", [])?;

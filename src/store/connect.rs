@@ -7,25 +7,25 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use super::{error::StoreError, run_dir, run_dir::RunDir, schema};
 
 /// Another process can hold the database only for moments (a reader that recovers the log, a checkpoint).
-pub(super) const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log is cut back to this many bytes when it starts over.
-const LOG_KEPT: i64 = 64 << 20;
+const KEPT_WAL_BYTES: i64 = 64 << 20;
 const WRITER_CACHE_KIB: i64 = 8 << 10;
 const READER_CACHE_KIB: i64 = 2 << 10;
-const STATEMENTS: usize = 64;
+const STATEMENT_CACHE_SIZE: usize = 64;
 
 /// The one connection that writes. Creates an empty database, for its owner alone, where there is none.
-pub(super) fn writer(dir: &RunDir) -> Result<Connection, StoreError> {
+pub(super) fn open_writer(dir: &RunDir) -> Result<Connection, StoreError> {
     let path = dir.database();
     // SQLite would create the file readable by everyone; its log and shared memory take after this file.
     // No descriptor of the database may be closed later: that would drop SQLite's own locks on it.
     if !path.exists() {
-        run_dir::private().open(&path).map_err(|error| StoreError::file("create", &path, error))?;
+        run_dir::private_options().open(&path).map_err(|error| StoreError::file("create", &path, error))?;
     }
     let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB)?;
-    let in_file = |error: rusqlite::Error| StoreError::from(error).in_file(&path);
+    let in_file = |error: rusqlite::Error| StoreError::from(error).with_path(&path);
     // Before anything is changed: it may be somebody else's.
-    schema::version(&conn, dir).map_err(|error| error.in_file(&path))?;
+    schema::read_version(&conn, dir).map_err(|error| error.with_path(&path))?;
     let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(in_file)?;
     if mode != "wal" {
         let error = std::io::Error::other("the file system has no shared memory, a run needs a local one");
@@ -36,14 +36,14 @@ pub(super) fn writer(dir: &RunDir) -> Result<Connection, StoreError> {
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         // SQLite's own checkpoints keep it to themselves where a sync fails: the store makes them.
         conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
-        conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))
+        conn.pragma_update_and_check(None, "journal_size_limit", KEPT_WAL_BYTES, |_| Ok(()))
     };
     configure().map_err(in_file)?;
     Ok(conn)
 }
 
 /// A connection that can't write, for this process or another, also while the run goes on.
-pub(super) fn reader(dir: &RunDir) -> Result<Connection, StoreError> {
+pub(super) fn open_reader(dir: &RunDir) -> Result<Connection, StoreError> {
     match dir.database().metadata() {
         Ok(file) if file.len() > 0 => {}
         // Whether there is a run can't be seen.
@@ -53,20 +53,20 @@ pub(super) fn reader(dir: &RunDir) -> Result<Connection, StoreError> {
         _ => return Err(StoreError::NotARun { dir: dir.path().to_owned() }),
     }
     let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB)?;
-    schema::check(&conn, dir).map_err(|error| error.in_file(dir.database()))?;
+    schema::check_readable(&conn, dir).map_err(|error| error.with_path(dir.database()))?;
     Ok(conn)
 }
 
 fn open(dir: &RunDir, access: OpenFlags, cache_kib: i64) -> Result<Connection, StoreError> {
     let configured = || -> rusqlite::Result<Connection> {
         let conn = Connection::open_with_flags(dir.database(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        conn.busy_timeout(BUSY)?;
+        conn.busy_timeout(BUSY_TIMEOUT)?;
         conn.pragma_update(None, "cache_size", -cache_kib)?;
         // Plans don't depend on bound values. Without this, SQLite prepares a statement anew whenever the value of a
         // parameter in a range or key constraint changes: with every item.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
         Ok(conn)
     };
-    configured().map_err(|error| StoreError::from(error).in_file(dir.database()))
+    configured().map_err(|error| StoreError::from(error).with_path(dir.database()))
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::StoreError, ingest::Ingested, report::KeyStanding};
+use super::{error::StoreError, ingest::IngestReport, report::KeyRecord};
 use crate::domain::{
     AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, RouteTarget, RoutingTraits,
     Seq, Usage, WallTime, snapshot::RunState,
@@ -14,34 +14,34 @@ use crate::domain::{
 #[derive(Clone, Debug)]
 pub enum Op {
     /// Rows read from the input: answered with [`Answer::Ingested`]. Rows that are there already are skipped.
-    Items(Vec<ItemSpec>),
+    IngestItems(Vec<ItemSpec>),
     /// The input was read to its end.
-    IngestDone {
+    FinishIngest {
         rows: u64,
     },
     /// A request is about to be sent. Must be acknowledged before it is.
-    Intent(Intent),
+    RecordIntent(Intent),
     /// The request of this intent never left the machine: as if it had not been meant.
-    Unsend {
+    CancelIntent {
         attempt: AttemptId,
     },
-    Settle(Box<Settled>),
+    CompleteAttempt(Box<CompletedAttempt>),
     /// An item ends without a request.
-    Verdict(Box<LocalVerdict>),
-    Event(Arc<Event>),
-    Decision(Box<Decision>),
+    EndLocally(Box<LocalEnd>),
+    RecordEvent(Arc<Event>),
+    RecordDecision(Box<OperatorDecision>),
     /// Something stronger than the operator's decision came (a changed flag): it no longer counts.
-    Forget {
+    ForgetDecision {
         target: String,
     },
     /// The run's state, for `status` in another process.
-    RunState(RunState),
+    SetRunState(RunState),
     /// The keys as they stand, for the same.
-    Keys(Vec<KeyStanding>),
+    SetKeys(Vec<KeyRecord>),
     /// How long processes have worked on the run, this one included.
-    Worked(Duration),
+    SetActiveTime(Duration),
     /// Anything the engine wants back at the next start, under a name of its own.
-    State {
+    SetState {
         name: String,
         json: String,
     },
@@ -65,9 +65,9 @@ pub struct Intent {
 
 /// How an attempt ended.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Settled {
+pub struct CompletedAttempt {
     pub attempt: AttemptId,
-    pub settled_at: WallTime,
+    pub completed_at: WallTime,
     pub outcome: Outcome,
     pub status: Option<u16>,
     pub latency_ms: u64,
@@ -77,12 +77,12 @@ pub struct Settled {
     pub cost: Money,
     pub at_risk: Money,
     /// The item's line, where this attempt ended it.
-    pub last: Option<ResultLine>,
+    pub final_line: Option<ResultLine>,
 }
 
 /// `unreadable_input`, `over_budget`, `no_route`: nothing was sent.
 #[derive(Clone, PartialEq, Debug)]
-pub struct LocalVerdict {
+pub struct LocalEnd {
     pub seq: Seq,
     pub outcome: Outcome,
     pub line: ResultLine,
@@ -90,7 +90,7 @@ pub struct LocalVerdict {
 
 /// What the operator decided about one thing; the latest counts, across restarts.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Decision {
+pub struct OperatorDecision {
     /// What it is about (`key alice`, `strategy`): a later decision about the same replaces it.
     pub target: String,
     pub command: Command,
@@ -108,9 +108,9 @@ pub struct RouteName {
 
 /// An item that waits, and the id of what it can be routed by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Queued {
+pub struct WaitingItem {
     pub seq: Seq,
-    pub traits: u32,
+    pub traits_id: u32,
 }
 
 /// A group is on disk, or is not.
@@ -119,30 +119,30 @@ pub struct Ack {
     /// The group's, as submitted; 0 where the writer ends between two groups, for the reason in `outcome`.
     pub number: u64,
     /// Answers of the ops that have one, in order; or the group, untouched, to be submitted again.
-    pub outcome: Result<Vec<Answer>, Box<Rejected>>,
+    pub outcome: Result<Vec<OpReply>, Box<RejectedGroup>>,
     /// The group is committed, but the results file or the disk's cache lags behind. Hold the run: the next
     /// group (an empty one will do) tries again before anything else, and is rejected if that fails.
-    pub behind: Option<StoreError>,
+    pub after_commit_error: Option<StoreError>,
 }
 
 impl Ack {
-    pub(super) fn rejecting(number: u64, error: StoreError, ops: Vec<Op>) -> Self {
-        Self { number, outcome: Err(Box::new(Rejected { error, ops })), behind: None }
+    pub(super) fn rejected(number: u64, error: StoreError, ops: Vec<Op>) -> Self {
+        Self { number, outcome: Err(Box::new(RejectedGroup { error, ops })), after_commit_error: None }
     }
 }
 
 #[derive(Debug)]
-pub enum Answer {
-    Ingested(Ingested),
+pub enum OpReply {
+    Ingested(IngestReport),
     /// Traits that came up for the first time by a replay, before the items that have them.
     Traits(Vec<(u32, RoutingTraits)>),
     /// In input order.
-    Requeued(Vec<Queued>),
+    Requeued(Vec<WaitingItem>),
 }
 
-impl Answer {
+impl OpReply {
     /// How many items wait again.
-    pub const fn requeued(&self) -> usize {
+    pub const fn requeued_count(&self) -> usize {
         match self {
             Self::Requeued(items) => items.len(),
             Self::Ingested(_) | Self::Traits(_) => 0,
@@ -151,7 +151,7 @@ impl Answer {
 }
 
 #[derive(Debug)]
-pub struct Rejected {
+pub struct RejectedGroup {
     pub error: StoreError,
     pub ops: Vec<Op>,
 }

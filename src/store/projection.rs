@@ -16,18 +16,18 @@ use rusqlite::Connection;
 use super::{error::StoreError, run_dir, run_dir::RunDir};
 
 /// Lines are gathered to this many bytes before they are written.
-const CHUNK: usize = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Projection {
     path: PathBuf,
     file: File,
     /// Bytes that are known to be right.
-    length: u64,
+    valid_length: u64,
     /// The table's row behind the last of them.
-    last: i64,
+    last_row: i64,
     /// A write failed: the file ends at `length`, or in rubbish, and the table knows more.
-    behind: bool,
+    is_behind: bool,
 }
 
 /// What the start had to put right.
@@ -43,57 +43,57 @@ impl Projection {
     /// Opens the file, or makes it, and brings it to what the table says.
     pub fn open(dir: &RunDir, conn: &Connection) -> Result<(Self, Repair), StoreError> {
         let path = dir.results();
-        let file = run_dir::private()
+        let file = run_dir::private_options()
             .read(true)
             .append(true)
             .open(&path)
             .map_err(|error| StoreError::file("open the results file", &path, error))?;
-        let Agreement { length, last } = agreement(&file, &path, conn)?;
+        let MatchPoint { length: valid_length, last_row } = find_match_point(&file, &path, conn)?;
         let found = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
-        let mut projection = Self { path, file, length, last, behind: true };
+        let mut projection = Self { path, file, valid_length, last_row, is_behind: true };
         let added_lines = projection.catch_up(conn)?;
-        Ok((projection, Repair { cut_bytes: found.saturating_sub(length), added_lines }))
+        Ok((projection, Repair { cut_bytes: found.saturating_sub(valid_length), added_lines }))
     }
 
     /// Appends what a group added; `last` is the table's row behind its last line.
-    pub fn append(&mut self, lines: &[u8], last: u64) -> Result<(), StoreError> {
+    pub fn append(&mut self, lines: &[u8], last_row: u64) -> Result<(), StoreError> {
         if lines.is_empty() {
             return Ok(());
         }
         if let Err(error) = self.file.write_all(lines) {
-            self.behind = true;
+            self.is_behind = true;
             // Nobody should read half a line. Where even this fails, the next attempt cuts first.
-            let _ = self.file.set_len(self.length);
+            let _ = self.file.set_len(self.valid_length);
             return Err(StoreError::file("append to", &self.path, error));
         }
-        self.length += lines.len() as u64;
-        self.last = last as i64;
+        self.valid_length += lines.len() as u64;
+        self.last_row = last_row as i64;
         Ok(())
     }
 
     /// Completes a file that lags. Returns how many lines it lacked.
     pub fn catch_up(&mut self, conn: &Connection) -> Result<u64, StoreError> {
-        if !self.behind {
+        if !self.is_behind {
             return Ok(0);
         }
-        self.file.set_len(self.length).map_err(|error| StoreError::file("cut back", &self.path, error))?;
+        self.file.set_len(self.valid_length).map_err(|error| StoreError::file("cut back", &self.path, error))?;
         let mut added = 0;
-        let mut lines = Vec::with_capacity(CHUNK);
+        let mut lines = Vec::with_capacity(CHUNK_BYTES);
         let mut statement = conn.prepare_cached("SELECT n, line FROM results WHERE n > ?1 ORDER BY n")?;
-        let mut rows = statement.query([self.last])?;
-        let mut last = self.last;
+        let mut rows = statement.query([self.last_row])?;
+        let mut last_row = self.last_row;
         while let Some(row) = rows.next()? {
-            last = row.get(0)?;
+            last_row = row.get(0)?;
             lines.extend_from_slice(row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?);
             lines.push(b'\n');
             added += 1;
-            if lines.len() >= CHUNK {
-                self.append(&lines, last as u64)?;
+            if lines.len() >= CHUNK_BYTES {
+                self.append(&lines, last_row as u64)?;
                 lines.clear();
             }
         }
-        self.append(&lines, last as u64)?;
-        self.behind = false;
+        self.append(&lines, last_row as u64)?;
+        self.is_behind = false;
         Ok(added)
     }
 
@@ -111,9 +111,11 @@ impl Projection {
     /// Writes the file anew beside the old one and puts it in its place: a reader sees one or the other, whole.
     pub fn rebuild(dir: &RunDir, conn: &Connection) -> Result<Self, StoreError> {
         let (path, fresh) = (dir.results(), dir.path().join("results.jsonl.new"));
-        let file =
-            run_dir::private().append(true).open(&fresh).map_err(|error| StoreError::file("create", &fresh, error))?;
-        let mut projection = Self { path: fresh, file, length: 0, last: 0, behind: true };
+        let file = run_dir::private_options()
+            .append(true)
+            .open(&fresh)
+            .map_err(|error| StoreError::file("create", &fresh, error))?;
+        let mut projection = Self { path: fresh, file, valid_length: 0, last_row: 0, is_behind: true };
         projection.catch_up(conn)?;
         projection.sync()?;
         std::fs::rename(&projection.path, &path).map_err(|error| StoreError::file("replace", &path, error))?;
@@ -123,19 +125,19 @@ impl Projection {
 }
 
 /// How far file and table are the same, in whole lines.
-pub(super) struct Agreement {
+pub(super) struct MatchPoint {
     /// Bytes of the file.
     pub length: u64,
     /// The table's row behind the last of them.
-    pub last: i64,
+    pub last_row: i64,
 }
 
 /// Compares from the first byte on.
-pub(super) fn agreement(file: &File, path: &Path, conn: &Connection) -> Result<Agreement, StoreError> {
-    let mut reader = BufReader::with_capacity(CHUNK, file);
+pub(super) fn find_match_point(file: &File, path: &Path, conn: &Connection) -> Result<MatchPoint, StoreError> {
+    let mut reader = BufReader::with_capacity(CHUNK_BYTES, file);
     let mut statement = conn.prepare_cached("SELECT n, line FROM results ORDER BY n")?;
     let mut rows = statement.query([])?;
-    let mut agreed = Agreement { length: 0, last: 0 };
+    let mut match_point = MatchPoint { length: 0, last_row: 0 };
     let mut held = Vec::new();
     while let Some(row) = rows.next()? {
         let line = row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?;
@@ -147,10 +149,10 @@ pub(super) fn agreement(file: &File, path: &Path, conn: &Connection) -> Result<A
         if held.split_last() != Some((&b'\n', line)) {
             break;
         }
-        agreed.length += held.len() as u64;
-        agreed.last = row.get(0)?;
+        match_point.length += held.len() as u64;
+        match_point.last_row = row.get(0)?;
     }
-    Ok(agreed)
+    Ok(match_point)
 }
 
 #[cfg(test)]

@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     connect,
+    counters::RunCounters,
     error::StoreError,
     ingest::compare,
     items::ItemWindows,
     op::RouteName,
-    open::parse,
+    open::parse_json,
     requeue,
-    resume::{outcome_named, routes},
+    resume::{load_routes, parse_outcome},
     run_dir::RunDir,
     schema::DONE,
-    tallies::Tallies,
 };
 use crate::domain::{
     ItemRow, ItemSpec, LatencyHistogram, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
@@ -31,15 +31,15 @@ use crate::domain::{
 
 /// Names in the table of states that this module reads.
 pub(super) const RUN_STATE: &str = "run";
-pub(super) const KEYS: &str = "keys";
-pub(super) const WORKED: &str = "worked";
+pub(super) const KEY_RECORDS: &str = "keys";
+pub(super) const ACTIVE_TIME: &str = "worked";
 
 /// Rows of one read: a long export must not pin the log of a run that goes on.
-const CHUNK: i64 = 1_000;
+const RESULT_CHUNK_ROWS: i64 = 1_000;
 
 /// A key as the engine last saw it, for reports of other processes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct KeyStanding {
+pub struct KeyRecord {
     pub name: String,
     /// The word of its condition.
     pub state: String,
@@ -49,15 +49,15 @@ pub struct KeyStanding {
 
 /// A final line, with the item's place in the input.
 #[derive(Clone, Copy, Debug)]
-pub struct Recorded<'a> {
+pub struct FinalLine<'a> {
     pub seq: Seq,
     /// As it stands in results.jsonl, without the newline.
     pub line: &'a str,
 }
 
-impl Recorded<'_> {
+impl FinalLine<'_> {
     pub fn parse(&self) -> Result<ResultLine, StoreError> {
-        parse(self.line, "a result")
+        parse_json(self.line, "a result")
     }
 }
 
@@ -67,33 +67,33 @@ impl Recorded<'_> {
 /// Where the record can't be read.
 pub fn done_items(dir: &Path) -> Result<Vec<Seq>, StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
+    let conn = connect::open_reader(&dir)?;
     let read = || -> Result<Vec<Seq>, StoreError> {
         let mut statement = conn.prepare("SELECT seq FROM progress WHERE state = ?1 ORDER BY seq")?;
         let items = statement.query_map([DONE], |row| Ok(Seq(row.get::<_, i64>(0)? as u64)))?;
         Ok(items.collect::<Result<_, _>>()?)
     };
-    read().map_err(|error| error.in_file(dir.database()))
+    read().map_err(|error| error.with_path(dir.database()))
 }
 
 pub fn summary(dir: &Path) -> Result<Summary, StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
-    read_summary(&dir, &conn).map_err(|error| error.in_file(dir.database()))
+    let conn = connect::open_reader(&dir)?;
+    read_summary(&dir, &conn).map_err(|error| error.with_path(dir.database()))
 }
 
 fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> {
     // One state of the database for all the figures.
     let snapshot = conn.unchecked_transaction()?;
     let conn = &*snapshot;
-    let tallies = Tallies::load(conn)?;
-    let totals = tallies.totals(conn)?;
+    let counters = RunCounters::load(conn)?;
+    let totals = counters.totals(conn)?;
     // Calls that a killed process left open have nobody any more who could hear their answer.
-    let unheard = if dir.is_owned() { Money::ZERO } else { tallies.spend(conn)?.reserved };
-    let figures = Figures::load(conn)?;
+    let abandoned = if dir.is_owned() { Money::ZERO } else { counters.spend(conn)?.reserved };
+    let route_totals = RouteTotals::load(conn)?;
     Ok(Summary {
         run: dir.name(),
-        state: state_word(dir, conn)?,
+        state: run_state_label(dir, conn)?,
         total: totals.total,
         waiting: totals.waiting,
         in_flight: totals.in_flight,
@@ -102,20 +102,20 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         not_in_input: totals.not_in_input,
         attempts: totals.attempts,
         rate_limited: totals.rate_limited,
-        input_tokens: tallies.usage.input_tokens,
-        output_tokens: tallies.usage.billed_output(),
-        cost_usd: tallies.cost.as_usd(),
-        at_risk_usd: (tallies.at_risk + unheard).as_usd(),
+        input_tokens: counters.usage.input_tokens,
+        output_tokens: counters.usage.billed_output(),
+        cost_usd: counters.cost.as_usd(),
+        at_risk_usd: (counters.at_risk + abandoned).as_usd(),
         elapsed_s: worked(conn)?.as_secs_f64(),
-        keys: figures.keys(&standings(dir, conn)?),
-        models: figures.models(),
+        keys: route_totals.key_summaries(&load_keys(dir, conn)?),
+        models: route_totals.model_summaries(),
     })
 }
 
 /// What a run that nobody owns calls itself is only true if it says that it is over: otherwise it was killed.
-fn state_word(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
-    let said: Option<RunState> = kept(conn, RUN_STATE)?;
-    let word = match said {
+fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
+    let recorded: Option<RunState> = read_state(conn, RUN_STATE)?;
+    let word = match recorded {
         Some(RunState::Finished) => RunState::Finished.name(),
         Some(said) if dir.is_owned() && !said.is_over() => said.name(),
         _ if dir.is_owned() => RunState::Running.name(),
@@ -125,28 +125,28 @@ fn state_word(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
 }
 
 /// Of a run that nobody owns the newest are those of its end, and no minute stays full that long.
-fn standings(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyStanding>, StoreError> {
-    let mut standings: Vec<KeyStanding> = kept(conn, KEYS)?.unwrap_or_default();
+fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
+    let mut keys: Vec<KeyRecord> = read_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
         let [full, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
-        for standing in standings.iter_mut().filter(|standing| standing.state == full.label()) {
-            ready.label().clone_into(&mut standing.state);
+        for key in keys.iter_mut().filter(|standing| standing.state == full.label()) {
+            ready.label().clone_into(&mut key.state);
         }
     }
-    Ok(standings)
+    Ok(keys)
 }
 
 /// What the engine keeps under a name of its own ([`super::Op::State`]), for commands in other processes.
-pub fn state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, StoreError> {
+pub fn load_saved_state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
-    kept(&conn, name).map_err(|error| error.in_file(dir.database()))
+    let conn = connect::open_reader(&dir)?;
+    read_state(&conn, name).map_err(|error| error.with_path(dir.database()))
 }
 
 /// Tells which ids the record has, for whoever reads the input beside it. An id that can't be looked up counts as
 /// unknown.
-pub fn known_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
-    ids(dir, "SELECT 1 FROM items WHERE id = ?1")
+pub fn known_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    id_lookup(dir, "SELECT 1 FROM items WHERE id = ?1")
 }
 
 /// Tells whether an item of the input is recorded as it is: as the same request, with the same pictures.
@@ -154,7 +154,7 @@ pub fn known_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, S
 /// # Errors
 /// Where the record can't be opened, or later can't be read.
 pub fn unchanged(dir: &Path) -> Result<impl Fn(&ItemSpec) -> Result<bool, StoreError> + Send + 'static, StoreError> {
-    let conn = connect::reader(&RunDir::new(dir))?;
+    let conn = connect::open_reader(&RunDir::new(dir))?;
     Ok(move |item: &ItemSpec| {
         let compared = compare(&conn, std::slice::from_ref(item))?;
         Ok(compared.new == 0 && compared.changed.is_empty())
@@ -162,14 +162,14 @@ pub fn unchanged(dir: &Path) -> Result<impl Fn(&ItemSpec) -> Result<bool, StoreE
 }
 
 /// Tells which ids are of items that are done or failed.
-pub fn ended_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
-    ids(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
+pub fn ended_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    id_lookup(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
 }
 
 /// Tells which ids are of items that are done or failed and whose captions are not to be written any more. Those that are,
 /// the engine keeps in the states under `captions_owed`.
 pub fn settled_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
-    ids(
+    id_lookup(
         dir,
         "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0
          AND progress.seq NOT IN (SELECT value FROM states, json_each(states.json) WHERE states.name = 'captions_owed')",
@@ -180,9 +180,9 @@ pub fn settled_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static,
 ///
 /// # Errors
 /// Where the record can't be read.
-pub fn unfinished_captions(dir: &Path, mut each: impl FnMut(&Path)) -> Result<(), StoreError> {
+pub fn for_each_unfinished_caption(dir: &Path, mut each: impl FnMut(&Path)) -> Result<(), StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
+    let conn = connect::open_reader(&dir)?;
     let mut read = || -> Result<(), StoreError> {
         let mut statement = conn.prepare(
             "SELECT iif(json_valid(body), body ->> 'caption', NULL) FROM progress JOIN payload USING (seq) WHERE state <> ?1",
@@ -195,7 +195,7 @@ pub fn unfinished_captions(dir: &Path, mut each: impl FnMut(&Path)) -> Result<()
         }
         Ok(())
     };
-    read().map_err(|error| error.in_file(dir.database()))
+    read().map_err(|error| error.with_path(dir.database()))
 }
 
 /// Hands over the waiting items that `known` does not tell by their ids, those in flight included; `None` for one whose
@@ -209,7 +209,7 @@ pub fn other_waiting(
     mut each: impl FnMut(Option<ItemSpec>),
 ) -> Result<(), StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
+    let conn = connect::open_reader(&dir)?;
     let mut read = || -> Result<(), StoreError> {
         let mut statement = conn.prepare(
             "SELECT id, body FROM progress JOIN items USING (seq) JOIN payload USING (seq) WHERE state = 0 ORDER BY seq",
@@ -222,15 +222,15 @@ pub fn other_waiting(
         }
         Ok(())
     };
-    read().map_err(|error| error.in_file(dir.database()))
+    read().map_err(|error| error.with_path(dir.database()))
 }
 
 /// Tells the stamps of pictures that the record has, by the ids of their items. One that can't be read counts as none.
 ///
 /// # Errors
 /// Where the record can't be opened.
-pub fn picture_stamps(dir: &Path) -> Result<impl Fn(&str) -> Option<PictureStamp> + Send + 'static, StoreError> {
-    let conn = connect::reader(&RunDir::new(dir))?;
+pub fn picture_stamp_lookup(dir: &Path) -> Result<impl Fn(&str) -> Option<PictureStamp> + Send + 'static, StoreError> {
+    let conn = connect::open_reader(&RunDir::new(dir))?;
     Ok(move |id: &str| {
         let query =
             "SELECT iif(json_valid(body), body -> 'picture', NULL) FROM payload JOIN items USING (seq) WHERE id = ?1";
@@ -240,30 +240,30 @@ pub fn picture_stamps(dir: &Path) -> Result<impl Fn(&str) -> Option<PictureStamp
     })
 }
 
-fn ids(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
-    let conn = connect::reader(&RunDir::new(dir))?;
+fn id_lookup(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    let conn = connect::open_reader(&RunDir::new(dir))?;
     Ok(move |id: &str| conn.prepare_cached(query).and_then(|mut find| find.exists([id])).unwrap_or(false))
 }
 
 /// How long processes have worked on the run, to the last group of each.
 pub(super) fn worked(conn: &Connection) -> Result<Duration, StoreError> {
-    Ok(Duration::from_micros(kept(conn, WORKED)?.unwrap_or_default()))
+    Ok(Duration::from_micros(read_state(conn, ACTIVE_TIME)?.unwrap_or_default()))
 }
 
-fn kept<T: DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<T>, StoreError> {
+fn read_state<T: DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<T>, StoreError> {
     conn.query_row("SELECT json FROM states WHERE name = ?1", [name], |row| row.get::<_, String>(0))
         .optional()?
-        .map(|json| parse(&json, name))
+        .map(|json| parse_json(&json, name))
         .transpose()
 }
 
 /// Attempts added up by route.
-struct Figures {
-    routes: Vec<(RouteName, Sums)>,
+struct RouteTotals {
+    routes: Vec<(RouteName, AttemptSums)>,
 }
 
 #[derive(Clone, Default)]
-struct Sums {
+struct AttemptSums {
     ok: u64,
     failed: u64,
     input_tokens: u64,
@@ -275,9 +275,9 @@ struct Sums {
     latencies: LatencyHistogram,
 }
 
-impl Figures {
+impl RouteTotals {
     fn load(conn: &Connection) -> Result<Self, StoreError> {
-        let mut sums: HashMap<i64, Sums> = HashMap::new();
+        let mut sums: HashMap<i64, AttemptSums> = HashMap::new();
         let mut statement = conn.prepare(
             "SELECT route, outcome, latency_ms, input_tokens, output_tokens + thinking_tokens, cost FROM attempts",
         )?;
@@ -286,7 +286,7 @@ impl Figures {
             let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
             let route = sums.entry(row.get(0)?).or_default();
             let outcome = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-            let outcome = outcome_named(outcome)?;
+            let outcome = parse_outcome(outcome)?;
             if outcome.is_answered() {
                 route.ok += 1;
                 route.latencies.record(count(2)?);
@@ -297,19 +297,19 @@ impl Figures {
             route.output_tokens += count(4)?;
             route.cost += count(5)?;
         }
-        let mut routes: Vec<_> = routes(conn)?.into_iter().collect();
+        let mut routes: Vec<_> = load_routes(conn)?.into_iter().collect();
         routes.sort_unstable_by_key(|(id, _)| *id);
         let routes = routes.into_iter().map(|(id, name)| (name, sums.remove(&id).unwrap_or_default())).collect();
         Ok(Self { routes })
     }
 
     /// Adds routes up by a name of theirs, in the order in which the names were first recorded.
-    fn by(&self, name: impl Fn(&RouteName) -> &str) -> Vec<(String, Sums)> {
-        let mut groups: Vec<(String, Sums)> = Vec::new();
+    fn sum_by(&self, name: impl Fn(&RouteName) -> &str) -> Vec<(String, AttemptSums)> {
+        let mut groups: Vec<(String, AttemptSums)> = Vec::new();
         for (route, sums) in &self.routes {
             let name = name(route);
             let at = groups.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-                groups.push((name.to_owned(), Sums::default()));
+                groups.push((name.to_owned(), AttemptSums::default()));
                 groups.len() - 1
             });
             groups[at].1.add(sums);
@@ -317,12 +317,12 @@ impl Figures {
         groups
     }
 
-    fn keys(&self, standings: &[KeyStanding]) -> Vec<KeySummary> {
-        let summarised = self.by(|route| &route.key).into_iter().map(|(name, sums)| {
-            let standing = standings.iter().find(|standing| standing.name == name);
+    fn key_summaries(&self, keys: &[KeyRecord]) -> Vec<KeySummary> {
+        let summarised = self.sum_by(|route| &route.key).into_iter().map(|(name, sums)| {
+            let key = keys.iter().find(|standing| standing.name == name);
             KeySummary {
-                state: standing.map_or_else(|| "ready".to_owned(), |standing| standing.state.clone()),
-                health: standing.map_or(100, |standing| standing.health),
+                state: key.map_or_else(|| "ready".to_owned(), |standing| standing.state.clone()),
+                health: key.map_or(100, |standing| standing.health),
                 ok: sums.ok,
                 failed: sums.failed,
                 cost_usd: sums.cost as f64 / 1e12,
@@ -332,8 +332,8 @@ impl Figures {
         summarised.collect()
     }
 
-    fn models(&self) -> Vec<ModelSummary> {
-        let summarised = self.by(|route| &route.model).into_iter().map(|(name, sums)| ModelSummary {
+    fn model_summaries(&self) -> Vec<ModelSummary> {
+        let summarised = self.sum_by(|route| &route.model).into_iter().map(|(name, sums)| ModelSummary {
             name,
             ok: sums.ok,
             failed: sums.failed,
@@ -348,7 +348,7 @@ impl Figures {
     }
 }
 
-impl Sums {
+impl AttemptSums {
     fn add(&mut self, other: &Self) {
         self.ok += other.ok;
         self.failed += other.failed;
@@ -360,13 +360,13 @@ impl Sums {
 }
 
 /// Hands over the final line of every item that has one, in input order.
-pub fn results_in_input_order<E: From<StoreError>>(
+pub fn for_each_result<E: From<StoreError>>(
     dir: &Path,
-    mut each: impl FnMut(Recorded<'_>) -> Result<(), E>,
+    mut each: impl FnMut(FinalLine<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
-    let failed = |error: rusqlite::Error| StoreError::from(error).in_file(dir.database());
+    let conn = connect::open_reader(&dir)?;
+    let failed = |error: rusqlite::Error| StoreError::from(error).with_path(dir.database());
     let mut statement = conn
         .prepare(
             "SELECT progress.seq, results.line FROM progress JOIN results ON results.n = progress.result
@@ -375,15 +375,15 @@ pub fn results_in_input_order<E: From<StoreError>>(
         .map_err(failed)?;
     let mut last = 0;
     loop {
-        let mut rows = statement.query([last, CHUNK]).map_err(failed)?;
+        let mut rows = statement.query([last, RESULT_CHUNK_ROWS]).map_err(failed)?;
         let mut read = 0;
         while let Some(row) = rows.next().map_err(failed)? {
             last = row.get(0).map_err(failed)?;
             let line = row.get_ref(1).map_err(failed)?.as_str().map_err(|error| failed(error.into()))?;
-            each(Recorded { seq: Seq(last as u64), line })?;
+            each(FinalLine { seq: Seq(last as u64), line })?;
             read += 1;
         }
-        if read < CHUNK {
+        if read < RESULT_CHUNK_ROWS {
             return Ok(());
         }
     }
@@ -391,7 +391,7 @@ pub fn results_in_input_order<E: From<StoreError>>(
 
 /// What a replay would queue.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Replayable {
+pub struct ReplayPreview {
     pub matching: u64,
     /// How many of them failed of what; `None` where the outcome is one that this program does not know.
     pub outcomes: BTreeMap<Option<Outcome>, u64>,
@@ -400,25 +400,25 @@ pub struct Replayable {
 }
 
 /// The failed items that a filter means, counted one by one as they are read: only the first `limit` are kept.
-pub fn replayable(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<Replayable, StoreError> {
+pub fn preview_replay(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<ReplayPreview, StoreError> {
     let dir = RunDir::new(dir);
-    let mut windows = ItemWindows::new(connect::reader(&dir)?);
+    let mut windows = ItemWindows::new(connect::open_reader(&dir)?);
     let mut read = || {
-        let mut found = Replayable::default();
+        let mut found = ReplayPreview::default();
         let mut first = BTreeSet::new();
-        requeue::each_failed(windows.conn(), filter, |item| {
+        requeue::for_each_failed(windows.conn(), filter, |item| {
             found.matching += 1;
             *found.outcomes.entry(item.outcome).or_default() += 1;
-            first.insert(item.queued.seq.0);
+            first.insert(item.queue_entry.seq.0);
             if first.len() > limit {
                 first.pop_last();
             }
             Ok(())
         })?;
         for seq in first {
-            found.first.extend(windows.row(seq, false)?);
+            found.first.extend(windows.load_row(seq, false)?);
         }
         Ok(found)
     };
-    read().map_err(|error: StoreError| error.in_file(dir.database()))
+    read().map_err(|error: StoreError| error.with_path(dir.database()))
 }

@@ -9,69 +9,71 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     Store,
     error::StoreError,
-    open::parse,
-    requeue::traits_of,
+    open::parse_json,
+    requeue::read_traits,
     schema::{DONE, WAITING},
 };
 use crate::domain::{ItemSpec, RoutingRule, RoutingTraits, rule::referenced_fields};
 
 /// The name under which the rules are kept.
-const RULES: &str = "rules";
+const RULES_STATE: &str = "rules";
 
 /// What a change of the rules has brought.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Reclassed {
+pub struct Reclassification {
     /// Waiting items to which another rule applies now, or none.
-    pub waiting: u64,
+    pub changed_waiting: u64,
     /// Fields that the rules look at now and that were not kept of the rows read before.
-    pub not_kept: Vec<String>,
+    pub missing_fields: Vec<String>,
 }
 
 impl Store {
     /// From now on items are classed by `rules`. Where these are not the last start's, every item that isn't done
     /// is looked at again.
-    pub fn adopt_rules(&mut self, rules: &[RoutingRule]) -> Result<Reclassed, StoreError> {
-        let mut reclassed = Reclassed::default();
+    pub fn apply_rules(&mut self, rules: &[RoutingRule]) -> Result<Reclassification, StoreError> {
+        let mut report = Reclassification::default();
         if self.rules == rules {
-            return Ok(reclassed);
+            return Ok(report);
         }
-        let json = serde_json::to_string(rules).map_err(|error| StoreError::record("the routing rules", error))?;
+        let json =
+            serde_json::to_string(rules).map_err(|error| StoreError::corrupt_record("the routing rules", error))?;
         self.transact(|group| {
-            group.run("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![RULES, json])?;
+            group.execute("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![RULES_STATE, json])?;
             let unfinished: Vec<(i64, i64, u32)> = group
                 .conn
                 .prepare("SELECT seq, state, traits FROM progress WHERE state <> ?1")?
                 .query_map([DONE], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<Result<_, _>>()?;
-            for (seq, state, was) in unfinished {
+            for (seq, state, old_traits) in unfinished {
                 let body: String = group
                     .conn
                     .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
                     .query_row([seq], |row| row.get(0))?;
-                let spec: ItemSpec = parse(&body, "an item")?;
-                let required_target = traits_of(group.conn, was)?.required_target;
-                let traits = group.traits_id(RoutingTraits { required_target, ..spec.routing_traits(rules) })?;
-                if traits != was {
-                    group.run("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![seq, traits])?;
-                    reclassed.waiting += u64::from(state == WAITING);
+                let spec: ItemSpec = parse_json(&body, "an item")?;
+                let required_target = read_traits(group.conn, old_traits)?.required_target;
+                let traits = group.intern_traits(RoutingTraits { required_target, ..spec.routing_traits(rules) })?;
+                if traits != old_traits {
+                    group.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![seq, traits])?;
+                    report.changed_waiting += u64::from(state == WAITING);
                 }
             }
             Ok(())
         })?;
-        let kept = referenced_fields(&self.rules);
-        if self.tallies.items > 0 {
-            reclassed.not_kept = referenced_fields(rules).into_iter().filter(|field| !kept.contains(field)).collect();
+        let recorded_fields = referenced_fields(&self.rules);
+        if self.counters.items > 0 {
+            report.missing_fields =
+                referenced_fields(rules).into_iter().filter(|field| !recorded_fields.contains(field)).collect();
         }
         self.rules = rules.to_vec();
-        Ok(reclassed)
+        Ok(report)
     }
 }
 
 /// The rules of the last start.
-pub(super) fn load(conn: &Connection) -> Result<Vec<RoutingRule>, StoreError> {
+pub(super) fn load_rules(conn: &Connection) -> Result<Vec<RoutingRule>, StoreError> {
     let json: Option<String> = conn
         .prepare_cached("SELECT json FROM states WHERE name = ?1")?
-        .query_row([RULES], |row| row.get(0))
+        .query_row([RULES_STATE], |row| row.get(0))
         .optional()?;
-    json.map_or(Ok(Vec::new()), |json| parse(&json, "the routing rules"))
+    json.map_or(Ok(Vec::new()), |json| parse_json(&json, "the routing rules"))
 }

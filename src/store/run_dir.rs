@@ -57,12 +57,12 @@ impl RunDir {
     }
 
     /// A file that is there once a sync of the record has failed, until the record was checked. It says why.
-    pub(super) fn unsynced_mark(&self) -> PathBuf {
+    pub(super) fn sync_failure_marker(&self) -> PathBuf {
         self.path.join("run.unsynced")
     }
 
     /// The copy of an input that comes only once.
-    pub fn kept_input(&self) -> PathBuf {
+    pub fn spooled_input(&self) -> PathBuf {
         self.path.join("input")
     }
 
@@ -70,13 +70,19 @@ impl RunDir {
     pub fn files(&self) -> Vec<PathBuf> {
         let beside = ["run.db-wal", "run.db-shm", "run.db-journal", "results.jsonl.new", "input.new"]
             .map(|name| self.path.join(name));
-        let own =
-            [self.database(), self.results(), self.log(), self.lock_file(), self.kept_input(), self.unsynced_mark()];
+        let own = [
+            self.database(),
+            self.results(),
+            self.log(),
+            self.lock_file(),
+            self.spooled_input(),
+            self.sync_failure_marker(),
+        ];
         own.into_iter().chain(beside).collect()
     }
 
     /// Whether a run was ever begun here.
-    pub fn holds_a_run(&self) -> bool {
+    pub fn has_run(&self) -> bool {
         self.database().metadata().is_ok_and(|file| file.len() > 0)
     }
 
@@ -90,7 +96,7 @@ impl RunDir {
     }
 
     /// Makes the directory where there is none, and takes it for this process.
-    pub fn own(&self) -> Result<RunLock, StoreError> {
+    pub fn create_and_lock(&self) -> Result<RunLock, StoreError> {
         self.create()?;
         self.lock()
     }
@@ -103,13 +109,13 @@ impl RunDir {
 
         let path = self.lock_file();
         let failed = |error| StoreError::file("lock", &path, error);
-        let mut file = private().read(true).open(&path).map_err(failed)?;
+        let mut file = private_options().read(true).open(&path).map_err(failed)?;
         for tries_left in (0..TRIES).rev() {
             match file.try_lock() {
                 Ok(()) => {
                     file.set_len(0).map_err(failed)?;
                     write!(file, "{}", std::process::id()).map_err(failed)?;
-                    return Ok(RunLock { _file: file });
+                    return Ok(RunLock { _lock_file: file });
                 }
                 Err(TryLockError::WouldBlock) if tries_left > 0 => thread::sleep(PAUSE),
                 Err(TryLockError::WouldBlock) => break,
@@ -131,12 +137,12 @@ impl RunDir {
 /// The file stays behind: removing it would let two processes lock two files of one name.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File,
+    _lock_file: File,
 }
 
 /// The files of a run that a process holds open for as long as it works on it, and which ones they are.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeldFiles {
+pub struct OpenFiles {
     files: Vec<(PathBuf, FileId)>,
 }
 
@@ -152,14 +158,14 @@ pub(super) fn file_id(path: &Path) -> io::Result<Option<FileId>> {
     }
 }
 
-impl HeldFiles {
+impl OpenFiles {
     /// Notes the files as they are: to be called while they are open, so that no other file can have their numbers.
-    pub(super) fn of(dir: &RunDir) -> Result<Self, StoreError> {
+    pub(super) fn capture(dir: &RunDir) -> Result<Self, StoreError> {
         let mut files = Vec::new();
         for path in [dir.database(), dir.wal(), dir.lock_file()] {
             match file_id(&path) {
                 Ok(Some(id)) => files.push((path, id)),
-                Ok(None) => return Err(StoreError::Removed { path }),
+                Ok(None) => return Err(StoreError::FileRemoved { path }),
                 Err(error) => return Err(StoreError::file("look at", path, error)),
             }
         }
@@ -170,18 +176,18 @@ impl HeldFiles {
     ///
     /// # Errors
     /// Where a file was removed, moved or replaced.
-    pub fn check(&self) -> Result<(), StoreError> {
+    pub fn check_in_place(&self) -> Result<(), StoreError> {
         // What can't be looked at now is not known to be gone.
-        let is_gone = |path: &Path, id: FileId| file_id(path).is_ok_and(|found| found != Some(id));
-        match self.files.iter().find(|(path, id)| is_gone(path, *id)) {
-            Some((path, _)) => Err(StoreError::Removed { path: path.clone() }),
+        let is_replaced = |path: &Path, id: FileId| file_id(path).is_ok_and(|found| found != Some(id));
+        match self.files.iter().find(|(path, id)| is_replaced(path, *id)) {
+            Some((path, _)) => Err(StoreError::FileRemoved { path: path.clone() }),
             None => Ok(()),
         }
     }
 }
 
 /// Options for a file that is created for its owner alone.
-pub(super) fn private() -> OpenOptions {
+pub(super) fn private_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(FILE_MODE);
     options

@@ -6,11 +6,11 @@
 
 use std::borrow::Cow;
 
-use super::{error::StoreError, open::parse};
+use super::{error::StoreError, open::parse_json};
 use crate::domain::{ItemSpec, Part, ResultLine, short_id};
 
 /// In bytes. What longer items ask is not looked through: most have pictures in them, megabytes of digits.
-pub(super) const LONGEST_BODY: u32 = 256 * 1_024;
+pub(super) const MAX_SEARCHED_BODY_BYTES: u32 = 256 * 1_024;
 
 pub(super) struct Needle {
     /// In lower case.
@@ -27,35 +27,35 @@ impl Needle {
         Self { text, json }
     }
 
-    pub fn is_in(&self, text: &str) -> bool {
+    pub fn is_in_text(&self, text: &str) -> bool {
         text.to_lowercase().contains(&self.text)
     }
 
     /// Whether an id has it, as it is or as a list shows it.
     pub fn is_in_id(&self, id: &str) -> bool {
-        self.is_in(id) || matches!(short_id(id), Cow::Owned(short) if self.is_in(&short))
+        self.is_in_text(id) || matches!(short_id(id), Cow::Owned(short) if self.is_in_text(&short))
     }
 
     /// Whether an item's stored body asks it, in any turn of a conversation.
-    pub fn is_asked(&self, body: &str) -> Result<bool, StoreError> {
+    pub fn is_in_body(&self, body: &str) -> Result<bool, StoreError> {
         if !self.may_be_in(body) {
             return Ok(false);
         }
-        let asked: ItemSpec = parse(body, "an item")?;
+        let asked: ItemSpec = parse_json(body, "an item")?;
         Ok(asked.request.messages.iter().flat_map(|message| &message.parts).any(|part| match part {
-            Part::Text(text) => self.is_in(text),
+            Part::Text(text) => self.is_in_text(text),
             Part::Image(_) => false,
         }))
     }
 
     /// Whether the answer or the error of a stored result line has it.
-    pub fn is_answered(&self, line: &str) -> Result<bool, StoreError> {
+    pub fn is_in_result(&self, line: &str) -> Result<bool, StoreError> {
         if !self.may_be_in(line) {
             return Ok(false);
         }
-        let line: ResultLine = parse(line, "a result")?;
-        let said = [line.output, line.error.map(|error| error.message)];
-        Ok(said.iter().flatten().any(|said| self.is_in(said)))
+        let line: ResultLine = parse_json(line, "a result")?;
+        let texts = [line.output, line.error.map(|error| error.message)];
+        Ok(texts.iter().flatten().any(|said| self.is_in_text(said)))
     }
 
     /// Whether an item has it anywhere. For a few items: [`super::items`] looks at all of them in one go.
@@ -69,9 +69,9 @@ impl Needle {
                  FROM progress JOIN payload USING (seq) LEFT JOIN results ON results.n = progress.result
                  WHERE progress.seq = ?1",
             )?
-            .query_row([seq as i64, LONGEST_BODY.into()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(body.map_or(Ok(false), |body| self.is_asked(&body))?
-            || line.map_or(Ok(false), |line| self.is_answered(&line))?)
+            .query_row([seq as i64, MAX_SEARCHED_BODY_BYTES.into()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(body.map_or(Ok(false), |body| self.is_in_body(&body))?
+            || line.map_or(Ok(false), |line| self.is_in_result(&line))?)
     }
 
     fn may_be_in(&self, json: &str) -> bool {
@@ -121,7 +121,7 @@ mod tests {
             ("hello", "What is 2 + 2?", true),
             ("geese", "Janet’s ducks", false),
         ] {
-            assert_eq!(Needle::new(text).is_asked(&body(prompt)).unwrap(), want, "{text:?} in {prompt:?}");
+            assert_eq!(Needle::new(text).is_in_body(&body(prompt)).unwrap(), want, "{text:?} in {prompt:?}");
         }
     }
 }

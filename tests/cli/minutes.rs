@@ -9,7 +9,7 @@ use cascadeck::{
     input::{Input, InputOptions},
     output::Existing,
     sim::{Profile, Simulator},
-    store::{Pins, RunDir, Store},
+    store::{PinnedSettings, RunDir, Store},
 };
 use tokio::sync::mpsc;
 
@@ -52,7 +52,7 @@ async fn begin(
     let (sender, rows) = mpsc::channel(2);
     sender.send(InputRows::Batch(input.items().collect::<Result<_, _>>().unwrap())).await.unwrap();
     let dir = RunDir::new(machine.path("run"));
-    let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
+    let (store, opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
     let setup = EngineSetup {
         run: dir.name(),
         config,

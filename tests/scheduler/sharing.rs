@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use cascadeck::{
     domain::{AttemptResult, Limits, OnExhausted, Outcome, Policy, QuotaDay, WallTime, lease::LeaseRequest},
     scheduler::StallReason,
-    store::DayLedger,
+    store::QuotaLedger,
 };
 
 use super::{
@@ -29,17 +29,17 @@ impl Machine {
         Self { _dir: dir, path }
     }
 
-    fn process(&self, limits: Limits, items: u64, seed: u64) -> (World, DayLedger) {
+    fn process(&self, limits: Limits, items: u64, seed: u64) -> (World, QuotaLedger) {
         let waits = Policy { on_exhausted: OnExhausted::Wait, ..policy(4) };
         let mut world = World::new(vec![model("m", limits)], vec![key("a", "lab")], waits, wall(EVENING), seed);
         world.scheduler.share_days();
         world.offer(items);
-        (world, DayLedger::open(&self.path).expect("test"))
+        (world, QuotaLedger::open(&self.path).expect("test"))
     }
 }
 
 /// One second of a process that talks to its ledger whenever it wants to.
-fn second((world, ledger): &mut (World, DayLedger)) {
+fn second((world, ledger): &mut (World, QuotaLedger)) {
     let end = world.now + SECOND;
     loop {
         let wishes = world.scheduler.lease_requests(world.now);
@@ -53,7 +53,7 @@ fn second((world, ledger): &mut (World, DayLedger)) {
     world.now = end;
 }
 
-fn answer(world: &mut World, ledger: &mut DayLedger, wishes: Vec<LeaseRequest>) {
+fn answer(world: &mut World, ledger: &mut QuotaLedger, wishes: Vec<LeaseRequest>) {
     let named: Vec<_> = wishes.into_iter().map(|wish| ("pool".to_owned(), wish)).collect();
     for grant in ledger.lease(world.now.wall, &named).expect("test") {
         world.scheduler.apply_lease_grant(world.now, &grant);
@@ -61,13 +61,13 @@ fn answer(world: &mut World, ledger: &mut DayLedger, wishes: Vec<LeaseRequest>) 
 }
 
 /// What a process does first: it asks how the day stands, and finds that it needs a block.
-fn ask(world: &mut World, ledger: &mut DayLedger) {
+fn ask(world: &mut World, ledger: &mut QuotaLedger) {
     let wishes = world.scheduler.lease_requests(world.now);
     answer(world, ledger, wishes);
     assert_eq!(world.scheduler.poll(world.now), None, "nothing goes before a block is there");
 }
 
-fn sent(processes: &[&(World, DayLedger)]) -> usize {
+fn sent(processes: &[&(World, QuotaLedger)]) -> usize {
     processes.iter().map(|(world, _)| world.arrivals.len()).sum()
 }
 
@@ -133,7 +133,7 @@ fn a_day_that_one_run_found_spent_is_spent_for_the_next() {
     second(&mut one);
     second(&mut one);
     let until = one.0.scheduler.exhausted_until(one.0.now, 0).expect("it was told so");
-    one.1.mark_spent("pool", until).expect("test");
+    one.1.mark_exhausted("pool", until).expect("test");
     let mut two = machine.process(limits(600, Some(1_000)), 10, 7);
     for _ in 0..30 {
         second(&mut two);
@@ -176,7 +176,7 @@ fn a_block_that_comes_after_its_half_hour_is_given_back() {
     assert_eq!(world.scheduler.poll(world.now), None, "its time is over");
     let wishes = world.scheduler.lease_requests(world.now);
     answer(&mut world, &mut ledger, wishes);
-    let used = ledger.used(world.now.wall, "pool").expect("test");
+    let used = ledger.daily_usage(world.now.wall, "pool").expect("test");
     assert_eq!(used.requests, 5, "the new block alone, not both");
 }
 
@@ -196,7 +196,11 @@ fn what_is_unused_is_told_once() {
     let machine = Machine::new();
     let (mut world, mut ledger) = machine.process(limits(600, Some(100)), 3, 11);
     ask(&mut world, &mut ledger);
-    assert_eq!(ledger.used(world.now.wall, "pool").expect("test").requests, 0, "nothing is held for what may never go");
+    assert_eq!(
+        ledger.daily_usage(world.now.wall, "pool").expect("test").requests,
+        0,
+        "nothing is held for what may never go"
+    );
     let wishes = world.scheduler.lease_requests(world.now);
     answer(&mut world, &mut ledger, wishes);
     world.run(SECOND * 5);

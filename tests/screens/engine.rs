@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{Command, Page, Query, Snapshot},
-    engine::{Ask, CommandRequest, EngineHandle},
+    engine::{CommandRequest, EngineHandle, PageRequest},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -13,7 +13,7 @@ use crate::fixture;
 pub struct FakeEngine {
     pub snapshots: watch::Sender<Arc<Snapshot>>,
     pub orders: mpsc::Receiver<CommandRequest>,
-    pub asks: mpsc::Receiver<Ask>,
+    pub asks: mpsc::Receiver<PageRequest>,
 }
 
 pub fn engine(snapshot: Snapshot) -> (FakeEngine, EngineHandle) {
@@ -39,7 +39,7 @@ impl FakeEngine {
 
     /// The next question, answered from the fixture.
     pub async fn answer(&mut self) -> Query {
-        let Ask { query, reply } = soon(self.asks.recv()).await.expect("a question comes");
+        let PageRequest { query, reply } = soon(self.asks.recv()).await.expect("a question comes");
         let page = page(&query);
         let _ = reply.send(Ok(page));
         query

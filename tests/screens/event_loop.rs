@@ -11,7 +11,7 @@ use std::{
 
 use cascadeck::{
     domain::{Command, Query, Snapshot, snapshot::RunState},
-    engine::Ask,
+    engine::PageRequest,
     tui::{
         Exit, State, draw,
         event_loop::{Screen, Signal, drive},
@@ -212,7 +212,7 @@ async fn an_item_that_goes_on_changing_does_not_keep_its_list_waiting() {
     show.engine.answer().await;
     show.sees("✗ #0342").await;
     show.press("5j\n");
-    let Ask { query, reply } = show.engine.asks.recv().await.unwrap();
+    let PageRequest { query, reply } = show.engine.asks.recv().await.unwrap();
     assert_eq!(query, Query::Item { seq: 342 });
     // By now item and list are out of date both.
     let mut snapshot = fixture::storm();

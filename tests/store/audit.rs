@@ -31,7 +31,7 @@ fn eventful() -> Home {
 fn a_sound_run_is_proved_sound() {
     let home = eventful();
     let audit = audit(home.dir.path(), Some(Money(11_000_000))).unwrap();
-    assert!(audit.holds(), "{audit:#?}");
+    assert!(audit.is_ok(), "{audit:#?}");
     assert_eq!((audit.items, audit.done, audit.failed, audit.waiting, audit.attempts), (6, 3, 2, 1, 7));
     let unanswered: Vec<_> =
         audit.unanswered.iter().map(|call| (call.attempt, call.item.as_str(), call.at_risk)).collect();
@@ -119,9 +119,10 @@ fn every_broken_promise_is_found_and_named() {
         let home = eventful();
         home.sql().execute_batch(damage).unwrap();
         let audit = audit(home.dir.path(), None).unwrap();
-        let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).map(|check| check.promise).collect();
+        let broken: Vec<_> =
+            audit.checks.iter().filter(|check| check.violations > 0).map(|check| check.invariant).collect();
         assert_eq!(broken, promises, "{what}: {audit:#?}");
-        assert!(audit.checks.iter().all(|check| check.broken == 0 || !check.examples.is_empty()), "{what}");
+        assert!(audit.checks.iter().all(|check| check.violations == 0 || !check.examples.is_empty()), "{what}");
     }
 }
 
@@ -134,7 +135,7 @@ fn an_answer_that_was_altered_in_the_record_and_in_the_file_alike_is_found() {
     std::fs::write(home.dir.results(), shown.replace(was, is)).unwrap();
     home.sql().execute("UPDATE results SET line = replace(line, ?1, ?2)", [was, is]).unwrap();
     let audit = audit(home.dir.path(), None).unwrap();
-    let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).collect();
+    let broken: Vec<_> = audit.checks.iter().filter(|check| check.violations > 0).collect();
     assert_eq!(broken.len(), 1, "{audit:#?}");
     assert_eq!(broken[0].examples, ["the line of item item-3 was altered after it was recorded"]);
 }
@@ -143,7 +144,8 @@ fn an_answer_that_was_altered_in_the_record_and_in_the_file_alike_is_found() {
 fn an_overspent_budget_counts_what_may_have_been_billed() {
     let home = eventful();
     let audit = audit(home.dir.path(), Some(Money(10_999_999))).unwrap();
-    let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).map(|check| check.promise).collect();
+    let broken: Vec<_> =
+        audit.checks.iter().filter(|check| check.violations > 0).map(|check| check.invariant).collect();
     assert_eq!(broken, ["the budget was kept, with all that may have been billed"]);
 }
 
@@ -151,11 +153,11 @@ fn an_overspent_budget_counts_what_may_have_been_billed() {
 fn a_results_file_that_was_tampered_with_is_found_and_a_running_one_is_not_judged() {
     let home = eventful();
     std::fs::write(home.dir.results(), "not ours\n").unwrap();
-    assert!(!audit(home.dir.path(), None).unwrap().holds());
+    assert!(!audit(home.dir.path(), None).unwrap().is_ok());
     let mut engine = home.engine();
-    engine.commit(vec![Op::Items(vec![spec(7)])]);
+    engine.commit(vec![Op::IngestItems(vec![spec(7)])]);
     std::fs::write(home.dir.results(), "").unwrap();
-    assert!(audit(home.dir.path(), None).unwrap().holds(), "its owner may be about to write");
+    assert!(audit(home.dir.path(), None).unwrap().is_ok(), "its owner may be about to write");
 }
 
 #[test]
@@ -169,7 +171,7 @@ fn a_damaged_file_is_named_and_not_passed_over() {
     match audit(home.dir.path(), None) {
         Ok(audit) => {
             let sound = &audit.checks[0];
-            assert!(sound.broken > 0 && !audit.holds(), "{audit:#?}");
+            assert!(sound.violations > 0 && !audit.is_ok(), "{audit:#?}");
         }
         Err(error) => assert!(error.to_string().contains("run.db"), "{error}"),
     }
@@ -180,7 +182,7 @@ fn a_results_file_that_is_gone_is_named() {
     let home = eventful();
     std::fs::remove_file(home.dir.results()).unwrap();
     let audit = audit(home.dir.path(), None).unwrap();
-    let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).collect();
+    let broken: Vec<_> = audit.checks.iter().filter(|check| check.violations > 0).collect();
     assert_eq!(broken.len(), 1, "{audit:#?}");
     assert!(broken[0].examples[0].contains("results.jsonl"), "{audit:#?}");
 }
@@ -191,6 +193,6 @@ fn the_widest_cap_that_was_ever_in_force_is_held_to() {
         let home = eventful();
         let keep = "INSERT OR REPLACE INTO states VALUES ('widest_cap', ?1)";
         home.sql().execute(keep, [cap]).unwrap();
-        assert_eq!(audit(home.dir.path(), None).unwrap().holds(), holds, "{cap}");
+        assert_eq!(audit(home.dir.path(), None).unwrap().is_ok(), holds, "{cap}");
     }
 }

@@ -40,10 +40,10 @@ fn drives_a_run_as_fast_as_it_can() {
     say("");
     let (store, opened) = Store::open(&RunDir::new(dir), &pins()).unwrap();
     let mut queue = VecDeque::new();
-    store.waiting(|item| queue.push_back(item.seq.0)).unwrap();
+    store.for_each_waiting(|item| queue.push_back(item.seq.0)).unwrap();
     let mut engine = Engine::new(store);
     let mut attempt = opened.next_attempt.0;
-    let mut read = opened.ingested.rows;
+    let mut read = opened.ingest.rows;
     let mut sent: Vec<(u64, u64)> = Vec::new();
     while read < ITEMS || !queue.is_empty() || !sent.is_empty() {
         let mut group = Vec::new();
@@ -64,7 +64,7 @@ fn drives_a_run_as_fast_as_it_can() {
             let batch: Vec<_> = (read + 1..=ITEMS.min(read + 50)).collect();
             read += batch.len() as u64;
             queue.extend(&batch);
-            group.push(Op::Items(batch.into_iter().map(spec).collect()));
+            group.push(Op::IngestItems(batch.into_iter().map(spec).collect()));
             // Acknowledged before any of them is sent.
             engine.commit(std::mem::take(&mut group));
         }
@@ -106,8 +106,12 @@ fn a_run_killed_twenty_times_loses_nothing_and_doubles_nothing() {
         ended.extend(lines.iter().filter_map(|line| line.strip_prefix("ended ")).flat_map(ids_of));
 
         let (store, opened) = home.open();
-        lost += opened.lost.len();
-        assert!(opened.lost.len() <= 8, "round {round}: only what was in flight is lost: {:?}", opened.lost);
+        lost += opened.lost_attempts.len();
+        assert!(
+            opened.lost_attempts.len() <= 8,
+            "round {round}: only what was in flight is lost: {:?}",
+            opened.lost_attempts
+        );
         let totals = opened.totals;
         assert_eq!(totals.total, totals.waiting + totals.done + totals.failed, "round {round}");
         drop(store);
@@ -146,7 +150,7 @@ fn drives_a_run_until_there_is_no_room() {
     let long = "An answer. ".repeat(100);
     loop {
         number += 1;
-        let item = || vec![Op::Items(vec![spec(number)]), intent(number, number, 0)];
+        let item = || vec![Op::IngestItems(vec![spec(number)]), intent(number, number, 0)];
         let done = || {
             let line = line(number, cascadeck::domain::FinalState::Done, Outcome::Ok, &long);
             vec![settle(number, Outcome::Ok, Some(line))]
@@ -155,12 +159,12 @@ fn drives_a_run_until_there_is_no_room() {
             let length = group.len();
             engine.submit(group);
             let ack = engine.ack();
-            let behind = ack.behind.is_some();
+            let behind = ack.after_commit_error.is_some();
             if let Err(rejected) = ack.outcome {
-                assert!(rejected.error.is_disk_trouble(), "{:?}", rejected.error);
+                assert!(rejected.error.is_disk_fault(), "{:?}", rejected.error);
                 // The thread lives and the group is whole: the same again, to the same end while there is no room.
                 let again = engine.rejected(rejected.ops);
-                assert!(again.error.is_disk_trouble(), "{:?}", again.error);
+                assert!(again.error.is_disk_fault(), "{:?}", again.error);
                 assert_eq!(again.ops.len(), length);
                 say(&format!("no room: {}", again.error));
                 return;
@@ -193,8 +197,8 @@ fn a_disk_without_room_refuses_groups_whole_and_the_run_goes_on_when_there_is() 
         assert_eq!(states[*id], 1, "{id} was acknowledged");
     }
     let next = ended.len() as u64 + 2;
-    engine.commit(vec![Op::Items(vec![spec(next)])]);
+    engine.commit(vec![Op::IngestItems(vec![spec(next)])]);
     let store = engine.close();
     assert!(!crate::harness::waiting(&store).is_empty());
-    assert!(store.dir().holds_a_run());
+    assert!(store.dir().has_run());
 }

@@ -12,8 +12,8 @@ use cascadeck::{
         WallTime,
     },
     store::{
-        Ack, Answer, Intent, LocalVerdict, Op, Opened, Pins, Queued, Rejected, RouteName, RunDir, Settled, Store,
-        Writer,
+        Ack, CompletedAttempt, Intent, LocalEnd, Op, OpReply, OpenedRun, PinnedSettings, RejectedGroup, RouteName,
+        RunDir, Store, StoreWriter, WaitingItem,
     },
 };
 use tokio::sync::mpsc;
@@ -26,8 +26,13 @@ pub fn routes() -> Vec<RouteName> {
     vec![route("alice", "pro"), route("alice", "flash"), route("bob", "pro")]
 }
 
-pub fn pins() -> Pins {
-    Pins { input: "batch.jsonl".into(), kind: "jsonl".into(), fingerprint: "f1".into(), ..Pins::default() }
+pub fn pins() -> PinnedSettings {
+    PinnedSettings {
+        input: "batch.jsonl".into(),
+        kind: "jsonl".into(),
+        fingerprint: "f1".into(),
+        ..PinnedSettings::default()
+    }
 }
 
 pub fn spec(number: u64) -> ItemSpec {
@@ -51,7 +56,7 @@ pub fn worded(number: u64, prompt: &str) -> ItemSpec {
 }
 
 pub fn intent(attempt: u64, seq: u64, route: u32) -> Op {
-    Op::Intent(Intent {
+    Op::RecordIntent(Intent {
         attempt: AttemptId(attempt),
         seq: Seq(seq),
         route: RouteId(route),
@@ -78,11 +83,11 @@ pub fn failed(attempt: u64, id: u64, outcome: Outcome) -> Op {
     settle(attempt, outcome, Some(line(id, FinalState::Failed, outcome, "blockReason: SAFETY")))
 }
 
-pub fn settle(attempt: u64, outcome: Outcome, last: Option<ResultLine>) -> Op {
+pub fn settle(attempt: u64, outcome: Outcome, final_line: Option<ResultLine>) -> Op {
     let ok = outcome == Outcome::Ok;
-    Op::Settle(Box::new(Settled {
+    Op::CompleteAttempt(Box::new(CompletedAttempt {
         attempt: AttemptId(attempt),
-        settled_at: WallTime(sent_at(attempt).0 + SECOND / 2),
+        completed_at: WallTime(sent_at(attempt).0 + SECOND / 2),
         outcome,
         status: Some(if ok { 200 } else { 429 }),
         latency_ms: 500,
@@ -90,13 +95,13 @@ pub fn settle(attempt: u64, outcome: Outcome, last: Option<ResultLine>) -> Op {
         usage: if ok { Usage { input_tokens: 100, output_tokens: 20, thinking_tokens: 3 } } else { Usage::default() },
         cost: if ok { Money(2_000_000) } else { Money::ZERO },
         at_risk: Money::ZERO,
-        last,
+        final_line,
     }))
 }
 
 pub fn unreadable(seq: u64, id: u64) -> Op {
     let line = line(id, FinalState::Failed, Outcome::UnreadableInput, "cat.png: no such file");
-    Op::Verdict(Box::new(LocalVerdict { seq: Seq(seq), outcome: Outcome::UnreadableInput, line }))
+    Op::EndLocally(Box::new(LocalEnd { seq: Seq(seq), outcome: Outcome::UnreadableInput, line }))
 }
 
 /// `words` are the answer of a done item and the error of a failed one.
@@ -135,7 +140,7 @@ impl Home {
         Self { _root: root, dir }
     }
 
-    pub fn open(&self) -> (Store, Opened) {
+    pub fn open(&self) -> (Store, OpenedRun) {
         Store::open(&self.dir, &pins()).unwrap()
     }
 
@@ -148,7 +153,7 @@ impl Home {
     pub fn with_items(items: u64) -> (Self, Engine) {
         let home = Self::new();
         let mut engine = home.engine();
-        engine.commit(vec![Op::Items((1..=items).map(spec).collect()), Op::IngestDone { rows: items }]);
+        engine.commit(vec![Op::IngestItems((1..=items).map(spec).collect()), Op::FinishIngest { rows: items }]);
         (home, engine)
     }
 
@@ -175,7 +180,7 @@ pub fn ids(results: &[ResultLine]) -> Vec<&str> {
 
 /// Submits groups one at a time and waits for each.
 pub struct Engine {
-    pub writer: Writer,
+    pub writer: StoreWriter,
     pub acks: mpsc::Receiver<Ack>,
     number: u64,
     /// What was sent where, and the hashes of the rows that were handed in: a line says both.
@@ -201,16 +206,16 @@ impl Engine {
     /// Lines name the route that the attempt was sent on, and their item's hash.
     fn complete(&mut self, op: &mut Op) {
         let (line, route) = match op {
-            Op::Items(specs) => {
+            Op::IngestItems(specs) => {
                 self.hashes.extend(specs.iter().map(|spec| (spec.id.clone(), spec.request_hash.clone())));
                 return;
             }
-            Op::Intent(intent) => {
+            Op::RecordIntent(intent) => {
                 self.sent.extend(routes().get(intent.route.index()).map(|route| (intent.attempt.0, route.clone())));
                 return;
             }
-            Op::Settle(settled) => (settled.last.as_mut(), self.sent.get(&settled.attempt.0)),
-            Op::Verdict(verdict) => (Some(&mut verdict.line), None),
+            Op::CompleteAttempt(settled) => (settled.final_line.as_mut(), self.sent.get(&settled.attempt.0)),
+            Op::EndLocally(verdict) => (Some(&mut verdict.line), None),
             _ => return,
         };
         let Some(line) = line else { return };
@@ -225,16 +230,16 @@ impl Engine {
     }
 
     /// Commits a group that must succeed.
-    pub fn commit(&mut self, ops: Vec<Op>) -> Vec<Answer> {
+    pub fn commit(&mut self, ops: Vec<Op>) -> Vec<OpReply> {
         let number = self.submit(ops);
         let ack = self.ack();
         assert_eq!(ack.number, number);
-        assert!(ack.behind.is_none(), "{:?}", ack.behind);
+        assert!(ack.after_commit_error.is_none(), "{:?}", ack.after_commit_error);
         ack.outcome.unwrap()
     }
 
     /// Submits a group that must be refused.
-    pub fn rejected(&mut self, ops: Vec<Op>) -> Rejected {
+    pub fn rejected(&mut self, ops: Vec<Op>) -> RejectedGroup {
         self.submit(ops);
         *self.ack().outcome.unwrap_err()
     }
@@ -246,7 +251,7 @@ impl Engine {
 
 pub fn waiting(store: &Store) -> Vec<u64> {
     let mut seqs = Vec::new();
-    store.waiting(|Queued { seq, .. }| seqs.push(seq.0)).unwrap();
+    store.for_each_waiting(|WaitingItem { seq, .. }| seqs.push(seq.0)).unwrap();
     seqs
 }
 
@@ -254,7 +259,7 @@ pub fn waiting(store: &Store) -> Vec<u64> {
 /// returns each item's state by id.
 pub fn prove(dir: &RunDir) -> BTreeMap<String, i64> {
     let audit = cascadeck::store::audit::audit(dir.path(), None).unwrap();
-    assert!(audit.holds(), "{audit:#?}");
+    assert!(audit.is_ok(), "{audit:#?}");
     let sql = rusqlite::Connection::open(dir.database()).unwrap();
     let mut statement = sql.prepare("SELECT line FROM results ORDER BY n").unwrap();
     let recorded: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();

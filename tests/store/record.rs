@@ -2,7 +2,7 @@
 
 use cascadeck::{
     domain::{AttemptId, Outcome, ReplayFilter, RouteTarget, RoutingRule},
-    store::{Answer, OUTSTANDING, Op, Queued, Store, StoreError},
+    store::{MAX_PENDING_GROUPS, Op, OpReply, Store, StoreError, WaitingItem},
 };
 
 use crate::harness::{
@@ -19,10 +19,10 @@ fn a_group_that_contradicts_the_record_leaves_no_trace() {
         ("an intent for no item", vec![intent(9, 77, 0)], "there is no item 77"),
         ("an intent on no route", vec![intent(9, 2, 44)], "no known route"),
         ("an outcome of nothing", vec![refused(9, Outcome::Timeout)], "is not in flight"),
-        ("taking back nothing", vec![Op::Unsend { attempt: AttemptId(9) }], "is not in flight"),
+        ("taking back nothing", vec![Op::CancelIntent { attempt: AttemptId(9) }], "is not in flight"),
         ("a verdict on a finished item", vec![unreadable(1, 1)], "item item-1 is done"),
         ("an item that ends twice", vec![intent(9, 2, 0), again(), unreadable(2, 2)], "item item-2 is done"),
-        ("a misspelt hash", vec![Op::Items(vec![bad_hash])], "32 hex digits"),
+        ("a misspelt hash", vec![Op::IngestItems(vec![bad_hash])], "32 hex digits"),
     ];
     let (home, mut engine) = Home::with_items(3);
     engine.commit(vec![intent(1, 1, 0)]);
@@ -30,7 +30,7 @@ fn a_group_that_contradicts_the_record_leaves_no_trace() {
     let before = prove(&home.dir);
     for (what, bad, words) in cases {
         // Good ops before the bad one go the same way.
-        let mut ops = vec![intent(8, 3, 0), Op::Items(vec![spec(50)])];
+        let mut ops = vec![intent(8, 3, 0), Op::IngestItems(vec![spec(50)])];
         let submitted = ops.len() + bad.len();
         ops.extend(bad);
         let rejected = engine.rejected(ops);
@@ -56,8 +56,8 @@ fn groups_are_bounded_and_answered_in_order() {
             Err(refused) => break refused,
         }
     };
-    assert!(!refused.closed && refused.ops.len() == 1, "the group comes back");
-    assert!(taken >= OUTSTANDING as u64);
+    assert!(!refused.is_closed && refused.ops.len() == 1, "the group comes back");
+    assert!(taken >= MAX_PENDING_GROUPS as u64);
     for number in 1..=taken {
         assert_eq!(engine.ack().number, number);
     }
@@ -123,7 +123,7 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
             answered(3, 3),
             failed(4, 4, Outcome::ContentBlocked),
         ]);
-        let preview = cascadeck::store::report::replayable(home.dir.path(), &filter, 1).unwrap();
+        let preview = cascadeck::store::report::preview_replay(home.dir.path(), &filter, 1).unwrap();
         assert_eq!(
             (preview.matching, preview.outcomes.values().sum()),
             (want.len() as u64, want.len() as u64),
@@ -132,7 +132,7 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
         assert_eq!(preview.first.iter().map(|row| row.seq).collect::<Vec<_>>(), want[..want.len().min(1)], "{what}");
 
         let answers = engine.commit(vec![Op::Requeue(filter.clone())]);
-        let [Answer::Requeued(queued)] = &answers[..] else { panic!("{answers:?}") };
+        let [OpReply::Requeued(queued)] = &answers[..] else { panic!("{answers:?}") };
         assert_eq!(queued.iter().map(|item| item.seq.0).collect::<Vec<_>>(), want, "{what}");
         let mut store = engine.close();
         let mut still = vec![5];
@@ -153,19 +153,19 @@ fn a_replay_to_one_place_is_kept_until_the_next_replay_says_otherwise() {
     let target = RouteTarget { model: "m".to_owned(), key: Some("alice".to_owned()) };
     let blocked = ReplayFilter { outcomes: vec![Outcome::ContentBlocked], ..ReplayFilter::default() };
     let answers = engine.commit(vec![Op::RequeueTo(blocked.clone(), target.clone())]);
-    let [Answer::Traits(traits), Answer::Requeued(queued)] = &answers[..] else { panic!("{answers:?}") };
+    let [OpReply::Traits(traits), OpReply::Requeued(queued)] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(queued.iter().map(|item| item.seq.0).collect::<Vec<_>>(), [1]);
     let of_item =
-        traits.iter().find(|(id, _)| *id == queued[0].traits).map(|(_, traits)| traits.required_target.clone());
+        traits.iter().find(|(id, _)| *id == queued[0].traits_id).map(|(_, traits)| traits.required_target.clone());
     assert_eq!(of_item, Some(Some(target.clone())), "traits are told before the items that have them");
 
     // Rules that change don't change what the operator said, and a restart finds it again.
     let mut store = engine.close();
-    store.adopt_rules(&[RoutingRule { name: "all".to_owned(), ..RoutingRule::default() }]).unwrap();
+    store.apply_rules(&[RoutingRule { name: "all".to_owned(), ..RoutingRule::default() }]).unwrap();
     let mut waits = Vec::new();
-    store.waiting(|item| waits.push(item)).unwrap();
-    let only = |item: &Queued, store: &Store| {
-        store.traits().into_iter().find(|(id, _)| *id == item.traits).and_then(|(_, traits)| traits.required_target)
+    store.for_each_waiting(|item| waits.push(item)).unwrap();
+    let only = |item: &WaitingItem, store: &Store| {
+        store.traits().into_iter().find(|(id, _)| *id == item.traits_id).and_then(|(_, traits)| traits.required_target)
     };
     assert_eq!(only(waits.iter().find(|item| item.seq.0 == 1).unwrap(), &store), Some(target));
     drop(store);
@@ -233,7 +233,7 @@ fn the_log_stays_bounded_while_a_reader_looks_on() {
         // A reader that comes and goes, as a screen does.
         reader.query_row("SELECT count(*) FROM progress", [], |row| row.get::<_, i64>(0)).unwrap();
         let rows = (1..=100).map(|row| batch * 100 + row).map(|number| worded(number, &format!("{number} {long}")));
-        engine.commit(vec![Op::Items(rows.collect())]);
+        engine.commit(vec![Op::IngestItems(rows.collect())]);
     }
     let length = |path| std::fs::metadata(path).unwrap().len();
     let log = length(home.dir.path().join("run.db-wal"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cascadeck::{
     domain::{ItemSpec, Outcome, Page, Query, ReplayFilter, RoutingRule, RuleConditions, Strategy},
-    store::{Ask, Op, Reclassed, Store, spawn_reader},
+    store::{Op, PageRequest, Reclassification, Store, spawn_reader},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,7 +26,7 @@ fn speaking(lang: &str) -> RuleConditions {
 fn applied(store: &Store) -> Vec<Option<String>> {
     let traits: BTreeMap<u32, _> = store.traits().into_iter().collect();
     let mut applied = Vec::new();
-    store.waiting(|item| applied.push(traits[&item.traits].rule.clone())).unwrap();
+    store.for_each_waiting(|item| applied.push(traits[&item.traits_id].rule.clone())).unwrap();
     applied
 }
 
@@ -45,9 +45,9 @@ fn items() -> Vec<ItemSpec> {
 fn rows_are_classed_by_the_first_rule_that_fits() {
     let home = Home::new();
     let (mut store, _) = home.open();
-    store.adopt_rules(&[rule("german", speaking("de")), rule("long", over(2))]).unwrap();
+    store.apply_rules(&[rule("german", speaking("de")), rule("long", over(2))]).unwrap();
     let mut engine = Engine::new(store);
-    engine.commit(vec![Op::Items(items())]);
+    engine.commit(vec![Op::IngestItems(items())]);
     let store = engine.close();
     assert_eq!(applied(&store), some(&["", "long", "german"]));
     assert_eq!(store.traits().len(), 3);
@@ -58,17 +58,17 @@ fn changed_rules_are_applied_to_everything_that_is_not_done() {
     let home = Home::new();
     let rules = [rule("long", over(2))];
     let (mut store, _) = home.open();
-    assert_eq!(store.adopt_rules(&rules).unwrap(), Reclassed::default());
+    assert_eq!(store.apply_rules(&rules).unwrap(), Reclassification::default());
     let mut engine = Engine::new(store);
-    engine.commit(vec![Op::Items([items(), vec![worded(4, "four words are here"), worded(5, "five")]].concat())]);
+    engine.commit(vec![Op::IngestItems([items(), vec![worded(4, "four words are here"), worded(5, "five")]].concat())]);
     engine.commit(vec![intent(1, 4, 0), intent(2, 5, 0)]);
     engine.commit(vec![failed(1, 4, Outcome::ContentBlocked), answered(2, 5)]);
     drop(engine.close());
 
     let (mut store, _) = home.open();
-    assert_eq!(store.adopt_rules(&rules).unwrap(), Reclassed::default(), "the same rules change nothing");
-    let reclassed = store.adopt_rules(&[rule("longer", over(3)), rule("german", speaking("de"))]).unwrap();
-    assert_eq!(reclassed, Reclassed { waiting: 2, not_kept: vec!["lang".into()] });
+    assert_eq!(store.apply_rules(&rules).unwrap(), Reclassification::default(), "the same rules change nothing");
+    let reclassed = store.apply_rules(&[rule("longer", over(3)), rule("german", speaking("de"))]).unwrap();
+    assert_eq!(reclassed, Reclassification { changed_waiting: 2, missing_fields: vec!["lang".into()] });
     assert_eq!(applied(&store), some(&["", "", "german"]));
     drop(store);
 
@@ -88,16 +88,16 @@ fn one_item_says_which_rule_applies_and_why() {
         strategy: Some(Strategy::Fastest),
         ..rule("german", speaking("de"))
     };
-    store.adopt_rules(&[german]).unwrap();
+    store.apply_rules(&[german]).unwrap();
     let mut engine = Engine::new(store);
     let mut own = spec(4);
     own.preferred_model = Some("flash".into());
-    engine.commit(vec![Op::Items([items(), vec![own]].concat())]);
+    engine.commit(vec![Op::IngestItems([items(), vec![own]].concat())]);
     let (asks, asked) = mpsc::channel(4);
     spawn_reader(&home.dir, asked).unwrap();
     let said = |seq| {
         let (reply, page) = oneshot::channel();
-        asks.blocking_send(Ask { query: Query::Item { seq }, reply }).unwrap();
+        asks.blocking_send(PageRequest { query: Query::Item { seq }, reply }).unwrap();
         match page.blocking_recv().unwrap().unwrap() {
             Page::Item(item) => item.rule,
             other => panic!("{other:?}"),

@@ -7,14 +7,14 @@ use cascadeck::{
         FinalState, Image, ItemFilter, ItemRow, ItemState, Message, MessageRole, Money, Outcome, Page, Part, Query,
         ReplayFilter, Seq,
     },
-    store::{Ask, Loader, Op, report, spawn_reader},
+    store::{ItemLoader, Op, PageRequest, report, spawn_reader},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use crate::harness::{Engine, Home, answered, failed, intent, line, refused, sent_at, settle, spec, unreadable};
 
 /// The screen's side of the reader's thread.
-struct Screen(mpsc::Sender<Ask>);
+struct Screen(mpsc::Sender<PageRequest>);
 
 impl Screen {
     fn of(home: &Home) -> Self {
@@ -25,7 +25,7 @@ impl Screen {
 
     fn ask(&self, query: Query) -> Page {
         let (reply, page) = oneshot::channel();
-        self.0.blocking_send(Ask { query, reply }).unwrap();
+        self.0.blocking_send(PageRequest { query, reply }).unwrap();
         page.blocking_recv().unwrap().unwrap()
     }
 
@@ -180,7 +180,7 @@ fn an_item_is_shown_whole_with_every_attempt() {
     let parts = vec![Part::Text("What is this?".into()), Part::Image(Image::File("cat.png".into()))];
     with_picture.request.messages = vec![Message { role: MessageRole::User, parts }];
     with_picture.request.system = Some("Be brief.".into());
-    engine.commit(vec![Op::Items(vec![with_picture])]);
+    engine.commit(vec![Op::IngestItems(vec![with_picture])]);
     engine.commit(vec![intent(1, 1, 0)]);
     engine.commit(vec![refused(1, Outcome::RateLimitedMinute), intent(2, 1, 2)]);
     engine.commit(vec![answered(2, 1)]);
@@ -215,12 +215,12 @@ async fn bodies_come_back_as_they_went_in_with_what_was_tried_before() {
     })
     .await
     .unwrap();
-    let loader = Loader::start(&home.dir).unwrap();
+    let loader = ItemLoader::start(&home.dir).unwrap();
     let loaded = loader.load(vec![Seq(3), Seq(2)]).await.unwrap();
     let items = loaded.items;
     assert_eq!(items.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&spec(3), &spec(2)]);
-    assert_eq!((items[0].attempts, items[0].started_at), (0, None));
-    assert_eq!((items[1].attempts, items[1].started_at), (2, Some(sent_at(1))));
+    assert_eq!((items[0].completed_attempts, items[0].started_at), (0, None));
+    assert_eq!((items[1].completed_attempts, items[1].started_at), (2, Some(sent_at(1))));
 
     // One damaged body is that item's misfortune, and nobody else's.
     home.sql()
@@ -228,7 +228,7 @@ async fn bodies_come_back_as_they_went_in_with_what_was_tried_before() {
         .unwrap();
     let loaded = loader.load(vec![Seq(1), Seq(2), Seq(3)]).await.unwrap();
     assert_eq!(loaded.items.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&spec(3)]);
-    let lost: Vec<_> = loaded.unreadable.iter().map(|item| (item.id.as_str(), item.attempts)).collect();
+    let lost: Vec<_> = loaded.unreadable.iter().map(|item| (item.id.as_str(), item.completed_attempts)).collect();
     assert_eq!(lost, [("item-1", 0), ("item-2", 2)]);
     tokio::task::spawn_blocking(|| drop(engine.close())).await.unwrap();
 }
@@ -238,8 +238,8 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
     let (home, mut engine) = Home::with_items(5);
     engine.commit((1..=4).map(|seq| intent(seq, seq, [0, 0, 1, 2][seq as usize - 1])).collect());
     engine.commit(vec![answered(1, 1), answered(2, 2), refused(3, Outcome::QuotaExhaustedDay)]);
-    let standing = report::KeyStanding { name: "bob".into(), state: "cooling".into(), health: 80 };
-    engine.commit(vec![Op::Keys(vec![standing]), Op::Worked(Duration::from_millis(2_500))]);
+    let standing = report::KeyRecord { name: "bob".into(), state: "cooling".into(), health: 80 };
+    engine.commit(vec![Op::SetKeys(vec![standing]), Op::SetActiveTime(Duration::from_millis(2_500))]);
 
     let summary = report::summary(home.dir.path()).unwrap();
     assert_eq!((summary.run.as_str(), summary.state.as_str()), ("batch", "running"));
@@ -264,7 +264,7 @@ fn results_are_exported_in_input_order_the_last_line_of_each() {
     engine.commit((1..=2_500).rev().map(|seq| intent(seq, seq, 0)).collect());
     engine.commit((2..=2_500).rev().map(|seq| answered(seq, seq)).collect());
     let mut exported = Vec::new();
-    report::results_in_input_order(home.dir.path(), |recorded| -> Result<(), cascadeck::store::StoreError> {
+    report::for_each_result(home.dir.path(), |recorded| -> Result<(), cascadeck::store::StoreError> {
         exported.push((recorded.seq.0, recorded.parse()?.id));
         Ok(())
     })

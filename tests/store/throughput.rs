@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cascadeck::{
     domain::{ItemFilter, Page, Query},
-    store::{Ack, Answer, Ask, OUTSTANDING, Op, report, spawn_reader},
+    store::{Ack, MAX_PENDING_GROUPS, Op, OpReply, PageRequest, report, spawn_reader},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,7 +22,7 @@ struct Pipeline {
 
 impl Pipeline {
     fn push(&mut self, group: Vec<Op>) {
-        if self.outstanding == OUTSTANDING {
+        if self.outstanding == MAX_PENDING_GROUPS {
             self.settle();
         }
         self.engine.submit(group);
@@ -30,9 +30,9 @@ impl Pipeline {
     }
 
     fn settle(&mut self) {
-        let Ack { outcome, behind, .. } = self.engine.ack();
+        let Ack { outcome, after_commit_error, .. } = self.engine.ack();
         let answers = outcome.unwrap();
-        assert!(behind.is_none() && answers.iter().all(|answer| matches!(answer, Answer::Ingested(_))));
+        assert!(after_commit_error.is_none() && answers.iter().all(|answer| matches!(answer, OpReply::Ingested(_))));
         self.outstanding -= 1;
     }
 }
@@ -49,9 +49,9 @@ fn throughput() {
 
     let began = Instant::now();
     for first in (1..=ITEMS).step_by(1_000) {
-        pipeline.push(vec![Op::Items((first..=ITEMS.min(first + 999)).map(spec).collect())]);
+        pipeline.push(vec![Op::IngestItems((first..=ITEMS.min(first + 999)).map(spec).collect())]);
     }
-    pipeline.push(vec![Op::IngestDone { rows: ITEMS }]);
+    pipeline.push(vec![Op::FinishIngest { rows: ITEMS }]);
     took("ingested", ITEMS, began);
 
     let began = Instant::now();
@@ -73,7 +73,7 @@ fn throughput() {
     assert_eq!(opened.totals.done, ITEMS);
     took("opened again, every line compared", ITEMS, began);
     let began = Instant::now();
-    store.waiting(|_| ()).unwrap();
+    store.for_each_waiting(|_| ()).unwrap();
     took("looked for waiting items", ITEMS, began);
     let began = Instant::now();
     report::summary(home.dir.path()).unwrap();
@@ -87,7 +87,7 @@ fn throughput() {
         let began = Instant::now();
         let (reply, page) = oneshot::channel();
         let filter = ItemFilter { state: Some(cascadeck::domain::ItemState::Done), text: text.into() };
-        asks.blocking_send(Ask { query: Query::Items { filter, offset, limit: 50 }, reply }).unwrap();
+        asks.blocking_send(PageRequest { query: Query::Items { filter, offset, limit: 50 }, reply }).unwrap();
         assert!(matches!(page.blocking_recv().unwrap().unwrap(), Page::Items { rows, .. } if !rows.is_empty()));
         took(what, ITEMS, began);
     }

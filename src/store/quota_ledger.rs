@@ -28,13 +28,13 @@ use crate::domain::{
 };
 
 /// Transactions take well under a millisecond; who can't get in for so long goes on without.
-const BUSY: Duration = Duration::from_secs(2);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-const VERSION: u32 = 1;
+const LEDGER_VERSION: u32 = 1;
 /// "cscd" and a number, so that nobody else's database is taken for a ledger.
-const APPLICATION: i32 = 0x6373_6402;
+const LEDGER_APPLICATION_ID: i32 = 0x6373_6402;
 
-const SCHEMA: &str = "
+const LEDGER_SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS salt (only INTEGER PRIMARY KEY CHECK (only = 1), salt BLOB NOT NULL);
     -- What is taken of a day, leases included. A row counts until `ends`: a calendar day has one, a rolling day one
     -- for each half hour.
@@ -48,23 +48,23 @@ const SCHEMA: &str = "
 
 /// What has been used of a pool's day, for plans.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct UsedToday {
+pub struct DailyUsage {
     pub requests: u64,
     pub tokens: u64,
-    pub spent_until: Option<WallTime>,
+    pub exhausted_until: Option<WallTime>,
 }
 
 #[derive(Debug)]
-pub struct DayLedger {
+pub struct QuotaLedger {
     conn: Connection,
     path: PathBuf,
     salt: Vec<u8>,
 }
 
-impl DayLedger {
+impl QuotaLedger {
     /// Where it is kept: `$XDG_STATE_HOME/cascadeck/ledger.db`, by default under `~/.local/state`. `None` where
     /// neither that nor a home is known.
-    pub fn place(environment: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    pub fn default_path(environment: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
         let directory = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let state = directory("XDG_STATE_HOME").or_else(|| Some(directory("HOME")?.join(".local/state")))?;
         Some(state.join("cascadeck").join("ledger.db"))
@@ -78,42 +78,42 @@ impl DayLedger {
         }
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         file.map_err(|error| StoreError::file("open the daily ledger", path, error))?;
-        Self::connect(path).map_err(|error| error.in_file(path))
+        Self::connect(path).map_err(|error| error.with_path(path))
     }
 
     fn connect(path: &Path) -> Result<Self, StoreError> {
         let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(path, access)?;
-        conn.busy_timeout(BUSY)?;
+        conn.busy_timeout(BUSY_TIMEOUT)?;
         let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
         let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-        if application != APPLICATION && (application != 0 || tables > 0) {
-            return Err(StoreError::Foreign { path: path.to_owned() });
+        if application != LEDGER_APPLICATION_ID && (application != 0 || tables > 0) {
+            return Err(StoreError::ForeignDatabase { path: path.to_owned() });
         }
         let version: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if version > VERSION {
-            return Err(StoreError::NewerSchema { path: path.to_owned(), found: version, known: VERSION });
+        if version > LEDGER_VERSION {
+            return Err(StoreError::NewerSchema { path: path.to_owned(), found: version, known: LEDGER_VERSION });
         }
         // A journal that every file system can keep: transactions are few and small.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if version < VERSION {
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "application_id", APPLICATION)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
+        if version < LEDGER_VERSION {
+            transaction.execute_batch(LEDGER_SCHEMA)?;
+            transaction.pragma_update(None, "application_id", LEDGER_APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", LEDGER_VERSION)?;
         }
-        let salt = salt(&transaction)?;
+        let salt = load_or_create_salt(&transaction)?;
         transaction.commit()?;
         Ok(Self { conn, path: path.to_owned(), salt })
     }
 
     /// The name of a pool that means the same in every run: `account` is a stated project, or else a fingerprint.
-    pub fn pool(base_url: &str, account: &str, counter: &str) -> String {
+    pub fn pool_name(base_url: &str, account: &str, counter: &str) -> String {
         format!("{} {account} {counter}", base_url.trim_end_matches('/'))
     }
 
     /// What a key goes by that has no stated project. It can't be told back, and differs between ledgers.
-    pub fn fingerprint(&self, secret: &str) -> String {
+    pub fn key_fingerprint(&self, secret: &str) -> String {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.salt), secret.as_bytes());
         tag.as_ref().iter().take(16).fold("key:".to_owned(), |mut text, byte| {
             // Writing to a string can't fail.
@@ -123,15 +123,15 @@ impl DayLedger {
     }
 
     /// Answers wishes, all in one transaction; `pool` names the pool of each.
-    pub fn lease(&mut self, now: WallTime, wishes: &[(String, LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
+    pub fn lease(&mut self, now: WallTime, requests: &[(String, LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         self.transact(|transaction| {
             transaction.prepare_cached("DELETE FROM day WHERE ends <= ?1")?.execute([now.0])?;
-            wishes.iter().map(|(pool, wish)| lease_one(transaction, now, pool, wish)).collect()
+            requests.iter().map(|(pool, wish)| grant_lease(transaction, now, pool, wish)).collect()
         })
     }
 
     /// The provider said that this pool's day is used up.
-    pub fn mark_spent(&mut self, pool: &str, until: WallTime) -> Result<(), StoreError> {
+    pub fn mark_exhausted(&mut self, pool: &str, until: WallTime) -> Result<(), StoreError> {
         self.transact(|transaction| {
             let sql =
                 "INSERT INTO spent VALUES (?1, ?2) ON CONFLICT (pool) DO UPDATE SET until = max(until, excluded.until)";
@@ -140,22 +140,22 @@ impl DayLedger {
     }
 
     /// The operator says that it isn't.
-    pub fn forget_spent(&mut self, pool: &str) -> Result<(), StoreError> {
+    pub fn clear_exhausted(&mut self, pool: &str) -> Result<(), StoreError> {
         self.transact(|transaction| {
             transaction.prepare_cached("DELETE FROM spent WHERE pool = ?1")?.execute([pool]).map(drop)
         })
     }
 
     /// What is known of a pool's day.
-    pub fn used(&self, now: WallTime, pool: &str) -> Result<UsedToday, StoreError> {
-        let read = || -> rusqlite::Result<UsedToday> {
-            Ok(UsedToday {
-                requests: taken(&self.conn, now, pool, QuotaUnit::Requests)?,
-                tokens: taken(&self.conn, now, pool, QuotaUnit::Tokens)?,
-                spent_until: spent_until(&self.conn, now, pool)?,
+    pub fn daily_usage(&self, now: WallTime, pool: &str) -> Result<DailyUsage, StoreError> {
+        let read = || -> rusqlite::Result<DailyUsage> {
+            Ok(DailyUsage {
+                requests: total_used(&self.conn, now, pool, QuotaUnit::Requests)?,
+                tokens: total_used(&self.conn, now, pool, QuotaUnit::Tokens)?,
+                exhausted_until: exhausted_until(&self.conn, now, pool)?,
             })
         };
-        read().map_err(|error| StoreError::from(error).in_file(&self.path))
+        read().map_err(|error| StoreError::from(error).with_path(&self.path))
     }
 
     fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -165,13 +165,13 @@ impl DayLedger {
             transaction.commit()?;
             Ok(done)
         };
-        attempt().map_err(|error: rusqlite::Error| StoreError::from(error).in_file(&self.path))
+        attempt().map_err(|error: rusqlite::Error| StoreError::from(error).with_path(&self.path))
     }
 }
 
-fn salt(transaction: &Transaction<'_>) -> Result<Vec<u8>, StoreError> {
-    let known = transaction.query_row("SELECT salt FROM salt", [], |row| row.get(0)).optional()?;
-    if let Some(salt) = known {
+fn load_or_create_salt(transaction: &Transaction<'_>) -> Result<Vec<u8>, StoreError> {
+    let existing = transaction.query_row("SELECT salt FROM salt", [], |row| row.get(0)).optional()?;
+    if let Some(salt) = existing {
         return Ok(salt);
     }
     let mut salt = vec![0; 32];
@@ -182,53 +182,58 @@ fn salt(transaction: &Transaction<'_>) -> Result<Vec<u8>, StoreError> {
     Ok(salt)
 }
 
-fn lease_one(
+fn grant_lease(
     transaction: &Transaction<'_>,
     now: WallTime,
     pool: &str,
-    wish: &LeaseRequest,
+    request: &LeaseRequest,
 ) -> rusqlite::Result<LeaseGrant> {
-    if let Some((row, amount)) = wish.returned {
+    if let Some((row, amount)) = request.returned {
         let sql = "UPDATE day SET taken = max(taken - ?4, 0) WHERE pool = ?1 AND unit = ?2 AND ends = ?3";
-        transaction.prepare_cached(sql)?.execute(params![pool, wish.unit as i64, row.0, amount as i64])?;
+        transaction.prepare_cached(sql)?.execute(params![pool, request.unit as i64, row.0, amount as i64])?;
     }
-    let before = taken(transaction, now, pool, wish.unit)? + wish.overdrawn;
+    let used_before = total_used(transaction, now, pool, request.unit)? + request.overdrawn;
     // What a process has seen used was used, whatever has become of the ledger since.
-    let before = before.max(wish.known_used);
-    let left = wish.limit.map_or(0, |limit| limit.saturating_sub(before));
-    let granted = wish.requested.min(left);
-    let add = before + granted - taken(transaction, now, pool, wish.unit)?;
-    if add > 0 {
+    let before = used_before.max(request.known_used);
+    let remaining = request.limit.map_or(0, |limit| limit.saturating_sub(before));
+    let granted = request.requested.min(remaining);
+    let newly_used = before + granted - total_used(transaction, now, pool, request.unit)?;
+    if newly_used > 0 {
         let sql = "INSERT INTO day VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET taken = taken + excluded.taken";
-        transaction.prepare_cached(sql)?.execute(params![pool, wish.unit as i64, wish.period_end.0, add as i64])?;
+        transaction.prepare_cached(sql)?.execute(params![
+            pool,
+            request.unit as i64,
+            request.period_end.0,
+            newly_used as i64
+        ])?;
     }
-    let full = wish.limit.is_some() && granted == 0 && wish.requested > 0;
+    let full = request.limit.is_some() && granted == 0 && request.requested > 0;
     let available_at = if full {
         let sql = "SELECT min(ends) FROM day WHERE pool = ?1 AND unit = ?2 AND ends > ?3 AND taken > 0";
         let first: Option<i64> =
-            transaction.prepare_cached(sql)?.query_row(params![pool, wish.unit as i64, now.0], |row| row.get(0))?;
-        Some(first.map_or(wish.period_end, WallTime))
+            transaction.prepare_cached(sql)?.query_row(params![pool, request.unit as i64, now.0], |row| row.get(0))?;
+        Some(first.map_or(request.period_end, WallTime))
     } else {
         None
     };
     Ok(LeaseGrant {
-        pool: wish.pool,
-        unit: wish.unit,
-        period_end: wish.period_end,
+        pool: request.pool,
+        unit: request.unit,
+        period_end: request.period_end,
         granted,
         total_used: before + granted,
         available_at,
-        exhausted_until: spent_until(transaction, now, pool)?,
+        exhausted_until: exhausted_until(transaction, now, pool)?,
     })
 }
 
-fn taken(conn: &Connection, now: WallTime, pool: &str, unit: QuotaUnit) -> rusqlite::Result<u64> {
+fn total_used(conn: &Connection, now: WallTime, pool: &str, unit: QuotaUnit) -> rusqlite::Result<u64> {
     let sql = "SELECT coalesce(sum(taken), 0) FROM day WHERE pool = ?1 AND unit = ?2 AND ends > ?3";
     let taken: i64 = conn.prepare_cached(sql)?.query_row(params![pool, unit as i64, now.0], |row| row.get(0))?;
     Ok(taken.max(0) as u64)
 }
 
-fn spent_until(conn: &Connection, now: WallTime, pool: &str) -> rusqlite::Result<Option<WallTime>> {
+fn exhausted_until(conn: &Connection, now: WallTime, pool: &str) -> rusqlite::Result<Option<WallTime>> {
     let sql = "SELECT until FROM spent WHERE pool = ?1 AND until > ?2";
     conn.prepare_cached(sql)?.query_row(params![pool, now.0], |row| Ok(WallTime(row.get(0)?))).optional()
 }
@@ -255,20 +260,20 @@ mod tests {
         }
     }
 
-    fn one(ledger: &mut DayLedger, now: WallTime, wish: LeaseRequest) -> LeaseGrant {
+    fn one(ledger: &mut QuotaLedger, now: WallTime, wish: LeaseRequest) -> LeaseGrant {
         ledger.lease(now, &[("pool".to_owned(), wish)]).unwrap().remove(0)
     }
 
-    fn ledger() -> (tempfile::TempDir, DayLedger) {
+    fn ledger() -> (tempfile::TempDir, QuotaLedger) {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = DayLedger::open(&dir.path().join("state/cascadeck/ledger.db")).unwrap();
+        let ledger = QuotaLedger::open(&dir.path().join("state/cascadeck/ledger.db")).unwrap();
         (dir, ledger)
     }
 
     #[test]
     fn two_processes_never_lease_more_than_the_day_has() {
         let (dir, mut one_process) = ledger();
-        let mut other = DayLedger::open(&dir.path().join("state/cascadeck/ledger.db")).unwrap();
+        let mut other = QuotaLedger::open(&dir.path().join("state/cascadeck/ledger.db")).unwrap();
         let mut granted = 0;
         for _ in 0..10 {
             granted += one(&mut one_process, NOON, wish(100, 7)).granted;
@@ -326,13 +331,13 @@ mod tests {
     #[test]
     fn a_spent_day_is_spent_for_everybody_until_its_reset_or_the_operators_word() {
         let (_dir, mut ledger) = ledger();
-        ledger.mark_spent("pool", MIDNIGHT).unwrap();
-        ledger.mark_spent("pool", NOON).unwrap();
+        ledger.mark_exhausted("pool", MIDNIGHT).unwrap();
+        ledger.mark_exhausted("pool", NOON).unwrap();
         let grant = one(&mut ledger, NOON, wish(100, 10));
         assert_eq!((grant.granted, grant.exhausted_until), (10, Some(MIDNIGHT)), "the limit stays what it was");
         assert_eq!(one(&mut ledger, MIDNIGHT, wish(100, 1)).exhausted_until, None);
-        ledger.forget_spent("pool").unwrap();
-        assert_eq!(ledger.used(NOON, "pool").unwrap().spent_until, None);
+        ledger.clear_exhausted("pool").unwrap();
+        assert_eq!(ledger.daily_usage(NOON, "pool").unwrap().exhausted_until, None);
     }
 
     #[test]
@@ -340,11 +345,11 @@ mod tests {
         let (dir, ledger) = ledger();
         let path = dir.path().join("state/cascadeck/ledger.db");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let mark = ledger.fingerprint("AIzaSy-very-secret");
-        assert_eq!(mark, DayLedger::open(&path).unwrap().fingerprint("AIzaSy-very-secret"));
-        assert_ne!(mark, ledger.fingerprint("AIzaSy-other-secret"));
+        let mark = ledger.key_fingerprint("AIzaSy-very-secret");
+        assert_eq!(mark, QuotaLedger::open(&path).unwrap().key_fingerprint("AIzaSy-very-secret"));
+        assert_ne!(mark, ledger.key_fingerprint("AIzaSy-other-secret"));
         let elsewhere = super::tests::ledger();
-        assert_ne!(mark, elsewhere.1.fingerprint("AIzaSy-very-secret"), "another salt");
+        assert_ne!(mark, elsewhere.1.key_fingerprint("AIzaSy-very-secret"), "another salt");
         assert!(!mark.contains("very"));
     }
 
@@ -353,15 +358,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
-        assert!(matches!(DayLedger::open(&path), Err(StoreError::Foreign { .. })));
+        assert!(matches!(QuotaLedger::open(&path), Err(StoreError::ForeignDatabase { .. })));
     }
 
     #[test]
     fn it_stands_in_the_users_state_directory() {
         let home = |name: &str| (name == "HOME").then(|| "/home/u".to_owned());
-        assert_eq!(DayLedger::place(&home), Some("/home/u/.local/state/cascadeck/ledger.db".into()));
+        assert_eq!(QuotaLedger::default_path(&home), Some("/home/u/.local/state/cascadeck/ledger.db".into()));
         let state = |name: &str| (name == "XDG_STATE_HOME").then(|| "/state".to_owned());
-        assert_eq!(DayLedger::place(&state), Some("/state/cascadeck/ledger.db".into()));
-        assert_eq!(DayLedger::place(&|_| None), None);
+        assert_eq!(QuotaLedger::default_path(&state), Some("/state/cascadeck/ledger.db".into()));
+        assert_eq!(QuotaLedger::default_path(&|_| None), None);
     }
 }

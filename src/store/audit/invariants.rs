@@ -1,7 +1,7 @@
 //! What a record promises, as queries over its rows that find what breaks it.
 
 /// Promises as queries that find what breaks them, one sentence a row.
-pub(super) const PROMISES: [(&str, &str); 13] = [
+pub(super) const INVARIANTS: [(&str, &str); 13] = [
     (
         "every item of the input is recorded whole, once, in order",
         "SELECT 'item ' || id || ' lacks its body or its state' FROM items

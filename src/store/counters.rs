@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::StoreError,
-    schema::{DONE, FAILED, WAITING, block_of},
+    schema::{DONE, FAILED, WAITING, block_index},
 };
 use crate::domain::{
     Money, Outcome, Usage, WallTime,
@@ -18,7 +18,7 @@ use crate::domain::{
 /// One row of `meta`, written anew by every group.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Tallies {
+pub(super) struct RunCounters {
     /// Items in the table; the last one's seq.
     pub items: u64,
     /// Rows of the input, once it was read to its end.
@@ -26,7 +26,8 @@ pub(super) struct Tallies {
     /// Settled attempts.
     pub attempts: u64,
     /// Of those: no request went out.
-    pub never_left: u64,
+    #[serde(rename = "never_left")]
+    pub unsent: u64,
     pub rate_limited: u64,
     pub truncated: u64,
     pub usage: Usage,
@@ -39,26 +40,26 @@ pub(super) struct Tallies {
     pub last_result: u64,
 }
 
-impl Tallies {
+impl RunCounters {
     pub fn load(conn: &Connection) -> Result<Self, StoreError> {
         let json: Option<String> =
             conn.query_row("SELECT value FROM meta WHERE key = 'tallies'", [], |row| row.get(0)).optional()?;
         json.map_or_else(
             || Ok(Self::default()),
-            |json| serde_json::from_str(&json).map_err(|error| StoreError::record("the run's sums", error)),
+            |json| serde_json::from_str(&json).map_err(|error| StoreError::corrupt_record("the run's sums", error)),
         )
     }
 
     pub fn save(&self, conn: &Connection) -> Result<(), StoreError> {
-        let json = serde_json::to_string(self).map_err(|error| StoreError::record("the run's sums", error))?;
+        let json = serde_json::to_string(self).map_err(|error| StoreError::corrupt_record("the run's sums", error))?;
         conn.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES ('tallies', ?1)")?.execute([json])?;
         Ok(())
     }
 
     /// Takes one settled attempt into the sums.
-    pub fn settle(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money) {
+    pub fn add_attempt(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money) {
         self.attempts += 1;
-        self.never_left += u64::from(outcome.is_local());
+        self.unsent += u64::from(outcome.is_local());
         self.rate_limited += u64::from(outcome.is_rate_limited());
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;
@@ -69,8 +70,8 @@ impl Tallies {
 
     /// The engine's totals, read in one transaction with the counters of states.
     pub fn totals(&self, conn: &Connection) -> Result<Totals, StoreError> {
-        let states = States::load(conn)?;
-        let (open, in_flight): (i64, i64) =
+        let states = StateCounts::load(conn)?;
+        let (open_intents, in_flight): (i64, i64) =
             conn.query_row("SELECT count(*), count(DISTINCT seq) FROM in_flight", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
@@ -83,7 +84,7 @@ impl Tallies {
             truncated: self.truncated,
             ingesting: self.input_rows.is_none(),
             not_in_input: self.input_rows.map_or(0, |rows| self.items.saturating_sub(rows)),
-            attempts: (self.attempts + open as u64).saturating_sub(self.never_left),
+            attempts: (self.attempts + open_intents as u64).saturating_sub(self.unsent),
             rate_limited: self.rate_limited,
         })
     }
@@ -102,13 +103,13 @@ impl Tallies {
 }
 
 /// Items by state over the whole run, open intents not told apart.
-pub(super) struct States {
+pub(super) struct StateCounts {
     pub waiting: u64,
     pub done: u64,
     pub failed: u64,
 }
 
-impl States {
+impl StateCounts {
     pub fn load(conn: &Connection) -> Result<Self, StoreError> {
         let sums = "SELECT coalesce(sum(waiting), 0), coalesce(sum(done), 0), coalesce(sum(failed), 0) FROM blocks";
         Ok(conn.prepare_cached(sums)?.query_row([], |row| {
@@ -123,12 +124,12 @@ impl States {
 pub(super) struct BlockChanges(BTreeMap<u64, [i64; 3]>);
 
 impl BlockChanges {
-    pub fn enters(&mut self, seq: u64, state: i64) {
-        self.0.entry(block_of(seq)).or_default()[state as usize] += 1;
+    pub fn add_item(&mut self, seq: u64, state: i64) {
+        self.0.entry(block_index(seq)).or_default()[state as usize] += 1;
     }
 
-    pub fn moves(&mut self, seq: u64, from: i64, to: i64) {
-        let counts = self.0.entry(block_of(seq)).or_default();
+    pub fn move_item(&mut self, seq: u64, from: i64, to: i64) {
+        let counts = self.0.entry(block_index(seq)).or_default();
         counts[from as usize] -= 1;
         counts[to as usize] += 1;
     }

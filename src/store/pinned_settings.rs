@@ -8,16 +8,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 /// Stands between a folder for captions and what becomes of those that are there.
-const EXISTING: &str = ", existing: ";
+const EXISTING_SEPARATOR: &str = ", existing: ";
 
 /// The settings a run was begun with and is held to.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Pins {
+pub struct PinnedSettings {
     /// The input as it was named on the command line.
     pub input: String,
     /// The absolute path of an input that lies somewhere. Not compared: a folder may be moved with its runs.
-    pub place: Option<String>,
+    #[serde(rename = "place")]
+    pub input_path: Option<String>,
     /// What the input was recognised as (`jsonl`, `csv`, `pictures`).
     pub kind: String,
     /// Changes with the input's contents. A changed one is no refusal: rows may have been added.
@@ -30,7 +31,8 @@ pub struct Pins {
     pub captions: Option<String>,
     /// What becomes of a caption that is there already, by name: for commands that name the run alone. Compared as
     /// a part of `captions`.
-    pub existing: Option<String>,
+    #[serde(rename = "existing")]
+    pub existing_captions: Option<String>,
     /// Rows are read with all their picture fields, and refused where a name stands twice. Not so in runs of earlier
     /// versions, which go on with their rows as they were. Not compared.
     pub strict_rows: bool,
@@ -38,76 +40,80 @@ pub struct Pins {
 
 /// One setting that is not what it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PinChange {
-    pub what: &'static str,
-    pub was: String,
-    pub now: String,
+pub struct SettingChange {
+    pub setting: &'static str,
+    pub before: String,
+    pub after: String,
 }
 
-impl Pins {
+impl PinnedSettings {
     /// Everything that differs and may not. The fingerprint is left out: the caller reconciles the input.
-    pub fn changes(&self, now: &Self) -> Vec<PinChange> {
+    pub fn changes_to(&self, current: &Self) -> Vec<SettingChange> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         [
-            ("the input", self.input.clone(), now.input.clone()),
-            ("the input's format", self.kind.clone(), now.kind.clone()),
-            ("--prompt", text(&self.prompt), text(&now.prompt)),
-            ("--system", text(&self.system), text(&now.system)),
-            ("the set of sampling parameters", self.params.clone(), now.params.clone()),
-            ("the caption setting", plain_words(text(&self.captions)), plain_words(text(&now.captions))),
+            ("the input", self.input.clone(), current.input.clone()),
+            ("the input's format", self.kind.clone(), current.kind.clone()),
+            ("--prompt", text(&self.prompt), text(&current.prompt)),
+            ("--system", text(&self.system), text(&current.system)),
+            ("the set of sampling parameters", self.params.clone(), current.params.clone()),
+            (
+                "the caption setting",
+                normalize_captions(text(&self.captions)),
+                normalize_captions(text(&current.captions)),
+            ),
         ]
         .into_iter()
         .filter(|(what, was, now)| match *what {
-            "the input" => !is_one_place(was, now),
-            "the caption setting" => !is_one_setting(was, now),
+            "the input" => !is_same_path(was, now),
+            "the caption setting" => !is_same_caption_setting(was, now),
             _ => was != now,
         })
         .map(|(what, was, now)| {
             let shared = was.chars().zip(now.chars()).take_while(|(was, now)| was == now).count();
-            PinChange { what, was: shortened(&was, shared), now: shortened(&now, shared) }
+            SettingChange { setting: what, before: excerpt(&was, shared), after: excerpt(&now, shared) }
         })
         .collect()
     }
 }
 
 /// Two spellings of one path, seen from here.
-fn is_one_place(was: &str, now: &str) -> bool {
+fn is_same_path(was: &str, now: &str) -> bool {
     let real = |path: &str| Path::new(path).canonicalize().or_else(|_| absolute(path)).ok();
     was == now || real(was).is_some_and(|was| Some(was) == real(now))
 }
 
 /// The same but for the spelling of the folder, which stands in front.
-fn is_one_setting(was: &str, now: &str) -> bool {
-    match (was.rsplit_once(EXISTING), now.rsplit_once(EXISTING)) {
-        (Some((was_in, was)), Some((now_in, now))) => was == now && is_one_place(was_in, now_in),
+fn is_same_caption_setting(was: &str, now: &str) -> bool {
+    match (was.rsplit_once(EXISTING_SEPARATOR), now.rsplit_once(EXISTING_SEPARATOR)) {
+        (Some((was_in, was)), Some((now_in, now))) => was == now && is_same_path(was_in, now_in),
         _ => was == now,
     }
 }
 
 /// Earlier records name what becomes of captions with a capital.
-fn plain_words(captions: String) -> String {
-    match captions.rsplit_once(EXISTING) {
-        Some((dir, rest)) => format!("{dir}{EXISTING}{}", rest.to_lowercase()),
+fn normalize_captions(captions: String) -> String {
+    match captions.rsplit_once(EXISTING_SEPARATOR) {
+        Some((dir, rest)) => format!("{dir}{EXISTING_SEPARATOR}{}", rest.to_lowercase()),
         None => captions,
     }
 }
 
-impl fmt::Display for PinChange {
+impl fmt::Display for SettingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was {}, now is {}", self.what, self.was, self.now)
+        write!(f, "{} was {}, now is {}", self.setting, self.before, self.after)
     }
 }
 
 /// At most 60 characters in quotes, from a little before the first difference: two long prompts that
 /// begin alike must not look alike.
-fn shortened(text: &str, shared: usize) -> String {
+fn excerpt(text: &str, common_prefix: usize) -> String {
     const SHOWN: usize = 60;
     const LEAD: usize = 20;
     if text.is_empty() {
         return "not set".to_owned();
     }
     let length = text.chars().count();
-    let from = if length <= SHOWN { 0 } else { shared.saturating_sub(LEAD) };
+    let from = if length <= SHOWN { 0 } else { common_prefix.saturating_sub(LEAD) };
     let part: String = text.chars().skip(from).take(SHOWN).collect();
     let before = if from > 0 { "…" } else { "" };
     let after = if from + SHOWN < length { "…" } else { "" };
@@ -120,35 +126,39 @@ mod tests {
 
     #[test]
     fn a_changed_fingerprint_is_not_a_changed_setting() {
-        let was = Pins { fingerprint: "a".into(), ..Pins::default() };
-        assert_eq!(was.changes(&Pins { fingerprint: "b".into(), ..Pins::default() }), []);
+        let was = PinnedSettings { fingerprint: "a".into(), ..PinnedSettings::default() };
+        assert_eq!(was.changes_to(&PinnedSettings { fingerprint: "b".into(), ..PinnedSettings::default() }), []);
     }
 
     #[test]
     fn spellings_of_one_place_are_one_input() {
-        let of = |input: &str| Pins { input: input.into(), ..Pins::default() };
+        let of = |input: &str| PinnedSettings { input: input.into(), ..PinnedSettings::default() };
         let here = std::env::current_dir().unwrap().join("src").display().to_string();
         for spelling in ["src/", "./src", "src/../src", &here] {
-            assert_eq!(of("src").changes(&of(spelling)), [], "{spelling}");
+            assert_eq!(of("src").changes_to(&of(spelling)), [], "{spelling}");
         }
-        assert_eq!(of("src").changes(&of("tests")).len(), 1);
-        assert_eq!(of("gone").changes(&of("./gone-too")).len(), 1);
+        assert_eq!(of("src").changes_to(&of("tests")).len(), 1);
+        assert_eq!(of("gone").changes_to(&of("./gone-too")).len(), 1);
     }
 
     #[test]
     fn what_becomes_of_captions_is_said_in_words() {
-        let of = |captions: &str| Pins { captions: Some(captions.into()), ..Pins::default() };
+        let of = |captions: &str| PinnedSettings { captions: Some(captions.into()), ..PinnedSettings::default() };
         let was = of("Out, existing: Skip, full names: false");
-        assert_eq!(was.changes(&of("Out, existing: skip, full names: false")), []);
-        let changes = was.changes(&of("Out, existing: append, full names: false"));
+        assert_eq!(was.changes_to(&of("Out, existing: skip, full names: false")), []);
+        let changes = was.changes_to(&of("Out, existing: append, full names: false"));
         assert!(changes[0].to_string().contains("existing: skip") && !changes[0].to_string().contains("Skip"));
     }
 
     #[test]
     fn every_changed_setting_is_named_old_and_new() {
-        let was = Pins { params: r#"{"temperature":0.7}"#.into(), ..Pins::default() };
-        let now = Pins { system: Some("Be brief.".into()), params: r#"{"temperature":0.2}"#.into(), ..Pins::default() };
-        let words: Vec<_> = was.changes(&now).iter().map(ToString::to_string).collect();
+        let was = PinnedSettings { params: r#"{"temperature":0.7}"#.into(), ..PinnedSettings::default() };
+        let now = PinnedSettings {
+            system: Some("Be brief.".into()),
+            params: r#"{"temperature":0.2}"#.into(),
+            ..PinnedSettings::default()
+        };
+        let words: Vec<_> = was.changes_to(&now).iter().map(ToString::to_string).collect();
         assert_eq!(
             words,
             [
@@ -161,10 +171,10 @@ mod tests {
     #[test]
     fn long_texts_that_begin_alike_are_shown_where_they_differ() {
         let same = "x".repeat(500);
-        let was = Pins { prompt: Some(format!("{same} in German")), ..Pins::default() };
-        let now = Pins { prompt: Some(format!("{same} in French")), ..Pins::default() };
-        let change = &was.changes(&now)[0];
-        assert!(change.was.contains("German") && change.now.contains("French"), "{change}");
-        assert!(change.was.chars().count() < 70, "{change}");
+        let was = PinnedSettings { prompt: Some(format!("{same} in German")), ..PinnedSettings::default() };
+        let now = PinnedSettings { prompt: Some(format!("{same} in French")), ..PinnedSettings::default() };
+        let change = &was.changes_to(&now)[0];
+        assert!(change.before.contains("German") && change.after.contains("French"), "{change}");
+        assert!(change.before.chars().count() < 70, "{change}");
     }
 }
