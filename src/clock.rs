@@ -23,12 +23,12 @@ fn wall_of(time: SystemTime) -> WallTime {
 /// other speed both axes are reckoned from the moment the clock was made.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    began: Instant,
-    began_wall: WallTime,
+    started_at: Instant,
+    started_wall: WallTime,
     speed: f64,
     /// Microseconds since the clock was made, where a test moves it by hand.
     #[cfg(test)]
-    by_hand: Option<&'static std::sync::atomic::AtomicU64>,
+    manual_micros: Option<&'static std::sync::atomic::AtomicU64>,
 }
 
 impl Clock {
@@ -37,7 +37,7 @@ impl Clock {
     }
 
     /// A clock `speed` times as fast as real time.
-    pub fn sped_up(speed: f64) -> Self {
+    pub fn with_speed(speed: f64) -> Self {
         Self::starting_at(system_time(), speed)
     }
 
@@ -48,18 +48,18 @@ impl Clock {
     pub fn starting_at(wall: WallTime, speed: f64) -> Self {
         assert!(speed.is_finite() && speed > 0.0, "a clock's speed is a positive number");
         Self {
-            began: Instant::now(),
-            began_wall: wall,
+            started_at: Instant::now(),
+            started_wall: wall,
             speed,
             #[cfg(test)]
-            by_hand: None,
+            manual_micros: None,
         }
     }
 
     /// A clock that stands still until a test moves it: `micros` is the time since `wall` in microseconds.
     #[cfg(test)]
-    pub fn by_hand(wall: WallTime, micros: &'static std::sync::atomic::AtomicU64) -> Self {
-        Self { by_hand: Some(micros), ..Self::starting_at(wall, 1.0) }
+    pub fn manual(wall: WallTime, micros: &'static std::sync::atomic::AtomicU64) -> Self {
+        Self { manual_micros: Some(micros), ..Self::starting_at(wall, 1.0) }
     }
 
     pub const fn speed(&self) -> f64 {
@@ -72,16 +72,16 @@ impl Clock {
 
     pub fn now(&self) -> Now {
         #[cfg(test)]
-        if let Some(micros) = self.by_hand {
+        if let Some(micros) = self.manual_micros {
             let elapsed = Duration::from_micros(micros.load(std::sync::atomic::Ordering::Relaxed));
-            return Now { mono: MonoTime::default() + elapsed, wall: self.began_wall + elapsed };
+            return Now { mono: MonoTime::default() + elapsed, wall: self.started_wall + elapsed };
         }
-        let elapsed = self.began.elapsed();
+        let elapsed = self.started_at.elapsed();
         if self.is_real() {
             return Now { mono: MonoTime::default() + elapsed, wall: system_time() };
         }
         let scaled = elapsed.mul_f64(self.speed);
-        Now { mono: MonoTime::default() + scaled, wall: self.began_wall + scaled }
+        Now { mono: MonoTime::default() + scaled, wall: self.started_wall + scaled }
     }
 
     /// How long to sleep in real time for `span` of this clock's.
@@ -91,7 +91,7 @@ impl Clock {
 
     /// The real instant at which this clock will show `mono`.
     pub fn instant_of(&self, mono: MonoTime) -> Instant {
-        self.began + self.to_real(mono.since(MonoTime::default()))
+        self.started_at + self.to_real(mono.since(MonoTime::default()))
     }
 
     pub async fn sleep(&self, span: Duration) {

@@ -5,6 +5,7 @@
 //! Beside them: `config`, `input`, `output` and `telemetry` serve the commands, `sim` is the simulated
 //! provider, and `clock` is where real time enters. `scheduler` and `domain` are pure.
 
+pub mod alerts;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -12,7 +13,6 @@ pub mod domain;
 pub mod engine;
 pub mod headless;
 pub mod input;
-pub mod notify;
 pub mod output;
 pub mod provider;
 pub mod scheduler;

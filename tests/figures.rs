@@ -13,7 +13,7 @@ use cascadeck::{
         Snapshot, Strategy, Summary, snapshot::RunState,
     },
     engine::{self, EngineHandle, EngineSetup, InputRows, RunningEngine},
-    output::Existing,
+    output::ExistingCaptionPolicy,
     sim::{Profile, Simulator},
     store::{PinnedSettings, RunDir, Store, audit, report},
     tui::{
@@ -78,7 +78,7 @@ async fn start(home: &Path, simulator: &Simulator, seed: u64) -> RunningEngine {
         run: "figures".to_owned(),
         config,
         clock: Clock::real(),
-        existing_captions: Existing::Skip,
+        existing_captions: ExistingCaptionPolicy::Skip,
         is_unattended: false,
         seed,
         flags: BTreeMap::new(),

@@ -16,7 +16,7 @@ use cascadeck::{
     },
     engine::{CommandRequest, EngineHandle},
     headless::{
-        Plain, Reporter, exit_status,
+        ProgressOptions, Reporter, exit_status,
         progress::{event_line, progress_line},
         report, summary_table, watch,
     },
@@ -62,8 +62,8 @@ fn event(number: u64, level: EventLevel) -> Arc<Event> {
     Arc::new(Event { number, at: NOW, kind })
 }
 
-fn options() -> Plain {
-    Plain { zone: TimeZone::UTC, ..Plain::default() }
+fn options() -> ProgressOptions {
+    ProgressOptions { zone: TimeZone::UTC, ..ProgressOptions::default() }
 }
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -198,10 +198,10 @@ mod reporter {
         let mut reporter = Reporter::new(options());
         assert_eq!(reporter.lines(at(0), &done(1)).len(), 1, "the first line comes at once");
         assert_eq!(reporter.lines(at(1), &done(2)).len(), 0);
-        assert_eq!(reporter.due(), Some(at(5)), "news is told when the pause is over, without a further change");
+        assert_eq!(reporter.due_at(), Some(at(5)), "news is told when the pause is over, without a further change");
         assert_eq!(reporter.lines(at(5), &done(2)).len(), 1);
         assert_eq!(reporter.lines(at(100), &done(2)).len(), 0, "nothing new");
-        assert_eq!(reporter.due(), Some(at(305)), "but a sign of life");
+        assert_eq!(reporter.due_at(), Some(at(305)), "but a sign of life");
         assert_eq!(reporter.lines(at(305), &done(2)).len(), 1);
     }
 
@@ -249,7 +249,7 @@ mod reporter {
 
     #[test]
     fn what_was_shown_elsewhere_is_not_shown_again() {
-        let mut reporter = Reporter::new(Plain { after_event: 2, ..options() });
+        let mut reporter = Reporter::new(ProgressOptions { last_known_event: 2, ..options() });
         let events = (1..=3).map(|number| event(number, EventLevel::Warn)).collect();
         let lines = reporter.lines(Instant::now(), &with_events(events));
         assert_eq!(lines[0], "14:08:51  warn   event 3");
@@ -290,9 +290,9 @@ mod reporter {
             let snapshot = standing(state.clone(), in_flight);
             reporter.lines(start, &snapshot);
             reporter.lines(later, &snapshot);
-            assert_eq!(reporter.gives_up_at(), stuck.then_some(start + HOUR), "{state:?} with {in_flight} in flight");
+            assert_eq!(reporter.give_up_at(), stuck.then_some(start + HOUR), "{state:?} with {in_flight} in flight");
             reporter.lines(later, &super::snapshot());
-            assert_eq!(reporter.gives_up_at(), None, "moving again");
+            assert_eq!(reporter.give_up_at(), None, "moving again");
         }
     }
 }
@@ -373,7 +373,7 @@ mod following {
         };
         let (mut engine, handle) = engine(held);
         let mut err = Vec::new();
-        let impatient = Plain { patience: Duration::ZERO, ..options() };
+        let impatient = ProgressOptions { stuck_timeout: Duration::ZERO, ..options() };
         let run = async {
             let order = engine.orders.recv().await.unwrap();
             assert_eq!(order.command, Command::Drain);

@@ -6,7 +6,9 @@ use std::{fs, path::Path};
 
 use cascadeck::{
     domain::{FinalState, Outcome, ResultError, ResultLine, Usage},
-    output::{Existing, ExportFormat, ExportOptions, Exporter, captions::has_caption, export, write_caption},
+    output::{
+        ExistingCaptionPolicy, ExportFormat, ExportOptions, Exporter, captions::has_caption, export, write_caption,
+    },
 };
 use tempfile::TempDir;
 
@@ -16,23 +18,23 @@ mod captions {
     #[test]
     fn existing_captions_are_treated_as_asked() {
         for (existing, before, want) in [
-            (Existing::Skip, None, "a cat\n"),
-            (Existing::Skip, Some(""), "a cat\n"),
-            (Existing::Skip, Some(" \n"), "a cat\n"),
-            (Existing::Skip, Some("a dog"), "a dog"),
-            (Existing::Overwrite, None, "a cat\n"),
-            (Existing::Overwrite, Some("a dog\n"), "a cat\n"),
-            (Existing::Append, None, "a cat\n"),
-            (Existing::Append, Some("\n"), "a cat\n"),
-            (Existing::Append, Some("a dog"), "a dog\na cat\n"),
-            (Existing::Append, Some("a dog\n\n"), "a dog\na cat\n"),
-            (Existing::Append, Some("a dog\r\nor two\r\n"), "a dog\r\nor two\na cat\n"),
-            (Existing::Append, Some("not a cat"), "not a cat\na cat\n"),
-            (Existing::Append, Some("a cat\na dog"), "a cat\na dog\na cat\n"),
-            (Existing::Prepend, None, "a cat\n"),
-            (Existing::Prepend, Some("a dog\n"), "a cat\na dog\n"),
-            (Existing::Prepend, Some("\u{feff}a dog\n"), "a cat\na dog\n"),
-            (Existing::Prepend, Some("a cat nap"), "a cat\na cat nap\n"),
+            (ExistingCaptionPolicy::Skip, None, "a cat\n"),
+            (ExistingCaptionPolicy::Skip, Some(""), "a cat\n"),
+            (ExistingCaptionPolicy::Skip, Some(" \n"), "a cat\n"),
+            (ExistingCaptionPolicy::Skip, Some("a dog"), "a dog"),
+            (ExistingCaptionPolicy::Overwrite, None, "a cat\n"),
+            (ExistingCaptionPolicy::Overwrite, Some("a dog\n"), "a cat\n"),
+            (ExistingCaptionPolicy::Append, None, "a cat\n"),
+            (ExistingCaptionPolicy::Append, Some("\n"), "a cat\n"),
+            (ExistingCaptionPolicy::Append, Some("a dog"), "a dog\na cat\n"),
+            (ExistingCaptionPolicy::Append, Some("a dog\n\n"), "a dog\na cat\n"),
+            (ExistingCaptionPolicy::Append, Some("a dog\r\nor two\r\n"), "a dog\r\nor two\na cat\n"),
+            (ExistingCaptionPolicy::Append, Some("not a cat"), "not a cat\na cat\n"),
+            (ExistingCaptionPolicy::Append, Some("a cat\na dog"), "a cat\na dog\na cat\n"),
+            (ExistingCaptionPolicy::Prepend, None, "a cat\n"),
+            (ExistingCaptionPolicy::Prepend, Some("a dog\n"), "a cat\na dog\n"),
+            (ExistingCaptionPolicy::Prepend, Some("\u{feff}a dog\n"), "a cat\na dog\n"),
+            (ExistingCaptionPolicy::Prepend, Some("a cat nap"), "a cat\na cat nap\n"),
         ] {
             let folder = TempDir::new().unwrap();
             let target = folder.path().join("a.txt");
@@ -53,7 +55,12 @@ mod captions {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
         fs::write(&target, "old\r\ntext").unwrap();
-        for existing in [Existing::Append, Existing::Append, Existing::Prepend, Existing::Prepend] {
+        for existing in [
+            ExistingCaptionPolicy::Append,
+            ExistingCaptionPolicy::Append,
+            ExistingCaptionPolicy::Prepend,
+            ExistingCaptionPolicy::Prepend,
+        ] {
             write_caption(&target, "two\nlines", existing).unwrap();
         }
         assert_eq!(fs::read_to_string(&target).unwrap(), "two\nlines\nold\r\ntext\ntwo\nlines\n");
@@ -63,11 +70,11 @@ mod captions {
     fn what_a_crash_left_behind_is_in_nobodys_way() {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
-        write_caption(&target, "first", Existing::Overwrite).unwrap();
+        write_caption(&target, "first", ExistingCaptionPolicy::Overwrite).unwrap();
         // A crash between writing and renaming leaves the temporary file, half written.
         let temporary = half_written(folder.path(), &target);
         assert_eq!(fs::read_to_string(&target).unwrap(), "first\n");
-        write_caption(&target, "second", Existing::Overwrite).unwrap();
+        write_caption(&target, "second", ExistingCaptionPolicy::Overwrite).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "second\n");
         assert!(!temporary.exists());
     }
@@ -87,7 +94,7 @@ mod captions {
     fn folders_are_made_and_long_names_fit() {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("deep/er").join(format!("{}.txt", "n".repeat(250)));
-        write_caption(&target, "text", Existing::Skip).unwrap();
+        write_caption(&target, "text", ExistingCaptionPolicy::Skip).unwrap();
         assert_eq!(fs::read_to_string(target).unwrap(), "text\n");
     }
 
@@ -95,7 +102,7 @@ mod captions {
     fn an_empty_text_is_never_a_caption() {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
-        write_caption(&target, " \n", Existing::Overwrite).unwrap_err();
+        write_caption(&target, " \n", ExistingCaptionPolicy::Overwrite).unwrap_err();
         assert!(!target.exists());
     }
 
@@ -104,7 +111,7 @@ mod captions {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
         fs::write(&target, b"caf\xE9").unwrap();
-        let error = write_caption(&target, "text", Existing::Append).unwrap_err();
+        let error = write_caption(&target, "text", ExistingCaptionPolicy::Append).unwrap_err();
         assert!(error.to_string().contains("a.txt: is not UTF-8"), "{error}");
         assert_eq!(fs::read(&target).unwrap(), b"caf\xE9");
     }
@@ -117,8 +124,8 @@ mod captions {
         let (other, target) = (folder.path().join("other.txt"), folder.path().join("a.txt"));
         fs::write(&other, "somebody else's").unwrap();
         symlink(&other, &target).unwrap();
-        write_caption(&target, "text", Existing::Append).unwrap_err();
-        write_caption(&target, "text", Existing::Overwrite).unwrap();
+        write_caption(&target, "text", ExistingCaptionPolicy::Append).unwrap_err();
+        write_caption(&target, "text", ExistingCaptionPolicy::Overwrite).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "text\n");
         assert_eq!(fs::read_to_string(&other).unwrap(), "somebody else's");
     }
@@ -209,7 +216,7 @@ mod exports {
 
     #[test]
     fn formulas_are_neutralised_where_asked() {
-        let options = ExportOptions { neutralise_formulas: true };
+        let options = ExportOptions { escape_formulas: true };
         for (output, want) in [
             ("=1+1", "'=1+1"),
             ("+1", "'+1"),

@@ -7,11 +7,11 @@ use secrecy::ExposeSecret as _;
 
 use super::{Failure, options::Keys, print, say, shown};
 use crate::{
+    alerts,
     clock::Clock,
     config::{Config, Webhook},
     domain::{Outcome, is_or_are, pluralize},
     engine::KeyCheck,
-    notify,
     provider::{Client, Endpoint, ModelListAccess},
 };
 
@@ -71,7 +71,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
     for webhook in &config.webhooks {
         let mut words = about(webhook);
         if args.webhooks {
-            let answer = notify::test(webhook).await;
+            let answer = alerts::test(webhook).await;
             deaf += u64::from(answer.is_err());
             words = match answer {
                 Ok(()) => format!("took the test message; {words}"),

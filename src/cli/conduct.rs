@@ -14,13 +14,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, options::FrontEnd, say};
 use crate::{
+    alerts::{self, WebhookSender},
     clock::Clock,
     config::{Dashboard, KeyBinding, Pictures, Webhook},
     domain::{Command, Snapshot, is_or_are, pluralize},
     engine::{EngineHandle, RunOutcome, RunningEngine},
-    headless::{self, Plain},
-    notify::{self, Notices},
-    output::{self, CaptionFiles, Claim, OtherRun},
+    headless::{self, ProgressOptions},
+    output::{self, CaptionFiles, Claim, ConflictingRun},
     store::RunDir,
     telemetry, tui,
 };
@@ -69,17 +69,17 @@ fn rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
 pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, Failure> {
     let folder = super::options::ledger(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
     let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
-    match output::claim(&folder, dir.path(), files) {
+    match output::claim_files(&folder, dir.path(), files) {
         Ok(Ok(claim)) => Ok(Some(claim)),
         Ok(Err(other)) => {
-            let OtherRun { run_dir, process, shared } = other;
+            let ConflictingRun { run_dir, process, shared_files } = other;
             let run_dir = run_dir.display();
             Err(Failure::usage(format!(
                 "{} of this batch {} being written by the run in {run_dir} (process {process}): both would pay for them. \
                  Wait until that run has ended (`cascadeck status {run_dir}`), or write these under a folder of their own \
                  with --captions DIR",
-                pluralize(shared, "caption"),
-                is_or_are(shared),
+                pluralize(shared_files, "caption"),
+                is_or_are(shared_files),
             )))
         }
         Err(error) => {
@@ -96,7 +96,7 @@ pub(super) struct Begun {
     pub running: RunningEngine,
     pub dashboard: Option<tui::Options>,
     /// Kept to the end.
-    pub log: telemetry::Guard,
+    pub log: telemetry::LogGuard,
     /// The caption files that this run alone may write, to the end.
     pub claim: Option<Claim>,
 }
@@ -113,7 +113,7 @@ pub(super) async fn conduct(
         Err(failure) => {
             // Another process goes on with the run; and whoever types a command reads what becomes of it.
             if !matches!(failure, Failure::Busy(_)) && !std::io::stderr().is_terminal() {
-                for complaint in notify::did_not_begin(webhooks, run, &failure.to_string()).await {
+                for complaint in alerts::send_start_failure(webhooks, run, &failure.to_string()).await {
                     say(&format!("warning: {complaint}"));
                 }
             }
@@ -127,7 +127,7 @@ async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, F
     let Begun { running, dashboard, log: _log, claim: _claim } = begun;
     let RunningEngine { handle, last_event, task: mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
-    let mut notices = Notices::start(webhooks, &handle, last_event, &interrupted);
+    let mut notices = WebhookSender::start(webhooks, &handle, last_event, &interrupted);
     let attended = dashboard.is_some();
     if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
@@ -146,8 +146,8 @@ async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, F
         // To the end of the process: a handler that is dropped leaves the signal without effect.
         tokio::spawn(heed_signals(handle.clone(), Arc::clone(&interrupted)));
         let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
-        let after_event = if attended { shown() } else { last_event };
-        let plain = Plain { after_event, ..Plain::default() };
+        let last_known_event = if attended { shown() } else { last_event };
+        let plain = ProgressOptions { last_known_event, ..ProgressOptions::default() };
         plainly = Some(plain.zone.clone());
         let watching = headless::watch(handle.clone(), plain, std::io::stderr());
         complaining(&mut notices, watching).await
@@ -162,7 +162,7 @@ async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, F
     let told = snapshot;
     let snapshot = if told.state.is_over() { handle.snapshot() } else { Arc::clone(&told) };
     // What was given up at the end, for one, is told before the summary counts it.
-    if let Some(line) = plainly.and_then(|zone| headless::progress::correction(&told, &snapshot, &zone)) {
+    if let Some(line) = plainly.and_then(|zone| headless::progress::correction_line(&told, &snapshot, &zone)) {
         say(&line);
     }
     let printed = super::print(&headless::report(&snapshot, json));
@@ -189,12 +189,12 @@ async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, F
 }
 
 /// Does `work`, and says what goes wrong with the webhooks meanwhile.
-async fn complaining<T>(notices: &mut Notices, work: impl Future<Output = T>) -> T {
+async fn complaining<T>(notices: &mut WebhookSender, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {
         tokio::select! {
             done = &mut work => return done,
-            complaint = notices.complaint() => say(&format!("warning: {complaint}")),
+            complaint = notices.next_warning() => say(&format!("warning: {complaint}")),
         }
     }
 }
@@ -220,7 +220,7 @@ fn status(ending: &RunOutcome, snapshot: &Snapshot, interrupted: bool) -> Result
 
 /// What is left may be a caption, which no count of items shows.
 const fn left(interrupted: bool) -> u8 {
-    if interrupted { 130 } else { headless::LEFT }
+    if interrupted { 130 } else { headless::EXIT_WORK_LEFT }
 }
 
 /// The first interrupt drains, the second stops at once. A lost terminal changes nothing: the log goes on.

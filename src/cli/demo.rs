@@ -50,7 +50,7 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 pub(super) async fn run(args: DemoArgs) -> Result<u8, Failure> {
-    let clock = Clock::sped_up(args.speed);
+    let clock = Clock::with_speed(args.speed);
     let profile = Profile::named("free-tier").ok_or_else(|| Failure::broken("the free-tier profile is missing"))?;
     let keys = profile.clone();
     let simulator = Simulator::start(profile, clock)

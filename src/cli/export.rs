@@ -67,7 +67,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8, Failure> {
 }
 
 fn write(args: &ExportArgs, out: impl Write) -> Result<u64, Trouble> {
-    let options = ExportOptions { neutralise_formulas: args.no_formulas };
+    let options = ExportOptions { escape_formulas: args.no_formulas };
     let mut exporter = Exporter::new(args.format, options, out).map_err(Trouble::Output)?;
     let mut rows = 0;
     report::for_each_result(&args.run_dir, |line| {

@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     domain::{ItemSpec, Money, Now, RoutingRule, RoutingTraits, Summary, WallTime},
     engine,
-    headless::plan::{Assumed, Capacity, Plan, plan_table},
+    headless::plan::{Plan, PlanAssumptions, RouteCapacity, plan_table},
     input::Input,
     scheduler::{
         Assumptions, ForecastInput, Scheduler,
@@ -269,7 +269,12 @@ fn count_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
     }
 }
 
-fn assumptions(args: &PlanArgs, config: &Config, batch: &Batch, so_far: Option<&Summary>) -> (Assumptions, Assumed) {
+fn assumptions(
+    args: &PlanArgs,
+    config: &Config,
+    batch: &Batch,
+    so_far: Option<&Summary>,
+) -> (Assumptions, PlanAssumptions) {
     let answered = so_far.map_or(0, |summary| summary.models.iter().map(|model| model.ok).sum::<u64>());
     let mean = |tokens: fn(&Summary) -> u64| {
         let summary = so_far.filter(|_| answered > 0)?;
@@ -289,7 +294,7 @@ fn assumptions(args: &PlanArgs, config: &Config, batch: &Batch, so_far: Option<&
     let known: Vec<Duration> = latency.iter().flatten().copied().collect();
     let total: Duration = known.iter().sum();
     let typical = if known.is_empty() { ASSUMED_LATENCY } else { total / known.len() as u32 };
-    let assumed = Assumed {
+    let assumed = PlanAssumptions {
         input_measured: input.is_some(),
         output_tokens_per_answer: said.or(output).unwrap_or(assumed_output),
         output_measured: said.is_none() && output.is_some(),
@@ -305,16 +310,16 @@ fn assumptions(args: &PlanArgs, config: &Config, batch: &Batch, so_far: Option<&
     (assume, assumed)
 }
 
-fn capacity(ahead: &ForecastInput, loads: &[f64]) -> Vec<Capacity> {
+fn capacity(ahead: &ForecastInput, loads: &[f64]) -> Vec<RouteCapacity> {
     let rows = ahead.routes.iter().zip(loads);
     rows.map(|(lane, load)| {
         let pool = &ahead.pools[lane.pool];
-        Capacity {
+        RouteCapacity {
             key: ahead.keys[lane.key].name.clone(),
             model: ahead.models[lane.model].name.clone(),
             pool: pool.label.clone(),
             per_minute: pool.per_minute,
-            minute_by: pool.minute_constraint,
+            minute_limit: pool.minute_constraint,
             per_day: pool.per_day,
             left_today: pool.left_today,
             items: load.round() as u64,

@@ -21,7 +21,7 @@ use crate::{
     domain::{Outcome, ReplayFilter, RouteTarget, Summary, pluralize},
     engine::{self, EngineSetup},
     input,
-    output::{CaptionFiles, Existing},
+    output::{CaptionFiles, ExistingCaptionPolicy},
     store::{RunDir, Store, report},
     telemetry,
 };
@@ -147,7 +147,8 @@ async fn begin(
     let claim = claim_captions(&clock, dir, caption_files)?;
     let key_checks = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
-    let existing_captions = pins.existing_captions.as_deref().and_then(Existing::from_name).unwrap_or_default();
+    let existing_captions =
+        pins.existing_captions.as_deref().and_then(ExistingCaptionPolicy::from_name).unwrap_or_default();
     if pins.captions.is_some() {
         for message in engine::write_missing_captions(dir, &mut opened, existing_captions).await? {
             say(&message);

@@ -27,7 +27,7 @@ use crate::{
     input::{
         CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
     },
-    output::Existing,
+    output::ExistingCaptionPolicy,
     store::{OpenedRun, PinnedSettings, REPLACED_ANSWERS_STATE, RunDir, Store, report},
     telemetry,
 };
@@ -122,7 +122,7 @@ pub(super) struct Asking {
 
     /// What to do with pictures that have a caption
     #[arg(long, value_name = "WHAT", default_value = "skip")]
-    pub existing: Existing,
+    pub existing: ExistingCaptionPolicy,
 
     /// Name captions a.jpg.txt instead of a.txt
     #[arg(long)]

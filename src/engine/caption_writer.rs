@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use crate::{
     domain::{FinalState, Image, Seq, event::format_duration, pluralize},
     output::{
-        Existing,
-        captions::{has_caption, is_the_files, replace_caption},
+        ExistingCaptionPolicy,
+        captions::{has_caption, is_permanent, replace_caption},
         write_caption,
     },
     provider::WorkerPool,
@@ -120,7 +120,7 @@ pub(super) struct Caption {
 
 impl Caption {
     /// Writes it; whether it was written: a caption that somebody edited stays.
-    fn write(&self, existing: Existing) -> std::io::Result<bool> {
+    fn write(&self, existing: ExistingCaptionPolicy) -> std::io::Result<bool> {
         match &self.previous_text {
             Some(previous) => replace_caption(&self.path, &self.text, previous, existing),
             None => write_caption(&self.path, &self.text, existing).map(|()| true),
@@ -147,7 +147,7 @@ impl Caption {
     /// the next start tries again.
     pub async fn save(
         self,
-        existing: Existing,
+        existing: ExistingCaptionPolicy,
         threads: Arc<WorkerPool>,
         fault_tx: mpsc::Sender<DiskFault>,
     ) -> Option<Seq> {
@@ -158,7 +158,7 @@ impl Caption {
     async fn save_within(
         self,
         slow: Duration,
-        existing: Existing,
+        existing: ExistingCaptionPolicy,
         threads: Arc<WorkerPool>,
         trouble: mpsc::Sender<DiskFault>,
     ) -> Option<Seq> {
@@ -192,7 +192,7 @@ impl Caption {
                     let _ = trouble.send(DiskFault::OneFile(self.kept_message())).await;
                     return Some(self.seq);
                 }
-                Ok(Err(error)) if is_the_files(&error) => {
+                Ok(Err(error)) if is_permanent(&error) => {
                     // The engine being gone means that the run is ending; the next start says it.
                     let _ = trouble.send(DiskFault::OneFile(self.failed_message(&error))).await;
                     return None;
@@ -220,7 +220,7 @@ const MAX_NAMED_CAPTIONS: usize = 10;
 pub async fn write_missing_captions(
     dir: &RunDir,
     opened: &mut OpenedRun,
-    existing: Existing,
+    existing: ExistingCaptionPolicy,
 ) -> anyhow::Result<Vec<String>> {
     let pending: BTreeSet<u64> = match opened.saved_states.get(PENDING_CAPTIONS_STATE) {
         Some(json) => serde_json::from_str(json)?,
@@ -265,7 +265,7 @@ pub async fn write_missing_captions(
             Ok(false) => messages.push(caption.kept_message()),
             // A text without letters is no caption, in whichever start.
             Err(_) if caption.text.trim().is_empty() => {}
-            Err(error) if is_the_files(&error) => {
+            Err(error) if is_permanent(&error) => {
                 messages.push(caption.failed_message(&error));
                 still_owed.push(caption.seq.0);
             }
@@ -294,13 +294,13 @@ mod tests {
         std::fs::write(&target, b"caf\xe9\n").unwrap();
         let (fault_tx, mut faults) = mpsc::channel(4);
         let caption = Caption { seq: Seq(7), path: target.clone(), text: "A cup.".to_owned(), previous_text: None };
-        assert_eq!(caption.clone().save(Existing::Append, threads(), fault_tx.clone()).await, None);
+        assert_eq!(caption.clone().save(ExistingCaptionPolicy::Append, threads(), fault_tx.clone()).await, None);
         let Some(DiskFault::OneFile(message)) = faults.recv().await else { panic!("the others can be written") };
         assert!(message.contains("a.txt") && message.contains("not UTF-8"), "{message}");
         assert_eq!(std::fs::read(&target).unwrap(), b"caf\xe9\n");
 
         std::fs::write(&target, "caf\u{e9}\n").unwrap();
-        assert_eq!(caption.save(Existing::Append, threads(), fault_tx).await, Some(Seq(7)));
+        assert_eq!(caption.save(ExistingCaptionPolicy::Append, threads(), fault_tx).await, Some(Seq(7)));
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "caf\u{e9}\nA cup.\n");
     }
 
@@ -325,7 +325,12 @@ mod tests {
                 let (target, text) = (target.clone(), "A cup.".to_owned());
                 let caption = Caption { seq: Seq(number), path: target, text, previous_text: None };
                 let (threads, complaints) = (Arc::clone(&threads), complaints.clone());
-                captions.spawn(caption.save_within(Duration::from_secs(1), Existing::Skip, threads, complaints));
+                captions.spawn(caption.save_within(
+                    Duration::from_secs(1),
+                    ExistingCaptionPolicy::Skip,
+                    threads,
+                    complaints,
+                ));
             }
             tokio::task::yield_now().await;
             // What host names are looked up on, and the record is closed on.
@@ -352,10 +357,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("a.txt");
         for (existing, before, after) in [
-            (Existing::Skip, "A cup.\n", "A red\ncup.\n"),
-            (Existing::Overwrite, "A cup.\n", "A red\ncup.\n"),
-            (Existing::Append, "Mine.\nA cup.\n", "Mine.\nA red\ncup.\n"),
-            (Existing::Prepend, "A cup.\nMine.\n", "A red\ncup.\nMine.\n"),
+            (ExistingCaptionPolicy::Skip, "A cup.\n", "A red\ncup.\n"),
+            (ExistingCaptionPolicy::Overwrite, "A cup.\n", "A red\ncup.\n"),
+            (ExistingCaptionPolicy::Append, "Mine.\nA cup.\n", "Mine.\nA red\ncup.\n"),
+            (ExistingCaptionPolicy::Prepend, "A cup.\nMine.\n", "A red\ncup.\nMine.\n"),
         ] {
             for previous in ["A cup.", "cup.", "A red"] {
                 std::fs::write(&target, before.replace("A cup.", previous)).unwrap();

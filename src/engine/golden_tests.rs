@@ -23,7 +23,7 @@ use crate::{
         Answer, AttemptId, AttemptResult, Command, FinalState, ItemSpec, Outcome, OutcomeAction, ReplayFilter, Request,
         ResponseMeta, ResultLine, RetryAfter, Strategy, Usage, WallTime,
     },
-    output::Existing,
+    output::ExistingCaptionPolicy,
     store::{ChangedRowPolicy, Op, PinnedSettings, RunDir, Store},
 };
 
@@ -138,8 +138,8 @@ impl Run {
         let setup = EngineSetup {
             run: "run".to_owned(),
             config,
-            clock: Clock::by_hand(START, micros),
-            existing_captions: Existing::Skip,
+            clock: Clock::manual(START, micros),
+            existing_captions: ExistingCaptionPolicy::Skip,
             is_unattended: true,
             seed,
             flags: BTreeMap::new(),

@@ -34,7 +34,7 @@ use crate::{
         pluralize,
         snapshot::{Cause, RunState},
     },
-    output::Existing,
+    output::ExistingCaptionPolicy,
     provider::{Client, Endpoint},
     scheduler::{PastUsage, Scheduler},
     store::{
@@ -60,7 +60,7 @@ pub struct EngineSetup {
     pub run: String,
     pub config: Config,
     pub clock: Clock,
-    pub existing_captions: Existing,
+    pub existing_captions: ExistingCaptionPolicy,
     /// Nobody is there to lift a hold: stop instead.
     pub is_unattended: bool,
     /// Decides every jitter.

@@ -20,7 +20,7 @@ use crate::{
     domain::{
         Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, RouteTarget, Seq, snapshot::Condition,
     },
-    output::Existing,
+    output::ExistingCaptionPolicy,
     scheduler::LocalRejection,
     store::{ChangedRowPolicy, PinnedSettings, RunDir, Store, StoreWriter},
 };
@@ -104,7 +104,7 @@ pub(super) fn prepared_over(
         run: "run".to_owned(),
         config,
         clock,
-        existing_captions: Existing::Skip,
+        existing_captions: ExistingCaptionPolicy::Skip,
         is_unattended,
         seed: 1,
         flags: BTreeMap::new(),
@@ -329,7 +329,7 @@ async fn waiting_for_an_answer(
     micros: &'static AtomicU64,
 ) -> (tokio::task::JoinHandle<RunOutcome>, EngineHandle) {
     let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\ngive_up_after = '8s'\n";
-    let clock = Clock::by_hand(crate::domain::WallTime(0), micros);
+    let clock = Clock::manual(crate::domain::WallTime(0), micros);
     let (engine, channels, handle) = prepared_on(home, 2, &keys, clock, true);
     let client = engine.client.clone();
     let running = tokio::spawn(engine.run(channels));

@@ -3,25 +3,25 @@
 //! It sees what the dashboard sees, snapshots, and nothing else. [`reporter`] decides what is worth a line and
 //! when, [`progress`], [`summary`] and [`plan`] put it into words, [`watch`] alone touches time and the output.
 
+mod format;
 pub mod plan;
 pub mod progress;
 pub mod reporter;
 pub mod summary;
 mod watch;
-mod words;
 
 pub use self::{
     reporter::Reporter,
     summary::{report, summary_table},
-    watch::{Plain, watch},
+    watch::{ProgressOptions, watch},
 };
 use crate::domain::Snapshot;
 
 /// Exit status of a run that finished, with failed items.
-pub const FAILED: u8 = 3;
+pub const EXIT_FAILED_ITEMS: u8 = 3;
 
 /// Exit status of a run that stopped with work left.
-pub const LEFT: u8 = 4;
+pub const EXIT_WORK_LEFT: u8 = 4;
 
 /// What the process ends with, once [`watch`] has returned: 0 all done, 3 some items failed, 4 stopped with work
 /// left, 1 where the engine went away without ending the run.
@@ -30,9 +30,9 @@ pub const fn exit_status(snapshot: &Snapshot) -> u8 {
     if !snapshot.state.is_over() {
         1
     } else if totals.waiting > 0 || totals.in_flight > 0 || totals.ingesting {
-        LEFT
+        EXIT_WORK_LEFT
     } else if totals.failed > 0 {
-        FAILED
+        EXIT_FAILED_ITEMS
     } else {
         0
     }

@@ -16,27 +16,27 @@ use crate::{
 
 /// How progress is told. Spans are real time, whatever the engine's clock does.
 #[derive(Clone, Debug)]
-pub struct Plain {
+pub struct ProgressOptions {
     /// Least time between two progress lines while things change.
-    pub every: Duration,
+    pub progress_interval: Duration,
     /// Time after which a line is written although nothing changed, so that silence means trouble.
-    pub heartbeat: Duration,
+    pub heartbeat_interval: Duration,
     /// How long a run that only an operator could help (held, paused) may stand still before it is told to stop,
     /// resumable: nobody can type at a log.
-    pub patience: Duration,
+    pub stuck_timeout: Duration,
     /// Events up to this number have been shown elsewhere.
-    pub after_event: u64,
+    pub last_known_event: u64,
     /// Whose time of day is shown.
     pub zone: TimeZone,
 }
 
-impl Default for Plain {
+impl Default for ProgressOptions {
     fn default() -> Self {
         Self {
-            every: Duration::from_secs(5),
-            heartbeat: Duration::from_mins(5),
-            patience: Duration::from_hours(1),
-            after_event: 0,
+            progress_interval: Duration::from_secs(5),
+            heartbeat_interval: Duration::from_mins(5),
+            stuck_timeout: Duration::from_hours(1),
+            last_known_event: 0,
             zone: TimeZone::system(),
         }
     }
@@ -46,10 +46,10 @@ impl Default for Plain {
 ///
 /// Where nobody reads `err` any more the run goes on unseen. Where the engine goes away without ending the run,
 /// the snapshot's state tells: it is not over.
-pub async fn watch(mut handle: EngineHandle, options: Plain, mut err: impl Write) -> Arc<Snapshot> {
-    let patience = options.patience;
+pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: impl Write) -> Arc<Snapshot> {
+    let stuck_timeout = options.stuck_timeout;
     let mut reporter = Reporter::new(options);
-    let mut told_to_stop = false;
+    let mut has_sent_stop = false;
     loop {
         let snapshot = Arc::clone(&handle.snapshots.borrow_and_update());
         let now = Instant::now();
@@ -57,16 +57,16 @@ pub async fn watch(mut handle: EngineHandle, options: Plain, mut err: impl Write
         if snapshot.state.is_over() {
             return snapshot;
         }
-        let gives_up_at = reporter.gives_up_at().filter(|_| !told_to_stop);
-        if gives_up_at.is_some_and(|at| at <= now) {
-            told_to_stop = true;
+        let give_up_at = reporter.give_up_at().filter(|_| !has_sent_stop);
+        if give_up_at.is_some_and(|at| at <= now) {
+            has_sent_stop = true;
             let answer = handle.command(Command::Drain).await.unwrap_or_else(|why| why);
-            let span = format_duration(patience);
+            let span = format_duration(stuck_timeout);
             let line = format!("nobody came to help for {span}; stopping, to be resumed: {answer}");
             write_lines(&mut err, &[sanitize(&line).into_owned()]);
             continue;
         }
-        let wake = [reporter.due(), gives_up_at].into_iter().flatten().min().unwrap_or(now);
+        let wake = [reporter.due_at(), give_up_at].into_iter().flatten().min().unwrap_or(now);
         tokio::select! {
             changed = handle.snapshots.changed() => if changed.is_err() {
                 write_lines(&mut err, &["the run ended unexpectedly; run the same command again to go on".to_owned()]);

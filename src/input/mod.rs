@@ -51,7 +51,7 @@ pub use self::{
     pictures::DEFAULT_CAPTION_PROMPT,
     stamp::stamp_picture,
 };
-pub use crate::output::captions::Existing;
+pub use crate::output::captions::ExistingCaptionPolicy;
 
 use self::{
     album::Album,
@@ -133,7 +133,7 @@ pub enum LineFormat {
 pub struct CaptionOptions {
     /// Captions go here, in the sub-folders of their pictures; `None` puts them beside the pictures.
     pub dir: Option<PathBuf>,
-    pub existing: Existing,
+    pub existing: ExistingCaptionPolicy,
     /// `a.jpg.txt` instead of `a.txt`, so that `a.jpg` and `a.png` may share a folder.
     pub full_name: bool,
 }

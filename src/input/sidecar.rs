@@ -10,7 +10,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::output::captions::{Existing, can_be_added_to, can_be_written_in, has_caption};
+use crate::output::captions::{ExistingCaptionPolicy, check_appendable, check_writable, has_caption};
 
 use super::{fault::Wrong, ids::Digest};
 
@@ -29,7 +29,7 @@ impl Sidecar {
     /// Refuses a folder that no caption can be written to: now, rather than when answers are paid for.
     pub(super) fn check_folder(&self) -> Result<(), Wrong> {
         let Some(folder) = self.target.parent() else { return Ok(()) };
-        can_be_written_in(folder).map_err(|error| {
+        check_writable(folder).map_err(|error| {
             let words = format!(
                 "captions can't be written to {}: {error}; mend that, or name another folder with --captions DIR",
                 folder.display()
@@ -44,7 +44,7 @@ impl Sidecar {
 pub(super) struct Captioning {
     /// Absolute; `None` puts captions beside their pictures.
     pub dir: Option<PathBuf>,
-    pub existing: Existing,
+    pub existing: ExistingCaptionPolicy,
     /// `a.jpg.txt` rather than `a.txt`.
     pub full_name: bool,
 }
@@ -91,14 +91,14 @@ impl Captioning {
             return Err(Wrong::new("", format!("the caption {shown} is no regular file; move it away")));
         }
         match self.existing {
-            Existing::Skip => has_caption(target)
+            ExistingCaptionPolicy::Skip => has_caption(target)
                 .map_err(|error| Wrong::new("", format!("the caption {shown} can't be read: {error}"))),
-            Existing::Append | Existing::Prepend if meta.is_symlink() => {
+            ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend if meta.is_symlink() => {
                 let words = format!("the caption {shown} is a link to another file; replace it by a copy to add to it");
                 Err(Wrong::new("", words))
             }
             // Now, rather than when the answer to add is paid for.
-            Existing::Append | Existing::Prepend => can_be_added_to(target).map(|()| false).map_err(|error| {
+            ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => check_appendable(target).map(|()| false).map_err(|error| {
                 let words = match error.kind() {
                     ErrorKind::InvalidData => format!(
                         "the caption {shown} is not UTF-8, so nothing can be added to it; convert it (`iconv -t UTF-8`), \
@@ -108,7 +108,7 @@ impl Captioning {
                 };
                 Wrong::new("", words)
             }),
-            Existing::Overwrite => Ok(false),
+            ExistingCaptionPolicy::Overwrite => Ok(false),
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn targets_stand_beside_or_mirror_their_pictures() {
-        let beside = Captioning { dir: None, existing: Existing::Skip, full_name: false };
+        let beside = Captioning { dir: None, existing: ExistingCaptionPolicy::Skip, full_name: false };
         let apart = Captioning { dir: Some("/out".into()), ..beside.clone() };
         let full = Captioning { full_name: true, ..beside.clone() };
         for (captioning, picture, want) in [

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// What becomes of a caption that is there already.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Existing {
+pub enum ExistingCaptionPolicy {
     /// Keep it and leave the picture out.
     #[default]
     Skip,
@@ -29,7 +29,7 @@ pub enum Existing {
     Prepend,
 }
 
-impl Existing {
+impl ExistingCaptionPolicy {
     /// As it is said on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -63,8 +63,8 @@ pub fn has_caption(target: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 /// As for [`write_caption`].
-pub fn can_be_added_to(target: &Path) -> io::Result<()> {
-    caption_at(target).map(drop)
+pub fn check_appendable(target: &Path) -> io::Result<()> {
+    read_caption(target).map(drop)
 }
 
 /// Writes a caption, ending in one line end; folders that are missing are made.
@@ -75,20 +75,22 @@ pub fn can_be_added_to(target: &Path) -> io::Result<()> {
 /// # Errors
 /// A text without any letters is refused (`InvalidInput`), as is adding to a file that is not UTF-8 (`InvalidData`)
 /// or to a link (`InvalidInput`): the file it leads to is somebody else's.
-pub fn write_caption(target: &Path, text: &str, existing: Existing) -> io::Result<()> {
+pub fn write_caption(target: &Path, text: &str, policy: ExistingCaptionPolicy) -> io::Result<()> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(fault(ErrorKind::InvalidInput, target, "an empty text is no caption"));
+        return Err(caption_error(ErrorKind::InvalidInput, target, "an empty text is no caption"));
     }
-    let content = match existing {
-        Existing::Skip if has_caption(target)? => return Ok(()),
-        Existing::Skip | Existing::Overwrite => format!("{text}\n"),
-        Existing::Append | Existing::Prepend => match added(&caption_at(target)?, text, existing) {
-            Some(content) => content,
-            None => return Ok(()),
-        },
+    let content = match policy {
+        ExistingCaptionPolicy::Skip if has_caption(target)? => return Ok(()),
+        ExistingCaptionPolicy::Skip | ExistingCaptionPolicy::Overwrite => format!("{text}\n"),
+        ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => {
+            match join_captions(&read_caption(target)?, text, policy) {
+                Some(content) => content,
+                None => return Ok(()),
+            }
+        }
     };
-    replace(target, content.as_bytes())
+    replace_file(target, content.as_bytes())
 }
 
 /// Writes a caption in the place of `previous`, an earlier answer to the same picture; whether it is written. One that a
@@ -100,58 +102,58 @@ pub fn write_caption(target: &Path, text: &str, existing: Existing) -> io::Resul
 ///
 /// # Errors
 /// As for [`write_caption`].
-pub fn replace_caption(target: &Path, text: &str, previous: &str, existing: Existing) -> io::Result<bool> {
-    let unix = |text: &str| text.trim().replace("\r\n", "\n");
-    let previous = unix(previous);
-    let is_ours = |content: &str| !previous.is_empty() && unix(content) == previous;
-    match existing {
-        Existing::Overwrite => {}
-        Existing::Skip => {
+pub fn replace_caption(target: &Path, text: &str, previous: &str, policy: ExistingCaptionPolicy) -> io::Result<bool> {
+    let normalize = |text: &str| text.trim().replace("\r\n", "\n");
+    let previous = normalize(previous);
+    let is_ours = |content: &str| !previous.is_empty() && normalize(content) == previous;
+    match policy {
+        ExistingCaptionPolicy::Overwrite => {}
+        ExistingCaptionPolicy::Skip => {
             if has_caption(target)? {
                 // What is no text, or a link, is none of ours.
-                let Ok(content) = caption_at(target) else { return Ok(false) };
-                if unix(&content) == unix(text) {
+                let Ok(content) = read_caption(target) else { return Ok(false) };
+                if normalize(&content) == normalize(text) {
                     return Ok(true);
                 }
                 if !is_ours(&content) {
                     return Ok(false);
                 }
-                write_caption(target, text, Existing::Overwrite)?;
+                write_caption(target, text, ExistingCaptionPolicy::Overwrite)?;
                 return Ok(true);
             }
         }
-        Existing::Append | Existing::Prepend => {
-            let content = unix(&caption_at(target)?);
-            let new = unix(text);
+        ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => {
+            let content = normalize(&read_caption(target)?);
+            let new = normalize(text);
             // Where each ends as the other does, the longer one is there.
-            if new.len() > previous.len() && added(&content, &new, existing).is_none() {
+            if new.len() > previous.len() && join_captions(&content, &new, policy).is_none() {
                 return Ok(true);
             }
-            let rest = if existing == Existing::Append {
+            let rest = if policy == ExistingCaptionPolicy::Append {
                 content.strip_suffix(&previous).filter(|rest| rest.is_empty() || rest.ends_with('\n'))
             } else {
                 content.strip_prefix(&previous).filter(|rest| rest.is_empty() || rest.starts_with('\n'))
             };
             if let Some(rest) = rest.filter(|_| !previous.is_empty() && !text.trim().is_empty()) {
-                let joined = added(rest.trim(), text.trim(), existing);
+                let joined = join_captions(rest.trim(), text.trim(), policy);
                 if let Some(joined) = joined {
-                    replace(target, joined.as_bytes())?;
+                    replace_file(target, joined.as_bytes())?;
                 }
                 return Ok(true);
             }
         }
     }
-    write_caption(target, text, existing)?;
+    write_caption(target, text, policy)?;
     Ok(true)
 }
 
 /// The old caption with the new one on its side of it; `None` where the new one's lines stand there already.
-fn added(old: &str, new: &str, side: Existing) -> Option<String> {
+fn join_captions(old: &str, new: &str, side: ExistingCaptionPolicy) -> Option<String> {
     if old.is_empty() {
         return Some(format!("{new}\n"));
     }
     let (lines, new_lines) = (old.replace("\r\n", "\n"), new.replace("\r\n", "\n"));
-    let (rest, joined) = if side == Existing::Prepend {
+    let (rest, joined) = if side == ExistingCaptionPolicy::Prepend {
         let rest = lines.strip_prefix(&new_lines).map(|rest| rest.is_empty() || rest.starts_with('\n'));
         (rest, format!("{new}\n{old}\n"))
     } else {
@@ -162,23 +164,27 @@ fn added(old: &str, new: &str, side: Existing) -> Option<String> {
 }
 
 /// The present caption without byte order mark and outer blanks; empty where there is none.
-fn caption_at(target: &Path) -> io::Result<String> {
+fn read_caption(target: &Path) -> io::Result<String> {
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(error),
         Ok(meta) if meta.is_symlink() => {
-            return Err(fault(ErrorKind::InvalidInput, target, "is a link to another file; replace it by a copy"));
+            return Err(caption_error(
+                ErrorKind::InvalidInput,
+                target,
+                "is a link to another file; replace it by a copy",
+            ));
         }
         Ok(_) => {}
     }
     let old = String::from_utf8(fs::read(target)?)
-        .map_err(|_| fault(ErrorKind::InvalidData, target, "is not UTF-8, so nothing can be added to it"))?;
+        .map_err(|_| caption_error(ErrorKind::InvalidData, target, "is not UTF-8, so nothing can be added to it"))?;
     Ok(old.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
 /// Whether an error stands against this one caption, and stays until somebody changes its file or folder: to try again is
 /// to try for ever. A full disk is none of these, nor is a lack of file handles.
-pub fn is_the_files(error: &io::Error) -> bool {
+pub fn is_permanent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::InvalidData
@@ -196,7 +202,7 @@ pub fn is_the_files(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// Why they can't.
-pub fn can_be_written_in(folder: &Path) -> io::Result<()> {
+pub fn check_writable(folder: &Path) -> io::Result<()> {
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };
     let nearest = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
     let probe = nearest.join(format!(".cascadeck-probe-{}.tmp", std::process::id()));
@@ -204,18 +210,18 @@ pub fn can_be_written_in(folder: &Path) -> io::Result<()> {
     fs::remove_file(probe)
 }
 
-fn fault(kind: ErrorKind, target: &Path, words: &str) -> io::Error {
-    io::Error::new(kind, format!("{}: {words}", target.display()))
+fn caption_error(kind: ErrorKind, target: &Path, message: &str) -> io::Error {
+    io::Error::new(kind, format!("{}: {message}", target.display()))
 }
 
 /// Puts a whole file in the place of another, or of none.
-fn replace(target: &Path, content: &[u8]) -> io::Result<()> {
+fn replace_file(target: &Path, content: &[u8]) -> io::Result<()> {
     let folder = match target.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    make_folder(folder)?;
-    let temporary = temporary(folder, target);
+    create_folder(folder)?;
+    let temporary = temporary_path(folder, target);
     let written = write_new(&temporary, content, target).and_then(|()| fs::rename(&temporary, target));
     if written.is_err() {
         // Best effort: the error that counts is the first one.
@@ -244,13 +250,13 @@ fn write_new(temporary: &Path, content: &[u8], target: &Path) -> io::Result<()> 
 
 /// The same name for the same target every time, so that crashes don't litter the folder; short, whatever the
 /// target's length; hidden, so that nobody takes it for a caption.
-fn temporary(folder: &Path, target: &Path) -> PathBuf {
+fn temporary_path(folder: &Path, target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().as_encoded_bytes();
     folder.join(format!(".cascadeck-{:016x}.tmp", xxh3_64(name)))
 }
 
 /// Like `create_dir_all`, and the new folders survive a power cut too.
-fn make_folder(folder: &Path) -> io::Result<()> {
+fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

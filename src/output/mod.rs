@@ -6,6 +6,6 @@ pub mod captions;
 pub mod claims;
 pub mod export;
 
-pub use captions::{Existing, write_caption};
-pub use claims::{CaptionFiles, Claim, OtherRun, claim};
+pub use captions::{ExistingCaptionPolicy, write_caption};
+pub use claims::{CaptionFiles, Claim, ConflictingRun, claim_files};
 pub use export::{ExportFormat, ExportOptions, Exporter, export, looks_like_an_export};

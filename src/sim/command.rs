@@ -70,7 +70,7 @@ pub async fn run(args: SimArgs) -> anyhow::Result<String> {
         .await
         .with_context(|| format!("cannot listen on {}; is something else listening there?", args.listen))?;
     let name = profile.name.clone();
-    let simulator = Simulator::start_on(listener, profile, Clock::sped_up(args.speed))?;
+    let simulator = Simulator::start_on(listener, profile, Clock::with_speed(args.speed))?;
     let addr = simulator.addr();
     eprintln!("simulating \"{name}\" on http://{addr} at {} times real time", args.speed);
     eprintln!(

@@ -82,15 +82,9 @@ impl SimService {
     pub fn new(profile: Profile, clock: Clock) -> Result<Self, String> {
         profile.check()?;
         let layout = ProfileIndex::new(profile);
-        let began = clock.now();
-        let ledger = Mutex::new(SimState::new(&layout, began));
-        Ok(Self {
-            profile_index: layout,
-            clock,
-            started_at: began,
-            state: ledger,
-            stop_signal: watch::Sender::new(false),
-        })
+        let started_at = clock.now();
+        let ledger = Mutex::new(SimState::new(&layout, started_at));
+        Ok(Self { profile_index: layout, clock, started_at, state: ledger, stop_signal: watch::Sender::new(false) })
     }
 
     pub fn stats(&self) -> ServerStats {

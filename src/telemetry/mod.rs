@@ -12,21 +12,21 @@ use anyhow::Context as _;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-pub use writer::Guard;
+pub use writer::LogGuard;
 
 /// Overrides the level, in tracing's directive syntax: `CASCADECK_LOG=cascadeck=debug,reqwest=info`.
-pub const ENVIRONMENT: &str = "CASCADECK_LOG";
+pub const LOG_ENV_VAR: &str = "CASCADECK_LOG";
 
 /// What the dashboard's log view keeps in memory, in records.
-const SCREEN_RECORDS: usize = 5_000;
+const MAX_SCREEN_RECORDS: usize = 5_000;
 
 /// Starts logging into `log_file` (appended to) and, where the dashboard will run, into its log view.
 /// Installs the panic hook. Once per process; what is logged until the guard is dropped reaches the file.
 ///
 /// # Errors
 /// Where the file can't be opened, [`ENVIRONMENT`] is not understood, or logging was started before.
-pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Result<Guard> {
-    let filter = filter(std::env::var(ENVIRONMENT).ok().as_deref(), level)?;
+pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Result<LogGuard> {
+    let filter = build_filter(std::env::var(LOG_ENV_VAR).ok().as_deref(), level)?;
     let (writer, guard) =
         writer::open(log_file).with_context(|| format!("can't open the log file {}", log_file.display()))?;
 
@@ -39,10 +39,10 @@ pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Res
 }
 
 /// The environment's word, or `level` for this program and warnings of its libraries.
-fn filter(environment: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFilter> {
+fn build_filter(environment: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFilter> {
     match environment.map(str::trim) {
         Some(directives) if !directives.is_empty() => EnvFilter::try_new(directives)
-            .with_context(|| format!("{ENVIRONMENT}={directives} is not understood; try {ENVIRONMENT}=debug")),
+            .with_context(|| format!("{LOG_ENV_VAR}={directives} is not understood; try {LOG_ENV_VAR}=debug")),
         _ => Ok(EnvFilter::new(format!("{},cascadeck={level}", level.min(LevelFilter::WARN)))),
     }
 }
@@ -50,7 +50,7 @@ fn filter(environment: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFi
 /// tui-logger's in-memory ring. Its own levels stay open: what to record is decided by the filter above.
 fn screen_layer() -> anyhow::Result<tui_logger::TuiTracingSubscriberLayer> {
     tui_logger::init_logger(tui_logger::LevelFilter::Trace).context("can't start the dashboard's log view")?;
-    tui_logger::set_buffer_depth(SCREEN_RECORDS);
+    tui_logger::set_buffer_depth(MAX_SCREEN_RECORDS);
     Ok(tui_logger::TuiTracingSubscriberLayer)
 }
 
@@ -60,14 +60,14 @@ mod tests {
 
     #[test]
     fn by_default_libraries_only_warn() {
-        assert_eq!(filter(None, LevelFilter::DEBUG).unwrap().to_string(), "cascadeck=debug,warn");
-        assert_eq!(filter(Some(" "), LevelFilter::ERROR).unwrap().to_string(), "cascadeck=error,error");
+        assert_eq!(build_filter(None, LevelFilter::DEBUG).unwrap().to_string(), "cascadeck=debug,warn");
+        assert_eq!(build_filter(Some(" "), LevelFilter::ERROR).unwrap().to_string(), "cascadeck=error,error");
     }
 
     #[test]
     fn the_environment_decides_and_nonsense_is_named() {
-        assert_eq!(filter(Some("trace"), LevelFilter::INFO).unwrap().to_string(), "trace");
-        let error = filter(Some("cascadeck=loud"), LevelFilter::INFO).unwrap_err();
+        assert_eq!(build_filter(Some("trace"), LevelFilter::INFO).unwrap().to_string(), "trace");
+        let error = build_filter(Some("cascadeck=loud"), LevelFilter::INFO).unwrap_err();
         assert!(error.to_string().contains("CASCADECK_LOG=cascadeck=loud"), "{error}");
     }
 }

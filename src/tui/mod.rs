@@ -138,7 +138,7 @@ pub async fn run(handle: EngineHandle, options: Options) -> anyhow::Result<Exit>
     let size = crossterm::terminal::size().context("can't ask the terminal for its size")?;
     let state = options.state(&handle, size.into())?;
     // Held until the terminal is restored below, so that no panic is printed into the dashboard.
-    let hold = panics::hold_terminal();
+    let hold = panics::defer_panic_output();
     let farewell = state.pictures.canvas.map(picture::farewell).unwrap_or_default();
     let mut screen = terminal::Terminal::enter(&options, farewell).context("can't take the terminal")?;
     let signals = terminal::signals().context("can't listen for signals")?;
@@ -152,7 +152,7 @@ pub async fn run(handle: EngineHandle, options: Options) -> anyhow::Result<Exit>
         Ok(exit) => Ok(exit),
         Err(panic) => Err(anyhow!(
             "the dashboard failed ({}); the run itself is not affected. Please report this.",
-            panics::words(panic.as_ref())
+            panics::panic_message(panic.as_ref())
         )),
     }
 }

@@ -7,7 +7,7 @@ use cascadeck::{
     config,
     engine::{self, EngineSetup, InputRows, RunOutcome, RunningEngine},
     input::{Input, InputOptions},
-    output::Existing,
+    output::ExistingCaptionPolicy,
     sim::{Profile, Simulator},
     store::{PinnedSettings, RunDir, Store},
 };
@@ -57,7 +57,7 @@ async fn begin(
         run: dir.name(),
         config,
         clock,
-        existing_captions: Existing::Skip,
+        existing_captions: ExistingCaptionPolicy::Skip,
         is_unattended: true,
         seed: 7,
         flags: BTreeMap::new(),
@@ -71,7 +71,7 @@ async fn begin(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
     const ITEMS: u64 = 300;
-    let clock = Clock::sped_up(60.0);
+    let clock = Clock::with_speed(60.0);
     let simulator = Simulator::start(Profile::from_toml(TIGHT).unwrap(), clock).await.unwrap();
     let machine = Machine::new();
     let (running, rows) = begin(&machine, &simulator, TIGHT, clock, ITEMS).await;

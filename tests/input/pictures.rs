@@ -4,7 +4,7 @@ use std::fs;
 
 use cascadeck::{
     domain::Image,
-    input::{CaptionOptions, Existing, InputOptions, Kind},
+    input::{CaptionOptions, ExistingCaptionPolicy, InputOptions, Kind},
 };
 use tempfile::TempDir;
 
@@ -199,10 +199,10 @@ fn what_is_captioned_is_skipped_unless_asked_otherwise() {
     write(&folder, "done.txt", b"a cat\n");
     write(&folder, "empty.txt", b"\n");
     for (existing, want, skipped) in [
-        (Existing::Skip, vec!["empty.png", "new.png"], 1),
-        (Existing::Overwrite, vec!["done.png", "empty.png", "new.png"], 0),
-        (Existing::Append, vec!["done.png", "empty.png", "new.png"], 0),
-        (Existing::Prepend, vec!["done.png", "empty.png", "new.png"], 0),
+        (ExistingCaptionPolicy::Skip, vec!["empty.png", "new.png"], 1),
+        (ExistingCaptionPolicy::Overwrite, vec!["done.png", "empty.png", "new.png"], 0),
+        (ExistingCaptionPolicy::Append, vec!["done.png", "empty.png", "new.png"], 0),
+        (ExistingCaptionPolicy::Prepend, vec!["done.png", "empty.png", "new.png"], 0),
     ] {
         let input = open(folder.path(), captions(|captions| captions.existing = existing)).unwrap();
         let checked = input.validate().unwrap();
@@ -296,7 +296,7 @@ fn links_are_read_but_not_walked_and_not_added_to() {
 
     write(&folder, "other.txt", b"somebody else's");
     symlink(folder.path().join("other.txt"), folder.path().join("real/a.txt")).unwrap();
-    let append = captions(|captions| captions.existing = Existing::Append);
+    let append = captions(|captions| captions.existing = ExistingCaptionPolicy::Append);
     let faults = open(&folder.path().join("real"), append).unwrap().validate().unwrap_err();
     assert!(faults.to_string().contains("is a link to another file"), "{faults}");
 }

@@ -18,7 +18,7 @@ fn what_is_logged_and_what_panics_is_in_the_file_and_on_the_screen() {
 
     tracing::info!(target: "cascadeck::engine", key = "alice", "a refusal: \x1b[31mred\nand more");
     tracing::debug!(target: "cascadeck::engine", "below the level");
-    let hold = panics::hold_terminal();
+    let hold = panics::defer_panic_output();
     let worker = std::thread::Builder::new().name("worker".to_owned());
     assert!(worker.spawn(|| panic!("a worker's mistake")).unwrap().join().is_err());
     drop(hold);

@@ -31,7 +31,7 @@ async fn the_books_add_up_in_a_storm() {
     let mut storm = Profile::named("storm").unwrap();
     storm.faults.stall = 0.0;
     let secrets: Vec<String> = storm.keys.iter().map(|key| key.secret.clone()).collect();
-    let sim = Fixture::new(storm, Clock::sped_up(400.0)).await;
+    let sim = Fixture::new(storm, Clock::with_speed(400.0)).await;
     let gemini = |secret: &String, n: u32| {
         let model = ["gemini-3.8-flash", "gemini-3.5-flash-lite", "gemini-3.1-pro-preview"][n as usize % 3];
         sim.ask_gemini(secret, model, &gemini_body(&format!("[item {n}] Name {n} rivers.")))

@@ -14,7 +14,7 @@ fn wall(text: &str) -> WallTime {
 #[tokio::test]
 async fn the_minutes_next_request_is_refused_and_the_stated_delay_is_true() {
     let models = r#"model = [{ name = "gm", provider = "g", rpm = 3 }]"#;
-    let sim = Fixture::new(profile(models), Clock::sped_up(60.0)).await;
+    let sim = Fixture::new(profile(models), Clock::with_speed(60.0)).await;
     // Two keys of one project share the limit.
     let mut answered = [0, 0];
     let refused = loop {

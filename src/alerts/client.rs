@@ -8,7 +8,7 @@ use jiff::fmt::rfc2822;
 use reqwest::{Client, Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::message::Body;
+use super::message::MessageBody;
 use crate::{
     config::Webhook,
     domain::event::format_duration,
@@ -16,41 +16,41 @@ use crate::{
 };
 
 /// To connect, and for everything.
-const CONNECT: Duration = Duration::from_secs(5);
-const TOTAL: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest pause that a server may ask for.
-const LONGEST: Duration = Duration::from_hours(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// What is read of a refusal, in bytes, and told of it, in characters.
-const MOST_READ: usize = 4 * 1024;
-const MOST_TOLD: usize = 120;
+const MAX_ERROR_BYTES: usize = 4 * 1024;
+const MAX_ERROR_CHARS: usize = 120;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
+pub(super) enum Delivery {
     Delivered,
     /// Trouble that may pass.
-    Again {
-        words: String,
+    Retry {
+        reason: String,
         /// How long the server asked to be left alone.
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
     },
     /// The same message would be refused again.
-    Refused {
-        words: String,
+    Rejected {
+        reason: String,
     },
 }
 
 /// One webhook's way out.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(super) struct WebhookClient {
     client: Client,
     url: SecretString,
     /// What of the address may not be repeated.
-    pieces: Vec<SecretString>,
+    secret_parts: Vec<SecretString>,
 }
 
-impl Post {
+impl WebhookClient {
     /// # Errors
     /// Where the HTTP client can't be set up, in words.
     pub fn new(webhook: &Webhook) -> Result<Self, String> {
@@ -60,16 +60,16 @@ impl Post {
             .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
             // An address is a secret, and is followed nowhere.
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .timeout(TOTAL);
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT);
         let builder = if webhook.is_local { builder.no_proxy() } else { builder };
         let client = builder.build().map_err(|error| {
             format!("the HTTP client can't be set up ({}); check the proxy settings", transport_words(&error))
         })?;
-        Ok(Self { client, url: webhook.url.clone(), pieces: pieces(webhook.url.expose_secret()) })
+        Ok(Self { client, url: webhook.url.clone(), secret_parts: secret_parts(webhook.url.expose_secret()) })
     }
 
-    pub async fn send(&self, body: Body) -> Verdict {
+    pub async fn send(&self, body: MessageBody) -> Delivery {
         let request = self
             .client
             .post(self.url.expose_secret())
@@ -77,46 +77,48 @@ impl Post {
             .body(body.bytes)
             .send();
         match request.await {
-            Ok(response) => self.judge(response).await,
-            Err(error) if error.is_timeout() && !error.is_connect() => {
-                Verdict::Again { words: format!("does not answer within {}", format_duration(TOTAL)), after: None }
-            }
+            Ok(response) => self.classify(response).await,
+            Err(error) if error.is_timeout() && !error.is_connect() => Delivery::Retry {
+                reason: format!("does not answer within {}", format_duration(REQUEST_TIMEOUT)),
+                retry_after: None,
+            },
             Err(error) => {
                 let what = if error.is_connect() { "can't be reached" } else { "broke the connection off" };
-                let words = format!("{what}: {}", redact(&transport_words(&error.without_url()), &self.pieces));
-                Verdict::Again { words, after: None }
+                let reason = format!("{what}: {}", redact(&transport_words(&error.without_url()), &self.secret_parts));
+                Delivery::Retry { reason, retry_after: None }
             }
         }
     }
 
-    async fn judge(&self, response: Response) -> Verdict {
+    async fn classify(&self, response: Response) -> Delivery {
         let status = response.status();
         if status.is_success() {
-            return Verdict::Delivered;
+            return Delivery::Delivered;
         }
         if status.is_redirection() {
-            let words =
+            let reason =
                 format!("redirects ({}), which is not followed: put the address it leads to into url", status.as_u16());
-            return Verdict::Refused { words };
+            return Delivery::Rejected { reason };
         }
-        let after = response.headers().get(header::RETRY_AFTER).and_then(|value| asked_pause(value.to_str().ok()?));
-        let said = self.said(response).await;
-        let words = format!("answers {}{said}", status.as_u16());
+        let retry_after =
+            response.headers().get(header::RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?));
+        let error_text = self.read_error_text(response).await;
+        let words = format!("answers {}{error_text}", status.as_u16());
         let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         if status.is_server_error() || passes.contains(&status) {
-            Verdict::Again { words, after }
+            Delivery::Retry { reason: words, retry_after }
         } else {
-            Verdict::Refused { words }
+            Delivery::Rejected { reason: words }
         }
     }
 
     /// `: no_service`, what the service has to say.
-    async fn said(&self, mut response: Response) -> String {
+    async fn read_error_text(&self, mut response: Response) -> String {
         let mut bytes = Vec::new();
         // What breaks off has said enough.
         while let Ok(Some(chunk)) = response.chunk().await {
-            bytes.extend_from_slice(&chunk[..chunk.len().min(MOST_READ - bytes.len())]);
-            if bytes.len() >= MOST_READ {
+            bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BYTES - bytes.len())]);
+            if bytes.len() >= MAX_ERROR_BYTES {
                 break;
             }
         }
@@ -125,13 +127,13 @@ impl Post {
         if text.trim_start().starts_with('<') {
             return String::new();
         }
-        let words = super::outbox::shortened(&redact(&text, &self.pieces), MOST_TOLD);
+        let words = super::outbox::shorten(&redact(&text, &self.secret_parts), MAX_ERROR_CHARS);
         if words.is_empty() { words } else { format!(": {words}") }
     }
 }
 
 /// `Retry-After`, in seconds or as a date.
-fn asked_pause(value: &str) -> Option<Duration> {
+fn parse_retry_after(value: &str) -> Option<Duration> {
     let pause = match value.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
         Err(_) => Duration::try_from(
@@ -139,22 +141,22 @@ fn asked_pause(value: &str) -> Option<Duration> {
         )
         .ok()?,
     };
-    Some(pause.min(LONGEST))
+    Some(pause.min(MAX_RETRY_AFTER))
 }
 
 /// Everything in an address that tells it from another of the same service.
-fn pieces(text: &str) -> Vec<SecretString> {
-    let mut pieces = vec![text.to_owned()];
+fn secret_parts(text: &str) -> Vec<SecretString> {
+    let mut parts = vec![text.to_owned()];
     if let Ok(url) = Url::parse(text) {
-        pieces.push(url.to_string());
-        pieces.push(url.path().to_owned());
-        pieces.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
-        pieces.extend(url.query().map(str::to_owned));
-        pieces.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
-        pieces.push(url.username().to_owned());
-        pieces.extend(url.password().map(str::to_owned));
+        parts.push(url.to_string());
+        parts.push(url.path().to_owned());
+        parts.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
+        parts.extend(url.query().map(str::to_owned));
+        parts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        parts.push(url.username().to_owned());
+        parts.extend(url.password().map(str::to_owned));
     }
-    pieces.into_iter().map(SecretString::from).collect()
+    parts.into_iter().map(SecretString::from).collect()
 }
 
 #[cfg(test)]
@@ -163,11 +165,11 @@ mod tests {
 
     #[test]
     fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
-        assert_eq!(asked_pause("30"), Some(Duration::from_secs(30)));
-        assert_eq!(asked_pause(" 0.5"), Some(Duration::from_millis(500)));
-        assert_eq!(asked_pause("Fri, 01 Jan 2100 00:00:00 GMT"), Some(LONGEST));
+        assert_eq!(parse_retry_after("30"), Some(Duration::from_secs(30)));
+        assert_eq!(parse_retry_after(" 0.5"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_retry_after("Fri, 01 Jan 2100 00:00:00 GMT"), Some(MAX_RETRY_AFTER));
         for text in ["", "-1", "soon", "NaN", "Sun, 06 Nov 1994 08:49:37 GMT"] {
-            assert_eq!(asked_pause(text), None, "{text}");
+            assert_eq!(parse_retry_after(text), None, "{text}");
         }
     }
 
@@ -175,7 +177,7 @@ mod tests {
     fn no_piece_of_an_address_is_repeated() {
         let url = "https://user:passw0rd@hooks.example/services/T0001/swordfish?token=letmein-now";
         for said in ["/services/T0001/swordfish", "swordfish", "token letmein-now", "user passw0rd", url] {
-            let told = redact(said, &pieces(url));
+            let told = redact(said, &secret_parts(url));
             for piece in ["swordfish", "letmein", "passw0rd"] {
                 assert!(!told.contains(piece), "{said}: {told}");
             }

@@ -5,21 +5,21 @@
 use serde::Serialize;
 use serde_json::json;
 
-use super::outbox::{Parcel, shortened};
+use super::outbox::{PendingMessage, shorten};
 use crate::{
     config::Format,
     domain::{Alert, Snapshot, Summary, WallTime, event::format_duration},
 };
 
 /// Characters of the reason for an ending or a standstill.
-const REASON: usize = 300;
+const MAX_REASON_CHARS: usize = 300;
 
 /// Characters of the sentence: Discord takes 2,000, ntfy 4,096 bytes.
-const SENTENCE: usize = 1_300;
+const MAX_SENTENCE_CHARS: usize = 1_300;
 
 /// What format `json` sends. Field names are a contract, those of `status --json` where there is the same.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub(super) struct Message {
+pub(super) struct WebhookMessage {
     pub text: String,
     /// The same again, for services that look there.
     content: String,
@@ -28,16 +28,19 @@ pub(super) struct Message {
     run: String,
     state: String,
     /// Why it stopped or stands still.
-    why: Option<String>,
+    #[serde(rename = "why")]
+    reason: Option<String>,
     /// Until when it waits, in RFC 3339.
     until: Option<String>,
     /// What happened, one sentence each.
-    alarms: Vec<String>,
+    #[serde(rename = "alarms")]
+    events: Vec<String>,
     /// How many alarms there were beside those.
-    more_alarms: u64,
+    #[serde(rename = "more_alarms")]
+    more_events: u64,
     /// `None` where there is no run to have any.
     #[serde(flatten)]
-    figures: Option<Figures>,
+    totals: Option<MessageTotals>,
     /// When it was put together, in RFC 3339.
     at: String,
     host: Option<String>,
@@ -46,7 +49,7 @@ pub(super) struct Message {
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize)]
-struct Figures {
+struct MessageTotals {
     total: u64,
     waiting: u64,
     in_flight: u64,
@@ -57,34 +60,34 @@ struct Figures {
 }
 
 /// A request's body and what it is.
-pub(super) struct Body {
+pub(super) struct MessageBody {
     pub content_type: &'static str,
     pub bytes: Vec<u8>,
 }
 
-impl Message {
+impl WebhookMessage {
     /// What `parcel` tells of the run as `snapshot` has it.
-    pub fn new(parcel: &Parcel, snapshot: &Snapshot, webhook: &str, host: Option<String>) -> Self {
+    pub fn new(pending: &PendingMessage, snapshot: &Snapshot, webhook: &str, host: Option<String>) -> Self {
         let summary = Summary::from(snapshot);
-        let (event, why, until) = match parcel.ending.as_ref().or(parcel.standing.as_ref()) {
+        let (event, reason, until) = match pending.ending.as_ref().or(pending.stall.as_ref()) {
             Some(Alert::Finished { .. }) => ("finished", None, None),
             Some(Alert::Stopped { reason }) => ("stopped", Some(reason), None),
             Some(Alert::Stalled { reason, until }) => ("attention", Some(reason), until.map(|until| until.at)),
-            Some(Alert::Resumed) if parcel.alarms.is_empty() => ("resumed", None, None),
+            Some(Alert::Resumed) if pending.events.is_empty() => ("resumed", None, None),
             Some(Alert::Resumed | Alert::Event { .. }) | None => ("attention", None, None),
         };
-        let text = harmless(&shortened(&sentence(parcel, snapshot, &summary), SENTENCE));
+        let text = escape_mentions(&shorten(&compose_sentence(pending, snapshot, &summary), MAX_SENTENCE_CHARS));
         Self {
             content: text.clone(),
             text,
             event,
-            run: shortened(&summary.run, REASON),
+            run: shorten(&summary.run, MAX_REASON_CHARS),
             state: summary.state,
-            why: why.map(|why| shortened(why, REASON)),
+            reason: reason.map(|why| shorten(why, MAX_REASON_CHARS)),
             until: until.map(WallTime::rfc3339),
-            alarms: parcel.alarms.clone(),
-            more_alarms: parcel.more,
-            figures: Some(Figures {
+            events: pending.events.clone(),
+            more_events: pending.more_events,
+            totals: Some(MessageTotals {
                 total: summary.total,
                 waiting: summary.waiting,
                 in_flight: summary.in_flight,
@@ -101,25 +104,25 @@ impl Message {
 
     /// A message of no run, for trying a webhook out.
     pub fn test(webhook: &str, at: WallTime, host: Option<String>) -> Self {
-        let text = harmless(&format!(
+        let text = escape_mentions(&format!(
             "cascadeck: this is a test of the webhook {webhook}. When a run ends, stops or needs attention, it is said here."
         ));
-        Self { state: "finished".to_owned(), ..Self::without_figures("test", "test", text, webhook, at, host) }
+        Self { state: "finished".to_owned(), ..Self::without_totals("test", "test", text, webhook, at, host) }
     }
 
     /// Of a run that could not begin. Of `why` its first line: others name rows.
-    pub fn did_not_begin(run: &str, why: &str, webhook: &str, at: WallTime, host: Option<String>) -> Self {
-        let run = shortened(run, REASON);
-        let why = shortened(why.lines().next().unwrap_or_default().trim_end_matches(['.', ':']), REASON);
-        let text = harmless(&format!("{run} did not begin: {why}."));
+    pub fn start_failure(run: &str, reason: &str, webhook: &str, at: WallTime, host: Option<String>) -> Self {
+        let run = shorten(run, MAX_REASON_CHARS);
+        let why = shorten(reason.lines().next().unwrap_or_default().trim_end_matches(['.', ':']), MAX_REASON_CHARS);
+        let text = escape_mentions(&format!("{run} did not begin: {why}."));
         Self {
             state: "stopped".to_owned(),
-            why: Some(why),
-            ..Self::without_figures("stopped", &run, text, webhook, at, host)
+            reason: Some(why),
+            ..Self::without_totals("stopped", &run, text, webhook, at, host)
         }
     }
 
-    fn without_figures(
+    fn without_totals(
         event: &'static str,
         run: &str,
         text: String,
@@ -133,18 +136,18 @@ impl Message {
             event,
             run: run.to_owned(),
             state: String::new(),
-            why: None,
+            reason: None,
             until: None,
-            alarms: Vec::new(),
-            more_alarms: 0,
-            figures: None,
+            events: Vec::new(),
+            more_events: 0,
+            totals: None,
             at: at.rfc3339(),
             host,
             webhook: webhook.to_owned(),
         }
     }
 
-    pub fn body(&self, format: Format) -> Body {
+    pub fn body(&self, format: Format) -> MessageBody {
         let json = |value: serde_json::Value| value.to_string().into_bytes();
         let bytes = match format {
             // Plain data with text keys: there is nothing in it that JSON can't hold.
@@ -169,41 +172,41 @@ impl Message {
         };
         let content_type =
             if format == Format::Text { "text/plain; charset=utf-8" } else { "application/json; charset=utf-8" };
-        Body { content_type, bytes }
+        MessageBody { content_type, bytes }
     }
 }
 
-fn sentence(parcel: &Parcel, snapshot: &Snapshot, summary: &Summary) -> String {
-    let unended: Vec<&str> = parcel.alarms.iter().map(|words| words.trim_end_matches('.')).collect();
-    let mut alarms = unended.join("; ");
-    if parcel.more > 0 {
-        alarms = format!("{alarms}; and {} more", parcel.more);
+fn compose_sentence(pending: &PendingMessage, snapshot: &Snapshot, summary: &Summary) -> String {
+    let unended: Vec<&str> = pending.events.iter().map(|text| text.trim_end_matches('.')).collect();
+    let mut events = unended.join("; ");
+    if pending.more_events > 0 {
+        events = format!("{events}; and {} more", pending.more_events);
     }
     let run = &summary.run;
-    let figures = figures(snapshot, summary);
-    let mut words = match (&parcel.ending, &parcel.standing) {
+    let figures = describe_totals(snapshot, summary);
+    let mut words = match (&pending.ending, &pending.stall) {
         (Some(Alert::Stopped { reason }), _) => {
-            format!("{run} stopped: {}. {figures}", shortened(reason, REASON).trim_end_matches('.'))
+            format!("{run} stopped: {}. {figures}", shorten(reason, MAX_REASON_CHARS).trim_end_matches('.'))
         }
         (Some(_), _) => format!("{run} is finished: {figures}"),
         (None, Some(standing @ Alert::Stalled { .. })) => {
             format!(
                 "{run} needs attention: it {}. {figures}",
-                shortened(&standing.to_string(), REASON).trim_end_matches('.')
+                shorten(&standing.to_string(), MAX_REASON_CHARS).trim_end_matches('.')
             )
         }
         (None, Some(_)) => format!("{run} goes on: {figures}"),
-        (None, None) => return format!("{run} needs attention: {alarms}. {figures}."),
+        (None, None) => return format!("{run} needs attention: {events}. {figures}."),
     };
     words.push('.');
-    if !alarms.is_empty() {
-        words = format!("{words} Before that: {alarms}.");
+    if !events.is_empty() {
+        words = format!("{words} Before that: {events}.");
     }
     words
 }
 
 /// `3214 of 5000 done, 7 failed, 1779 left, $0.84, 42:17`
-fn figures(snapshot: &Snapshot, summary: &Summary) -> String {
+fn describe_totals(snapshot: &Snapshot, summary: &Summary) -> String {
     let left = match summary.waiting + summary.in_flight {
         0 => String::new(),
         left => format!(", {left} left"),
@@ -219,16 +222,16 @@ fn figures(snapshot: &Snapshot, summary: &Summary) -> String {
 }
 
 /// Chats take some words for orders: `<!channel>`, `<@U1>`, `@everyone`. Nothing that a provider says may call people.
-fn harmless(text: &str) -> String {
+fn escape_mentions(text: &str) -> String {
     let mut before = ' ';
     text.chars()
         .map(|character| {
-            let is_order = character == '@' && !before.is_alphanumeric();
+            let is_mention = character == '@' && !before.is_alphanumeric();
             before = character;
             match character {
                 '<' => '‹',
                 '>' => '›',
-                '@' if is_order => '＠',
+                '@' if is_mention => '＠',
                 other => other,
             }
         })
@@ -248,13 +251,13 @@ mod tests {
             ("<@U123>", "‹＠U123›"),
         ];
         for (text, want) in cases {
-            assert_eq!(harmless(text), want);
+            assert_eq!(escape_mentions(text), want);
         }
     }
 
     #[test]
     fn each_service_gets_what_it_takes_and_nothing_else() {
-        let message = Message::test("team", WallTime::from_unix_seconds(1_795_251_600), None);
+        let message = WebhookMessage::test("team", WallTime::from_unix_seconds(1_795_251_600), None);
         let value = |format| -> serde_json::Value { serde_json::from_slice(&message.body(format).bytes).unwrap() };
         assert_eq!(value(Format::Slack), json!({ "text": message.text }));
         assert_eq!(value(Format::Discord)["content"], message.text);

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::domain::{WallTime, event::format_duration};
 
 /// `1,234,567`
-pub(super) fn grouped(number: u64) -> String {
+pub(super) fn group_digits(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -31,7 +31,7 @@ pub(super) fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
 }
 
 /// An instant ahead, as exactly as it matters, and how far off it is: `14:09:30 (in 37s)`, `Nov 22 09:00 (in 18h51m)`.
-pub(super) fn ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
+pub(super) fn time_ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let span = at.since(now);
     let format = if then.date() != today.date() {
@@ -45,19 +45,19 @@ pub(super) fn ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
 }
 
 /// A usual terminal.
-const USUAL: usize = 80;
+const TERMINAL_COLUMNS: usize = 80;
 
 /// A heading and rows below it, every column as wide as its widest cell: the first to the left, others to the right.
 /// They stand closer together where that is what it takes to fit a usual terminal.
-pub(super) fn columns<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
+pub(super) fn text_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = heading.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.width());
         }
     }
-    let roomy = widths.iter().sum::<usize>() + 2 * (N - 1);
-    let between = if roomy > USUAL { " " } else { "  " };
+    let wide_total = widths.iter().sum::<usize>() + 2 * (N - 1);
+    let between = if wide_total > TERMINAL_COLUMNS { " " } else { "  " };
     let line = |cells: [&str; N]| {
         let mut line = String::new();
         for (index, (cell, width)) in cells.into_iter().zip(widths).enumerate() {
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn numbers_are_grouped_by_thousands() {
         for (number, want) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
-            assert_eq!(grouped(number), want);
+            assert_eq!(group_digits(number), want);
         }
     }
 
@@ -103,7 +103,7 @@ mod tests {
             (0, "09:00:00 (in 0s)"),
         ];
         for (seconds, want) in cases {
-            assert_eq!(ahead(now + Duration::from_secs(seconds), now, &TimeZone::UTC), want);
+            assert_eq!(time_ahead(now + Duration::from_secs(seconds), now, &TimeZone::UTC), want);
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
     fn columns_stand_closer_where_they_would_be_too_wide() {
         let row = |wide: usize| [["n".repeat(wide), "1,000".to_owned(), "12".to_owned()]];
         for (name, want) in [(69, 80), (70, 79), (71, 80)] {
-            let table = columns(["name", "ok", "no"], &row(name));
+            let table = text_table(["name", "ok", "no"], &row(name));
             assert!(table.lines().all(|line| line.width() == want), "{name}: {table}");
         }
     }
@@ -119,6 +119,6 @@ mod tests {
     #[test]
     fn columns_go_by_what_a_terminal_shows() {
         let rows = [["日本".to_owned(), "1".to_owned()], ["a".to_owned(), "1,000".to_owned()]];
-        assert_eq!(columns(["name", "ok"], &rows), "name     ok\n日本      1\na     1,000\n");
+        assert_eq!(text_table(["name", "ok"], &rows), "name     ok\n日本      1\na     1,000\n");
     }
 }
