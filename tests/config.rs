@@ -62,13 +62,13 @@ impl Desk {
         self.directory.path()
     }
 
-    fn try_load_file(&self, file: Option<&str>) -> Result<cascadeck::config::Config, cascadeck::config::Faults> {
+    fn try_load_file(&self, file: Option<&str>) -> Result<cascadeck::config::Config, cascadeck::config::ConfigErrors> {
         let environment =
             |name: &str| self.variables.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone());
         cascadeck::config::load(file.map(std::path::Path::new), &environment, self.path())
     }
 
-    fn try_load(&self) -> Result<cascadeck::config::Config, cascadeck::config::Faults> {
+    fn try_load(&self) -> Result<cascadeck::config::Config, cascadeck::config::ConfigErrors> {
         self.try_load_file(None)
     }
 
@@ -78,7 +78,7 @@ impl Desk {
     }
 
     #[track_caller]
-    fn faults(&self) -> cascadeck::config::Faults {
+    fn faults(&self) -> cascadeck::config::ConfigErrors {
         self.try_load().expect_err("this configuration is faulty")
     }
 }

@@ -214,7 +214,7 @@ proptest! {
         let options = InputOptions { prompt: Some(template), ..InputOptions::default() };
         if let Ok(input) = Input::open(path.to_str().unwrap(), options, Path::new("/nowhere/spool")) {
             match input.validate() {
-                Ok(checked) => prop_assert_eq!(checked.rows, 2),
+                Ok(checked) => prop_assert_eq!(checked.items, 2),
                 Err(faults) => prop_assert!(!faults.to_string().is_empty()),
             }
         }

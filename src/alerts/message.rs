@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::outbox::{PendingMessage, shorten};
 use crate::{
-    config::Format,
+    config::WebhookFormat,
     domain::{Alert, Snapshot, Summary, WallTime, event::format_duration},
 };
 
@@ -147,15 +147,15 @@ impl WebhookMessage {
         }
     }
 
-    pub fn body(&self, format: Format) -> MessageBody {
+    pub fn body(&self, format: WebhookFormat) -> MessageBody {
         let json = |value: serde_json::Value| value.to_string().into_bytes();
         let bytes = match format {
             // Plain data with text keys: there is nothing in it that JSON can't hold.
-            Format::Json => serde_json::to_vec(self).unwrap_or_default(),
+            WebhookFormat::Json => serde_json::to_vec(self).unwrap_or_default(),
             // Google Chat refuses a message with a field that it doesn't know.
-            Format::Slack => json(json!({ "text": self.text })),
-            Format::Discord => json(json!({ "content": self.text, "allowed_mentions": { "parse": [] } })),
-            Format::Teams => json(json!({
+            WebhookFormat::Slack => json(json!({ "text": self.text })),
+            WebhookFormat::Discord => json(json!({ "content": self.text, "allowed_mentions": { "parse": [] } })),
+            WebhookFormat::Teams => json(json!({
                 "type": "message",
                 "attachments": [{
                     "contentType": "application/vnd.microsoft.card.adaptive",
@@ -168,10 +168,10 @@ impl WebhookMessage {
                     },
                 }],
             })),
-            Format::Text => self.text.clone().into_bytes(),
+            WebhookFormat::Text => self.text.clone().into_bytes(),
         };
         let content_type =
-            if format == Format::Text { "text/plain; charset=utf-8" } else { "application/json; charset=utf-8" };
+            if format == WebhookFormat::Text { "text/plain; charset=utf-8" } else { "application/json; charset=utf-8" };
         MessageBody { content_type, bytes }
     }
 }
@@ -259,15 +259,15 @@ mod tests {
     fn each_service_gets_what_it_takes_and_nothing_else() {
         let message = WebhookMessage::test("team", WallTime::from_unix_seconds(1_795_251_600), None);
         let value = |format| -> serde_json::Value { serde_json::from_slice(&message.body(format).bytes).unwrap() };
-        assert_eq!(value(Format::Slack), json!({ "text": message.text }));
-        assert_eq!(value(Format::Discord)["content"], message.text);
-        assert_eq!(value(Format::Discord)["allowed_mentions"], json!({ "parse": [] }));
-        assert_eq!(value(Format::Teams)["attachments"][0]["content"]["body"][0]["text"], message.text);
-        let all = value(Format::Json);
+        assert_eq!(value(WebhookFormat::Slack), json!({ "text": message.text }));
+        assert_eq!(value(WebhookFormat::Discord)["content"], message.text);
+        assert_eq!(value(WebhookFormat::Discord)["allowed_mentions"], json!({ "parse": [] }));
+        assert_eq!(value(WebhookFormat::Teams)["attachments"][0]["content"]["body"][0]["text"], message.text);
+        let all = value(WebhookFormat::Json);
         assert_eq!((&all["text"], &all["content"]), (&message.text.as_str().into(), &message.text.as_str().into()));
         assert_eq!((&all["event"], &all["at"]), (&"test".into(), &"2026-11-21T09:00:00.000Z".into()));
         assert_eq!((all.get("total"), all.get("elapsed_s")), (None, None), "there is no run to have figures");
-        let plain = message.body(Format::Text);
+        let plain = message.body(WebhookFormat::Text);
         assert_eq!(
             (plain.bytes.as_slice(), plain.content_type),
             (message.text.as_bytes(), "text/plain; charset=utf-8")

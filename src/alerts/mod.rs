@@ -29,7 +29,7 @@ use self::{
     worker::WebhookWorker,
 };
 use crate::{
-    config::{Occasion, Webhook},
+    config::{AlertKind, Webhook},
     engine::EngineHandle,
 };
 
@@ -120,7 +120,7 @@ impl WebhookSender {
 /// Tells `webhooks` that a run could not begin, and waits at most [`LAST_WAIT`] for them: what there is to complain of.
 pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str) -> Vec<String> {
     let mut sends = JoinSet::new();
-    for webhook in webhooks.into_iter().filter(|webhook| webhook.on.contains(&Occasion::Stopped)) {
+    for webhook in webhooks.into_iter().filter(|webhook| webhook.alert_kinds.contains(&AlertKind::Stopped)) {
         let message =
             WebhookMessage::start_failure(run, reason, &webhook.name, crate::clock::system_time(), host_name());
         sends.spawn(async move {

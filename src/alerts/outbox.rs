@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    config::Occasion,
+    config::AlertKind,
     domain::{Alert, sanitize},
 };
 
@@ -34,7 +34,7 @@ pub(super) struct PendingMessage {
 
 #[derive(Debug)]
 pub(super) struct Outbox {
-    alert_kinds: Vec<Occasion>,
+    alert_kinds: Vec<AlertKind>,
     pending: PendingMessage,
     /// When the oldest of what wants attention came in.
     pending_since: Option<Instant>,
@@ -63,16 +63,16 @@ impl PendingMessage {
 }
 
 impl Outbox {
-    pub const fn new(alert_kinds: Vec<Occasion>) -> Self {
+    pub const fn new(alert_kinds: Vec<AlertKind>) -> Self {
         let pending = PendingMessage { ending: None, stall: None, events: Vec::new(), more_events: 0 };
         Self { alert_kinds, pending, pending_since: None, last_attention_at: None }
     }
 
     pub fn add(&mut self, now: Instant, alert: Alert) {
         let kind = match &alert {
-            Alert::Finished { .. } => Occasion::Finished,
-            Alert::Stopped { .. } => Occasion::Stopped,
-            Alert::Event { .. } | Alert::Stalled { .. } | Alert::Resumed => Occasion::Attention,
+            Alert::Finished { .. } => AlertKind::Finished,
+            Alert::Stopped { .. } => AlertKind::Stopped,
+            Alert::Event { .. } | Alert::Stalled { .. } | Alert::Resumed => AlertKind::Attention,
         };
         if alert.is_final() {
             // How it stood before is no news any more.
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn outbox() -> Outbox {
-        Outbox::new(Occasion::ALL.to_vec())
+        Outbox::new(AlertKind::ALL.to_vec())
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_webhook_hears_only_what_it_wants_to() {
         let now = Instant::now();
-        for (on, wanted) in [(Occasion::Finished, 0), (Occasion::Stopped, 1), (Occasion::Attention, 1)] {
+        for (on, wanted) in [(AlertKind::Finished, 0), (AlertKind::Stopped, 1), (AlertKind::Attention, 1)] {
             let mut outbox = Outbox::new(vec![on]);
             for news in [alarm("dave is off"), standstill(), stopped()] {
                 outbox.add(now, news);

@@ -71,7 +71,7 @@ impl WebhookWorker {
     ) -> Result<Self, String> {
         Ok(Self {
             client: Arc::new(WebhookClient::new(&webhook)?),
-            outbox: Outbox::new(webhook.on.clone()),
+            outbox: Outbox::new(webhook.alert_kinds.clone()),
             webhook,
             host,
             tracker: AlertTracker::after_event(last_known_event),

@@ -111,7 +111,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
 
 /// What a webhook is sent, and when.
 fn about(webhook: &Webhook) -> String {
-    let on: Vec<&str> = webhook.on.iter().map(|occasion| occasion.name()).collect();
+    let on: Vec<&str> = webhook.alert_kinds.iter().map(|occasion| occasion.name()).collect();
     format!("{}, on {}", webhook.format.name(), on.join(", "))
 }
 

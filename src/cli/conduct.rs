@@ -16,7 +16,7 @@ use super::{Failure, options::FrontEnd, say};
 use crate::{
     alerts::{self, WebhookSender},
     clock::Clock,
-    config::{Dashboard, KeyBinding, Pictures, Webhook},
+    config::{Dashboard, KeyBinding, PictureSetting, Webhook},
     domain::{Command, Snapshot, is_or_are, pluralize},
     engine::{EngineHandle, RunOutcome, RunningEngine},
     headless::{self, ProgressOptions},
@@ -48,21 +48,21 @@ pub(super) fn dashboard(front_end: &FrontEnd, config: &Dashboard) -> Result<Opti
     Ok((asked && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
 }
 
-const fn wish(pictures: Pictures) -> tui::picture::Wish {
+const fn wish(pictures: PictureSetting) -> tui::picture::Wish {
     use tui::picture::{Graphics, Wish};
     match pictures {
-        Pictures::Auto => Wish::Auto,
-        Pictures::Blocks => Wish::Blocks,
-        Pictures::Kitty => Wish::Graphics(Graphics::Kitty),
-        Pictures::Iterm2 => Wish::Graphics(Graphics::Iterm2),
-        Pictures::Sixel => Wish::Graphics(Graphics::Sixel),
-        Pictures::Off => Wish::Off,
+        PictureSetting::Auto => Wish::Auto,
+        PictureSetting::Blocks => Wish::Blocks,
+        PictureSetting::Kitty => Wish::Graphics(Graphics::Kitty),
+        PictureSetting::Iterm2 => Wish::Graphics(Graphics::Iterm2),
+        PictureSetting::Sixel => Wish::Graphics(Graphics::Sixel),
+        PictureSetting::Off => Wish::Off,
     }
 }
 
 fn rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
-    let KeyBinding { action, keys, place } = binding.clone();
-    tui::keymap::Rebinding { action, keys, place }
+    let KeyBinding { action, keys, location } = binding.clone();
+    tui::keymap::Rebinding { action, keys, place: location }
 }
 
 /// Takes the caption files for this run, so that no two runs pay for the same captions at the same time.

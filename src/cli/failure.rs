@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::{
-    config::Faults,
-    input::{InputError, InputFaults},
+    config::ConfigErrors,
+    input::{InputError, RowErrors},
     store::StoreError,
 };
 
@@ -55,8 +55,8 @@ pub(super) fn told_once(error: &anyhow::Error) -> String {
     words
 }
 
-impl From<Faults> for Failure {
-    fn from(faults: Faults) -> Self {
+impl From<ConfigErrors> for Failure {
+    fn from(faults: ConfigErrors) -> Self {
         Self::Usage(faults.to_string())
     }
 }
@@ -67,8 +67,8 @@ impl From<InputError> for Failure {
     }
 }
 
-impl From<InputFaults> for Failure {
-    fn from(faults: InputFaults) -> Self {
+impl From<RowErrors> for Failure {
+    fn from(faults: RowErrors) -> Self {
         Self::Usage(faults.to_string())
     }
 }

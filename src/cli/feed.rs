@@ -12,7 +12,7 @@ use super::Failure;
 use crate::{
     domain::{ItemSpec, PictureStamp, Seq, is_or_are, pluralize},
     engine::InputRows,
-    input::{BesideKept, Input, RowFault},
+    input::{Input, RowError, SpoolDiff},
     store::{ChangedRowPolicy, Store, StoreError, report},
 };
 
@@ -38,7 +38,7 @@ pub(super) fn behind_the_run(
         .spawn(move || {
             let mut batch = Vec::with_capacity(BATCH);
             let mut began = Instant::now();
-            for row in input.items().keeping(known).stamping(stamps) {
+            for row in input.items().with_known_ids(known).with_recorded_stamps(stamps) {
                 match row {
                     Ok(item) => batch.push(item),
                     Err(fault) => {
@@ -137,7 +137,7 @@ impl RefusedRows {
         is_unchanged: impl Fn(&ItemSpec) -> Result<bool, StoreError>,
     ) -> Result<(), Failure> {
         for item in rows {
-            if let Some(fault) = input.refuses_model(item)
+            if let Some(fault) = input.unknown_model_error(item)
                 && !is_unchanged(item)?
             {
                 self.add(&fault);
@@ -146,7 +146,7 @@ impl RefusedRows {
         Ok(())
     }
 
-    fn add(&mut self, fault: &RowFault) {
+    fn add(&mut self, fault: &RowError) {
         self.total += 1;
         if self.named.len() < NAMED {
             self.named.push(fault.to_string());
@@ -184,7 +184,7 @@ pub(super) fn reconcile(
 ) -> Result<Reconciled, Failure> {
     let totals = store.totals()?;
     let recorded = totals.total;
-    let beside = input.beside_kept()?;
+    let beside = input.diff_with_kept()?;
     let (mut changed, mut answered, mut new, mut named) = (0, Vec::new(), 0, Vec::new());
     let is_unchanged = report::unchanged(store.dir().path())?;
     let mut refused = RefusedRows::default();
@@ -209,7 +209,7 @@ pub(super) fn reconcile(
     let gone = recorded.saturating_sub(rows - new);
     let beginning = limited && new == 0 && rows > 0;
     // Only the kept copy has the rows that were not read before the process ended.
-    let loses_unread = is_stream && totals.ingesting && (beside != BesideKept::Whole || (beginning && gone > 0));
+    let loses_unread = is_stream && totals.ingesting && (beside != SpoolDiff::ContainsKept || (beginning && gone > 0));
     if loses_unread && (limited || !accept_changed) {
         return Err(unread(store, recorded));
     }
@@ -228,7 +228,7 @@ pub(super) fn reconcile(
             is_or_are(answered.len() as u64),
         )));
     }
-    if is_stream && beginning && changed == 0 && (gone > 0 || beside != BesideKept::Whole) {
+    if is_stream && beginning && changed == 0 && (gone > 0 || beside != SpoolDiff::ContainsKept) {
         let (added, replaced, unanswered, first) = (0, 0, 0, None);
         return Ok(Reconciled { added, replaced, unanswered, gone, first, beginning: Some(rows) });
     }
@@ -243,8 +243,8 @@ pub(super) fn reconcile(
     let input_rows = if limited { recorded - totals.not_in_input + new } else { rows };
     store.accept_input(fingerprint, input_rows)?;
     // A trial with more rows than the last one may still be a beginning of what is kept.
-    if !(limited && beside == BesideKept::Beginning) {
-        input.keep()?;
+    if !(limited && beside == SpoolDiff::PrefixOfKept) {
+        input.commit_copy()?;
     }
     let unanswered = changed - answered.len() as u64;
     let first = limited.then_some(rows);
@@ -261,7 +261,7 @@ pub(super) struct OtherWaiting {
 impl OtherWaiting {
     pub fn find(store: &Store, input: &Input) -> Result<Self, Failure> {
         let mut rows = HashSet::new();
-        for row in input.items().keeping(report::known_id_lookup(store.dir().path())?) {
+        for row in input.items().with_known_ids(report::known_id_lookup(store.dir().path())?) {
             let row = row.map_err(|fault| Failure::usage(fault.to_string()))?;
             rows.extend(store.number_of(&row.id)?);
         }
@@ -322,7 +322,10 @@ fn in_batches(
     let mut rows = 0;
     let mut batch = Vec::with_capacity(BATCH);
     let dir = store.dir().path();
-    let items = input.items().keeping(report::known_id_lookup(dir)?).stamping(report::picture_stamp_lookup(dir)?);
+    let items = input
+        .items()
+        .with_known_ids(report::known_id_lookup(dir)?)
+        .with_recorded_stamps(report::picture_stamp_lookup(dir)?);
     for row in if new { items } else { items.without_new_stamps() } {
         batch.push(row.map_err(|fault| Failure::usage(fault.to_string()))?);
         rows += 1;

@@ -37,7 +37,7 @@ pub(super) struct Conduct {
 
     /// Without the dashboard: stop (exit 4, resumable) where no provider has answered, not once, so long after the first
     /// request was sent. Any HTTP response is an answer, a 500 too. 0s: never; default: 15m
-    #[arg(long, value_name = "DURATION", value_parser = config::parse_span)]
+    #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
     pub give_up_after: Option<Duration>,
 }
 

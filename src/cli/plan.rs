@@ -67,7 +67,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let mut config = args.job.keys.load()?;
     args.job.conduct.apply(&mut config)?;
     let mut options = args.job.asking.options(&config)?;
-    let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.job.input)));
+    let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.job.input)));
     let dir = RunDir::new(&run_dir);
     let pins = stored_pins(&dir);
     options.legacy_rows = pins.as_ref().is_some_and(|pins| !pins.strict_rows);
@@ -86,7 +86,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, Failure> {
         input.spare_ended(report::settled_ids(&run_dir)?);
     }
     // All faults together, as a run would report them.
-    let checked = if begun { input.validate_again()? } else { input.validate()? };
+    let checked = if begun { input.validate_resumed()? } else { input.validate()? };
     let fingerprint = args.job.asking.fingerprint(&checked.fingerprint);
     let has_changed = pins.is_some_and(|pins| pins.fingerprint != fingerprint);
     let limited = args.job.asking.limit.is_some();
@@ -153,9 +153,9 @@ impl Batch {
             Some(dir) => (Some(report::known_id_lookup(dir)?), Some(report::ended_id_lookup(dir)?)),
             None => (None, None),
         };
-        let mut items = input.items().keeping(move |id| known.as_ref().is_some_and(|known| known(id)));
+        let mut items = input.items().with_known_ids(move |id| known.as_ref().is_some_and(|known| known(id)));
         if let Some(dir) = begun.filter(|_| has_changed) {
-            items = items.stamping(report::picture_stamp_lookup(dir)?).without_new_stamps();
+            items = items.with_recorded_stamps(report::picture_stamp_lookup(dir)?).without_new_stamps();
         }
         let mut batch = Self { rows: 0, skipped: 0, ended: 0, other_waiting: 0, classes: HashMap::new() };
         let mut to_go = HashSet::new();

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{Config, nearest},
+    config::{Config, nearest_match},
     domain::{Outcome, ReplayFilter, RouteTarget, Summary, pluralize},
     engine::{self, EngineSetup},
     input,
@@ -283,7 +283,7 @@ fn all_in_the_run(args: &ReplayArgs) -> Result<(), Failure> {
     let unknown: Vec<&str> = args.id.iter().map(String::as_str).filter(|id| !is_known(id)).collect();
     if let [first, more @ ..] = unknown.as_slice() {
         let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), SEARCHED)?;
-        let near = nearest(first, failed.first.iter().map(|row| row.id.as_str()));
+        let near = nearest_match(first, failed.first.iter().map(|row| row.id.as_str()));
         let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
         let which = if more.is_empty() {
             format!("there is no item {first} in {}{near}", args.run_dir.display())

@@ -25,7 +25,8 @@ use crate::{
     domain::{UnknownModelPolicy, rule},
     engine::{self, EngineSetup},
     input::{
-        CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
+        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions, InputSummary, LineFormat, ModelCheck,
+        UnknownModels,
     },
     output::ExistingCaptionPolicy,
     store::{OpenedRun, PinnedSettings, REPLACED_ANSWERS_STATE, RunDir, Store, report},
@@ -135,42 +136,42 @@ impl Asking {
             Some(path) => Some(prompt_in(path, config)?),
             None => self.prompt.clone(),
         };
-        let mut defaults = config.defaults.params.clone();
-        defaults.max_output_tokens = self.max_output_tokens.or(defaults.max_output_tokens);
+        let mut default_params = config.defaults.params.clone();
+        default_params.max_output_tokens = self.max_output_tokens.or(default_params.max_output_tokens);
         Ok(InputOptions {
             prompt,
             system: self.system.clone().or_else(|| config.defaults.system.clone()),
             limit: self.limit,
-            defaults,
+            default_params,
             captions: Some(CaptionOptions {
                 dir: self.captions.clone(),
                 existing: self.existing,
-                full_name: self.full_caption_names,
+                keeps_extension: self.full_caption_names,
             }),
             default_caption_prompt: None,
-            kept: rule::referenced_fields(&config.policy.rules),
+            kept_fields: rule::referenced_fields(&config.policy.rules),
             line_format: match (self.list, self.lines) {
                 (true, _) => LineFormat::Pictures,
                 (false, true) => LineFormat::Prompts,
                 (false, false) => LineFormat::Detect,
             },
-            max_pipe_bytes: Some(config.input.max_pipe_bytes),
+            max_pipe_bytes: Some(config.input_limits.max_pipe_bytes),
             legacy_rows: false,
-            models: Some(model_check(config)),
+            model_check: Some(model_check(config)),
         })
     }
 
     fn pins(&self, input: &Input, argument: &str, options: &InputOptions, fingerprint: &str) -> PinnedSettings {
         PinnedSettings {
-            input: Input::spelt_plainly(argument),
+            input: Input::normalize_argument(argument),
             input_path: Path::new(argument).canonicalize().ok().map(|place| place.display().to_string()),
             kind: input.kind().name().to_owned(),
             fingerprint: self.fingerprint(fingerprint),
             prompt: options.prompt.clone(),
             system: options.system.clone(),
-            params: serde_json::to_string(&options.defaults).unwrap_or_default(),
+            params: serde_json::to_string(&options.default_params).unwrap_or_default(),
             captions: input.kind().is_pictures().then(|| {
-                let dir = self.captions.as_ref().map(|dir| Input::spelt_plainly(&dir.display().to_string()));
+                let dir = self.captions.as_ref().map(|dir| Input::normalize_argument(&dir.display().to_string()));
                 let dir = dir.unwrap_or_else(|| "beside the pictures".to_owned());
                 format!("{dir}, existing: {}, full names: {}", self.existing.name(), self.full_caption_names)
             }),
@@ -188,7 +189,7 @@ impl Asking {
 
 /// The template in a file.
 fn prompt_in(path: &Path, config: &Config) -> Result<String, Failure> {
-    let read = File::open(path).and_then(|file| config::read_at_most(file, config.input.max_prompt_file_bytes));
+    let read = File::open(path).and_then(|file| config::read_at_most(file, config.input_limits.max_prompt_file_bytes));
     let text = read.and_then(|bytes| {
         String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
     });
@@ -212,16 +213,20 @@ pub(super) fn stored_pins(dir: &RunDir) -> Option<PinnedSettings> {
 }
 
 fn model_check(config: &Config) -> ModelCheck {
-    let known = KnownModels::of(config);
-    ModelCheck { usable: known.usable(), fault: Arc::new(move |name| known.fault(name)), unknown: config.unknown_model }
+    let known = KnownModels::from_config(config);
+    ModelCheck {
+        usable: known.usable(),
+        error_message: Arc::new(move |name| known.unknown_model_message(name)),
+        on_unknown: config.unknown_model,
+    }
 }
 
 /// Warns of rows that name unknown models and are not refused for it: batch lines that have to name one, and rows that a
 /// run has already.
-pub(super) fn warn_of_unknown_models(checked: &Checked, config: &Config) {
+pub(super) fn warn_of_unknown_models(checked: &InputSummary, config: &Config) {
     let UnknownModels { rows, names, first_line } = &checked.unknown_models;
     if *rows > 0 && config.unknown_model != Some(UnknownModelPolicy::UseAnyModel) {
-        say(&format!("warning: {}", KnownModels::of(config).warning(*rows, names, *first_line)));
+        say(&format!("warning: {}", KnownModels::from_config(config).warning(*rows, names, *first_line)));
     }
 }
 
@@ -253,7 +258,7 @@ pub(super) fn refuse_unseen(input: &Input, config: &Config) -> Result<(), Failur
 
 /// The whole of a batch, on whichever clock.
 pub(super) async fn batch(args: &RunArgs, mut config: Config, clock: Clock) -> Result<u8, Failure> {
-    let path = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.job.input)));
+    let path = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.job.input)));
     let dir = RunDir::new(&path);
     let webhooks = std::mem::take(&mut config.webhooks);
     conduct(&dir.name(), args.front_end.json, webhooks, begin(args, config, clock, &dir)).await
@@ -265,7 +270,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let mut options = args.job.asking.options(&config)?;
     // A stream is kept in the run's directory, which has to be ours before anything is written there.
     let lock = if Input::is_stream(&args.job.input) { Some(dir.create_and_lock()?) } else { None };
-    let unfinished = Input::unfinished_copy(&dir.spooled_input());
+    let unfinished = Input::uncommitted_copy_path(&dir.spooled_input());
     let _until_it_has_begun = match lock {
         // What can't be removed is overwritten by the next pipe.
         Some(_) => Some(CleanUpOnSignal::new(move || drop(std::fs::remove_file(unfinished)))?),
@@ -278,17 +283,17 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     if begun_with.is_some() && input.kind().is_pictures() {
         input.spare_ended(report::settled_ids(dir.path())?);
     }
-    let mut checked = if begun_with.is_some() { input.validate_again()? } else { input.validate()? };
+    let mut checked = if begun_with.is_some() { input.validate_resumed()? } else { input.validate()? };
     let claim = claim_captions(&clock, dir, std::mem::take(&mut checked.caption_files))?;
     let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
-    let rows = input.kind().counted(checked.rows);
+    let rows = input.kind().format_count(checked.items);
     say(&format!("{}: {rows}{skipped}; run directory {}", args.job.input, dir.path().display()));
     for warning in input.warnings() {
         say(&format!("warning: {warning}"));
     }
 
     let mut fingerprint = checked.fingerprint.clone();
-    if checked.unsettled {
+    if checked.fingerprint_unstable {
         // The next start looks at the pictures one by one.
         fingerprint = format!("{fingerprint} at {}", clock.now().wall.0);
     }
@@ -299,7 +304,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     };
     if !opened.input_changed {
         warn_of_unknown_models(&checked, &config);
-        input.keep()?;
+        input.commit_copy()?;
     }
     let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let key_checks = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
@@ -325,7 +330,7 @@ async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         find_other_waiting(&store, &input, &mut opened, limited)?;
         None
     } else if opened.ingest.is_complete {
-        if limited || opened.totals.total > checked.rows + checked.skipped {
+        if limited || opened.totals.total > checked.items + checked.skipped {
             find_other_waiting(&store, &input, &mut opened, limited)?;
         }
         None

@@ -1,6 +1,6 @@
 //! `[input]`: how much is read of what may have no end, and how rows are treated that name an unknown model.
 
-use super::{schema, sheet::Table};
+use super::{schema, toml_reader::TomlTable};
 use crate::domain::UnknownModelPolicy;
 
 const MIB: u64 = 1 << 20;
@@ -22,13 +22,13 @@ impl Default for InputLimits {
     }
 }
 
-pub(super) fn read(root: &Table<'_>) -> (InputLimits, Option<UnknownModelPolicy>) {
-    let normal = InputLimits::default();
-    let Some(table) = root.table("input", &schema::INPUT) else { return (normal, None) };
+pub(super) fn read(root: &TomlTable<'_>) -> (InputLimits, Option<UnknownModelPolicy>) {
+    let defaults = InputLimits::default();
+    let Some(table) = root.table("input", &schema::INPUT) else { return (defaults, None) };
     let bytes = |name, most| table.count::<u64>(name, 1..=most).map(|mib| mib * MIB);
     let limits = InputLimits {
-        max_pipe_bytes: bytes("max_pipe_mib", 1 << 30).unwrap_or(normal.max_pipe_bytes),
-        max_prompt_file_bytes: bytes("max_prompt_file_mib", 1_024).unwrap_or(normal.max_prompt_file_bytes),
+        max_pipe_bytes: bytes("max_pipe_mib", 1 << 30).unwrap_or(defaults.max_pipe_bytes),
+        max_prompt_file_bytes: bytes("max_prompt_file_mib", 1_024).unwrap_or(defaults.max_prompt_file_bytes),
     };
-    (limits, table.word("unknown_model", &UNKNOWN_MODEL))
+    (limits, table.choice("unknown_model", &UNKNOWN_MODEL))
 }

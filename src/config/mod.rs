@@ -5,26 +5,26 @@
 //! After [`load`] every value is known to be good. It knows nothing of the command line, the engine or HTTP.
 
 mod address;
+mod bounded_read;
 mod dashboard;
 mod defaults;
-mod fault;
-mod fleet;
+mod deprecated_models;
+mod duration;
+mod error;
+mod from_env;
 mod input_limits;
 mod keys;
+mod keys_file;
 mod known_models;
 mod models;
 mod placeholder;
 mod policy;
 mod preset;
 mod providers;
-mod retired;
 mod rules;
 pub mod schema;
 mod secret;
-mod sheet;
-mod small_file;
-mod span;
-mod start;
+mod toml_reader;
 mod variables;
 mod webhooks;
 
@@ -36,15 +36,15 @@ use std::{
 use secrecy::SecretString;
 
 pub use self::{
-    dashboard::{Dashboard, KeyBinding, Pictures},
+    bounded_read::read_at_most,
+    dashboard::{Dashboard, KeyBinding, PictureSetting},
     defaults::Defaults,
-    fault::{Fault, Faults, Position, nearest},
+    duration::parse_duration,
+    error::{ConfigError, ConfigErrors, Position, nearest_match},
     input_limits::InputLimits,
     known_models::KnownModels,
-    small_file::read_at_most,
-    span::parse_span,
-    variables::{Environment, process_environment},
-    webhooks::{Format, Occasion, Webhook},
+    variables::{EnvLookup, process_environment},
+    webhooks::{AlertKind, Webhook, WebhookFormat},
 };
 use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
 
@@ -61,10 +61,10 @@ pub struct Config {
     pub secrets: Vec<Option<SecretString>>,
     /// By `KeyId`: whether the key's project was named. Where not, the project is the key's own and carries its
     /// alias, which says nothing outside this file: identities that outlive the run must not be built on it.
-    pub project_stated: Vec<bool>,
+    pub has_named_project: Vec<bool>,
     pub policy: Policy,
     pub defaults: Defaults,
-    pub input: InputLimits,
+    pub input_limits: InputLimits,
     /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
     pub unknown_model: Option<UnknownModelPolicy>,
     pub dashboard: Dashboard,
@@ -105,22 +105,26 @@ impl Config {
 ///
 /// # Errors
 /// Everything that is wrong, at once. A file that is there but faulty is never passed over for the next place.
-pub fn load(explicit: Option<&Path>, environment: &Environment<'_>, cwd: &Path) -> Result<Config, Faults> {
-    let variables = variables::Variables::new(environment, cwd.join(".env"));
+pub fn load(keys_path: Option<&Path>, environment: &EnvLookup<'_>, working_dir: &Path) -> Result<Config, ConfigErrors> {
+    let variables = variables::Variables::new(environment, working_dir.join(".env"));
     let directory = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = directory("HOME");
-    let read =
-        |shown: &Path| fleet::read(&fleet::Source { shown, real: cwd.join(shown), home: home.clone() }, &variables);
-    if let Some(explicit) = explicit {
+    let home_dir = directory("HOME");
+    let read = |display_path: &Path| {
+        keys_file::read(
+            &keys_file::ConfigFile { display_path, path: working_dir.join(display_path), home_dir: home_dir.clone() },
+            &variables,
+        )
+    };
+    if let Some(explicit) = keys_path {
         return read(explicit);
     }
-    let personal = directory("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
-    let mut places = vec![PathBuf::from(FILE_NAME)];
-    places.extend(personal.map(|base| base.join("cascadeck").join(FILE_NAME)));
+    let personal = directory("XDG_CONFIG_HOME").or_else(|| home_dir.as_ref().map(|home| home.join(".config")));
+    let mut candidates = vec![PathBuf::from(FILE_NAME)];
+    candidates.extend(personal.map(|base| base.join("cascadeck").join(FILE_NAME)));
     // A broken link counts as present: reading it says what is wrong.
-    if let Some(place) = places.iter().find(|place| cwd.join(place).symlink_metadata().is_ok()) {
+    if let Some(place) = candidates.iter().find(|place| working_dir.join(place).symlink_metadata().is_ok()) {
         return read(place);
     }
-    let looked_for: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-    start::from_environment(&variables, &looked_for)
+    let looked_for: Vec<String> = candidates.iter().map(|place| place.display().to_string()).collect();
+    from_env::from_environment(&variables, &looked_for)
 }

@@ -68,7 +68,7 @@ fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
         let stated = config
             .keys
             .iter()
-            .zip(&config.project_stated)
+            .zip(&config.has_named_project)
             .any(|(other, stated)| *stated && other.provider == of.provider && other.project == of.project);
         Some(QuotaOwner {
             base_url: config.providers[of.provider.index()].base_url.clone(),

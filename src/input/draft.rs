@@ -6,9 +6,9 @@ use crate::domain::{Money, Params, Request};
 
 use super::{
     ModelCheck,
-    fault::Wrong,
-    json::{Fields, Json, field},
-    sidecar::{Captioning, Sidecar},
+    error::FieldError,
+    json::{Fields, Json, get_field},
+    sidecar::{CaptionSettings, Sidecar},
     template::Templates,
 };
 
@@ -22,32 +22,32 @@ pub(super) struct Draft {
     pub tier: Option<String>,
     pub max_usd: Option<Money>,
     /// What routing rules look at, see [`Recipe::kept`].
-    pub fields: BTreeMap<String, String>,
-    pub caption: Option<Sidecar>,
+    pub kept_fields: BTreeMap<String, String>,
+    pub sidecar: Option<Sidecar>,
     /// The captioned picture's size.
-    pub bytes: Option<u64>,
+    pub picture_bytes: Option<u64>,
 }
 
 /// The settings of an input, compiled: shared by all passes over it.
-pub(super) struct Recipe {
+pub(super) struct RowOptions {
     pub templates: Templates,
     /// A row's own values win over these.
-    pub defaults: Params,
+    pub default_params: Params,
     /// Absolute; what relative paths in rows are relative to.
-    pub base: PathBuf,
+    pub base_dir: PathBuf,
     /// `None`: captions are not written to sidecars.
-    pub captioning: Option<Captioning>,
-    pub limit: Option<u64>,
+    pub captions: Option<CaptionSettings>,
+    pub max_rows: Option<u64>,
     /// Fields of the row that are kept with the item.
-    pub kept: Vec<String>,
+    pub kept_fields: Vec<String>,
     /// See [`super::InputOptions::legacy_rows`].
     pub legacy_rows: bool,
-    pub models: Option<ModelCheck>,
+    pub model_check: Option<ModelCheck>,
 }
 
-impl Recipe {
+impl RowOptions {
     /// One line as JSON. A name that stands twice in an object is refused: which of the two counts is anybody's guess.
-    pub(super) fn parse<'l>(&self, line: &'l str) -> Result<Json<'l>, Wrong> {
+    pub(super) fn parse_row<'l>(&self, line: &'l str) -> Result<Json<'l>, FieldError> {
         let row = Json::parse(line)?;
         if !self.legacy_rows {
             row.refuse_duplicates()?;
@@ -56,15 +56,15 @@ impl Recipe {
     }
 
     /// Of a row's fields those that are to be kept: texts, numbers, true and false, as text.
-    pub(super) fn keep(&self, fields: &Fields<'_>) -> BTreeMap<String, String> {
+    pub(super) fn pick_kept_fields(&self, fields: &Fields<'_>) -> BTreeMap<String, String> {
         let text = |value: &Json<'_>| match value {
             Json::Text(text) => Some(text.to_string()),
             Json::Bool(flag) => Some(flag.to_string()),
             Json::Int(number) => Some(number.to_string()),
-            Json::Big(number) => Some(number.to_string()),
+            Json::BigUnsigned(number) => Some(number.to_string()),
             Json::Float(number) => Some(number.to_string()),
             Json::Null | Json::List(_) | Json::Object(_) => None,
         };
-        self.kept.iter().filter_map(|name| Some((name.clone(), text(field(fields, name)?)?))).collect()
+        self.kept_fields.iter().filter_map(|name| Some((name.clone(), text(get_field(fields, name)?)?))).collect()
     }
 }

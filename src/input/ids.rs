@@ -16,7 +16,7 @@ use crate::domain::{GENERATED_ID_LEN, Request};
 ///
 /// Changing this changes every hash in every run directory: a resumed run would take all its rows for changed.
 #[derive(Serialize)]
-pub(super) struct Canonical<'a> {
+pub(super) struct HashInput<'a> {
     pub request: &'a Request,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<&'a str>,
@@ -28,7 +28,7 @@ pub(super) struct Canonical<'a> {
     pub bytes: Option<u64>,
 }
 
-impl Canonical<'_> {
+impl HashInput<'_> {
     /// 32 hex digits. `scratch` is reused between rows.
     pub(super) fn hash(&self, scratch: &mut Vec<u8>) -> Result<String, serde_json::Error> {
         scratch.clear();
@@ -43,16 +43,16 @@ pub(super) fn hex(digest: u128) -> String {
 
 /// The ids given out so far in one pass over an input.
 #[derive(Default)]
-pub(super) struct Ids {
-    lines: HashMap<Digest, u32, BuildHasherDefault<Already>>,
+pub(super) struct IdAssigner {
+    line_by_id: HashMap<Digest, u32, BuildHasherDefault<IdentityHasher>>,
     /// How often a made-up id came up; only for those that came up twice.
-    alike: HashMap<Digest, u32, BuildHasherDefault<Already>>,
+    duplicate_counts: HashMap<Digest, u32, BuildHasherDefault<IdentityHasher>>,
 }
 
-impl Ids {
+impl IdAssigner {
     /// Takes a row's own id. `Err` is the line that has it already.
-    pub(super) fn take(&mut self, id: &str, line: u64) -> Result<(), u64> {
-        match self.lines.entry(Digest::of(id)) {
+    pub(super) fn claim(&mut self, id: &str, line: u64) -> Result<(), u64> {
+        match self.line_by_id.entry(Digest::of(id)) {
             Entry::Occupied(first) => Err(u64::from(*first.get())),
             Entry::Vacant(free) => {
                 free.insert(u32::try_from(line).unwrap_or(u32::MAX));
@@ -62,17 +62,17 @@ impl Ids {
     }
 
     /// Makes an id from a request's hash; the second of its like ends in `-2`, the third in `-3`.
-    pub(super) fn make(&mut self, hash: &str, line: u64) -> String {
+    pub(super) fn generate(&mut self, hash: &str, line: u64) -> String {
         let base = &hash[..GENERATED_ID_LEN.min(hash.len())];
-        if self.take(base, line).is_ok() {
+        if self.claim(base, line).is_ok() {
             return base.to_owned();
         }
-        let mut count = self.alike.get(&Digest::of(base)).copied().unwrap_or(1);
+        let mut count = self.duplicate_counts.get(&Digest::of(base)).copied().unwrap_or(1);
         loop {
             count = count.saturating_add(1);
             let id = format!("{base}-{count}");
-            if self.take(&id, line).is_ok() {
-                self.alike.insert(Digest::of(base), count);
+            if self.claim(&id, line).is_ok() {
+                self.duplicate_counts.insert(Digest::of(base), count);
                 return id;
             }
         }
@@ -98,9 +98,9 @@ impl std::hash::Hash for Digest {
 
 /// A hasher for what is a hash already.
 #[derive(Default)]
-pub(super) struct Already(u64);
+pub(super) struct IdentityHasher(u64);
 
-impl Hasher for Already {
+impl Hasher for IdentityHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
     }
@@ -120,25 +120,25 @@ mod tests {
 
     #[test]
     fn rows_alike_are_told_apart_by_a_count() {
-        let mut ids = Ids::default();
+        let mut ids = IdAssigner::default();
         let hash = "0123456789abcdef0123456789abcdef";
-        let made: Vec<_> = (1..=3).map(|line| ids.make(hash, line)).collect();
+        let made: Vec<_> = (1..=3).map(|line| ids.generate(hash, line)).collect();
         assert_eq!(made, ["0123456789abcdef", "0123456789abcdef-2", "0123456789abcdef-3"]);
     }
 
     #[test]
     fn a_made_up_id_gives_way_to_one_that_is_taken() {
-        let mut ids = Ids::default();
-        ids.take("0123456789abcdef", 1).unwrap();
-        ids.take("0123456789abcdef-2", 2).unwrap();
-        assert_eq!(ids.make("0123456789abcdef", 3), "0123456789abcdef-3");
+        let mut ids = IdAssigner::default();
+        ids.claim("0123456789abcdef", 1).unwrap();
+        ids.claim("0123456789abcdef-2", 2).unwrap();
+        assert_eq!(ids.generate("0123456789abcdef", 3), "0123456789abcdef-3");
     }
 
     #[test]
     fn a_second_taker_learns_the_line_of_the_first() {
-        let mut ids = Ids::default();
-        ids.take("a", 7).unwrap();
-        assert_eq!(ids.take("a", 9), Err(7));
+        let mut ids = IdAssigner::default();
+        ids.claim("a", 7).unwrap();
+        assert_eq!(ids.claim("a", 9), Err(7));
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn hashes_are_pinned() {
         let request = Request::from_prompt("Why is the sky blue?");
-        let canonical = Canonical { request: &request, model: Some("m"), caption: None, bytes: None };
+        let canonical = HashInput { request: &request, model: Some("m"), caption: None, bytes: None };
         assert_eq!(canonical.hash(&mut Vec::new()).unwrap(), "5dcc04456c16c97de10b8e6e09cd19d1");
     }
 }

@@ -7,31 +7,31 @@
 //! Reading goes in layers: `lines` (bytes to lines) → `json` / `csv` (lines to fields) → one file per format (fields
 //! to a [`draft`]) → `items` (a draft gets its id, hash and absolute paths).
 
-mod album;
 mod anthropic_batch;
+mod batch_line;
 mod chat;
 mod csv;
+mod detect;
 mod draft;
-mod envelope;
-mod fault;
+mod error;
 mod gemini_batch;
 mod ids;
-mod image;
-mod items;
+mod image_reader;
+mod image_ref;
+mod image_source;
+mod item_reader;
 mod json;
 mod lines;
-mod natural;
+mod natural_sort;
 mod open;
 mod openai_batch;
 mod params;
 mod picture_fields;
 mod picture_names;
-mod pictures;
-mod recognise;
+mod picture_stamp;
 mod row;
 mod sidecar;
 mod spool;
-mod stamp;
 mod template;
 
 use std::{
@@ -43,23 +43,23 @@ use std::{
 
 use crate::domain::{ItemSpec, Params, UnknownModelPolicy, is_or_are, plural, pluralize};
 
-pub use self::spool::BesideKept;
+pub use self::spool::SpoolDiff;
 pub use self::{
-    album::is_picture,
-    fault::{FAULTS_KEPT, InputError, InputFaults, Reported, RowFault},
-    items::{Checked, Items, UnknownModels},
-    pictures::DEFAULT_CAPTION_PROMPT,
-    stamp::stamp_picture,
+    error::{InputError, MAX_REPORTED_ERRORS, ReportedError, RowError, RowErrors},
+    image_reader::DEFAULT_CAPTION_PROMPT,
+    image_source::is_picture,
+    item_reader::{InputSummary, ItemReader, UnknownModels},
+    picture_stamp::stamp_picture,
 };
 pub use crate::output::captions::ExistingCaptionPolicy;
 
 use self::{
-    album::Album,
-    draft::Recipe,
-    fault::Wrong,
-    items::{Ended, Rows},
-    lines::Lines,
-    pictures::Pictures,
+    draft::RowOptions,
+    error::FieldError,
+    image_reader::ImageReader,
+    image_source::ImageSource,
+    item_reader::{Ended, RowSource},
+    lines::LineReader,
     spool::Spool,
 };
 
@@ -73,13 +73,13 @@ pub struct InputOptions {
     /// Takes only the first so many rows or pictures, captioned ones included.
     pub limit: Option<u64>,
     /// A row's own values win.
-    pub defaults: Params,
+    pub default_params: Params,
     /// Writes answers beside pictures. `None`: answers go to the results only.
     pub captions: Option<CaptionOptions>,
     /// The prompt for pictures where `prompt` is not set; [`DEFAULT_CAPTION_PROMPT`] if this isn't either.
     pub default_caption_prompt: Option<String>,
     /// Fields of rows that are kept with their items, for routing rules.
-    pub kept: Vec<String>,
+    pub kept_fields: Vec<String>,
     /// How the lines of a text file are read.
     pub line_format: LineFormat,
     /// Most bytes that are taken from a pipe; `None`: 4 GiB.
@@ -88,20 +88,20 @@ pub struct InputOptions {
     /// count. For the runs that they began, whose items would be others otherwise.
     pub legacy_rows: bool,
     /// Judges the models that rows name. `None`: any name is good.
-    pub models: Option<ModelCheck>,
+    pub model_check: Option<ModelCheck>,
 }
 
 /// Says what is wrong with the name of a model that can't be used.
-pub type ModelFault = dyn Fn(&str) -> String + Send + Sync;
+pub type ModelErrorFn = dyn Fn(&str) -> String + Send + Sync;
 
 /// Judges the models that rows name.
 #[derive(Clone)]
 pub struct ModelCheck {
     /// The names that rows may have.
     pub usable: Arc<BTreeSet<String>>,
-    pub fault: Arc<ModelFault>,
+    pub error_message: Arc<ModelErrorFn>,
     /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
-    pub unknown: Option<UnknownModelPolicy>,
+    pub on_unknown: Option<UnknownModelPolicy>,
 }
 
 impl ModelCheck {
@@ -113,7 +113,7 @@ impl ModelCheck {
 
 impl fmt::Debug for ModelCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ModelCheck").field("unknown", &self.unknown).finish_non_exhaustive()
+        f.debug_struct("ModelCheck").field("unknown", &self.on_unknown).finish_non_exhaustive()
     }
 }
 
@@ -135,12 +135,12 @@ pub struct CaptionOptions {
     pub dir: Option<PathBuf>,
     pub existing: ExistingCaptionPolicy,
     /// `a.jpg.txt` instead of `a.txt`, so that `a.jpg` and `a.png` may share a folder.
-    pub full_name: bool,
+    pub keeps_extension: bool,
 }
 
 /// The format of an input.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Kind {
+pub enum InputKind {
     Jsonl,
     OpenAiBatch,
     AnthropicBatch,
@@ -150,7 +150,7 @@ pub enum Kind {
     Pictures,
 }
 
-impl Kind {
+impl InputKind {
     /// As it is said to people: "1,319 JSONL rows".
     pub const fn name(self) -> &'static str {
         match self {
@@ -173,7 +173,7 @@ impl Kind {
     }
 
     /// `1 JSONL row`, `1319 JSONL rows`
-    pub fn counted(self, rows: u64) -> String {
+    pub fn format_count(self, rows: u64) -> String {
         format!("{rows} {}", self.noun(rows))
     }
 
@@ -202,7 +202,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for InputKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -210,85 +210,85 @@ impl fmt::Display for Kind {
 
 /// An input that was found and recognised, with its templates compiled.
 pub struct Input {
-    kind: Kind,
+    kind: InputKind,
     /// As messages call it.
-    label: Arc<str>,
+    display_name: Arc<str>,
     /// As its run directory is called.
-    name: String,
-    source: Source,
-    recipe: Arc<Recipe>,
+    run_name: String,
+    source: InputSource,
+    row_options: Arc<RowOptions>,
     /// Where its rows are, of one that comes only once.
     spool: Option<Spool>,
     /// Tells which items have ended in the run, and their captions with them.
     ended: Option<Ended>,
 }
 
-enum Source {
+enum InputSource {
     Lines(PathBuf),
     Csv { path: PathBuf, delimiter: u8 },
-    Pictures(Album),
+    Pictures(ImageSource),
 }
 
 impl Input {
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> InputKind {
         self.kind
     }
 
     /// For `runs/<name>`: never empty, and safe as a folder's name.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn run_name(&self) -> &str {
+        &self.run_name
     }
 
     /// Reads everything once, before anything is sent, and reports all bad rows together.
     ///
     /// # Errors
     /// All that is wrong with the rows.
-    pub fn validate(&self) -> Result<Checked, InputFaults> {
-        self.items().check_with(|item| self.refuses_model(item))
+    pub fn validate(&self) -> Result<InputSummary, RowErrors> {
+        self.items().check_with(|item| self.unknown_model_error(item))
     }
 
     /// The same for a run that has rows of the input already: those that name unknown models are only counted.
     ///
     /// # Errors
     /// All that is wrong with the rows.
-    pub fn validate_again(&self) -> Result<Checked, InputFaults> {
+    pub fn validate_resumed(&self) -> Result<InputSummary, RowErrors> {
         self.items().check()
     }
 
     /// Names the pictures that can't be taken or can't be sent, in sentences. Looks through the collection once more.
     pub fn warnings(&self) -> Vec<String> {
-        let Source::Pictures(album) = &self.source else { return Vec::new() };
+        let InputSource::Pictures(source) = &self.source else { return Vec::new() };
         let (mut left_out, mut unsendable) = (Vec::new(), Vec::new());
-        for shelf in album.shelves() {
-            left_out.extend(shelf.left_out);
-            unsendable.extend(shelf.unsendable);
+        for batch in source.batches() {
+            left_out.extend(batch.excluded);
+            unsendable.extend(batch.unsendable);
         }
         let mut warnings = Vec::new();
         if !left_out.is_empty() {
             let count = left_out.len() as u64;
             let (files, folders) = (pluralize(count, "file"), plural(count, "folder"));
-            let places = open::named_places(&self.label, &left_out);
+            let places = open::list_places(&self.display_name, &left_out);
             warnings.push(format!("{files} or {folders} can't be taken and {} left out:{places}", is_or_are(count)));
         }
         if !unsendable.is_empty() {
             let count = unsendable.len() as u64;
             let (lines, verb) = (pluralize(count, "line"), if count == 1 { "names" } else { "name" });
-            let (label, places) = (&self.label, open::named_places(&self.label, &unsendable));
+            let (label, places) = (&self.display_name, open::list_places(&self.display_name, &unsendable));
             warnings.push(format!("{lines} of {label} {verb} no picture that can be sent, and will fail:{places}"));
         }
         warnings
     }
 
     /// The fault of an item that can't be taken into a run because of the model that its row names.
-    pub fn refuses_model(&self, item: &ItemSpec) -> Option<RowFault> {
-        let check = self.recipe.models.as_ref()?;
+    pub fn unknown_model_error(&self, item: &ItemSpec) -> Option<RowError> {
+        let check = self.row_options.model_check.as_ref()?;
         let by_default =
             if self.kind.needs_model() { UnknownModelPolicy::UseAnyModel } else { UnknownModelPolicy::Refuse };
-        if check.unknown.unwrap_or(by_default) == UnknownModelPolicy::UseAnyModel {
+        if check.on_unknown.unwrap_or(by_default) == UnknownModelPolicy::UseAnyModel {
             return None;
         }
-        let words = (check.fault)(check.unknown_model(item)?);
-        Some(RowFault::new(&self.label, item.line, &Wrong::new(self.kind.model_field(), words)))
+        let message = (check.error_message)(check.unknown_model(item)?);
+        Some(RowError::new(&self.display_name, item.line, &FieldError::new(self.kind.model_field(), message)))
     }
 
     /// For a run that is resumed: where no caption is to be written, since the item has ended, none is checked.
@@ -297,22 +297,22 @@ impl Input {
     }
 
     /// Streams the items: the same ids and hashes in the same order, each time.
-    pub fn items(&self) -> Items {
+    pub fn items(&self) -> ItemReader {
         let rows = match &self.source {
-            Source::Lines(path) => Lines::open(path).map(|lines| Rows::Lines(self.kind, lines)),
-            Source::Csv { path, delimiter } => {
-                csv::Csv::open(path, *delimiter).map(|records| Rows::Csv(Box::new(records)))
+            InputSource::Lines(path) => LineReader::open(path).map(|lines| RowSource::Lines(self.kind, lines)),
+            InputSource::Csv { path, delimiter } => {
+                csv::CsvReader::open(path, *delimiter).map(|records| RowSource::Csv(Box::new(records)))
             }
-            Source::Pictures(album) => Ok(Rows::Pictures(Box::new(Pictures::open(album)))),
+            InputSource::Pictures(source) => Ok(RowSource::Pictures(Box::new(ImageReader::open(source)))),
         };
-        let rows = rows.unwrap_or_else(Rows::Broken);
-        Items::new(Arc::clone(&self.label), Arc::clone(&self.recipe), rows, self.ended.clone())
+        let rows = rows.unwrap_or_else(RowSource::OpenFailed);
+        ItemReader::new(Arc::clone(&self.display_name), Arc::clone(&self.row_options), rows, self.ended.clone())
     }
 }
 
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").field("kind", &self.kind).field("label", &self.label).finish_non_exhaustive()
+        f.debug_struct("Input").field("kind", &self.kind).field("label", &self.display_name).finish_non_exhaustive()
     }
 }
 
@@ -320,7 +320,7 @@ impl fmt::Debug for Input {
 const _: () = {
     const fn is_send<T: Send + 'static>() {}
     const fn is_sync<T: Sync>() {}
-    is_send::<Items>();
+    is_send::<ItemReader>();
     is_send::<Input>();
     is_sync::<Input>();
 };

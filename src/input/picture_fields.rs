@@ -8,10 +8,10 @@ use std::path::Path;
 use crate::domain::{Image, Request};
 
 use super::{
-    album::{PICTURES, is_picture},
-    draft::Recipe,
-    fault::Wrong,
-    image,
+    draft::RowOptions,
+    error::FieldError,
+    image_ref,
+    image_source::{PICTURE_EXTENSIONS, is_picture},
     json::{Fields, Json},
     picture_names::{OTHER_PICTURES, extension_of, is_base64, is_data_url, names_a_picture},
 };
@@ -39,24 +39,24 @@ pub(super) fn names_only_pictures(name: &str) -> bool {
 }
 
 /// The pictures that a row's fields name. `has_picture` says whether its messages hold some themselves.
-pub(super) fn read(fields: &Fields<'_>, has_picture: bool, recipe: &Recipe) -> Result<Vec<Image>, Wrong> {
+pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions) -> Result<Vec<Image>, FieldError> {
     let mut found: Option<(&str, Vec<Image>)> = None;
     for (name, value) in fields {
         let name = name.as_ref();
-        if !is_taken(name, value, has_picture, recipe)? {
+        if !is_picture_field(name, value, has_picture, options)? {
             continue;
         }
-        let images = references(name, value)?;
+        let images = parse_references(name, value)?;
         found = match found {
             _ if images.is_empty() => found,
             None => Some((name, images)),
             Some((first, known)) if images.iter().all(|image| known.contains(image)) => Some((first, known)),
             Some((_, known)) if known.iter().all(|image| images.contains(image)) => Some((name, images)),
             Some((first, _)) => {
-                let words = format!(
+                let message = format!(
                     "names other pictures than `{first}` does; keep one of them, or list all pictures in `images`"
                 );
-                return Err(Wrong::new(name, words));
+                return Err(FieldError::new(name, message));
             }
         };
     }
@@ -64,19 +64,19 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, recipe: &Recipe) -> R
 }
 
 /// Refuses a field that looks as if it named a picture but is not read, unless all its pictures are among those of the request.
-pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, recipe: &Recipe) -> Result<(), Wrong> {
+pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, options: &RowOptions) -> Result<(), FieldError> {
     for (name, value) in fields {
-        let is_read = may_name_pictures(name) || recipe.templates.needs(name);
-        if is_read || !sounds_like_a_picture(name) || !holds_unsent(name, value, sent) {
+        let is_read = may_name_pictures(name) || options.templates.uses_field(name);
+        if is_read || !has_picture_word(name) || !holds_unsent(name, value, sent) {
             continue;
         }
-        let words = if sent.needs_vision() {
+        let message = if sent.needs_vision() {
             "looks like a picture beside the one that is sent, but is not read: list all pictures in `images` (or use it in \
              --prompt, or take it out)"
         } else {
             "looks like a picture, but is not read: name it `image` to have it sent (or use it in --prompt)"
         };
-        return Err(Wrong::new(name.as_ref(), words));
+        return Err(FieldError::new(name.as_ref(), message));
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ fn is_unsent(name: &str, text: &str, sent: &Request) -> bool {
     if is_other && sent.needs_vision() {
         return false;
     }
-    let same = image::reference(text).ok();
+    let same = image_ref::parse_reference(text).ok();
     // Without its folder, as fields for names have it; data has no other name.
     let has_name = |place: &Path| name.contains("name") && place.ends_with(text.trim());
     !sent.images().any(|image| {
@@ -130,23 +130,23 @@ fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-fn sounds_like_a_picture(name: &str) -> bool {
-    let plain = plain(name);
-    plain == "filename" || PICTURE_WORDS.iter().any(|word| plain.contains(word))
+fn has_picture_word(name: &str) -> bool {
+    let letters = plain(name);
+    letters == "filename" || PICTURE_WORDS.iter().any(|word| letters.contains(word))
 }
 
 /// Whether the field names pictures in this row. A field that a template writes into the prompt does so only where its
 /// value can be nothing else.
-fn is_taken(name: &str, value: &Json<'_>, has_picture: bool, recipe: &Recipe) -> Result<bool, Wrong> {
-    let in_template = recipe.templates.needs(name);
+fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &RowOptions) -> Result<bool, FieldError> {
+    let in_template = options.templates.uses_field(name);
     if value.is_null() {
         return Ok(false);
     }
     match name {
         "images" => Ok(true),
-        "file" | "path" => Ok(!has_picture && !in_template && names_pictures(value, has_sendable_extension)),
+        "file" | "path" => Ok(!has_picture && !in_template && all_name_pictures(value, has_sendable_extension)),
         _ if !may_name_pictures(name) => Ok(false),
-        _ if names_pictures(value, refers_to_a_picture) => Ok(name != "file_name" || !has_picture),
+        _ if all_name_pictures(value, refers_to_a_picture) => Ok(name != "file_name" || !has_picture),
         _ if in_template => Ok(false),
         "file_name" => {
             let file = match value {
@@ -161,18 +161,18 @@ fn is_taken(name: &str, value: &Json<'_>, has_picture: bool, recipe: &Recipe) ->
             };
             let extension = extension_of(file);
             if OTHER_PICTURES.contains(&extension.as_str()) && !has_picture {
-                let words = format!("is of a kind that can't be sent ({extension}); convert it to PNG or JPEG");
-                return Err(Wrong::new(name, words));
+                let message = format!("is of a kind that can't be sent ({extension}); convert it to PNG or JPEG");
+                return Err(FieldError::new(name, message));
             }
             // Names without an extension are looked up: data sets have such pictures.
-            Ok(!has_picture && extension.is_empty() && is_picture(&recipe.base.join(file.trim())))
+            Ok(!has_picture && extension.is_empty() && is_picture(&options.base_dir.join(file.trim())))
         }
         _ => Ok(true),
     }
 }
 
 /// Whether a value is text, or a list of texts, of which each `names` a picture.
-fn names_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
+fn all_name_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
     match value {
         Json::Text(text) => names(text),
         Json::List(items) => !items.is_empty() && items.iter().all(|item| item.as_text().is_some_and(&names)),
@@ -191,28 +191,31 @@ fn refers_to_a_picture(text: &str) -> bool {
 }
 
 fn has_sendable_extension(text: &str) -> bool {
-    PICTURES.contains(&extension_of(text).as_str())
+    PICTURE_EXTENSIONS.contains(&extension_of(text).as_str())
 }
 
 /// One reference, a list of them, or `{"url": …}` as OpenAI writes it.
-pub(super) fn references(name: &str, value: &Json<'_>) -> Result<Vec<Image>, Wrong> {
-    let one = |value: &Json<'_>, at: &str| {
+pub(super) fn parse_references(name: &str, value: &Json<'_>) -> Result<Vec<Image>, FieldError> {
+    let parse_one = |value: &Json<'_>, at: &str| {
         let text = value.text(at)?;
         if is_base64(text) {
-            return Err(Wrong::new(at, "is base64 without its type; write data:image/png;base64,… (or what it is)"));
+            return Err(FieldError::new(
+                at,
+                "is base64 without its type; write data:image/png;base64,… (or what it is)",
+            ));
         }
-        image::reference(text).map_err(|words| Wrong::new(at, words))
+        image_ref::parse_reference(text).map_err(|message| FieldError::new(at, message))
     };
     match value {
-        Json::Text(_) => Ok(vec![one(value, name)?]),
+        Json::Text(_) => Ok(vec![parse_one(value, name)?]),
         Json::List(items) => {
-            items.iter().enumerate().map(|(index, item)| one(item, &format!("{name}[{index}]"))).collect()
+            items.iter().enumerate().map(|(index, item)| parse_one(item, &format!("{name}[{index}]"))).collect()
         }
         Json::Object(_) if matches!(name, "image" | "image_url") && value.get("url").is_some() => {
             let url = value.get("url").unwrap_or(value);
-            Ok(vec![one(url, &format!("{name}.url"))?])
+            Ok(vec![parse_one(url, &format!("{name}.url"))?])
         }
-        _ if name == "images" => Err(value.must_be(name, "a list of paths, URLs or data: URLs")),
-        _ => Err(value.must_be(name, "a path, a URL or a data: URL, or a list of them")),
+        _ if name == "images" => Err(value.type_error(name, "a list of paths, URLs or data: URLs")),
+        _ => Err(value.type_error(name, "a path, a URL or a data: URL, or a list of them")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::album::{PICTURES, unquoted};
+use super::image_source::{PICTURE_EXTENSIONS, strip_quotes};
 
 /// Extensions of pictures that no provider takes.
 pub(super) const OTHER_PICTURES: [&str; 9] = ["svg", "pdf", "psd", "eps", "ico", "jp2", "jxl", "dng", "raw"];
@@ -26,7 +26,7 @@ pub(super) enum LineShape {
 
 impl LineShape {
     pub(super) fn of(line: &str) -> Self {
-        let plain = unquoted(line);
+        let plain = strip_quotes(line);
         let is_one_word = !plain.contains(char::is_whitespace);
         match names_a_picture(plain) {
             true if is_one_word || plain != line => Self::Name,
@@ -41,7 +41,7 @@ impl LineShape {
 /// Whether a text has a picture's extension at its end, also one of a picture that no provider takes.
 pub(super) fn names_a_picture(text: &str) -> bool {
     let extension = extension_of(text);
-    PICTURES.contains(&extension.as_str()) || OTHER_PICTURES.contains(&extension.as_str())
+    PICTURE_EXTENSIONS.contains(&extension.as_str()) || OTHER_PICTURES.contains(&extension.as_str())
 }
 
 /// In lower case; of a URL without its query.
@@ -109,7 +109,7 @@ fn begins_like_a_path(text: &str) -> bool {
 fn has_name_among_fields(line: &str) -> bool {
     let is_one_word = |field: &str| !field.contains(char::is_whitespace);
     let is_name = |field: &str| {
-        let plain = unquoted(field.trim());
+        let plain = strip_quotes(field.trim());
         is_location(plain)
             || (names_a_picture(plain) && (is_one_word(plain) || plain != field.trim() || is_short_name(plain)))
     };
@@ -121,7 +121,7 @@ fn has_name_among_fields(line: &str) -> bool {
     if let Some((first, rest)) = line.split_once(DELIMITERS)
         && is_name(first)
     {
-        return is_one_word(unquoted(first)) || unquoted(first) != first || are_numbers(rest);
+        return is_one_word(strip_quotes(first)) || strip_quotes(first) != first || are_numbers(rest);
     }
     line.split_once(' ').is_some_and(|(first, rest)| is_name(first) && are_numbers(rest))
 }

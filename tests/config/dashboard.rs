@@ -1,6 +1,6 @@
 //! `[dashboard]`: what the screen is told, and where each key stands.
 
-use cascadeck::config::Pictures;
+use cascadeck::config::PictureSetting;
 
 use crate::Desk;
 
@@ -26,10 +26,10 @@ fn looks_and_keys_are_read_with_their_lines() {
     let read = config.dashboard;
     assert_eq!(
         (read.theme.as_deref(), read.pictures, read.mouse, read.notify, read.fps),
-        (Some("light"), Pictures::Sixel, Some(false), None, Some(10))
+        (Some("light"), PictureSetting::Sixel, Some(false), None, Some(10))
     );
     let keys: Vec<_> =
-        read.keys.iter().map(|key| (key.action.as_str(), key.keys.join(" "), key.place.as_str())).collect();
+        read.keys.iter().map(|key| (key.action.as_str(), key.keys.join(" "), key.location.as_str())).collect();
     assert_eq!(keys, [("pause", "F5".to_owned(), "keys.toml:16"), ("toggle", "Space o".to_owned(), "keys.toml:16")]);
     assert_eq!(Desk::with_keys(KEYS).load().dashboard, cascadeck::config::Dashboard::default());
 }

@@ -1,7 +1,7 @@
 //! keys.example.toml is the documentation of the format, so it is held to it.
 
 use cascadeck::{
-    config::{Defaults, Format, InputLimits, Occasion, schema},
+    config::{AlertKind, Defaults, InputLimits, WebhookFormat, schema},
     domain::{Policy, Strategy, UnknownModelPolicy},
 };
 
@@ -43,7 +43,7 @@ fn the_example_states_the_true_defaults() {
     assert_eq!(config.policy, Policy::default());
     assert_eq!(config.unknown_model, None);
     assert_eq!(config.defaults, Defaults::default());
-    assert_eq!(config.input, InputLimits::default());
+    assert_eq!(config.input_limits, InputLimits::default());
 }
 
 #[test]
@@ -59,7 +59,10 @@ fn every_commented_setting_of_the_example_is_valid_too() {
     assert_eq!(config.models[1].limits.burst, Some(5));
     assert!(config.providers.iter().any(|provider| provider.name == "gpu-box"));
     assert_eq!(config.webhooks.len(), 1);
-    assert_eq!((config.webhooks[0].format, config.webhooks[0].on.len()), (Format::Slack, Occasion::ALL.len()));
+    assert_eq!(
+        (config.webhooks[0].format, config.webhooks[0].alert_kinds.len()),
+        (WebhookFormat::Slack, AlertKind::ALL.len())
+    );
 }
 
 #[test]
@@ -103,7 +106,10 @@ fn the_example_names_every_word_a_setting_may_have() {
         "medium",
         "high",
     ];
-    let others = others.into_iter().chain(Format::ALL.map(Format::name)).chain(Occasion::ALL.map(Occasion::name));
+    let others = others
+        .into_iter()
+        .chain(WebhookFormat::ALL.map(WebhookFormat::name))
+        .chain(AlertKind::ALL.map(AlertKind::name));
     for word in Strategy::ALL.map(Strategy::name).into_iter().chain(others) {
         assert!(EXAMPLE.contains(&format!("\"{word}\"")), "\"{word}\" is not in keys.example.toml");
     }

@@ -31,7 +31,7 @@ fn a_model_and_a_key_are_all_it_takes() {
     assert_eq!((&model.limits, model.vision, model.weight, model.price), (&limits, false, 1, None));
     let key = &config.keys[0];
     assert_eq!((key.project.as_str(), key.weight, key.role, &key.models), ("alice", 1, KeyRole::Primary, &None));
-    assert_eq!(config.project_stated, [false]);
+    assert_eq!(config.has_named_project, [false]);
     assert_eq!(exposed(&config, "alice"), Some("AQ.literal"));
     assert_eq!(config.warnings, [""; 0]);
 }
@@ -92,7 +92,7 @@ fn every_setting_of_models_and_keys_arrives() {
     let key = &config.keys[0];
     assert_eq!((key.project.as_str(), key.weight, key.role), ("lab", 3, KeyRole::Backup));
     assert_eq!(key.models.as_deref(), Some(["m".to_owned()].as_slice()));
-    assert_eq!(config.project_stated, [true]);
+    assert_eq!(config.has_named_project, [true]);
 }
 
 #[test]

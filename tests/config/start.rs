@@ -61,7 +61,7 @@ fn a_list_of_keys_in_the_environment_is_enough() {
     assert!(config.uncapped_models().is_empty(), "a budget works at once");
     let origin = Origin::Environment(vec!["GEMINI_API_KEYS".to_owned(), "GEMINI_API_KEY".to_owned()]);
     assert_eq!(config.origin, origin);
-    assert_eq!(config.project_stated, [false; 4]);
+    assert_eq!(config.has_named_project, [false; 4]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `[[webhook]]`: what is read, what is refused and in which words, and that addresses are kept like keys.
 
-use cascadeck::config::{Format, Occasion};
+use cascadeck::config::{AlertKind, WebhookFormat};
 use secrecy::ExposeSecret as _;
 
 use crate::Desk;
@@ -35,15 +35,15 @@ fn a_webhook_needs_a_name_and_an_address_and_the_rest_goes_without_saying() {
     let read: Vec<_> = config
         .webhooks
         .iter()
-        .map(|hook| (hook.name.as_str(), hook.url.expose_secret(), hook.format, hook.on.clone()))
+        .map(|hook| (hook.name.as_str(), hook.url.expose_secret(), hook.format, hook.alert_kinds.clone()))
         .collect();
-    let all = Occasion::ALL.to_vec();
+    let all = AlertKind::ALL.to_vec();
     assert_eq!(
         read,
         [
-            ("team", "https://discord.com/api/webhooks/1/swordfish", Format::Discord, all.clone()),
-            ("phone", "https://push.example/topic", Format::Text, vec![Occasion::Finished, Occasion::Stopped]),
-            ("own", "http://192.168.1.20:8065/hooks/swordfish", Format::Json, all),
+            ("team", "https://discord.com/api/webhooks/1/swordfish", WebhookFormat::Discord, all.clone()),
+            ("phone", "https://push.example/topic", WebhookFormat::Text, vec![AlertKind::Finished, AlertKind::Stopped]),
+            ("own", "http://192.168.1.20:8065/hooks/swordfish", WebhookFormat::Json, all),
         ]
     );
 }

@@ -73,7 +73,7 @@ proptest! {
         if let Ok(input) = open(&path, options) {
             let items: Vec<_> = input.items().collect();
             match input.validate() {
-                Ok(checked) => prop_assert_eq!(checked.rows as usize, items.len()),
+                Ok(checked) => prop_assert_eq!(checked.items as usize, items.len()),
                 Err(faults) => {
                     let bad = items.iter().filter(|item| item.is_err()).count() as u64;
                     prop_assert!(faults.total == bad || (items.is_empty() && faults.total == 1));

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use cascadeck::{
     domain::{Image, ItemSpec, JsonMode, MessageRole, Money, Params, Part, Thinking},
-    input::{InputOptions, Kind},
+    input::{InputKind, InputOptions},
 };
 use tempfile::TempDir;
 
 use super::{all, ids, open, prompt, read, speakers, write};
 
-fn sample(name: &str) -> (Kind, Vec<ItemSpec>) {
+fn sample(name: &str) -> (InputKind, Vec<ItemSpec>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/input").join(name);
     let input = open(&path, InputOptions::default()).unwrap();
     let items = all(&input);
@@ -20,7 +20,7 @@ fn sample(name: &str) -> (Kind, Vec<ItemSpec>) {
 #[test]
 fn jsonl_rows() {
     let (kind, items) = sample("rows.jsonl");
-    assert_eq!(kind, Kind::Jsonl);
+    assert_eq!(kind, InputKind::Jsonl);
     assert_eq!(ids(&items)[..2], ["one", "2"]);
     assert_eq!(items.iter().map(|item| item.line).collect::<Vec<_>>(), [1, 2, 4]);
     assert_eq!(items[0].request.params, Params::default());
@@ -62,7 +62,7 @@ fn jsonl_rows() {
 #[test]
 fn openai_batch_lines() {
     let (kind, items) = sample("openai_batch.jsonl");
-    assert_eq!(kind, Kind::OpenAiBatch);
+    assert_eq!(kind, InputKind::OpenAiBatch);
     assert_eq!(ids(&items), ["r1", "r2", "r3"]);
     assert_eq!(items[0].preferred_model.as_deref(), Some("gpt-5-mini"));
     assert_eq!(items[0].request.system.as_deref(), Some("Be brief."));
@@ -96,7 +96,7 @@ fn openai_batch_lines() {
 #[test]
 fn anthropic_batch_lines() {
     let (kind, items) = sample("anthropic_batch.jsonl");
-    assert_eq!(kind, Kind::AnthropicBatch);
+    assert_eq!(kind, InputKind::AnthropicBatch);
     assert_eq!(ids(&items), ["a1", "a2"]);
     assert_eq!(items[0].preferred_model.as_deref(), Some("claude-haiku-5"));
     assert_eq!(items[0].request.system.as_deref(), Some("Be brief."));
@@ -126,7 +126,7 @@ fn anthropic_batch_lines() {
 #[test]
 fn gemini_batch_lines_in_both_cases() {
     let (kind, items) = sample("gemini_batch.jsonl");
-    assert_eq!(kind, Kind::GeminiBatch);
+    assert_eq!(kind, InputKind::GeminiBatch);
     assert_eq!(ids(&items), ["g1", "g2"]);
     assert_eq!(items[0].preferred_model.as_deref(), Some("gemini-3.5-flash-lite"));
     assert_eq!(items[0].request.system.as_deref(), Some("Be brief."));
@@ -164,7 +164,7 @@ fn gemini_batch_lines_in_both_cases() {
 #[test]
 fn csv_with_a_header_a_byte_order_mark_and_crlf() {
     let (kind, items) = sample("rows.csv");
-    assert_eq!(kind, Kind::Csv);
+    assert_eq!(kind, InputKind::Csv);
     assert_eq!(ids(&items), ["1", "2"]);
     assert_eq!(items.iter().map(|item| item.line).collect::<Vec<_>>(), [2, 4]);
     assert_eq!(items[0].preferred_model.as_deref(), Some("m-1"));
@@ -189,7 +189,7 @@ fn csv_with_a_header_a_byte_order_mark_and_crlf() {
 #[test]
 fn plain_text_is_a_prompt_a_line() {
     let (kind, items) = read("notes.txt", b"\xEF\xBB\xBFfirst\r\n\r\n   \n  second {x}\n", &InputOptions::default());
-    assert_eq!(kind, Kind::Text);
+    assert_eq!(kind, InputKind::Text);
     assert_eq!(items.iter().map(prompt).collect::<Vec<_>>(), ["first", "  second {x}"]);
     assert_eq!(items.iter().map(|item| item.line).collect::<Vec<_>>(), [1, 4]);
 }
@@ -197,26 +197,26 @@ fn plain_text_is_a_prompt_a_line() {
 #[test]
 fn the_first_row_and_the_extension_decide() {
     for (name, content, want) in [
-        ("a.jsonl", r#"{"prompt":"x"}"#, Kind::Jsonl),
-        ("a.ndjson", "\n\n{\"prompt\":\"x\"}", Kind::Jsonl),
-        ("a.json", r#"{"prompt":"x"}"#, Kind::Jsonl),
-        ("a", r#"{"prompt":"x"}"#, Kind::Jsonl),
-        ("a.txt", r#"{"prompt":"x"}"#, Kind::Jsonl),
-        ("a.txt", r"{curly} prose", Kind::Text),
-        ("a.txt", "[1] a footnote", Kind::Text),
-        ("a.txt", "[\"quoted\"]", Kind::Text),
-        ("a", "[INST] hello", Kind::Text),
-        ("a", "id,prompt\n1,x", Kind::Csv),
-        ("a", "Well, that is a prompt", Kind::Text),
-        ("a.csv", "prompt\nx", Kind::Csv),
-        ("a.csv", "id;prompt\n1;x", Kind::Csv),
-        ("a.tsv", "id\tprompt\n1\tx, y", Kind::Csv),
-        ("a.jsonl", "{broken\n{\"custom_id\":\"1\",\"body\":{}}", Kind::OpenAiBatch),
-        ("a.jsonl", r#"{"custom_id":"1","params":{}}"#, Kind::AnthropicBatch),
-        ("a.jsonl", r#"{"key":"1","request":{}}"#, Kind::GeminiBatch),
-        ("a.jsonl", r#"{"request":{"contents":[]}}"#, Kind::GeminiBatch),
+        ("a.jsonl", r#"{"prompt":"x"}"#, InputKind::Jsonl),
+        ("a.ndjson", "\n\n{\"prompt\":\"x\"}", InputKind::Jsonl),
+        ("a.json", r#"{"prompt":"x"}"#, InputKind::Jsonl),
+        ("a", r#"{"prompt":"x"}"#, InputKind::Jsonl),
+        ("a.txt", r#"{"prompt":"x"}"#, InputKind::Jsonl),
+        ("a.txt", r"{curly} prose", InputKind::Text),
+        ("a.txt", "[1] a footnote", InputKind::Text),
+        ("a.txt", "[\"quoted\"]", InputKind::Text),
+        ("a", "[INST] hello", InputKind::Text),
+        ("a", "id,prompt\n1,x", InputKind::Csv),
+        ("a", "Well, that is a prompt", InputKind::Text),
+        ("a.csv", "prompt\nx", InputKind::Csv),
+        ("a.csv", "id;prompt\n1;x", InputKind::Csv),
+        ("a.tsv", "id\tprompt\n1\tx, y", InputKind::Csv),
+        ("a.jsonl", "{broken\n{\"custom_id\":\"1\",\"body\":{}}", InputKind::OpenAiBatch),
+        ("a.jsonl", r#"{"custom_id":"1","params":{}}"#, InputKind::AnthropicBatch),
+        ("a.jsonl", r#"{"key":"1","request":{}}"#, InputKind::GeminiBatch),
+        ("a.jsonl", r#"{"request":{"contents":[]}}"#, InputKind::GeminiBatch),
         // A row about keys and requests, for a template.
-        ("a.jsonl", r#"{"key":"C major","request":"a song"}"#, Kind::Jsonl),
+        ("a.jsonl", r#"{"key":"C major","request":"a song"}"#, InputKind::Jsonl),
     ] {
         let folder = TempDir::new().unwrap();
         let input = open(&write(&folder, name, content.as_bytes()), InputOptions::default()).unwrap();

@@ -7,7 +7,7 @@ use super::{faults, no_options, read};
 #[test]
 fn only_the_fields_that_rules_look_at_are_kept() {
     let kept = |name: &str, content: &str, fields: &[&str]| {
-        let options = InputOptions { kept: fields.iter().map(ToString::to_string).collect(), ..no_options() };
+        let options = InputOptions { kept_fields: fields.iter().map(ToString::to_string).collect(), ..no_options() };
         let fields = read(name, content.as_bytes(), &options).1[0].rule_fields.clone();
         fields.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
     };
@@ -23,7 +23,7 @@ fn only_the_fields_that_rules_look_at_are_kept() {
 #[test]
 fn a_kept_field_changes_no_hash() {
     let row = br#"{"prompt":"p","lang":"de"}"#;
-    let options = InputOptions { kept: vec!["lang".to_owned()], ..no_options() };
+    let options = InputOptions { kept_fields: vec!["lang".to_owned()], ..no_options() };
     assert_eq!(read("a.jsonl", row, &options).1[0].request_hash, read("a.jsonl", row, &no_options()).1[0].request_hash);
 }
 
@@ -69,6 +69,6 @@ fn duplicates_are_refused_with_both_lines() {
     let rows = b"{\"id\":\"a\",\"prompt\":\"x\"}\n{\"id\":7,\"prompt\":\"x\"}\n\n{\"id\":\"7\",\"prompt\":\"y\"}\n";
     let faults = faults("rows.jsonl", rows, &no_options());
     assert_eq!(faults.total, 1);
-    assert_eq!(faults.reported[0].fault.line, 4);
-    assert_eq!(faults.reported[0].fault.words, "the id `7` stands already in line 2; ids must differ");
+    assert_eq!(faults.reported[0].error.line, 4);
+    assert_eq!(faults.reported[0].error.message, "the id `7` stands already in line 2; ids must differ");
 }

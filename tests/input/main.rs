@@ -16,7 +16,7 @@ use std::{
 
 use cascadeck::{
     domain::{ItemSpec, MessageRole, Part},
-    input::{Checked, Input, InputFaults, InputOptions, Kind},
+    input::{Input, InputKind, InputOptions, InputSummary, RowErrors},
 };
 use tempfile::TempDir;
 
@@ -38,7 +38,7 @@ fn open(path: &Path, options: InputOptions) -> Result<Input, String> {
 
 /// All items of an input without faults; also that validation and a second pass agree with the first.
 fn all(input: &Input) -> Vec<ItemSpec> {
-    let Checked { rows, fingerprint, .. } = input.validate().unwrap_or_else(|faults| panic!("{faults}"));
+    let InputSummary { items: rows, fingerprint, .. } = input.validate().unwrap_or_else(|faults| panic!("{faults}"));
     let items: Vec<_> = input.items().map(|item| item.unwrap()).collect();
     assert_eq!(items.len() as u64, rows);
     assert_eq!(fingerprint.len(), 32);
@@ -47,13 +47,13 @@ fn all(input: &Input) -> Vec<ItemSpec> {
     items
 }
 
-fn read(name: &str, content: &[u8], options: &InputOptions) -> (Kind, Vec<ItemSpec>) {
+fn read(name: &str, content: &[u8], options: &InputOptions) -> (InputKind, Vec<ItemSpec>) {
     let folder = TempDir::new().unwrap();
     let input = open(&write(&folder, name, content), options.clone()).unwrap();
     (input.kind(), all(&input))
 }
 
-fn faults(name: &str, content: &[u8], options: &InputOptions) -> InputFaults {
+fn faults(name: &str, content: &[u8], options: &InputOptions) -> RowErrors {
     let folder = TempDir::new().unwrap();
     open(&write(&folder, name, content), options.clone()).unwrap().validate().unwrap_err()
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use cascadeck::{
     domain::Image,
-    input::{CaptionOptions, ExistingCaptionPolicy, InputOptions, Kind},
+    input::{CaptionOptions, ExistingCaptionPolicy, InputKind, InputOptions},
 };
 use tempfile::TempDir;
 
@@ -34,8 +34,8 @@ fn a_folder_is_read_in_natural_order_and_hidden_files_are_not() {
     let items = all(&input);
     let want = ["broken.JPG", "img2.png", "img10.png", "no-extension", "sub/a.png", "sub/deep/b.png"];
     assert_eq!(ids(&items), want);
-    assert_eq!(input.kind(), Kind::Pictures);
-    assert!(input.validate().unwrap().pictures);
+    assert_eq!(input.kind(), InputKind::Pictures);
+    assert!(input.validate().unwrap().has_pictures);
     assert_eq!(items[4].caption_path.as_deref(), Some(&*folder.path().join("sub/a.txt")));
     assert_eq!(items[4].request.images().collect::<Vec<_>>(), [&Image::File(folder.path().join("sub/a.png"))]);
     assert!(prompt(&items[0]).starts_with("Describe this picture"));
@@ -48,20 +48,20 @@ fn globs_lists_and_single_pictures_are_albums_too() {
         write(&folder, name, &png(1, 1));
     }
     let glob = open(&folder.path().join("a*.png"), beside()).unwrap();
-    assert!(glob.name().ends_with("-a-png"), "{}", glob.name());
+    assert!(glob.run_name().ends_with("-a-png"), "{}", glob.run_name());
     assert_eq!(ids(&all(&glob)), ["a1.png", "a2.png"]);
     let deep = open(&folder.path().join("**/*.png"), beside()).unwrap();
     assert_eq!(ids(&all(&deep)), ["a1.png", "a2.png", "b.png", "sub/c.png"]);
 
     let list = write(&folder, "list.txt", b"./sub/c.png\r\n\r\na1.png\r\nlost.png\r\n");
     let list = open(&list, beside()).unwrap();
-    assert_eq!(list.kind(), Kind::Pictures);
+    assert_eq!(list.kind(), InputKind::Pictures);
     assert_eq!(ids(&all(&list)), ["sub/c.png", "a1.png", "lost.png"], "in the list's own order");
     assert_eq!(all(&list).iter().map(|item| item.line).collect::<Vec<_>>(), [1, 3, 4]);
 
     let single = open(&folder.path().join("b.png"), beside()).unwrap();
     assert_eq!(ids(&all(&single)), ["b.png"]);
-    assert_eq!(single.name(), "b");
+    assert_eq!(single.run_name(), "b");
 }
 
 #[cfg(unix)]
@@ -87,7 +87,7 @@ fn a_name_that_is_not_utf8_is_left_out_aloud() {
 fn a_bitmap_is_a_picture_also_when_it_is_given_by_itself() {
     let folder = TempDir::new().unwrap();
     let bitmap = write(&folder, "a.bmp", b"BM\x1a\0\0\0\0\0\0\0");
-    assert_eq!(open(&bitmap, beside()).unwrap().kind(), Kind::Pictures);
+    assert_eq!(open(&bitmap, beside()).unwrap().kind(), InputKind::Pictures);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn what_is_captioned_is_skipped_unless_asked_otherwise() {
     ] {
         let input = open(folder.path(), captions(|captions| captions.existing = existing)).unwrap();
         let checked = input.validate().unwrap();
-        assert_eq!((checked.rows, checked.skipped), (want.len() as u64, skipped), "{existing:?}");
+        assert_eq!((checked.items, checked.skipped), (want.len() as u64, skipped), "{existing:?}");
         assert_eq!(ids(&all(&input)), want, "{existing:?}");
     }
 }
@@ -220,9 +220,9 @@ fn a_resumed_run_does_not_skip_what_it_has_captioned_itself() {
     write(&folder, "mine.txt", b"a cat\n");
     write(&folder, "theirs.txt", b"a dog\n");
     let input = open(folder.path(), beside()).unwrap();
-    let items: Vec<_> = input.items().keeping(|id| id == "mine.png").map(|item| item.unwrap()).collect();
+    let items: Vec<_> = input.items().with_known_ids(|id| id == "mine.png").map(|item| item.unwrap()).collect();
     assert_eq!(ids(&items), ["mine.png", "new.png"]);
-    assert_eq!(input.items().keeping(|id| id == "mine.png").check().unwrap().skipped, 1);
+    assert_eq!(input.items().with_known_ids(|id| id == "mine.png").check().unwrap().skipped, 1);
 }
 
 /// A resumed run must recognise its input although it has written captions into it.
@@ -248,10 +248,10 @@ fn pictures_that_would_share_a_caption_are_refused_naming_both() {
     let faults = open(folder.path(), beside()).unwrap().validate().unwrap_err();
     assert_eq!(faults.total, 1);
     assert_eq!(
-        faults.reported[0].fault.words,
+        faults.reported[0].error.message,
         "a.png and a.jpg would share the caption a.txt; rename one, or ask for full names with --full-caption-names (a.png.txt)"
     );
-    let full = open(folder.path(), captions(|captions| captions.full_name = true)).unwrap();
+    let full = open(folder.path(), captions(|captions| captions.keeps_extension = true)).unwrap();
     assert_eq!(all(&full)[1].caption_path, Some(folder.path().join("a.png.txt")));
     let none = open(folder.path(), no_options()).unwrap();
     assert!(all(&none).iter().all(|item| item.caption_path.is_none()), "without captions nothing can clash");
@@ -263,7 +263,7 @@ fn a_picture_listed_twice_is_refused_with_both_lines() {
     write(&folder, "a.png", &png(1, 1));
     let list = write(&folder, "list.txt", b"a.png\n./a.png\n");
     let faults = open(&list, beside()).unwrap().validate().unwrap_err();
-    assert_eq!(faults.reported[0].fault.words, "the id `a.png` stands already in line 1; ids must differ");
+    assert_eq!(faults.reported[0].error.message, "the id `a.png` stands already in line 1; ids must differ");
 }
 
 #[cfg(unix)]
@@ -280,7 +280,7 @@ fn captions_can_not_leave_their_folder() {
     let input = open(&folder.path().join("in"), captions(|captions| captions.dir = Some(out))).unwrap();
     let faults = input.validate().unwrap_err();
     assert_eq!(faults.total, 1);
-    assert!(faults.reported[0].fault.words.contains("would be written outside"), "{faults}");
+    assert!(faults.reported[0].error.message.contains("would be written outside"), "{faults}");
 }
 
 #[cfg(unix)]

@@ -240,7 +240,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         for (row, want) in cases {
             let faults = faults("rows.jsonl", format!("{first}\n\n{row}\n").as_bytes(), &InputOptions::default());
             assert_eq!(faults.total, 1, "{row}: {faults}");
-            let words = faults.reported[0].fault.to_string();
+            let words = faults.reported[0].error.to_string();
             assert!(words.contains("rows.jsonl:3: "), "{row}: {words}");
             assert!(words.contains(want), "{row}: {words}\n  should say: {want}");
         }
@@ -264,9 +264,9 @@ fn csv_faults_name_the_line_an_editor_shows() {
         ("prompt\n", 1, "there are no rows"),
     ] {
         let faults = faults("rows.csv", content.as_bytes(), &InputOptions::default());
-        let fault = &faults.reported[0].fault;
+        let fault = &faults.reported[0].error;
         assert_eq!((fault.line, faults.total), (line, 1), "{content}: {faults}");
-        assert!(fault.words.contains(want), "{content}: {faults}");
+        assert!(fault.message.contains(want), "{content}: {faults}");
     }
 }
 
@@ -279,7 +279,7 @@ fn text_that_is_not_utf8_is_a_fault_with_its_line() {
     ] {
         let faults = faults(name, content, &InputOptions::default());
         assert_eq!(faults.total, 1);
-        assert_eq!(faults.reported[0].fault.line, if name == "a.csv" { 3 } else { 2 });
+        assert_eq!(faults.reported[0].error.line, if name == "a.csv" { 3 } else { 2 });
         assert!(faults.to_string().contains("is not UTF-8: byte 0xe9"), "{faults}");
     }
 }
@@ -293,7 +293,7 @@ fn all_faults_are_reported_at_once_and_the_rest_is_counted() {
     let faults = faults("rows.jsonl", (rows + &distinct.concat()).as_bytes(), &InputOptions::default());
     assert_eq!(faults.total, 249 + 1 + 150);
     assert_eq!(faults.reported.len(), 100);
-    assert_eq!(faults.reported[0].more_alike, 248, "what is wrong alike is said once");
+    assert_eq!(faults.reported[0].duplicates, 248, "what is wrong alike is said once");
     let words = faults.to_string();
     assert!(words.starts_with(&format!("{} has 400 bad rows; nothing was sent\n", faults.input)), "{words}");
     assert!(words.contains("(and 248 more like this)"));
@@ -327,7 +327,7 @@ fn configured_defaults_yield_to_what_a_row_says() {
         ..Params::default()
     };
     let options =
-        InputOptions { defaults: defaults.clone(), system: Some("From the options.".to_owned()), ..no_options() };
+        InputOptions { default_params: defaults.clone(), system: Some("From the options.".to_owned()), ..no_options() };
     let rows = br#"{"prompt":"a"}
 {"prompt":"b","temperature":0.9,"max_tokens":20,"stop":[],"json":false,"thinking":false,"system":"From the row."}"#;
     let (_, items) = read("rows.jsonl", rows, &options);
@@ -358,7 +358,7 @@ fn a_limit_takes_the_first_rows_but_the_fingerprint_is_of_the_whole_file() {
     let whole = open(&path, no_options()).unwrap().validate().unwrap();
     let input = open(&path, InputOptions { limit: Some(2), ..no_options() }).unwrap();
     let trial = input.validate().unwrap();
-    assert_eq!((whole.rows, trial.rows), (3, 2));
+    assert_eq!((whole.items, trial.items), (3, 2));
     assert_eq!(whole.fingerprint, trial.fingerprint);
     assert_eq!(all(&input).len(), 2);
     write(&folder, "rows.txt", b"one\ntwo\nfour!\n");
@@ -438,7 +438,7 @@ fn columns_of_a_table_are_refused_like_fields() {
     ] {
         let faults = faults("rows.csv", content.as_bytes(), &InputOptions::default());
         assert!(faults.to_string().contains(want), "{content}: {faults}");
-        assert_eq!(faults.reported[0].fault.line, 2, "{content}");
+        assert_eq!(faults.reported[0].error.line, 2, "{content}");
     }
 }
 

@@ -7,13 +7,13 @@ use std::{
 };
 
 /// Faults kept in full by [`InputFaults`]; the rest is counted.
-pub const FAULTS_KEPT: usize = 100;
+pub const MAX_REPORTED_ERRORS: usize = 100;
 
 /// Why an input can't be opened at all.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     #[error("{0} is not there: give a file, a folder of pictures, a glob in quotes, or `-` for rows on standard input")]
-    Missing(String),
+    NotFound(String),
     #[error("{path} can't be read: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0} holds no rows")]
@@ -27,13 +27,13 @@ pub enum InputError {
     #[error("{place} holds no pictures: looked for PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF and BMP files{hint}")]
     NoPictures { place: String, hint: &'static str },
     /// The bytes are no format that is read here; `words` says what to do.
-    #[error("{path} {words}", path = path.display())]
-    Unrecognised { path: PathBuf, words: String },
-    #[error("the {which} template can't be used: {words}")]
-    Template { which: &'static str, words: String },
+    #[error("{path} {message}", path = path.display())]
+    UnsupportedFormat { path: PathBuf, message: String },
+    #[error("the {template} template can't be used: {message}")]
+    Template { template: &'static str, message: String },
     /// Options that contradict the kind of input.
     #[error("{0}")]
-    Options(String),
+    InvalidOptions(String),
     #[error("standard input is a terminal: pipe the rows in (`cat rows.jsonl | cascadeck run -`) or name a file")]
     NothingPiped,
     #[error("{path} can't be written: {source}; rows from a pipe are kept there so that the run can be resumed")]
@@ -45,107 +45,107 @@ impl InputError {
         Self::Unreadable { path: path.to_owned(), source }
     }
 
-    pub(super) fn unrecognised(path: &Path, words: impl Into<String>) -> Self {
-        Self::Unrecognised { path: path.to_owned(), words: words.into() }
+    pub(super) fn unsupported_format(path: &Path, message: impl Into<String>) -> Self {
+        Self::UnsupportedFormat { path: path.to_owned(), message: message.into() }
     }
 }
 
 /// What is wrong with a row, and in which field of it. Not yet tied to a line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Wrong {
+pub(super) struct FieldError {
     /// `body.messages[2].role`; empty for the row as a whole.
-    at: String,
-    words: String,
-    theme: Option<&'static str>,
+    field_path: String,
+    message: String,
+    dedup_key: Option<&'static str>,
 }
 
-impl Wrong {
-    pub(super) fn new(at: impl Into<String>, words: impl Into<String>) -> Self {
-        Self { at: at.into(), words: words.into(), theme: None }
+impl FieldError {
+    pub(super) fn new(field_path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field_path: field_path.into(), message: message.into(), dedup_key: None }
     }
 
     /// Said once however many rows have it, even where the words differ from row to row.
-    pub(super) fn said_once(mut self, theme: &'static str) -> Self {
-        self.theme = Some(theme);
+    pub(super) fn with_dedup_key(mut self, theme: &'static str) -> Self {
+        self.dedup_key = Some(theme);
         self
     }
 
     /// The same fault, seen from the enclosing field: `role` within `messages[2]` is `messages[2].role`.
     #[must_use]
     pub(super) fn within(mut self, outer: impl fmt::Display) -> Self {
-        let dot = if self.at.is_empty() || self.at.starts_with('[') { "" } else { "." };
-        self.at = format!("{outer}{dot}{}", self.at);
+        let dot = if self.field_path.is_empty() || self.field_path.starts_with('[') { "" } else { "." };
+        self.field_path = format!("{outer}{dot}{}", self.field_path);
         self
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.at.is_empty() {
-            write!(f, "`{}` ", self.at)?;
+        if !self.field_path.is_empty() {
+            write!(f, "`{}` ", self.field_path)?;
         }
-        f.write_str(&self.words)
+        f.write_str(&self.message)
     }
 }
 
 /// One bad row. Prints as `rows.jsonl:17: …`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RowFault {
+pub struct RowError {
     pub input: Arc<str>,
     /// 1-based line; for pictures their place in the list; 0 where the fault is in no line.
     pub line: u64,
-    pub words: String,
-    theme: Option<&'static str>,
+    pub message: String,
+    dedup_key: Option<&'static str>,
 }
 
-impl RowFault {
-    pub(super) fn new(input: &Arc<str>, line: u64, wrong: &Wrong) -> Self {
-        Self { input: Arc::clone(input), line, words: wrong.to_string(), theme: wrong.theme }
+impl RowError {
+    pub(super) fn new(input: &Arc<str>, line: u64, error: &FieldError) -> Self {
+        Self { input: Arc::clone(input), line, message: error.to_string(), dedup_key: error.dedup_key }
     }
 
-    fn is_like(&self, other: &Self) -> bool {
-        self.words == other.words || (self.theme.is_some() && self.theme == other.theme)
+    fn is_duplicate_of(&self, other: &Self) -> bool {
+        self.message == other.message || (self.dedup_key.is_some() && self.dedup_key == other.dedup_key)
     }
 }
 
-impl fmt::Display for RowFault {
+impl fmt::Display for RowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
-            0 => write!(f, "{}: {}", self.input, self.words),
-            line => write!(f, "{}:{line}: {}", self.input, self.words),
+            0 => write!(f, "{}: {}", self.input, self.message),
+            line => write!(f, "{}:{line}: {}", self.input, self.message),
         }
     }
 }
 
-impl std::error::Error for RowFault {}
+impl std::error::Error for RowError {}
 
 /// A fault and how many later rows have the same one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reported {
-    pub fault: RowFault,
-    pub more_alike: u64,
+pub struct ReportedError {
+    pub error: RowError,
+    pub duplicates: u64,
 }
 
 /// Everything wrong with an input, found in one pass: the first [`FAULTS_KEPT`] different faults in full.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InputFaults {
+pub struct RowErrors {
     pub input: Arc<str>,
-    pub reported: Vec<Reported>,
+    pub reported: Vec<ReportedError>,
     /// Bad rows altogether.
     pub total: u64,
 }
 
-impl InputFaults {
-    pub(super) fn none(input: &Arc<str>) -> Self {
+impl RowErrors {
+    pub(super) fn empty(input: &Arc<str>) -> Self {
         Self { input: Arc::clone(input), reported: Vec::new(), total: 0 }
     }
 
-    pub(super) fn add(&mut self, fault: RowFault) {
+    pub(super) fn add(&mut self, fault: RowError) {
         self.total += 1;
-        if let Some(known) = self.reported.iter_mut().find(|known| known.fault.is_like(&fault)) {
-            known.more_alike += 1;
-        } else if self.reported.len() < FAULTS_KEPT {
-            self.reported.push(Reported { fault, more_alike: 0 });
+        if let Some(reported) = self.reported.iter_mut().find(|known| known.error.is_duplicate_of(&fault)) {
+            reported.duplicates += 1;
+        } else if self.reported.len() < MAX_REPORTED_ERRORS {
+            self.reported.push(ReportedError { error: fault, duplicates: 0 });
         }
     }
 
@@ -154,23 +154,23 @@ impl InputFaults {
     }
 }
 
-impl fmt::Display for InputFaults {
+impl fmt::Display for RowErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = if self.total == 1 { "row" } else { "rows" };
         write!(f, "{} has {} bad {rows}; nothing was sent", self.input, self.total)?;
-        let mut told = 0;
-        for Reported { fault, more_alike } in &self.reported {
+        let mut shown = 0;
+        for ReportedError { error: fault, duplicates: more_alike } in &self.reported {
             write!(f, "\n  {fault}")?;
             if *more_alike > 0 {
                 write!(f, " (and {more_alike} more like this)")?;
             }
-            told += 1 + more_alike;
+            shown += 1 + more_alike;
         }
-        if told < self.total {
-            write!(f, "\n  … and {} more", self.total - told)?;
+        if shown < self.total {
+            write!(f, "\n  … and {} more", self.total - shown)?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for InputFaults {}
+impl std::error::Error for RowErrors {}

@@ -6,7 +6,7 @@ use crate::domain::{Image, Part, Request};
 
 /// A picture by reference. Paths stay as written until [`resolve`]; whether a file is there is found out when it is
 /// sent, since one lost picture should not hold up a run.
-pub(super) fn reference(text: &str) -> Result<Image, String> {
+pub(super) fn parse_reference(text: &str) -> Result<Image, String> {
     let text = text.trim();
     let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
     match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
@@ -14,7 +14,7 @@ pub(super) fn reference(text: &str) -> Result<Image, String> {
             Ok(Image::Url(text.to_owned()))
         }
         Some(("http" | "https", _)) => Err("is no URL: it needs // after the colon, and no blanks".to_owned()),
-        Some(("data", rest)) => data_url(rest),
+        Some(("data", rest)) => parse_data_url(rest),
         Some(("file", rest)) if rest.starts_with("///") => Ok(Image::File(PathBuf::from(&rest[2..]))),
         Some((scheme, rest)) if rest.starts_with("//") => {
             Err(format!("is a {scheme} URL; pictures are paths, http(s) URLs or data: URLs"))
@@ -26,28 +26,28 @@ pub(super) fn reference(text: &str) -> Result<Image, String> {
 }
 
 /// `image/png;base64,iVBOR…`
-fn data_url(rest: &str) -> Result<Image, String> {
+fn parse_data_url(rest: &str) -> Result<Image, String> {
     let (head, data) = rest.split_once(',').ok_or("is a data: URL without a comma")?;
-    let mut words = head.split(';');
-    let mime = words.next().unwrap_or_default();
-    if !words.any(|word| word.eq_ignore_ascii_case("base64")) {
+    let mut params = head.split(';');
+    let mime = params.next().unwrap_or_default();
+    if !params.any(|word| word.eq_ignore_ascii_case("base64")) {
         return Err("is a data: URL that is not base64".to_owned());
     }
-    inline(mime, data)
+    parse_inline(mime, data)
 }
 
 /// Base64 with its media type. Checked here, so that a broken row is found before anything is sent.
-pub(super) fn inline(mime: &str, data: &str) -> Result<Image, String> {
+pub(super) fn parse_inline(mime: &str, data: &str) -> Result<Image, String> {
     let mime = mime.trim().to_ascii_lowercase();
     if !mime.starts_with("image/") {
         return Err(format!("is of type `{mime}`; only pictures (image/…) can be sent"));
     }
-    let digits = data.trim_end_matches('=');
+    let unpadded = data.trim_end_matches('=');
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     if data.is_empty()
         || !data.len().is_multiple_of(4)
-        || data.len() - digits.len() > 2
-        || !digits.bytes().all(is_digit)
+        || data.len() - unpadded.len() > 2
+        || !unpadded.bytes().all(is_digit)
     {
         return Err("is not base64 (padded, without line ends)".to_owned());
     }
@@ -57,10 +57,10 @@ pub(super) fn inline(mime: &str, data: &str) -> Result<Image, String> {
 /// Makes the paths of a request absolute: they are meant relative to the input file.
 ///
 /// Done after hashing, so that a folder that moves as a whole keeps its hashes.
-pub(super) fn resolve(request: &mut Request, base: &Path) {
+pub(super) fn resolve_paths(request: &mut Request, base_dir: &Path) {
     for part in request.messages.iter_mut().flat_map(|message| &mut message.parts) {
         if let Part::Image(Image::File(path)) = part {
-            *path = base.join(&*path);
+            *path = base_dir.join(&*path);
         }
     }
 }
@@ -93,7 +93,7 @@ mod tests {
             ("https://x.example/a b.png", Err("blanks")),
             ("", Err("is empty")),
         ] {
-            match (reference(text), want) {
+            match (parse_reference(text), want) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want, "{text}"),
                 (Err(got), Err(want)) => assert!(got.contains(want), "{text}: {got}"),
                 (got, want) => panic!("{text}: {got:?}, not {want:?}"),

@@ -16,43 +16,43 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::{fault::Wrong, lines::Lines, natural, picture_names::extension_of};
+use super::{error::FieldError, lines::LineReader, natural_sort, picture_names::extension_of};
 
 /// Taken for pictures whatever is in them; a broken one fails when it is sent, as an item of its own.
-pub(super) const PICTURES: [&str; 11] =
+pub(super) const PICTURE_EXTENSIONS: [&str; 11] =
     ["png", "jpg", "jpeg", "webp", "gif", "heic", "heif", "avif", "tif", "tiff", "bmp"];
 /// Not opened to look for a picture: they lie beside pictures by the thousand.
-const TEXTS: [&str; 9] = ["txt", "caption", "json", "jsonl", "csv", "tsv", "md", "xml", "yaml"];
+const TEXT_EXTENSIONS: [&str; 9] = ["txt", "caption", "json", "jsonl", "csv", "tsv", "md", "xml", "yaml"];
 
 /// Where pictures come from. Paths in it are absolute.
 #[derive(Clone, Debug)]
-pub(super) enum Album {
+pub(super) enum ImageSource {
     Folder(PathBuf),
     /// Shell pattern, and the folder before its first wildcard.
     Glob {
         pattern: String,
-        base: PathBuf,
+        base_dir: PathBuf,
     },
     /// A file that names a picture a line, relative to the base.
     List {
         file: PathBuf,
-        base: PathBuf,
+        base_dir: PathBuf,
     },
     Single {
-        base: PathBuf,
+        base_dir: PathBuf,
         name: String,
     },
 }
 
 /// Pictures that can clash with each other over a sidecar: those of one folder, or of one list.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct ImageBatch {
     /// Line (or place in the album, from 1) and path, relative to the base where it can be.
     pub pictures: Vec<(u32, Box<str>)>,
     /// Line (0 where it is in none) and what is wrong.
-    pub faults: Vec<(u64, Wrong)>,
+    pub errors: Vec<(u64, FieldError)>,
     /// Files, folders and lines that can't be taken, with their line (0 where they are in none) and the reason.
-    pub left_out: Vec<(u64, String)>,
+    pub excluded: Vec<(u64, String)>,
     /// Lines of a list that name no picture that can be sent, and the reason. Each is among the pictures all the same:
     /// its item fails by name.
     pub unsendable: Vec<(u64, String)>,
@@ -60,120 +60,123 @@ pub(super) struct Shelf {
     linked_folders: Vec<PathBuf>,
 }
 
-impl Shelf {
-    fn fault(&mut self, words: String) {
-        self.faults.push((0, Wrong::new("", words)));
+impl ImageBatch {
+    fn add_error(&mut self, message: String) {
+        self.errors.push((0, FieldError::new("", message)));
     }
 
-    fn leave_out(&mut self, words: String) {
-        self.left_out.push((0, words));
+    fn exclude(&mut self, message: String) {
+        self.excluded.push((0, message));
     }
 
-    fn misnamed(&mut self, path: &Path) {
-        self.leave_out(format!("{} has a name that is not UTF-8; rename it", path.display()));
+    fn exclude_non_utf8(&mut self, path: &Path) {
+        self.exclude(format!("{} has a name that is not UTF-8; rename it", path.display()));
     }
 
     /// Files that can't be taken are left out, whatever they are called.
-    fn takes_file(&mut self, path: &Path) -> bool {
+    fn accepts_file(&mut self, path: &Path) -> bool {
         let reason = reason_not_a_file(path);
         if let Some(reason) = reason {
-            self.leave_out(format!("{} {reason}", path.display()));
+            self.exclude(format!("{} {reason}", path.display()));
             return false;
         }
         true
     }
 
-    fn passes_over(&mut self, link: &Path) {
+    fn exclude_link(&mut self, link: &Path) {
         let link = link.display();
-        self.leave_out(format!("{link} is a link to a folder elsewhere; to take it in, name it: '{link}/*'"));
+        self.exclude(format!("{link} is a link to a folder elsewhere; to take it in, name it: '{link}/*'"));
     }
 
     const fn is_empty(&self) -> bool {
-        self.pictures.is_empty() && self.faults.is_empty() && self.left_out.is_empty()
+        self.pictures.is_empty() && self.errors.is_empty() && self.excluded.is_empty()
     }
 }
 
 /// One pass over an album.
-pub(super) struct Shelves {
-    left: Left,
+pub(super) struct ImageBatches {
+    remaining: Remaining,
     count: u32,
 }
 
-enum Left {
+enum Remaining {
     /// The root, and folders in it still to be read, the next one last.
     Folders(PathBuf, Vec<String>),
-    Whole(Album),
-    Nothing,
+    Source(ImageSource),
+    Done,
 }
 
-impl Album {
+impl ImageSource {
     /// The folder that paths are relative to.
-    pub(super) fn base(&self) -> &Path {
+    pub(super) fn base_dir(&self) -> &Path {
         match self {
-            Self::Folder(base) | Self::Glob { base, .. } | Self::List { base, .. } | Self::Single { base, .. } => base,
+            Self::Folder(base_dir)
+            | Self::Glob { base_dir, .. }
+            | Self::List { base_dir, .. }
+            | Self::Single { base_dir, .. } => base_dir,
         }
     }
 
-    pub(super) fn shelves(&self) -> Shelves {
-        let left = match self {
-            Self::Folder(root) => Left::Folders(root.clone(), vec![String::new()]),
-            other => Left::Whole(other.clone()),
+    pub(super) fn batches(&self) -> ImageBatches {
+        let remaining = match self {
+            Self::Folder(root) => Remaining::Folders(root.clone(), vec![String::new()]),
+            other => Remaining::Source(other.clone()),
         };
-        Shelves { left, count: 0 }
+        ImageBatches { remaining, count: 0 }
     }
 }
 
-impl Iterator for Shelves {
-    type Item = Shelf;
+impl Iterator for ImageBatches {
+    type Item = ImageBatch;
 
-    fn next(&mut self) -> Option<Shelf> {
+    fn next(&mut self) -> Option<ImageBatch> {
         loop {
-            let mut shelf = match &mut self.left {
-                Left::Nothing => return None,
-                Left::Folders(root, folders) => {
+            let mut batch = match &mut self.remaining {
+                Remaining::Done => return None,
+                Remaining::Folders(root, folders) => {
                     let folder = folders.pop()?;
                     read_folder(root, &folder, folders)
                 }
-                Left::Whole(album) => {
-                    let shelf = read_whole(album);
-                    self.left = Left::Nothing;
+                Remaining::Source(source) => {
+                    let shelf = read_source(source);
+                    self.remaining = Remaining::Done;
                     shelf
                 }
             };
-            for (line, _) in &mut shelf.pictures {
+            for (line, _) in &mut batch.pictures {
                 self.count = self.count.saturating_add(1);
                 if *line == 0 {
                     *line = self.count;
                 }
             }
-            if !shelf.is_empty() {
-                return Some(shelf);
+            if !batch.is_empty() {
+                return Some(batch);
             }
         }
     }
 }
 
-fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
-    let mut shelf = Shelf::default();
-    let mut inside = Vec::new();
+fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> ImageBatch {
+    let mut batch = ImageBatch::default();
+    let mut subfolders = Vec::new();
     let path = root.join(folder);
     let unreadable = |error: &io::Error| format!("the folder {} can't be read: {error}", path.display());
     let entries = match fs::read_dir(&path) {
         Ok(entries) => entries,
         Err(error) if folder.is_empty() => {
-            shelf.fault(unreadable(&error));
-            return shelf;
+            batch.add_error(unreadable(&error));
+            return batch;
         }
         Err(error) => {
-            shelf.leave_out(unreadable(&error));
-            return shelf;
+            batch.exclude(unreadable(&error));
+            return batch;
         }
     };
     for entry in entries {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                shelf.leave_out(unreadable(&error));
+                batch.exclude(unreadable(&error));
                 continue;
             }
         };
@@ -186,8 +189,8 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
         let path = entry.path();
         if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && path.is_dir() {
             // Links inside the album lead to what is read anyway.
-            if !leads_inside(&path, root) {
-                shelf.passes_over(&path);
+            if !points_inside(&path, root) {
+                batch.exclude_link(&path);
             }
             continue;
         }
@@ -195,102 +198,105 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> Shelf {
             continue;
         }
         let is_regular = is_folder || kind.is_ok_and(|kind| kind.is_file());
-        if !is_regular && !shelf.takes_file(&path) {
+        if !is_regular && !batch.accepts_file(&path) {
             continue;
         }
         match name.to_str() {
-            Some(name) if folder.is_empty() => shelf_or_folder(name.into(), is_folder, &mut shelf, &mut inside),
-            Some(name) => shelf_or_folder(format!("{folder}/{name}"), is_folder, &mut shelf, &mut inside),
-            None => shelf.misnamed(&path),
+            Some(name) if folder.is_empty() => add_entry(name.into(), is_folder, &mut batch, &mut subfolders),
+            Some(name) => add_entry(format!("{folder}/{name}"), is_folder, &mut batch, &mut subfolders),
+            None => batch.exclude_non_utf8(&path),
         }
     }
-    shelf.pictures.sort_by(|(_, a), (_, b)| natural::compare(a, b));
-    shelf.left_out.sort();
-    inside.sort_by(|a, b| natural::compare(b, a));
-    folders.append(&mut inside);
-    shelf
+    batch.pictures.sort_by(|(_, a), (_, b)| natural_sort::compare(a, b));
+    batch.excluded.sort();
+    subfolders.sort_by(|a, b| natural_sort::compare(b, a));
+    folders.append(&mut subfolders);
+    batch
 }
 
-fn leads_inside(link: &Path, root: &Path) -> bool {
+fn points_inside(link: &Path, root: &Path) -> bool {
     matches!((link.canonicalize(), root.canonicalize()), (Ok(real), Ok(root)) if real.starts_with(&root))
 }
 
-fn shelf_or_folder(path: String, is_folder: bool, shelf: &mut Shelf, inside: &mut Vec<String>) {
-    if is_folder { inside.push(path) } else { shelf.pictures.push((0, path.into())) }
+fn add_entry(path: String, is_folder: bool, batch: &mut ImageBatch, subfolders: &mut Vec<String>) {
+    if is_folder { subfolders.push(path) } else { batch.pictures.push((0, path.into())) }
 }
 
-fn read_whole(album: &Album) -> Shelf {
-    match album {
-        Album::Folder(root) => read_folder(root, "", &mut Vec::new()),
-        Album::Single { name, .. } => Shelf { pictures: vec![(1, name.as_str().into())], ..Shelf::default() },
-        Album::Glob { pattern, base } => read_glob(pattern, base),
-        Album::List { file, base } => read_list(file, base).unwrap_or_else(|error| {
-            let mut shelf = Shelf::default();
-            shelf.fault(format!("{} can't be read: {error}", file.display()));
-            shelf
+fn read_source(source: &ImageSource) -> ImageBatch {
+    match source {
+        ImageSource::Folder(root) => read_folder(root, "", &mut Vec::new()),
+        ImageSource::Single { name, .. } => {
+            ImageBatch { pictures: vec![(1, name.as_str().into())], ..ImageBatch::default() }
+        }
+        ImageSource::Glob { pattern, base_dir } => read_glob(pattern, base_dir),
+        ImageSource::List { file, base_dir: base } => read_list(file, base).unwrap_or_else(|error| {
+            let mut batch = ImageBatch::default();
+            batch.add_error(format!("{} can't be read: {error}", file.display()));
+            batch
         }),
     }
 }
 
 /// Finds the pictures of a shell pattern, which begins with `base`.
-fn read_glob(pattern: &str, base: &Path) -> Shelf {
-    let mut shelf = Shelf::default();
+fn read_glob(pattern: &str, base_dir: &Path) -> ImageBatch {
+    let mut batch = ImageBatch::default();
     let parts: Result<Vec<_>, _> = pattern
         .split('/')
         .filter(|part| !part.is_empty() && *part != ".")
-        .skip(base.components().count().saturating_sub(1))
+        .skip(base_dir.components().count().saturating_sub(1))
         .map(glob::Pattern::new)
         .collect();
     match parts {
-        Ok(parts) => match_parts(base, "", &parts, &mut shelf),
-        Err(error) => shelf.fault(format!("the pattern {pattern} can't be used: {error}")),
+        Ok(parts) => match_parts(base_dir, "", &parts, &mut batch),
+        Err(error) => batch.add_error(format!("the pattern {pattern} can't be used: {error}")),
     }
-    shelf.pictures.sort_by(|(_, a), (_, b)| natural::compare(a, b));
+    batch.pictures.sort_by(|(_, a), (_, b)| natural_sort::compare(a, b));
     // `**` may come to one folder in several ways.
-    shelf.pictures.dedup();
-    leave_out_repeated(base, &mut shelf);
-    shelf.left_out.sort();
-    shelf.left_out.dedup();
-    shelf
+    batch.pictures.dedup();
+    exclude_duplicates(base_dir, &mut batch);
+    batch.excluded.sort();
+    batch.excluded.dedup();
+    batch
 }
 
 /// Leaves out pictures that a pattern finds by a linked folder, where it finds them by another path as well, and names the
 /// linked folders of which it finds nothing.
-fn leave_out_repeated(base: &Path, shelf: &mut Shelf) {
+fn exclude_duplicates(base_dir: &Path, batch: &mut ImageBatch) {
     let mut folders: HashMap<PathBuf, PathBuf> = HashMap::new();
-    let mut found: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    let mut places = Vec::with_capacity(shelf.pictures.len());
-    for (_, name) in &shelf.pictures {
-        let path = base.join(&**name);
-        let folder = path.parent().unwrap_or(base);
-        let real = folders
+    let mut first_index: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    let mut real_paths = Vec::with_capacity(batch.pictures.len());
+    for (_, name) in &batch.pictures {
+        let path = base_dir.join(&**name);
+        let folder = path.parent().unwrap_or(base_dir);
+        let real_folder = folders
             .entry(folder.to_owned())
             .or_insert_with(|| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
-        places.push((real.join(path.file_name().unwrap_or_default()), real.as_path() != folder));
+        real_paths.push((real_folder.join(path.file_name().unwrap_or_default()), real_folder.as_path() != folder));
     }
     // By its own path, where the pattern finds it so.
-    for wanted in [false, true] {
-        for (at, (place, _)) in places.iter().enumerate().filter(|(_, (_, is_linked))| *is_linked == wanted) {
-            found.entry(place.clone()).or_insert(at);
+    for linked in [false, true] {
+        for (index, (real_path, _)) in real_paths.iter().enumerate().filter(|(_, (_, is_linked))| *is_linked == linked)
+        {
+            first_index.entry(real_path.clone()).or_insert(index);
         }
     }
-    let names: Vec<Box<str>> = shelf.pictures.iter().map(|(_, name)| name.clone()).collect();
+    let names: Vec<Box<str>> = batch.pictures.iter().map(|(_, name)| name.clone()).collect();
     let mut kept = Vec::with_capacity(names.len());
-    for (at, (place, _)) in places.iter().enumerate() {
-        match found.get(place) {
+    for (at, (place, _)) in real_paths.iter().enumerate() {
+        match first_index.get(place) {
             Some(first) if *first != at => {
-                shelf.leave_out(format!("{} is {} by a linked folder, and goes once", names[at], names[*first]));
+                batch.exclude(format!("{} is {} by a linked folder, and goes once", names[at], names[*first]));
             }
             _ => kept.push((0, names[at].clone())),
         }
     }
-    shelf.pictures = kept;
-    for link in mem::take(&mut shelf.linked_folders) {
-        let is_found = link
-            .canonicalize()
-            .is_ok_and(|real| found.range(real.clone()..).next().is_some_and(|(place, _)| place.starts_with(&real)));
+    batch.pictures = kept;
+    for link in mem::take(&mut batch.linked_folders) {
+        let is_found = link.canonicalize().is_ok_and(|real| {
+            first_index.range(real.clone()..).next().is_some_and(|(place, _)| place.starts_with(&real))
+        });
         if !is_found {
-            shelf.passes_over(&link);
+            batch.exclude_link(&link);
         }
     }
 }
@@ -300,124 +306,126 @@ const GLOB_OPTIONS: glob::MatchOptions =
 
 /// Takes what matches the rest of a pattern in a folder, which is `within` the base. As in a shell `**` enters no linked
 /// folders, since these may lead round in circles; links that the pattern names part by part are followed.
-fn match_parts(folder: &Path, within: &str, parts: &[glob::Pattern], shelf: &mut Shelf) {
+fn match_parts(folder: &Path, prefix: &str, parts: &[glob::Pattern], batch: &mut ImageBatch) {
     let Some((part, rest)) = parts.split_first() else { return };
     let is_any_depth = part.as_str() == "**";
     if !is_any_depth && !part.as_str().contains(['*', '?', '[']) {
         let path = folder.join(part.as_str());
         if path.symlink_metadata().is_ok() {
-            take_match(&path, &joined(within, part.as_str()), rest, shelf);
+            add_match(&path, &join_path(prefix, part.as_str()), rest, batch);
         }
         return;
     }
     let entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
         Ok(entries) => entries,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return,
-        Err(error) => return shelf.leave_out(format!("the folder {} can't be read: {error}", folder.display())),
+        Err(error) => return batch.exclude(format!("the folder {} can't be read: {error}", folder.display())),
     };
     if is_any_depth && !rest.is_empty() {
-        match_parts(folder, within, rest, shelf);
+        match_parts(folder, prefix, rest, batch);
     }
     for entry in entries {
         let (path, name) = (entry.path(), entry.file_name());
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let shown = name.to_string_lossy();
+        let display_name = name.to_string_lossy();
         if is_any_depth {
             // At its end `**` stands for everything below.
             let is_match = is_folder || (rest.is_empty() && is_picture(&path));
-            if !shown.starts_with('.') && !is_folder && path.is_dir() {
-                shelf.linked_folders.push(path);
+            if !display_name.starts_with('.') && !is_folder && path.is_dir() {
+                batch.linked_folders.push(path);
                 continue;
             }
-            if !is_match || shown.starts_with('.') {
+            if !is_match || display_name.starts_with('.') {
                 continue;
             }
-        } else if !part.matches_with(&shown, GLOB_OPTIONS) || !(path.is_dir() || rest.is_empty() && is_picture(&path)) {
+        } else if !part.matches_with(&display_name, GLOB_OPTIONS)
+            || !(path.is_dir() || rest.is_empty() && is_picture(&path))
+        {
             continue;
         }
         match name.to_str() {
-            None => shelf.misnamed(&path),
-            Some(name) if is_any_depth && is_folder => match_parts(&path, &joined(within, name), parts, shelf),
-            Some(name) => take_match(&path, &joined(within, name), rest, shelf),
+            None => batch.exclude_non_utf8(&path),
+            Some(name) if is_any_depth && is_folder => match_parts(&path, &join_path(prefix, name), parts, batch),
+            Some(name) => add_match(&path, &join_path(prefix, name), rest, batch),
         }
     }
 }
 
-fn take_match(path: &Path, within: &str, rest: &[glob::Pattern], shelf: &mut Shelf) {
+fn add_match(path: &Path, prefix: &str, rest: &[glob::Pattern], batch: &mut ImageBatch) {
     if path.is_dir() {
-        match_parts(path, within, rest, shelf);
-    } else if rest.is_empty() && is_picture(path) && shelf.takes_file(path) {
-        shelf.pictures.push((0, within.into()));
+        match_parts(path, prefix, rest, batch);
+    } else if rest.is_empty() && is_picture(path) && batch.accepts_file(path) {
+        batch.pictures.push((0, prefix.into()));
     }
 }
 
-fn joined(within: &str, name: &str) -> String {
-    if within.is_empty() { name.to_owned() } else { format!("{within}/{name}") }
+fn join_path(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
 }
 
 /// A list keeps its own order and its line numbers.
-fn read_list(file: &Path, base: &Path) -> io::Result<Shelf> {
-    let mut lines = Lines::open(file)?;
-    let mut shelf = Shelf::default();
+fn read_list(file: &Path, base_dir: &Path) -> io::Result<ImageBatch> {
+    let mut lines = LineReader::open(file)?;
+    let mut batch = ImageBatch::default();
     loop {
         match lines.advance() {
-            Ok(false) => return Ok(shelf),
+            Ok(false) => return Ok(batch),
             Ok(true) if lines.is_blank() => {}
             Ok(true) => match lines.text() {
-                Ok(line) if is_comment(base, line) => {}
+                Ok(line) if is_comment(base_dir, line) => {}
                 Ok(line) => {
-                    let path = listed_path(base, line);
-                    if let Some(reason) = reason_unsendable(base, &path) {
-                        shelf.unsendable.push((lines.number(), format!("{path} {reason}")));
+                    let path = resolve_listed_path(base_dir, line);
+                    if let Some(reason) = reason_unsendable(base_dir, &path) {
+                        batch.unsendable.push((lines.line_number(), format!("{path} {reason}")));
                     }
-                    shelf.pictures.push((line_of(&lines), path.into()));
+                    batch.pictures.push((line_number(&lines), path.into()));
                 }
-                Err(wrong) => shelf.left_out.push((lines.number(), wrong.to_string())),
+                Err(error) => batch.excluded.push((lines.line_number(), error.to_string())),
             },
             Err(wrong) => {
-                shelf.faults.push((lines.number(), wrong));
-                return Ok(shelf);
+                batch.errors.push((lines.line_number(), wrong));
+                return Ok(batch);
             }
         }
     }
 }
 
 /// A line of a list that begins with `#` and names nothing that is there.
-fn is_comment(base: &Path, line: &str) -> bool {
-    line.trim_start().starts_with('#') && !is_there(base, &listed_path(base, line))
+fn is_comment(base_dir: &Path, line: &str) -> bool {
+    line.trim_start().starts_with('#') && !path_exists(base_dir, &resolve_listed_path(base_dir, line))
 }
 
 /// The path that a line of a list names: as it stands, or else without quotes, without a shell's backslashes, or with
 /// Windows' backslashes turned round, whichever is there.
-pub(super) fn listed_path<'l>(base: &Path, line: &'l str) -> Cow<'l, str> {
-    let plain = tidy(line);
-    if is_there(base, plain) {
+pub(super) fn resolve_listed_path<'l>(base_dir: &Path, line: &'l str) -> Cow<'l, str> {
+    let plain = strip_dot_slash(line);
+    if path_exists(base_dir, plain) {
         return plain.into();
     }
-    let unquoted = unquoted(plain);
-    if is_there(base, unquoted) {
+    let unquoted = strip_quotes(plain);
+    if path_exists(base_dir, unquoted) {
         return unquoted.into();
     }
     if unquoted.contains('\\') {
-        let others = [without_backslashes(unquoted), unquoted.replace('\\', "/")];
-        if let Some(path) = others.into_iter().find(|path| is_there(base, path)) {
-            return tidy(&path).to_owned().into();
+        let others = [remove_escapes(unquoted), unquoted.replace('\\', "/")];
+        if let Some(path) = others.into_iter().find(|path| path_exists(base_dir, path)) {
+            return strip_dot_slash(&path).to_owned().into();
         }
     }
     unquoted.into()
 }
 
-fn is_there(base: &Path, path: &str) -> bool {
-    !path.is_empty() && base.join(path).symlink_metadata().is_ok()
+fn path_exists(base_dir: &Path, path: &str) -> bool {
+    !path.is_empty() && base_dir.join(path).symlink_metadata().is_ok()
 }
 
 /// Without the quotes around it, if it has any.
-pub(super) fn unquoted(line: &str) -> &str {
-    let within = |quote: char| line.strip_prefix(quote)?.strip_suffix(quote);
-    within('"').or_else(|| within('\'')).map_or(line, tidy)
+pub(super) fn strip_quotes(line: &str) -> &str {
+    let strip = |quote: char| line.strip_prefix(quote)?.strip_suffix(quote);
+    strip('"').or_else(|| strip('\'')).map_or(line, strip_dot_slash)
 }
 
-fn without_backslashes(path: &str) -> String {
+fn remove_escapes(path: &str) -> String {
     let mut letters = path.chars();
     let mut plain = String::with_capacity(path.len());
     while let Some(letter) = letters.next() {
@@ -427,8 +435,8 @@ fn without_backslashes(path: &str) -> String {
 }
 
 /// Why a path of a list can't be sent, as far as it shows before it is read.
-fn reason_unsendable(base: &Path, path: &str) -> Option<String> {
-    let whole = base.join(path);
+fn reason_unsendable(base_dir: &Path, path: &str) -> Option<String> {
+    let whole = base_dir.join(path);
     if is_url(path) {
         return Some("is a URL; a list names files: download it, or give rows with `images`".to_owned());
     }
@@ -456,12 +464,12 @@ fn is_url(path: &str) -> bool {
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
 }
 
-fn line_of(lines: &Lines) -> u32 {
-    u32::try_from(lines.number()).unwrap_or(u32::MAX)
+fn line_number(lines: &LineReader) -> u32 {
+    u32::try_from(lines.line_number()).unwrap_or(u32::MAX)
 }
 
 /// A path as listed, so that `./a.png` and `a.png` are one picture.
-pub(super) fn tidy(path: &str) -> &str {
+pub(super) fn strip_dot_slash(path: &str) -> &str {
     let mut path = path.trim();
     while let Some(rest) = path.strip_prefix("./") {
         path = rest.trim_start_matches('/');
@@ -472,14 +480,14 @@ pub(super) fn tidy(path: &str) -> &str {
 /// By its name, or else by its first bytes.
 pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
-    if PICTURES.contains(&extension.as_str()) {
+    if PICTURE_EXTENSIONS.contains(&extension.as_str()) {
         return true;
     }
-    !TEXTS.contains(&extension.as_str()) && starts_like_a_picture(path)
+    !TEXT_EXTENSIONS.contains(&extension.as_str()) && has_picture_header(path)
 }
 
 /// Opens a regular file for reading, and nothing else: a pipe without a writer would block.
-pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+pub(super) fn open_regular_file(path: &Path) -> io::Result<File> {
     let is_regular = |meta: fs::Metadata| {
         if meta.is_file() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file")) }
     };
@@ -490,9 +498,9 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-pub(super) fn starts_like_a_picture(path: &Path) -> bool {
+pub(super) fn has_picture_header(path: &Path) -> bool {
     let mut head = Vec::with_capacity(16);
-    open_regular(path).and_then(|file| file.take(16).read_to_end(&mut head)).is_ok() && has_picture_magic(&head)
+    open_regular_file(path).and_then(|file| file.take(16).read_to_end(&mut head)).is_ok() && has_picture_magic(&head)
 }
 
 const HEIF_BRANDS: [&[u8; 4]; 11] =

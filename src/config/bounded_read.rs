@@ -7,16 +7,16 @@ use std::{
 };
 
 /// No key is longer; a larger file is the wrong file.
-const SMALL_FILE: u64 = 64 * 1024;
+const SMALL_FILE_BYTES: u64 = 64 * 1024;
 
 /// A text file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
-pub(super) fn read_small(path: &Path) -> Result<String, String> {
+pub(super) fn read_small_text(path: &Path) -> Result<String, String> {
     String::from_utf8(read_small_bytes(path)?).map_err(|_| "is not a text file".to_owned())
 }
 
 /// A file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
 pub(super) fn read_small_bytes(path: &Path) -> Result<Vec<u8>, String> {
-    File::open(path).and_then(|file| read_at_most(file, SMALL_FILE)).map_err(|error| unreadable(&error))
+    File::open(path).and_then(|file| read_at_most(file, SMALL_FILE_BYTES)).map_err(|error| describe_read_error(&error))
 }
 
 /// Reads a file or a stream whole, but no more than `max_bytes` of it: some have no end.
@@ -36,17 +36,17 @@ pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
 }
 
 /// `cannot be read: no such file or directory`.
-pub(super) fn unreadable(error: &std::io::Error) -> String {
+pub(super) fn describe_read_error(error: &std::io::Error) -> String {
     let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or(&text);
+    let message = text.split(" (os error").next().unwrap_or(&text);
     // The program's own sentences stay as they are.
-    let words = if error.kind() == io::ErrorKind::FileTooLarge { words.to_owned() } else { words.to_lowercase() };
+    let words = if error.kind() == io::ErrorKind::FileTooLarge { message.to_owned() } else { message.to_lowercase() };
     format!("cannot be read: {words}")
 }
 
 /// A warning where others on this machine may read `path`.
 #[cfg(unix)]
-pub(super) fn exposure(path: &Path) -> Option<String> {
+pub(super) fn permission_warning(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let metadata = std::fs::metadata(path).ok()?;
     let mode = metadata.permissions().mode() & 0o777;

@@ -8,141 +8,154 @@ use std::{
 };
 
 use super::{
-    Kind, LineFormat,
-    album::{has_picture_magic, is_picture, listed_path},
-    csv::delimiter_of,
-    fault::InputError,
+    InputKind, LineFormat,
+    csv::detect_delimiter,
+    error::InputError,
+    image_source::{has_picture_magic, is_picture, resolve_listed_path},
     json::Json,
-    lines::Lines,
+    lines::LineReader,
     picture_names::LineShape,
 };
 
 /// Rows looked at before giving up on finding one that parses.
-const LOOKED_AT: usize = 20;
+const MAX_ROWS_TRIED: usize = 20;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Recognised {
-    Rows(Kind),
+pub(super) enum DetectedFormat {
+    Rows(InputKind),
     Csv {
         delimiter: u8,
     },
     /// A file that names pictures, relative to `base`.
     List {
-        base: PathBuf,
+        base_dir: PathBuf,
     },
     Picture,
 }
 
 /// `shown` is the name people know the file by: its extension counts, and messages use it. `base` is the folder that
 /// paths in it are relative to.
-pub(super) fn recognise(path: &Path, shown: &Path, base: &Path, format: LineFormat) -> Result<Recognised, InputError> {
-    let unreadable = |error: io::Error| InputError::unreadable(shown, error);
+pub(super) fn detect(
+    path: &Path,
+    display_path: &Path,
+    base_dir: &Path,
+    format: LineFormat,
+) -> Result<DetectedFormat, InputError> {
+    let unreadable = |error: io::Error| InputError::unreadable(display_path, error);
     let mut head = Vec::with_capacity(1_024);
     File::open(path).and_then(|file| file.take(1_024).read_to_end(&mut head)).map_err(unreadable)?;
-    let extension = shown.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let extension =
+        display_path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
     if has_picture_magic(&head) || (head.starts_with(b"BM") && extension == "bmp") {
-        return Ok(Recognised::Picture);
+        return Ok(DetectedFormat::Picture);
     }
-    refuse_binary(&head, shown)?;
+    refuse_binary(&head, display_path)?;
 
-    let mut lines = Lines::open(path).map_err(unreadable)?;
-    let Some(first) = first_line(&mut lines) else { return Err(InputError::Empty(shown.display().to_string())) };
+    let mut lines = LineReader::open(path).map_err(unreadable)?;
+    let Some(first) = next_nonblank_line(&mut lines) else {
+        return Err(InputError::Empty(display_path.display().to_string()));
+    };
     match format {
         LineFormat::Pictures => {
-            return ListLines::read(path, base, format, look_up)
-                .map(|lines| Recognised::List { base: lines.base() })
+            return LineStats::read(path, base_dir, format, look_up)
+                .map(|lines| DetectedFormat::List { base_dir: lines.best_base() })
                 .map_err(unreadable);
         }
-        LineFormat::Prompts => return Ok(Recognised::Rows(Kind::Text)),
+        LineFormat::Prompts => return Ok(DetectedFormat::Rows(InputKind::Text)),
         LineFormat::Detect => {}
     }
-    let recognised = match extension.as_str() {
-        "csv" => Recognised::Csv { delimiter: delimiter_of(&first) },
-        "tsv" => Recognised::Csv { delimiter: b'\t' },
-        "jsonl" | "ndjson" | "json" => Recognised::Rows(json_kind(&first, &mut lines, shown)?),
+    let detected = match extension.as_str() {
+        "csv" => DetectedFormat::Csv { delimiter: detect_delimiter(&first) },
+        "tsv" => DetectedFormat::Csv { delimiter: b'\t' },
+        "jsonl" | "ndjson" | "json" => DetectedFormat::Rows(detect_json_kind(&first, &mut lines, display_path)?),
         _ if first.starts_with('{') && (extension != "txt" || Json::parse(&first).is_ok()) => {
-            Recognised::Rows(json_kind(&first, &mut lines, shown)?)
+            DetectedFormat::Rows(detect_json_kind(&first, &mut lines, display_path)?)
         }
-        _ if looks_like_an_array(&first) && extension != "txt" => return Err(array(shown)),
-        "" if is_csv_header(&first) => Recognised::Csv { delimiter: delimiter_of(&first) },
+        _ if looks_like_an_array(&first) && extension != "txt" => return Err(json_array_error(display_path)),
+        "" if is_csv_header(&first) => DetectedFormat::Csv { delimiter: detect_delimiter(&first) },
         _ => {
-            let lines = ListLines::read(path, base, format, look_up).map_err(unreadable)?;
-            match lines.format(shown)? {
-                LineFormat::Pictures => Recognised::List { base: lines.base() },
-                _ => Recognised::Rows(Kind::Text),
+            let lines = LineStats::read(path, base_dir, format, look_up).map_err(unreadable)?;
+            match lines.line_format(display_path)? {
+                LineFormat::Pictures => DetectedFormat::List { base_dir: lines.best_base() },
+                _ => DetectedFormat::Rows(InputKind::Text),
             }
         }
     };
-    Ok(recognised)
+    Ok(detected)
 }
 
 /// Formats that people do try, and what to do with them.
-pub(super) fn refuse_binary(head: &[u8], shown: &Path) -> Result<(), InputError> {
-    let unpacked = || into_file(shown, shown.file_stem().and_then(OsStr::to_str), "-unpacked");
-    let words = match head {
-        [0x1F, 0x8B, ..] => format!("is compressed; unpack it first, as in {}", command("zcat", shown, &unpacked())),
+pub(super) fn refuse_binary(head: &[u8], display_path: &Path) -> Result<(), InputError> {
+    let unpacked = || converted_path(display_path, display_path.file_stem().and_then(OsStr::to_str), "-unpacked");
+    let message = match head {
+        [0x1F, 0x8B, ..] => {
+            format!("is compressed; unpack it first, as in {}", shell_command("zcat", display_path, &unpacked()))
+        }
         [0x28, 0xB5, 0x2F, 0xFD, ..] => {
-            format!("is compressed; unpack it first, as in {}", command("zstdcat", shown, &unpacked()))
+            format!("is compressed; unpack it first, as in {}", shell_command("zstdcat", display_path, &unpacked()))
         }
         [b'P', b'K', 3, 4, ..] => "is a ZIP archive (or a spreadsheet); unpack it, or save the sheet as CSV".to_owned(),
         [b'P', b'A', b'R', b'1', ..] => {
-            let (from, to) = (sql_name(shown), sql_name(&as_rows(shown)));
+            let (from, to) = (sql_quote(display_path), sql_quote(&jsonl_path(display_path)));
             format!("is Parquet; convert it, as in `duckdb -c \"copy {from} to {to} (format json)\"`")
         }
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
-            let converted = into_file(shown, None, "-utf8");
-            format!("is UTF-16; convert it, as in {}", command("iconv -f utf-16 -t utf-8", shown, &converted))
+            let converted = converted_path(display_path, None, "-utf8");
+            format!(
+                "is UTF-16; convert it, as in {}",
+                shell_command("iconv -f utf-16 -t utf-8", display_path, &converted)
+            )
         }
         _ if head.contains(&0) => "is no text: it holds zero bytes".to_owned(),
         _ => return Ok(()),
     };
-    Err(InputError::unrecognised(shown, words))
+    Err(InputError::unsupported_format(display_path, message))
 }
 
 /// A command that makes the file `to` of `from`, for people to copy; of a pipe one that stands in it.
-fn command(words: &str, from: &Path, to: &Path) -> String {
+fn shell_command(program: &str, from: &Path, to: &Path) -> String {
     if from.is_file() {
-        format!("`{words} {} > {}`", quoted(from), quoted(to))
+        format!("`{program} {} > {}`", shell_quote(from), shell_quote(to))
     } else {
-        format!("`… | {words} | cascadeck run -`")
+        format!("`… | {program} | cascadeck run -`")
     }
 }
 
 /// A file beside `shown` under another name: `name`, or else its own name with `suffix` before the extension. Never
 /// `shown` itself, which a command that writes there would empty before it reads.
-fn into_file(shown: &Path, name: Option<&str>, suffix: &str) -> PathBuf {
-    if let Some(path) = name.map(|name| shown.with_file_name(name)).filter(|path| path != shown) {
+fn converted_path(display_path: &Path, name: Option<&str>, suffix: &str) -> PathBuf {
+    if let Some(path) = name.map(|name| display_path.with_file_name(name)).filter(|path| path != display_path) {
         return path;
     }
-    let mut name = shown.file_stem().unwrap_or_default().to_os_string();
+    let mut name = display_path.file_stem().unwrap_or_default().to_os_string();
     name.push(suffix);
-    if let Some(extension) = shown.extension() {
+    if let Some(extension) = display_path.extension() {
         name.push(".");
         name.push(extension);
     }
-    shown.with_file_name(name)
+    display_path.with_file_name(name)
 }
 
 /// The file for rows that are made from another format.
-fn as_rows(shown: &Path) -> PathBuf {
-    let name = format!("{}.jsonl", shown.file_stem().unwrap_or_default().to_string_lossy());
-    into_file(shown, Some(&name), "-lines")
+fn jsonl_path(display_path: &Path) -> PathBuf {
+    let name = format!("{}.jsonl", display_path.file_stem().unwrap_or_default().to_string_lossy());
+    converted_path(display_path, Some(&name), "-lines")
 }
 
 /// A path as a shell reads it.
-fn quoted(path: &Path) -> String {
+fn shell_quote(path: &Path) -> String {
     let path = path.display().to_string();
     let is_plain = |letter: char| letter.is_alphanumeric() || "._-/+,:@%=".contains(letter);
     if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// A path as SQL reads it.
-fn sql_name(path: &Path) -> String {
+fn sql_quote(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "''"))
 }
 
 /// The first line that isn't blank, as far as it is text. Faults in it are for validation to report.
-fn first_line(lines: &mut Lines) -> Option<String> {
+fn next_nonblank_line(lines: &mut LineReader) -> Option<String> {
     loop {
         match lines.advance() {
             Ok(false) => return None,
@@ -154,43 +167,43 @@ fn first_line(lines: &mut Lines) -> Option<String> {
 }
 
 /// By the fields of the first row that parses.
-fn json_kind(first: &str, lines: &mut Lines, shown: &Path) -> Result<Kind, InputError> {
+fn detect_json_kind(first: &str, lines: &mut LineReader, display_path: &Path) -> Result<InputKind, InputError> {
     if first.starts_with('[') {
-        return Err(array(shown));
+        return Err(json_array_error(display_path));
     }
     let mut line = first.to_owned();
-    for looked_at in 0..LOOKED_AT {
+    for tried in 0..MAX_ROWS_TRIED {
         match Json::parse(&line) {
-            Ok(row) => return Ok(kind_of(&row)),
-            Err(_) if looked_at == 0 && matches!(line.as_str(), "{" | "{}") => {
-                let words = format!(
+            Ok(row) => return Ok(kind_of_row(&row)),
+            Err(_) if tried == 0 && matches!(line.as_str(), "{" | "{}") => {
+                let message = format!(
                     "is one JSON document over many lines; rows stand one a line: {}",
-                    command("jq -c .", shown, &as_rows(shown))
+                    shell_command("jq -c .", display_path, &jsonl_path(display_path))
                 );
-                return Err(InputError::unrecognised(shown, words));
+                return Err(InputError::unsupported_format(display_path, message));
             }
             Err(_) => {}
         }
-        match first_line(lines) {
+        match next_nonblank_line(lines) {
             Some(next) => line = next,
             None => break,
         }
     }
-    Ok(Kind::Jsonl)
+    Ok(InputKind::Jsonl)
 }
 
-fn kind_of(row: &Json<'_>) -> Kind {
+fn kind_of_row(row: &Json<'_>) -> InputKind {
     let is_object = |name: &str| matches!(row.get(name), Some(Json::Object(_)));
     let has = |name: &str| row.get(name).is_some();
     if has("custom_id") && is_object("body") {
-        Kind::OpenAiBatch
+        InputKind::OpenAiBatch
     } else if has("custom_id") && is_object("params") {
-        Kind::AnthropicBatch
+        InputKind::AnthropicBatch
     } else if is_object("request") && (has("key") || row.get("request").is_some_and(|it| it.get("contents").is_some()))
     {
-        Kind::GeminiBatch
+        InputKind::GeminiBatch
     } else {
-        Kind::Jsonl
+        InputKind::Jsonl
     }
 }
 
@@ -201,24 +214,27 @@ fn looks_like_an_array(first: &str) -> bool {
     })
 }
 
-fn array(shown: &Path) -> InputError {
-    let words = format!("is one JSON array; rows stand one a line: {}", command("jq -c '.[]'", shown, &as_rows(shown)));
-    InputError::unrecognised(shown, words)
+fn json_array_error(display_path: &Path) -> InputError {
+    let message = format!(
+        "is one JSON array; rows stand one a line: {}",
+        shell_command("jq -c '.[]'", display_path, &jsonl_path(display_path))
+    );
+    InputError::unsupported_format(display_path, message)
 }
 
 /// The lines of a text file, held against what a list of pictures has.
 #[derive(Debug)]
-struct ListLines {
+struct LineStats {
     /// Folders that paths may be relative to, and how many lines name a picture that is there: the list's own folder, and
     /// the working directory (as `find photos -name '*.jpg' > /tmp/list.txt` leaves it).
-    bases: Vec<(PathBuf, u64)>,
+    base_dirs: Vec<(PathBuf, u64)>,
     /// Lines that were looked up though they are written like prompts, and name no picture that is there.
     misses: u64,
-    there: LineCount,
+    existing: LineCount,
     /// Written as a picture's name is, in one word.
-    named: LineCount,
+    picture_names: LineCount,
     /// Written as a picture's name, path or URL may be.
-    perhaps: LineCount,
+    possible_names: LineCount,
     /// Sentences with a picture's extension at their end. In a file of prompts they are prompts; alone they leave doubt.
     sentences: LineCount,
     /// No picture's name.
@@ -227,7 +243,7 @@ struct ListLines {
 
 /// Whether the names in a line are short enough for a path.
 fn may_be_path(line: &str) -> bool {
-    line.split(['/', '\\']).all(|name| name.len() <= ListLines::MAX_NAME)
+    line.split(['/', '\\']).all(|name| name.len() <= LineStats::MAX_NAME)
 }
 
 /// What stands at the path that a line may name.
@@ -239,7 +255,7 @@ enum AtPath {
 }
 
 fn look_up(base: &Path, line: &str) -> AtPath {
-    let path = base.join(&*listed_path(base, line));
+    let path = base.join(&*resolve_listed_path(base, line));
     if path.is_file() && is_picture(&path) {
         AtPath::Picture
     } else if path.symlink_metadata().is_ok() {
@@ -259,11 +275,11 @@ struct LineCount {
 impl LineCount {
     fn add(&mut self, number: u64, line: &str) {
         self.count += 1;
-        self.first.get_or_insert_with(|| (number, shortened(line)));
+        self.first.get_or_insert_with(|| (number, truncate_line(line)));
     }
 }
 
-fn shortened(line: &str) -> String {
+fn truncate_line(line: &str) -> String {
     const SHOWN: usize = 60;
     let mut short: String = line.chars().take(SHOWN).collect();
     if short.len() < line.len() {
@@ -272,9 +288,9 @@ fn shortened(line: &str) -> String {
     short
 }
 
-impl ListLines {
+impl LineStats {
     /// Longer lines are no paths.
-    const MAX_PATH: usize = 4_096;
+    const MAX_PATH_BYTES: usize = 4_096;
     /// Longer names are none that a file has; two bytes for quotes.
     const MAX_NAME: usize = 255 + 2;
     /// Lines that are written like prompts and name nothing: after so many, further ones are not looked up.
@@ -284,59 +300,66 @@ impl ListLines {
     /// `look_up` says what a line names below a folder.
     fn read(
         path: &Path,
-        base: &Path,
+        base_dir: &Path,
         format: LineFormat,
         mut look_up: impl FnMut(&Path, &str) -> AtPath,
     ) -> io::Result<Self> {
-        let mut bases = vec![(base.to_owned(), 0)];
-        bases.extend(std::env::current_dir().ok().filter(|here| here != base).map(|here| (here, 0)));
-        let none = LineCount::default;
-        let mut all =
-            Self { bases, misses: 0, there: none(), named: none(), perhaps: none(), sentences: none(), other: none() };
+        let mut bases = vec![(base_dir.to_owned(), 0)];
+        bases.extend(std::env::current_dir().ok().filter(|working_dir| working_dir != base_dir).map(|here| (here, 0)));
+        let empty = LineCount::default;
+        let mut stats = Self {
+            base_dirs: bases,
+            misses: 0,
+            existing: empty(),
+            picture_names: empty(),
+            possible_names: empty(),
+            sentences: empty(),
+            other: empty(),
+        };
         let reads_all = format == LineFormat::Pictures;
-        let mut lines = Lines::open(path)?;
-        while reads_all || !all.is_mixed() {
+        let mut lines = LineReader::open(path)?;
+        while reads_all || !stats.is_mixed() {
             match lines.advance() {
                 Ok(false) => break,
                 Ok(true) if lines.is_blank() => {}
                 Ok(true) => {
                     let line = String::from_utf8_lossy(lines.bytes().trim_ascii()).into_owned();
-                    all.add(lines.number(), &line, reads_all, &mut look_up);
+                    stats.add(lines.line_number(), &line, reads_all, &mut look_up);
                 }
                 // The pass over the rows says what is wrong with it.
                 Err(_) => {
-                    all.other.add(lines.number(), "");
+                    stats.other.add(lines.line_number(), "");
                     break;
                 }
             }
         }
-        Ok(all)
+        Ok(stats)
     }
 
     fn add(&mut self, number: u64, line: &str, is_list: bool, look_up: &mut impl FnMut(&Path, &str) -> AtPath) {
         let shape = LineShape::of(line);
-        if line.len() > Self::MAX_PATH || line.contains('\0') {
+        if line.len() > Self::MAX_PATH_BYTES || line.contains('\0') {
             // A picture's data may be long.
-            let lines = if shape == LineShape::Prompt { &mut self.other } else { &mut self.perhaps };
+            let lines = if shape == LineShape::Prompt { &mut self.other } else { &mut self.possible_names };
             return lines.add(number, line);
         }
-        let (mut is_there, mut is_comment) = (false, line.starts_with('#'));
+        let (mut exists, mut is_comment) = (false, line.starts_with('#'));
         let looks_so = matches!(shape, LineShape::Name | LineShape::PerhapsName);
         if is_list || ((looks_so || self.misses < Self::MAX_MISSES) && may_be_path(line)) {
             let mut is_missing = false;
-            for (base, count) in &mut self.bases {
-                let found = look_up(base, line);
+            for (base_dir, count) in &mut self.base_dirs {
+                let found = look_up(base_dir, line);
                 *count += u64::from(found == AtPath::Picture);
-                is_there |= found == AtPath::Picture;
+                exists |= found == AtPath::Picture;
                 is_missing |= found == AtPath::Nothing;
             }
             is_comment &= is_missing;
-            self.misses += u64::from(!is_there && !looks_so);
+            self.misses += u64::from(!exists && !looks_so);
         }
         match shape {
-            _ if is_there => self.there.add(number, line),
-            LineShape::Name => self.named.add(number, line),
-            LineShape::PerhapsName => self.perhaps.add(number, line),
+            _ if exists => self.existing.add(number, line),
+            LineShape::Name => self.picture_names.add(number, line),
+            LineShape::PerhapsName => self.possible_names.add(number, line),
             LineShape::Sentence => self.sentences.add(number, line),
             LineShape::Prompt if is_comment => {}
             LineShape::Prompt => self.other.add(number, line),
@@ -345,15 +368,15 @@ impl ListLines {
 
     /// Whether some lines look like pictures' names and others do not: whatever follows leaves doubt.
     fn is_mixed(&self) -> bool {
-        self.other.count > 0 && self.there.count + self.named.count + self.perhaps.count > 0
+        self.other.count > 0 && self.existing.count + self.picture_names.count + self.possible_names.count > 0
     }
 
     /// The folder under which most of the pictures are; its own where there is no difference.
-    fn base(&self) -> PathBuf {
-        let mut best = &self.bases[0];
-        for base in &self.bases[1..] {
-            if base.1 > best.1 {
-                best = base;
+    fn best_base(&self) -> PathBuf {
+        let mut best = &self.base_dirs[0];
+        for base_dir in &self.base_dirs[1..] {
+            if base_dir.1 > best.1 {
+                best = base_dir;
             }
         }
         best.0.clone()
@@ -361,8 +384,8 @@ impl ListLines {
 
     /// Pictures or prompts, where the lines leave no doubt: a path that goes out as a prompt is paid for and answered
     /// wrongly, so that one line which looks like a picture's name is enough for doubt.
-    fn format(&self, shown: &Path) -> Result<LineFormat, InputError> {
-        let Self { there, named, perhaps, sentences, other, .. } = self;
+    fn line_format(&self, display_path: &Path) -> Result<LineFormat, InputError> {
+        let Self { existing: there, picture_names: named, possible_names: perhaps, sentences, other, .. } = self;
         let in_doubt = perhaps.count + sentences.count;
         if other.count == 0 && (there.count > 0 || (named.count > 0 && in_doubt == 0)) {
             return Ok(LineFormat::Pictures);
@@ -388,17 +411,17 @@ impl ListLines {
                 perhaps.unwrap_or_default()
             ),
         };
-        let words = format!(
+        let message = format!(
             "can be read in two ways: {readings}. Say --list if every line names a picture, or --lines if every line is a \
              prompt"
         );
-        Err(InputError::unrecognised(shown, words))
+        Err(InputError::unsupported_format(display_path, message))
     }
 }
 
 /// Rows from a pipe have no extension: a header with a `prompt` among other columns is taken for one.
 fn is_csv_header(first: &str) -> bool {
-    let delimiter = char::from(delimiter_of(first));
+    let delimiter = char::from(detect_delimiter(first));
     first.contains(delimiter) && first.split(delimiter).any(|name| name.trim().trim_matches('"').eq("prompt"))
 }
 
@@ -418,8 +441,8 @@ mod tests {
             count += 1;
             if there(line) { AtPath::Picture } else { AtPath::Nothing }
         };
-        let read = ListLines::read(&path, folder.path(), LineFormat::Detect, look_up).unwrap();
-        (count, read.format(&path).map_err(|error| error.to_string()))
+        let read = LineStats::read(&path, folder.path(), LineFormat::Detect, look_up).unwrap();
+        (count, read.line_format(&path).map_err(|error| error.to_string()))
     }
 
     #[test]
@@ -427,7 +450,7 @@ mod tests {
         const FOLDERS: usize = 2;
         let lines = |line: &dyn Fn(usize) -> String| (0..5_000).map(line).collect::<String>();
         let is_nothing = |_: &str| false;
-        let few = FOLDERS * ListLines::MAX_MISSES as usize;
+        let few = FOLDERS * LineStats::MAX_MISSES as usize;
         let prompts = lines(&|n| {
             format!("What is {n} + {n}?\n# Sums\nName a command that writes every sum of them to {n}.png\n")
         });

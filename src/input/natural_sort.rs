@@ -11,8 +11,8 @@ pub(super) fn compare(left: &str, right: &str) -> Ordering {
             (None, Some(_)) => return Ordering::Less,
             (Some(_), None) => return Ordering::Greater,
             (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
-                let (x, rest_a) = number(a);
-                let (y, rest_b) = number(b);
+                let (x, rest_a) = leading_number(a);
+                let (y, rest_b) = leading_number(b);
                 match x.len().cmp(&y.len()).then_with(|| x.cmp(y)) {
                     Ordering::Equal => (a, b) = (rest_a, rest_b),
                     unequal => return unequal,
@@ -27,7 +27,7 @@ pub(super) fn compare(left: &str, right: &str) -> Ordering {
 }
 
 /// The digits at the start, without leading zeros, and what comes after them.
-fn number(text: &[u8]) -> (&[u8], &[u8]) {
+fn leading_number(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     let zeros = digits.iter().position(|digit| *digit != b'0').unwrap_or(digits.len());

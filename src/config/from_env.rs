@@ -5,46 +5,46 @@ use std::fmt::Write as _;
 use secrecy::SecretString;
 
 use super::{
-    Config, Dashboard, Defaults, Origin,
-    fault::{Fault, Faults},
+    Config, Dashboard, Defaults, Origin, bounded_read, deprecated_models,
+    error::{ConfigError, ConfigErrors},
     input_limits::InputLimits,
-    keys::{Keys, own_key},
+    keys::{ConfiguredKeys, key_with_own_project},
     preset,
     providers::Providers,
-    retired, secret, small_file,
-    variables::{Source, Variables},
+    secret,
+    variables::{VariableSource, Variables},
 };
 use crate::domain::{Limits, Model, Policy, Price, ProviderId, QuotaDay, TokenCounting};
 
 /// A provider that can be started from the environment.
-struct Starter {
+struct EnvProvider {
     provider: &'static str,
     /// All are read; each may hold several keys, separated by commas.
     variables: [&'static str; 2],
     /// Best first.
-    models: &'static [Starting],
+    models: &'static [DefaultModel],
 }
 
-struct Starting {
+struct DefaultModel {
     name: &'static str,
     /// Free-tier limits; paid tiers differ by account and are learned.
     rpm: Option<u32>,
     tpm: Option<u64>,
     rpd: Option<u32>,
     /// Dollars per million tokens, input and output.
-    usd: (f64, f64),
+    usd_per_mtok: (f64, f64),
 }
 
-const fn free_tier(name: &'static str, rpm: u32, rpd: u32, usd: (f64, f64)) -> Starting {
-    Starting { name, rpm: Some(rpm), tpm: Some(250_000), rpd: Some(rpd), usd }
+const fn free_tier(name: &'static str, rpm: u32, rpd: u32, usd: (f64, f64)) -> DefaultModel {
+    DefaultModel { name, rpm: Some(rpm), tpm: Some(250_000), rpd: Some(rpd), usd_per_mtok: usd }
 }
 
-const fn paid(name: &'static str, usd: (f64, f64)) -> Starting {
-    Starting { name, rpm: None, tpm: None, rpd: None, usd }
+const fn paid(name: &'static str, usd: (f64, f64)) -> DefaultModel {
+    DefaultModel { name, rpm: None, tpm: None, rpd: None, usd_per_mtok: usd }
 }
 
-const STARTERS: [Starter; 3] = [
-    Starter {
+const ENV_PROVIDERS: [EnvProvider; 3] = [
+    EnvProvider {
         provider: "gemini",
         variables: ["GEMINI_API_KEYS", "GEMINI_API_KEY"],
         models: &[
@@ -54,12 +54,12 @@ const STARTERS: [Starter; 3] = [
             free_tier("gemini-3.1-flash-lite", 15, 500, (0.25, 1.50)),
         ],
     },
-    Starter {
+    EnvProvider {
         provider: "openai",
         variables: ["OPENAI_API_KEYS", "OPENAI_API_KEY"],
         models: &[paid("gpt-5.4-mini", (0.75, 4.50)), paid("gpt-5.4-nano", (0.20, 1.25))],
     },
-    Starter {
+    EnvProvider {
         provider: "anthropic",
         variables: ["ANTHROPIC_API_KEYS", "ANTHROPIC_API_KEY"],
         models: &[paid("claude-haiku-4-5", (1.0, 5.0))],
@@ -67,71 +67,76 @@ const STARTERS: [Starter; 3] = [
 ];
 
 /// What every starting model can give at least; makes the worst case of a request finite.
-const MAX_OUTPUT: u32 = 8_192;
+const MAX_OUTPUT_TOKENS: u32 = 8_192;
 
 /// The configuration the environment amounts to; `looked_for` names the files that were not there.
-pub(super) fn from_environment(variables: &Variables<'_>, looked_for: &[String]) -> Result<Config, Faults> {
+pub(super) fn from_environment(variables: &Variables<'_>, searched_files: &[String]) -> Result<Config, ConfigErrors> {
     let mut providers = Providers::default();
-    let (mut keys, mut models) = (Keys::default(), Vec::new());
-    let (mut faults, mut used) = (Vec::new(), Vec::new());
-    for starter in &STARTERS {
-        let found = secrets(starter, variables, &mut keys, &mut used, &mut faults);
-        let Some(preset) = preset::preset(starter.provider).filter(|_| !found.is_empty()) else { continue };
+    let (mut keys, mut models) = (ConfiguredKeys::default(), Vec::new());
+    let (mut faults, mut used_variables) = (Vec::new(), Vec::new());
+    for starter in &ENV_PROVIDERS {
+        let found = read_secrets(starter, variables, &mut keys, &mut used_variables, &mut faults);
+        let Some(preset) = preset::find_preset(starter.provider).filter(|_| !found.is_empty()) else { continue };
         let provider = providers.add(preset);
         for (index, secret) in found.into_iter().enumerate() {
-            keys.push(own_key(format!("{}-{}", starter.provider, index + 1), provider), Some(secret), false, 0);
+            keys.push(
+                key_with_own_project(format!("{}-{}", starter.provider, index + 1), provider),
+                Some(secret),
+                false,
+                0,
+            );
         }
-        models.extend(starter.models.iter().map(|model| model.at(provider, preset.counted, preset.day)));
+        models.extend(starter.models.iter().map(|model| model.to_model(provider, preset.counted, preset.day)));
     }
     if !faults.is_empty() {
-        return Err(Faults(faults));
+        return Err(ConfigErrors(faults));
     }
     if keys.list.is_empty() {
-        return Err(nothing_found(variables, looked_for));
+        return Err(no_keys_error(variables, searched_files));
     }
-    let exposed = keys.held_by.first().and_then(|path| small_file::exposure(path));
+    let permission_warning = keys.secret_files.first().and_then(|path| bounded_read::permission_warning(path));
     Ok(Config {
-        warnings: exposed.into_iter().chain(variables.complaints().iter().cloned()).collect(),
+        warnings: permission_warning.into_iter().chain(variables.dotenv_problems().iter().cloned()).collect(),
         providers: providers.into_providers(),
         models,
         keys: keys.list,
         secrets: keys.secrets,
-        project_stated: keys.project_stated,
+        has_named_project: keys.has_named_project,
         policy: Policy::default(),
         defaults: Defaults::default(),
-        input: InputLimits::default(),
+        input_limits: InputLimits::default(),
         unknown_model: None,
         dashboard: Dashboard::default(),
         webhooks: Vec::new(),
-        origin: Origin::Environment(used),
+        origin: Origin::Environment(used_variables),
     })
 }
 
 /// The distinct keys of a provider, in the order they are listed.
-fn secrets(
-    starter: &Starter,
+fn read_secrets(
+    starter: &EnvProvider,
     variables: &Variables<'_>,
-    keys: &mut Keys,
-    used: &mut Vec<String>,
-    faults: &mut Vec<Fault>,
+    keys: &mut ConfiguredKeys,
+    used_variables: &mut Vec<String>,
+    faults: &mut Vec<ConfigError>,
 ) -> Vec<SecretString> {
     let mut found: Vec<SecretString> = Vec::new();
     for name in starter.variables {
         let Some((list, source)) = variables.get(name) else { continue };
-        let from_dotenv = source == Source::Dotenv;
-        used.push(if from_dotenv { format!("{name} in .env") } else { name.to_owned() });
+        let from_dotenv = source == VariableSource::Dotenv;
+        used_variables.push(if from_dotenv { format!("{name} in .env") } else { name.to_owned() });
         if from_dotenv {
-            keys.held_by.push(variables.dotenv_path().to_owned());
+            keys.secret_files.push(variables.dotenv_path().to_owned());
         }
         let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         for (index, entry) in entries.enumerate() {
-            match secret::checked(entry) {
-                Ok(secret) if found.iter().any(|other| secret::same(other, &secret)) => {}
+            match secret::check_secret(entry) {
+                Ok(secret) if found.iter().any(|other| secret::is_same_secret(other, &secret)) => {}
                 Ok(secret) => found.push(secret),
-                Err(why) => faults.push(Fault {
+                Err(reason) => faults.push(ConfigError {
                     file: from_dotenv.then(|| ".env".into()),
                     position: None,
-                    message: format!("{name}: key number {} {why}; separate keys by commas", index + 1),
+                    message: format!("{name}: key number {} {reason}; separate keys by commas", index + 1),
                 }),
             }
         }
@@ -139,11 +144,11 @@ fn secrets(
     found
 }
 
-fn nothing_found(variables: &Variables<'_>, looked_for: &[String]) -> Faults {
-    let names: Vec<&str> = STARTERS.iter().flat_map(|starter| starter.variables).collect();
+fn no_keys_error(variables: &Variables<'_>, searched_files: &[String]) -> ConfigErrors {
+    let names: Vec<&str> = ENV_PROVIDERS.iter().flat_map(|starter| starter.variables).collect();
     let mut message = String::new();
-    if !variables.complaints().is_empty() {
-        let complaints = variables.complaints().join("\n");
+    if !variables.dotenv_problems().is_empty() {
+        let complaints = variables.dotenv_problems().join("\n");
         message = format!("no keys found, and a .env that can't be read as it stands:\n{complaints}\nOtherwise, ");
     }
     let _ = write!(
@@ -154,16 +159,20 @@ fn nothing_found(variables: &Variables<'_>, looked_for: &[String]) -> Faults {
          \x20 2. in a file .env here: GEMINI_API_KEYS=key1,key2\n\
          \x20 3. in ./keys.toml (or --keys FILE), which also sets models, limits and budget: start from keys.example.toml\n\
          Without any key, `cascadeck demo` shows the program at work.",
-        looked_for.join(" or "),
+        searched_files.join(" or "),
         names.join(", "),
     );
-    Faults::one(None, message)
+    ConfigErrors::single(None, message)
 }
 
-impl Starting {
-    fn at(&self, provider: ProviderId, token_counting: TokenCounting, quota_day: QuotaDay) -> Model {
-        let (input, output) = self.usd;
-        debug_assert_eq!(retired::notice(self.name), None, "only current models are started with");
+impl DefaultModel {
+    fn to_model(&self, provider: ProviderId, token_counting: TokenCounting, quota_day: QuotaDay) -> Model {
+        let (input, output) = self.usd_per_mtok;
+        debug_assert_eq!(
+            deprecated_models::deprecation_notice(self.name),
+            None,
+            "only current models are started with"
+        );
         Model {
             name: self.name.to_owned(),
             provider,
@@ -177,7 +186,7 @@ impl Starting {
             },
             vision: true,
             context: None,
-            max_output: Some(MAX_OUTPUT),
+            max_output: Some(MAX_OUTPUT_TOKENS),
             weight: 1,
             pool: None,
             price: Price::from_usd_per_mtok(input, output),

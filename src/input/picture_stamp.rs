@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::domain::{Image, PictureStamp, Request};
 
-use super::{album::open_regular, ids::hex};
+use super::{ids::hex, image_source::open_regular_file};
 
 /// Bytes of a picture that are read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -27,18 +27,18 @@ const CHUNK_BYTES: usize = 64 << 10;
 const TIME_RESOLUTION: Duration = Duration::from_secs(2);
 
 /// The stamp of a file as it is at `now`, without a digest.
-pub(super) fn unread(meta: &Metadata, now: SystemTime) -> PictureStamp {
+pub(super) fn metadata_stamp(metadata: &Metadata, now: SystemTime) -> PictureStamp {
     let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     let (modified_ns, changed_ns) =
-        (nanoseconds(meta.mtime(), meta.mtime_nsec()), nanoseconds(meta.ctime(), meta.ctime_nsec()));
+        (nanoseconds(metadata.mtime(), metadata.mtime_nsec()), nanoseconds(metadata.ctime(), metadata.ctime_nsec()));
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(TIME_RESOLUTION);
     // Times in the future are never settled.
     let is_stable = u128::try_from(modified_ns.max(changed_ns)).unwrap_or_default() < now.as_nanos();
     PictureStamp {
-        size_bytes: meta.len(),
+        size_bytes: metadata.len(),
         modified_ns,
         changed_ns,
-        inode: meta.ino(),
+        inode: metadata.ino(),
         digest: String::new(),
         is_stable,
     }
@@ -61,26 +61,28 @@ pub(super) fn files(request: &Request) -> impl Iterator<Item = &Path> {
 
 /// The stamp of a regular file as it is at `now`, without a digest. A pipe would block, and a device might never end.
 pub(super) fn unread_file(path: &Path, now: SystemTime) -> Option<PictureStamp> {
-    path.metadata().ok().filter(Metadata::is_file).map(|meta| unread(&meta, now))
+    path.metadata().ok().filter(Metadata::is_file).map(|meta| metadata_stamp(&meta, now))
 }
 
 /// Stamps the picture files of a request, whose paths are absolute or relative to `base`, with one stamp over them all. The
 /// content is taken for that of `recorded` where the files are known to be unchanged, and read otherwise. `None` where
 /// there are no such files, or not all of them: that is told when they are sent.
-pub fn stamp_picture(request: &Request, base: &Path, recorded: Option<PictureStamp>) -> Option<PictureStamp> {
-    let paths: Vec<_> = files(request).map(|path| base.join(path)).collect();
+pub fn stamp_picture(request: &Request, base_dir: &Path, recorded: Option<PictureStamp>) -> Option<PictureStamp> {
+    let paths: Vec<_> = files(request).map(|path| base_dir.join(path)).collect();
     let began = SystemTime::now();
     let unread: Option<Vec<_>> = paths.iter().map(|path| unread_file(path, began)).collect();
     let unread = unread.filter(|stamps| !stamps.is_empty())?;
-    let now = over_all(unread.clone());
-    let is_same =
-        |was: &PictureStamp| was.is_stable && PictureStamp { digest: was.digest.clone(), ..now.clone() } == *was;
-    if let Some(recorded) = recorded.filter(is_same) {
+    let current = over_all(unread.clone());
+    let is_unchanged =
+        |was: &PictureStamp| was.is_stable && PictureStamp { digest: was.digest.clone(), ..current.clone() } == *was;
+    if let Some(recorded) = recorded.filter(is_unchanged) {
         return Some(recorded);
     }
     // What can't be read now is another picture as soon as it can.
     let stamps = paths.iter().zip(unread);
-    Some(over_all(stamps.map(|(path, now)| read(path).unwrap_or(PictureStamp { is_stable: false, ..now })).collect()))
+    Some(over_all(
+        stamps.map(|(path, now)| read_stamp(path).unwrap_or(PictureStamp { is_stable: false, ..now })).collect(),
+    ))
 }
 
 /// What is recorded for a new item without all of its files: they are other pictures as soon as they are there.
@@ -113,10 +115,10 @@ fn over_all(mut stamps: Vec<PictureStamp>) -> PictureStamp {
     whole
 }
 
-fn read(path: &Path) -> io::Result<PictureStamp> {
-    let began = SystemTime::now();
-    let mut file = open_regular(path)?;
-    let stamp = unread(&file.metadata()?, began);
+fn read_stamp(path: &Path) -> io::Result<PictureStamp> {
+    let started_at = SystemTime::now();
+    let mut file = open_regular_file(path)?;
+    let stamp = metadata_stamp(&file.metadata()?, started_at);
     let mut hash = Xxh3::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -127,7 +129,7 @@ fn read(path: &Path) -> io::Result<PictureStamp> {
             Err(error) => return Err(error),
         }
     }
-    let is_stable = unread(&file.metadata()?, began) == stamp && stamp.is_stable;
+    let is_stable = metadata_stamp(&file.metadata()?, started_at) == stamp && stamp.is_stable;
     Ok(PictureStamp { digest: hex(hash.digest128()), is_stable, ..stamp })
 }
 
@@ -155,8 +157,8 @@ mod tests {
         assert!(!fresh.is_stable && fresh.digest.len() == 32, "{fresh:?}");
         let meta = path.metadata().unwrap();
         let changed = UNIX_EPOCH + Duration::from_nanos(fresh.changed_ns.max(fresh.modified_ns) as u64);
-        assert!(!unread(&meta, changed + TIME_RESOLUTION).is_stable);
-        assert!(unread(&meta, changed + TIME_RESOLUTION + Duration::from_millis(1)).is_stable);
+        assert!(!metadata_stamp(&meta, changed + TIME_RESOLUTION).is_stable);
+        assert!(metadata_stamp(&meta, changed + TIME_RESOLUTION + Duration::from_millis(1)).is_stable);
         let recorded = PictureStamp { digest: "another".to_owned(), ..fresh.clone() };
         assert_eq!(of(&path, Some(recorded)).unwrap().digest, fresh.digest, "it may have changed since, unseen");
     }

@@ -8,14 +8,14 @@ use std::{
 use crate::domain::sanitize;
 
 /// More than this is a wrong file rather than a file with mistakes.
-const SHOWN: usize = 40;
+const MAX_SHOWN: usize = 40;
 
 /// Everything that is wrong; `Display` prints one fault a line, then what to do next.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Faults(pub Vec<Fault>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fault {
+pub struct ConfigError {
     /// As the user gave or would type it; `None` where no file is to blame.
     pub file: Option<PathBuf>,
     /// `None` where the whole file is meant.
@@ -33,20 +33,20 @@ pub struct Position {
 
 impl Position {
     /// Where a byte offset of `text` is. Offsets past the end, or inside a character, are rounded down.
-    pub fn of(text: &str, offset: usize) -> Self {
+    pub fn from_offset(text: &str, offset: usize) -> Self {
         let before = &text[..text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self { line: 1 + before.matches('\n').count(), column: 1 + before[line_start..].chars().count() }
     }
 }
 
-impl Faults {
-    pub(super) fn one(file: Option<PathBuf>, message: impl Into<String>) -> Self {
-        Self(vec![Fault { file, position: None, message: message.into() }])
+impl ConfigErrors {
+    pub(super) fn single(file: Option<PathBuf>, message: impl Into<String>) -> Self {
+        Self(vec![ConfigError { file, position: None, message: message.into() }])
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
             write!(f, "{}:", sanitize(&file.display().to_string()))?;
@@ -59,13 +59,13 @@ impl fmt::Display for Fault {
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.0.iter().take(SHOWN).enumerate() {
+        for (index, error) in self.0.iter().take(MAX_SHOWN).enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{fault}")?;
+            write!(f, "{separator}{error}")?;
         }
-        if let Some(more @ 1..) = self.0.len().checked_sub(SHOWN) {
+        if let Some(more @ 1..) = self.0.len().checked_sub(MAX_SHOWN) {
             write!(f, "\n… and {more} more")?;
         }
         // Faults without a file say themselves what to do.
@@ -81,15 +81,19 @@ impl fmt::Display for Faults {
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigErrors {}
 
 /// A word of the user's, quoted for a message, unless it may be a key pasted into the wrong place.
-pub(super) fn shown(word: &str) -> String {
-    if looks_secret(word) { "(not shown: it looks like a secret)".to_owned() } else { format!("`{}`", sanitize(word)) }
+pub(super) fn quote_unless_secret(word: &str) -> String {
+    if looks_like_secret(word) {
+        "(not shown: it looks like a secret)".to_owned()
+    } else {
+        format!("`{}`", sanitize(word))
+    }
 }
 
 /// Errs on the side of secrecy: names of models and variables don't look like this, API keys do.
-pub(super) fn looks_secret(word: &str) -> bool {
+pub(super) fn looks_like_secret(word: &str) -> bool {
     const PREFIXES: [&str; 9] = ["sk-", "sk_", "AIza", "AQ.", "gsk_", "xai-", "tgp_", "hf_", "nvapi-"];
     let long_mixed_run = word.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| {
         run.len() >= 20
@@ -100,23 +104,24 @@ pub(super) fn looks_secret(word: &str) -> bool {
 }
 
 /// ` (did you mean ...?)`, or nothing where no word of `words` is near `word`.
-pub(super) fn suggestion<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> String {
-    nearest(word, words).map_or_else(String::new, |near| format!(" (did you mean {}?)", shown(near)))
+pub(super) fn suggestion<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> String {
+    nearest_match(word, candidates)
+        .map_or_else(String::new, |near| format!(" (did you mean {}?)", quote_unless_secret(near)))
 }
 
 /// The word of `words` that `word` is most likely a slip for; `None` where none is near.
-pub fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest_match<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let lowered: String = word.to_lowercase().chars().take(100).collect();
-    words
+    candidates
         .into_iter()
-        .map(|candidate| (edits(&lowered, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (edit_distance(&lowered, &candidate.to_lowercase()), candidate))
         .min()
         .filter(|&(distance, candidate)| distance * 3 <= candidate.chars().count().max(3))
         .map(|(_, candidate)| candidate)
 }
 
 /// How many letters to insert, drop, replace or swap with their neighbour (optimal string alignment).
-fn edits(from: &str, to: &str) -> usize {
+fn edit_distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
     for i in 0..=from.len() {
@@ -136,7 +141,7 @@ fn edits(from: &str, to: &str) -> usize {
 }
 
 /// `a`, `a or b`, `a, b or c`: the words a setting may have.
-pub(super) fn alternatives<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+pub(super) fn join_alternatives<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     let words: Vec<&str> = words.into_iter().collect();
     match words.as_slice() {
         [] => String::new(),
@@ -153,7 +158,7 @@ mod tests {
     fn positions_count_lines_and_characters_from_one() {
         let text = "a = 1\nnäme = 2\n";
         for (offset, line, column) in [(0, 1, 1), (4, 1, 5), (6, 2, 1), (8, 2, 2), (12, 2, 6), (999, 3, 1)] {
-            assert_eq!(Position::of(text, offset), Position { line, column }, "offset {offset}");
+            assert_eq!(Position::from_offset(text, offset), Position { line, column }, "offset {offset}");
         }
     }
 
@@ -178,8 +183,8 @@ mod tests {
             "0123456789abcdef0123456789abcdef",
         ];
         for secret in secrets {
-            assert!(looks_secret(secret), "{secret}");
-            assert!(!shown(secret).contains(&secret[..6]), "{secret}");
+            assert!(looks_like_secret(secret), "{secret}");
+            assert!(!quote_unless_secret(secret).contains(&secret[..6]), "{secret}");
         }
         let names = [
             "gemini-3.5-flash-lite",
@@ -190,7 +195,7 @@ mod tests {
             "cascade",
         ];
         for name in names {
-            assert_eq!(shown(name), format!("`{name}`"));
+            assert_eq!(quote_unless_secret(name), format!("`{name}`"));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Models that have gone, or whose end is announced (the vendors' deprecation pages, read in November 2026).
 
 /// What to know about `model`, if its end is known.
-pub(super) fn notice(model: &str) -> Option<&'static str> {
+pub(super) fn deprecation_notice(model: &str) -> Option<&'static str> {
     let exact = match model {
         "gemini-2.5-flash" => {
             "retires on 2026-12-01 and is then answered, and billed, as another model; use gemini-3.5-flash-lite or gemini-3.8-flash"
@@ -40,10 +40,10 @@ mod tests {
     #[test]
     fn retired_families_are_known_and_current_models_are_not_warned_of() {
         for model in ["gemini-2.0-flash", "gemini-2.0-flash-lite-001", "gemini-1.5-pro", "gemini-2.5-pro"] {
-            assert!(notice(model).is_some(), "{model}");
+            assert!(deprecation_notice(model).is_some(), "{model}");
         }
         for model in ["gemini-3.8-flash", "gemini-3.1-flash-lite", "gemini-2.5-flash-lite", "gpt-5.4-mini"] {
-            assert_eq!(notice(model), None, "{model}");
+            assert_eq!(deprecation_notice(model), None, "{model}");
         }
     }
 }

@@ -17,29 +17,29 @@ use crate::{
 };
 
 use super::{
-    Kind, anthropic_batch,
-    csv::Csv,
-    draft::{Draft, Recipe},
-    fault::{InputFaults, RowFault, Wrong},
+    InputKind, anthropic_batch,
+    csv::CsvReader,
+    draft::{Draft, RowOptions},
+    error::{FieldError, RowError, RowErrors},
     gemini_batch,
-    ids::{Canonical, Ids, hex},
-    image,
-    lines::Lines,
+    ids::{HashInput, IdAssigner, hex},
+    image_reader::ImageReader,
+    image_ref,
+    lines::LineReader,
     openai_batch,
-    pictures::Pictures,
+    picture_stamp::{self, stamp_picture},
     row,
-    stamp::{self, stamp_picture},
 };
 
 /// What a pass over the whole input has shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Checked {
+pub struct InputSummary {
     /// Items, without those that are skipped.
-    pub rows: u64,
+    pub items: u64,
     /// Pictures that have their caption already.
     pub skipped: u64,
     /// Does any item send a picture?
-    pub pictures: bool,
+    pub has_pictures: bool,
     /// Over all items, by the estimate that room is reserved with.
     pub estimated_input_tokens: u64,
     /// Of items that were not refused for it.
@@ -48,7 +48,7 @@ pub struct Checked {
     /// name as well. Covers the whole input, also where only its first rows are taken, but for such files.
     pub fingerprint: String,
     /// A picture has changed so shortly before that its next change may leave the fingerprint as it is.
-    pub unsettled: bool,
+    pub fingerprint_unstable: bool,
     /// Where the answers go, of the items that get captions.
     pub caption_files: CaptionFiles,
 }
@@ -64,14 +64,14 @@ pub struct UnknownModels {
 
 impl UnknownModels {
     /// Names kept.
-    const KEPT: usize = 4;
+    const MAX_NAMES: usize = 4;
 
     fn add(&mut self, name: &str, line: u64) {
         self.rows += 1;
         if self.rows == 1 {
             self.first_line = line;
         }
-        if self.names.len() < Self::KEPT && !self.names.iter().any(|known| known == name) {
+        if self.names.len() < Self::MAX_NAMES && !self.names.iter().any(|known| known == name) {
             self.names.push(name.to_owned());
         }
     }
@@ -92,13 +92,13 @@ impl Files {
     }
 
     fn add(&mut self, request: &Request) {
-        for path in stamp::files(request) {
+        for path in picture_stamp::files(request) {
             self.any = true;
-            let stamp = stamp::unread_file(path, self.began);
+            let stamp = picture_stamp::unread_file(path, self.began);
             self.hash.update(&[u8::from(stamp.is_some())]);
             if let Some(stamp) = stamp {
                 self.unsettled |= !stamp.is_stable;
-                stamp::hash_unread(&mut self.hash, &stamp);
+                picture_stamp::hash_unread(&mut self.hash, &stamp);
             }
         }
     }
@@ -112,77 +112,77 @@ impl Files {
 
 /// The items of an input, streamed. After a [`RowFault`] the rows behind it still come, unless the file itself
 /// can't be read on.
-pub struct Items {
+pub struct ItemReader {
     input: Arc<str>,
-    recipe: Arc<Recipe>,
-    rows: Rows,
-    ids: Ids,
+    options: Arc<RowOptions>,
+    rows: RowSource,
+    ids: IdAssigner,
     scratch: Vec<u8>,
-    taken: u64,
+    rows_read: u64,
     skipped: u64,
-    known: Known,
+    known_ids: KnownIds,
     ended: Option<Ended>,
-    stamped: Option<Stamped>,
+    recorded_stamps: Option<RecordedStamps>,
     /// Pictures that are not recorded are stamped too.
-    stamps_new: bool,
+    stamps_unrecorded: bool,
 }
 
 /// The stamp that is recorded for the item of this id.
-type Stamped = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
+type RecordedStamps = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
 
 /// Does the run have an item of this id already?
-pub(super) type Known = Box<dyn Fn(&str) -> bool + Send>;
+pub(super) type KnownIds = Box<dyn Fn(&str) -> bool + Send>;
 
 /// Has the item of this id ended in the run? Shared by the passes over an input.
-pub(super) type Ended = Arc<Mutex<Known>>;
+pub(super) type Ended = Arc<Mutex<KnownIds>>;
 
-pub(super) enum Rows {
-    Lines(Kind, Lines),
-    Csv(Box<Csv>),
-    Pictures(Box<Pictures>),
+pub(super) enum RowSource {
+    Lines(InputKind, LineReader),
+    Csv(Box<CsvReader>),
+    Pictures(Box<ImageReader>),
     /// Could not be opened.
-    Broken(io::Error),
+    OpenFailed(io::Error),
     Ended,
 }
 
-impl Items {
-    pub(super) fn new(input: Arc<str>, recipe: Arc<Recipe>, rows: Rows, ended: Option<Ended>) -> Self {
+impl ItemReader {
+    pub(super) fn new(input: Arc<str>, options: Arc<RowOptions>, rows: RowSource, ended: Option<Ended>) -> Self {
         let known = Box::new(|_: &str| false);
         Self {
             input,
-            recipe,
+            options,
             rows,
-            ids: Ids::default(),
+            ids: IdAssigner::default(),
             scratch: Vec::new(),
-            taken: 0,
+            rows_read: 0,
             skipped: 0,
-            known,
+            known_ids: known,
             ended,
-            stamped: None,
-            stamps_new: true,
+            recorded_stamps: None,
+            stamps_unrecorded: true,
         }
     }
 
     /// For a run that is resumed: a picture it has among its items is not skipped for being captioned, since the
     /// caption may be its own.
     #[must_use]
-    pub fn keeping(mut self, known: impl Fn(&str) -> bool + Send + 'static) -> Self {
-        self.known = Box::new(known);
+    pub fn with_known_ids(mut self, known: impl Fn(&str) -> bool + Send + 'static) -> Self {
+        self.known_ids = Box::new(known);
         self
     }
 
     /// For rows that are recorded or compared with the record: picture files are stamped with their content, which is read
     /// unless size and time are those that `recorded` has.
     #[must_use]
-    pub fn stamping(mut self, recorded: impl Fn(&str) -> Option<PictureStamp> + Send + 'static) -> Self {
-        self.stamped = Some(Box::new(recorded));
+    pub fn with_recorded_stamps(mut self, recorded: impl Fn(&str) -> Option<PictureStamp> + Send + 'static) -> Self {
+        self.recorded_stamps = Some(Box::new(recorded));
         self
     }
 
     /// For rows that are only compared with the record: pictures that are not recorded need not be read for it.
     #[must_use]
     pub fn without_new_stamps(mut self) -> Self {
-        self.stamps_new = false;
+        self.stamps_unrecorded = false;
         self
     }
 
@@ -190,29 +190,29 @@ impl Items {
     ///
     /// # Errors
     /// All that is wrong with the rows.
-    pub fn check(self) -> Result<Checked, InputFaults> {
+    pub fn check(self) -> Result<InputSummary, RowErrors> {
         self.check_with(|_| None)
     }
 
     /// The same; `refuses` may find fault with an item that could be read.
     pub(super) fn check_with(
         mut self,
-        refuses: impl Fn(&ItemSpec) -> Option<RowFault>,
-    ) -> Result<Checked, InputFaults> {
-        let mut faults = InputFaults::none(&self.input);
-        let (mut rows, mut pictures, mut tokens) = (0, false, 0_u64);
+        reject: impl Fn(&ItemSpec) -> Option<RowError>,
+    ) -> Result<InputSummary, RowErrors> {
+        let mut faults = RowErrors::empty(&self.input);
+        let (mut items, mut has_pictures, mut tokens) = (0, false, 0_u64);
         let mut unknown_models = UnknownModels::default();
-        let models = self.recipe.models.clone();
+        let model_check = self.options.model_check.clone();
         let mut caption_files = CaptionFiles::default();
         // Of a collection of pictures these are in the fingerprint anyway.
-        let mut files = (!matches!(self.rows, Rows::Pictures(_))).then(Files::new);
+        let mut files = (!matches!(self.rows, RowSource::Pictures(_))).then(Files::new);
         for item in &mut self {
-            match item.and_then(|item| refuses(&item).map_or(Ok(item), Err)) {
+            match item.and_then(|item| reject(&item).map_or(Ok(item), Err)) {
                 Ok(item) => {
-                    rows += 1;
-                    pictures |= item.request.needs_vision();
+                    items += 1;
+                    has_pictures |= item.request.needs_vision();
                     tokens = tokens.saturating_add(item.request.estimated_input_tokens());
-                    if let Some(model) = models.as_ref().and_then(|check| check.unknown_model(&item)) {
+                    if let Some(model) = model_check.as_ref().and_then(|check| check.unknown_model(&item)) {
                         unknown_models.add(model, item.line);
                     }
                     if let Some(target) = &item.caption_path {
@@ -225,36 +225,36 @@ impl Items {
                 Err(fault) => faults.add(fault),
             }
         }
-        if faults.is_empty() && self.taken == 0 && self.recipe.limit != Some(0) {
-            faults.add(self.fault(1, &Wrong::new("", "there are no rows")));
+        if faults.is_empty() && self.rows_read == 0 && self.options.max_rows != Some(0) {
+            faults.add(self.row_error(1, &FieldError::new("", "there are no rows")));
         }
         if !faults.is_empty() {
             return Err(faults);
         }
         let skipped = self.skipped;
-        let (input, line) = (Arc::clone(&self.input), self.taken);
-        let (fingerprint, unsettled) = self.fingerprint().map_err(|error| {
-            let wrong = Wrong::new("", format!("can't be read on: {error}"));
-            faults.add(RowFault::new(&input, line, &wrong));
+        let (input, line) = (Arc::clone(&self.input), self.rows_read);
+        let (fingerprint, fingerprint_unstable) = self.fingerprint().map_err(|error| {
+            let field_error = FieldError::new("", format!("can't be read on: {error}"));
+            faults.add(RowError::new(&input, line, &field_error));
             faults
         })?;
         let (fingerprint, unsettled) = match files.filter(|files| files.any) {
             Some(files) => {
-                let unsettled = unsettled || files.unsettled;
+                let unsettled = fingerprint_unstable || files.unsettled;
                 (files.fingerprint(fingerprint), unsettled)
             }
-            None => (fingerprint, unsettled),
+            None => (fingerprint, fingerprint_unstable),
         };
         let fingerprint = hex(fingerprint);
         let estimated_input_tokens = tokens;
-        Ok(Checked {
-            rows,
+        Ok(InputSummary {
+            items,
             skipped,
-            pictures,
+            has_pictures,
             estimated_input_tokens,
             unknown_models,
             fingerprint,
-            unsettled,
+            fingerprint_unstable: unsettled,
             caption_files,
         })
     }
@@ -262,11 +262,11 @@ impl Items {
     /// The fingerprint, and whether it is unsettled.
     fn fingerprint(self) -> io::Result<(u128, bool)> {
         match self.rows {
-            Rows::Lines(_, lines) => Ok((lines.fingerprint()?, false)),
-            Rows::Csv(csv) => Ok((csv.fingerprint()?, false)),
-            Rows::Pictures(pictures) => Ok(pictures.fingerprint(&self.recipe)),
-            Rows::Broken(error) => Err(error),
-            Rows::Ended => Err(io::ErrorKind::UnexpectedEof.into()),
+            RowSource::Lines(_, lines) => Ok((lines.fingerprint()?, false)),
+            RowSource::Csv(records) => Ok((records.fingerprint()?, false)),
+            RowSource::Pictures(pictures) => Ok(pictures.fingerprint(&self.options)),
+            RowSource::OpenFailed(error) => Err(error),
+            RowSource::Ended => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
@@ -276,63 +276,73 @@ impl Items {
     }
 
     /// The next row as drafted: its line, and `Ok(None)` for a picture that is skipped.
-    fn draft(&mut self) -> Option<(u64, Result<Option<Draft>, Wrong>)> {
+    fn next_draft(&mut self) -> Option<(u64, Result<Option<Draft>, FieldError>)> {
         match &mut self.rows {
-            Rows::Lines(kind, lines) => {
-                next_line(*kind, lines, &self.recipe).map(|(line, draft)| (line, draft.map(Some)))
+            RowSource::Lines(kind, lines) => {
+                next_row(*kind, lines, &self.options).map(|(line, draft)| (line, draft.map(Some)))
             }
-            Rows::Csv(csv) => csv.next(&self.recipe).map(|(line, draft)| (line, draft.map(Some))),
-            Rows::Pictures(pictures) => {
+            RowSource::Csv(csv) => csv.next(&self.options).map(|(line, draft)| (line, draft.map(Some))),
+            RowSource::Pictures(pictures) => {
                 let has_ended = |id: &str| match &self.ended {
                     // Another pass that panicked has changed nothing.
                     Some(ended) => ended.lock().unwrap_or_else(PoisonError::into_inner)(id),
                     None => false,
                 };
-                pictures.next(&self.recipe, &self.known, &has_ended)
+                pictures.next(&self.options, &self.known_ids, &has_ended)
             }
-            Rows::Broken(_) => match mem::replace(&mut self.rows, Rows::Ended) {
-                Rows::Broken(error) => Some((1, Err(Wrong::new("", format!("can't be opened: {error}"))))),
+            RowSource::OpenFailed(_) => match mem::replace(&mut self.rows, RowSource::Ended) {
+                RowSource::OpenFailed(error) => {
+                    Some((1, Err(FieldError::new("", format!("can't be opened: {error}")))))
+                }
                 _ => None,
             },
-            Rows::Ended => None,
+            RowSource::Ended => None,
         }
     }
 
-    fn finish(&mut self, line: u64, draft: Draft) -> Result<ItemSpec, Wrong> {
-        let Draft { id, mut request, model: preferred_model, tier, max_usd, fields: rule_fields, caption, bytes } =
-            draft;
+    fn build_item(&mut self, line: u64, draft: Draft) -> Result<ItemSpec, FieldError> {
+        let Draft {
+            id,
+            mut request,
+            model: preferred_model,
+            tier,
+            max_usd,
+            kept_fields: rule_fields,
+            sidecar: caption,
+            picture_bytes: bytes,
+        } = draft;
         // Of what was recorded without a stamp, the content then is not known: it goes on being told by its size.
-        let picture = match (&self.stamped, &id, &caption) {
+        let picture = match (&self.recorded_stamps, &id, &caption) {
             (Some(recorded), Some(id), Some(_)) => match recorded(id) {
                 Some(recorded) => Some(Some(recorded)),
-                None => (self.stamps_new && !(self.known)(id)).then_some(None),
+                None => (self.stamps_unrecorded && !(self.known_ids)(id)).then_some(None),
             },
             _ => None,
         };
         let picture = picture.map(|recorded| {
             let is_recorded = recorded.is_some();
-            (is_recorded, stamp_picture(&request, &self.recipe.base, recorded))
+            (is_recorded, stamp_picture(&request, &self.options.base_dir, recorded))
         });
         let has_stamp = picture.as_ref().is_some_and(|(is_recorded, stamp)| *is_recorded || stamp.is_some());
-        let canonical = Canonical {
+        let hash_input = HashInput {
             request: &request,
             model: preferred_model.as_deref(),
-            caption: caption.as_ref().map(|sidecar| sidecar.name.as_str()),
+            caption: caption.as_ref().map(|sidecar| sidecar.relative_path.as_str()),
             bytes: bytes.filter(|_| !has_stamp),
         };
-        let request_hash = canonical
+        let request_hash = hash_input
             .hash(&mut self.scratch)
-            .map_err(|error| Wrong::new("", format!("can't be kept as JSON: {error}")))?;
+            .map_err(|error| FieldError::new("", format!("can't be kept as JSON: {error}")))?;
         let id = match id {
-            None => self.ids.make(&request_hash, line),
+            None => self.ids.generate(&request_hash, line),
             Some(id) => {
-                self.ids.take(&id, line).map_err(|first| {
-                    Wrong::new("", format!("the id `{id}` stands already in line {first}; ids must differ"))
+                self.ids.claim(&id, line).map_err(|first| {
+                    FieldError::new("", format!("the id `{id}` stands already in line {first}; ids must differ"))
                 })?;
                 id
             }
         };
-        image::resolve(&mut request, &self.recipe.base);
+        image_ref::resolve_paths(&mut request, &self.options.base_dir);
         let picture_stamp = match &caption {
             Some(_) => picture.and_then(|(_, stamp)| stamp),
             None => self.stamp_files(&id, &request),
@@ -355,61 +365,61 @@ impl Items {
     /// Stamps the files that a row names. Rows that an earlier version recorded without a stamp are taken to have been
     /// answered for these files, which are stamped from now on.
     fn stamp_files(&self, id: &str, request: &Request) -> Option<PictureStamp> {
-        let recorded = self.stamped.as_ref()?;
-        stamp::files(request).next()?;
+        let recorded = self.recorded_stamps.as_ref()?;
+        picture_stamp::files(request).next()?;
         let recorded = recorded(id);
-        if recorded.is_none() && !self.stamps_new {
+        if recorded.is_none() && !self.stamps_unrecorded {
             return None;
         }
-        let is_new = recorded.is_none() && !(self.known)(id);
-        stamp_picture(request, &self.recipe.base, recorded).or_else(|| is_new.then(stamp::missing))
+        let is_new = recorded.is_none() && !(self.known_ids)(id);
+        stamp_picture(request, &self.options.base_dir, recorded).or_else(|| is_new.then(picture_stamp::missing))
     }
 
-    fn fault(&self, line: u64, wrong: &Wrong) -> RowFault {
-        RowFault::new(&self.input, line, wrong)
+    fn row_error(&self, line: u64, error: &FieldError) -> RowError {
+        RowError::new(&self.input, line, error)
     }
 }
 
-impl Iterator for Items {
-    type Item = Result<ItemSpec, RowFault>;
+impl Iterator for ItemReader {
+    type Item = Result<ItemSpec, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if self.recipe.limit.is_some_and(|limit| self.taken >= limit) {
+            if self.options.max_rows.is_some_and(|limit| self.rows_read >= limit) {
                 return None;
             }
-            let (line, draft) = self.draft()?;
-            self.taken += 1;
+            let (line, draft) = self.next_draft()?;
+            self.rows_read += 1;
             match draft {
                 Ok(None) => self.skipped += 1,
                 Ok(Some(draft)) => {
-                    let item = self.finish(line, draft);
-                    return Some(item.map_err(|wrong| self.fault(line, &wrong)));
+                    let item = self.build_item(line, draft);
+                    return Some(item.map_err(|error| self.row_error(line, &error)));
                 }
-                Err(wrong) => return Some(Err(self.fault(line, &wrong))),
+                Err(wrong) => return Some(Err(self.row_error(line, &wrong))),
             }
         }
     }
 }
 
 /// The next line that isn't blank.
-fn next_line(kind: Kind, lines: &mut Lines, recipe: &Recipe) -> Option<(u64, Result<Draft, Wrong>)> {
+fn next_row(kind: InputKind, lines: &mut LineReader, options: &RowOptions) -> Option<(u64, Result<Draft, FieldError>)> {
     loop {
         match lines.advance() {
             Ok(false) => return None,
             Ok(true) if lines.is_blank() => {}
             Ok(true) => {
                 let draft = lines.text().and_then(|text| match kind {
-                    Kind::OpenAiBatch => openai_batch::read(text, recipe),
-                    Kind::AnthropicBatch => anthropic_batch::read(text, recipe),
-                    Kind::GeminiBatch => gemini_batch::read(text, recipe),
-                    Kind::Text => row::text(text, recipe),
+                    InputKind::OpenAiBatch => openai_batch::read(text, options),
+                    InputKind::AnthropicBatch => anthropic_batch::read(text, options),
+                    InputKind::GeminiBatch => gemini_batch::read(text, options),
+                    InputKind::Text => row::read_text(text, options),
                     // The other kinds are not read by lines.
-                    Kind::Jsonl | Kind::Csv | Kind::Pictures => row::jsonl(text, recipe),
+                    InputKind::Jsonl | InputKind::Csv | InputKind::Pictures => row::read_jsonl(text, options),
                 });
-                return Some((lines.number(), draft));
+                return Some((lines.line_number(), draft));
             }
-            Err(wrong) => return Some((lines.number(), Err(wrong))),
+            Err(error) => return Some((lines.line_number(), Err(error))),
         }
     }
 }

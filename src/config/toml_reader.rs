@@ -11,153 +11,153 @@ use toml::{
 };
 
 use super::{
-    fault::{Fault, Faults, Position, alternatives, shown, suggestion},
+    duration::parse_duration,
+    error::{ConfigError, ConfigErrors, Position, join_alternatives, quote_unless_secret, suggestion},
     schema::Schema,
-    span::parse_span,
 };
 use crate::domain::sanitize;
 
-pub(super) struct Sheet<'t> {
+pub(super) struct TomlDoc<'t> {
     path: &'t Path,
     text: &'t str,
-    faults: RefCell<Vec<(usize, String)>>,
+    errors: RefCell<Vec<(usize, String)>>,
     warnings: RefCell<Vec<String>>,
 }
 
 /// A table of the file, its unknown fields already reported.
 #[derive(Clone, Copy)]
-pub(super) struct Table<'s> {
-    pub sheet: &'s Sheet<'s>,
+pub(super) struct TomlTable<'s> {
+    pub doc: &'s TomlDoc<'s>,
     pub schema: &'static Schema,
     /// Byte offset of the table's header.
-    pub at: usize,
+    pub offset: usize,
     entries: &'s DeTable<'s>,
 }
 
 /// A text with its place.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'s> {
+pub(super) struct TomlText<'s> {
     pub text: &'s str,
-    pub at: usize,
+    pub offset: usize,
 }
 
 /// A value of the file and the field it stands in.
 #[derive(Clone, Copy)]
-pub(super) struct Field<'s> {
-    pub sheet: &'s Sheet<'s>,
+pub(super) struct TomlField<'s> {
+    pub doc: &'s TomlDoc<'s>,
     pub name: &'static str,
     pub value: &'s DeValue<'s>,
-    pub at: usize,
+    pub offset: usize,
 }
 
-impl<'t> Sheet<'t> {
+impl<'t> TomlDoc<'t> {
     pub fn new(path: &'t Path, text: &'t str) -> Self {
-        Self { path, text, faults: RefCell::default(), warnings: RefCell::default() }
+        Self { path, text, errors: RefCell::default(), warnings: RefCell::default() }
     }
 
-    pub fn fault(&self, at: usize, message: impl Into<String>) {
-        self.faults.borrow_mut().push((at, message.into()));
+    pub fn add_error(&self, offset: usize, message: impl Into<String>) {
+        self.errors.borrow_mut().push((offset, message.into()));
     }
 
     /// Something to know that stops nothing, with its line.
-    pub fn warn(&self, at: usize, message: &str) {
+    pub fn add_warning(&self, offset: usize, message: &str) {
         let file = self.path.display().to_string();
-        let line = Position::of(self.text, at).line;
+        let line = Position::from_offset(self.text, offset).line;
         self.warnings.borrow_mut().push(format!("{}:{line}: {message}", sanitize(&file)));
     }
 
-    pub fn is_clean(&self) -> bool {
-        self.faults.borrow().is_empty()
+    pub fn has_no_errors(&self) -> bool {
+        self.errors.borrow().is_empty()
     }
 
     /// `keys.toml:12`, for complaints of others.
-    pub fn place(&self, at: usize) -> String {
-        format!("{}:{}", sanitize(&self.path.display().to_string()), self.line(at))
+    pub fn location(&self, offset: usize) -> String {
+        format!("{}:{}", sanitize(&self.path.display().to_string()), self.line_number(offset))
     }
 
-    pub fn line(&self, at: usize) -> usize {
-        Position::of(self.text, at).line
+    pub fn line_number(&self, offset: usize) -> usize {
+        Position::from_offset(self.text, offset).line
     }
 
     /// The warnings, or else every fault in the order of the file.
-    pub fn close(self) -> Result<Vec<String>, Faults> {
-        let mut found = self.faults.into_inner();
-        if found.is_empty() {
+    pub fn finish(self) -> Result<Vec<String>, ConfigErrors> {
+        let mut errors = self.errors.into_inner();
+        if errors.is_empty() {
             return Ok(self.warnings.into_inner());
         }
-        found.sort_by_key(|&(at, _)| at);
-        found.dedup();
-        let fault = |(at, message)| Fault {
+        errors.sort_by_key(|&(offset, _)| offset);
+        errors.dedup();
+        let to_error = |(at, message)| ConfigError {
             file: Some(self.path.to_owned()),
-            position: Some(Position::of(self.text, at)),
+            position: Some(Position::from_offset(self.text, at)),
             message,
         };
-        Err(Faults(found.into_iter().map(fault).collect()))
+        Err(ConfigErrors(errors.into_iter().map(to_error).collect()))
     }
 }
 
-impl<'s> Table<'s> {
-    pub fn open(sheet: &'s Sheet<'s>, schema: &'static Schema, entries: &'s DeTable<'s>, at: usize) -> Self {
+impl<'s> TomlTable<'s> {
+    pub fn open(doc: &'s TomlDoc<'s>, schema: &'static Schema, entries: &'s DeTable<'s>, offset: usize) -> Self {
         for key in entries.keys() {
             let name: &str = key.get_ref();
             if !schema.fields.contains(&name) {
                 let near = suggestion(name, schema.fields.iter().copied());
-                let message = format!("{} is not a setting of {}{near}", shown(name), schema.table);
-                sheet.fault(key.span().start, message);
+                let message = format!("{} is not a setting of {}{near}", quote_unless_secret(name), schema.table);
+                doc.add_error(key.span().start, message);
             }
         }
-        Self { sheet, schema, at, entries }
+        Self { doc, schema, offset, entries }
     }
 
-    pub fn field(&self, name: &'static str) -> Option<Field<'s>> {
+    pub fn field(&self, name: &'static str) -> Option<TomlField<'s>> {
         debug_assert!(self.schema.fields.contains(&name), "{name} is missing from the schema");
         let (_, value) = self.entries.get_key_value(name)?;
-        Some(Field { sheet: self.sheet, name, value: value.get_ref(), at: value.span().start })
+        Some(TomlField { doc: self.doc, name, value: value.get_ref(), offset: value.span().start })
     }
 
-    pub fn require(&self, name: &'static str) -> Option<Field<'s>> {
+    pub fn require(&self, name: &'static str) -> Option<TomlField<'s>> {
         let field = self.field(name);
         if field.is_none() {
-            self.sheet.fault(self.at, format!("{} is missing from this {}", name, self.schema.table));
+            self.doc.add_error(self.offset, format!("{} is missing from this {}", name, self.schema.table));
         }
         field
     }
 
     /// The tables of `[[name]]`, whichever way they are written.
-    pub fn tables(&self, name: &'static str, schema: &'static Schema) -> Vec<Table<'s>> {
+    pub fn tables(&self, name: &'static str, schema: &'static Schema) -> Vec<TomlTable<'s>> {
         let Some(field) = self.field(name) else { return Vec::new() };
         let DeValue::Array(entries) = field.value else {
-            self.sheet.fault(field.at, format!("write [[{name}]], in double brackets: there may be several"));
+            self.doc.add_error(field.offset, format!("write [[{name}]], in double brackets: there may be several"));
             return Vec::new();
         };
-        let open = |entry: &'s Spanned<DeValue<'s>>| {
-            let at = entry.span().start;
+        let open_table = |entry: &'s Spanned<DeValue<'s>>| {
+            let offset = entry.span().start;
             let Some(table) = entry.get_ref().as_table() else {
-                self.sheet.fault(at, format!("{} must be a table", schema.table));
+                self.doc.add_error(offset, format!("{} must be a table", schema.table));
                 return None;
             };
-            Some(Table::open(self.sheet, schema, table, at))
+            Some(TomlTable::open(self.doc, schema, table, offset))
         };
-        entries.iter().filter_map(open).collect()
+        entries.iter().filter_map(open_table).collect()
     }
 
     /// The one table of `[name]`.
-    pub fn table(&self, name: &'static str, schema: &'static Schema) -> Option<Table<'s>> {
+    pub fn table(&self, name: &'static str, schema: &'static Schema) -> Option<TomlTable<'s>> {
         let field = self.field(name)?;
         let Some(entries) = field.value.as_table() else {
-            field.wrong("a table");
+            field.wrong_type("a table");
             return None;
         };
-        Some(Table::open(self.sheet, schema, entries, field.at))
+        Some(TomlTable::open(self.doc, schema, entries, field.offset))
     }
 
     /// A text that is not blank.
-    pub fn text(&self, name: &'static str) -> Option<Text<'s>> {
+    pub fn text(&self, name: &'static str) -> Option<TomlText<'s>> {
         self.field(name)?.text()
     }
 
     /// As [`Table::text`]; its absence is a fault.
-    pub fn required_text(&self, name: &'static str) -> Option<Text<'s>> {
+    pub fn required_text(&self, name: &'static str) -> Option<TomlText<'s>> {
         self.require(name)?.text()
     }
 
@@ -165,7 +165,7 @@ impl<'s> Table<'s> {
         let field = self.field(name)?;
         let flag = field.value.as_bool();
         if flag.is_none() {
-            field.wrong("true or false");
+            field.wrong_type("true or false");
         }
         flag
     }
@@ -176,37 +176,37 @@ impl<'s> Table<'s> {
 
     /// A limit: at least 1, since no limit is written by leaving it out.
     pub fn limit<T: TryFrom<i64>>(&self, name: &'static str, most: i64) -> Option<T> {
-        self.field(name)?.bounded(1..=most, "; leave it out where there is no limit")
+        self.field(name)?.integer_in_range(1..=most, "; leave it out where there is no limit")
     }
 
     pub fn number(&self, name: &'static str, allowed: RangeInclusive<f64>) -> Option<f64> {
         self.field(name)?.number(allowed)
     }
 
-    pub fn span(&self, name: &'static str) -> Option<Duration> {
-        self.field(name)?.span()
+    pub fn duration(&self, name: &'static str) -> Option<Duration> {
+        self.field(name)?.duration()
     }
 
     /// A duration longer than nothing.
-    pub fn positive_span(&self, name: &'static str) -> Option<Duration> {
+    pub fn positive_duration(&self, name: &'static str) -> Option<Duration> {
         let field = self.field(name)?;
-        field.span().filter(|span| {
+        field.duration().filter(|span| {
             if span.is_zero() {
-                field.sheet.fault(field.at, format!("{name} must be longer than \"0s\""));
+                field.doc.add_error(field.offset, format!("{name} must be longer than \"0s\""));
             }
             !span.is_zero()
         })
     }
 
     /// One of the words of `choices`.
-    pub fn word<T: Copy>(&self, name: &'static str, choices: &[(&'static str, T)]) -> Option<T> {
-        self.field(name)?.word(choices)
+    pub fn choice<T: Copy>(&self, name: &'static str, choices: &[(&'static str, T)]) -> Option<T> {
+        self.field(name)?.choice(choices)
     }
 }
 
-impl<'s> Field<'s> {
+impl<'s> TomlField<'s> {
     /// Notes that the value has the wrong type. The value itself is not shown: it may be a secret.
-    pub fn wrong(&self, wanted: &str) {
+    pub fn wrong_type(&self, expected: &str) {
         let found = match self.value {
             DeValue::String(_) => "a text",
             DeValue::Integer(_) => "a whole number",
@@ -216,44 +216,48 @@ impl<'s> Field<'s> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        self.sheet.fault(self.at, format!("{} must be {wanted}, not {found}", self.name));
+        self.doc.add_error(self.offset, format!("{} must be {expected}, not {found}", self.name));
     }
 
-    pub fn text(&self) -> Option<Text<'s>> {
+    pub fn text(&self) -> Option<TomlText<'s>> {
         let Some(text) = self.value.as_str() else {
-            self.wrong("a text in quotes");
+            self.wrong_type("a text in quotes");
             return None;
         };
         if text.trim().is_empty() {
-            self.sheet.fault(self.at, format!("{} is empty", self.name));
+            self.doc.add_error(self.offset, format!("{} is empty", self.name));
             return None;
         }
-        Some(Text { text, at: self.at })
+        Some(TomlText { text, offset: self.offset })
     }
 
     /// One of the words of `choices`.
-    pub fn word<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
-        let words = || choices.iter().map(|&(word, _)| word);
+    pub fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+        let choice_names = || choices.iter().map(|&(word, _)| word);
         let Some(given) = self.value.as_str() else {
-            self.wrong(&format!("a text, {}", alternatives(words())));
+            self.wrong_type(&format!("a text, {}", join_alternatives(choice_names())));
             return None;
         };
         let choice = choices.iter().find(|&&(word, _)| word == given).map(|&(_, choice)| choice);
         if choice.is_none() {
-            let (name, near) = (self.name, suggestion(given, words()));
-            let message = format!("{name} must be {}, not {}{near}", alternatives(words()), shown(given));
-            self.sheet.fault(self.at, message);
+            let (name, near) = (self.name, suggestion(given, choice_names()));
+            let message = format!(
+                "{name} must be {}, not {}{near}",
+                join_alternatives(choice_names()),
+                quote_unless_secret(given)
+            );
+            self.doc.add_error(self.offset, message);
         }
         choice
     }
 
     pub fn count<T: TryFrom<i64>>(&self, allowed: RangeInclusive<i64>) -> Option<T> {
-        self.bounded(allowed, "")
+        self.integer_in_range(allowed, "")
     }
 
-    fn bounded<T: TryFrom<i64>>(&self, allowed: RangeInclusive<i64>, advice: &str) -> Option<T> {
+    fn integer_in_range<T: TryFrom<i64>>(&self, allowed: RangeInclusive<i64>, advice: &str) -> Option<T> {
         let DeValue::Integer(integer) = self.value else {
-            self.wrong("a whole number");
+            self.wrong_type("a whole number");
             return None;
         };
         // What doesn't fit i64 is out of every range here.
@@ -265,7 +269,7 @@ impl<'s> Field<'s> {
             Some(number) if number < *allowed.start() => format!("at least {}", allowed.start()),
             _ => format!("at most {}", allowed.end()),
         };
-        self.sheet.fault(self.at, format!("{} must be {bound}, not {integer}{advice}", self.name));
+        self.doc.add_error(self.offset, format!("{} must be {bound}, not {integer}{advice}", self.name));
         None
     }
 
@@ -276,7 +280,7 @@ impl<'s> Field<'s> {
             }
             DeValue::Float(float) => float.as_str().parse().ok(),
             _ => {
-                self.wrong("a number");
+                self.wrong_type("a number");
                 return None;
             }
         };
@@ -288,30 +292,35 @@ impl<'s> Field<'s> {
                 DeValue::Float(float) => float.as_str(),
                 _ => "",
             };
-            self.sheet.fault(self.at, format!("{} must be from {least} to {most}, not {given}", self.name));
+            self.doc.add_error(self.offset, format!("{} must be from {least} to {most}, not {given}", self.name));
         }
         number
     }
 
-    pub fn span(&self) -> Option<Duration> {
+    pub fn duration(&self) -> Option<Duration> {
         let Some(text) = self.value.as_str() else {
-            self.wrong("a duration in quotes, like \"10s\"");
+            self.wrong_type("a duration in quotes, like \"10s\"");
             return None;
         };
-        parse_span(text).map_err(|why| self.sheet.fault(self.at, format!("{}: {}: {why}", self.name, shown(text)))).ok()
+        parse_duration(text)
+            .map_err(|reason| {
+                self.doc.add_error(self.offset, format!("{}: {}: {reason}", self.name, quote_unless_secret(text)))
+            })
+            .ok()
     }
 
     /// The entries of a list that may not be empty.
-    pub fn list(&self, of: &str) -> Option<Vec<Field<'s>>> {
+    pub fn list(&self, entries_name: &str) -> Option<Vec<TomlField<'s>>> {
         let Some(entries) = self.value.as_array() else {
-            self.wrong(&format!("a list of {of}, like [...]"));
+            self.wrong_type(&format!("a list of {entries_name}, like [...]"));
             return None;
         };
         if entries.is_empty() {
-            self.sheet.fault(self.at, format!("{} is an empty list; leave it out for the default", self.name));
+            self.doc.add_error(self.offset, format!("{} is an empty list; leave it out for the default", self.name));
             return None;
         }
-        let entry = |entry: &'s Spanned<DeValue<'s>>| Field { value: entry.get_ref(), at: entry.span().start, ..*self };
-        Some(entries.iter().map(entry).collect())
+        let to_field =
+            |entry: &'s Spanned<DeValue<'s>>| TomlField { value: entry.get_ref(), offset: entry.span().start, ..*self };
+        Some(entries.iter().map(to_field).collect())
     }
 }

@@ -3,32 +3,32 @@
 use std::time::Duration;
 
 /// Longer than a year is a slip of the keyboard.
-const LONGEST: Duration = Duration::from_hours(366 * 24);
+const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 /// Reads a duration, or says in a phrase what is wrong with it.
-pub fn parse_span(text: &str) -> Result<Duration, &'static str> {
-    const HOW: &str = "a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"";
+pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    const USAGE: &str = "a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"";
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Err(HOW);
+        return Err(USAGE);
     }
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(HOW)?;
-        let (number, tail) = rest.split_at(digits);
-        let unit = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
-        let seconds = match &tail[..unit] {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(USAGE)?;
+        let (number, after_number) = rest.split_at(digits);
+        let unit = after_number.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after_number.len());
+        let seconds = match &after_number[..unit] {
             "ms" => 0.001,
             "s" => 1.0,
             "m" => 60.0,
             "h" => 3_600.0,
             "d" => 86_400.0,
-            _ => return Err(HOW),
+            _ => return Err(USAGE),
         };
-        let number: f64 = number.parse().map_err(|_| HOW)?;
+        let number: f64 = number.parse().map_err(|_| USAGE)?;
         let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| "it is too long")?;
-        total = total.checked_add(part).filter(|&sum| sum <= LONGEST).ok_or("it is longer than a year")?;
-        rest = tail[unit..].trim_start();
+        total = total.checked_add(part).filter(|&sum| sum <= MAX_DURATION).ok_or("it is longer than a year")?;
+        rest = after_number[unit..].trim_start();
     }
     Ok(total)
 }
@@ -50,7 +50,7 @@ mod tests {
             (" 1d ", 86_400_000),
         ];
         for (text, millis) in cases {
-            assert_eq!(parse_span(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
     }
 
@@ -59,8 +59,8 @@ mod tests {
         for text in
             ["", "10", "s", "-5s", "10 s", "1y", "1m2", "1..5s", ".s", "ten seconds", "1e3s", "400d", "9e9d", "٣s"]
         {
-            assert!(parse_span(text).is_err(), "{text:?}");
+            assert!(parse_duration(text).is_err(), "{text:?}");
         }
-        assert!(parse_span(&format!("{}s", "9".repeat(400))).is_err());
+        assert!(parse_duration(&format!("{}s", "9".repeat(400))).is_err());
     }
 }

@@ -1,0 +1,68 @@
+//! What the lines of the providers' batch files have in common: an id and a whole request, each under a name of its own.
+
+use crate::domain::Request;
+
+use super::{
+    draft::{Draft, RowOptions},
+    error::FieldError,
+    json::{Fields, Json, missing_field},
+    picture_fields, row,
+};
+
+/// The names that one provider gives them.
+pub(super) struct BatchLine {
+    pub id_field: &'static str,
+    pub request_field: &'static str,
+}
+
+impl BatchLine {
+    /// Takes the id, and hands the request on. What else stands in the line is the uploader's business.
+    pub fn read(
+        &self,
+        row: &Json<'_>,
+        options: &RowOptions,
+        read_request: impl FnOnce(&Fields<'_>, &mut Draft, &RowOptions) -> Result<(), FieldError>,
+    ) -> Result<Draft, FieldError> {
+        let fields = row.object("")?;
+        let mut draft = Draft { kept_fields: options.pick_kept_fields(fields), ..Draft::default() };
+        let mut request = None;
+        for (name, value) in fields {
+            if value.is_null() {
+                continue;
+            }
+            if name == self.id_field {
+                draft.id = Some(row::parse_id(value, self.id_field)?);
+            } else if name == self.request_field {
+                request = Some(value.object(self.request_field)?);
+            }
+        }
+        let request = request.ok_or_else(|| missing_field(fields, self.request_field))?;
+        read_request(request, &mut draft, options).map_err(|error| error.within(self.request_field))?;
+        if !options.legacy_rows {
+            self.refuse_stray_pictures(fields, &draft.request, options)?;
+        }
+        Ok(draft)
+    }
+
+    /// Refuses a picture that stands beside the request, where no provider's batch has one: it would not be sent. Those
+    /// that the request itself sends may stand there too.
+    fn refuse_stray_pictures(
+        &self,
+        fields: &Fields<'_>,
+        sent: &Request,
+        options: &RowOptions,
+    ) -> Result<(), FieldError> {
+        for (name, value) in fields {
+            let is_unsent = (!sent.needs_vision() && !value.is_empty_or_default())
+                || picture_fields::holds_unsent(name, value, sent);
+            if picture_fields::names_only_pictures(name) && is_unsent {
+                let message = format!(
+                    "stands beside `{}`, where it is not sent; put it into the messages there",
+                    self.request_field
+                );
+                return Err(FieldError::new(name.as_ref(), message));
+            }
+        }
+        picture_fields::refuse_unread(fields, sent, options)
+    }
+}
