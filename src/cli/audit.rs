@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, print, shown};
+use super::{CliError, print, sanitize_lines};
 use crate::{
     domain::{is_or_are, pluralize},
     store::audit::{Audit, UnansweredAttempt, audit},
@@ -25,35 +25,35 @@ pub(super) struct AuditArgs {
 }
 
 /// Calls named in the report; the JSON object has all.
-const NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
-pub(super) fn run(args: &AuditArgs) -> Result<u8, Failure> {
+pub(super) fn run(args: &AuditArgs) -> Result<u8, CliError> {
     let audit = audit(&args.run_dir, None)?;
-    let text = if args.json { object(args, &audit).to_string() } else { shown(&report(args, &audit)) };
+    let text = if args.json { to_json(args, &audit).to_string() } else { sanitize_lines(&to_text(args, &audit)) };
     let printed = print(&(text + "\n"));
     let broken = audit.checks.iter().filter(|check| check.violations > 0).count();
     if broken > 0 {
-        return Err(Failure::broken(format!(
+        return Err(CliError::internal(format!(
             "{broken} of {} promises {} broken in {}",
             audit.checks.len(),
             is_or_are(broken as u64),
             args.run_dir.display()
         )));
     }
-    printed.map(|()| super::DONE)
+    printed.map(|()| super::EXIT_DONE)
 }
 
-fn object(args: &AuditArgs, audit: &Audit) -> Value {
+fn to_json(args: &AuditArgs, audit: &Audit) -> Value {
     let checks: Vec<Value> = audit
         .checks
         .iter()
         .map(|check| json!({ "promise": check.invariant, "broken": check.violations, "examples": check.examples }))
         .collect();
-    let calls: Vec<Value> = audit
+    let attempts: Vec<Value> = audit
         .unanswered
         .iter()
-        .map(|call| {
-            let UnansweredAttempt { attempt, item, key, model, sent_at, outcome, at_risk } = call;
+        .map(|unanswered| {
+            let UnansweredAttempt { attempt, item, key, model, sent_at, outcome, at_risk } = unanswered;
             json!({ "attempt": attempt, "id": item, "key": key, "model": model, "sent_at": sent_at.rfc3339(),
                     "outcome": outcome, "at_risk_usd": at_risk.as_usd() })
         })
@@ -70,13 +70,13 @@ fn object(args: &AuditArgs, audit: &Audit) -> Value {
         "in_flight": audit.in_flight,
         "cost_usd": audit.cost.as_usd(),
         "at_risk_usd": audit.at_risk.as_usd(),
-        "may_have_been_billed": calls,
+        "may_have_been_billed": attempts,
         "captions_deleted_with_their_pictures": audit.deleted_captions,
         "checks": checks,
     })
 }
 
-fn report(args: &AuditArgs, audit: &Audit) -> String {
+fn to_text(args: &AuditArgs, audit: &Audit) -> String {
     let Audit { items, done, failed, waiting, attempts, cost, at_risk, .. } = audit;
     let unread = if audit.input_complete { "" } else { "; the input was not read to its end yet" };
     let mut text = format!(
@@ -85,23 +85,26 @@ fn report(args: &AuditArgs, audit: &Audit) -> String {
         pluralize(*items, "item"),
         pluralize(*attempts, "attempt"),
     );
-    let calls = audit.unanswered.len();
-    let _ =
-        writeln!(text, "{} may have been billed without an answer, {at_risk} at most", pluralize(calls as u64, "call"));
-    for call in audit.unanswered.iter().take(NAMED) {
-        let UnansweredAttempt { attempt, item, key, model, sent_at, outcome, at_risk } = call;
+    let unanswered_count = audit.unanswered.len();
+    let _ = writeln!(
+        text,
+        "{} may have been billed without an answer, {at_risk} at most",
+        pluralize(unanswered_count as u64, "call")
+    );
+    for unanswered in audit.unanswered.iter().take(MAX_NAMED) {
+        let UnansweredAttempt { attempt, item, key, model, sent_at, outcome, at_risk } = unanswered;
         let outcome = outcome.as_deref().unwrap_or("no outcome yet");
         let _ = writeln!(
             text,
             "  item {item}, attempt {attempt}, {model}@{key}, sent {sent_at}, {outcome}, {at_risk} at most"
         );
     }
-    if calls > NAMED {
-        let _ = writeln!(text, "  … and {} more", calls - NAMED);
+    if unanswered_count > MAX_NAMED {
+        let _ = writeln!(text, "  … and {} more", unanswered_count - MAX_NAMED);
     }
     for check in &audit.checks {
-        let verdict = if check.violations == 0 { "holds " } else { "BROKEN" };
-        let _ = writeln!(text, "{verdict}  {}", check.invariant);
+        let status = if check.violations == 0 { "holds " } else { "BROKEN" };
+        let _ = writeln!(text, "{status}  {}", check.invariant);
         for example in &check.examples {
             let _ = writeln!(text, "        {example}");
         }

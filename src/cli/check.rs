@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use clap::Args;
 use secrecy::ExposeSecret as _;
 
-use super::{Failure, options::Keys, print, say, shown};
+use super::{CliError, options::KeysArgs, print, print_stderr, sanitize_lines};
 use crate::{
     alerts,
     clock::Clock,
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
-    pub keys: Keys,
+    pub keys: KeysArgs,
 
     /// Only the file: ask no provider
     #[arg(long)]
@@ -39,88 +39,88 @@ pub(super) struct CheckArgs {
 }
 
 /// For one key.
-const DEADLINE: Duration = Duration::from_secs(10);
+const KEY_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
+pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
     let config = args.keys.load()?;
     let (keys, models) = (config.keys.len(), config.models.len());
     let mut lines = vec![format!(
         "{}: {}, {}, {}",
         config.origin,
-        count(keys, "key"),
-        count(models, "model"),
-        count(config.providers.len(), "provider")
+        count_label(keys, "key"),
+        count_label(models, "model"),
+        count_label(config.providers.len(), "provider")
     )];
-    let (mut bad, mut unknown) = (0, 0);
+    let (mut bad_keys, mut unknown_keys) = (0, 0);
     if !args.offline {
-        for (name, finding) in examine(&config, &Clock::real()).await? {
-            bad += u64::from(matches!(finding, Finding::Bad(..)));
-            unknown += usize::from(matches!(finding, Finding::Unknown(..) | Finding::Unproven { .. }));
-            lines.push(format!("  {name:16} {}", finding.words()));
+        for (name, finding) in query_keys(&config, &Clock::real()).await? {
+            bad_keys += u64::from(matches!(finding, KeyFinding::Bad(..)));
+            unknown_keys += usize::from(matches!(finding, KeyFinding::Unknown(..) | KeyFinding::Unproven { .. }));
+            lines.push(format!("  {name:16} {}", finding.message()));
         }
     }
-    lines.extend(match unknown {
+    lines.extend(match unknown_keys {
         _ if args.offline => Some("the file is good; no key was checked".to_owned()),
         0 => None,
         all if all == keys => {
             Some("NOT CHECKED: no provider gave a verdict, so nothing is known of any key".to_owned())
         }
-        some => Some(format!("NOT CHECKED: {some} of {}; nothing is known of those", count(keys, "key"))),
+        some => Some(format!("NOT CHECKED: {some} of {}; nothing is known of those", count_label(keys, "key"))),
     });
-    let mut deaf = 0;
+    let mut failed_webhooks = 0;
     for webhook in &config.webhooks {
-        let mut words = about(webhook);
+        let mut message = describe_webhook(webhook);
         if args.webhooks {
             let answer = alerts::test(webhook).await;
-            deaf += u64::from(answer.is_err());
-            words = match answer {
-                Ok(()) => format!("took the test message; {words}"),
-                Err(why) => format!("NOT DELIVERED, it {why}; {words}"),
+            failed_webhooks += u64::from(answer.is_err());
+            message = match answer {
+                Ok(()) => format!("took the test message; {message}"),
+                Err(reason) => format!("NOT DELIVERED, it {reason}; {message}"),
             };
         }
-        lines.push(format!("  {:16} webhook: {words}", webhook.name));
+        lines.push(format!("  {:16} webhook: {message}", webhook.name));
     }
     if args.webhooks && config.webhooks.is_empty() {
         lines.push("there is no [[webhook]] to try".to_owned());
     }
-    print(&(shown(&lines.join("\n")) + "\n"))?;
-    if bad > 0 {
-        return Err(Failure::usage(format!(
-            "{bad} of {} {} no good; mend or remove what is named above in {}",
-            count(keys, "key"),
-            is_or_are(bad),
+    print(&(sanitize_lines(&lines.join("\n")) + "\n"))?;
+    if bad_keys > 0 {
+        return Err(CliError::usage(format!(
+            "{bad_keys} of {} {} no good; mend or remove what is named above in {}",
+            count_label(keys, "key"),
+            is_or_are(bad_keys),
             config.origin
         )));
     }
-    if deaf > 0 {
-        return Err(Failure::usage(format!(
-            "{deaf} of {} did not take the test message; mend what is named above in {}",
-            count(config.webhooks.len(), "webhook"),
+    if failed_webhooks > 0 {
+        return Err(CliError::usage(format!(
+            "{failed_webhooks} of {} did not take the test message; mend what is named above in {}",
+            count_label(config.webhooks.len(), "webhook"),
             config.origin
         )));
     }
-    if unknown > 0 && !args.allow_unchecked {
-        return Err(Failure::usage(format!(
-            "{unknown} of {} could not be checked, for the reasons above; check again once that is mended, or give \
+    if unknown_keys > 0 && !args.allow_unchecked {
+        return Err(CliError::usage(format!(
+            "{unknown_keys} of {} could not be checked, for the reasons above; check again once that is mended, or give \
              --allow-unchecked where this is enough",
-            count(keys, "key"),
+            count_label(keys, "key"),
         )));
     }
-    Ok(super::DONE)
+    Ok(super::EXIT_DONE)
 }
 
 /// What a webhook is sent, and when.
-fn about(webhook: &Webhook) -> String {
+fn describe_webhook(webhook: &Webhook) -> String {
     let on: Vec<&str> = webhook.alert_kinds.iter().map(|occasion| occasion.name()).collect();
     format!("{}, on {}", webhook.format.name(), on.join(", "))
 }
 
-fn count(number: usize, one: &str) -> String {
+fn count_label(number: usize, one: &str) -> String {
     pluralize(number as u64, one)
 }
 
 /// What a provider says of a key.
-enum Finding {
+enum KeyFinding {
     /// It accepts it, lists so many models, and lacks these of the configuration's.
     Good {
         listed: usize,
@@ -137,70 +137,73 @@ enum Finding {
     Unknown(String),
 }
 
-impl Finding {
-    fn words(&self) -> String {
+impl KeyFinding {
+    fn message(&self) -> String {
         match self {
-            Self::Good { listed, missing } => format!("good, {}", list(*listed, missing)),
-            Self::Bad(outcome, words) => format!("BAD: {outcome}: {words}"),
-            Self::Unproven { why, listed, missing } => format!("not known: {why}; {}", list(*listed, missing)),
+            Self::Good { listed, missing } => format!("good, {}", describe_model_list(*listed, missing)),
+            Self::Bad(outcome, message) => format!("BAD: {outcome}: {message}"),
+            Self::Unproven { why: reason, listed, missing } => {
+                format!("not known: {reason}; {}", describe_model_list(*listed, missing))
+            }
             Self::Unknown(words) => format!("not known: {words}"),
         }
     }
 }
 
 /// A list is what can be seen, not what may be called: a model that is not on it is no verdict.
-fn list(listed: usize, missing: &[String]) -> String {
-    let listed = format!("{} listed", count(listed, "model"));
+fn describe_model_list(listed: usize, missing: &[String]) -> String {
+    let listed = format!("{} listed", count_label(listed, "model"));
     if missing.is_empty() { listed } else { format!("{listed}; not among them: {}", missing.join(", ")) }
 }
 
-async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)>, Failure> {
-    let client = Client::new(clock.to_real(config.policy.connect_timeout), DEADLINE)
-        .map_err(|error| Failure::broken(error.to_string()))?;
-    let (mut tasks, mut public) = (Vec::new(), HashMap::new());
+async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFinding)>, CliError> {
+    let client = Client::new(clock.to_real(config.policy.connect_timeout), KEY_TIMEOUT)
+        .map_err(|error| CliError::internal(error.to_string()))?;
+    let (mut tasks, mut audience_tasks) = (Vec::new(), HashMap::new());
     for (index, (key, secret)) in config.keys.iter().zip(&config.secrets).enumerate() {
         let provider = config.providers[key.provider.index()].clone();
         let secret = secret.as_ref().map(|secret| secret.expose_secret().to_owned().into());
-        let endpoint = Endpoint::new(provider, secret).map_err(|error| Failure::usage(error.to_string()))?;
+        let endpoint = Endpoint::new(provider, secret).map_err(|error| CliError::usage(error.to_string()))?;
         // Once for each provider, not with every key: nobody's asking looks like somebody's trying doors.
-        if endpoint.has_key() && !public.contains_key(&key.provider) {
+        if endpoint.has_key() && !audience_tasks.contains_key(&key.provider) {
             let (client, endpoint) = (client.clone(), endpoint.clone());
-            let asked = tokio::spawn(async move { client.check_model_list_access(&endpoint, DEADLINE).await });
-            public.insert(key.provider, asked);
+            let asked = tokio::spawn(async move { client.check_model_list_access(&endpoint, KEY_TIMEOUT).await });
+            audience_tasks.insert(key.provider, asked);
         }
         let client = client.clone();
-        tasks.push((index, tokio::spawn(async move { client.list_models(&endpoint, DEADLINE).await })));
+        tasks.push((index, tokio::spawn(async move { client.list_models(&endpoint, KEY_TIMEOUT).await })));
     }
     let mut audiences = HashMap::new();
-    for (provider, asked) in public {
-        audiences.insert(provider, asked.await.map_err(|error| Failure::broken(error.to_string()))?);
+    for (provider, asked) in audience_tasks {
+        audiences.insert(provider, asked.await.map_err(|error| CliError::internal(error.to_string()))?);
     }
     let mut findings = Vec::new();
     for (index, task) in tasks {
         let key = &config.keys[index];
-        let finding = match task.await.map_err(|error| Failure::broken(error.to_string()))? {
+        let finding = match task.await.map_err(|error| CliError::internal(error.to_string()))? {
             Ok(listed) => {
-                let serves = |name: &str| listed.iter().any(|id| id == name || id.rsplit('/').next() == Some(name));
-                let wanted = config.models.iter().filter(|model| {
+                let is_listed = |name: &str| listed.iter().any(|id| id == name || id.rsplit('/').next() == Some(name));
+                let usable_models = config.models.iter().filter(|model| {
                     model.provider == key.provider && key.models.as_ref().is_none_or(|only| only.contains(&model.name))
                 });
-                let missing: Vec<_> = wanted.map(|model| model.name.clone()).filter(|name| !serves(name)).collect();
+                let missing: Vec<_> =
+                    usable_models.map(|model| model.name.clone()).filter(|name| !is_listed(name)).collect();
                 let listed = listed.len();
                 let audience = config.secrets[index].is_some().then(|| audiences.get(&key.provider)).flatten();
                 match audience {
                     Some(ModelListAccess::Public) => {
-                        let why = "the provider lists its models to anybody, which proves no key";
-                        Finding::Unproven { why, listed, missing }
+                        let reason = "the provider lists its models to anybody, which proves no key";
+                        KeyFinding::Unproven { why: reason, listed, missing }
                     }
                     Some(ModelListAccess::Unknown) => {
                         let why = "the provider did not say whether it lists its models to anybody, so its list proves no key";
-                        Finding::Unproven { why, listed, missing }
+                        KeyFinding::Unproven { why, listed, missing }
                     }
-                    Some(ModelListAccess::KeyRequired) | None => Finding::Good { listed, missing },
+                    Some(ModelListAccess::KeyRequired) | None => KeyFinding::Good { listed, missing },
                 }
             }
-            Err(verdict) if verdict.outcome.is_key_error() => Finding::Bad(verdict.outcome, verdict.message),
-            Err(verdict) => Finding::Unknown(format!("{}: {}", verdict.outcome, verdict.message)),
+            Err(verdict) if verdict.outcome.is_key_error() => KeyFinding::Bad(verdict.outcome, verdict.message),
+            Err(verdict) => KeyFinding::Unknown(format!("{}: {}", verdict.outcome, verdict.message)),
         };
         findings.push((key.name.clone(), finding));
     }
@@ -209,26 +212,27 @@ async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)
 
 /// Before a run: bad keys are named, and what the providers said for certain is given back; where every key is bad there
 /// is no point in starting.
-pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<KeyCheck>, Failure> {
-    let findings = examine(config, clock).await?;
-    let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(..))).collect();
+pub(super) async fn check_keys(config: &Config, clock: &Clock) -> Result<Vec<KeyCheck>, CliError> {
+    let findings = query_keys(config, clock).await?;
+    let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, KeyFinding::Bad(..))).collect();
     for (name, finding) in &bad {
-        say(&format!("key {name} {}", finding.words()));
+        print_stderr(&format!("key {name} {}", finding.message()));
     }
     // Whom the list is forbidden may yet be answered.
-    let refused = |finding: &Finding| matches!(finding, Finding::Bad(outcome, _) if *outcome != Outcome::KeyForbidden);
+    let refused =
+        |finding: &KeyFinding| matches!(finding, KeyFinding::Bad(outcome, _) if *outcome != Outcome::KeyForbidden);
     if !bad.is_empty() && findings.iter().all(|(_, finding)| refused(finding)) {
-        return Err(Failure::usage(format!(
+        return Err(CliError::usage(format!(
             "no key is good; mend {} and run again, or skip this check with --no-check",
             config.origin
         )));
     }
     let checked = |(name, finding)| match finding {
-        Finding::Good { missing, .. } => Some(KeyCheck::Valid { name, missing_models: missing }),
-        Finding::Unproven { missing, .. } => Some(KeyCheck::Unproven { name, missing_models: missing }),
-        Finding::Bad(Outcome::InvalidKey, message) => Some(KeyCheck::Invalid { name, message }),
+        KeyFinding::Good { missing, .. } => Some(KeyCheck::Valid { name, missing_models: missing }),
+        KeyFinding::Unproven { missing, .. } => Some(KeyCheck::Unproven { name, missing_models: missing }),
+        KeyFinding::Bad(Outcome::InvalidKey, message) => Some(KeyCheck::Invalid { name, message }),
         // Whom the list is forbidden may yet be answered, and credit may have come.
-        Finding::Bad(..) | Finding::Unknown(_) => None,
+        KeyFinding::Bad(..) | KeyFinding::Unknown(_) => None,
     };
     Ok(findings.into_iter().filter_map(checked).collect())
 }

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Failure, destination, printed, say};
+use super::{CliError, export_target, finish_stdout, print_stderr};
 use crate::{
     domain::pluralize,
     output::{ExportFormat, ExportOptions, Exporter},
@@ -34,46 +34,46 @@ pub(super) struct ExportArgs {
     pub no_formulas: bool,
 }
 
-enum Trouble {
+enum ExportError {
     Store(StoreError),
     Output(io::Error),
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for ExportError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-pub(super) fn run(args: &ExportArgs) -> Result<u8, Failure> {
+pub(super) fn run(args: &ExportArgs) -> Result<u8, CliError> {
     let written = match &args.output {
-        Some(path) => write(args, BufWriter::new(destination::open(&args.run_dir, path)?)),
+        Some(path) => write(args, BufWriter::new(export_target::open(&args.run_dir, path)?)),
         None => write(args, BufWriter::new(io::stdout().lock())),
     };
     match written {
         Ok(rows) => {
             // The last line may still stand in standard output's own buffer.
-            printed(Ok(()))?;
+            finish_stdout(Ok(()))?;
             if let Some(path) = &args.output {
-                say(&format!("{} written to {}", pluralize(rows, "result"), path.display()));
+                print_stderr(&format!("{} written to {}", pluralize(rows, "result"), path.display()));
             }
-            Ok(super::DONE)
+            Ok(super::EXIT_DONE)
         }
         // The reader has seen enough: no fault of anybody.
-        Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(super::DONE),
-        Err(Trouble::Output(error)) => Err(Failure::broken(format!("the export could not be written: {error}"))),
-        Err(Trouble::Store(error)) => Err(error.into()),
+        Err(ExportError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(super::EXIT_DONE),
+        Err(ExportError::Output(error)) => Err(CliError::internal(format!("the export could not be written: {error}"))),
+        Err(ExportError::Store(error)) => Err(error.into()),
     }
 }
 
-fn write(args: &ExportArgs, out: impl Write) -> Result<u64, Trouble> {
+fn write(args: &ExportArgs, out: impl Write) -> Result<u64, ExportError> {
     let options = ExportOptions { escape_formulas: args.no_formulas };
-    let mut exporter = Exporter::new(args.format, options, out).map_err(Trouble::Output)?;
+    let mut exporter = Exporter::new(args.format, options, out).map_err(ExportError::Output)?;
     let mut rows = 0;
     report::for_each_result(&args.run_dir, |line| {
         rows += 1;
-        exporter.write(&line.parse()?).map_err(Trouble::Output)
+        exporter.write(&line.parse()?).map_err(ExportError::Output)
     })?;
-    exporter.finish().map_err(Trouble::Output)?;
+    exporter.finish().map_err(ExportError::Output)?;
     Ok(rows)
 }

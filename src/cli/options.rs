@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::Failure;
+use super::CliError;
 use crate::{
     clock::Clock,
     config::{self, Config},
@@ -18,13 +18,13 @@ use crate::{
 
 /// Where keys come from, and how the run is conducted.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct Conduct {
+pub(super) struct PolicyArgs {
     /// Most requests in flight at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_IN_FLIGHT)))]
     pub in_flight: Option<u32>,
 
     /// Which of the ready routes an item takes
-    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    #[arg(long, value_name = "NAME", value_parser = parse_strategy)]
     pub strategy: Option<Strategy>,
 
     /// When every route is out for the day: stop (exit 4, resumable), or wait for the reset
@@ -32,7 +32,7 @@ pub(super) struct Conduct {
     pub on_exhausted: Option<WhenExhausted>,
 
     /// Hard cap on the run's spend in dollars, worst cases included
-    #[arg(long, value_name = "USD", value_parser = dollars)]
+    #[arg(long, value_name = "USD", value_parser = parse_dollars)]
     pub max_usd: Option<Money>,
 
     /// Without the dashboard: stop (exit 4, resumable) where no provider has answered, not once, so long after the first
@@ -43,7 +43,7 @@ pub(super) struct Conduct {
 
 /// Which front end.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct FrontEnd {
+pub(super) struct FrontEndArgs {
     /// Plain progress instead of the dashboard, also on a terminal
     #[arg(long)]
     pub headless: bool,
@@ -67,7 +67,7 @@ pub(super) struct FrontEnd {
 
 /// Where keys come from.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct Keys {
+pub(super) struct KeysArgs {
     /// Keys and models; default: ./keys.toml, then the user's configuration, then GEMINI_API_KEYS and the like
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
@@ -88,49 +88,49 @@ impl From<WhenExhausted> for OnExhausted {
     }
 }
 
-fn strategy(name: &str) -> Result<Strategy, String> {
+fn parse_strategy(name: &str) -> Result<Strategy, String> {
     Strategy::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = Strategy::ALL.iter().map(|strategy| strategy.name()).collect();
         format!("one of: {}", names.join(", "))
     })
 }
 
-fn dollars(text: &str) -> Result<Money, String> {
+fn parse_dollars(text: &str) -> Result<Money, String> {
     let amount = text.trim_start_matches('$').parse::<f64>().ok().and_then(Money::from_usd);
     amount.filter(|amount| *amount > Money::ZERO).ok_or_else(|| "an amount in dollars, like 2.50".to_owned())
 }
 
-impl Keys {
+impl KeysArgs {
     /// Loads the configuration; its warnings go to stderr.
-    pub fn load(&self) -> Result<Config, Failure> {
+    pub fn load(&self) -> Result<Config, CliError> {
         let here =
-            std::env::current_dir().map_err(|error| Failure::broken(format!("no working directory: {error}")))?;
+            std::env::current_dir().map_err(|error| CliError::internal(format!("no working directory: {error}")))?;
         let config = config::load(self.keys.as_deref(), &config::process_environment, &here)?;
         for warning in &config.warnings {
-            super::say(&format!("warning: {warning}"));
+            super::print_stderr(&format!("warning: {warning}"));
         }
         Ok(config)
     }
 }
 
-impl Conduct {
+impl PolicyArgs {
     /// Flags win over the file.
-    pub fn apply(&self, config: &mut Config) -> Result<(), Failure> {
+    pub fn apply(&self, config: &mut Config) -> Result<(), CliError> {
         let policy = &mut config.policy;
         policy.max_in_flight = self.in_flight.unwrap_or(policy.max_in_flight);
         policy.strategy = self.strategy.unwrap_or(policy.strategy);
         policy.on_exhausted = self.on_exhausted.map_or(policy.on_exhausted, OnExhausted::from);
         policy.max_usd = self.max_usd.or(policy.max_usd);
         policy.give_up_after = self.give_up_after.unwrap_or(policy.give_up_after);
-        if let Some(why) = policy.wait_conflict() {
-            return Err(Failure::usage(format!("{why} ({})", config.origin)));
+        if let Some(reason) = policy.wait_conflict() {
+            return Err(CliError::usage(format!("{reason} ({})", config.origin)));
         }
         let uncapped = if self.max_usd.is_some() { config.uncapped_models() } else { Vec::new() };
         if uncapped.is_empty() {
             return Ok(());
         }
         let models: Vec<String> = uncapped.iter().map(|(model, why)| format!("{model} ({why})")).collect();
-        Err(Failure::usage(format!(
+        Err(CliError::usage(format!(
             "--max-usd can't be held with these models: {}. Complete them in {}, or leave the cap out",
             models.join(", "),
             config.origin,
@@ -138,23 +138,23 @@ impl Conduct {
     }
 
     /// What was said on the command line, by what it decides: a changed flag overrules the operator's decision.
-    pub fn said(&self) -> BTreeMap<String, String> {
-        let mut said = BTreeMap::new();
-        let mut note = |what: &str, value: Option<String>| {
+    pub fn stated_flags(&self) -> BTreeMap<String, String> {
+        let mut flags = BTreeMap::new();
+        let mut add = |what: &str, value: Option<String>| {
             if let Some(value) = value {
-                said.insert(what.to_owned(), value);
+                flags.insert(what.to_owned(), value);
             }
         };
-        note("in_flight", self.in_flight.map(|most| most.to_string()));
-        note("strategy", self.strategy.map(|strategy| strategy.name().to_owned()));
-        note("on_exhausted", self.on_exhausted.map(|when| format!("{when:?}")));
-        note("max_usd", self.max_usd.map(|most| most.0.to_string()));
-        said
+        add("in_flight", self.in_flight.map(|most| most.to_string()));
+        add("strategy", self.strategy.map(|strategy| strategy.name().to_owned()));
+        add("on_exhausted", self.on_exhausted.map(|when| format!("{when:?}")));
+        add("max_usd", self.max_usd.map(|most| most.0.to_string()));
+        flags
     }
 }
 
 /// The ledger of days that this user's runs share. A clock that isn't the world's has nothing to share.
-pub(super) fn ledger(clock: &Clock) -> Option<PathBuf> {
+pub(super) fn ledger_path(clock: &Clock) -> Option<PathBuf> {
     let real = (clock.speed() - 1.0).abs() < f64::EPSILON;
     if real { QuotaLedger::default_path(&config::process_environment) } else { None }
 }

@@ -9,11 +9,11 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    Failure,
-    check::sort_out_keys,
-    conduct::{Begun, claim_captions, conduct, dashboard},
-    options::{Conduct, FrontEnd, Keys},
-    say,
+    CliError,
+    check::check_keys,
+    options::{FrontEndArgs, KeysArgs, PolicyArgs},
+    print_stderr,
+    supervise::{StartedRun, claim_captions, dashboard_options, supervise},
 };
 use crate::{
     clock::Clock,
@@ -44,7 +44,7 @@ pub(super) struct ReplayArgs {
     pub id: Vec<String>,
 
     /// Items that failed with this outcome; may be given several times
-    #[arg(long, value_name = "NAME", value_parser = outcome)]
+    #[arg(long, value_name = "NAME", value_parser = parse_outcome)]
     pub outcome: Vec<Outcome>,
 
     /// Items that failed on this model; may be given several times
@@ -64,13 +64,13 @@ pub(super) struct ReplayArgs {
     pub to: Option<String>,
 
     #[command(flatten)]
-    pub keys: Keys,
+    pub keys: KeysArgs,
 
     #[command(flatten)]
-    pub conduct: Conduct,
+    pub policy_args: PolicyArgs,
 
     #[command(flatten)]
-    pub front_end: FrontEnd,
+    pub front_end: FrontEndArgs,
 
     /// Only show what would be sent
     #[arg(long)]
@@ -86,16 +86,16 @@ pub(super) struct ReplayArgs {
 }
 
 /// Items named in the preview.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
-fn outcome(name: &str) -> Result<Outcome, String> {
+fn parse_outcome(name: &str) -> Result<Outcome, String> {
     Outcome::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
         format!("one of: {}", names.join(", "))
     })
 }
 
-pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
+pub(super) async fn run(args: ReplayArgs) -> Result<u8, CliError> {
     let dir = RunDir::new(&args.run_dir);
     let filter = ReplayFilter {
         ids: args.id.clone(),
@@ -105,34 +105,34 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         messages: args.message.clone(),
         ..ReplayFilter::default()
     };
-    let (to, loaded) = match &args.to {
+    let (to, loaded_config) = match &args.to {
         Some(name) => {
             let config = args.keys.load()?;
-            (Some(target(name, &config)?), Some(config))
+            (Some(find_target(name, &config)?), Some(config))
         }
         None => (None, None),
     };
     if !preview(&args, &filter, to.as_ref())? {
-        return Ok(super::DONE);
+        return Ok(super::EXIT_DONE);
     }
-    let mut config = loaded.map_or_else(|| args.keys.load(), Ok)?;
+    let mut config = loaded_config.map_or_else(|| args.keys.load(), Ok)?;
     let webhooks = std::mem::take(&mut config.webhooks);
-    conduct(&dir.name(), args.front_end.json, webhooks, begin(&args, config, &dir, &filter, to.as_ref())).await
+    supervise(&dir.name(), args.front_end.json, webhooks, start(&args, config, &dir, &filter, to.as_ref())).await
 }
 
-async fn begin(
+async fn start(
     args: &ReplayArgs,
     mut config: Config,
     dir: &RunDir,
     filter: &ReplayFilter,
     to: Option<&RouteTarget>,
-) -> Result<Begun, Failure> {
-    args.conduct.apply(&mut config)?;
-    let dashboard = dashboard(&args.front_end, &config.dashboard)?;
+) -> Result<StartedRun, CliError> {
+    args.policy_args.apply(&mut config)?;
+    let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
     let pins = Store::settings_of(dir)?;
     let (mut store, mut opened) = Store::open(dir, &pins)?;
     if !opened.ingest.is_complete {
-        return Err(Failure::usage(format!(
+        return Err(CliError::usage(format!(
             "the input of {} was not read to its end ({} so far): the same `cascadeck run {}` command as before \
              reads on and finishes it; replay what failed then",
             args.run_dir.display(),
@@ -140,18 +140,18 @@ async fn begin(
             pins.input,
         )));
     }
-    let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
+    let log_guard = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let clock = Clock::real();
     let mut caption_files = CaptionFiles::default();
     report::for_each_unfinished_caption(dir.path(), |caption| caption_files.add(caption))?;
-    let claim = claim_captions(&clock, dir, caption_files)?;
-    let key_checks = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
+    let caption_claim = claim_captions(&clock, dir, caption_files)?;
+    let key_checks = if args.no_check { Vec::new() } else { check_keys(&config, &clock).await? };
     // Only now: where no key is good, the record stays as it was.
     let existing_captions =
         pins.existing_captions.as_deref().and_then(ExistingCaptionPolicy::from_name).unwrap_or_default();
     if pins.captions.is_some() {
         for message in engine::write_missing_captions(dir, &mut opened, existing_captions).await? {
-            say(&message);
+            print_stderr(&message);
         }
     }
     let queued = store.requeue(filter, to)?;
@@ -159,7 +159,7 @@ async fn begin(
         .update_picture_stamps(&queued, |request, recorded| input::stamp_picture(request, Path::new("/"), recorded))?;
     opened.totals = store.totals()?;
     let wait = if queued.len() == 1 { "waits" } else { "wait" };
-    say(&format!("{} {wait} again", pluralize(queued.len() as u64, "item")));
+    print_stderr(&format!("{} {wait} again", pluralize(queued.len() as u64, "item")));
     let setup = EngineSetup {
         run: dir.name(),
         config,
@@ -167,17 +167,17 @@ async fn begin(
         existing_captions,
         is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
-        ledger: super::options::ledger(&clock),
-        flags: args.conduct.said(),
+        ledger: super::options::ledger_path(&clock),
+        flags: args.policy_args.stated_flags(),
         ephemeral_flags: true,
         key_checks,
     };
     let running = engine::start(setup, dir, store, opened, None)?;
-    Ok(Begun { running, dashboard, log, claim })
+    Ok(StartedRun { running, dashboard, log_guard, caption_claim })
 }
 
 /// Where `--to` leads, if there is such a route. A model's name may have an `@` in it.
-fn target(name: &str, config: &Config) -> Result<RouteTarget, Failure> {
+fn find_target(name: &str, config: &Config) -> Result<RouteTarget, CliError> {
     let routes = || {
         config.models.iter().flat_map(|model| {
             let serves = |models: &Vec<String>| models.contains(&model.name);
@@ -194,9 +194,9 @@ fn target(name: &str, config: &Config) -> Result<RouteTarget, Failure> {
         (whole || one_key).then(|| RouteTarget { model: model.to_owned(), key: one_key.then(|| key.to_owned()) })
     });
     found.ok_or_else(|| {
-        let known: Vec<String> = routes().take(NAMED).map(|(model, key)| format!("{model}@{key}")).collect();
-        let more = if routes().count() > NAMED { " and more" } else { "" };
-        Failure::usage(format!(
+        let known: Vec<String> = routes().take(MAX_NAMED).map(|(model, key)| format!("{model}@{key}")).collect();
+        let more = if routes().count() > MAX_NAMED { " and more" } else { "" };
+        CliError::usage(format!(
             "there is no route {name} in {}: name a model, or one of {}{more}",
             config.origin,
             known.join(", ")
@@ -205,42 +205,42 @@ fn target(name: &str, config: &Config) -> Result<RouteTarget, Failure> {
 }
 
 /// Shows what would be sent; true where it shall be.
-fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<bool, Failure> {
+fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<bool, CliError> {
     let summary = report::summary(&args.run_dir)?;
     let models: Vec<&str> = summary.models.iter().map(|model| model.name.as_str()).collect();
     let keys: Vec<&str> = summary.keys.iter().map(|key| key.name.as_str()).collect();
-    all_known("model", &args.model, &models)?;
-    all_known("key", &args.key, &keys)?;
-    all_in_the_run(args)?;
-    let found = report::preview_replay(&args.run_dir, filter, NAMED)?;
+    check_names("model", &args.model, &models)?;
+    check_names("key", &args.key, &keys)?;
+    check_ids(args)?;
+    let found = report::preview_replay(&args.run_dir, filter, MAX_NAMED)?;
     let matching = found.matching;
     if matching == 0 {
         say_that_nothing_matches(args)?;
         return Ok(false);
     }
-    say(&format!("{} will be sent again:", pluralize(matching, "failed item")));
+    print_stderr(&format!("{} will be sent again:", pluralize(matching, "failed item")));
     for (outcome, count) in found.outcomes {
-        say(&format!("  {count:>6}  {}", outcome.map_or("?", Outcome::name)));
+        print_stderr(&format!("  {count:>6}  {}", outcome.map_or("?", Outcome::name)));
     }
     for row in &found.first {
-        say(&format!("  #{}  {}", row.id, row.preview));
+        print_stderr(&format!("  #{}  {}", row.id, row.preview));
     }
-    if matching > NAMED as u64 {
-        say(&format!("  … and {} more", matching - NAMED as u64));
+    if matching > MAX_NAMED as u64 {
+        print_stderr(&format!("  … and {} more", matching - MAX_NAMED as u64));
     }
     match to {
-        None => say("to the cascade, like any other item"),
-        Some(to @ RouteTarget { key: None, .. }) => say(&format!("to {to}, on any key, and nowhere else")),
-        Some(to) => say(&format!("to {to} alone")),
+        None => print_stderr("to the cascade, like any other item"),
+        Some(to @ RouteTarget { key: None, .. }) => print_stderr(&format!("to {to}, on any key, and nowhere else")),
+        Some(to) => print_stderr(&format!("to {to} alone")),
     }
-    say(&match estimate(&summary, to, matching) {
+    print_stderr(&match estimate_cost(&summary, to, matching) {
         Some(usd) if usd > 0.0 => format!("about ${usd:.4}, by what an answer has cost there so far"),
         Some(_) => "at no price, as answers there have been so far".to_owned(),
         None => "what it costs there is not known yet: nothing was answered".to_owned(),
     });
     let unfinished = summary.waiting;
     if unfinished > 0 {
-        say(&format!("and the run goes on with {} not finished yet", pluralize(unfinished, "item")));
+        print_stderr(&format!("and the run goes on with {} not finished yet", pluralize(unfinished, "item")));
     }
     if args.dry_run {
         return Ok(false);
@@ -248,7 +248,7 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -
     if args.yes || !std::io::stdin().is_terminal() {
         return Ok(true);
     }
-    say("Send them? [y/N]");
+    print_stderr("Send them? [y/N]");
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     let agreed = read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes");
@@ -256,7 +256,7 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -
 }
 
 /// Says what has failed instead.
-fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), Failure> {
+fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), CliError> {
     let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), 0)?;
     let reasons: Vec<String> = failed
         .outcomes
@@ -267,57 +267,57 @@ fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), Failure> {
         0 => String::new(),
         count => format!("; {count} failed, of {}", reasons.join(", ")),
     };
-    say(&format!("no failed item matches: nothing to replay{there_are}"));
+    print_stderr(&format!("no failed item matches: nothing to replay{there_are}"));
     Ok(())
 }
 
 /// Failed items among which a near id is looked for.
-const SEARCHED: usize = 10_000;
+const MAX_SEARCHED: usize = 10_000;
 
 /// Refuses an id that the run does not have, and says which ids are of items that have not failed.
-fn all_in_the_run(args: &ReplayArgs) -> Result<(), Failure> {
+fn check_ids(args: &ReplayArgs) -> Result<(), CliError> {
     if args.id.is_empty() {
         return Ok(());
     }
     let is_known = report::known_id_lookup(&args.run_dir)?;
     let unknown: Vec<&str> = args.id.iter().map(String::as_str).filter(|id| !is_known(id)).collect();
     if let [first, more @ ..] = unknown.as_slice() {
-        let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), SEARCHED)?;
+        let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), MAX_SEARCHED)?;
         let near = nearest_match(first, failed.first.iter().map(|row| row.id.as_str()));
         let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
         let which = if more.is_empty() {
             format!("there is no item {first} in {}{near}", args.run_dir.display())
         } else {
-            let named: Vec<&str> = unknown.iter().copied().take(NAMED).collect();
-            let rest = if unknown.len() > NAMED { " and more" } else { "" };
+            let named: Vec<&str> = unknown.iter().copied().take(MAX_NAMED).collect();
+            let rest = if unknown.len() > MAX_NAMED { " and more" } else { "" };
             format!("there are no items {}{rest} in {}{near}", named.join(", "), args.run_dir.display())
         };
-        return Err(Failure::usage(format!("{which}; nothing was sent. `cascadeck export` lists every item's id")));
+        return Err(CliError::usage(format!("{which}; nothing was sent. `cascadeck export` lists every item's id")));
     }
     let chosen = ReplayFilter { ids: args.id.clone(), ..ReplayFilter::default() };
     let failed = report::preview_replay(&args.run_dir, &chosen, args.id.len())?;
     let has_ended = report::ended_id_lookup(&args.run_dir)?;
     for id in args.id.iter().filter(|id| !failed.first.iter().any(|row| row.id == **id)) {
         let state = if has_ended(id) { "it is done" } else { "it has not ended yet" };
-        say(&format!("item {id} has not failed: {state}"));
+        print_stderr(&format!("item {id} has not failed: {state}"));
     }
     Ok(())
 }
 
 /// A name that no attempt went to is a slip of the pen, not a filter that happens to match nothing.
-fn all_known(what: &str, names: &[String], known: &[&str]) -> Result<(), Failure> {
+fn check_names(what: &str, names: &[String], known: &[&str]) -> Result<(), CliError> {
     match names.iter().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => {
             let tried = if known.is_empty() { "nothing yet".to_owned() } else { known.join(", ") };
-            Err(Failure::usage(format!("no item was tried with the {what} {name}; this run has tried {tried}")))
+            Err(CliError::usage(format!("no item was tried with the {what} {name}; this run has tried {tried}")))
         }
     }
 }
 
 /// What so many items may cost on average there; `None` where nothing was answered yet.
-fn estimate(summary: &Summary, to: Option<&RouteTarget>, count: u64) -> Option<f64> {
-    let there = summary.models.iter().filter(|model| to.is_none_or(|to| model.name == to.model));
-    let (cost, answers) = there.fold((0.0, 0), |(cost, ok), model| (cost + model.cost_usd, ok + model.ok));
+fn estimate_cost(summary: &Summary, to: Option<&RouteTarget>, count: u64) -> Option<f64> {
+    let models = summary.models.iter().filter(|model| to.is_none_or(|to| model.name == to.model));
+    let (cost, answers) = models.fold((0.0, 0), |(cost, ok), model| (cost + model.cost_usd, ok + model.ok));
     (answers > 0).then(|| cost / answers as f64 * count as f64)
 }

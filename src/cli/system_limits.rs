@@ -3,28 +3,28 @@
 
 use std::{io, num::NonZero, os::unix::net::UnixStream, sync::RwLock, thread};
 
-use super::Failure;
+use super::CliError;
 
 /// Pairs of file handles that must be free: a run needs about two dozen handles, its first connection included.
-const HANDLE_PAIRS: usize = 12;
+const MIN_HANDLE_PAIRS: usize = 12;
 
 /// Threads beside the runtime's workers: of the input, the log, the ledger, three of the record, and one for what blocks.
-const OWN_THREADS: usize = 7;
+const EXTRA_THREADS: usize = 7;
 
 /// Takes what a run needs and gives it back.
-pub(super) fn check() -> Result<(), Failure> {
-    check_handles(HANDLE_PAIRS).map_err(|error| {
-        Failure::broken(format!(
+pub(super) fn check() -> Result<(), CliError> {
+    check_handles(MIN_HANDLE_PAIRS).map_err(|error| {
+        CliError::internal(format!(
             "there are too few file handles: {error}. Raise the limit (`ulimit -n 1024`) and run the same command again"
         ))
     })?;
     // As many as the runtime starts.
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    check_threads(workers + OWN_THREADS).map_err(|error| {
-        Failure::broken(format!(
+    check_threads(workers + EXTRA_THREADS).map_err(|error| {
+        CliError::internal(format!(
             "the system gives too few threads, {} are needed: {error}. Raise the limit (`ulimit -u`, or a container's limit \
              of processes) and run the same command again",
-            workers + OWN_THREADS
+            workers + EXTRA_THREADS
         ))
     })
 }
@@ -37,10 +37,10 @@ fn check_handles(pairs: usize) -> io::Result<()> {
 fn check_threads(count: usize) -> io::Result<()> {
     let gate = RwLock::new(());
     thread::scope(|scope| {
-        let closed = gate.write();
+        let write_lock = gate.write();
         let started =
             (0..count).try_for_each(|_| thread::Builder::new().spawn_scoped(scope, || drop(gate.read())).map(drop));
-        drop(closed);
+        drop(write_lock);
         started
     })
 }

@@ -53,7 +53,10 @@ pub(super) fn check_base_url(text: &str, api: Option<Api>, insecure: bool) -> Re
             ));
         }
         other => {
-            return Err(format!("base_url must begin with https://, not {}", quote_unless_secret(&format!("{other}:"))));
+            return Err(format!(
+                "base_url must begin with https://, not {}",
+                quote_unless_secret(&format!("{other}:"))
+            ));
         }
     }
     let base_url = url.as_str().trim_end_matches('/').to_owned();

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, options::FrontEnd, say};
+use super::{CliError, options::FrontEndArgs, print_stderr};
 use crate::{
     alerts::{self, WebhookSender},
     clock::Clock,
@@ -26,29 +26,32 @@ use crate::{
 };
 
 /// How long the engine may take to close the record of a large run.
-const LAST_WORDS: Duration = Duration::from_secs(600);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The dashboard as it was asked for, checked before anything begins; `None` where plain progress serves. It wants
 /// both ends: keys come in on one, the screen goes out on the other.
-pub(super) fn dashboard(front_end: &FrontEnd, config: &Dashboard) -> Result<Option<tui::Options>, Failure> {
+pub(super) fn dashboard_options(
+    front_end: &FrontEndArgs,
+    config: &Dashboard,
+) -> Result<Option<tui::Options>, CliError> {
     let defaults = tui::Options::default();
     let options = tui::Options {
         ascii: front_end.ascii || config.ascii,
         theme: front_end.theme.clone().or_else(|| config.theme.clone()),
-        pictures: wish(config.pictures),
+        pictures: image_mode(config.pictures),
         fps: config.fps.unwrap_or(defaults.fps),
         read_only: front_end.read_only,
         mouse: config.mouse.unwrap_or(defaults.mouse),
         notify: config.notify.unwrap_or(defaults.notify),
-        keys: config.keys.iter().map(rebinding).collect(),
+        keys: config.keys.iter().map(to_rebinding).collect(),
         ..defaults
     };
-    options.check().map_err(|error| Failure::usage(super::failure::told_once(&error)))?;
-    let asked = !front_end.headless && !front_end.json;
-    Ok((asked && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
+    options.check().map_err(|error| CliError::usage(super::error::format_chain(&error)))?;
+    let is_wanted = !front_end.headless && !front_end.json;
+    Ok((is_wanted && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
 }
 
-const fn wish(pictures: PictureSetting) -> tui::picture::Wish {
+const fn image_mode(pictures: PictureSetting) -> tui::picture::Wish {
     use tui::picture::{Graphics, Wish};
     match pictures {
         PictureSetting::Auto => Wish::Auto,
@@ -60,21 +63,21 @@ const fn wish(pictures: PictureSetting) -> tui::picture::Wish {
     }
 }
 
-fn rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
+fn to_rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
     let KeyBinding { action, keys, location } = binding.clone();
     tui::keymap::Rebinding { action, keys, place: location }
 }
 
 /// Takes the caption files for this run, so that no two runs pay for the same captions at the same time.
-pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, Failure> {
-    let folder = super::options::ledger(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
+pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, CliError> {
+    let folder = super::options::ledger_path(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
     let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
     match output::claim_files(&folder, dir.path(), files) {
         Ok(Ok(claim)) => Ok(Some(claim)),
         Ok(Err(other)) => {
             let ConflictingRun { run_dir, process, shared_files } = other;
             let run_dir = run_dir.display();
-            Err(Failure::usage(format!(
+            Err(CliError::usage(format!(
                 "{} of this batch {} being written by the run in {run_dir} (process {process}): both would pay for them. \
                  Wait until that run has ended (`cascadeck status {run_dir}`), or write these under a folder of their own \
                  with --captions DIR",
@@ -85,146 +88,149 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
         Err(error) => {
             let words =
                 "warning: it can't be told whether another run writes the same captions, and would pay for them too";
-            say(&format!("{words}: {}: {error}", folder.display()));
+            print_stderr(&format!("{words}: {}: {error}", folder.display()));
             Ok(None)
         }
     }
 }
 
 /// A run that has begun.
-pub(super) struct Begun {
+pub(super) struct StartedRun {
     pub running: RunningEngine,
     pub dashboard: Option<tui::Options>,
     /// Kept to the end.
-    pub log: telemetry::LogGuard,
+    pub log_guard: telemetry::LogGuard,
     /// The caption files that this run alone may write, to the end.
-    pub claim: Option<Claim>,
+    pub caption_claim: Option<Claim>,
 }
 
 /// Begins the run called `run` and watches it to its end; `webhooks` are told how that comes, also where `begin` fails.
-pub(super) async fn conduct(
+pub(super) async fn supervise(
     run: &str,
     json: bool,
     webhooks: Vec<Webhook>,
-    begin: impl Future<Output = Result<Begun, Failure>>,
-) -> Result<u8, Failure> {
-    match begin.await {
-        Ok(begun) => watch(begun, json, webhooks).await,
-        Err(failure) => {
+    start: impl Future<Output = Result<StartedRun, CliError>>,
+) -> Result<u8, CliError> {
+    match start.await {
+        Ok(started) => watch_run(started, json, webhooks).await,
+        Err(error) => {
             // Another process goes on with the run; and whoever types a command reads what becomes of it.
-            if !matches!(failure, Failure::Busy(_)) && !std::io::stderr().is_terminal() {
-                for complaint in alerts::send_start_failure(webhooks, run, &failure.to_string()).await {
-                    say(&format!("warning: {complaint}"));
+            if !matches!(error, CliError::Busy(_)) && !std::io::stderr().is_terminal() {
+                for warning in alerts::send_start_failure(webhooks, run, &error.to_string()).await {
+                    print_stderr(&format!("warning: {warning}"));
                 }
             }
-            Err(failure)
+            Err(error)
         }
     }
 }
 
 /// To the end, in whichever front end; prints the summary; says the exit status.
-async fn watch(begun: Begun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, Failure> {
-    let Begun { running, dashboard, log: _log, claim: _claim } = begun;
+async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, CliError> {
+    let StartedRun { running, dashboard, log_guard: _log, caption_claim: _claim } = started;
     let RunningEngine { handle, last_event, task: mut engine } = running;
     let interrupted = Arc::new(AtomicBool::new(false));
-    let mut notices = WebhookSender::start(webhooks, &handle, last_event, &interrupted);
-    let attended = dashboard.is_some();
+    let mut webhook_sender = WebhookSender::start(webhooks, &handle, last_event, &interrupted);
+    let has_dashboard = dashboard.is_some();
     if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
             // Whether the run is over is the engine's to say; what is left of it is watched below.
             Ok(tui::Exit::Detach | tui::Exit::Over | tui::Exit::Drained | tui::Exit::StopNow) => {}
             Err(error) => {
-                say(&format!("the dashboard could not go on, the run does: {}", super::failure::told_once(&error)));
+                print_stderr(&format!(
+                    "the dashboard could not go on, the run does: {}",
+                    super::error::format_chain(&error)
+                ));
             }
         }
     }
-    let mut plainly = None;
+    let mut plain_zone = None;
     // Without a dashboard a run that has ended already still has warnings to show.
-    let snapshot = if attended && handle.snapshot().state.is_over() {
+    let snapshot = if has_dashboard && handle.snapshot().state.is_over() {
         handle.snapshot()
     } else {
         // To the end of the process: a handler that is dropped leaves the signal without effect.
-        tokio::spawn(heed_signals(handle.clone(), Arc::clone(&interrupted)));
+        tokio::spawn(handle_signals(handle.clone(), Arc::clone(&interrupted)));
         let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
-        let last_known_event = if attended { shown() } else { last_event };
+        let last_known_event = if has_dashboard { shown() } else { last_event };
         let plain = ProgressOptions { last_known_event, ..ProgressOptions::default() };
-        plainly = Some(plain.zone.clone());
+        plain_zone = Some(plain.zone.clone());
         let watching = headless::watch(handle.clone(), plain, std::io::stderr());
-        complaining(&mut notices, watching).await
+        with_warnings(&mut webhook_sender, watching).await
     };
     // With an operator there, the engine rests rather than ends when nothing is left to do; now nobody is.
-    if snapshot.state.is_over() && attended {
+    if snapshot.state.is_over() && has_dashboard {
         // Where it has ended already there is nobody to answer.
         let _ = handle.command(Command::Drain).await;
     }
-    let ending = tokio::time::timeout(LAST_WORDS, &mut engine).await;
+    let outcome = tokio::time::timeout(CLOSE_TIMEOUT, &mut engine).await;
     // The engine's last snapshot may be newer than the one the front end left with.
     let told = snapshot;
     let snapshot = if told.state.is_over() { handle.snapshot() } else { Arc::clone(&told) };
     // What was given up at the end, for one, is told before the summary counts it.
-    if let Some(line) = plainly.and_then(|zone| headless::progress::correction_line(&told, &snapshot, &zone)) {
-        say(&line);
+    if let Some(line) = plain_zone.and_then(|zone| headless::progress::correction_line(&told, &snapshot, &zone)) {
+        print_stderr(&line);
     }
     let printed = super::print(&headless::report(&snapshot, json));
-    for complaint in notices.finish().await {
-        say(&format!("warning: {complaint}"));
+    for warning in webhook_sender.finish().await {
+        print_stderr(&format!("warning: {warning}"));
     }
-    match ending {
+    match outcome {
         Ok(Ok(ending)) => {
-            let status = status(&ending, &snapshot, interrupted.load(Ordering::Relaxed))?;
+            let status = exit_status(&ending, &snapshot, interrupted.load(Ordering::Relaxed))?;
             match printed {
                 Ok(()) => Ok(status),
-                Err(failure) => Err(Failure::broken(format!(
-                    "the run's summary is lost, its results are not: {failure}. `cascadeck status` shows it again"
+                Err(error) => Err(CliError::internal(format!(
+                    "the run's summary is lost, its results are not: {error}. `cascadeck status` shows it again"
                 ))),
             }
         }
-        Ok(Err(error)) => Err(Failure::broken(format!(
+        Ok(Err(error)) => Err(CliError::internal(format!(
             "the engine failed ({error}). What is recorded is safe; the same command resumes it. Please report this."
         ))),
         Err(_) => {
-            Err(Failure::broken("the run's last records could not be written in time; the same command resumes it"))
+            Err(CliError::internal("the run's last records could not be written in time; the same command resumes it"))
         }
     }
 }
 
 /// Does `work`, and says what goes wrong with the webhooks meanwhile.
-async fn complaining<T>(notices: &mut WebhookSender, work: impl Future<Output = T>) -> T {
+async fn with_warnings<T>(webhook_sender: &mut WebhookSender, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {
         tokio::select! {
             done = &mut work => return done,
-            complaint = notices.next_warning() => say(&format!("warning: {complaint}")),
+            warning = webhook_sender.next_warning() => print_stderr(&format!("warning: {warning}")),
         }
     }
 }
 
-fn status(ending: &RunOutcome, snapshot: &Snapshot, interrupted: bool) -> Result<u8, Failure> {
-    match ending {
-        RunOutcome::Failed { reason } => Err(Failure::broken(format!("{reason}. The same command resumes the run"))),
+fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, interrupted: bool) -> Result<u8, CliError> {
+    match outcome {
+        RunOutcome::Failed { reason } => Err(CliError::internal(format!("{reason}. The same command resumes the run"))),
         RunOutcome::Stopped { reason } => {
-            say(&format!("stopped: {reason}; the same command resumes"));
-            Ok(left(interrupted))
+            print_stderr(&format!("stopped: {reason}; the same command resumes"));
+            Ok(status_with_work_left(interrupted))
         }
         RunOutcome::BudgetSpent { reason } => {
-            say(&format!("stopped: {reason}; it resumes with that"));
-            Ok(left(interrupted))
+            print_stderr(&format!("stopped: {reason}; it resumes with that"));
+            Ok(status_with_work_left(interrupted))
         }
-        RunOutcome::HeldBack { why } => {
-            say(&format!("stopped: {why}; the same command without --limit sends them"));
-            Ok(left(interrupted))
+        RunOutcome::HeldBack { why: reason } => {
+            print_stderr(&format!("stopped: {reason}; the same command without --limit sends them"));
+            Ok(status_with_work_left(interrupted))
         }
         RunOutcome::Finished => Ok(headless::exit_status(snapshot)),
     }
 }
 
 /// What is left may be a caption, which no count of items shows.
-const fn left(interrupted: bool) -> u8 {
+const fn status_with_work_left(interrupted: bool) -> u8 {
     if interrupted { 130 } else { headless::EXIT_WORK_LEFT }
 }
 
 /// The first interrupt drains, the second stops at once. A lost terminal changes nothing: the log goes on.
-async fn heed_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
+async fn handle_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
         tracing::warn!("signals can't be heeded: an interrupt ends the process at once; the run stays resumable");
@@ -244,7 +250,7 @@ async fn heed_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
         interrupted.store(true, Ordering::Relaxed);
         let command = if draining { Command::Stop } else { Command::Drain };
         if !draining {
-            say("interrupted: finishing what is in flight; once more stops at once");
+            print_stderr("interrupted: finishing what is in flight; once more stops at once");
         }
         draining = true;
         // Answered only once it is recorded, which a full disk may keep from happening: listen on meanwhile.

@@ -7,25 +7,25 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::Failure;
+use super::CliError;
 
 /// The exit status of an interrupted process.
-const INTERRUPTED: i32 = 130;
+const EXIT_INTERRUPTED: i32 = 130;
 
 /// Cleans up and ends the process on an interrupt, a termination or a hang-up, until it is dropped.
-pub(super) struct CleanUpOnSignal {
+pub(super) struct CleanupGuard {
     _dropped: oneshot::Sender<()>,
 }
 
-impl CleanUpOnSignal {
+impl CleanupGuard {
     /// On a thread of its own: whoever copies a pipe blocks the thread that it is on. Returns once signals are heeded.
-    pub fn new(clean_up: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
-        Self::listen(clean_up).map_err(|error| no_signals(&error))
+    pub fn new(clean_up: impl FnOnce() + Send + 'static) -> Result<Self, CliError> {
+        Self::listen(clean_up).map_err(|error| signal_error(&error))
     }
 
     fn listen(clean_up: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let (sender, dropped) = oneshot::channel::<()>();
-        let (ready, is_ready) = mpsc::sync_channel(1);
+        let (ready, ready_result) = mpsc::sync_channel(1);
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
                 Ok(runtime) => runtime,
@@ -46,14 +46,14 @@ impl CleanUpOnSignal {
                     _ = hangup.recv() => {}
                 }
                 clean_up();
-                process::exit(INTERRUPTED);
+                process::exit(EXIT_INTERRUPTED);
             });
         })?;
-        is_ready.recv().map_err(io::Error::other)??;
+        ready_result.recv().map_err(io::Error::other)??;
         Ok(Self { _dropped: sender })
     }
 }
 
-fn no_signals(error: &io::Error) -> Failure {
-    Failure::broken(format!("signals can't be listened to: {error}"))
+fn signal_error(error: &io::Error) -> CliError {
+    CliError::internal(format!("signals can't be listened to: {error}"))
 }

@@ -9,71 +9,71 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub enum Failure {
+pub enum CliError {
     /// Wrong usage, configuration or input: exit 2.
     Usage(String),
     /// Another process has the run, and goes on with it: exit 2.
     Busy(String),
     /// Something broke here: exit 1.
-    Broken(anyhow::Error),
+    Internal(anyhow::Error),
 }
 
-impl Failure {
-    pub fn usage(words: impl Into<String>) -> Self {
-        Self::Usage(words.into())
+impl CliError {
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
     }
 
-    pub fn broken(words: impl Into<String>) -> Self {
-        Self::Broken(anyhow::Error::msg(words.into()))
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::Internal(anyhow::Error::msg(message.into()))
     }
 
-    pub const fn status(&self) -> u8 {
+    pub const fn exit_status(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Busy(_) => 2,
-            Self::Broken(_) => 1,
+            Self::Internal(_) => 1,
         }
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(words) | Self::Busy(words) => f.write_str(words),
-            Self::Broken(error) => f.write_str(&told_once(error)),
+            Self::Usage(message) | Self::Busy(message) => f.write_str(message),
+            Self::Internal(error) => f.write_str(&format_chain(error)),
         }
     }
 }
 
 /// An error and its causes, without those that it has put into its own words.
-pub(super) fn told_once(error: &anyhow::Error) -> String {
-    let mut words = error.to_string();
+pub(super) fn format_chain(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !words.contains(&cause) {
-            words = format!("{words}: {cause}");
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
         }
     }
-    words
+    message
 }
 
-impl From<ConfigErrors> for Failure {
+impl From<ConfigErrors> for CliError {
     fn from(faults: ConfigErrors) -> Self {
         Self::Usage(faults.to_string())
     }
 }
 
-impl From<InputError> for Failure {
+impl From<InputError> for CliError {
     fn from(error: InputError) -> Self {
         Self::Usage(error.to_string())
     }
 }
 
-impl From<RowErrors> for Failure {
+impl From<RowErrors> for CliError {
     fn from(faults: RowErrors) -> Self {
         Self::Usage(faults.to_string())
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::InUse { .. } => Self::Busy(error.to_string()),
@@ -82,14 +82,14 @@ impl From<StoreError> for Failure {
             | StoreError::NewerSchema { .. }
             | StoreError::OrphanedResults { .. }
             | StoreError::SettingsChanged { .. } => Self::Usage(error.to_string()),
-            _ => Self::broken(error.to_string()),
+            _ => Self::internal(error.to_string()),
         }
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Broken(error)
+        Self::Internal(error)
     }
 }
 
@@ -103,8 +103,8 @@ mod tests {
     fn a_cause_that_has_been_told_is_not_told_again() {
         let error =
             StoreError::File { doing: "lock", path: "runs/a".into(), source: std::io::Error::other("no locks here") };
-        assert_eq!(Failure::from(anyhow::Error::from(error)).to_string(), "can't lock runs/a: no locks here");
+        assert_eq!(CliError::from(anyhow::Error::from(error)).to_string(), "can't lock runs/a: no locks here");
         let outer = Err::<(), _>(std::io::Error::other("refused")).context("can't listen").unwrap_err();
-        assert_eq!(Failure::Broken(outer).to_string(), "can't listen: refused");
+        assert_eq!(CliError::Internal(outer).to_string(), "can't listen: refused");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::Failure;
+use super::CliError;
 use crate::{
     domain::{ItemSpec, PictureStamp, Seq, is_or_are, pluralize},
     engine::InputRows,
@@ -17,40 +17,40 @@ use crate::{
 };
 
 /// Rows recorded in one transaction.
-const BATCH: usize = 512;
+const BATCH_ROWS: usize = 512;
 
 /// What was read for so long is recorded, however little it is: pictures are read whole.
-const BATCH_TIME: Duration = Duration::from_millis(200);
+const MAX_BATCH_TIME: Duration = Duration::from_millis(200);
 
 /// Changed rows named in a refusal.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// Reads `input` from its beginning; rows that are recorded already, which `known` tells, are recognised and skipped.
 /// `stamps` tells the recorded stamps of pictures.
-pub(super) fn behind_the_run(
+pub(super) fn spawn_reader(
     input: Input,
-    known: impl Fn(&str) -> bool + Send + 'static,
-    stamps: impl Fn(&str) -> Option<PictureStamp> + Send + 'static,
-) -> Result<mpsc::Receiver<InputRows>, Failure> {
+    known_ids: impl Fn(&str) -> bool + Send + 'static,
+    recorded_stamps: impl Fn(&str) -> Option<PictureStamp> + Send + 'static,
+) -> Result<mpsc::Receiver<InputRows>, CliError> {
     let (sender, rows) = mpsc::channel(4);
     thread::Builder::new()
         .name("input".to_owned())
         .spawn(move || {
-            let mut batch = Vec::with_capacity(BATCH);
-            let mut began = Instant::now();
-            for row in input.items().with_known_ids(known).with_recorded_stamps(stamps) {
+            let mut batch = Vec::with_capacity(BATCH_ROWS);
+            let mut started_at = Instant::now();
+            for row in input.items().with_known_ids(known_ids).with_recorded_stamps(recorded_stamps) {
                 match row {
                     Ok(item) => batch.push(item),
                     Err(fault) => {
                         // It was good a moment ago: somebody writes to it.
-                        let words = format!("{fault}; it has changed since it was checked");
-                        let _ = sender.blocking_send(InputRows::Failed(words));
+                        let message = format!("{fault}; it has changed since it was checked");
+                        let _ = sender.blocking_send(InputRows::Failed(message));
                         return;
                     }
                 }
-                if batch.len() == BATCH || began.elapsed() > BATCH_TIME {
-                    began = Instant::now();
-                    let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                if batch.len() == BATCH_ROWS || started_at.elapsed() > MAX_BATCH_TIME {
+                    started_at = Instant::now();
+                    let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ROWS));
                     if sender.blocking_send(InputRows::Batch(full)).is_err() {
                         return;
                     }
@@ -60,26 +60,26 @@ pub(super) fn behind_the_run(
                 let _ = sender.blocking_send(InputRows::End);
             }
         })
-        .map_err(|error| Failure::broken(format!("can't start a thread to read the input: {error}")))?;
+        .map_err(|error| CliError::internal(format!("can't start a thread to read the input: {error}")))?;
     Ok(rows)
 }
 
 /// What a changed input has brought.
-pub(super) struct Reconciled {
+pub(super) struct InputChanges {
     added: u64,
     replaced: u64,
     /// Replaced rows that had no answer yet.
     unanswered: u64,
-    gone: u64,
+    removed: u64,
     /// How many rows a trial takes, of which alone this is said.
     first: Option<u64>,
     /// A trial's pipe had only the first of the rows: how many. The record and the kept copy stay as they are.
-    beginning: Option<u64>,
+    prefix_rows: Option<u64>,
 }
 
-impl Reconciled {
-    pub fn words(&self) -> String {
-        let Self { added, replaced, unanswered, gone, first: limit, beginning } = *self;
+impl InputChanges {
+    pub fn message(&self) -> String {
+        let Self { added, replaced, unanswered, removed: gone, first: limit, prefix_rows: beginning } = *self;
         if let Some(rows) = beginning {
             return format!(
                 "what was piped in is the beginning of this run's input: {}, which it has already; the other {gone} stay \
@@ -124,7 +124,7 @@ impl Reconciled {
 pub(super) struct RefusedRows {
     total: u64,
     /// The first of them, as they are said.
-    named: Vec<String>,
+    first: Vec<String>,
 }
 
 impl RefusedRows {
@@ -135,7 +135,7 @@ impl RefusedRows {
         input: &Input,
         rows: &[ItemSpec],
         is_unchanged: impl Fn(&ItemSpec) -> Result<bool, StoreError>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         for item in rows {
             if let Some(fault) = input.unknown_model_error(item)
                 && !is_unchanged(item)?
@@ -148,24 +148,24 @@ impl RefusedRows {
 
     fn add(&mut self, fault: &RowError) {
         self.total += 1;
-        if self.named.len() < NAMED {
-            self.named.push(fault.to_string());
+        if self.first.len() < MAX_NAMED {
+            self.first.push(fault.to_string());
         }
     }
 
     /// # Errors
     /// All of them together, where there are any.
-    pub fn result(self) -> Result<(), Failure> {
+    pub fn into_result(self) -> Result<(), CliError> {
         if self.total == 0 {
             return Ok(());
         }
-        let mut words = self.named.join("\n  ");
-        if self.total > self.named.len() as u64 {
-            words = format!("{words}\n  … and {} more", self.total - self.named.len() as u64);
+        let mut message = self.first.join("\n  ");
+        if self.total > self.first.len() as u64 {
+            message = format!("{message}\n  … and {} more", self.total - self.first.len() as u64);
         }
         let rows = pluralize(self.total, "bad row");
-        Err(Failure::usage(format!(
-            "the input has {rows} that this run does not have yet; nothing was sent\n  {words}"
+        Err(CliError::usage(format!(
+            "the input has {rows} that this run does not have yet; nothing was sent\n  {message}"
         )))
     }
 }
@@ -180,75 +180,75 @@ pub(super) fn reconcile(
     fingerprint: &str,
     accept_changed: bool,
     is_stream: bool,
-    limited: bool,
-) -> Result<Reconciled, Failure> {
+    has_limit: bool,
+) -> Result<InputChanges, CliError> {
     let totals = store.totals()?;
     let recorded = totals.total;
-    let beside = input.diff_with_kept()?;
-    let (mut changed, mut answered, mut new, mut named) = (0, Vec::new(), 0, Vec::new());
+    let diff = input.diff_with_kept()?;
+    let (mut changed, mut answered_seqs, mut new_rows, mut named_rows) = (0, Vec::new(), 0, Vec::new());
     let is_unchanged = report::unchanged(store.dir().path())?;
-    let mut refused = RefusedRows::default();
-    let rows = in_batches(store, input, false, |store, batch| {
+    let mut refused_rows = RefusedRows::default();
+    let rows = for_each_batch(store, input, false, |store, batch| {
         let compared = store.compare(batch)?;
-        new += compared.new;
-        refused.add_unknown_models(input, batch, &is_unchanged)?;
+        new_rows += compared.new;
+        refused_rows.add_unknown_models(input, batch, &is_unchanged)?;
         for item in compared.changed {
             changed += 1;
             // What has no answer is a new question: there is none that could stand beside it.
             if !item.is_done {
                 continue;
             }
-            answered.push(item.seq);
-            if named.len() < NAMED {
-                named.push(format!("{} (line {})", item.id, item.line));
+            answered_seqs.push(item.seq);
+            if named_rows.len() < MAX_NAMED {
+                named_rows.push(format!("{} (line {})", item.id, item.line));
             }
         }
         Ok(())
     })?;
-    refused.result()?;
-    let gone = recorded.saturating_sub(rows - new);
-    let beginning = limited && new == 0 && rows > 0;
+    refused_rows.into_result()?;
+    let removed = recorded.saturating_sub(rows - new_rows);
+    let is_prefix = has_limit && new_rows == 0 && rows > 0;
     // Only the kept copy has the rows that were not read before the process ended.
-    let loses_unread = is_stream && totals.ingesting && (beside != SpoolDiff::ContainsKept || (beginning && gone > 0));
-    if loses_unread && (limited || !accept_changed) {
-        return Err(unread(store, recorded));
+    let loses_unread = is_stream && totals.ingesting && (diff != SpoolDiff::ContainsKept || (is_prefix && removed > 0));
+    if loses_unread && (has_limit || !accept_changed) {
+        return Err(unread_pipe_error(store, recorded));
     }
-    if gone > 0 && is_stream && !beginning && !accept_changed {
-        return Err(another_batch(store, recorded, gone));
+    if removed > 0 && is_stream && !is_prefix && !accept_changed {
+        return Err(different_batch_error(store, recorded, removed));
     }
-    if !answered.is_empty() && !accept_changed {
-        let mut words = named.join(", ");
-        if answered.len() > named.len() {
-            words = format!("{words} and {} more", answered.len() - named.len());
+    if !answered_seqs.is_empty() && !accept_changed {
+        let mut message = named_rows.join(", ");
+        if answered_seqs.len() > named_rows.len() {
+            message = format!("{message} and {} more", answered_seqs.len() - named_rows.len());
         }
-        return Err(Failure::usage(format!(
-            "{} of the input {} not what this run was begun with:\n  {words}\nOld answers would stand beside new \
+        return Err(CliError::usage(format!(
+            "{} of the input {} not what this run was begun with:\n  {message}\nOld answers would stand beside new \
              questions. Restore them, run again with --accept-changed to answer them anew, or choose another --run-dir",
-            pluralize(answered.len() as u64, "row"),
-            is_or_are(answered.len() as u64),
+            pluralize(answered_seqs.len() as u64, "row"),
+            is_or_are(answered_seqs.len() as u64),
         )));
     }
-    if is_stream && beginning && changed == 0 && (gone > 0 || beside != SpoolDiff::ContainsKept) {
+    if is_stream && is_prefix && changed == 0 && (removed > 0 || diff != SpoolDiff::ContainsKept) {
         let (added, replaced, unanswered, first) = (0, 0, 0, None);
-        return Ok(Reconciled { added, replaced, unanswered, gone, first, beginning: Some(rows) });
+        return Ok(InputChanges { added, replaced, unanswered, removed, first, prefix_rows: Some(rows) });
     }
-    if input.kind().is_pictures() && !answered.is_empty() {
-        store.save_replaced_answers(&answered)?;
+    if input.kind().is_pictures() && !answered_seqs.is_empty() {
+        store.save_replaced_answers(&answered_seqs)?;
     }
-    let rows = in_batches(store, input, true, |store, batch| {
+    let rows = for_each_batch(store, input, true, |store, batch| {
         store.ingest(batch, ChangedRowPolicy::Replace)?;
         Ok(())
     })?;
     // What a trial does not look at has not left the input.
-    let input_rows = if limited { recorded - totals.not_in_input + new } else { rows };
+    let input_rows = if has_limit { recorded - totals.not_in_input + new_rows } else { rows };
     store.accept_input(fingerprint, input_rows)?;
     // A trial with more rows than the last one may still be a beginning of what is kept.
-    if !(limited && beside == SpoolDiff::PrefixOfKept) {
+    if !(has_limit && diff == SpoolDiff::PrefixOfKept) {
         input.commit_copy()?;
     }
-    let unanswered = changed - answered.len() as u64;
-    let first = limited.then_some(rows);
-    Ok(Reconciled { added: new, replaced: changed, unanswered, gone, first, beginning: None })
+    let unanswered = changed - answered_seqs.len() as u64;
+    let first = has_limit.then_some(rows);
+    Ok(InputChanges { added: new_rows, replaced: changed, unanswered, removed, first, prefix_rows: None })
 }
 
 /// Waiting items of an earlier start that are not among the rows that this one takes.
@@ -259,10 +259,10 @@ pub(super) struct OtherWaiting {
 }
 
 impl OtherWaiting {
-    pub fn find(store: &Store, input: &Input) -> Result<Self, Failure> {
+    pub fn find(store: &Store, input: &Input) -> Result<Self, CliError> {
         let mut rows = HashSet::new();
         for row in input.items().with_known_ids(report::known_id_lookup(store.dir().path())?) {
-            let row = row.map_err(|fault| Failure::usage(fault.to_string()))?;
+            let row = row.map_err(|fault| CliError::usage(fault.to_string()))?;
             rows.extend(store.number_of(&row.id)?);
         }
         let mut count = 0;
@@ -288,9 +288,9 @@ impl OtherWaiting {
 }
 
 /// What was piped in first was not read to its end, and this would take its place.
-fn unread(store: &Store, recorded: u64) -> Failure {
+fn unread_pipe_error(store: &Store, recorded: u64) -> CliError {
     let dir = store.dir();
-    Failure::usage(format!(
+    CliError::usage(format!(
         "what was piped into the run in {} first has not been read to its end: {} recorded so far. The rest is only in \
          {}, and what was piped in now would take its place.\nRun again with the same options, no --limit, and nothing \
          piped in (< /dev/null) to go on with it, or give this batch a --run-dir of its own",
@@ -301,10 +301,10 @@ fn unread(store: &Store, recorded: u64) -> Failure {
 }
 
 /// Every pipe has the same name, so that two batches may come to one directory without anybody's meaning it.
-fn another_batch(store: &Store, recorded: u64, gone: u64) -> Failure {
-    let which = if gone == recorded { "none".to_owned() } else { format!("only {}", recorded - gone) };
-    Failure::usage(format!(
-        "what was piped in is another batch than the run in {} was begun with: it has {which} of its {}.\nGive this \
+fn different_batch_error(store: &Store, recorded: u64, removed: u64) -> CliError {
+    let remaining = if removed == recorded { "none".to_owned() } else { format!("only {}", recorded - removed) };
+    CliError::usage(format!(
+        "what was piped in is another batch than the run in {} was begun with: it has {remaining} of its {}.\nGive this \
          batch a --run-dir of its own, or run again with --accept-changed to add its rows to that run",
         store.dir().path().display(),
         pluralize(recorded, "row"),
@@ -313,27 +313,27 @@ fn another_batch(store: &Store, recorded: u64, gone: u64) -> Failure {
 
 /// Hands the input on from its beginning, some rows at a time: how many there were. `new` has pictures that are not
 /// recorded stamped too.
-fn in_batches(
+fn for_each_batch(
     store: &mut Store,
     input: &Input,
-    new: bool,
-    mut take: impl FnMut(&mut Store, &[ItemSpec]) -> Result<(), Failure>,
-) -> Result<u64, Failure> {
+    stamp_unrecorded: bool,
+    mut handle_batch: impl FnMut(&mut Store, &[ItemSpec]) -> Result<(), CliError>,
+) -> Result<u64, CliError> {
     let mut rows = 0;
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(BATCH_ROWS);
     let dir = store.dir().path();
     let items = input
         .items()
         .with_known_ids(report::known_id_lookup(dir)?)
         .with_recorded_stamps(report::picture_stamp_lookup(dir)?);
-    for row in if new { items } else { items.without_new_stamps() } {
-        batch.push(row.map_err(|fault| Failure::usage(fault.to_string()))?);
+    for row in if stamp_unrecorded { items } else { items.without_new_stamps() } {
+        batch.push(row.map_err(|fault| CliError::usage(fault.to_string()))?);
         rows += 1;
-        if batch.len() == BATCH {
-            take(store, &batch)?;
+        if batch.len() == BATCH_ROWS {
+            handle_batch(store, &batch)?;
             batch.clear();
         }
     }
-    take(store, &batch)?;
+    handle_batch(store, &batch)?;
     Ok(rows)
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf, absolute},
 };
 
-use super::Failure;
+use super::CliError;
 use crate::{
     input, output,
     store::{PinnedSettings, RunDir, Store},
@@ -18,23 +18,23 @@ const HEAD_BYTES: u64 = 64 * 1024;
 
 /// Opens `target` for an export of the run, emptied. A run that can't be read, and a target that is a run's own, its
 /// input, or anything else but an earlier export, are refused before anything is touched.
-pub(super) fn open(run_dir: &Path, target: &Path) -> Result<File, Failure> {
+pub(super) fn open(run_dir: &Path, target: &Path) -> Result<File, CliError> {
     let dir = RunDir::new(run_dir);
     let pins = Store::settings_of(&dir)?;
-    refuse_what_the_run_needs(&dir, &pins, target)?;
-    File::create(target).map_err(|error| Failure::usage(format!("can't write {}: {error}", target.display())))
+    refuse_run_files(&dir, &pins, target)?;
+    File::create(target).map_err(|error| CliError::usage(format!("can't write {}: {error}", target.display())))
 }
 
-fn refuse_what_the_run_needs(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Result<(), Failure> {
+fn refuse_run_files(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Result<(), CliError> {
     let refused = |what: String| {
-        Err(Failure::usage(format!("{} {what}; nothing was written: give -o another name", target.display())))
+        Err(CliError::usage(format!("{} {what}; nothing was written: give -o another name", target.display())))
     };
-    if dir.files().iter().any(|file| is_same(file, target)) {
+    if dir.files().iter().any(|file| is_same_file(file, target)) {
         return refused(format!("is a file that the run in {} lives on", dir.path().display()));
     }
     // The folder may have been moved with its runs, and may be looked at from anywhere: either name may be the one.
     let inputs = pins.input_path.iter().chain([&pins.input]);
-    if inputs.into_iter().any(|input| is_same(Path::new(input), target)) {
+    if inputs.into_iter().any(|input| is_same_file(Path::new(input), target)) {
         return refused("is the run's input".to_owned());
     }
     if pins.captions.is_some() && target.exists() && input::is_picture(target) {
@@ -71,15 +71,15 @@ fn may_be_replaced(target: &Path) -> io::Result<bool> {
 }
 
 /// One file by whichever names, also where it is not there yet: SQLite makes and removes files of its own.
-fn is_same(file: &Path, other: &Path) -> bool {
+fn is_same_file(file: &Path, other: &Path) -> bool {
     match (fs::metadata(file), fs::metadata(other)) {
         (Ok(file), Ok(other)) => (file.dev(), file.ino()) == (other.dev(), other.ino()),
-        (Err(_), Err(_)) => in_real_folder(file).is_some_and(|file| Some(file) == in_real_folder(other)),
+        (Err(_), Err(_)) => with_real_parent(file).is_some_and(|file| Some(file) == with_real_parent(other)),
         _ => false,
     }
 }
 
-fn in_real_folder(path: &Path) -> Option<PathBuf> {
+fn with_real_parent(path: &Path) -> Option<PathBuf> {
     let path = absolute(path).ok()?;
     Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
 }
