@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use cascadeck::{
     domain::{Page, Query, Snapshot},
     tui::{
-        Message, State, draw,
-        theme::{Depth, Theme},
+        State, UiEvent, draw,
+        theme::{ColourDepth, Theme},
         update,
     },
 };
@@ -84,7 +84,7 @@ struct Desk {
 impl Desk {
     fn at(keys: &str) -> Self {
         let snapshot = large();
-        let theme = Theme::load(None, Depth::True).unwrap();
+        let theme = Theme::load(None, ColourDepth::True).unwrap();
         let state = State::new(theme, false, TimeZone::UTC, SIZE, &snapshot);
         let terminal = Terminal::new(TestBackend::new(SIZE.width, SIZE.height)).unwrap();
         let mut desk = Self { state, snapshot, terminal };
@@ -100,19 +100,19 @@ impl Desk {
         desk
     }
 
-    fn send(&mut self, message: Message) {
+    fn send(&mut self, message: UiEvent) {
         black_box(update(&mut self.state, &self.snapshot, message));
     }
 
     fn press(&mut self, key: char) {
-        self.send(Message::Key(KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE)));
+        self.send(UiEvent::Key(KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE)));
         self.answer();
     }
 
     /// As the run's database would: the window that is wanted, of a million.
     fn answer(&mut self) {
-        let Some(wanted) = self.state.wanted(&self.snapshot).next() else { return };
-        let Query::Items { offset, limit, .. } = wanted.query else { return };
+        let Some(query) = self.state.pending_queries(&self.snapshot).next() else { return };
+        let Query::Items { offset, limit, .. } = query.query else { return };
         let template = fixture::failed_items();
         let rows = (offset..(offset + u64::from(limit)).min(ITEMS / 4)).map(|seq| {
             let mut row = template[seq as usize % template.len()].clone();
@@ -120,7 +120,7 @@ impl Desk {
             row
         });
         let page = Page::Items { rows: rows.collect(), matching: ITEMS / 4, offset, outdated: false };
-        self.send(Message::Answered { wanted, page: Ok(page) });
+        self.send(UiEvent::QueryAnswer { query, page: Ok(page) });
     }
 
     fn frame(&mut self) {
@@ -135,7 +135,7 @@ impl Desk {
         self.state.now = self.snapshot.at;
         let keys = self.snapshot.keys.len();
         self.snapshot.keys[number as usize % keys].ok += 1;
-        self.send(Message::Published);
+        self.send(UiEvent::NewSnapshot);
     }
 }
 

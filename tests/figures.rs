@@ -18,7 +18,7 @@ use cascadeck::{
     store::{PinnedSettings, RunDir, Store, audit, report},
     tui::{
         State, draw,
-        theme::{Depth, Theme},
+        theme::{ColourDepth, Theme},
     },
 };
 use fastrand::Rng;
@@ -188,7 +188,7 @@ async fn agrees(handle: &EngineHandle, snapshot: &Snapshot, run: &Path) {
 }
 
 fn drawn(snapshot: &Snapshot) -> String {
-    let theme = Theme::load(None, Depth::Mono).unwrap();
+    let theme = Theme::load(None, ColourDepth::Mono).unwrap();
     let state = State::new(theme, false, TimeZone::UTC, (120, 36).into(), snapshot);
     let mut terminal = Terminal::new(TestBackend::new(120, 36)).unwrap();
     terminal.draw(|frame| draw(frame, &state, snapshot)).unwrap();

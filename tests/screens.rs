@@ -46,7 +46,7 @@ mod window;
 
 use cascadeck::{
     domain::{Money, Snapshot},
-    tui::{pane::Pane, theme::Depth},
+    tui::{pane::Pane, theme::ColourDepth},
 };
 use insta::assert_snapshot;
 use stage::Stage;
@@ -109,7 +109,7 @@ fn states_of_the_run() {
 
 #[test]
 fn ascii() {
-    assert_snapshot!("ascii", Stage::with(120, 36, fixture::storm(), Depth::Mono, true).picture());
+    assert_snapshot!("ascii", Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, true).picture());
 }
 
 #[test]
@@ -141,9 +141,9 @@ fn an_item_that_was_answered() {
 #[test]
 fn a_picture_without_colour_and_without_block_signs() {
     for (name, depth, ascii) in [
-        ("picture_shades", Depth::Mono, false),
-        ("picture_ascii", Depth::Mono, true),
-        ("picture_ascii_in_colour", Depth::True, true),
+        ("picture_shades", ColourDepth::Mono, false),
+        ("picture_ascii", ColourDepth::Mono, true),
+        ("picture_ascii_in_colour", ColourDepth::True, true),
     ] {
         let pictures = SIZES.map(|(width, height)| {
             let mut stage = Stage::with(width, height, fixture::storm(), depth, ascii);

@@ -33,39 +33,39 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
 pub(super) fn dashboard_options(
     front_end: &FrontEndArgs,
     config: &Dashboard,
-) -> Result<Option<tui::Options>, CliError> {
-    let defaults = tui::Options::default();
-    let options = tui::Options {
-        ascii: front_end.ascii || config.ascii,
+) -> Result<Option<tui::DashboardOptions>, CliError> {
+    let defaults = tui::DashboardOptions::default();
+    let options = tui::DashboardOptions {
+        ascii_only: front_end.ascii || config.ascii,
         theme: front_end.theme.clone().or_else(|| config.theme.clone()),
-        pictures: image_mode(config.pictures),
-        fps: config.fps.unwrap_or(defaults.fps),
+        image_mode: image_mode(config.pictures),
+        max_fps: config.fps.unwrap_or(defaults.max_fps),
         read_only: front_end.read_only,
-        mouse: config.mouse.unwrap_or(defaults.mouse),
-        notify: config.notify.unwrap_or(defaults.notify),
-        keys: config.keys.iter().map(to_rebinding).collect(),
+        capture_mouse: config.mouse.unwrap_or(defaults.capture_mouse),
+        notifications: config.notify.unwrap_or(defaults.notifications),
+        key_overrides: config.keys.iter().map(to_rebinding).collect(),
         ..defaults
     };
-    options.check().map_err(|error| CliError::usage(super::error::format_chain(&error)))?;
+    options.validate().map_err(|error| CliError::usage(super::error::format_chain(&error)))?;
     let is_wanted = !front_end.headless && !front_end.json;
     Ok((is_wanted && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
 }
 
-const fn image_mode(pictures: PictureSetting) -> tui::picture::Wish {
-    use tui::picture::{Graphics, Wish};
+const fn image_mode(pictures: PictureSetting) -> tui::picture::ImageMode {
+    use tui::picture::{GraphicsProtocol, ImageMode};
     match pictures {
-        PictureSetting::Auto => Wish::Auto,
-        PictureSetting::Blocks => Wish::Blocks,
-        PictureSetting::Kitty => Wish::Graphics(Graphics::Kitty),
-        PictureSetting::Iterm2 => Wish::Graphics(Graphics::Iterm2),
-        PictureSetting::Sixel => Wish::Graphics(Graphics::Sixel),
-        PictureSetting::Off => Wish::Off,
+        PictureSetting::Auto => ImageMode::Auto,
+        PictureSetting::Blocks => ImageMode::Blocks,
+        PictureSetting::Kitty => ImageMode::Protocol(GraphicsProtocol::Kitty),
+        PictureSetting::Iterm2 => ImageMode::Protocol(GraphicsProtocol::Iterm2),
+        PictureSetting::Sixel => ImageMode::Protocol(GraphicsProtocol::Sixel),
+        PictureSetting::Off => ImageMode::Off,
     }
 }
 
-fn to_rebinding(binding: &KeyBinding) -> tui::keymap::Rebinding {
+fn to_rebinding(binding: &KeyBinding) -> tui::keymap::KeyOverride {
     let KeyBinding { action, keys, location } = binding.clone();
-    tui::keymap::Rebinding { action, keys, place: location }
+    tui::keymap::KeyOverride { action, keys, location }
 }
 
 /// Takes the caption files for this run, so that no two runs pay for the same captions at the same time.
@@ -97,7 +97,7 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
 /// A run that has begun.
 pub(super) struct StartedRun {
     pub running: RunningEngine,
-    pub dashboard: Option<tui::Options>,
+    pub dashboard: Option<tui::DashboardOptions>,
     /// Kept to the end.
     pub log_guard: telemetry::LogGuard,
     /// The caption files that this run alone may write, to the end.
@@ -135,7 +135,12 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
             // Whether the run is over is the engine's to say; what is left of it is watched below.
-            Ok(tui::Exit::Detach | tui::Exit::Over | tui::Exit::Drained | tui::Exit::StopNow) => {}
+            Ok(
+                tui::ExitReason::Detached
+                | tui::ExitReason::RunEnded
+                | tui::ExitReason::Drained
+                | tui::ExitReason::Stopped,
+            ) => {}
             Err(error) => {
                 print_stderr(&format!(
                     "the dashboard could not go on, the run does: {}",

@@ -11,27 +11,27 @@ use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 
 /// How soon the thread notices that nobody listens any more.
-const PATIENCE: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Events that wait to be looked at; a flood waits in the terminal.
-const BACKLOG: usize = 256;
+const EVENT_BUFFER: usize = 256;
 
 /// What the terminal sends, as long as the stream is held.
 ///
 /// # Errors
 /// Where no thread can be started.
-pub fn events() -> io::Result<impl Stream<Item = io::Result<Event>>> {
-    let (sender, receiver) = mpsc::channel(BACKLOG);
-    thread::Builder::new().name("terminal".to_owned()).spawn(move || listen(&sender))?;
+pub fn event_stream() -> io::Result<impl Stream<Item = io::Result<Event>>> {
+    let (sender, receiver) = mpsc::channel(EVENT_BUFFER);
+    thread::Builder::new().name("terminal".to_owned()).spawn(move || read_events(&sender))?;
     Ok(stream::unfold(receiver, |mut receiver| async move {
         let event = receiver.recv().await?;
         Some((event, receiver))
     }))
 }
 
-fn listen(sender: &mpsc::Sender<io::Result<Event>>) {
+fn read_events(sender: &mpsc::Sender<io::Result<Event>>) {
     while !sender.is_closed() {
-        let event = match event::poll(PATIENCE) {
+        let event = match event::poll(POLL_INTERVAL) {
             Ok(false) => continue,
             Ok(true) => event::read(),
             Err(error) => Err(error),
@@ -46,9 +46,9 @@ fn listen(sender: &mpsc::Sender<io::Result<Event>>) {
 /// To be called when the dashboard is left: nobody reads the terminal any more, except for the thread, where half an escape
 /// sequence keeps it within a call. A terminal that is gone, now or later in the run, it would read over and over; a pipe
 /// that nobody writes to lets it sleep.
-pub fn let_go() {
-    let quiet = nix::unistd::pipe().and_then(|(read, write)| nix::unistd::dup2_stdin(read).map(|()| write));
-    match quiet {
+pub fn stop_input() {
+    let empty_pipe = nix::unistd::pipe().and_then(|(read, write)| nix::unistd::dup2_stdin(read).map(|()| write));
+    match empty_pipe {
         // Open as long as the process: closed, it would read as empty too.
         Ok(write) => std::mem::forget(write),
         Err(error) => tracing::warn!("the terminal can't be let go of: {error}"),

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::domain::plain_text::sanitize;
 
-const TAB: &str = "    ";
+const TAB_SPACES: &str = "    ";
 
 /// Columns that `text` takes.
 pub fn width(text: &str) -> usize {
@@ -27,12 +27,12 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 }
 
 /// `text` cut to `columns`, with `ellipsis` where something was cut. Never splits a wide character.
-pub fn fit<'a>(text: &'a str, columns: usize, ellipsis: &str) -> Cow<'a, str> {
+pub fn truncate<'a>(text: &'a str, columns: usize, ellipsis: &str) -> Cow<'a, str> {
     if text.width() <= columns {
         return Cow::Borrowed(text);
     }
     let room = columns.saturating_sub(ellipsis.width());
-    let mut cut = prefix(text, room).to_owned();
+    let mut cut = prefix_within(text, room).to_owned();
     if room > 0 || columns >= ellipsis.width() {
         cut.push_str(ellipsis);
     }
@@ -40,7 +40,7 @@ pub fn fit<'a>(text: &'a str, columns: usize, ellipsis: &str) -> Cow<'a, str> {
 }
 
 /// The longest beginning of `text` that is at most `columns` wide.
-pub fn prefix(text: &str, columns: usize) -> &str {
+pub fn prefix_within(text: &str, columns: usize) -> &str {
     let mut used = 0;
     for (at, grapheme) in text.grapheme_indices(true) {
         used += grapheme.width();
@@ -56,7 +56,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(4);
     let mut lines = Vec::new();
     for line in text.lines() {
-        let line = line.replace('\t', TAB);
+        let line = line.replace('\t', TAB_SPACES);
         wrap_line(&sanitize(&line), columns, &mut lines);
     }
     lines
@@ -68,13 +68,13 @@ fn wrap_line(line: &str, columns: usize, lines: &mut Vec<String>) {
         lines.push(String::new());
     }
     while !rest.is_empty() {
-        let most = prefix(rest, columns);
-        if most.len() == rest.len() {
+        let widest = prefix_within(rest, columns);
+        if widest.len() == rest.len() {
             lines.push(rest.to_owned());
             return;
         }
         // A grapheme wider than the whole column still has to go somewhere.
-        let most = if most.is_empty() { rest.graphemes(true).next().unwrap_or(rest) } else { most };
+        let most = if widest.is_empty() { rest.graphemes(true).next().unwrap_or(rest) } else { widest };
         let broken_at_space = rest[most.len()..].starts_with(' ');
         let end = match most.rfind(' ') {
             Some(space) if !broken_at_space && most[..space].trim_start() != "" => space,
@@ -101,7 +101,7 @@ mod tests {
             ("🏴‍☠️ flag", 4, "🏴‍☠️ …"),
         ];
         for (text, columns, want) in cases {
-            let cut = fit(text, columns, "…");
+            let cut = truncate(text, columns, "…");
             assert_eq!(cut, want);
             assert!(width(&cut) <= columns);
         }

@@ -7,7 +7,7 @@ use cascadeck::{
         Command, Outcome,
         snapshot::{CauseSource, CooldownView},
     },
-    tui::{Message, pane::Pane},
+    tui::{UiEvent, pane::Pane},
 };
 
 use crate::{
@@ -52,7 +52,7 @@ fn clear(key: &str) -> Command {
 fn two_of_one_name_are_two_rows() {
     let mut stage = stage(three());
     stage.press("2j");
-    assert_eq!(stage.state.selected(Pane::Cooldowns, &stage.snapshot), 1);
+    assert_eq!(stage.state.selected_row(Pane::Cooldowns, &stage.snapshot), 1);
     let text = stage.press("w").text();
     assert!(text.contains("a day") && text.contains("day quota"), "{text}");
     assert_eq!(stage.press("\x1bjc").effects, sent(clear("bob")), "nor is the third out of reach");
@@ -67,7 +67,7 @@ fn the_selection_stays_with_its_cooldown_while_others_come_and_go() {
         rest.remove(gone);
         rest.push(cooldown("m@carol", 1, Outcome::ServerError, "sooner than all"));
         publish(&mut stage, rest);
-        assert_eq!(stage.state.selected(Pane::Cooldowns, &stage.snapshot), 2);
+        assert_eq!(stage.state.selected_row(Pane::Cooldowns, &stage.snapshot), 2);
         stage.press("c");
         assert_eq!(stage.effects, sent(clear("bob")));
     }
@@ -93,8 +93,8 @@ fn what_has_just_ended_is_not_taken_for_its_neighbour() {
 #[test]
 fn what_ended_long_ago_or_was_left_since_is_not_in_the_way() {
     let later = |stage: &mut Stage| {
-        stage.state.ui += Duration::from_secs(3);
-        stage.send(Message::Tick);
+        stage.state.ui_elapsed += Duration::from_secs(3);
+        stage.send(UiEvent::Tick);
     };
     let moves = |stage: &mut Stage| {
         stage.press("j");

@@ -13,10 +13,10 @@ use cascadeck::{
     domain::{Command, Query, Snapshot, snapshot::RunState},
     engine::PageRequest,
     tui::{
-        Exit, State, draw,
-        event_loop::{Screen, Signal, drive},
-        picture::Wish,
-        theme::{Depth, Theme},
+        ExitReason, State, draw,
+        event_loop::{Screen, Signal, run_event_loop},
+        picture::ImageMode,
+        theme::{ColourDepth, Theme},
     },
 };
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
@@ -86,7 +86,7 @@ struct Show {
     /// How many there were.
     drawn: Arc<AtomicUsize>,
     said: mpsc::UnboundedReceiver<String>,
-    exit: JoinHandle<Exit>,
+    exit: JoinHandle<ExitReason>,
 }
 
 fn receiving<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
@@ -100,9 +100,9 @@ impl Show {
 
     fn on(snapshot: &Snapshot, broken: bool) -> Self {
         let (engine, handle) = engine(snapshot.clone());
-        let theme = Theme::load(None, Depth::True).unwrap();
+        let theme = Theme::load(None, ColourDepth::True).unwrap();
         let mut state = State::new(theme, false, TimeZone::UTC, (120, 36).into(), snapshot);
-        state.pictures.canvas = Wish::Blocks.canvas(Depth::True, false, false, |_| None);
+        state.images.caps = ImageMode::Blocks.image_caps(ColourDepth::True, false, false, |_| None);
         let (frames, watching) = watch::channel(String::new());
         let (said, hearing) = mpsc::unbounded_channel();
         let drawn = Arc::default();
@@ -112,7 +112,7 @@ impl Show {
         let (signals, raised) = mpsc::unbounded_channel();
         let exit = tokio::spawn(async move {
             let (input, signals) = (receiving(pressed).boxed(), receiving(raised).boxed());
-            drive(&mut screen, input, signals, handle, state, Duration::from_millis(1)).await
+            run_event_loop(&mut screen, input, signals, handle, state, Duration::from_millis(1)).await
         });
         Self { engine, keys: Some(keys), signals, frames: watching, drawn, said: hearing, exit }
     }
@@ -149,7 +149,7 @@ impl Show {
         }
     }
 
-    async fn exit(self) -> Exit {
+    async fn exit(self) -> ExitReason {
         let Self { engine, keys, exit, .. } = self;
         let exit = tokio::time::timeout(Duration::from_secs(20), exit).await;
         drop((engine, keys));
@@ -231,14 +231,14 @@ async fn an_item_that_goes_on_changing_does_not_keep_its_list_waiting() {
 async fn leaving_a_run_that_is_over_needs_no_question() {
     let show = Show::begin(&fixture::finished());
     show.press("q");
-    assert_eq!(show.exit().await, Exit::Over);
+    assert_eq!(show.exit().await, ExitReason::RunEnded);
 }
 
 #[tokio::test]
 async fn plain_progress_detaches() {
     let show = Show::begin(&fixture::storm());
     show.press("qp");
-    assert_eq!(show.exit().await, Exit::Detach);
+    assert_eq!(show.exit().await, ExitReason::Detached);
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn draining_stays_until_the_run_is_over() {
     assert!(!show.exit.is_finished());
     snapshot.state = RunState::Stopped { reason: "drained".to_owned() };
     show.engine.snapshots.send_replace(Arc::new(snapshot));
-    assert_eq!(show.exit().await, Exit::Drained);
+    assert_eq!(show.exit().await, ExitReason::Drained);
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn ctrl_c_asks_and_ctrl_c_again_stops() {
     show.sees("The run is under way").await;
     show.ctrl('c');
     assert_eq!(show.engine.obey().await, Command::Stop);
-    assert_eq!(show.exit().await, Exit::StopNow);
+    assert_eq!(show.exit().await, ExitReason::Stopped);
 }
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn a_third_ctrl_c_does_not_wait_for_the_engine() {
         show.ctrl('c');
     }
     assert_eq!(show.engine.orders.recv().await.unwrap().command, Command::Stop);
-    assert_eq!(show.exit().await, Exit::StopNow);
+    assert_eq!(show.exit().await, ExitReason::Stopped);
 }
 
 #[tokio::test]
@@ -283,24 +283,24 @@ async fn terminate_drains_and_terminate_again_stops() {
     assert_eq!(show.engine.obey().await, Command::Drain);
     show.signals.send(Signal::Terminate).unwrap();
     assert_eq!(show.engine.obey().await, Command::Stop);
-    assert_eq!(show.exit().await, Exit::StopNow);
+    assert_eq!(show.exit().await, ExitReason::Stopped);
 }
 
 #[tokio::test]
 async fn a_terminal_that_is_gone_leaves_the_run_alone() {
     let show = Show::begin(&fixture::storm());
     show.signals.send(Signal::HangUp).unwrap();
-    assert_eq!(show.exit().await, Exit::Detach);
+    assert_eq!(show.exit().await, ExitReason::Detached);
 
     let mut show = Show::begin(&fixture::storm());
     show.keys = None;
-    assert_eq!(show.exit().await, Exit::Detach);
+    assert_eq!(show.exit().await, ExitReason::Detached);
 
     let show = Show::begin(&fixture::storm());
     show.keys.as_ref().unwrap().send(Err(io::Error::other("EIO"))).unwrap();
-    assert_eq!(show.exit().await, Exit::Detach);
+    assert_eq!(show.exit().await, ExitReason::Detached);
 
-    assert_eq!(Show::on(&fixture::storm(), true).exit().await, Exit::Detach);
+    assert_eq!(Show::on(&fixture::storm(), true).exit().await, ExitReason::Detached);
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn an_engine_that_is_gone_is_said_so_and_q_leaves() {
     drop(std::mem::replace(&mut show.engine.snapshots, snapshots));
     show.sees("ENGINE GONE").await;
     show.press("q");
-    assert_eq!(show.exit().await, Exit::Over);
+    assert_eq!(show.exit().await, ExitReason::RunEnded);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cascadeck::{
     domain::{Command, Event, EventKind, ItemState, Page, Query, ReplayFilter},
-    tui::{Effect, Message, action::Action, pane::Pane},
+    tui::{Effect, UiEvent, action::Action, pane::Pane},
 };
 use crossterm::event::KeyCode;
 
@@ -45,9 +45,9 @@ fn what_cannot_be_read_leaves_the_selection_where_it_was() {
         let mut stage = Stage::storm();
         stage.press(keys).another_fails().answer_with(Err("the disk is gone".to_owned()));
         assert!(stage.text().contains("the disk is gone"));
-        stage.send(Message::Act(Action::Down));
+        stage.send(UiEvent::Action(Action::Down));
         stage.another_fails().answer();
-        assert_eq!(stage.state.selected(pane, &stage.snapshot), 2, "{pane:?}");
+        assert_eq!(stage.state.selected_row(pane, &stage.snapshot), 2, "{pane:?}");
     }
 }
 
@@ -94,7 +94,7 @@ fn an_event_that_was_opened_stays_the_one_that_is_leafed_from() {
 fn the_list_under_an_open_item_keeps_up() {
     let mut stage = Stage::storm();
     stage.press("5\n").another_fails();
-    let wanted: Vec<_> = stage.state.wanted(&stage.snapshot).map(|wanted| wanted.query).collect();
+    let wanted: Vec<_> = stage.state.pending_queries(&stage.snapshot).map(|wanted| wanted.query).collect();
     assert!(matches!(wanted[..], [Query::Item { .. }, Query::Items { .. }]), "{wanted:?}");
 }
 
@@ -110,7 +110,7 @@ fn an_answer_about_an_item_is_as_old_as_its_question() {
     later.totals.attempts += 1;
     stage.publish(later);
     waiting.row.seq = 117;
-    stage.send(Message::Answered { wanted: asked, page: Ok(Page::Item(Box::new(waiting))) });
+    stage.send(UiEvent::QueryAnswer { query: asked, page: Ok(Page::Item(Box::new(waiting))) });
     let again = stage.question().map(|wanted| wanted.query);
     assert_eq!(again, Some(Query::Item { seq: 117 }), "it may have been sent since");
 }
@@ -130,9 +130,9 @@ fn the_list_changes_by_itself_only_until_the_operator_has_chosen_a_row() {
     ];
     for (keys, list) in cases {
         let mut stage = Stage::new(120, 36, fixture::smooth());
-        assert_eq!(stage.state.items.show, Some(ItemState::Done));
+        assert_eq!(stage.state.items.state_filter, Some(ItemState::Done));
         stage.press(keys).publish(fixture::storm());
-        assert_eq!(stage.state.items.show, list, "{keys:?}");
+        assert_eq!(stage.state.items.state_filter, list, "{keys:?}");
     }
 }
 
@@ -159,7 +159,7 @@ fn a_replay_takes_the_marks_of_what_it_sent_and_no_others() {
         let mut stage = Stage::storm();
         stage.press("5  ");
         let reply = reply.map(str::to_owned).map_err(str::to_owned);
-        stage.send(Message::Replied { command: command.clone(), reply });
+        stage.send(UiEvent::CommandReply { command: command.clone(), reply });
         assert_eq!(stage.state.items.marks.keys().copied().collect::<Vec<_>>(), left, "{command:?}");
     }
 }
@@ -172,9 +172,9 @@ fn an_export_that_is_under_way_is_not_begun_again() {
     assert!(stage.text().contains("still being written"), "{}", stage.text());
     for end in [Ok(Page::Exported { path: "failed-1.jsonl".to_owned(), rows: 2 }), Err("the disk is full".to_owned())] {
         stage.effects.clear();
-        stage.send(Message::Told(end));
+        stage.send(UiEvent::ExportDone(end));
         stage.press("x");
-        assert!(matches!(stage.effects[..], [Effect::Ask(Query::ExportFailures { .. })]), "{:?}", stage.effects);
+        assert!(matches!(stage.effects[..], [Effect::RunExport(Query::ExportFailures { .. })]), "{:?}", stage.effects);
     }
 }
 
@@ -190,7 +190,7 @@ fn what_is_not_there_is_not_copied_and_what_is_too_long_is_said_to_be_cut() {
     let mut long = fixture::done_item();
     long.output = Some("ä".repeat(100 * 1024));
     stage.another_fails().answer_with(Ok(Page::Item(Box::new(long)))).press("y");
-    let [Effect::Copy(text)] = &stage.effects[..] else { panic!("{:?}", stage.effects) };
+    let [Effect::CopyToClipboard(text)] = &stage.effects[..] else { panic!("{:?}", stage.effects) };
     assert_eq!(text.len(), 64 * 1024);
     assert!(stage.text().contains("the first 64 KiB of the answer"), "{}", stage.text());
 }

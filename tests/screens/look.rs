@@ -13,7 +13,7 @@ use cascadeck::{
         Command, Event, EventKind, Outcome, Snapshot,
         snapshot::{Condition, RunState},
     },
-    tui::{Options, run},
+    tui::{DashboardOptions, run},
 };
 
 use crate::{
@@ -62,7 +62,11 @@ async fn look() {
             snapshots.send_replace(Arc::new(snapshot.clone()));
         }
     });
-    let exit = run(handle, Options { ascii: std::env::var_os("ASCII").is_some(), ..Options::default() }).await;
+    let exit = run(
+        handle,
+        DashboardOptions { ascii_only: std::env::var_os("ASCII").is_some(), ..DashboardOptions::default() },
+    )
+    .await;
     moving.abort();
     if let Some(path) = std::env::var_os("EXIT_TO") {
         let input = std::fs::read_link("/proc/self/fd/0").unwrap_or_default();

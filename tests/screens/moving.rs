@@ -5,11 +5,11 @@ use std::sync::Arc;
 use cascadeck::{
     domain::{Command, Event, EventKind},
     tui::{
-        Effect, Message,
+        Effect, UiEvent,
         action::Action,
-        keymap::{Context, Keymap, Rebinding},
+        keymap::{KeyContext, KeyOverride, Keymap},
         pane::Pane,
-        state::{Overlay, Subject},
+        state::{InspectSubject, Overlay},
     },
 };
 use crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
@@ -24,17 +24,17 @@ fn letters_are_text_while_typing() {
     let mut stage = Stage::storm();
     stage.press("/qps");
     assert!(stage.effects.is_empty());
-    assert_eq!(stage.state.items.text, "qps");
+    assert_eq!(stage.state.items.text_filter, "qps");
     stage.press("\x08\x08");
-    stage.send(Message::Pasted("a\nb\x1b".to_owned()));
-    assert_eq!(stage.state.items.text, "qa b␛");
+    stage.send(UiEvent::Paste("a\nb\x1b".to_owned()));
+    assert_eq!(stage.state.items.text_filter, "qa b␛");
     stage.ctrl('u');
-    assert_eq!(stage.state.items.text, "");
+    assert_eq!(stage.state.items.text_filter, "");
     stage.press("x\x1b");
-    assert_eq!(stage.state.items.text, "", "Esc brings the old filter back");
+    assert_eq!(stage.state.items.text_filter, "", "Esc brings the old filter back");
     assert!(stage.state.overlay.is_none());
     stage.press("/x\n");
-    assert_eq!(stage.state.items.text, "x", "Enter keeps it");
+    assert_eq!(stage.state.items.text_filter, "x", "Enter keeps it");
 }
 
 #[test]
@@ -43,11 +43,11 @@ fn escape_goes_back_one_step_at_a_time_and_never_quits() {
     stage.press("5/0342\nz\n");
     assert!(stage.state.detail.is_some());
     stage.press("\x1b");
-    assert!(stage.state.detail.is_none() && stage.state.zoomed);
+    assert!(stage.state.detail.is_none() && stage.state.is_zoomed);
     stage.press("\x1b");
-    assert_eq!(stage.state.items.text, "");
+    assert_eq!(stage.state.items.text_filter, "");
     stage.press("\x1b");
-    assert!(!stage.state.zoomed);
+    assert!(!stage.state.is_zoomed);
     for _ in 0..5 {
         stage.press("\x1b");
     }
@@ -61,7 +61,7 @@ fn tab_walks_the_panes_that_are_there() {
         (0..presses)
             .map(|_| {
                 stage.press("\t");
-                assert!(stage.state.arrangement(&stage.snapshot).place(stage.state.focus).is_some());
+                assert!(stage.state.layout(&stage.snapshot).area_of(stage.state.focus).is_some());
                 stage.state.focus
             })
             .collect::<Vec<_>>()
@@ -83,7 +83,8 @@ fn selections_stay_inside_their_lists() {
         stage.focus(pane);
         for action in [Action::PageDown, Action::Bottom, Action::Down, Action::Right, Action::Top, Action::Up] {
             stage.act(action);
-            let (at, length) = (stage.state.selected(pane, &stage.snapshot), stage.state.length(pane, &stage.snapshot));
+            let (at, length) =
+                (stage.state.selected_row(pane, &stage.snapshot), stage.state.row_count(pane, &stage.snapshot));
             assert!(at < length.max(1), "{pane:?} {action:?}");
             let _ = stage.text();
         }
@@ -103,14 +104,14 @@ fn events_follow_the_newest_until_one_is_selected_and_then_stay_on_it() {
     let mut stage = Stage::storm();
     stage.focus(Pane::Events);
     publish(&mut stage, 9);
-    assert_eq!(stage.state.selected(Pane::Events, &stage.snapshot), 0);
+    assert_eq!(stage.state.selected_row(Pane::Events, &stage.snapshot), 0);
     stage.press("j");
     publish(&mut stage, 10);
     publish(&mut stage, 11);
-    assert_eq!(stage.state.selected(Pane::Events, &stage.snapshot), 3);
+    assert_eq!(stage.state.selected_row(Pane::Events, &stage.snapshot), 3);
     stage.press("g");
     publish(&mut stage, 12);
-    assert_eq!(stage.state.selected(Pane::Events, &stage.snapshot), 0);
+    assert_eq!(stage.state.selected_row(Pane::Events, &stage.snapshot), 0);
 }
 
 #[test]
@@ -122,8 +123,8 @@ fn an_event_opens_the_item_it_is_about() {
     assert!(stage.text().contains("this event is about no single item"));
 }
 
-fn mouse(kind: MouseEventKind, column: u16, row: u16) -> Message {
-    Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
+fn mouse(kind: MouseEventKind, column: u16, row: u16) -> UiEvent {
+    UiEvent::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
 }
 
 #[test]
@@ -131,11 +132,11 @@ fn a_click_focuses_and_selects_and_the_wheel_scrolls() {
     let mut stage = Stage::storm();
     // The heading is row 5, alice 6, bob 7.
     stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 5, 7));
-    assert_eq!((stage.state.focus, stage.state.selected(Pane::Keys, &stage.snapshot)), (Pane::Keys, 1));
+    assert_eq!((stage.state.focus, stage.state.selected_row(Pane::Keys, &stage.snapshot)), (Pane::Keys, 1));
     stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 100, 6));
-    assert_eq!((stage.state.focus, stage.state.selected(Pane::Cooldowns, &stage.snapshot)), (Pane::Cooldowns, 1));
+    assert_eq!((stage.state.focus, stage.state.selected_row(Pane::Cooldowns, &stage.snapshot)), (Pane::Cooldowns, 1));
     stage.send(mouse(MouseEventKind::ScrollDown, 5, 25));
-    assert_eq!((stage.state.focus, stage.state.selected(Pane::Events, &stage.snapshot)), (Pane::Events, 3));
+    assert_eq!((stage.state.focus, stage.state.selected_row(Pane::Events, &stage.snapshot)), (Pane::Events, 3));
     stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 5, 0));
     assert_eq!(stage.state.focus, Pane::Events, "the header selects nothing");
     stage.press("?");
@@ -152,10 +153,10 @@ fn a_click_on_a_route_selects_that_route() {
     let column = heading[..heading.find("local-llava").unwrap()].chars().count() as u16;
     let row = top as u16 + 2;
     stage.send(mouse(MouseEventKind::Down(MouseButton::Left), column + 1, row));
-    let cell = |key: &str, model: &str| Some(Subject::Route { key: key.to_owned(), model: model.to_owned() });
-    assert_eq!(stage.state.subject(&stage.snapshot), cell("bob", "local-llava"));
+    let cell = |key: &str, model: &str| Some(InspectSubject::Route { key: key.to_owned(), model: model.to_owned() });
+    assert_eq!(stage.state.selected_subject(&stage.snapshot), cell("bob", "local-llava"));
     stage.send(mouse(MouseEventKind::Down(MouseButton::Left), 2, row - 1));
-    assert_eq!(stage.state.subject(&stage.snapshot), cell("alice", "local-llava"), "a key's name is its row");
+    assert_eq!(stage.state.selected_subject(&stage.snapshot), cell("alice", "local-llava"), "a key's name is its row");
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn the_wheel_is_of_what_lies_on_top() {
             .press(keys);
         let overlay = stage.state.overlay.clone();
         stage.send(mouse(MouseEventKind::ScrollDown, 5, 10));
-        let line = stage.state.detail.as_ref().map(|detail| detail.reading.line);
+        let line = stage.state.detail.as_ref().map(|detail| detail.scroll.line);
         assert_eq!((line, stage.state.overlay == overlay), (Some(if moves { 3 } else { 0 }), true), "{keys:?}");
     }
 }
@@ -184,18 +185,18 @@ fn what_has_the_whole_screen_anyway_is_not_zoomed_unseen() {
     ] {
         let mut stage = Stage::storm();
         stage.press(keys);
-        assert_eq!(stage.state.whole_body(), None, "{keys:?}");
+        assert_eq!(stage.state.fullscreen_pane(), None, "{keys:?}");
     }
 }
 
 #[test]
 fn the_nearest_thing_has_the_keyboard() {
     let mut stage = Stage::storm();
-    assert_eq!(stage.state.contexts()[0], Context::Pane(Pane::Keys));
+    assert_eq!(stage.state.key_contexts()[0], KeyContext::Pane(Pane::Keys));
     stage.press("5\n");
-    assert_eq!(stage.state.contexts()[0], Context::Detail);
+    assert_eq!(stage.state.key_contexts()[0], KeyContext::ItemDetail);
     stage.press("?");
-    assert_eq!(stage.state.contexts(), [Context::Reading, Context::Always]);
+    assert_eq!(stage.state.key_contexts(), [KeyContext::TextOverlay, KeyContext::Always]);
 }
 
 #[test]
@@ -209,23 +210,23 @@ fn what_is_selected_is_copied() {
         ("9y", "blockReason: SAFETY"),
     ];
     for (keys, text) in cases {
-        assert_eq!(Stage::storm().press(keys).effects, [Effect::Copy(text.to_owned())], "{keys:?}");
+        assert_eq!(Stage::storm().press(keys).effects, [Effect::CopyToClipboard(text.to_owned())], "{keys:?}");
     }
     let mut done = Stage::storm();
     done.answered_item().press("y");
-    assert!(matches!(&done.effects[..], [Effect::Copy(answer)] if answer.starts_with("Two herons")));
+    assert!(matches!(&done.effects[..], [Effect::CopyToClipboard(answer)] if answer.starts_with("Two herons")));
     assert!(done.text().contains("sent to the clipboard"));
 }
 
 #[test]
 fn rebound_keys_work_and_show_everywhere() {
-    let rebinding = |action: &str, key: &str| Rebinding {
+    let rebinding = |action: &str, key: &str| KeyOverride {
         action: action.to_owned(),
         keys: vec![key.to_owned()],
-        place: "keys.toml:1".to_owned(),
+        location: "keys.toml:1".to_owned(),
     };
     let mut stage = Stage::storm();
-    stage.state.keymap = Keymap::rebound(&[rebinding("pause", "F5"), rebinding("quit", "ctrl-q")]).unwrap();
+    stage.state.keymap = Keymap::with_overrides(&[rebinding("pause", "F5"), rebinding("quit", "ctrl-q")]).unwrap();
     let footer = stage.text().lines().last().unwrap().to_owned();
     assert!(footer.contains("F5 pause") && footer.contains("^Q quit"), "{footer}");
     assert!(stage.press("pq").effects.is_empty() && stage.state.overlay.is_none());

@@ -5,11 +5,11 @@ use std::{fs, path::PathBuf};
 use cascadeck::{
     domain::{Image, ItemDetail, Page, Query},
     tui::{
-        Effect, Message,
+        Effect, UiEvent,
         action::Action,
-        picture::{self, Graphics},
-        state::Detail,
-        theme::Depth,
+        picture::{self, GraphicsProtocol},
+        state::DetailView,
+        theme::ColourDepth,
     },
 };
 use ratatui::{buffer::CellDiffOption, layout::Size, style::Color};
@@ -23,7 +23,7 @@ fn waiting(width: u16, height: u16) -> Stage {
     stage
 }
 
-fn asked(stage: &mut Stage) -> (picture::Ask, u32) {
+fn asked(stage: &mut Stage) -> (picture::ImageRequest, u32) {
     let held = stage.held.as_mut().unwrap();
     assert_eq!(held.len(), 1, "one at a time");
     held.remove(0)
@@ -33,10 +33,10 @@ fn asked(stage: &mut Stage) -> (picture::Ask, u32) {
 fn open(stage: &mut Stage, pictures: &[&str]) {
     let item =
         ItemDetail { pictures: pictures.iter().map(|name| (*name).to_owned()).collect(), ..fixture::done_item() };
-    stage.state.detail = Some(Detail::of(1));
-    let wanted = stage.question().unwrap();
-    assert_eq!(wanted.query, Query::Item { seq: 1 });
-    stage.send(Message::Answered { wanted, page: Ok(Page::Item(Box::new(item))) });
+    stage.state.detail = Some(DetailView::new(1));
+    let query = stage.question().unwrap();
+    assert_eq!(query.query, Query::Item { seq: 1 });
+    stage.send(UiEvent::QueryAnswer { query, page: Ok(Page::Item(Box::new(item))) });
 }
 
 fn blocks(text: &str) -> usize {
@@ -52,12 +52,14 @@ fn each_terminal_gets_the_colours_it_has() {
         assert!(cells.len() > 400, "{depth:?}: {} cells", cells.len());
         cells
     };
-    assert!(colours(Depth::True).iter().all(|cell| matches!((cell.fg, cell.bg), (Color::Rgb(..), Color::Rgb(..)))));
+    assert!(
+        colours(ColourDepth::True).iter().all(|cell| matches!((cell.fg, cell.bg), (Color::Rgb(..), Color::Rgb(..))))
+    );
     let indexed = |cell: &ratatui::buffer::Cell| matches!((cell.fg, cell.bg), (Color::Indexed(_), Color::Indexed(_)));
-    assert!(colours(Depth::Ansi256).iter().all(indexed));
+    assert!(colours(ColourDepth::Ansi256).iter().all(indexed));
     let more = |colour| matches!(colour, Color::Rgb(..) | Color::Indexed(_));
-    assert!(!colours(Depth::Ansi16).iter().any(|cell| more(cell.fg) || more(cell.bg)));
-    let mut mono = Stage::with(120, 36, fixture::storm(), Depth::Mono, false);
+    assert!(!colours(ColourDepth::Ansi16).iter().any(|cell| more(cell.fg) || more(cell.bg)));
+    let mut mono = Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, false);
     for cell in mono.answered_item().buffer().content() {
         assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset), "{cell:?}");
     }
@@ -66,7 +68,7 @@ fn each_terminal_gets_the_colours_it_has() {
 #[test]
 fn an_ascii_screen_has_an_ascii_picture() {
     for (width, height) in SIZES {
-        let mut stage = Stage::with(width, height, fixture::storm(), Depth::True, true);
+        let mut stage = Stage::with(width, height, fixture::storm(), ColourDepth::True, true);
         let text = stage.answered_item().text();
         assert!(text.is_ascii(), "{text}");
     }
@@ -80,7 +82,7 @@ fn the_text_is_there_before_the_picture_and_can_be_read_meanwhile() {
         let before = stage.text();
         assert!(before.contains("reading the picture") && before.contains("Two herons"), "{before}");
         stage.press("jj");
-        assert_eq!(stage.state.detail.as_ref().unwrap().reading.line, if height == 24 { 2 } else { 0 });
+        assert_eq!(stage.state.detail.as_ref().unwrap().scroll.line, if height == 24 { 2 } else { 0 });
         stage.press("kk");
         let (ask, number) = asked(&mut stage);
         stage.depict(ask, number, &fixture::picture());
@@ -110,13 +112,13 @@ fn an_answer_that_comes_late_is_for_nobody() {
     open(&mut stage, &["a.png"]);
     let (old, number) = asked(&mut stage);
     // Another item, another size: nothing more is asked for until the first is done.
-    stage.send(Message::Resized(Size::new(100, 30)));
+    stage.send(UiEvent::Resize(Size::new(100, 30)));
     open(&mut stage, &["b.png"]);
     assert_eq!(stage.held.as_ref().unwrap(), &[], "one at a time");
     stage.depict(old, number, &fixture::picture());
     assert_eq!(blocks(&stage.text()), 0, "it has another size");
     let (new, number) = asked(&mut stage);
-    assert_ne!(new.room, old.room);
+    assert_ne!(new.max_cells, old.max_cells);
     stage.depict(new, number, &fixture::picture());
     assert!(blocks(&stage.text()) > 100);
     // Closed and opened again it is read again: the file may be another now.
@@ -131,9 +133,9 @@ fn resizing_leaves_nothing_outside_the_item() {
     let mut stage = Stage::new(200, 50, fixture::storm());
     stage.answered_item();
     for (width, height) in [(120, 36), (80, 24), (60, 20), (60, 15), (59, 14), (100, 30), (200, 50)] {
-        stage.send(Message::Resized(Size::new(width, height)));
+        stage.send(UiEvent::Resize(Size::new(width, height)));
         let buffer = stage.buffer();
-        let body = stage.state.arrangement(&stage.snapshot).body;
+        let body = stage.state.layout(&stage.snapshot).body;
         for at in buffer.area.positions().filter(|at| buffer[*at].symbol() == "▀") {
             assert!(at.x > body.x && at.x < body.right() - 1, "{at} at {width}x{height}");
             assert!(at.y > body.y && at.y < body.bottom() - 1, "{at} at {width}x{height}");
@@ -188,7 +190,7 @@ fn pictures_are_walked_through_and_hidden() {
 #[test]
 fn switched_off_there_is_none_and_the_text_has_the_whole_width() {
     let mut stage = Stage::new(120, 36, fixture::storm());
-    stage.state.pictures.canvas = None;
+    stage.state.images.caps = None;
     stage.held = Some(Vec::new());
     let text = stage.answered_item().text();
     assert_eq!(blocks(&text), 0);
@@ -226,8 +228,8 @@ fn what_cannot_be_shown_is_told_in_its_place() {
             assert!(!text.contains("reading the picture") && text.contains("Two herons"), "{text}");
             assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
             // It isn't tried again and again.
-            stage.send(Message::Tick);
-            stage.send(Message::Resized(Size::new(width + 1, height)));
+            stage.send(UiEvent::Tick);
+            stage.send(UiEvent::Resize(Size::new(width + 1, height)));
             assert!(stage.held.as_ref().unwrap().is_empty(), "{words}");
         }
     }
@@ -235,11 +237,11 @@ fn what_cannot_be_shown_is_told_in_its_place() {
 
 #[test]
 fn a_terminals_own_graphics_give_way_to_signs_under_a_dialog() {
-    for graphics in [Graphics::Kitty, Graphics::Iterm2, Graphics::Sixel] {
+    for graphics in [GraphicsProtocol::Kitty, GraphicsProtocol::Iterm2, GraphicsProtocol::Sixel] {
         for (width, height) in [(120, 36), (80, 24)] {
             let mut stage = Stage::new(width, height, fixture::storm());
-            stage.state.pictures.canvas.as_mut().unwrap().graphics = Some(graphics);
-            stage.send(Message::Cell(Some(picture::CellPixels { width: 8, height: 16 })));
+            stage.state.images.caps.as_mut().unwrap().protocol = Some(graphics);
+            stage.send(UiEvent::CellSize(Some(picture::CellPixels { width: 8, height: 16 })));
             stage.answered_item();
             let own = |stage: &Stage| {
                 let cells = stage.frame();
@@ -271,5 +273,5 @@ fn nothing_is_asked_for_where_there_is_no_picture_or_no_room() {
     let mut stage = waiting(60, 15);
     open(&mut stage, &["a.png"]);
     assert!(stage.held.as_ref().unwrap().is_empty());
-    assert!(stage.effects.iter().all(|effect| !matches!(effect, Effect::Depict { .. })));
+    assert!(stage.effects.iter().all(|effect| !matches!(effect, Effect::RenderImage { .. })));
 }

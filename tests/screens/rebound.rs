@@ -7,9 +7,9 @@ use cascadeck::{
         snapshot::RunState,
     },
     tui::{
-        Message,
+        UiEvent,
         action::Action,
-        keymap::{BINDINGS, Chord, Keymap, Rebinding},
+        keymap::{BINDINGS, Chord, KeyOverride, Keymap},
         pane::Pane,
     },
 };
@@ -36,10 +36,14 @@ fn odd() -> Keymap {
                 Some(at) => format!("F{}", at + 2),
                 None => letters.next().unwrap(),
             };
-            Rebinding { action: action.binding_name().to_owned(), keys: vec![key], place: "keys.toml:1".to_owned() }
+            KeyOverride {
+                action: action.binding_name().to_owned(),
+                keys: vec![key],
+                location: "keys.toml:1".to_owned(),
+            }
         })
         .collect();
-    Keymap::rebound(&rebindings).unwrap()
+    Keymap::with_overrides(&rebindings).unwrap()
 }
 
 /// The names of the table's own keys, but for those that also stand in figures and prompts.
@@ -58,11 +62,11 @@ fn press(stage: &mut Stage, keys: &str) {
             '\t' => KeyCode::Tab,
             letter => KeyCode::Char(letter),
         };
-        match Keymap::default().lookup(&stage.state.contexts(), Chord { code, ctrl: false }) {
+        match Keymap::default().action_for(&stage.state.key_contexts(), Chord { code, ctrl: false }) {
             Some(action) => {
                 stage.act(action);
             }
-            None => stage.send(Message::Key(KeyEvent::new(code, KeyModifiers::NONE))),
+            None => stage.send(UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE))),
         }
     }
 }
@@ -125,7 +129,7 @@ fn no_screen_names_a_key_that_does_something_else_now() {
                 press(&mut stage, keys);
                 if keys == "p" {
                     let reply = Err("the disk is full".to_owned());
-                    stage.send(Message::Replied { command: cascadeck::domain::Command::Pause, reply });
+                    stage.send(UiEvent::CommandReply { command: cascadeck::domain::Command::Pause, reply });
                 }
                 for line in stage.text().lines() {
                     // A rate, a size and a sum are no keys; a pane's number is.
@@ -150,8 +154,8 @@ fn no_screen_names_a_key_that_does_something_else_now() {
 fn the_odd_keys_are_named_instead() {
     let mut stage = Stage::storm();
     let keymap = odd();
-    let keys = keymap.key_for(Action::Focus(Pane::Keys));
-    let (why, yes) = (keymap.key_for(Action::WhyRun), keymap.key_for(Action::Yes));
+    let keys = keymap.key_label(Action::Focus(Pane::Keys));
+    let (why, yes) = (keymap.key_label(Action::InspectRun), keymap.key_label(Action::Yes));
     stage.state.keymap = keymap;
     let text = stage.text();
     assert!(text.contains(&format!(" {keys} Keys")) && text.contains(&format!("({why} why)")), "{text}");

@@ -2,7 +2,7 @@
 
 use cascadeck::{
     domain::{Command, Page, Query, ReplayFilter},
-    tui::{Effect, Message, action::Action},
+    tui::{Effect, UiEvent, action::Action},
 };
 
 use crate::{
@@ -68,8 +68,8 @@ fn a_replay_shows_what_it_sends_where_and_what_that_may_cost() {
 #[test]
 fn nothing_is_replayed_before_its_preview_is_there() {
     let mut stage = Stage::storm();
-    stage.send(Message::Act(Action::ReplayAll));
-    stage.send(Message::Act(Action::Yes));
+    stage.send(UiEvent::Action(Action::ReplayAll));
+    stage.send(UiEvent::Action(Action::Yes));
     assert!(stage.effects.is_empty());
     assert!(stage.text().contains("still looking"), "{}", stage.text());
     stage.answer();
@@ -89,7 +89,7 @@ fn what_a_replay_sends_is_told_on_every_screen() {
     }
     let mut tiny = Stage::new(40, 8, fixture::storm());
     tiny.press("Ry");
-    let sent = tiny.effects.iter().any(|effect| matches!(effect, Effect::Send(_)));
+    let sent = tiny.effects.iter().any(|effect| matches!(effect, Effect::SendCommand(_)));
     assert!(!sent, "and not done where it can't be: {:?}", tiny.effects);
 }
 
@@ -117,8 +117,8 @@ fn a_group_of_failures_is_opened_and_exported() {
     let group = fixture::failures()[0].clone();
     let mut stage = Stage::storm();
     stage.press("9x");
-    assert_eq!(stage.effects, [Effect::Ask(Query::ExportFailures { filter: group.replay_filter() })]);
-    stage.send(Message::Told(Ok(Page::Exported { path: "runs/spring/failed-1.jsonl".to_owned(), rows: 2 })));
+    assert_eq!(stage.effects, [Effect::RunExport(Query::ExportFailures { filter: group.replay_filter() })]);
+    stage.send(UiEvent::ExportDone(Ok(Page::Exported { path: "runs/spring/failed-1.jsonl".to_owned(), rows: 2 })));
     assert!(stage.text().contains("2 lines written to runs/spring/failed-1.jsonl"));
     stage.press("\n");
     assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(group.first_seq));

@@ -2,7 +2,7 @@
 
 use cascadeck::{
     domain::{Command, snapshot::RunState},
-    tui::{Effect, Exit, Message, state::Overlay},
+    tui::{Effect, ExitReason, UiEvent, state::Overlay},
 };
 use ratatui::layout::Size;
 
@@ -40,7 +40,7 @@ fn a_pause_is_seen_and_what_the_engine_says_of_it() {
         let mut stage = small(width, height);
         assert_eq!(stage.press("p").effects, sent(Command::Pause));
         assert!(stage.text().contains("PAUSING"), "{}", stage.text());
-        stage.send(Message::Replied { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
+        stage.send(UiEvent::CommandReply { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
         let text = stage.text();
         assert!(text.lines().nth(1).unwrap().contains("the disk is full"), "{text}");
         stage.press("\x1b");
@@ -52,9 +52,9 @@ fn a_pause_is_seen_and_what_the_engine_says_of_it() {
 fn q_quits_as_the_screen_says() {
     for (width, height) in SIZES {
         for (key, effect) in [
-            ("p", Effect::Leave(Exit::Detach)),
-            ("d", Effect::Send(Command::Drain)),
-            ("s", Effect::Send(Command::Stop)),
+            ("p", Effect::Leave(ExitReason::Detached)),
+            ("d", Effect::SendCommand(Command::Drain)),
+            ("s", Effect::SendCommand(Command::Stop)),
         ] {
             let mut stage = small(width, height);
             stage.press("q");
@@ -65,7 +65,7 @@ fn q_quits_as_the_screen_says() {
             assert_eq!(stage.press(key).effects, [effect]);
         }
         let mut over = Stage::new(width, height, fixture::finished());
-        assert_eq!(over.press("q").effects, [Effect::Leave(Exit::Over)]);
+        assert_eq!(over.press("q").effects, [Effect::Leave(ExitReason::RunEnded)]);
     }
 }
 
@@ -75,13 +75,13 @@ fn what_was_open_closes_when_the_window_shrinks_and_the_question_how_to_leave_st
         let mut stage = Stage::storm();
         stage.press(keys);
         assert!(stage.state.overlay.is_some());
-        stage.send(Message::Resized(Size { width: 59, height: 14 }));
+        stage.send(UiEvent::Resize(Size { width: 59, height: 14 }));
         assert_eq!(stage.state.overlay, None, "{keys:?}");
         assert!(stage.press("y").effects.is_empty(), "{keys:?}");
     }
     let mut stage = Stage::storm();
     stage.press("q");
-    stage.send(Message::Resized(Size { width: 59, height: 14 }));
+    stage.send(UiEvent::Resize(Size { width: 59, height: 14 }));
     assert_eq!(stage.state.overlay, Some(Overlay::Quit));
     assert_eq!(stage.press("s").effects, sent(Command::Stop));
 }
@@ -92,5 +92,5 @@ fn who_only_watches_leaves_at_once_and_pauses_nothing() {
     stage.state.read_only = true;
     assert!(stage.press("p").effects.is_empty());
     assert!(stage.text().contains("read-only") && !matches!(stage.snapshot.state, RunState::Paused));
-    assert_eq!(stage.press("q").effects, [Effect::Leave(Exit::Detach)]);
+    assert_eq!(stage.press("q").effects, [Effect::Leave(ExitReason::Detached)]);
 }

@@ -3,13 +3,13 @@
 use cascadeck::{
     domain::{Command, Image, Page, Query, ReplayFilter, RouteTarget, Snapshot},
     tui::{
-        Effect, Message, State,
+        Effect, State, UiEvent,
         action::Action,
         draw,
         pane::Pane,
-        picture::{self, Ask, Canvas},
-        state::{Detail, Wanted},
-        theme::{Depth, Theme},
+        picture::{self, ImageCaps, ImageRequest},
+        state::{DetailView, PendingQuery},
+        theme::{ColourDepth, Theme},
         update,
     },
 };
@@ -24,7 +24,7 @@ pub struct Stage {
     pub snapshot: Snapshot,
     pub effects: Vec<Effect>,
     /// Pictures that were asked for and wait for [`Stage::depict`]; `None`: they come at once.
-    pub held: Option<Vec<(Ask, u32)>>,
+    pub held: Option<Vec<(ImageRequest, u32)>>,
 }
 
 /// These items once more, to the cascade or elsewhere.
@@ -35,7 +35,7 @@ pub fn replay(ids: &[&str], target: Option<RouteTarget>) -> Command {
 
 /// What is left to do when `command` is all that was asked for.
 pub fn sent(command: Command) -> Vec<Effect> {
-    vec![Effect::Send(command)]
+    vec![Effect::SendCommand(command)]
 }
 
 impl Stage {
@@ -45,39 +45,47 @@ impl Stage {
     }
 
     pub fn new(width: u16, height: u16, snapshot: Snapshot) -> Self {
-        Self::with(width, height, snapshot, Depth::True, false)
+        Self::with(width, height, snapshot, ColourDepth::True, false)
     }
 
-    pub fn with(width: u16, height: u16, snapshot: Snapshot, depth: Depth, ascii: bool) -> Self {
-        let theme = Theme::load(None, depth).unwrap();
-        let mut state = State::new(theme, ascii, TimeZone::UTC, Size { width, height }, &snapshot);
-        state.pictures.canvas =
-            Some(Canvas { depth, ascii, light: false, graphics: None, inside_tmux: false, cell: None });
+    pub fn with(width: u16, height: u16, snapshot: Snapshot, colour_depth: ColourDepth, ascii_only: bool) -> Self {
+        let theme = Theme::load(None, colour_depth).unwrap();
+        let mut state = State::new(theme, ascii_only, TimeZone::UTC, Size { width, height }, &snapshot);
+        state.images.caps = Some(ImageCaps {
+            colour_depth,
+            ascii_only,
+            light_background: false,
+            protocol: None,
+            inside_tmux: false,
+            cell_size: None,
+        });
         let mut stage = Self { state, snapshot, effects: Vec::new(), held: None };
-        stage.send(Message::Published);
+        stage.send(UiEvent::NewSnapshot);
         stage.answer();
         stage.effects.clear();
         stage
     }
 
-    pub fn send(&mut self, message: Message) {
+    pub fn send(&mut self, message: UiEvent) {
         for effect in update(&mut self.state, &self.snapshot, message) {
             match (effect, &mut self.held) {
-                (Effect::Depict { ask, number }, Some(held)) => held.push((ask, number)),
-                (Effect::Depict { ask, number }, None) => self.depict(ask, number, &fixture::picture()),
+                (Effect::RenderImage { request, image_number }, Some(held)) => held.push((request, image_number)),
+                (Effect::RenderImage { request, image_number }, None) => {
+                    self.depict(request, image_number, &fixture::picture())
+                }
                 (other, _) => self.effects.push(other),
             }
         }
     }
 
     /// Answers what was asked with this picture.
-    pub fn depict(&mut self, ask: Ask, number: u32, image: &Image) {
-        let seen = picture::draw(image, &ask, number);
-        self.send(Message::Depicted { ask, seen });
+    pub fn depict(&mut self, request: ImageRequest, number: u32, image: &Image) {
+        let result = picture::render_blocking(image, &request, number);
+        self.send(UiEvent::ImageRendered { request, result });
     }
 
     pub fn act(&mut self, action: Action) -> &mut Self {
-        self.send(Message::Act(action));
+        self.send(UiEvent::Action(action));
         self.answer();
         self
     }
@@ -92,19 +100,19 @@ impl Stage {
                 '\x08' => KeyCode::Backspace,
                 letter => KeyCode::Char(letter),
             };
-            self.send(Message::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+            self.send(UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE)));
             self.answer();
         }
         self
     }
 
     pub fn ctrl(&mut self, letter: char) -> &mut Self {
-        self.send(Message::Key(KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL)));
+        self.send(UiEvent::Key(KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL)));
         self
     }
 
     pub fn code(&mut self, code: KeyCode) -> &mut Self {
-        self.send(Message::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+        self.send(UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE)));
         self.answer();
         self
     }
@@ -116,15 +124,15 @@ impl Stage {
     pub fn publish(&mut self, snapshot: Snapshot) -> &mut Self {
         self.state.now = snapshot.at;
         self.snapshot = snapshot;
-        self.send(Message::Published);
+        self.send(UiEvent::NewSnapshot);
         self
     }
 
     /// Answers what the screen wants to know, from the fixture's items.
     pub fn answer(&mut self) {
-        for wanted in self.state.wanted(&self.snapshot) {
-            let page = self.page(&wanted.query);
-            self.send(Message::Answered { wanted, page: Ok(page) });
+        for query in self.state.pending_queries(&self.snapshot) {
+            let page = self.page(&query.query);
+            self.send(UiEvent::QueryAnswer { query, page: Ok(page) });
         }
     }
 
@@ -170,14 +178,14 @@ impl Stage {
     }
 
     /// What the screen asks first.
-    pub fn question(&self) -> Option<Wanted> {
-        self.state.wanted(&self.snapshot).next()
+    pub fn question(&self) -> Option<PendingQuery> {
+        self.state.pending_queries(&self.snapshot).next()
     }
 
     /// What the screen wants to know, answered with this.
     pub fn answer_with(&mut self, page: Result<Page, String>) -> &mut Self {
-        let wanted = self.question().expect("something is wanted");
-        self.send(Message::Answered { wanted, page });
+        let query = self.question().expect("something is wanted");
+        self.send(UiEvent::QueryAnswer { query, page });
         self
     }
 
@@ -190,13 +198,14 @@ impl Stage {
 
     /// Opens an item that was answered.
     pub fn answered_item(&mut self) -> &mut Self {
-        self.state.detail = Some(Detail::of(1));
+        self.state.detail = Some(DetailView::new(1));
         self.answer();
         self
     }
 
     fn terminal(&self) -> Terminal<TestBackend> {
-        let mut terminal = Terminal::new(TestBackend::new(self.state.size.width, self.state.size.height)).unwrap();
+        let mut terminal =
+            Terminal::new(TestBackend::new(self.state.terminal_size.width, self.state.terminal_size.height)).unwrap();
         terminal.draw(|frame| draw(frame, &self.state, &self.snapshot)).unwrap();
         terminal
     }
@@ -211,7 +220,7 @@ impl Stage {
 
     /// The frame as it was drawn, before it was compared with what is on the terminal.
     pub fn frame(&self) -> Buffer {
-        let Size { width, height } = self.state.size;
+        let Size { width, height } = self.state.terminal_size;
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, &self.state, &self.snapshot)).unwrap().buffer.clone()
     }

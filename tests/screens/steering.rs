@@ -8,7 +8,7 @@ use crate::{
 };
 use cascadeck::{
     domain::{CascadeOrder, Command, Money, Outcome, ReplayFilter, RouteTarget, Strategy, snapshot::RunState},
-    tui::{Effect, Message, pane::Pane, state::Overlay},
+    tui::{Effect, UiEvent, pane::Pane, state::Overlay},
 };
 
 #[test]
@@ -169,10 +169,10 @@ fn an_item_is_opened_by_its_place_in_the_input() {
 fn what_is_looked_for_may_be_in_any_list_until_one_was_chosen() {
     let mut stage = Stage::storm();
     stage.press("/x");
-    assert_eq!(stage.state.items.show, None);
+    assert_eq!(stage.state.items.state_filter, None);
     let mut chosen = Stage::storm();
     chosen.press("5f/x");
-    assert!(chosen.state.items.show.is_some());
+    assert!(chosen.state.items.state_filter.is_some());
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn find_shows_items_of_any_state() {
     let mut stage = Stage::storm();
     stage.press(":find timeout\n");
     assert_eq!(stage.state.focus, Pane::Items);
-    assert_eq!((stage.state.items.show, stage.state.items.text.as_str()), (None, "timeout"));
+    assert_eq!((stage.state.items.state_filter, stage.state.items.text_filter.as_str()), (None, "timeout"));
 }
 
 #[test]
@@ -213,22 +213,22 @@ fn pausing_is_shown_until_the_snapshot_confirms_it() {
     let mut stage = Stage::storm();
     stage.press("p");
     assert!(stage.text().contains("PAUSING…"));
-    stage.send(Message::Replied { command: Command::Pause, reply: Ok("paused".to_owned()) });
+    stage.send(UiEvent::CommandReply { command: Command::Pause, reply: Ok("paused".to_owned()) });
     assert!(stage.text().contains("PAUSING…"), "an acknowledgement is not yet the fact");
     let mut snapshot = fixture::storm();
     snapshot.state = RunState::Paused;
     stage.publish(snapshot);
     assert!(stage.text().contains("‖ PAUSED"));
-    assert_eq!(stage.press("p").effects.last(), Some(&Effect::Send(Command::Resume)));
+    assert_eq!(stage.press("p").effects.last(), Some(&Effect::SendCommand(Command::Resume)));
 }
 
 #[test]
 fn a_refused_command_is_taken_back_and_its_reason_stays() {
     let mut stage = Stage::storm();
     stage.press("p");
-    stage.send(Message::Replied { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
-    stage.state.ui += Duration::from_mins(1);
-    stage.send(Message::Tick);
+    stage.send(UiEvent::CommandReply { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
+    stage.state.ui_elapsed += Duration::from_mins(1);
+    stage.send(UiEvent::Tick);
     let text = stage.text();
     assert!(text.contains("● RUNNING") && text.contains("the disk is full"), "{text}");
     stage.press("\x1b");
@@ -241,7 +241,7 @@ fn a_key_on_its_way_off_says_so_and_a_second_press_takes_it_back() {
     stage.press(" ");
     assert!(stage.text().contains("switching off"));
     stage.press(" ");
-    assert_eq!(stage.effects.last(), Some(&Effect::Send(Command::SetKey { key: "alice".to_owned(), on: true })));
+    assert_eq!(stage.effects.last(), Some(&Effect::SendCommand(Command::SetKey { key: "alice".to_owned(), on: true })));
 }
 
 #[test]
@@ -250,9 +250,9 @@ fn pressed_twice_before_the_engine_has_answered_a_switch_is_as_it_was() {
         let mut stage = Stage::storm();
         stage.press(keys).press(" ");
         let switched = stage.effects.iter().map(|effect| match effect {
-            Effect::Send(Command::SetKey { on, .. } | Command::SetModel { on, .. } | Command::SetRoute { on, .. }) => {
-                *on
-            }
+            Effect::SendCommand(
+                Command::SetKey { on, .. } | Command::SetModel { on, .. } | Command::SetRoute { on, .. },
+            ) => *on,
             other => panic!("{other:?}"),
         });
         assert_eq!(switched.collect::<Vec<_>>(), [false, true], "{keys:?}");
@@ -264,8 +264,8 @@ fn what_was_taken_back_before_a_snapshot_showed_it_is_not_waited_for() {
     let mut stage = Stage::storm();
     stage.press(" ").press(" ").press("p").press("p");
     for effect in std::mem::take(&mut stage.effects) {
-        let Effect::Send(command) = effect else { panic!("{effect:?}") };
-        stage.send(Message::Replied { command, reply: Ok("done".to_owned()) });
+        let Effect::SendCommand(command) = effect else { panic!("{effect:?}") };
+        stage.send(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
     }
     stage.publish(fixture::storm());
     let text = stage.text();
@@ -273,14 +273,14 @@ fn what_was_taken_back_before_a_snapshot_showed_it_is_not_waited_for() {
     stage.effects.clear();
     stage.press(" ").press("p");
     let key = Command::SetKey { key: "alice".to_owned(), on: false };
-    assert_eq!(stage.effects, [Effect::Send(key), Effect::Send(Command::Pause)]);
+    assert_eq!(stage.effects, [Effect::SendCommand(key), Effect::SendCommand(Command::Pause)]);
 }
 
 #[test]
 fn presses_add_up_before_the_engine_has_answered() {
     let mut stage = Stage::storm();
     stage.press("+++");
-    assert_eq!(stage.effects.last(), Some(&Effect::Send(Command::SetMaxInFlight { max_in_flight: 19 })));
+    assert_eq!(stage.effects.last(), Some(&Effect::SendCommand(Command::SetMaxInFlight { max_in_flight: 19 })));
 }
 
 #[test]
@@ -299,8 +299,8 @@ fn every_change_that_can_be_taken_back_is_newest_first() {
         let mut stage = Stage::storm();
         stage.press(keys);
         for effect in std::mem::take(&mut stage.effects) {
-            let Effect::Send(command) = effect else { panic!("{effect:?}") };
-            stage.send(Message::Replied { command, reply: Ok("done".to_owned()) });
+            let Effect::SendCommand(command) = effect else { panic!("{effect:?}") };
+            stage.send(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
         }
         for command in back {
             stage.press("u");
@@ -312,12 +312,12 @@ fn every_change_that_can_be_taken_back_is_newest_first() {
     // What was so before isn't the operator's to take back.
     let mut off = Stage::storm();
     off.press(":key erin off\n");
-    let Some(Effect::Send(command)) = off.effects.pop() else { panic!("{:?}", off.effects) };
-    off.send(Message::Replied { command, reply: Ok("done".to_owned()) });
+    let Some(Effect::SendCommand(command)) = off.effects.pop() else { panic!("{:?}", off.effects) };
+    off.send(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
     assert!(off.press("u").effects.is_empty(), "erin was off before");
     let mut refused = Stage::storm();
     refused.press("p");
-    refused.send(Message::Replied { command: Command::Pause, reply: Err("no".to_owned()) });
+    refused.send(UiEvent::CommandReply { command: Command::Pause, reply: Err("no".to_owned()) });
     refused.effects.clear();
     assert!(refused.press("u").effects.is_empty(), "what was refused is not undone");
 }

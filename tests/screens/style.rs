@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use cascadeck::tui::{
-    Options,
+    DashboardOptions,
     pane::Pane,
     state::ToastLevel,
-    theme::{Depth, Role},
+    theme::{ColourDepth, StyleRole},
 };
 use ratatui::{
     buffer::{Buffer, Cell},
@@ -32,7 +32,7 @@ fn find<'b>(buffer: &'b Buffer, text: &str) -> &'b Cell {
 #[test]
 fn without_colour_no_cell_has_one() {
     for keys in ["", "?", "w", "W", "q", "s", "R", ":", "/x", "5\n", "6", "8", "9", "5z", "5 ", "5j\n"] {
-        let mut stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, false);
+        let mut stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, false);
         stage.press(keys);
         for cell in stage.buffer().content() {
             assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset), "{keys:?}: {cell:?}");
@@ -42,7 +42,7 @@ fn without_colour_no_cell_has_one() {
 
 #[test]
 fn without_colour_the_selection_and_the_focus_still_show() {
-    let stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, false);
+    let stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, false);
     let buffer = stage.buffer();
     assert!(find(&buffer, "alice     ").modifier.contains(Modifier::REVERSED));
     assert!(!find(&buffer, "bob     ").modifier.contains(Modifier::REVERSED));
@@ -51,7 +51,7 @@ fn without_colour_the_selection_and_the_focus_still_show() {
 
 #[test]
 fn a_terminal_with_sixteen_colours_gets_no_others() {
-    let stage = Stage::with(120, 36, fixture::storm(), Depth::Ansi16, false);
+    let stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Ansi16, false);
     for cell in stage.buffer().content() {
         assert!(!matches!(cell.fg, Color::Rgb(..) | Color::Indexed(_)), "{cell:?}");
     }
@@ -70,14 +70,14 @@ fn every_state_of_a_key_has_a_sign_a_word_and_a_look_of_its_own() {
     }
     // Full and cooling both mean "soon": they share a colour, and differ in sign and word.
     assert_eq!(looks.len(), words.len() - 2);
-    assert_eq!(find(&buffer, "✗ disabled").fg, stage.state.theme.style(Role::Bad).fg.unwrap());
+    assert_eq!(find(&buffer, "✗ disabled").fg, stage.state.theme.style(StyleRole::Bad).fg.unwrap());
 }
 
 #[test]
 fn the_operators_own_events_stand_out() {
     let stage = Stage::new(120, 36, fixture::storm());
     let buffer = stage.buffer();
-    assert_eq!(find(&buffer, "you  erin").fg, stage.state.theme.style(Role::You).fg.unwrap());
+    assert_eq!(find(&buffer, "you  erin").fg, stage.state.theme.style(StyleRole::Operator).fg.unwrap());
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn bars_of_the_selected_row_keep_their_meaning() {
 #[test]
 fn ascii_screens_are_ascii() {
     for keys in ["", "?", "w", "W", "q", "s", "R", ":", "6", "8", "9", "4z", "2z", "5 "] {
-        let mut stage = Stage::with(120, 36, fixture::storm(), Depth::True, true);
+        let mut stage = Stage::with(120, 36, fixture::storm(), ColourDepth::True, true);
         stage.press(keys);
         let buffer = stage.buffer();
         // What comes from outside is shown as it is; the fixture's items and one event have such text.
@@ -107,7 +107,7 @@ fn ascii_screens_are_ascii() {
 
 #[test]
 fn in_ascii_the_selected_row_has_no_holes() {
-    let mut stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, true);
+    let mut stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, true);
     stage.press("5z");
     let buffer = stage.buffer();
     let first = find(&buffer, "#0117");
@@ -116,10 +116,10 @@ fn in_ascii_the_selected_row_has_no_holes() {
 
 #[test]
 fn quotation_marks_are_spelled_for_ascii_too() {
-    let mut stage = Stage::with(120, 36, fixture::storm(), Depth::Mono, true);
+    let mut stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, true);
     stage.press("5/safe\nt");
     let words = "\u{201c}a\u{201d} isn\u{2019}t there";
-    stage.state.toasts.push(words, ToastLevel::Done, stage.state.ui);
+    stage.state.toasts.push(words, ToastLevel::Success, stage.state.ui_elapsed);
     let text = stage.text();
     assert!(text.contains("failed with \"safe\"") && text.contains("\"a\" isn't there"), "{text}");
 }
@@ -166,7 +166,7 @@ fn names_in_any_script_keep_the_columns_straight() {
             let mut stage = Stage::new(width, height, snapshot.clone());
             stage.press(keys);
             let buffer = stage.buffer();
-            let first = stage.state.arrangement(&stage.snapshot).body.y;
+            let first = stage.state.layout(&stage.snapshot).body.y;
             for y in first..height - 1 {
                 for x in [0, width - 1] {
                     let edge = buffer[(x, y)].symbol();
@@ -190,9 +190,13 @@ fn a_quota_is_shown_with_all_its_digits() {
 #[test]
 fn a_theme_without_colours_is_one_for_pictures_too() {
     let (_engine, handle) = engine(fixture::storm());
-    for (theme, depth) in [("mono", Depth::Mono), ("light", Depth::True)] {
-        let options = Options { theme: Some(theme.to_owned()), depth: Some(Depth::True), ..Options::default() };
-        let state = options.state(&handle, (120, 36).into()).unwrap();
-        assert_eq!(state.pictures.canvas.map(|canvas| canvas.depth), Some(depth), "{theme}");
+    for (theme, depth) in [("mono", ColourDepth::Mono), ("light", ColourDepth::True)] {
+        let options = DashboardOptions {
+            theme: Some(theme.to_owned()),
+            colour_depth: Some(ColourDepth::True),
+            ..DashboardOptions::default()
+        };
+        let state = options.build_state(&handle, (120, 36).into()).unwrap();
+        assert_eq!(state.images.caps.map(|canvas| canvas.colour_depth), Some(depth), "{theme}");
     }
 }

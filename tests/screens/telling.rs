@@ -42,15 +42,15 @@ fn time_in_which_nothing_was_published_has_its_room_in_the_charts() {
         snapshot.spend.cost = Money::from_usd(second as f64).unwrap();
         stage.publish(snapshot);
     }
-    let steps = stage.state.history.steps(500).unwrap();
-    assert!(steps.steps.len() > 300, "an hour in steps of equal length, not one for each that was published");
+    let steps = stage.state.history.series(500).unwrap();
+    assert!(steps.points.len() > 300, "an hour in steps of equal length, not one for each that was published");
     let at = |second| {
-        let step = seconds(second).as_secs() / steps.each.as_secs() - 1;
-        steps.steps[step as usize].usd
+        let step = seconds(second).as_secs() / steps.step.as_secs() - 1;
+        steps.points[step as usize].usd
     };
     assert!((at(50) - 2.0).abs() < 1e-9, "what was published last stood until the next: {}", at(50));
     assert!((at(3_000) - 61.0).abs() < 1e-9);
-    assert!((steps.steps.last().unwrap().usd - 3_600.0).abs() < 1e-9);
+    assert!((steps.points.last().unwrap().usd - 3_600.0).abs() < 1e-9);
 }
 
 #[test]
@@ -64,8 +64,8 @@ fn a_replay_takes_nothing_from_the_charts() {
         snapshot.totals.done += 2 * second;
         stage.publish(snapshot);
     }
-    let steps = stage.state.history.steps(500).unwrap();
-    let newest = steps.steps.last().unwrap().items_per_second;
+    let steps = stage.state.history.series(500).unwrap();
+    let newest = steps.points.last().unwrap().items_per_second;
     assert!((newest - 2.0).abs() < 0.05, "{newest}");
 }
 

@@ -9,25 +9,25 @@
 
 mod blocks;
 mod decode;
-mod drawing;
+mod detection;
 mod fit;
 mod graphics;
+mod luminance;
 mod palette;
-mod ramp;
+mod rendered;
 mod source;
-mod terminal;
 
 use std::thread;
 
 use ratatui::layout::Size;
 use tokio::sync::oneshot;
 
-pub use drawing::Drawing;
-pub use fit::fit;
-pub use graphics::{Graphics, farewell};
-pub use terminal::Wish;
+pub use detection::ImageMode;
+pub use fit::fit_to_cells;
+pub use graphics::{GraphicsProtocol, cleanup_sequence};
+pub use rendered::RenderedImage;
 
-use super::theme::Depth;
+use super::theme::ColourDepth;
 use crate::domain::Image;
 
 /// Pixels of one cell.
@@ -39,29 +39,29 @@ pub struct CellPixels {
 
 /// What the terminal can show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Canvas {
-    pub depth: Depth,
+pub struct ImageCaps {
+    pub colour_depth: ColourDepth,
     /// Only ASCII signs.
-    pub ascii: bool,
+    pub ascii_only: bool,
     /// Dark signs on a light background: an empty cell is bright.
-    pub light: bool,
+    pub light_background: bool,
     /// What it understands beyond signs and colours.
-    pub graphics: Option<Graphics>,
+    pub protocol: Option<GraphicsProtocol>,
     /// Sequences that tmux would swallow are wrapped for it.
     pub inside_tmux: bool,
     /// Where the terminal says it; a cell is twice as high as it is wide otherwise.
-    pub cell: Option<CellPixels>,
+    pub cell_size: Option<CellPixels>,
 }
 
 /// Which picture, in what room, on what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ask {
+pub struct ImageRequest {
     pub seq: u64,
     /// Among the item's pictures.
     pub index: usize,
     /// Cells that it may take.
-    pub room: Size,
-    pub canvas: Canvas,
+    pub max_cells: Size,
+    pub caps: ImageCaps,
 }
 
 /// Reads, decodes and draws, away from whoever waits for it. Nothing waits for the thread when the program ends, be it
@@ -69,26 +69,28 @@ pub struct Ask {
 ///
 /// # Errors
 /// Why there is nothing to see, in words for the operator.
-pub async fn depict(image: Image, ask: Ask, number: u32) -> Result<Drawing, String> {
-    apart(move || draw(&image, &ask, number)).await
+pub async fn render(image: Image, request: ImageRequest, image_number: u32) -> Result<RenderedImage, String> {
+    run_on_thread(move || render_blocking(&image, &request, image_number)).await
 }
 
 /// The same, here and now. `number` tells apart the pictures that a terminal is given to keep.
 ///
 /// # Errors
 /// Why there is nothing to see, in words for the operator.
-pub fn draw(image: &Image, ask: &Ask, number: u32) -> Result<Drawing, String> {
-    let bytes = source::bytes(image)?;
-    let picture = decode::open(&bytes)?;
+pub fn render_blocking(image: &Image, request: &ImageRequest, image_number: u32) -> Result<RenderedImage, String> {
+    let bytes = source::read_bytes(image)?;
+    let picture = decode::decode(&bytes)?;
     drop(bytes);
-    Ok(Drawing::new(&picture, ask, number))
+    Ok(RenderedImage::new(&picture, request, image_number))
 }
 
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    let (done, result) = oneshot::channel();
+async fn run_on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let (result_sender, result) = oneshot::channel();
     let spawned = thread::Builder::new().name("picture".to_owned()).spawn(move || {
         // Whoever waited may have left.
-        let _ = done.send(work());
+        let _ = result_sender.send(work());
     });
     match spawned {
         Ok(_) => result.await.unwrap_or_else(|_| {
@@ -104,8 +106,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_decoder_that_panics_is_told_like_a_broken_picture() {
-        let failed = apart::<()>(|| panic!("index out of bounds")).await;
+        let failed = run_on_thread::<()>(|| panic!("index out of bounds")).await;
         assert!(failed.unwrap_err().contains("the decoder failed"));
-        assert_eq!(apart(|| Ok(7)).await, Ok(7));
+        assert_eq!(run_on_thread(|| Ok(7)).await, Ok(7));
     }
 }

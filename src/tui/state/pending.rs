@@ -8,42 +8,42 @@ use crate::domain::{
 };
 
 /// An acknowledged command that never shows (another one overtook it) is forgotten after this.
-const PATIENCE: Duration = Duration::from_secs(10);
+const FORGET_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Pending(Vec<Asked>);
+pub struct PendingCommands(Vec<PendingCommand>);
 
 #[derive(Clone, PartialEq, Debug)]
-struct Asked {
+struct PendingCommand {
     command: Command,
-    acknowledged: Option<Duration>,
+    acknowledged_at: Option<Duration>,
 }
 
-impl Pending {
+impl PendingCommands {
     /// Takes the place of what was asked about the same before: the engine may do both between two snapshots, and then
     /// none would ever show the first.
-    pub fn sent(&mut self, command: Command) {
+    pub fn on_sent(&mut self, command: Command) {
         let subject = command.subject();
         self.0.retain(|asked| subject.is_none() || asked.command.subject() != subject);
-        self.0.push(Asked { command, acknowledged: None });
+        self.0.push(PendingCommand { command, acknowledged_at: None });
     }
 
     /// The engine has answered.
-    pub fn replied(&mut self, command: &Command, accepted: bool, at: Duration) {
-        let oldest = self.0.iter().position(|asked| asked.acknowledged.is_none() && asked.command == *command);
-        let Some(place) = oldest else { return };
+    pub fn on_reply(&mut self, command: &Command, accepted: bool, at: Duration) {
+        let oldest = self.0.iter().position(|asked| asked.acknowledged_at.is_none() && asked.command == *command);
+        let Some(index) = oldest else { return };
         if accepted {
-            self.0[place].acknowledged = Some(at);
+            self.0[index].acknowledged_at = Some(at);
         } else {
-            self.0.remove(place);
+            self.0.remove(index);
         }
     }
 
     /// Forgets what the snapshot shows, and what it will never show.
-    pub fn settle(&mut self, snapshot: &Snapshot, now: Duration) {
-        self.0.retain(|asked| match asked.acknowledged {
+    pub fn drop_confirmed(&mut self, snapshot: &Snapshot, now: Duration) {
+        self.0.retain(|asked| match asked.acknowledged_at {
             None => true,
-            Some(at) => !shows(&asked.command, snapshot) && now.saturating_sub(at) < PATIENCE,
+            Some(at) => !is_reflected(&asked.command, snapshot) && now.saturating_sub(at) < FORGET_AFTER,
         });
     }
 
@@ -53,8 +53,8 @@ impl Pending {
     }
 
     /// What the run is about to be, as a word for the header.
-    pub fn run_word(&self, snapshot: &Snapshot) -> Option<&'static str> {
-        self.commands().rev().filter(|command| !shows(command, snapshot)).find_map(|command| match command {
+    pub fn run_state_label(&self, snapshot: &Snapshot) -> Option<&'static str> {
+        self.commands().rev().filter(|command| !is_reflected(command, snapshot)).find_map(|command| match command {
             Command::Pause | Command::HardPause => Some("pausing"),
             Command::Resume => Some("resuming"),
             Command::Drain => Some("draining"),
@@ -69,7 +69,7 @@ impl Pending {
 }
 
 /// Whether the snapshot is as the command wants it.
-fn shows(command: &Command, snapshot: &Snapshot) -> bool {
+fn is_reflected(command: &Command, snapshot: &Snapshot) -> bool {
     let state = &snapshot.state;
     match command {
         Command::Pause => matches!(state, RunState::Pausing | RunState::Paused) || state.is_over(),

@@ -3,22 +3,22 @@
 use std::{collections::VecDeque, time::Duration};
 
 /// Of trouble, and of everything else.
-const SHOWN: usize = 3;
+const MAX_PER_KIND: usize = 3;
 const LIFETIME: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ToastLevel {
-    Done,
-    Refused,
+    Success,
+    Rejected,
     /// Stays until dismissed.
-    Trouble,
+    Error,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Toast {
-    pub words: String,
+    pub message: String,
     pub level: ToastLevel,
-    pub at: Duration,
+    pub shown_at: Duration,
 }
 
 /// The newest few, oldest first.
@@ -26,14 +26,14 @@ pub struct Toast {
 pub struct Toasts(VecDeque<Toast>);
 
 impl Toasts {
-    pub fn push(&mut self, words: impl Into<String>, level: ToastLevel, at: Duration) {
-        let words = words.into();
-        self.0.retain(|toast| toast.words != words);
-        self.0.push_back(Toast { words, level, at });
+    pub fn push(&mut self, message: impl Into<String>, level: ToastLevel, shown_at: Duration) {
+        let words = message.into();
+        self.0.retain(|toast| toast.message != words);
+        self.0.push_back(Toast { message: words, level, shown_at });
         // Each of the two makes room for its own kind only: what was just done doesn't push trouble out.
-        let alike = |toast: &Toast| (toast.level == ToastLevel::Trouble) == (level == ToastLevel::Trouble);
-        if self.0.iter().filter(|toast| alike(toast)).count() > SHOWN
-            && let Some(oldest) = self.0.iter().position(alike)
+        let is_same_kind = |toast: &Toast| (toast.level == ToastLevel::Error) == (level == ToastLevel::Error);
+        if self.0.iter().filter(|toast| is_same_kind(toast)).count() > MAX_PER_KIND
+            && let Some(oldest) = self.0.iter().position(is_same_kind)
         {
             self.0.remove(oldest);
         }
@@ -42,7 +42,7 @@ impl Toasts {
     /// Whether any went.
     pub fn expire(&mut self, now: Duration) -> bool {
         let before = self.0.len();
-        self.0.retain(|toast| toast.level == ToastLevel::Trouble || now.saturating_sub(toast.at) < LIFETIME);
+        self.0.retain(|toast| toast.level == ToastLevel::Error || now.saturating_sub(toast.shown_at) < LIFETIME);
         self.0.len() < before
     }
 
@@ -68,11 +68,11 @@ mod tests {
     fn toasts_go_by_themselves_but_trouble_stays() {
         let at = Duration::from_secs;
         let mut toasts = Toasts::default();
-        toasts.push("alice is off", ToastLevel::Done, at(0));
-        toasts.push("the run has ended", ToastLevel::Trouble, at(0));
+        toasts.push("alice is off", ToastLevel::Success, at(0));
+        toasts.push("the run has ended", ToastLevel::Error, at(0));
         assert!(!toasts.expire(at(5)));
         assert!(toasts.expire(at(6)));
-        assert_eq!(toasts.iter().map(|toast| toast.words.as_str()).collect::<Vec<_>>(), ["the run has ended"]);
+        assert_eq!(toasts.iter().map(|toast| toast.message.as_str()).collect::<Vec<_>>(), ["the run has ended"]);
         assert!(toasts.dismiss());
         assert!(!toasts.dismiss());
     }
@@ -80,11 +80,11 @@ mod tests {
     #[test]
     fn trouble_outlives_what_comes_after_it() {
         let mut toasts = Toasts::default();
-        toasts.push("the disk is full", ToastLevel::Trouble, Duration::ZERO);
+        toasts.push("the disk is full", ToastLevel::Error, Duration::ZERO);
         for words in ["a", "b", "c", "d"] {
-            toasts.push(words, ToastLevel::Done, Duration::ZERO);
+            toasts.push(words, ToastLevel::Success, Duration::ZERO);
         }
-        let shown = |toasts: &Toasts| toasts.iter().map(|toast| toast.words.clone()).collect::<Vec<_>>();
+        let shown = |toasts: &Toasts| toasts.iter().map(|toast| toast.message.clone()).collect::<Vec<_>>();
         assert_eq!(shown(&toasts), ["the disk is full", "b", "c", "d"]);
         toasts.expire(LIFETIME);
         assert_eq!(shown(&toasts), ["the disk is full"]);
@@ -94,8 +94,8 @@ mod tests {
     fn at_most_three_and_never_twice_the_same() {
         let mut toasts = Toasts::default();
         for words in ["a", "b", "b", "c", "d"] {
-            toasts.push(words, ToastLevel::Refused, Duration::ZERO);
+            toasts.push(words, ToastLevel::Rejected, Duration::ZERO);
         }
-        assert_eq!(toasts.iter().map(|toast| toast.words.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
+        assert_eq!(toasts.iter().map(|toast| toast.message.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
     }
 }

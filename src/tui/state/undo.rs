@@ -6,44 +6,44 @@ use crate::domain::{
 };
 
 /// Changes that can be taken back, at most.
-const MOST: usize = 64;
+const MAX_UNDO: usize = 64;
 
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Undo {
+pub struct UndoStack {
     /// What was asked for, and what takes it back, once the engine agrees.
-    asked: Vec<(Command, Command)>,
+    unconfirmed: Vec<(Command, Command)>,
     /// What takes back what was done.
-    back: Vec<Command>,
+    inverses: Vec<Command>,
 }
 
-impl Undo {
+impl UndoStack {
     /// To be called before the snapshot shows the change.
-    pub fn sent(&mut self, command: &Command, back: Option<Command>) {
-        if let Some(back) = back {
-            self.asked.push((command.clone(), back));
+    pub fn on_sent(&mut self, command: &Command, inverse: Option<Command>) {
+        if let Some(back) = inverse {
+            self.unconfirmed.push((command.clone(), back));
         }
     }
 
-    pub fn replied(&mut self, command: &Command, accepted: bool) {
-        let Some(place) = self.asked.iter().position(|(asked, _)| asked == command) else { return };
-        let (_, back) = self.asked.remove(place);
+    pub fn on_reply(&mut self, command: &Command, accepted: bool) {
+        let Some(index) = self.unconfirmed.iter().position(|(asked, _)| asked == command) else { return };
+        let (_, inverse) = self.unconfirmed.remove(index);
         if accepted {
-            self.back.push(back);
-            if self.back.len() > MOST {
-                self.back.remove(0);
+            self.inverses.push(inverse);
+            if self.inverses.len() > MAX_UNDO {
+                self.inverses.remove(0);
             }
         }
     }
 
     /// The way back from the last change; taken once.
-    pub fn take(&mut self) -> Option<Command> {
-        self.back.pop()
+    pub fn pop(&mut self) -> Option<Command> {
+        self.inverses.pop()
     }
 }
 
 /// What takes `command` back, given how things are before it; `None` where nothing does.
 pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
-    if changes_nothing(command, snapshot) {
+    if is_noop(command, snapshot) {
         return None;
     }
     Some(match command {
@@ -68,13 +68,13 @@ pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
 }
 
 /// Whether things are already as `command` wants them: taking that back would undo somebody else's doing.
-fn changes_nothing(command: &Command, snapshot: &Snapshot) -> bool {
+fn is_noop(command: &Command, snapshot: &Snapshot) -> bool {
     match command {
         Command::Pause | Command::HardPause => matches!(snapshot.state, RunState::Pausing | RunState::Paused),
         Command::SetKey { key, on } => {
             let is_on = |view: &KeyView| !matches!(view.condition, Condition::SwitchedOff { .. });
-            let dead = |view: &KeyView| matches!(view.condition, Condition::Disabled { .. });
-            snapshot.keys.iter().any(|view| view.name == *key && (is_on(view) == *on || dead(view)))
+            let is_disabled = |view: &KeyView| matches!(view.condition, Condition::Disabled { .. });
+            snapshot.keys.iter().any(|view| view.name == *key && (is_on(view) == *on || is_disabled(view)))
         }
         Command::SetModel { model, on } => snapshot.models.iter().any(|view| view.name == *model && view.on == *on),
         Command::SetRoute { key, model, on } => {

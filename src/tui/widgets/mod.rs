@@ -3,5 +3,5 @@
 pub mod bar;
 pub mod chart;
 pub mod frame;
-pub mod ribbon;
+pub mod status_line;
 pub mod table;

@@ -5,7 +5,7 @@ use image::{DynamicImage, ExtendedColorType, ImageEncoder as _, RgbaImage, codec
 use ratatui::layout::Size;
 
 /// Of a JPEG: what eyes don't miss at this size.
-const QUALITY: u8 = 85;
+const JPEG_QUALITY: u8 = 85;
 
 pub(super) fn sequence(picture: &RgbaImage, size: Size) -> Option<String> {
     let (width, height) = picture.dimensions();
@@ -13,7 +13,7 @@ pub(super) fn sequence(picture: &RgbaImage, size: Size) -> Option<String> {
     if picture.pixels().all(|pixel| pixel.0[3] == u8::MAX) {
         // A tenth of what a PNG takes.
         let opaque = DynamicImage::from(picture.clone()).into_rgb8();
-        codecs::jpeg::JpegEncoder::new_with_quality(&mut file, QUALITY)
+        codecs::jpeg::JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY)
             .write_image(&opaque, width, height, ExtendedColorType::Rgb8)
             .ok()?;
     } else {

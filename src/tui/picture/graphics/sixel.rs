@@ -6,14 +6,14 @@ use color_quant::NeuQuant;
 use image::RgbaImage;
 
 /// Colours that every terminal with sixels has registers for.
-const COLOURS: usize = 256;
+const PALETTE_SIZE: usize = 256;
 /// Every tenth pixel teaches the palette; more is slower and not better to see.
-const SAMPLING: i32 = 10;
+const SAMPLE_INTERVAL: i32 = 10;
 
-pub(super) fn sequence(picture: &RgbaImage, light: bool) -> String {
+pub(super) fn sequence(picture: &RgbaImage, light_background: bool) -> String {
     let (width, height) = picture.dimensions();
-    let opaque = over_background(picture, light);
-    let palette = NeuQuant::new(SAMPLING, COLOURS, &opaque);
+    let opaque = blend_with_background(picture, light_background);
+    let palette = NeuQuant::new(SAMPLE_INTERVAL, PALETTE_SIZE, &opaque);
     let indices: Vec<u8> = opaque.chunks_exact(4).map(|pixel| palette.index_of(pixel) as u8).collect();
     // Square pixels; what is not painted stays as it is.
     let mut sequence = format!("\x1bP0;1;0q\"1;1;{width};{height}");
@@ -22,7 +22,7 @@ pub(super) fn sequence(picture: &RgbaImage, light: bool) -> String {
         let _ = write!(sequence, "#{at};2;{red};{green};{blue}");
     }
     for band in indices.chunks(6 * width as usize) {
-        paint(band, width as usize, &mut sequence);
+        encode_band(band, width as usize, &mut sequence);
         sequence.push('-');
     }
     sequence.push_str("\x1b\\");
@@ -30,8 +30,8 @@ pub(super) fn sequence(picture: &RgbaImage, light: bool) -> String {
 }
 
 /// Sixels are there or not: what is half transparent is mixed with what is probably behind it.
-fn over_background(picture: &RgbaImage, light: bool) -> Vec<u8> {
-    let behind = if light { 255 } else { 0 };
+fn blend_with_background(picture: &RgbaImage, light_background: bool) -> Vec<u8> {
+    let behind = if light_background { 255 } else { 0 };
     let mix =
         |value: u8, alpha: u8| ((u32::from(value) * u32::from(alpha) + behind * (255 - u32::from(alpha))) / 255) as u8;
     picture
@@ -44,7 +44,7 @@ fn over_background(picture: &RgbaImage, light: bool) -> Vec<u8> {
 }
 
 /// Up to six rows: for each colour in them, a pass over the row that says in which of the six it is.
-fn paint(band: &[u8], width: usize, sequence: &mut String) {
+fn encode_band(band: &[u8], width: usize, sequence: &mut String) {
     let mut passes: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
     for (row, pixels) in band.chunks(width).enumerate() {
         for (x, colour) in pixels.iter().enumerate() {

@@ -8,16 +8,16 @@ pub struct Segment<'a> {
     line: Line<'a>,
     /// 0 always stays; the highest goes first.
     priority: u8,
-    right: bool,
+    is_right: bool,
 }
 
 impl<'a> Segment<'a> {
     pub fn left(priority: u8, spans: impl IntoIterator<Item = Span<'a>>) -> Self {
-        Self { line: spans.into_iter().collect(), priority, right: false }
+        Self { line: spans.into_iter().collect(), priority, is_right: false }
     }
 
     pub fn right(priority: u8, spans: impl IntoIterator<Item = Span<'a>>) -> Self {
-        Self { line: spans.into_iter().collect(), priority, right: true }
+        Self { line: spans.into_iter().collect(), priority, is_right: true }
     }
 
     fn width(&self) -> usize {
@@ -26,22 +26,22 @@ impl<'a> Segment<'a> {
 }
 
 /// Segments that fit into `columns` with `gap` between them; at equal priority the last one goes first.
-pub fn pack(mut segments: Vec<Segment<'_>>, columns: usize, gap: usize) -> Vec<Segment<'_>> {
+pub fn fit_segments(mut segments: Vec<Segment<'_>>, columns: usize, gap: usize) -> Vec<Segment<'_>> {
     segments.retain(|segment| segment.width() > 0);
-    while taken(&segments, gap) > columns {
-        let least = segments
+    while total_width(&segments, gap) > columns {
+        let least_important = segments
             .iter()
             .enumerate()
             .filter(|(_, segment)| segment.priority > 0)
             .max_by_key(|(at, segment)| (segment.priority, *at));
-        let Some((at, _)) = least else { break };
+        let Some((at, _)) = least_important else { break };
         segments.remove(at);
     }
     segments
 }
 
 /// Columns that segments take with `gap` between them.
-pub fn taken(segments: &[Segment<'_>], gap: usize) -> usize {
+pub fn total_width(segments: &[Segment<'_>], gap: usize) -> usize {
     segments.iter().map(Segment::width).sum::<usize>() + gap * segments.len().saturating_sub(1)
 }
 
@@ -50,21 +50,21 @@ pub fn render(segments: Vec<Segment<'_>>, gap: u16, area: Rect, buf: &mut Buffer
     if area.is_empty() {
         return;
     }
-    let segments = pack(segments, usize::from(area.width), usize::from(gap));
+    let segments = fit_segments(segments, usize::from(area.width), usize::from(gap));
     let mut x = area.x;
-    for segment in segments.iter().filter(|segment| !segment.right) {
-        x = put(segment, x, area, buf).saturating_add(gap);
+    for segment in segments.iter().filter(|segment| !segment.is_right) {
+        x = render_segment(segment, x, area, buf).saturating_add(gap);
     }
-    let right: Vec<_> = segments.iter().filter(|segment| segment.right).collect();
+    let right: Vec<_> = segments.iter().filter(|segment| segment.is_right).collect();
     let width =
         right.iter().map(|segment| segment.width() as u16).sum::<u16>() + gap * right.len().saturating_sub(1) as u16;
     let mut x = area.right().saturating_sub(width).max(x);
     for segment in right {
-        x = put(segment, x, area, buf).saturating_add(gap);
+        x = render_segment(segment, x, area, buf).saturating_add(gap);
     }
 }
 
-fn put(segment: &Segment<'_>, x: u16, area: Rect, buf: &mut Buffer) -> u16 {
+fn render_segment(segment: &Segment<'_>, x: u16, area: Rect, buf: &mut Buffer) -> u16 {
     if x >= area.right() {
         return x;
     }

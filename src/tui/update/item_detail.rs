@@ -4,43 +4,46 @@ use crate::{
     domain::{EventKind, Snapshot},
     tui::{
         pane::Pane,
-        state::{Detail, State, ToastLevel},
+        state::{DetailView, State, ToastLevel},
     },
 };
 
-pub(super) fn open(state: &mut State, snapshot: &Snapshot) {
+pub(super) fn open_selected(state: &mut State, snapshot: &Snapshot) {
     let pane = state.focus;
-    let at = state.selected(pane, snapshot);
+    let at = state.selected_row(pane, snapshot);
     match (item_at(state, snapshot, at), pane) {
-        (Some(seq), _) => show(state, snapshot, at, seq),
+        (Some(seq), _) => show_item(state, snapshot, at, seq),
         (None, Pane::Events) => {
-            state.toasts.push("this event is about no single item", ToastLevel::Refused, state.ui);
+            state.toasts.push("this event is about no single item", ToastLevel::Rejected, state.ui_elapsed);
         }
         (None, Pane::Items | Pane::Failures) => {}
-        (None, _) => state.zoom(),
+        (None, _) => state.toggle_zoom(),
     }
 }
 
 /// Opens the nearest other item before or after this one in the list it was opened from: the focused pane's.
-pub(super) fn neighbour(state: &mut State, snapshot: &Snapshot, next: bool) {
-    let Some(open) = state.detail.as_ref().map(|detail| detail.seq) else { return };
-    let at = state.selected(state.focus, snapshot);
-    let other = |at| item_at(state, snapshot, at).filter(|seq| *seq != open).map(|seq| (at, seq));
+pub(super) fn open_neighbour(state: &mut State, snapshot: &Snapshot, forward: bool) {
+    let Some(open_seq) = state.detail.as_ref().map(|detail| detail.seq) else { return };
+    let at = state.selected_row(state.focus, snapshot);
+    let other = |at| item_at(state, snapshot, at).filter(|seq| *seq != open_seq).map(|seq| (at, seq));
     // Where the open item has left the list, its place is the next one's.
-    let found =
-        if next { (at..state.length(state.focus, snapshot)).find_map(other) } else { (0..at).rev().find_map(other) };
+    let found = if forward {
+        (at..state.row_count(state.focus, snapshot)).find_map(other)
+    } else {
+        (0..at).rev().find_map(other)
+    };
     if let Some((at, seq)) = found {
-        show(state, snapshot, at, seq);
+        show_item(state, snapshot, at, seq);
     }
 }
 
-fn show(state: &mut State, snapshot: &Snapshot, at: usize, seq: u64) {
-    state.select(state.focus, at, snapshot);
+fn show_item(state: &mut State, snapshot: &Snapshot, at: usize, seq: u64) {
+    state.select_row(state.focus, at, snapshot);
     if state.focus == Pane::Events {
         // Also the newest is held on to: the events go on, and it is the one that is left from here.
         state.selection.event = snapshot.events.iter().rev().nth(at).map(|event| event.number);
     }
-    state.detail = Some(Detail::of(seq));
+    state.detail = Some(DetailView::new(seq));
 }
 
 /// The item behind a row of the focused pane; `None` where there is none, or the row is not here yet.

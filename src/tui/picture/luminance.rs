@@ -4,32 +4,32 @@
 use image::RgbaImage;
 use ratatui::style::Color;
 
-use super::{Canvas, drawing::Tile, palette};
-use crate::tui::theme::Depth;
+use super::{ImageCaps, palette, rendered::ImageCell};
+use crate::tui::theme::ColourDepth;
 
 /// From nothing to the most ink that ASCII has.
-const ASCII: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
-const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+const ASCII_RAMP: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
+const SHADE_RAMP: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
 /// Of a picture that has one pixel for each cell.
-pub(super) fn tiles(picture: &RgbaImage, canvas: Canvas) -> Vec<Tile> {
-    let signs: &[char] = if canvas.ascii { &ASCII } else { &SHADES };
-    let ink = ink(picture, canvas.light);
-    let colours = match canvas.depth {
-        Depth::Mono => vec![None; ink.len()],
-        depth => palette::colours(&hues(picture), depth),
+pub(super) fn image_cells(picture: &RgbaImage, caps: ImageCaps) -> Vec<ImageCell> {
+    let glyphs: &[char] = if caps.ascii_only { &ASCII_RAMP } else { &SHADE_RAMP };
+    let ink = ink_levels(picture, caps.light_background);
+    let colours = match caps.colour_depth {
+        ColourDepth::Mono => vec![None; ink.len()],
+        depth => palette::dithered_colours(&at_full_brightness(picture), depth),
     };
-    let levels = spread(&ink, picture.width() as usize, signs.len());
+    let levels = dither(&ink, picture.width() as usize, glyphs.len());
     let tile = |(level, colour): (usize, Option<Color>)| {
-        let sign = signs[level];
-        Tile { sign, fg: colour.filter(|_| sign != ' '), bg: None }
+        let sign = glyphs[level];
+        ImageCell { glyph: sign, fg: colour.filter(|_| sign != ' '), bg: None }
     };
     levels.into_iter().zip(colours).map(tile).collect()
 }
 
 /// Between 0 and 1, stretched so that the darkest of the picture is empty and the brightest full; nothing where it is
 /// transparent.
-fn ink(picture: &RgbaImage, light: bool) -> Vec<Option<f32>> {
+fn ink_levels(picture: &RgbaImage, light_background: bool) -> Vec<Option<f32>> {
     let luminance = |[red, green, blue, alpha]: [u8; 4]| {
         (alpha >= 128).then(|| 0.299 * f32::from(red) + 0.587 * f32::from(green) + 0.114 * f32::from(blue))
     };
@@ -43,14 +43,14 @@ fn ink(picture: &RgbaImage, light: bool) -> Vec<Option<f32>> {
     let (from, range) = if brightest - darkest < 16.0 { (0.0, 255.0) } else { (darkest, brightest - darkest) };
     let stretch = |value: f32| {
         let bright = ((value - from) / range).clamp(0.0, 1.0);
-        if light { 1.0 - bright } else { bright }
+        if light_background { 1.0 - bright } else { bright }
     };
     measured.into_iter().map(|value| value.map(stretch)).collect()
 }
 
 /// The nearest of `count` levels; what a cell had to give up goes to its neighbours.
-fn spread(ink: &[Option<f32>], width: usize, count: usize) -> Vec<usize> {
-    let most = (count - 1) as f32;
+fn dither(ink: &[Option<f32>], width: usize, level_count: usize) -> Vec<usize> {
+    let max_level = (level_count - 1) as f32;
     let mut errors = vec![0.0_f32; ink.len() + width + 2];
     let mut levels = Vec::with_capacity(ink.len());
     for (at, ink) in ink.iter().enumerate() {
@@ -59,9 +59,9 @@ fn spread(ink: &[Option<f32>], width: usize, count: usize) -> Vec<usize> {
             continue;
         };
         let wanted = (ink + errors[at]).clamp(0.0, 1.0);
-        let level = (wanted * most).round();
+        let level = (wanted * max_level).round();
         levels.push(level as usize);
-        let error = wanted - level / most;
+        let error = wanted - level / max_level;
         let (first, last) = (at % width == 0, (at + 1) % width == 0);
         errors[at + width] += error * 5.0 / 16.0;
         if !last {
@@ -76,7 +76,7 @@ fn spread(ink: &[Option<f32>], width: usize, count: usize) -> Vec<usize> {
 }
 
 /// The picture's colours at their brightest: how bright they are is said by the ink.
-fn hues(picture: &RgbaImage) -> RgbaImage {
+fn at_full_brightness(picture: &RgbaImage) -> RgbaImage {
     let mut hues = picture.clone();
     for pixel in hues.pixels_mut() {
         let [red, green, blue, alpha] = pixel.0;
@@ -93,39 +93,45 @@ mod tests {
 
     use super::*;
 
-    fn signs(canvas: Canvas) -> String {
+    fn signs(canvas: ImageCaps) -> String {
         let ramp = RgbaImage::from_fn(10, 1, |x, _| Rgba([(x * 28) as u8, (x * 28) as u8, (x * 28) as u8, 255]));
-        tiles(&ramp, canvas).iter().map(|tile| tile.sign).collect()
+        image_cells(&ramp, canvas).iter().map(|tile| tile.glyph).collect()
     }
 
-    const MONO: Canvas =
-        Canvas { depth: Depth::Mono, ascii: true, light: false, graphics: None, inside_tmux: false, cell: None };
+    const MONO: ImageCaps = ImageCaps {
+        colour_depth: ColourDepth::Mono,
+        ascii_only: true,
+        light_background: false,
+        protocol: None,
+        inside_tmux: false,
+        cell_size: None,
+    };
 
     #[test]
     fn the_brighter_the_more_ink() {
         assert_eq!(signs(MONO), " .:-=+*#%@");
-        let shades = signs(Canvas { ascii: false, ..MONO });
+        let shades = signs(ImageCaps { ascii_only: false, ..MONO });
         assert!(shades.starts_with(' ') && shades.ends_with('█'), "{shades}");
     }
 
     #[test]
     fn on_a_light_background_the_brighter_the_less() {
-        assert_eq!(signs(Canvas { light: true, ..MONO }), "@%#*+=-:. ");
+        assert_eq!(signs(ImageCaps { light_background: true, ..MONO }), "@%#*+=-:. ");
     }
 
     #[test]
     fn without_colour_there_is_none_and_with_some_ascii_is_coloured() {
         let red = RgbaImage::from_pixel(2, 1, Rgba([200, 0, 0, 255]));
-        assert!(tiles(&red, MONO).iter().all(|tile| tile.fg.is_none() && tile.bg.is_none()));
-        let coloured = tiles(&red, Canvas { depth: Depth::True, ..MONO });
+        assert!(image_cells(&red, MONO).iter().all(|tile| tile.fg.is_none() && tile.bg.is_none()));
+        let coloured = image_cells(&red, ImageCaps { colour_depth: ColourDepth::True, ..MONO });
         assert_eq!(coloured[0].fg, Some(Color::Rgb(255, 0, 0)));
     }
 
     #[test]
     fn what_is_transparent_is_empty_on_either_background() {
         let glass = RgbaImage::from_pixel(2, 2, Rgba([255, 255, 255, 0]));
-        for light in [false, true] {
-            assert!(tiles(&glass, Canvas { light, ..MONO }).iter().all(|tile| tile.sign == ' '));
+        for light_background in [false, true] {
+            assert!(image_cells(&glass, ImageCaps { light_background, ..MONO }).iter().all(|tile| tile.glyph == ' '));
         }
     }
 }

@@ -5,44 +5,44 @@ use std::time::{Duration, Instant};
 use crate::domain::{Snapshot, WallTime};
 
 /// Real time between two redraws for the clock's sake is never shorter than this.
-const SHORTEST_TICK: Duration = Duration::from_millis(33);
+const MIN_TICK: Duration = Duration::from_millis(33);
 
 #[derive(Clone, Copy, Debug)]
-pub struct EngineTime {
-    at: WallTime,
-    received: Instant,
+pub struct EngineClock {
+    anchor: WallTime,
+    anchored_at: Instant,
     speed: f64,
     /// The run is over, or nobody publishes: the clock stands.
-    still: bool,
+    is_stopped: bool,
 }
 
-impl EngineTime {
-    pub fn of(snapshot: &Snapshot, received: Instant) -> Self {
+impl EngineClock {
+    pub fn from_snapshot(snapshot: &Snapshot, received: Instant) -> Self {
         let speed =
             if snapshot.clock_speed.is_finite() && snapshot.clock_speed > 0.0 { snapshot.clock_speed } else { 1.0 };
-        Self { at: snapshot.at, received, speed, still: snapshot.state.is_over() }
+        Self { anchor: snapshot.at, anchored_at: received, speed, is_stopped: snapshot.state.is_over() }
     }
 
     /// The clock stands where it is now.
     pub fn stop(&mut self, now: Instant) {
-        (self.at, self.received, self.still) = (self.now(now), now, true);
+        (self.anchor, self.anchored_at, self.is_stopped) = (self.now(now), now, true);
     }
 
     pub fn now(&self, now: Instant) -> WallTime {
-        if self.still {
-            return self.at;
+        if self.is_stopped {
+            return self.anchor;
         }
-        self.at + now.saturating_duration_since(self.received).mul_f64(self.speed)
+        self.anchor + now.saturating_duration_since(self.anchored_at).mul_f64(self.speed)
     }
 
     /// When the engine's clock next shows another second; `None` where it stands.
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
-        if self.still {
+        if self.is_stopped {
             return None;
         }
         let into_second = self.now(now).0.rem_euclid(1_000_000) as u64;
         let real = Duration::from_micros(1_000_000 - into_second).div_f64(self.speed);
-        Some(now + real.max(SHORTEST_TICK))
+        Some(now + real.max(MIN_TICK))
     }
 }
 
@@ -50,9 +50,9 @@ impl EngineTime {
 mod tests {
     use super::*;
 
-    fn time(speed: f64) -> (EngineTime, Instant) {
+    fn time(speed: f64) -> (EngineClock, Instant) {
         let received = Instant::now();
-        (EngineTime { at: WallTime(10_250_000), received, speed, still: false }, received)
+        (EngineClock { anchor: WallTime(10_250_000), anchored_at: received, speed, is_stopped: false }, received)
     }
 
     #[test]
@@ -67,7 +67,7 @@ mod tests {
         let (clock, start) = time(1.0);
         assert_eq!(clock.next_tick(start), Some(start + Duration::from_millis(750)));
         let (fast, start) = time(1_000.0);
-        assert_eq!(fast.next_tick(start), Some(start + SHORTEST_TICK));
+        assert_eq!(fast.next_tick(start), Some(start + MIN_TICK));
     }
 
     #[test]

@@ -1,37 +1,37 @@
 //! Moving about: between panes, within lists, through text.
 
-use super::opening;
+use super::item_detail;
 use crate::{
     domain::Snapshot,
-    tui::{action::Action, layout::Shape, pane::Pane, panes, scene::Scene, state::State},
+    tui::{action::Action, layout::SizeClass, pane::Pane, panes, render_ctx::RenderCtx, state::State},
 };
 
-pub(super) fn focus(state: &mut State, pane: Pane) {
+pub(super) fn focus_pane(state: &mut State, pane: Pane) {
     state.detail = None;
     state.focus = pane;
-    if Shape::of(state.size).tabs().contains(&pane) {
+    if SizeClass::of(state.terminal_size).tabs().contains(&pane) {
         state.tab = pane;
     }
 }
 
 pub(super) fn cycle_pane(state: &mut State, forward: bool) {
-    let dashboard = Shape::of(state.size).dashboard();
-    let panes = if state.whole_body().is_some() { &Pane::ALL[..] } else { dashboard };
+    let dashboard = SizeClass::of(state.terminal_size).dashboard_panes();
+    let panes = if state.fullscreen_pane().is_some() { &Pane::ALL[..] } else { dashboard };
     let at = panes.iter().position(|pane| *pane == state.focus).unwrap_or(0);
     let next = if forward { at + 1 } else { at + panes.len() - 1 };
-    focus(state, panes[next % panes.len()]);
+    focus_pane(state, panes[next % panes.len()]);
 }
 
-pub(super) fn update(state: &mut State, snapshot: &Snapshot, action: Action) {
+pub(super) fn move_selection(state: &mut State, snapshot: &Snapshot, action: Action) {
     if state.detail.is_some() {
-        return read_detail(state, snapshot, action);
+        return scroll_detail(state, snapshot, action);
     }
     let pane = state.focus;
     if pane == Pane::Log {
         return scroll_log(state, action);
     }
-    let (at, last) = (state.selected(pane, snapshot), state.length(pane, snapshot).saturating_sub(1));
-    let page = state.arrangement(snapshot).list_rows(pane).max(2) - 1;
+    let (at, last) = (state.selected_row(pane, snapshot), state.row_count(pane, snapshot).saturating_sub(1));
+    let page = state.layout(snapshot).list_rows(pane).max(2) - 1;
     let to = match action {
         Action::Up => at.saturating_sub(1),
         Action::Down => at.saturating_add(1),
@@ -39,33 +39,33 @@ pub(super) fn update(state: &mut State, snapshot: &Snapshot, action: Action) {
         Action::PageDown => at.saturating_add(page),
         Action::Top => 0,
         Action::Bottom => last,
-        Action::Left | Action::Right => return sideways(state, snapshot, action == Action::Right),
+        Action::Left | Action::Right => return move_route_column(state, snapshot, action == Action::Right),
         _ => return,
     };
-    state.select(pane, to.min(last), snapshot);
+    state.select_row(pane, to.min(last), snapshot);
 }
 
-fn sideways(state: &mut State, snapshot: &Snapshot, right: bool) {
+fn move_route_column(state: &mut State, snapshot: &Snapshot, right: bool) {
     if state.focus == Pane::Routes {
         let (at, last) = (state.selected_model(snapshot), snapshot.models.len().saturating_sub(1));
         state.selection.route.1 = if right { (at + 1).min(last) } else { at.saturating_sub(1) };
     }
 }
 
-fn read_detail(state: &mut State, snapshot: &Snapshot, action: Action) {
+fn scroll_detail(state: &mut State, snapshot: &Snapshot, action: Action) {
     if matches!(action, Action::Left | Action::Right) {
-        return opening::neighbour(state, snapshot, action == Action::Right);
+        return item_detail::open_neighbour(state, snapshot, action == Action::Right);
     }
-    let body = state.arrangement(snapshot).body;
+    let body = state.layout(snapshot).body;
     let Some(detail) = &state.detail else { return };
-    let (total, visible) = panes::detail::extent(Scene { state, snapshot }, detail, body);
-    if let (Some(lines), Some(detail)) = (step(action, visible), &mut state.detail) {
-        detail.reading.scroll(lines, total, visible);
+    let (total, visible) = panes::detail::text_extent(RenderCtx { state, snapshot }, detail, body);
+    if let (Some(lines), Some(detail)) = (scroll_lines(action, visible), &mut state.detail) {
+        detail.scroll.scroll(lines, total, visible);
     }
 }
 
 /// Lines that a movement is worth in a text of which `visible` lines are seen.
-pub(super) fn step(action: Action, visible: usize) -> Option<isize> {
+pub(super) fn scroll_lines(action: Action, visible: usize) -> Option<isize> {
     let page = visible.max(2) as isize - 1;
     match action {
         Action::Up => Some(-1),
@@ -89,5 +89,5 @@ fn scroll_log(state: &State, action: Action) {
         Action::Bottom => Event::EscapeKey,
         _ => return,
     };
-    state.log.transition(event);
+    state.log_widget.transition(event);
 }

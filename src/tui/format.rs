@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 use crate::domain::{Money, WallTime, event::format_duration};
 
 /// Shown where there is no figure.
-pub const NONE: &str = "-";
+pub const NO_VALUE: &str = "-";
 
 /// `1,234,567`.
-pub fn grouped(number: u64) -> String {
+pub fn group_digits(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -45,7 +45,7 @@ pub fn compact(number: u64) -> String {
 
 /// As [`compact`], with fewer decimals where that takes more than `columns`: `1.04k`, `1.0k`, `1k`. Four columns hold any
 /// number below a thousand millions of millions.
-pub fn compact_in(number: u64, columns: usize) -> String {
+pub fn compact_within(number: u64, columns: usize) -> String {
     let text = compact(number);
     let Some(unit) = text.chars().last().filter(|unit| text.len() > columns && unit.is_ascii_alphabetic()) else {
         return text;
@@ -61,13 +61,13 @@ pub fn compact_in(number: u64, columns: usize) -> String {
 }
 
 /// As [`grouped`], or as [`compact_in`] where that takes more than `columns`.
-pub fn grouped_in(number: u64, columns: usize) -> String {
-    let text = grouped(number);
-    if text.len() <= columns { text } else { compact_in(number, columns) }
+pub fn group_digits_within(number: u64, columns: usize) -> String {
+    let text = group_digits(number);
+    if text.len() <= columns { text } else { compact_within(number, columns) }
 }
 
 /// `used/limit`, or the use alone where no limit is known.
-pub fn against(used: u64, limit: Option<u64>) -> String {
+pub fn used_of_limit(used: u64, limit: Option<u64>) -> String {
     limit.map_or_else(|| compact(used), |limit| format!("{}/{}", compact(used), compact(limit)))
 }
 
@@ -82,7 +82,7 @@ pub fn countdown(left: Duration) -> String {
 }
 
 /// How long something will take, no more exactly than it is known: `40s`, `24m`, `6h12m`, `2d03h`.
-pub fn rough(span: Duration) -> String {
+pub fn rough_duration(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3_600 => format!("{}m", seconds / 60),
@@ -104,7 +104,7 @@ pub fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
 }
 
 /// `14:08` today, `Sun 09:00` within a week, else `2026-11-29 09:00`: where the operator is.
-pub fn moment(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
+pub fn short_datetime(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let form = if then.date() == today.date() {
         "%H:%M"
@@ -117,7 +117,7 @@ pub fn moment(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
 }
 
 /// `1.21/s`, or `14.0/min` for what takes seconds each.
-pub fn pace(per_second: f64) -> String {
+pub fn rate(per_second: f64) -> String {
     if per_second <= 0.0 {
         "0/s".to_owned()
     } else if per_second >= 99.95 {
@@ -132,7 +132,7 @@ pub fn pace(per_second: f64) -> String {
 /// `0.8s`, `12s`, `2:05`.
 pub fn latency(millis: Option<u64>) -> String {
     match millis {
-        None => NONE.to_owned(),
+        None => NO_VALUE.to_owned(),
         Some(millis) if millis < 9_950 => format!("{:.1}s", millis as f64 / 1_000.0),
         Some(millis) => format_duration(Duration::from_secs((millis + 500) / 1_000)),
     }
@@ -142,7 +142,7 @@ pub fn latency(millis: Option<u64>) -> String {
 pub fn percent_ok(ok: u64, failed: u64) -> String {
     let ended = ok + failed;
     if ended == 0 {
-        return NONE.to_owned();
+        return NO_VALUE.to_owned();
     }
     let percent = ok as f64 * 100.0 / ended as f64;
     // Only a clean sheet is a hundred.
@@ -192,7 +192,7 @@ mod tests {
         for (number, want) in cases {
             assert_eq!(compact(number), want);
         }
-        assert_eq!([grouped(7), grouped(3_214), grouped(1_000_000)], ["7", "3,214", "1,000,000"]);
+        assert_eq!([group_digits(7), group_digits(3_214), group_digits(1_000_000)], ["7", "3,214", "1,000,000"]);
     }
 
     #[test]
@@ -209,15 +209,15 @@ mod tests {
             (10_000_000_000, 3, "10G"),
         ];
         for (number, columns, want) in cases {
-            assert_eq!(compact_in(number, columns), want, "{number} in {columns}");
+            assert_eq!(compact_within(number, columns), want, "{number} in {columns}");
         }
         let mut number = 0_u64;
         while number < 999_000_000_000_000 {
-            let text = compact_in(number, 4);
+            let text = compact_within(number, 4);
             assert!(text.len() <= 4 && text.starts_with(|c: char| c.is_ascii_digit()), "{number}: {text}");
             number += 1 + number / 7;
         }
-        assert_eq!([grouped_in(999_999, 7), grouped_in(1_234_567, 7)], ["999,999", "1.23M"]);
+        assert_eq!([group_digits_within(999_999, 7), group_digits_within(1_234_567, 7)], ["999,999", "1.23M"]);
         assert_eq!(
             [999.99, 999.996, 1_230.4].map(|usd| dollars(Money::from_usd(usd).unwrap())),
             ["999.99", "1k", "1.23k"]
@@ -236,9 +236,9 @@ mod tests {
     fn moments_name_the_day_only_when_it_is_another() {
         let now = WallTime::from_unix_seconds(1_795_251_600); // Saturday 2026-11-21 09:00 UTC
         let day = Duration::from_hours(24);
-        assert_eq!(moment(now + Duration::from_mins(332), now, &TimeZone::UTC), "14:32");
-        assert_eq!(moment(now + day, now, &TimeZone::UTC), "Sun 09:00");
-        assert_eq!(moment(now + day * 8, now, &TimeZone::UTC), "2026-11-29 09:00");
+        assert_eq!(short_datetime(now + Duration::from_mins(332), now, &TimeZone::UTC), "14:32");
+        assert_eq!(short_datetime(now + day, now, &TimeZone::UTC), "Sun 09:00");
+        assert_eq!(short_datetime(now + day * 8, now, &TimeZone::UTC), "2026-11-29 09:00");
         assert_eq!(stopwatch(Duration::from_secs(90_061)), "1d 01:01:01");
     }
 
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(percent_ok(10, 0), "100");
         assert_eq!(percent_ok(99_999, 1), "99.9");
         assert_eq!(percent(4_999, 5_000), 99);
-        assert_eq!([pace(0.0), pace(0.1), pace(1.206), pace(250.4)], ["0/s", "6.0/min", "1.21/s", "250/s"]);
+        assert_eq!([rate(0.0), rate(0.1), rate(1.206), rate(250.4)], ["0/s", "6.0/min", "1.21/s", "250/s"]);
         assert_eq!([latency(None), latency(Some(812)), latency(Some(12_400))], ["-", "0.8s", "12s"]);
     }
 }
