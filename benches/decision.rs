@@ -33,18 +33,18 @@ const STRATEGIES: [&str; Strategy::ALL.len()] = [
 ];
 
 /// Keys and models of a fleet.
-const FLEETS: [(usize, usize); 2] = [(3, 4), (1_000, 10)];
+const FLEET_SIZES: [(usize, usize); 2] = [(3, 4), (1_000, 10)];
 
-struct Fleet {
+struct BenchFleet {
     scheduler: Scheduler,
     class: usize,
     now: Now,
-    flights: VecDeque<AttemptId>,
+    in_flight: VecDeque<AttemptId>,
     next: u64,
-    answered: AttemptResult,
+    success: AttemptResult,
 }
 
-impl Fleet {
+impl BenchFleet {
     /// A fleet in the swing of things.
     fn new(strategy: &str, keys: usize, models: usize) -> Self {
         let provider =
@@ -82,7 +82,7 @@ impl Fleet {
         let policy = Policy { strategy, max_in_flight: 64, ..Policy::default() };
         let mut scheduler = Scheduler::new(&[provider], &models, &keys, policy, 7);
         let class = scheduler.class_for(&RoutingTraits::default());
-        let answered = AttemptResult {
+        let success = AttemptResult {
             outcome: Outcome::Ok,
             action: OutcomeAction::Complete,
             status: Some(200),
@@ -98,21 +98,21 @@ impl Fleet {
             response_meta: cascadeck::domain::ResponseMeta::default(),
         };
         let now = Now { mono: MonoTime(1_000_000), wall: WallTime::from_unix_seconds(1_795_251_600) };
-        let mut fleet = Self { scheduler, class, now, flights: VecDeque::new(), next: 1, answered };
+        let mut fleet = Self { scheduler, class, now, in_flight: VecDeque::new(), next: 1, success };
         for _ in 0..48 {
-            fleet.offer();
+            fleet.enqueue();
             fleet.poll();
         }
         // Past the first minute, so that windows turn as they fill.
         for _ in 0..40_000 {
-            fleet.settle();
-            fleet.offer();
+            fleet.complete_oldest();
+            fleet.enqueue();
             fleet.poll();
         }
         fleet
     }
 
-    fn offer(&mut self) {
+    fn enqueue(&mut self) {
         let ticket = QueuedItem {
             seq: Seq(self.next),
             input_tokens: 100,
@@ -129,16 +129,16 @@ impl Fleet {
 
     fn poll(&mut self) {
         match self.scheduler.poll(black_box(self.now)) {
-            Some(NextStep::Send(dispatch)) => self.flights.push_back(dispatch.attempt),
+            Some(NextStep::Send(dispatch)) => self.in_flight.push_back(dispatch.attempt),
             step => assert!(step.is_none(), "nothing is refused here"),
         }
     }
 
     /// The oldest request is answered; 20 ms have passed, which is 50 answers a second.
-    fn settle(&mut self) {
+    fn complete_oldest(&mut self) {
         self.now = self.now + Duration::from_millis(20);
-        if let Some(attempt) = self.flights.pop_front() {
-            black_box(self.scheduler.complete(self.now, attempt, &self.answered));
+        if let Some(attempt) = self.in_flight.pop_front() {
+            black_box(self.scheduler.complete(self.now, attempt, &self.success));
         }
     }
 }
@@ -146,11 +146,11 @@ impl Fleet {
 /// One decision and one answer.
 #[divan::bench(args = STRATEGIES, consts = [12, 10_000], sample_size = 200, sample_count = 200)]
 fn round<const ROUTES: usize>(bencher: Bencher<'_, '_>, strategy: &str) {
-    let (keys, models) = FLEETS[usize::from(ROUTES > 12)];
-    let mut fleet = Fleet::new(strategy, keys, models);
+    let (keys, models) = FLEET_SIZES[usize::from(ROUTES > 12)];
+    let mut fleet = BenchFleet::new(strategy, keys, models);
     bencher.bench_local(|| {
-        fleet.settle();
-        fleet.offer();
+        fleet.complete_oldest();
+        fleet.enqueue();
         fleet.poll();
     });
 }
@@ -158,13 +158,13 @@ fn round<const ROUTES: usize>(bencher: Bencher<'_, '_>, strategy: &str) {
 /// The decision alone: answers come between the samples' iterations, untimed.
 #[divan::bench(args = STRATEGIES, consts = [12, 10_000], sample_size = 1, sample_count = 20_000)]
 fn decision<const ROUTES: usize>(bencher: Bencher<'_, '_>, strategy: &str) {
-    let (keys, models) = FLEETS[usize::from(ROUTES > 12)];
-    let fleet = std::cell::RefCell::new(Fleet::new(strategy, keys, models));
+    let (keys, models) = FLEET_SIZES[usize::from(ROUTES > 12)];
+    let fleet = std::cell::RefCell::new(BenchFleet::new(strategy, keys, models));
     bencher
         .with_inputs(|| {
             let mut fleet = fleet.borrow_mut();
-            fleet.settle();
-            fleet.offer();
+            fleet.complete_oldest();
+            fleet.enqueue();
         })
         .bench_local_refs(|()| fleet.borrow_mut().poll());
 }

@@ -24,37 +24,37 @@ mod secrets;
 mod webhooks;
 
 /// A directory with files in it, and an environment.
-struct Desk {
+struct ConfigFixture {
     directory: tempfile::TempDir,
-    variables: Vec<(String, String)>,
+    env_vars: Vec<(String, String)>,
 }
 
-impl Desk {
+impl ConfigFixture {
     fn empty() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), variables: Vec::new() }
+        Self { directory: tempfile::tempdir().unwrap(), env_vars: Vec::new() }
     }
 
     /// A desk with this keys.toml, readable by its owner alone.
-    fn with_keys(text: &str) -> Self {
-        Self::empty().file("keys.toml", text)
+    fn with_keys_toml(text: &str) -> Self {
+        Self::empty().with_file("keys.toml", text)
     }
 
-    fn file(self, name: &str, text: impl AsRef<[u8]>) -> Self {
+    fn with_file(self, name: &str, text: impl AsRef<[u8]>) -> Self {
         let path = self.directory.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
-        self.mode(name, 0o600)
+        self.with_mode(name, 0o600)
     }
 
-    fn mode(self, name: &str, mode: u32) -> Self {
+    fn with_mode(self, name: &str, mode: u32) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(self.directory.path().join(name), permissions).unwrap();
         self
     }
 
-    fn variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
+    fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env_vars.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -64,7 +64,7 @@ impl Desk {
 
     fn try_load_file(&self, file: Option<&str>) -> Result<cascadeck::config::Config, cascadeck::config::ConfigErrors> {
         let environment =
-            |name: &str| self.variables.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone());
+            |name: &str| self.env_vars.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone());
         cascadeck::config::load(file.map(std::path::Path::new), &environment, self.path())
     }
 
@@ -78,13 +78,13 @@ impl Desk {
     }
 
     #[track_caller]
-    fn faults(&self) -> cascadeck::config::ConfigErrors {
+    fn load_errors(&self) -> cascadeck::config::ConfigErrors {
         self.try_load().expect_err("this configuration is faulty")
     }
 }
 
 /// The secret of an API key, by alias.
-fn exposed<'c>(config: &'c cascadeck::config::Config, alias: &str) -> Option<&'c str> {
+fn secret_of<'c>(config: &'c cascadeck::config::Config, alias: &str) -> Option<&'c str> {
     let index = config.keys.iter().position(|key| key.name == alias).unwrap();
     config.secrets[index].as_ref().map(secrecy::ExposeSecret::expose_secret)
 }

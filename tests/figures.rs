@@ -27,11 +27,11 @@ use ratatui::{Terminal, backend::TestBackend};
 use tokio::sync::mpsc;
 
 const ITEMS: u64 = 600;
-const ORDERS: u32 = 60;
+const COMMANDS: u32 = 60;
 /// A run that hasn't come this far after so long hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 
-const LIVELY: &str = r#"
+const FAULTY_PROFILE: &str = r#"
 name = "lively"
 seed = 5
 latency = { median_ms = 15, spread = 0.8 }
@@ -66,7 +66,7 @@ fn items() -> Vec<ItemSpec> {
 }
 
 async fn start(home: &Path, simulator: &Simulator, seed: u64) -> RunningEngine {
-    let keys = Profile::from_toml(LIVELY).unwrap().keys_toml(simulator.addr()) + POLICY;
+    let keys = Profile::from_toml(FAULTY_PROFILE).unwrap().keys_toml(simulator.addr()) + POLICY;
     std::fs::write(home.join("keys.toml"), keys).unwrap();
     let config = config::load(Some(&home.join("keys.toml")), &|_| None, home).unwrap();
     let dir = RunDir::new(home.join("run"));
@@ -90,7 +90,7 @@ async fn start(home: &Path, simulator: &Simulator, seed: u64) -> RunningEngine {
 }
 
 /// Something an operator might do.
-fn order(rng: &mut Rng) -> Command {
+fn random_command(rng: &mut Rng) -> Command {
     let key = KEYS[rng.usize(..KEYS.len())].to_owned();
     let model = MODELS[rng.usize(..MODELS.len())].to_owned();
     match rng.u32(..14) {
@@ -111,21 +111,25 @@ fn order(rng: &mut Rng) -> Command {
 }
 
 /// Waits for a snapshot as wanted; every one on the way must make sense in itself.
-async fn until(handle: &mut EngineHandle, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
-    let look = async {
+async fn wait_for_snapshot(
+    handle: &mut EngineHandle,
+    what: &str,
+    condition: impl Fn(&Snapshot) -> bool,
+) -> Arc<Snapshot> {
+    let wait_loop = async {
         loop {
             let snapshot = handle.snapshot();
-            makes_sense(&snapshot);
-            if wanted(&snapshot) {
+            assert_sums_agree(&snapshot);
+            if condition(&snapshot) {
                 return snapshot;
             }
             handle.snapshots.changed().await.unwrap();
         }
     };
-    tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("it never came to this: {what}"))
+    tokio::time::timeout(HANG_TIMEOUT, wait_loop).await.unwrap_or_else(|_| panic!("it never came to this: {what}"))
 }
 
-fn makes_sense(snapshot: &Snapshot) {
+fn assert_sums_agree(snapshot: &Snapshot) {
     let totals = snapshot.totals;
     assert_eq!(totals.waiting + totals.in_flight + totals.done + totals.failed, totals.total, "{totals:?}");
     let by_keys: u64 = snapshot.keys.iter().map(|key| key.ok).sum();
@@ -137,9 +141,9 @@ fn makes_sense(snapshot: &Snapshot) {
 }
 
 /// While nothing moves: every figure is the record's, and what is drawn says the same.
-async fn agrees(handle: &EngineHandle, snapshot: &Snapshot, run: &Path) {
+async fn assert_matches_record(handle: &EngineHandle, snapshot: &Snapshot, run: &Path) {
     // Time goes by the wall there.
-    let comparable = |mut summary: Summary| {
+    let without_state_and_times = |mut summary: Summary| {
         (summary.run, summary.state, summary.elapsed_s) = (String::new(), String::new(), 0.0);
         summary.models.retain(|model| model.ok + model.failed > 0);
         for key in &mut summary.keys {
@@ -151,7 +155,10 @@ async fn agrees(handle: &EngineHandle, snapshot: &Snapshot, run: &Path) {
         summary.models.sort_by(|a, b| a.name.cmp(&b.name));
         summary
     };
-    assert_eq!(comparable(Summary::from(snapshot)), comparable(report::summary(run).unwrap()));
+    assert_eq!(
+        without_state_and_times(Summary::from(snapshot)),
+        without_state_and_times(report::summary(run).unwrap())
+    );
     let totals = snapshot.totals;
     let lists = [
         (None, totals.total),
@@ -176,7 +183,7 @@ async fn agrees(handle: &EngineHandle, snapshot: &Snapshot, run: &Path) {
             "a group's filter is the group"
         );
     }
-    let text = drawn(snapshot);
+    let text = render(snapshot);
     for words in [
         format!("{} / {}  ", totals.done + totals.failed, totals.total),
         format!("{} failed", totals.failed),
@@ -187,7 +194,7 @@ async fn agrees(handle: &EngineHandle, snapshot: &Snapshot, run: &Path) {
     }
 }
 
-fn drawn(snapshot: &Snapshot) -> String {
+fn render(snapshot: &Snapshot) -> String {
     let theme = Theme::load(None, ColourDepth::Mono).unwrap();
     let state = State::new(theme, false, TimeZone::UTC, (120, 36).into(), snapshot);
     let mut terminal = Terminal::new(TestBackend::new(120, 36)).unwrap();
@@ -195,28 +202,31 @@ fn drawn(snapshot: &Snapshot) -> String {
     terminal.backend().to_string()
 }
 
-fn at_rest(snapshot: &Snapshot) -> bool {
+fn is_idle(snapshot: &Snapshot) -> bool {
     (snapshot.state == RunState::Paused || snapshot.state.is_over()) && snapshot.totals.in_flight == 0
 }
 
 async fn random_run(seed: u64) {
     let home = tempfile::tempdir().unwrap();
     let run = home.path().join("run");
-    let simulator = Simulator::start(Profile::from_toml(LIVELY).unwrap(), Clock::real()).await.unwrap();
+    let simulator = Simulator::start(Profile::from_toml(FAULTY_PROFILE).unwrap(), Clock::real()).await.unwrap();
     let RunningEngine { mut handle, task, .. } = start(home.path(), &simulator, seed).await;
     let mut rng = Rng::with_seed(seed);
-    until(&mut handle, "everything is read", |snapshot| !snapshot.totals.ingesting && snapshot.totals.done > 20).await;
-    for number in 1..=ORDERS {
+    wait_for_snapshot(&mut handle, "everything is read", |snapshot| {
+        !snapshot.totals.ingesting && snapshot.totals.done > 20
+    })
+    .await;
+    for number in 1..=COMMANDS {
         // What is refused is refused in words; both are part of an operator's day.
-        let _ = handle.command(order(&mut rng)).await;
+        let _ = handle.command(random_command(&mut rng)).await;
         for _ in 0..rng.u32(..3) {
             let _ = tokio::time::timeout(Duration::from_millis(200), handle.snapshots.changed()).await;
-            makes_sense(&handle.snapshot());
+            assert_sums_agree(&handle.snapshot());
         }
         if number % 12 == 0 {
             let _ = handle.command(Command::Pause).await;
-            let snapshot = until(&mut handle, "everything has landed", at_rest).await;
-            agrees(&handle, &snapshot, &run).await;
+            let snapshot = wait_for_snapshot(&mut handle, "everything has landed", is_idle).await;
+            assert_matches_record(&handle, &snapshot, &run).await;
         }
     }
     for key in KEYS {
@@ -231,9 +241,9 @@ async fn random_run(seed: u64) {
     }
     handle.command(Command::SetMaxInFlight { max_in_flight: 16 }).await.unwrap();
     handle.command(Command::Resume).await.unwrap();
-    let snapshot = until(&mut handle, "the end", |snapshot| snapshot.state == RunState::Finished).await;
+    let snapshot = wait_for_snapshot(&mut handle, "the end", |snapshot| snapshot.state == RunState::Finished).await;
     assert_eq!(snapshot.totals.done + snapshot.totals.failed, ITEMS);
-    agrees(&handle, &snapshot, &run).await;
+    assert_matches_record(&handle, &snapshot, &run).await;
     handle.command(Command::Drain).await.unwrap();
     assert_eq!(task.await.unwrap(), engine::RunOutcome::Finished);
     let audit = audit::audit(&run, None).unwrap();
@@ -244,7 +254,7 @@ async fn random_run(seed: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_figure_is_the_records_whatever_the_operator_does() {
+async fn snapshots_match_the_record_under_random_commands() {
     for seed in [11, 12, 13] {
         random_run(seed).await;
     }

@@ -23,7 +23,7 @@ const ATTACK: &str =
     "\u{1b}]0;owned\u{7}\u{1b}[2J\u{1b}[31m\u{9b}31m\u{202e}\u{2066}\u{200b}\rrun: finished\n\u{8}\u{7f}";
 
 /// What must never reach a terminal, whatever it says.
-fn reaches_out(text: &str) -> Option<char> {
+fn first_unsafe_char(text: &str) -> Option<char> {
     text.chars().find(|character| {
         (character.is_control() && *character != '\n')
             || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}')
@@ -31,28 +31,28 @@ fn reaches_out(text: &str) -> Option<char> {
 }
 
 #[track_caller]
-fn harmless(what: &str, ended: &Ended) {
+fn assert_harmless(what: &str, ended: &Ended) {
     for (stream, text) in [("stdout", &ended.out), ("stderr", &ended.err)] {
-        assert_eq!(reaches_out(text), None, "{what} on {stream}: {text:?}");
+        assert_eq!(first_unsafe_char(text), None, "{what} on {stream}: {text:?}");
         assert!(!text.lines().any(|line| line.starts_with("run: finished")), "{what} forges a line: {text}");
     }
 }
 
 /// An OpenAI-compatible server that repeats the key wherever it can, each variant first in the form of a failure
 /// where that can be retried.
-struct Hostile {
+struct HostileServer {
     address: SocketAddr,
 }
 
-impl Hostile {
+impl HostileServer {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(HashSet::new()));
+        let seen_variants = Arc::new(Mutex::new(HashSet::new()));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let seen = Arc::clone(&seen);
-                thread::spawn(move || answer(stream, &seen));
+                let seen = Arc::clone(&seen_variants);
+                thread::spawn(move || respond(stream, &seen));
             }
         });
         Self { address }
@@ -60,7 +60,7 @@ impl Hostile {
 }
 
 /// A request's head and body.
-fn read(stream: &mut TcpStream) -> Option<(String, String)> {
+fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4_096];
     loop {
@@ -77,24 +77,24 @@ fn read(stream: &mut TcpStream) -> Option<(String, String)> {
     }
 }
 
-fn answer(mut stream: TcpStream, seen: &Mutex<HashSet<String>>) {
-    let Some((head, body)) = read(&mut stream) else { return };
+fn respond(mut stream: TcpStream, seen: &Mutex<HashSet<String>>) {
+    let Some((head, body)) = read_request(&mut stream) else { return };
     let bearer = head.lines().find_map(|line| line.split_once("Bearer ").or_else(|| line.split_once("bearer ")));
     let key = bearer.map_or("", |(_, key)| key.trim());
     let variant = body.split_once("variant-").map_or("", |(_, rest)| rest.split('"').next().unwrap_or(""));
-    let first = seen.lock().unwrap().insert(variant.to_owned());
+    let is_first = seen.lock().unwrap().insert(variant.to_owned());
     let error = |message: &str| json!({ "error": { "message": message, "type": message, "code": message } });
     let echo = format!("{ATTACK} your key {key} {ATTACK}");
     let (status, body): (&str, String) = match variant {
         _ if head.starts_with("GET") => ("200 OK", json!({ "data": [{ "id": "m" }, { "id": echo }] }).to_string()),
         _ if key.contains("refused") => ("401 Unauthorized", error(&echo).to_string()),
         "refused" => ("400 Bad Request", error(&echo).to_string()),
-        "blocked" => ("200 OK", spoken(&echo, "content_filter").to_string()),
-        "html" if first => ("502 Bad Gateway", format!("<html><title>{echo}</title>{echo}</html>")),
-        "busy" if first => ("429 Too Many Requests", error(&echo).to_string()),
-        "broken" if first => ("500 Internal Server Error", echo),
-        "garbage" if first => ("200 OK", format!("{{\"choices\": {echo}")),
-        _ => ("200 OK", spoken(&echo, &echo).to_string()),
+        "blocked" => ("200 OK", completion_json(&echo, "content_filter").to_string()),
+        "html" if is_first => ("502 Bad Gateway", format!("<html><title>{echo}</title>{echo}</html>")),
+        "busy" if is_first => ("429 Too Many Requests", error(&echo).to_string()),
+        "broken" if is_first => ("500 Internal Server Error", echo),
+        "garbage" if is_first => ("200 OK", format!("{{\"choices\": {echo}")),
+        _ => ("200 OK", completion_json(&echo, &echo).to_string()),
     };
     let response = format!(
         "HTTP/1.1 {status}\r\ncontent-length: {}\r\nx-echo: {key}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",
@@ -103,7 +103,7 @@ fn answer(mut stream: TcpStream, seen: &Mutex<HashSet<String>>) {
     let _ = stream.write_all(response.as_bytes());
 }
 
-fn spoken(text: &str, finish: &str) -> Value {
+fn completion_json(text: &str, finish: &str) -> Value {
     json!({
         "model": text,
         "choices": [{ "index": 0, "finish_reason": finish, "message": { "role": "assistant", "content": text } }],
@@ -114,7 +114,7 @@ fn spoken(text: &str, finish: &str) -> Value {
 
 const SECRETS: [&str; 2] = ["sk-hostile-0123456789-good", "sk-hostile-9876543210-refused"];
 
-fn keys(address: SocketAddr) -> String {
+fn keys_toml(address: SocketAddr) -> String {
     format!(
         "[[provider]]\nname = 'h'\napi = 'openai'\nbase_url = 'http://{address}/v1'\n\n\
          [[model]]\nname = 'm'\nprovider = 'h'\n\n\
@@ -127,9 +127,9 @@ fn keys(address: SocketAddr) -> String {
 
 #[test]
 fn nothing_that_a_hostile_run_leaves_or_says_holds_a_secret_or_moves_a_cursor() {
-    let hostile = Hostile::start();
+    let hostile = HostileServer::start();
     let machine = Machine::new().variable("RUST_LOG", "trace").variable("RUST_BACKTRACE", "full");
-    machine.write_keys(&keys(hostile.address));
+    machine.write_keys(&keys_toml(hostile.address));
     let rows: Vec<String> = ["plain", "refused", "blocked", "html", "busy", "broken", "garbage"]
         .iter()
         .map(|variant| {
@@ -152,7 +152,7 @@ fn nothing_that_a_hostile_run_leaves_or_says_holds_a_secret_or_moves_a_cursor() 
     ];
     for command in commands {
         let ended = machine.cascadeck(command);
-        harmless(command[0], &ended);
+        assert_harmless(command[0], &ended);
         for secret in SECRETS {
             let tail = &secret[secret.len() - 12..];
             assert!(!ended.out.contains(tail) && !ended.err.contains(tail), "{command:?} tells {secret}");
@@ -176,17 +176,17 @@ fn nothing_that_a_hostile_run_leaves_or_says_holds_a_secret_or_moves_a_cursor() 
     }
     let log = machine.read("runs/batch/cascadeck.log");
     assert!(log.len() > 1_000, "everything was logged");
-    assert_eq!(reaches_out(&log), None, "the log is read in terminals");
+    assert_eq!(first_unsafe_char(&log), None, "the log is read in terminals");
     // No answer counts more than an answer can: the sums hold.
     machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
 }
 
 #[test]
 fn names_of_files_folders_keys_and_models_move_no_cursor() {
-    let hostile = Hostile::start();
+    let hostile = HostileServer::start();
     let machine = Machine::new();
     let escaped = "a\\u001b[2J\\u202eb";
-    let good = keys(hostile.address);
+    let good = keys_toml(hostile.address);
     for (what, with) in [
         ("name = 'm'", format!("name = \"{escaped}\"")),
         ("name = 'good'", format!("name = \"{escaped}\"")),
@@ -197,7 +197,7 @@ fn names_of_files_folders_keys_and_models_move_no_cursor() {
         machine.write_keys(&good.replace(what, &with));
         machine.write("batch.jsonl", "{\"prompt\":\"variant-plain\"}\n");
         for command in [&["check"][..], &["run", "batch.jsonl", "--run-dir", "one"], &["status", "one"]] {
-            harmless(what, &machine.cascadeck(command));
+            assert_harmless(what, &machine.cascadeck(command));
         }
     }
     machine.write_keys(&good);
@@ -213,11 +213,11 @@ fn names_of_files_folders_keys_and_models_move_no_cursor() {
         vec!["run".to_owned(), "x".to_owned(), "--prompt".to_owned(), format!("{{{{ {odd}")],
     ] {
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
-        harmless(command[0], &machine.cascadeck(&command));
+        assert_harmless(command[0], &machine.cascadeck(&command));
     }
 }
 
-const EYES: &str = r#"
+const UNLIMITED_PROFILE: &str = r#"
 name = "eyes"
 provider = [{ name = "g", api = "gemini" }]
 model = [{ name = "m", provider = "g" }]
@@ -226,7 +226,7 @@ key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" 
 
 #[test]
 fn captions_stay_in_their_folder_whatever_a_list_or_a_link_says() {
-    let provider = Provider::of(EYES);
+    let provider = Provider::of(UNLIMITED_PROFILE);
     let machine = Machine::with(&provider);
     machine.write("album/in.png", png(2, 2));
     machine.write("outside/far.png", png(3, 3));
@@ -234,11 +234,11 @@ fn captions_stay_in_their_folder_whatever_a_list_or_a_link_says() {
     machine.write("list.txt", format!("album/in.png\nalbum/../../work/outside/far.png\n{absolute}\n"));
     // The same picture by two ways, or not: whatever is written stays under the folder.
     machine.cascadeck(&["run", "list.txt", "--captions", "words", "--run-dir", "listed"]);
-    let beyond = |folder: &str| {
+    let count_captions = |folder: &str| {
         let texts = fs::read_dir(machine.path(folder)).unwrap().map(|entry| entry.unwrap().path());
         texts.filter(|path| path.extension().is_some_and(|end| end == "txt")).count()
     };
-    assert_eq!((beyond("outside"), beyond("album")), (0, 0));
+    assert_eq!((count_captions("outside"), count_captions("album")), (0, 0));
 
     // A folder of the captions' own that leads out.
     machine.write("tree/sub/in.png", png(2, 2));
@@ -246,7 +246,7 @@ fn captions_stay_in_their_folder_whatever_a_list_or_a_link_says() {
     symlink(machine.path("outside"), machine.path("texts/sub")).unwrap();
     let ended = machine.cascadeck(&["run", "tree", "--captions", "texts", "--run-dir", "linked"]).with_status(2);
     ended.says(&["would be written outside"]);
-    assert_eq!(beyond("outside"), 0);
+    assert_eq!(count_captions("outside"), 0);
 
     // A caption that is a link is replaced, and what it leads to stays.
     machine.write("outside/mine.txt", "Mine.\n");
@@ -258,7 +258,8 @@ fn captions_stay_in_their_folder_whatever_a_list_or_a_link_says() {
 
 #[test]
 fn a_secret_is_in_no_command_line() {
-    let provider = Provider::of(&EYES.replace("name = \"eyes\"", "name = \"slow\"\nlatency = { median_ms = 300 }"));
+    let provider =
+        Provider::of(&UNLIMITED_PROFILE.replace("name = \"eyes\"", "name = \"slow\"\nlatency = { median_ms = 300 }"));
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", lab::sums(20));
     let live = machine.start(&["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "2"]);

@@ -12,7 +12,7 @@ use cascadeck::{
 use serde_json::Value;
 
 /// Five requests a day, which nobody resets while a test runs: a rolling day.
-const PROFILE: &str = r#"
+const FIVE_A_DAY_PROFILE: &str = r#"
 name = "five-a-day"
 latency = { median_ms = 20, spread = 0.1 }
 provider = [{ name = "openai", api = "openai" }]
@@ -35,7 +35,7 @@ fn cascadeck(home: &Path, arguments: &[&str]) -> Output {
         .expect("test")
 }
 
-fn run(home: &Path, name: &str, rows: usize) -> Value {
+fn run_batch(home: &Path, name: &str, rows: usize) -> Value {
     let input = format!("{name}.txt");
     let text = (0..rows).map(|row| format!("{name} {row}")).collect::<Vec<_>>().join("\n");
     std::fs::write(home.join(&input), text).expect("test");
@@ -45,20 +45,20 @@ fn run(home: &Path, name: &str, rows: usize) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_run_knows_what_the_first_one_used_and_a_plan_shows_it() {
+async fn a_second_run_and_a_plan_count_what_the_first_run_used() {
     let home = tempfile::tempdir().unwrap();
-    let profile = Profile::from_toml(PROFILE).unwrap();
+    let profile = Profile::from_toml(FIVE_A_DAY_PROFILE).unwrap();
     let keys = profile.clone();
     let simulator = Simulator::start(profile, Clock::real()).await.unwrap();
     std::fs::write(home.path().join("keys.toml"), keys.keys_toml(simulator.addr())).unwrap();
 
     let path = home.path().to_owned();
     let (first, plan, second) = tokio::task::spawn_blocking(move || {
-        let first = run(&path, "first", 3);
+        let first = run_batch(&path, "first", 3);
         std::fs::write(path.join("next.txt"), "one\ntwo\nthree\nfour\n").unwrap();
         let plan = cascadeck(&path, &["plan", "next.txt", "--json"]);
         let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
-        (first, plan, run(&path, "second", 4))
+        (first, plan, run_batch(&path, "second", 4))
     })
     .await
     .unwrap();
@@ -77,7 +77,7 @@ async fn a_second_run_knows_what_the_first_one_used_and_a_plan_shows_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_that_can_not_be_opened_stops_nothing() {
     let home = tempfile::tempdir().unwrap();
-    let profile = Profile::from_toml(PROFILE).unwrap();
+    let profile = Profile::from_toml(FIVE_A_DAY_PROFILE).unwrap();
     let keys = profile.clone();
     let simulator = Simulator::start(profile, Clock::real()).await.unwrap();
     std::fs::write(home.path().join("keys.toml"), keys.keys_toml(simulator.addr())).unwrap();
@@ -85,6 +85,6 @@ async fn a_ledger_that_can_not_be_opened_stops_nothing() {
     std::fs::create_dir_all(home.path().join(".local/state")).unwrap();
     std::fs::write(home.path().join(".local/state/cascadeck"), "in the way").unwrap();
     let path = home.path().to_owned();
-    let summary = tokio::task::spawn_blocking(move || run(&path, "alone", 3)).await.unwrap();
+    let summary = tokio::task::spawn_blocking(move || run_batch(&path, "alone", 3)).await.unwrap();
     assert_eq!(summary["done"], 3);
 }

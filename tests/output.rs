@@ -16,7 +16,7 @@ mod captions {
     use super::*;
 
     #[test]
-    fn existing_captions_are_treated_as_asked() {
+    fn existing_captions_are_kept_replaced_or_added_to_as_configured() {
         for (existing, before, want) in [
             (ExistingCaptionPolicy::Skip, None, "a cat\n"),
             (ExistingCaptionPolicy::Skip, Some(""), "a cat\n"),
@@ -46,7 +46,7 @@ mod captions {
                 write_caption(&target, "  a cat\n", existing).unwrap();
                 assert_eq!(fs::read_to_string(&target).unwrap(), want, "{existing:?} {before:?}");
             }
-            assert_eq!(names(folder.path()), ["a.txt"], "nothing is left lying about");
+            assert_eq!(file_names(folder.path()), ["a.txt"], "nothing is left lying about");
         }
     }
 
@@ -67,12 +67,12 @@ mod captions {
     }
 
     #[test]
-    fn what_a_crash_left_behind_is_in_nobodys_way() {
+    fn a_temporary_file_left_by_a_crash_is_replaced() {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
         write_caption(&target, "first", ExistingCaptionPolicy::Overwrite).unwrap();
         // A crash between writing and renaming leaves the temporary file, half written.
-        let temporary = half_written(folder.path(), &target);
+        let temporary = write_partial_temp_file(folder.path(), &target);
         assert_eq!(fs::read_to_string(&target).unwrap(), "first\n");
         write_caption(&target, "second", ExistingCaptionPolicy::Overwrite).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "second\n");
@@ -80,7 +80,7 @@ mod captions {
     }
 
     /// The temporary file's name is found by making the renaming fail.
-    fn half_written(folder: &Path, target: &Path) -> std::path::PathBuf {
+    fn write_partial_temp_file(folder: &Path, target: &Path) -> std::path::PathBuf {
         let name = format!(
             ".cascadeck-{:016x}.tmp",
             xxhash_rust::xxh3::xxh3_64(target.file_name().unwrap().as_encoded_bytes())
@@ -141,7 +141,7 @@ mod captions {
         }
     }
 
-    fn names(folder: &Path) -> Vec<String> {
+    fn file_names(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 }
@@ -302,8 +302,8 @@ mod exports {
 
     #[test]
     fn a_full_disk_is_an_error_and_not_a_short_file() {
-        struct Full;
-        impl std::io::Write for Full {
+        struct FullDisk;
+        impl std::io::Write for FullDisk {
             fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
                 Err(std::io::ErrorKind::StorageFull.into())
             }
@@ -312,7 +312,7 @@ mod exports {
             }
         }
         for format in [ExportFormat::Jsonl, ExportFormat::Csv, ExportFormat::OpenaiBatch] {
-            let written = Exporter::new(format, ExportOptions::default(), Full)
+            let written = Exporter::new(format, ExportOptions::default(), FullDisk)
                 .and_then(|mut exporter| exporter.write(&done()).and_then(|()| exporter.finish()));
             assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::StorageFull, "{format:?}");
         }

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::lab::{Live, Machine, OPEN, Provider, sums};
 
-const MOST_MB: u64 = 200;
+const MAX_MEMORY_MB: u64 = 200;
 
 fn rows_read(machine: &Machine) -> u64 {
     let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
@@ -26,7 +26,7 @@ fn peak_mb(live: &Live) -> u64 {
     peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
 }
 
-fn begins_early_and_stays_small(rows: u64) {
+fn assert_streams_input(rows: u64) {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(rows));
@@ -41,18 +41,18 @@ fn begins_early_and_stays_small(rows: u64) {
     }
     let peak = peak_mb(&live);
     println!("{rows} rows: first request after {:.1} s with {read} rows read; at most {peak} MB", after.as_secs_f64());
-    assert!(peak < MOST_MB, "{peak} MB for {rows} rows");
+    assert!(peak < MAX_MEMORY_MB, "{peak} MB for {rows} rows");
     live.signal(Signal::SIGINT);
     live.end().with_status(130);
 }
 
 #[test]
 fn a_long_input_is_sent_while_it_is_read() {
-    begins_early_and_stays_small(12_000);
+    assert_streams_input(12_000);
 }
 
 #[test]
 #[ignore = "minutes in a debug build"]
 fn a_million_rows_begin_early_and_stay_small() {
-    begins_early_and_stays_small(1_000_000);
+    assert_streams_input(1_000_000);
 }

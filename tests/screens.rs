@@ -49,15 +49,15 @@ use cascadeck::{
     tui::{pane::Pane, theme::ColourDepth},
 };
 use insta::assert_snapshot;
-use stage::Stage;
+use stage::TuiHarness;
 
 /// The sizes everything is seen at.
 const SIZES: [(u16, u16); 4] = [(200, 50), (120, 36), (80, 24), (60, 15)];
 
 /// What the same keys show at every size.
-fn at_every_size(snapshot: impl Fn() -> Snapshot, keys: &str) -> String {
+fn render_at_every_size(snapshot: impl Fn() -> Snapshot, keys: &str) -> String {
     let pictures = SIZES.map(|(width, height)| {
-        let picture = Stage::new(width, height, snapshot()).press(keys).picture();
+        let picture = TuiHarness::new(width, height, snapshot()).press(keys).test_backend();
         format!("{width}x{height}\n{picture}")
     });
     pictures.join("\n")
@@ -92,30 +92,33 @@ fn every_screen_and_overlay_at_every_size() {
         ("toast", "2:probe\n"),
     ];
     for (name, keys) in cases {
-        assert_snapshot!(name, at_every_size(fixture::storm, keys));
+        assert_snapshot!(name, render_at_every_size(fixture::storm, keys));
     }
-    assert_snapshot!("too_small", Stage::new(59, 14, fixture::storm()).picture());
+    assert_snapshot!("too_small", TuiHarness::new(59, 14, fixture::storm()).test_backend());
 }
 
 #[test]
 fn states_of_the_run() {
-    assert_snapshot!("smooth", at_every_size(fixture::smooth, ""));
-    assert_snapshot!("dead_key", at_every_size(fixture::dead_key, ""));
-    assert_snapshot!("outage", at_every_size(fixture::outage, ""));
-    assert_snapshot!("waiting_for_tomorrow", at_every_size(fixture::tomorrow, ""));
-    assert_snapshot!("finished", at_every_size(fixture::finished, ""));
-    assert_snapshot!("nothing_yet", at_every_size(fixture::empty, ""));
+    assert_snapshot!("smooth", render_at_every_size(fixture::smooth, ""));
+    assert_snapshot!("dead_key", render_at_every_size(fixture::dead_key, ""));
+    assert_snapshot!("outage", render_at_every_size(fixture::outage, ""));
+    assert_snapshot!("waiting_for_tomorrow", render_at_every_size(fixture::tomorrow, ""));
+    assert_snapshot!("finished", render_at_every_size(fixture::finished, ""));
+    assert_snapshot!("nothing_yet", render_at_every_size(fixture::empty, ""));
 }
 
 #[test]
 fn ascii() {
-    assert_snapshot!("ascii", Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, true).picture());
+    assert_snapshot!(
+        "ascii",
+        TuiHarness::with_depth(120, 36, fixture::storm(), ColourDepth::Mono, true).test_backend()
+    );
 }
 
 #[test]
 fn charts() {
     let pictures = SIZES.map(|(width, height)| {
-        let mut stage = Stage::new(width, height, fixture::storm());
+        let mut stage = TuiHarness::new(width, height, fixture::storm());
         for second in (0..=300_u64).step_by(3) {
             let mut snapshot = fixture::storm();
             snapshot.at = fixture::NOW + fixture::seconds(second);
@@ -124,7 +127,7 @@ fn charts() {
             snapshot.spend.cost = Money::from_usd(0.84 + second as f64 / 100.0).unwrap();
             stage.publish(snapshot);
         }
-        format!("{width}x{height}\n{}", stage.focus(Pane::Charts).picture())
+        format!("{width}x{height}\n{}", stage.focus(Pane::Charts).test_backend())
     });
     assert_snapshot!("charts", pictures.join("\n"));
 }
@@ -132,8 +135,8 @@ fn charts() {
 #[test]
 fn an_item_that_was_answered() {
     let pictures = SIZES.map(|(width, height)| {
-        let mut stage = Stage::new(width, height, fixture::storm());
-        format!("{width}x{height}\n{}", stage.answered_item().picture())
+        let mut stage = TuiHarness::new(width, height, fixture::storm());
+        format!("{width}x{height}\n{}", stage.open_answered_item().test_backend())
     });
     assert_snapshot!("detail_done", pictures.join("\n"));
 }
@@ -146,8 +149,8 @@ fn a_picture_without_colour_and_without_block_signs() {
         ("picture_ascii_in_colour", ColourDepth::True, true),
     ] {
         let pictures = SIZES.map(|(width, height)| {
-            let mut stage = Stage::with(width, height, fixture::storm(), depth, ascii);
-            format!("{width}x{height}\n{}", stage.answered_item().picture())
+            let mut stage = TuiHarness::with_depth(width, height, fixture::storm(), depth, ascii);
+            format!("{width}x{height}\n{}", stage.open_answered_item().test_backend())
         });
         assert_snapshot!(name, pictures.join("\n"));
     }

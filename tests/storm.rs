@@ -18,7 +18,7 @@ use cascadeck::{
 use crate::lab::{Machine, Provider, answer_to, sums};
 
 /// Each of seven faults at a seventh of `rate`, three APIs, four keys, and limits that are run into.
-fn stormy(rate: f64) -> String {
+fn profile_with_faults(rate: f64) -> String {
     let each = rate / 7.0;
     format!(
         r#"
@@ -59,7 +59,7 @@ fn every_item_ends_once_with_its_own_answer_at_any_rate_of_faults() {
     const ITEMS: u64 = 240;
     for rate in [0.1, 0.3, 0.6] {
         let began = Instant::now();
-        let provider = Provider::of(&stormy(rate));
+        let provider = Provider::of(&profile_with_faults(rate));
         let machine = Machine::new();
         // The limit of the first model is not known here: the provider refuses, and lies about it.
         machine.write_keys(&(provider.keys_toml().replace("rpm = 40\n", "") + POLICY));
@@ -92,15 +92,15 @@ fn every_item_ends_once_with_its_own_answer_at_any_rate_of_faults() {
         }
         assert!(books.total.quirks.contains_key(&Quirk::SlowBody), "{}", books.summary());
         // An answer that broke off, or that we gave up on, may be asked for again; a good one never is.
-        let again: u64 = books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum();
+        let answered_again: u64 = books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum();
         println!(
-            "faults at {:.0} %: {ITEMS} items done, {} requests, {} answered, {} refused, {again} answered again; {:.1} s",
+            "faults at {:.0} %: {ITEMS} items done, {} requests, {} answered, {} refused, {answered_again} answered again; {:.1} s",
             rate * 100.0,
             books.total.requests,
             books.total.ok,
             books.total.refused.values().sum::<u64>(),
             began.elapsed().as_secs_f64(),
         );
-        assert!(again <= books.total.abandoned + audit.unanswered.len() as u64, "{}", books.summary());
+        assert!(answered_again <= books.total.abandoned + audit.unanswered.len() as u64, "{}", books.summary());
     }
 }

@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use portable_pty::CommandBuilder;
 use window::Window;
 
-const TWO_KEYS: &str = r#"
+const TWO_KEY_PROFILE: &str = r#"
 name = "slow"
 latency = { median_ms = 60 }
 provider = [{ name = "g", api = "gemini" }]
@@ -27,7 +27,7 @@ key = [
 ]
 "#;
 
-const RUN: [&str; 10] = [
+const RUN_ARGS: [&str; 10] = [
     "run",
     "batch.jsonl",
     "--prompt",
@@ -40,7 +40,7 @@ const RUN: [&str; 10] = [
     "--run-dir=run",
 ];
 
-fn stage(profile: &str, rows: u64) -> (Machine, Provider) {
+fn setup(profile: &str, rows: u64) -> (Machine, Provider) {
     let provider = Provider::of(profile);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(rows));
@@ -48,7 +48,7 @@ fn stage(profile: &str, rows: u64) -> (Machine, Provider) {
 }
 
 /// On that machine, with nothing of this process's environment.
-fn at(machine: &Machine, mut command: CommandBuilder, environment: &[(&str, &str)]) -> Window {
+fn open_on(machine: &Machine, mut command: CommandBuilder, environment: &[(&str, &str)]) -> Window {
     command.env_clear();
     command.cwd(machine.path("."));
     command.env("HOME", machine.root().join("home"));
@@ -62,53 +62,55 @@ fn at(machine: &Machine, mut command: CommandBuilder, environment: &[(&str, &str
 }
 
 /// The program with these arguments.
-fn open(machine: &Machine, args: &[&str]) -> Window {
+fn open_program(machine: &Machine, args: &[&str]) -> Window {
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cascadeck"));
     command.args(args);
-    at(machine, command, &[])
+    open_on(machine, command, &[])
 }
 
 /// A shell with job control, whose prompt is `ready$`.
-fn shell(machine: &Machine) -> Window {
+fn open_shell(machine: &Machine) -> Window {
     let mut command = CommandBuilder::new("bash");
     command.args(["--norc", "--noprofile", "-i"]);
-    at(machine, command, &[("PS1", "ready$ ")])
+    open_on(machine, command, &[("PS1", "ready$ ")])
 }
 
-fn requests(books: &ServerStats, key: &str) -> u64 {
+fn request_count(books: &ServerStats, key: &str) -> u64 {
     books.key(key).map_or(0, |books| books.counts.requests)
 }
 
 #[test]
 fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = open(&machine, &RUN);
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_program(&machine, &RUN_ARGS);
     window.sees("RUNNING");
-    provider.until("both keys are used", |books| requests(books, "alice") > 3 && requests(books, "bruno") > 3);
+    provider
+        .until("both keys are used", |books| request_count(books, "alice") > 3 && request_count(books, "bruno") > 3);
     window.type_keys("j ");
     window.sees("– off (you)");
     // What had been decided may still go out and land; after that, nothing.
-    let alice = requests(&provider.books(), "alice");
+    let alice = request_count(&provider.books(), "alice");
     provider.until("what bruno had in flight has landed", |books| {
-        requests(books, "alice") > alice + 16 && books.key("bruno").is_some_and(|books| books.counts.in_flight == 0)
+        request_count(books, "alice") > alice + 16
+            && books.key("bruno").is_some_and(|books| books.counts.in_flight == 0)
     });
-    let before = requests(&provider.books(), "bruno");
-    let alice = requests(&provider.books(), "alice");
-    let after = provider.until("alice goes on alone", |books| requests(books, "alice") > alice + 40);
-    assert_eq!(requests(&after, "bruno"), before, "a key that is off gets nothing");
+    let before = request_count(&provider.books(), "bruno");
+    let alice = request_count(&provider.books(), "alice");
+    let after = provider.until("alice goes on alone", |books| request_count(books, "alice") > alice + 40);
+    assert_eq!(request_count(&after, "bruno"), before, "a key that is off gets nothing");
     window.sees("you  key bruno switched off");
     window.type_keys("u");
     window.sees("you  key bruno switched on");
-    provider.until("bruno works again", |books| requests(books, "bruno") > before + 3);
+    provider.until("bruno works again", |books| request_count(books, "bruno") > before + 3);
     window.leave("qs");
     let ended = machine.cascadeck(&["status", "run", "--json"]).with_status(0).json();
     assert_eq!(ended["state"], "stopped");
 }
 
 #[test]
-fn a_pause_lets_land_what_flies_and_sends_nothing_until_it_goes_on() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = open(&machine, &RUN);
+fn a_pause_lets_in_flight_requests_finish_and_sends_nothing_until_resumed() {
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_program(&machine, &RUN_ARGS);
     provider.until("work goes out", |books| books.total.requests > 8);
     window.sees("RUNNING");
     window.type_keys("p");
@@ -132,15 +134,15 @@ fn a_pause_lets_land_what_flies_and_sends_nothing_until_it_goes_on() {
 
 #[test]
 fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
-    let profile = TWO_KEYS.replace("name = \"slow\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }");
-    let (machine, provider) = stage(&profile, 6);
-    let mut window = open(&machine, &RUN);
+    let profile = TWO_KEY_PROFILE.replace("name = \"slow\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }");
+    let (machine, provider) = setup(&profile, 6);
+    let mut window = open_program(&machine, &RUN_ARGS);
     window.sees("✓ FINISHED");
     window.sees("6 failed");
     window.type_keys("9");
     window.sees("in the provider's words");
     window.sees("blocked");
-    let bruno = requests(&provider.books(), "bruno");
+    let bruno = request_count(&provider.books(), "bruno");
     window.type_keys("r");
     window.sees("6 failed items are sent again");
     // The cascade, the model, m@alice, m@bruno.
@@ -149,8 +151,8 @@ fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
     window.type_keys("y");
     window.type_keys("4");
     window.sees("to m@bruno alone");
-    let books = provider.until("all six went to bruno", |books| requests(books, "bruno") == bruno + 6);
-    assert_eq!(requests(&books, "alice") + requests(&books, "bruno"), 12);
+    let books = provider.until("all six went to bruno", |books| request_count(books, "bruno") == bruno + 6);
+    assert_eq!(request_count(&books, "alice") + request_count(&books, "bruno"), 12);
     window.sees("✓ FINISHED");
     window.type_keys("9x");
     window.sees("6 lines written to");
@@ -159,11 +161,11 @@ fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
 }
 
 #[test]
-fn a_watcher_can_look_and_not_touch() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut args = RUN.to_vec();
+fn a_read_only_dashboard_sends_no_commands() {
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut args = RUN_ARGS.to_vec();
     args.push("--read-only");
-    let mut window = open(&machine, &args);
+    let mut window = open_program(&machine, &args);
     window.sees("read-only");
     provider.until("work goes out", |books| books.total.requests > 4);
     window.type_keys("p");
@@ -176,8 +178,8 @@ fn a_watcher_can_look_and_not_touch() {
 
 #[test]
 fn a_storm_of_resizes_leaves_one_whole_screen() {
-    let (machine, _provider) = stage(TWO_KEYS, 100_000);
-    let mut window = open(&machine, &RUN);
+    let (machine, _provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_program(&machine, &RUN_ARGS);
     window.sees("RUNNING");
     for step in 0..60_u16 {
         window.resize(15 + step % 30, 60 + step * 2 % 100);
@@ -194,9 +196,9 @@ fn a_storm_of_resizes_leaves_one_whole_screen() {
 }
 
 #[test]
-fn sigterm_drains_and_gives_the_terminal_back() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = open(&machine, &RUN);
+fn sigterm_drains_and_restores_the_terminal() {
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_program(&machine, &RUN_ARGS);
     window.sees("RUNNING");
     provider.until("work goes out", |books| books.total.requests > 4);
     window.signal(Signal::SIGTERM);
@@ -208,10 +210,11 @@ fn sigterm_drains_and_gives_the_terminal_back() {
 
 #[test]
 fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = shell(&machine);
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_shell(&machine);
     window.sees("ready$");
-    let program = format!("'{}' {}\r", env!("CARGO_BIN_EXE_cascadeck"), RUN.map(|arg| format!("'{arg}'")).join(" "));
+    let program =
+        format!("'{}' {}\r", env!("CARGO_BIN_EXE_cascadeck"), RUN_ARGS.map(|arg| format!("'{arg}'")).join(" "));
     window.type_keys(&program);
     window.sees("RUNNING");
     for _ in 0..2 {
@@ -234,8 +237,8 @@ fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
 
 #[test]
 fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
-    let (machine, _provider) = stage(TWO_KEYS, 8);
-    let mut window = open(&machine, &RUN);
+    let (machine, _provider) = setup(TWO_KEY_PROFILE, 8);
+    let mut window = open_program(&machine, &RUN_ARGS);
     window.sees("✓ FINISHED");
     window.until_said("\x1b]9;run is finished: 8 done, 0 failed");
     window.until_said("\x1b]0;run: finished 100%");
@@ -248,9 +251,9 @@ fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
     keys.push_str("\n[dashboard]\nnotify = false\nkeys = { quit = \"F10\" }\n");
     machine.write_keys(&keys);
     machine.write("batch.jsonl", sums(9));
-    let mut quiet = RUN.to_vec();
+    let mut quiet = RUN_ARGS.to_vec();
     quiet[9] = "--run-dir=quiet";
-    let mut window = open(&machine, &quiet);
+    let mut window = open_program(&machine, &quiet);
     window.sees("✓ FINISHED");
     window.sees("F10 quit");
     assert!(!window.said().contains("\x1b]9;"), "notifications are off");
@@ -259,10 +262,10 @@ fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
 
 #[test]
 fn webhooks_hear_of_the_end_while_the_dashboard_stays_and_trouble_with_them_is_said_when_it_is_left() {
-    let (machine, _provider) = stage(TWO_KEYS, 8);
+    let (machine, _provider) = setup(TWO_KEY_PROFILE, 8);
     let (well, gone) = (Hooks::open(), Hooks::answering([Answer::Status(410)]));
     machine.write_keys(&(machine.read("keys.toml") + &well.table("well", "") + &gone.table("gone", "")));
-    let mut window = open(&machine, &RUN);
+    let mut window = open_program(&machine, &RUN_ARGS);
     window.sees("✓ FINISHED");
     assert_eq!(well.until("finished")["done"], 8);
     gone.until("finished");
@@ -275,13 +278,13 @@ fn webhooks_hear_of_the_end_while_the_dashboard_stays_and_trouble_with_them_is_s
 }
 
 #[test]
-fn a_key_that_means_two_things_is_refused_with_its_line_before_anything_starts() {
-    let (machine, provider) = stage(TWO_KEYS, 8);
+fn a_key_bound_twice_is_reported_with_its_line_before_anything_starts() {
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 8);
     let mut keys = machine.read("keys.toml");
     let line = keys.lines().count() + 3;
     keys.push_str("\n[dashboard]\nkeys = { pause = \"q\" }\n");
     machine.write_keys(&keys);
-    let ended = machine.cascadeck(&RUN).with_status(2);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(2);
     ended.says(&[&format!("keys.toml:{line}: q can't mean both"), "give one of them another key"]);
     assert_eq!(provider.books().total.requests, 0);
 }

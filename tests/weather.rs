@@ -12,17 +12,17 @@ use nix::sys::signal::Signal;
 
 use crate::lab::{Machine, Provider, SLOW, answer_to, sums, until};
 
-const RUN: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check"];
-const DIR: &str = "runs/batch";
+const RUN_ARGS: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check"];
+const RUN_DIR: &str = "runs/batch";
 
 /// Every item is done, once, with its own answer, and the record proves it.
 #[track_caller]
-fn prove(machine: &Machine, provider: &Provider, items: u64) {
-    let audit = audit::audit(&machine.path(DIR), None).unwrap();
+fn assert_audit(machine: &Machine, provider: &Provider, items: u64) {
+    let audit = audit::audit(&machine.path(RUN_DIR), None).unwrap();
     assert!(audit.is_ok(), "{audit:#?}");
     assert_eq!((audit.items, audit.done), (items, items));
     let mut ids = BTreeSet::new();
-    for line in machine.results(DIR) {
+    for line in machine.results(RUN_DIR) {
         assert_eq!((line.status, line.output), (FinalState::Done, Some(answer_to(&line.id))), "{}", line.id);
         assert!(ids.insert(line.id.clone()), "{} is there twice", line.id);
     }
@@ -36,7 +36,7 @@ fn a_disk_without_room_holds_the_run_and_more_room_resumes_it() {
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(ITEMS));
     // No file may grow beyond 128 KiB, and no signal is sent for it: what a full disk looks like.
-    let mut live = machine.start_after("trap '' XFSZ; ulimit -f 256", &RUN);
+    let mut live = machine.start_after("trap '' XFSZ; ulimit -f 256", &RUN_ARGS);
     let line = live.line_with("can't be recorded");
     assert!(line.contains("run.db") || line.contains("results.jsonl"), "{line}");
     let sent = provider.books().total.requests;
@@ -45,12 +45,12 @@ fn a_disk_without_room_holds_the_run_and_more_room_resumes_it() {
     let ended = live.end();
     assert!(matches!(ended.status.code(), Some(1 | 130)), "{}: {}", ended.status, ended.err);
     assert!(sent < ITEMS, "it was stopped in the middle");
-    machine.cascadeck(&RUN).with_status(0);
-    prove(&machine, &provider, ITEMS);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
+    assert_audit(&machine, &provider, ITEMS);
     let books = provider.books();
-    let again: u64 = books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum();
+    let answered_again: u64 = books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum();
     // What was in flight, answered and could not be recorded is asked again; nothing else.
-    assert!(again <= 16, "{again} answered again");
+    assert!(answered_again <= 16, "{answered_again} answered again");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_directory_that_can_not_be_written_to_is_1_and_named() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(2));
-    let args = [&RUN[..], &["--run-dir", "/proc/self/run"]].concat();
+    let args = [&RUN_ARGS[..], &["--run-dir", "/proc/self/run"]].concat();
     machine.cascadeck(&args).with_status(1).says(&["/proc/self/run"]);
     assert_eq!(provider.books().total.requests, 0);
 }
@@ -69,9 +69,9 @@ fn a_database_that_another_process_holds_is_waited_for_and_nothing_is_lost() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(ITEMS));
-    let mut live = machine.start(&[&RUN[..], &["--in-flight", "4"]].concat());
+    let mut live = machine.start(&[&RUN_ARGS[..], &["--in-flight", "4"]].concat());
     provider.until("it is under way", |books| books.total.ok >= 4);
-    let holder = rusqlite::Connection::open(machine.path(DIR).join("run.db")).unwrap();
+    let holder = rusqlite::Connection::open(machine.path(RUN_DIR).join("run.db")).unwrap();
     until("the lock is had", || holder.execute_batch("BEGIN IMMEDIATE").is_ok());
     live.line_with("can't be recorded");
     let sent = provider.books().total.requests;
@@ -79,7 +79,7 @@ fn a_database_that_another_process_holds_is_waited_for_and_nothing_is_lost() {
     drop(holder);
     live.end().with_status(0);
     assert!(sent < ITEMS, "while it was held nothing more went out");
-    prove(&machine, &provider, ITEMS);
+    assert_audit(&machine, &provider, ITEMS);
     assert_eq!(provider.books().prompts.answered_more_than_once, 0);
 }
 
@@ -91,11 +91,11 @@ fn without_file_handles_no_item_is_blamed() {
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(ITEMS));
     // Some two dozen are needed to live; few are left for connections.
-    let live = machine.start_after("ulimit -n 48", &[&RUN[..], &["--in-flight", "200"]].concat());
+    let live = machine.start_after("ulimit -n 48", &[&RUN_ARGS[..], &["--in-flight", "200"]].concat());
     let ended = live.end().with_status(0);
     assert!(ended.err.contains("client_trouble"), "it ran out of them: {}", ended.err);
-    prove(&machine, &provider, ITEMS);
-    assert_eq!(machine.status(DIR)["keys"][0]["failed"], 0, "nor is a key");
+    assert_audit(&machine, &provider, ITEMS);
+    assert_eq!(machine.status(RUN_DIR)["keys"][0]["failed"], 0, "nor is a key");
 }
 
 #[test]
@@ -105,19 +105,19 @@ fn nobody_reading_is_no_reason_to_stop() {
         let machine = Machine::with(&provider);
         machine.write("batch.jsonl", sums(12));
         // The run goes on to its end; what it prints then is lost, and only where nobody wanted it is that no failure.
-        machine.start_after(shell, &RUN).end().with_status(status);
-        prove(&machine, &provider, 12);
-        let closed = machine.start_after(shell, &["status", DIR]).end();
+        machine.start_after(shell, &RUN_ARGS).end().with_status(status);
+        assert_audit(&machine, &provider, 12);
+        let closed = machine.start_after(shell, &["status", RUN_DIR]).end();
         assert_eq!(closed.status.code(), Some(status), "{shell}");
-        machine.start_after(shell, &["audit", DIR]).end().with_status(status);
+        machine.start_after(shell, &["audit", RUN_DIR]).end().with_status(status);
     }
     // Readers that have seen enough.
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(12));
-    assert_eq!(machine.unheard(&RUN), Some(0));
-    prove(&machine, &provider, 12);
-    for command in [&["status", DIR][..], &["audit", DIR], &["export", DIR], &["check"]] {
+    assert_eq!(machine.unheard(&RUN_ARGS), Some(0));
+    assert_audit(&machine, &provider, 12);
+    for command in [&["status", RUN_DIR][..], &["audit", RUN_DIR], &["export", RUN_DIR], &["check"]] {
         assert_eq!(machine.unheard(command), Some(0), "{command:?}");
     }
 }
@@ -127,16 +127,16 @@ fn a_results_file_that_was_thrown_away_is_written_again() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(12));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     let before = machine.read("runs/batch/results.jsonl");
     for damage in ["", "rubbish", &before[..before.len() / 2]] {
         machine.write("runs/batch/results.jsonl", damage);
-        machine.cascadeck(&RUN).with_status(0);
+        machine.cascadeck(&RUN_ARGS).with_status(0);
         assert_eq!(machine.read("runs/batch/results.jsonl"), before, "{damage:?}");
     }
     fs::remove_file(machine.path("runs/batch/results.jsonl")).unwrap();
-    machine.cascadeck(&RUN).with_status(0);
-    prove(&machine, &provider, 12);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
+    assert_audit(&machine, &provider, 12);
     assert_eq!(provider.books().total.requests, 12);
 }
 
@@ -146,7 +146,7 @@ fn too_few_file_handles_to_begin_with_are_named_and_nothing_panics() {
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(2));
     for limit in 4..=20 {
-        for args in [&RUN[..], &["check"], &["demo", "--headless"]] {
+        for args in [&RUN_ARGS[..], &["check"], &["demo", "--headless"]] {
             let ended = machine.start_after(&format!("ulimit -n {limit}"), args).end();
             assert_eq!(ended.status.code(), Some(1), "{limit}: {args:?}: {}", ended.err);
             ended.says(&["Too many open files", "ulimit -n 1024"]);

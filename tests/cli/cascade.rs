@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::lab::{Machine, Provider, answer_to, sums};
 
 /// Three projects and four models: 30 requests a day altogether on each project.
-const DAYS: &str = r#"
+const DAY_LIMITS_PROFILE: &str = r#"
 name = "days"
 provider = [{ name = "g", api = "gemini" }]
 model = [
@@ -25,7 +25,7 @@ key = [
 
 #[test]
 fn days_with_room_for_exactly_the_batch_are_used_up_without_one_refusal() {
-    let provider = Provider::of(DAYS);
+    let provider = Provider::of(DAY_LIMITS_PROFILE);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(90));
     let ended = machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"]).with_status(0);
@@ -43,7 +43,7 @@ fn days_with_room_for_exactly_the_batch_are_used_up_without_one_refusal() {
 }
 
 /// Room for 1,350 requests a minute, and few tokens for the best models.
-const MINUTES: &str = r#"
+const MINUTE_LIMITS_PROFILE: &str = r#"
 name = "minutes"
 provider = [{ name = "g", api = "gemini" }]
 model = [
@@ -63,7 +63,7 @@ key = [
 "#;
 
 /// Word problems as long as people's.
-fn questions(count: u64) -> String {
+fn question_rows(count: u64) -> String {
     let question = |n: u64| {
         format!(
             "Room {n} of the \"Hôtel du Lac\" has {} windows of $2.{:02} each;\nhow much do they cost? What is {n} + 1000?",
@@ -77,9 +77,9 @@ fn questions(count: u64) -> String {
 
 #[test]
 fn a_long_batch_goes_through_every_model_within_one_minutes_limits() {
-    let provider = Provider::of(MINUTES);
+    let provider = Provider::of(MINUTE_LIMITS_PROFILE);
     let machine = Machine::with(&provider);
-    machine.write("questions.jsonl", questions(1_319));
+    machine.write("questions.jsonl", question_rows(1_319));
     let args = ["run", "questions.jsonl", "--prompt", "{{ question }}", "--headless", "--json", "--in-flight", "64"];
     let ended = machine.cascadeck(&args).with_status(0);
 
@@ -107,13 +107,13 @@ fn a_long_batch_goes_through_every_model_within_one_minutes_limits() {
 }
 
 /// The names of an object's fields, in their order.
-fn fields(object: &Value) -> Vec<&str> {
+fn field_names(object: &Value) -> Vec<&str> {
     object.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
 #[test]
 fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
-    let provider = Provider::of(DAYS);
+    let provider = Provider::of(DAY_LIMITS_PROFILE);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(4) + r#"{"id":"bad","question":"Say it. [sim:blocked]"}"#);
     let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--json", "--run-dir", "here"];
@@ -125,8 +125,8 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
     for line in &lines {
         let wanted = "id status output error finish_reason key provider model model_version usage cost_usd latency_ms \
                       attempts started_at finished_at request_hash";
-        assert_eq!(fields(line).join(" "), wanted);
-        assert_eq!(fields(&line["usage"]), ["input_tokens", "output_tokens", "thinking_tokens"]);
+        assert_eq!(field_names(line).join(" "), wanted);
+        assert_eq!(field_names(&line["usage"]), ["input_tokens", "output_tokens", "thinking_tokens"]);
         for instant in ["started_at", "finished_at"] {
             let text = line[instant].as_str().unwrap();
             assert!(text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok(), "{instant} is {text}");
@@ -140,19 +140,19 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
     assert!(done["cost_usd"].as_f64().unwrap() > 0.0);
     let failed = line("bad");
     assert_eq!((failed["status"].as_str(), &failed["output"]), (Some("failed"), &Value::Null));
-    assert_eq!(fields(&failed["error"]), ["outcome", "status", "message"]);
+    assert_eq!(field_names(&failed["error"]), ["outcome", "status", "message"]);
     assert_eq!(
         (failed["error"]["outcome"].as_str(), &failed["error"]["status"]),
         (Some("content_blocked"), &200.into())
     );
 
     assert_eq!(
-        fields(&summary).join(" "),
+        field_names(&summary).join(" "),
         "run state total waiting in_flight done failed attempts rate_limited input_tokens output_tokens cost_usd at_risk_usd \
          elapsed_s keys models"
     );
     let first = |list: &str, wanted: &[&str]| {
-        let found = fields(&summary[list][0]);
+        let found = field_names(&summary[list][0]);
         for field in wanted {
             assert!(found.contains(field), "{list} have no {field}: {found:?}");
         }

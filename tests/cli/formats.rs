@@ -7,31 +7,31 @@ use cascadeck::domain::FinalState;
 use crate::lab::{Machine, Provider, answer_to, sums};
 
 /// One API at a time, without limits.
-fn provider(api: &str) -> Provider {
+fn unlimited_provider(api: &str) -> Provider {
     Provider::of(&format!(
         "name = \"{api}\"\nprovider = [{{ name = \"p\", api = \"{api}\" }}]\nmodel = [{{ name = \"m\", provider = \"p\" }}]\n\
          key = [{{ name = \"k\", provider = \"p\", project = \"one\", secret = \"sk-one\" }}]\n"
     ))
 }
 
-const OPENAI: &str = r#"{"custom_id":"q1","method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-x","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"What is 1 + 1000?"}],"temperature":0.2,"max_tokens":50}}
+const OPENAI_BATCH: &str = r#"{"custom_id":"q1","method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-x","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"What is 1 + 1000?"}],"temperature":0.2,"max_tokens":50}}
 {"custom_id":"q2","method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-x","messages":[{"role":"user","content":"Hello"},{"role":"assistant","content":"Hi"},{"role":"user","content":"What is 2 + 1000?"}]}}
 "#;
 
-const ANTHROPIC: &str = r#"{"custom_id":"q1","params":{"model":"claude-x","max_tokens":50,"system":"Be brief.","messages":[{"role":"user","content":"What is 1 + 1000?"}]}}
+const ANTHROPIC_BATCH: &str = r#"{"custom_id":"q1","params":{"model":"claude-x","max_tokens":50,"system":"Be brief.","messages":[{"role":"user","content":"What is 1 + 1000?"}]}}
 {"custom_id":"q2","params":{"model":"claude-x","max_tokens":50,"messages":[{"role":"user","content":[{"type":"text","text":"What is 2 + 1000?"}]}]}}
 "#;
 
-const GEMINI: &str = r#"{"key":"q1","request":{"contents":[{"role":"user","parts":[{"text":"What is 1 + 1000?"}]}],"systemInstruction":{"parts":[{"text":"Be brief."}]},"generationConfig":{"maxOutputTokens":50}}}
+const GEMINI_BATCH: &str = r#"{"key":"q1","request":{"contents":[{"role":"user","parts":[{"text":"What is 1 + 1000?"}]}],"systemInstruction":{"parts":[{"text":"Be brief."}]},"generationConfig":{"maxOutputTokens":50}}}
 {"key":"q2","request":{"contents":[{"role":"user","parts":[{"text":"What is 2 + 1000?"}]}]}}
 "#;
 
 #[test]
 fn batch_lines_of_each_api_are_answered_over_each_api() {
     for api in ["gemini", "openai", "anthropic"] {
-        let provider = provider(api);
+        let provider = unlimited_provider(api);
         let machine = Machine::with(&provider);
-        for (from, lines) in [("openai", OPENAI), ("anthropic", ANTHROPIC), ("gemini", GEMINI)] {
+        for (from, lines) in [("openai", OPENAI_BATCH), ("anthropic", ANTHROPIC_BATCH), ("gemini", GEMINI_BATCH)] {
             machine.write(&format!("{from}.jsonl"), lines);
             machine.cascadeck(&["run", &format!("{from}.jsonl")]).with_status(0);
             let results = machine.results(&format!("runs/{from}"));
@@ -50,7 +50,7 @@ fn batch_lines_of_each_api_are_answered_over_each_api() {
 
 #[test]
 fn csv_and_text_lines_and_rows_with_messages_are_read() {
-    let provider = provider("openai");
+    let provider = unlimited_provider("openai");
     let machine = Machine::with(&provider);
     machine.write("table.csv", "id,left,note\nq1,1,\"a, b\"\nq2,2,\"two\nlines\"\n");
     machine.cascadeck(&["run", "table.csv", "--prompt", "What is {{ left }} + 1000?"]).with_status(0);
@@ -73,7 +73,7 @@ fn csv_and_text_lines_and_rows_with_messages_are_read() {
 
 #[test]
 fn standard_input_is_kept_so_that_the_run_can_be_resumed() {
-    let provider = provider("gemini");
+    let provider = unlimited_provider("gemini");
     let machine = Machine::with(&provider);
     let args = ["run", "-", "--prompt", "{{ question }}", "--run-dir", "piped"];
     machine.cascadeck_with_stdin(&args, &sums(30)).with_status(0);
@@ -92,7 +92,7 @@ fn standard_input_is_kept_so_that_the_run_can_be_resumed() {
 
 #[test]
 fn settings_of_rows_and_of_the_command_line_reach_the_provider() {
-    let provider = provider("openai");
+    let provider = unlimited_provider("openai");
     let machine = Machine::with(&provider);
     machine.write("rows.jsonl", "{\"id\":\"own\",\"prompt\":\"Tell me of rivers.\",\"max_tokens\":3}\n{\"id\":\"all\",\"prompt\":\"Tell me of hills.\"}\n");
     machine.cascadeck(&["run", "rows.jsonl", "--max-output-tokens", "5", "--system", "Be brief."]).with_status(0);

@@ -5,15 +5,15 @@ use serde_json::Value;
 use super::captions::EYES;
 use crate::lab::{Machine, OPEN, Provider, png, sums};
 
-const PIPED: [&str; 4] = ["run", "-", "--prompt", "{{ question }}"];
+const PIPED_RUN_ARGS: [&str; 4] = ["run", "-", "--prompt", "{{ question }}"];
 
 /// Rows that no batch of [`sums`] has.
-fn others(count: u64) -> String {
+fn other_rows(count: u64) -> String {
     sums(count).replace("\"id\":\"q", "\"id\":\"other")
 }
 
 #[test]
-fn rows_that_are_gone_from_the_input_stay_in_the_run_and_are_counted_aloud() {
+fn rows_that_are_gone_from_the_input_stay_in_the_run_and_are_counted() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     let run = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"];
@@ -43,34 +43,36 @@ fn rows_that_are_gone_from_the_input_stay_in_the_run_and_are_counted_aloud() {
 fn another_batch_through_the_same_pipe_is_another_run() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
-    machine.cascadeck_with_stdin(&PIPED, &sums(4)).with_status(0);
-    for (batch, which) in [(others(6), "it has none of its 4 rows"), (sums(3), "it has only 3 of its 4 rows")] {
-        let refused = machine.cascadeck_with_stdin(&PIPED, &batch).with_status(2);
+    machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &sums(4)).with_status(0);
+    for (batch, which) in [(other_rows(6), "it has none of its 4 rows"), (sums(3), "it has only 3 of its 4 rows")] {
+        let refused = machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &batch).with_status(2);
         refused.says(&["another batch than the run in runs/stdin", which, "--run-dir", "--accept-changed"]);
     }
     // What it was begun with is still what it goes on with.
     assert_eq!(machine.read("runs/stdin/input"), sums(4));
     assert!(!machine.path("runs/stdin/input.new").exists());
-    machine.cascadeck(&PIPED).with_status(0);
+    machine.cascadeck(&PIPED_RUN_ARGS).with_status(0);
     assert_eq!((provider.books().total.requests, machine.results("runs/stdin").len()), (4, 4));
 
-    machine.cascadeck_with_stdin(&[&PIPED[..], &["--run-dir", "runs/mine"]].concat(), &others(6)).with_status(0);
+    machine
+        .cascadeck_with_stdin(&[&PIPED_RUN_ARGS[..], &["--run-dir", "runs/mine"]].concat(), &other_rows(6))
+        .with_status(0);
     assert_eq!(machine.results("runs/mine").len(), 6);
-    let both = [&PIPED[..], &["--accept-changed"]].concat();
-    let ended = machine.cascadeck_with_stdin(&both, &others(6)).with_status(0);
+    let both = [&PIPED_RUN_ARGS[..], &["--accept-changed"]].concat();
+    let ended = machine.cascadeck_with_stdin(&both, &other_rows(6)).with_status(0);
     ended.says(&["6 rows are new, 0 are answered anew, 4 are no longer in it", "4 items of this run are no longer"]);
     assert_eq!(machine.results("runs/stdin").len(), 10);
-    assert_eq!(machine.read("runs/stdin/input"), others(6));
+    assert_eq!(machine.read("runs/stdin/input"), other_rows(6));
 }
 
 #[test]
 fn the_beginning_of_a_pipe_is_no_other_batch() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
-    machine.cascadeck_with_stdin(&PIPED, &sums(4)).with_status(0);
-    let trial = [&PIPED[..], &["--limit", "2"]].concat();
+    machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &sums(4)).with_status(0);
+    let trial = [&PIPED_RUN_ARGS[..], &["--limit", "2"]].concat();
     machine.cascadeck_with_stdin(&trial, &sums(4)).with_status(0);
-    machine.cascadeck_with_stdin(&trial, &others(4)).with_status(2).says(&["another batch", "none of its"]);
+    machine.cascadeck_with_stdin(&trial, &other_rows(4)).with_status(2).says(&["another batch", "none of its"]);
     assert_eq!(provider.books().total.requests, 4);
 }
 
@@ -78,14 +80,14 @@ fn the_beginning_of_a_pipe_is_no_other_batch() {
 fn the_beginning_of_a_pipe_takes_nothing_from_what_is_kept() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
-    machine.cascadeck_with_stdin(&PIPED, &sums(4)).with_status(0);
-    let trial = [&PIPED[..], &["--limit", "2", "--json"]].concat();
+    machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &sums(4)).with_status(0);
+    let trial = [&PIPED_RUN_ARGS[..], &["--limit", "2", "--json"]].concat();
     let ended = machine.cascadeck_with_stdin(&trial, &sums(2)).with_status(0);
     ended.says(&["the beginning of this run's input: 2 rows, which it has already; the other 2 stay in it"]);
     assert_eq!((&ended.json()["total"], &ended.json()["not_in_input"]), (&4.into(), &Value::Null));
     assert_eq!(machine.read("runs/stdin/input"), sums(4));
-    machine.cascadeck_with_stdin(&PIPED, &sums(4)).with_status(0);
-    machine.cascadeck(&PIPED).with_status(0);
+    machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &sums(4)).with_status(0);
+    machine.cascadeck(&PIPED_RUN_ARGS).with_status(0);
     assert_eq!(provider.books().total.requests, 4);
 }
 
@@ -94,12 +96,12 @@ fn a_trial_of_a_longer_pipe_leaves_its_rest_to_be_read() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     for (limit, piped) in [("2", 6), ("2", 2), ("4", 4)] {
-        let trial = [&PIPED[..], &["--limit", limit]].concat();
+        let trial = [&PIPED_RUN_ARGS[..], &["--limit", limit]].concat();
         machine.cascadeck_with_stdin(&trial, &sums(piped)).with_status(0);
         assert_eq!(machine.read("runs/stdin/input"), sums(6));
     }
     assert_eq!(provider.books().total.requests, 4);
-    machine.cascadeck(&PIPED).with_status(0);
+    machine.cascadeck(&PIPED_RUN_ARGS).with_status(0);
     assert_eq!(machine.results("runs/stdin").len(), 6);
 }
 
@@ -107,7 +109,7 @@ fn a_trial_of_a_longer_pipe_leaves_its_rest_to_be_read() {
 fn rows_that_a_kill_left_unread_are_lost_to_no_other_pipe() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
-    machine.cascadeck_with_stdin(&PIPED, &sums(2)).with_status(0);
+    machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &sums(2)).with_status(0);
     // As a kill leaves it while rows are recorded: the pipe is kept whole, and the record has its beginning.
     machine.write("runs/stdin/input", sums(5));
     let record = rusqlite::Connection::open(machine.path("runs/stdin/run.db")).unwrap();
@@ -123,11 +125,11 @@ fn rows_that_a_kill_left_unread_are_lost_to_no_other_pipe() {
         (&[], 3),
     ];
     for (more, piped) in cases {
-        let refused = machine.cascadeck_with_stdin(&[&PIPED[..], more].concat(), &sums(piped)).with_status(2);
+        let refused = machine.cascadeck_with_stdin(&[&PIPED_RUN_ARGS[..], more].concat(), &sums(piped)).with_status(2);
         refused.says(&["has not been read to its end: 2 rows are recorded", "runs/stdin/input", "< /dev/null"]);
         assert_eq!(machine.read("runs/stdin/input"), sums(5), "{more:?}");
     }
-    machine.cascadeck(&PIPED).with_status(0);
+    machine.cascadeck(&PIPED_RUN_ARGS).with_status(0);
     assert_eq!((machine.results("runs/stdin").len(), provider.books().total.requests), (5, 5));
 }
 
@@ -135,7 +137,7 @@ fn rows_that_a_kill_left_unread_are_lost_to_no_other_pipe() {
 fn a_picture_through_a_pipe_takes_no_batchs_place_before_it_is_accepted() {
     let provider = Provider::of(EYES);
     let machine = Machine::with(&provider);
-    machine.cascadeck_with_stdin(&PIPED, &sums(2)).with_status(0);
+    machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &sums(2)).with_status(0);
     machine.cascadeck_with_stdin(&["run", "-"], &png(3, 3)).with_status(2);
     assert_eq!(machine.read("runs/stdin/input"), sums(2));
     assert!(!machine.path("runs/stdin/input.new").exists());
@@ -145,10 +147,10 @@ fn a_picture_through_a_pipe_takes_no_batchs_place_before_it_is_accepted() {
 fn a_pipe_with_other_questions_under_the_same_ids_leaves_the_first_as_it_was() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
-    machine.cascadeck_with_stdin(&PIPED, &sums(2)).with_status(0);
+    machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &sums(2)).with_status(0);
     let other = sums(2).replace("1000", "3000");
     machine
-        .cascadeck_with_stdin(&PIPED, &other)
+        .cascadeck_with_stdin(&PIPED_RUN_ARGS, &other)
         .with_status(2)
         .says(&["2 rows of the input are not what", "--run-dir"]);
     assert_eq!(machine.read("runs/stdin/input"), sums(2));
@@ -186,11 +188,14 @@ fn captions_of_the_runs_own_do_not_make_its_pictures_leave_the_input() {
 fn an_empty_pipe_is_refused_whether_or_not_there_is_a_run() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
-    machine.cascadeck_with_stdin(&PIPED, "").with_status(2).says(&["no rows"]);
-    machine.cascadeck_with_stdin(&PIPED, &sums(2)).with_status(0);
-    machine.cascadeck_with_stdin(&PIPED, "").with_status(2).says(&["nothing came through the pipe", "< /dev/null"]);
+    machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, "").with_status(2).says(&["no rows"]);
+    machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &sums(2)).with_status(0);
+    machine
+        .cascadeck_with_stdin(&PIPED_RUN_ARGS, "")
+        .with_status(2)
+        .says(&["nothing came through the pipe", "< /dev/null"]);
     assert_eq!(machine.read("runs/stdin/input"), sums(2));
     // As it says.
-    machine.cascadeck(&PIPED).with_status(0).says(&["-: 2 JSONL rows"]);
+    machine.cascadeck(&PIPED_RUN_ARGS).with_status(0).says(&["-: 2 JSONL rows"]);
     assert_eq!(provider.books().total.requests, 2);
 }

@@ -7,32 +7,32 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
-mod asides;
-mod auditing;
+mod audit;
 mod captions;
 mod cascade;
 mod demo;
-mod endings;
-mod exporting;
+mod exit_statuses;
+mod export;
 mod files;
 mod formats;
 mod full_device;
 mod inputs;
-mod migrating;
-mod minutes;
-mod odd_bodies;
+mod malformed_bodies;
+mod migration;
+mod minute_limits;
+mod misc_commands;
 mod pictures;
-mod planning;
-mod public_lists;
-mod replaying;
-mod resuming;
+mod plan;
+mod public_model_lists;
+mod replay;
+mod resume;
 mod rows;
 mod run_directory;
 mod secrets;
 mod shared_captions;
+mod status;
 mod tls;
-mod watching;
 mod webhooks;
 
 /// A run of the rows that [`lab::sums`] writes.
-const RUN: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];
+const RUN_ARGS: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];

@@ -20,7 +20,7 @@ use crate::lab::{
 };
 
 /// Small pictures as cameras and programs write them, of kinds that the encoders here don't write.
-const FIXTURES: [(&str, &[u8]); 21] = [
+const PICTURE_FILES: [(&str, &[u8]); 21] = [
     ("animated.gif", include_bytes!("pictures/animated.gif")),
     ("animated.png", include_bytes!("pictures/animated.png")),
     ("animated.webp", include_bytes!("pictures/animated.webp")),
@@ -46,10 +46,10 @@ const FIXTURES: [(&str, &[u8]); 21] = [
 ];
 
 fn fixture(name: &str) -> Vec<u8> {
-    FIXTURES.iter().find(|(known, _)| *known == name).unwrap().1.to_vec()
+    PICTURE_FILES.iter().find(|(known, _)| *known == name).unwrap().1.to_vec()
 }
 
-fn encoded(format: ImageFormat) -> Vec<u8> {
+fn encode_picture(format: ImageFormat) -> Vec<u8> {
     let pixels = RgbaImage::from_fn(40, 30, |x, y| Rgba([(x * 6) as u8, (y * 8) as u8, (x * y) as u8, 255]));
     let picture = image::DynamicImage::from(pixels);
     let mut bytes = Cursor::new(Vec::new());
@@ -69,19 +69,19 @@ fn with_thumbnail(jpeg: &[u8], thumbnail: &[u8]) -> Vec<u8> {
     [&jpeg[..2], b"\xff\xe1", &length, b"Exif\0\0", thumbnail, &jpeg[2..]].concat()
 }
 
-fn whole_pictures() -> BTreeMap<String, Vec<u8>> {
+fn valid_pictures() -> BTreeMap<String, Vec<u8>> {
     let mut pictures: BTreeMap<String, Vec<u8>> =
-        FIXTURES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
-    let jpeg = encoded(ImageFormat::Jpeg);
+        PICTURE_FILES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+    let jpeg = encode_picture(ImageFormat::Jpeg);
     let more = [
-        ("written.png", encoded(ImageFormat::Png)),
-        ("written.gif", encoded(ImageFormat::Gif)),
-        ("written.webp", encoded(ImageFormat::WebP)),
+        ("written.png", encode_picture(ImageFormat::Png)),
+        ("written.gif", encode_picture(ImageFormat::Gif)),
+        ("written.webp", encode_picture(ImageFormat::WebP)),
         ("uncompressed.png", png(60, 40)),
         ("thumbnail.jpg", with_thumbnail(&jpeg, &fixture("baseline.jpg"))),
         ("trailing.jpg", with_trailing(&jpeg, b"a film may follow")),
         ("trailing-zeros.jpg", with_trailing(&fixture("progressive.jpg"), &[0; 4_096])),
-        ("trailing.png", with_trailing(&encoded(ImageFormat::Png), b"metadata of a screenshot")),
+        ("trailing.png", with_trailing(&encode_picture(ImageFormat::Png), b"metadata of a screenshot")),
         ("trailing.gif", with_trailing(&fixture("animated.gif"), b"\0\0\0")),
         ("no-trailer.gif", fixture("interlaced.gif").strip_suffix(b";").unwrap().to_vec()),
         ("trailing.webp", with_trailing(&fixture("lossy.webp"), b"more")),
@@ -91,12 +91,12 @@ fn whole_pictures() -> BTreeMap<String, Vec<u8>> {
     pictures
 }
 
-fn patched(mut bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
+fn overwrite_at(mut bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
     bytes[at..at + new.len()].copy_from_slice(new);
     bytes
 }
 
-fn place_of(bytes: &[u8], what: &[u8]) -> usize {
+fn find_bytes(bytes: &[u8], what: &[u8]) -> usize {
     bytes.windows(what.len()).position(|window| window == what).unwrap()
 }
 
@@ -107,29 +107,29 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// A PNG that claims these dimensions, with the checksum that belongs to the claim.
-fn claiming(png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
-    let png = patched(png, 16, &[width.to_be_bytes(), height.to_be_bytes()].concat());
+fn with_claimed_size(png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
+    let png = overwrite_at(png, 16, &[width.to_be_bytes(), height.to_be_bytes()].concat());
     let checksum = crc32(&png[12..29]).to_be_bytes();
-    patched(png, 29, &checksum)
+    overwrite_at(png, 29, &checksum)
 }
 
 fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
     let mut broken = BTreeMap::new();
     let mut add = |name: String, bytes: Vec<u8>| assert!(broken.insert(name, bytes).is_none());
     let formats = [
-        ("png", encoded(ImageFormat::Png)),
-        ("jpeg", encoded(ImageFormat::Jpeg)),
-        ("gif", encoded(ImageFormat::Gif)),
-        ("webp", encoded(ImageFormat::WebP)),
-        ("bmp", encoded(ImageFormat::Bmp)),
-        ("tiff", encoded(ImageFormat::Tiff)),
+        ("png", encode_picture(ImageFormat::Png)),
+        ("jpeg", encode_picture(ImageFormat::Jpeg)),
+        ("gif", encode_picture(ImageFormat::Gif)),
+        ("webp", encode_picture(ImageFormat::WebP)),
+        ("bmp", encode_picture(ImageFormat::Bmp)),
+        ("tiff", encode_picture(ImageFormat::Tiff)),
         ("progressive-jpeg", fixture("progressive.jpg")),
         ("cmyk-jpeg", fixture("cmyk.jpg")),
         ("animated-gif", fixture("animated.gif")),
         ("lossy-webp", fixture("lossy.webp")),
         ("animated-webp", fixture("animated.webp")),
         ("palette-png", fixture("palette.png")),
-        ("thumbnail-jpeg", with_thumbnail(&encoded(ImageFormat::Jpeg), &fixture("baseline.jpg"))),
+        ("thumbnail-jpeg", with_thumbnail(&encode_picture(ImageFormat::Jpeg), &fixture("baseline.jpg"))),
     ];
     for (format, whole) in &formats {
         let length = whole.len();
@@ -144,33 +144,36 @@ fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
         }
     }
     // Flipped bits that a checksum tells.
-    let png = encoded(ImageFormat::Png);
+    let png = encode_picture(ImageFormat::Png);
     for chunk in [b"IHDR", b"IDAT", b"IEND"] {
-        let at = place_of(&png, chunk);
+        let at = find_bytes(&png, chunk);
         let length = u32::from_be_bytes(png[at - 4..at].try_into().unwrap()) as usize;
         let checksum = at + 4 + length;
-        add(format!("bad checksum of {}", chunk.escape_ascii()), patched(png.clone(), checksum, &[!png[checksum]]));
+        add(
+            format!("bad checksum of {}", chunk.escape_ascii()),
+            overwrite_at(png.clone(), checksum, &[!png[checksum]]),
+        );
     }
-    let middle = place_of(&png, b"IDAT") + 60;
-    add("bad byte in IDAT".to_owned(), patched(png.clone(), middle, &[png[middle] ^ 4]));
+    let middle = find_bytes(&png, b"IDAT") + 60;
+    add("bad byte in IDAT".to_owned(), overwrite_at(png.clone(), middle, &[png[middle] ^ 4]));
     let palette = fixture("palette.png");
-    let colour = place_of(&palette, b"PLTE") + 9;
-    add("bad byte in PLTE".to_owned(), patched(palette.clone(), colour, &[palette[colour] ^ 1]));
+    let colour = find_bytes(&palette, b"PLTE") + 9;
+    add("bad byte in PLTE".to_owned(), overwrite_at(palette.clone(), colour, &[palette[colour] ^ 1]));
     // Bombs: small files that would be gigabytes of pixels.
-    let jpeg = encoded(ImageFormat::Jpeg);
-    let frame = place_of(&jpeg, b"\xff\xc0") + 5;
-    let gif = encoded(ImageFormat::Gif);
+    let jpeg = encode_picture(ImageFormat::Jpeg);
+    let frame = find_bytes(&jpeg, b"\xff\xc0") + 5;
+    let gif = encode_picture(ImageFormat::Gif);
     let lossy = fixture("lossy.webp");
     let lossless = fixture("lossless.webp");
-    add("png bomb".to_owned(), claiming(png.clone(), 60_000, 60_000));
-    add("long png bomb".to_owned(), claiming(png.clone(), 1 << 30, 3));
-    add("jpeg bomb".to_owned(), patched(jpeg.clone(), frame, &[0xff; 4]));
-    add("gif bomb".to_owned(), patched(gif.clone(), 6, &[0xff; 4]));
-    add("lossy webp bomb".to_owned(), patched(lossy.clone(), place_of(&lossy, b"\x9d\x01\x2a") + 3, &[0xff; 4]));
-    let dimensions = place_of(&lossless, b"VP8L") + 9;
-    add("lossless webp bomb".to_owned(), patched(lossless.clone(), dimensions, &[0xff, 0xff, 0xff]));
+    add("png bomb".to_owned(), with_claimed_size(png.clone(), 60_000, 60_000));
+    add("long png bomb".to_owned(), with_claimed_size(png.clone(), 1 << 30, 3));
+    add("jpeg bomb".to_owned(), overwrite_at(jpeg.clone(), frame, &[0xff; 4]));
+    add("gif bomb".to_owned(), overwrite_at(gif.clone(), 6, &[0xff; 4]));
+    add("lossy webp bomb".to_owned(), overwrite_at(lossy.clone(), find_bytes(&lossy, b"\x9d\x01\x2a") + 3, &[0xff; 4]));
+    let dimensions = find_bytes(&lossless, b"VP8L") + 9;
+    add("lossless webp bomb".to_owned(), overwrite_at(lossless.clone(), dimensions, &[0xff, 0xff, 0xff]));
     // No pictures at all, or not any more.
-    add("png of no pixels".to_owned(), claiming(png.clone(), 0, 7));
+    add("png of no pixels".to_owned(), with_claimed_size(png.clone(), 0, 7));
     add("nothing".to_owned(), Vec::new());
     add("one byte".to_owned(), vec![0xff]);
     add("zeros".to_owned(), vec![0; 5_000]);
@@ -178,39 +181,39 @@ fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
     add("web page".to_owned(), b"<!DOCTYPE html><title>404</title>".to_vec());
     add("vector drawing".to_owned(), b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec());
     for (format, whole) in formats.into_iter().take(6) {
-        add(format!("{format} with another beginning"), patched(whole.clone(), 0, &[0; 4]));
+        add(format!("{format} with another beginning"), overwrite_at(whole.clone(), 0, &[0; 4]));
         if matches!(format, "png" | "jpeg") {
             let half = whole.len() / 2;
             let zeros = vec![0; whole.len() - half];
-            add(format!("{format} whose second half is zeros"), patched(whole, half, &zeros));
+            add(format!("{format} whose second half is zeros"), overwrite_at(whole, half, &zeros));
         }
     }
     broken
 }
 
 /// The base64 of the pictures of an OpenAI request.
-fn pictures_of(request: &Request) -> Vec<String> {
+fn request_pictures(request: &Request) -> Vec<String> {
     let body = request.json();
     let parts = body["messages"][0]["content"].as_array().unwrap();
     let urls = parts.iter().filter_map(|part| part["image_url"]["url"].as_str());
     urls.map(|url| url.split_once(";base64,").unwrap().1.to_owned()).collect()
 }
 
-fn models(names: &[&str]) -> Response {
+fn model_list_response(names: &[&str]) -> Response {
     let models: Vec<Value> = names.iter().map(|name| json!({"id": name, "object": "model"})).collect();
     Response::json(200, &json!({"object": "list", "data": models}))
 }
 
 #[test]
 fn a_broken_picture_is_never_sent_and_stops_nothing() {
-    let (whole, broken) = (whole_pictures(), broken_pictures());
+    let (whole, broken) = (valid_pictures(), broken_pictures());
     assert_eq!((whole.len(), broken.len()), (33, 102), "as docs/reliability.md says");
     let known: BTreeSet<String> = whole.values().map(|bytes| STANDARD.encode(bytes)).collect();
     let expected = known.clone();
     let server = LoggingServer::start(move |request| {
         if !request.is_completion() {
-            models(&["m"])
-        } else if pictures_of(request).iter().all(|picture| known.contains(picture)) {
+            model_list_response(&["m"])
+        } else if request_pictures(request).iter().all(|picture| known.contains(picture)) {
             Response::openai("A picture.")
         } else {
             let message = "You uploaded an unsupported image. Please make sure your image is valid.";
@@ -231,7 +234,7 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
     }
     machine.write("rows.jsonl", rows);
     let ended = machine.cascadeck(&["run", "rows.jsonl"]);
-    let arrived: Vec<String> = server.completions().iter().flat_map(pictures_of).collect();
+    let arrived: Vec<String> = server.completions().iter().flat_map(request_pictures).collect();
     let names = |set: &BTreeMap<String, Vec<u8>>, picture: &String| {
         set.iter().find(|(_, bytes)| STANDARD.encode(bytes) == *picture).map(|(name, _)| name.clone())
     };
@@ -271,7 +274,7 @@ fn pictures_that_a_provider_refuses_fail_alone_and_stop_nothing() {
         let body = refusal.clone();
         let server = LoggingServer::start(move |request| {
             if !request.is_completion() {
-                models(&["m"])
+                model_list_response(&["m"])
             } else if request.json().to_string().contains("https://gone.example/") {
                 Response::json(400, &body)
             } else {
@@ -304,7 +307,7 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
     const MIB: usize = 1024 * 1024;
     let server = LoggingServer::start(|request| {
         if !request.is_completion() {
-            return models(&["claude", "gpt"]);
+            return model_list_response(&["claude", "gpt"]);
         }
         if request.path.ends_with("/chat/completions") {
             return Response::openai("by gpt");
@@ -365,14 +368,14 @@ fn few_threads_read_many_pictures() {
     const BYTES: usize = 600_000;
     let server = LoggingServer::start(|request| {
         if !request.is_completion() {
-            return models(&["m"]);
+            return model_list_response(&["m"]);
         }
         thread::sleep(Duration::from_millis(10));
         Response::openai("A picture.")
     });
     let machine = Machine::new();
     machine.write_keys(&server.keys_toml(""));
-    let picture = encoded(ImageFormat::Png);
+    let picture = encode_picture(ImageFormat::Png);
     for number in 0..PICTURES {
         // Bytes that follow the end make it another picture, and a large file.
         let mut picture = with_trailing(&picture, number.to_string().as_bytes());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::lab::{Machine, OPEN, Provider, logging_server::LoggingServer, png};
 
 /// The pictures of each request, with the text beside them.
-fn sent(server: &LoggingServer) -> BTreeSet<(String, Vec<String>)> {
+fn sent_pictures(server: &LoggingServer) -> BTreeSet<(String, Vec<String>)> {
     let pictures_and_text = |body: &Value| {
         let content = &body["messages"][0]["content"];
         let parts = content.as_array().cloned().unwrap_or_default();
@@ -69,7 +69,7 @@ fn pictures_arrive_whichever_field_names_them() {
         let of = |(text, urls): &(&str, &[&str])| ((*text).to_owned(), urls.iter().map(ToString::to_string).collect());
         want.iter().map(of).collect()
     };
-    assert_eq!(sent(&server), owned(want));
+    assert_eq!(sent_pictures(&server), owned(want));
 
     // Columns of a table, with a template over one of them.
     let server = LoggingServer::openai("A picture.");
@@ -92,12 +92,16 @@ fn pictures_arrive_whichever_field_names_them() {
         // The same command resumes.
         machine.cascadeck(&run).with_status(0);
         assert!(server.completions().len() <= before + 1, "{field}");
-        assert!(sent(&server).contains(&(format!("See {field}"), urls)), "{field}: {:?}", sent(&server));
+        assert!(
+            sent_pictures(&server).contains(&(format!("See {field}"), urls)),
+            "{field}: {:?}",
+            sent_pictures(&server)
+        );
     }
     // A field that a template writes into the prompt is the template's.
     machine.write("album/paths.jsonl", r#"{"path":"a.png","image":"a red square"}"#);
     machine.cascadeck(&["run", "album/paths.jsonl", "--prompt", "{{ path }}: {{ image }}"]).with_status(0);
-    assert!(sent(&server).contains(&("a.png: a red square".to_owned(), vec![])));
+    assert!(sent_pictures(&server).contains(&("a.png: a red square".to_owned(), vec![])));
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn a_changed_picture_of_a_row_is_a_changed_row() {
     assert_eq!(server.completions().len(), 6);
 }
 
-const UNKNOWN: &str =
+const ROWS_WITH_UNKNOWN_MODEL: &str =
     "{\"id\":\"1\",\"prompt\":\"x\",\"model\":\"m\"}\n{\"id\":\"2\",\"prompt\":\"y\",\"model\":\"mm\"}\n";
 
 #[test]
@@ -154,7 +158,7 @@ fn a_row_that_names_an_unknown_model_is_refused_with_its_line_and_what_is_near()
     let machine = Machine::with_server(&server);
     let gemini = r#"{"key":"1","request":{"model":"models/mm","contents":[{"parts":[{"text":"x"}]}]}}"#;
     for (name, content, line) in [
-        ("rows.jsonl", UNKNOWN, "rows.jsonl:2"),
+        ("rows.jsonl", ROWS_WITH_UNKNOWN_MODEL, "rows.jsonl:2"),
         ("table.csv", "prompt,model\nx,m\ny,\nz,mm\n", "table.csv:4"),
         ("gemini.jsonl", gemini, "gemini.jsonl:1"),
     ] {
@@ -228,7 +232,7 @@ fn batch_lines_that_must_name_a_model_are_answered_by_any_with_one_warning() {
 }
 
 /// As a version left it that took no picture field but `images` and any model.
-fn forget_how_rows_were_read(machine: &Machine, run: &str) {
+fn remove_strict_rows_setting(machine: &Machine, run: &str) {
     let record = rusqlite::Connection::open(machine.path(format!("{run}/run.db"))).unwrap();
     let forget = "UPDATE meta SET value = json_remove(value, '$.strict_rows') WHERE key = 'pins'";
     assert_eq!(record.execute(forget, []).unwrap(), 1);
@@ -245,7 +249,7 @@ fn a_run_that_an_earlier_version_began_goes_on_with_its_rows_as_they_were_read()
 
     machine.write("rows.jsonl", "{\"prompt\":\"first\"}\n");
     machine.cascadeck(&["run", "rows.jsonl"]).with_status(0);
-    forget_how_rows_were_read(&machine, "runs/rows");
+    remove_strict_rows_setting(&machine, "runs/rows");
     let record = rusqlite::Connection::open(machine.path("runs/rows/run.db")).unwrap();
     machine.write("rows.jsonl", "{\"prompt\":\"first\"}\n".to_owned() + rows);
     // The rows behind the first have not been read yet; the file is the one that the run was begun with.
@@ -268,7 +272,7 @@ fn a_run_that_an_earlier_version_began_goes_on_with_its_rows_as_they_were_read()
 fn rows_that_come_to_a_run_later_must_name_known_models_too() {
     let server = LoggingServer::openai("An answer.");
     let machine = Machine::with_server(&server);
-    machine.write("rows.jsonl", UNKNOWN);
+    machine.write("rows.jsonl", ROWS_WITH_UNKNOWN_MODEL);
     machine.cascadeck(&["run", "rows.jsonl", "--limit", "1"]).with_status(0);
     for command in ["plan", "run"] {
         let refused = machine.cascadeck(&[command, "rows.jsonl"]).with_status(2);
@@ -277,12 +281,12 @@ fn rows_that_come_to_a_run_later_must_name_known_models_too() {
     }
     assert_eq!(server.completions().len(), 1);
     // So must a row that the run has, and that is another one now.
-    machine.write("rows.jsonl", UNKNOWN.replace("\"x\",\"model\":\"m\"", "\"z\",\"model\":\"mm\""));
+    machine.write("rows.jsonl", ROWS_WITH_UNKNOWN_MODEL.replace("\"x\",\"model\":\"m\"", "\"z\",\"model\":\"mm\""));
     for command in ["plan", "run"] {
         let refused = machine.cascadeck(&[command, "rows.jsonl", "--limit", "1"]).with_status(2);
         refused.says(&["rows.jsonl:1: `model` is `mm`, which keys.toml does not have"]);
     }
-    machine.write("rows.jsonl", UNKNOWN);
+    machine.write("rows.jsonl", ROWS_WITH_UNKNOWN_MODEL);
     // A model that leaves the configuration leaves its rows in the run.
     machine.write_keys(&server.keys_toml("").replace("name = \"m\"", "name = \"n\""));
     machine.cascadeck(&["run", "rows.jsonl", "--limit", "1"]).with_status(0).says(&["(`m`, first in line 1)"]);

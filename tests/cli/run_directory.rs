@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    RUN,
+    RUN_ARGS,
     lab::{
         Ended, Machine,
         logging_server::{LoggingServer, Response},
@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-const DIR: &str = "runs/batch";
+const RUN_DIR: &str = "runs/batch";
 const ITEMS: u64 = 12;
 
 /// A run that is met in the middle, while its provider holds back further answers; `change` is done to its directory, and
 /// the answers come then if they are `released`.
-fn ended_after(change: impl FnOnce(&Machine), released: bool) -> (Machine, Ended) {
+fn run_with_change(change: impl FnOnce(&Machine), released: bool) -> (Machine, Ended) {
     let open = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&open);
     let answered = std::sync::atomic::AtomicU64::new(0);
@@ -37,9 +37,9 @@ fn ended_after(change: impl FnOnce(&Machine), released: bool) -> (Machine, Ended
     let machine = Machine::new();
     machine.write_keys(&server.keys_toml("rpm = 100000"));
     machine.write("batch.jsonl", sums(ITEMS));
-    let live = machine.start(&[&RUN[..], &["--no-check", "--in-flight", "2"]].concat());
+    let live = machine.start(&[&RUN_ARGS[..], &["--no-check", "--in-flight", "2"]].concat());
     crate::lab::until("five answers are recorded", || {
-        fs::read_to_string(machine.path(DIR).join("results.jsonl")).is_ok_and(|text| text.lines().count() >= 5)
+        fs::read_to_string(machine.path(RUN_DIR).join("results.jsonl")).is_ok_and(|text| text.lines().count() >= 5)
     });
     change(&machine);
     open.store(released, Ordering::Relaxed);
@@ -48,14 +48,14 @@ fn ended_after(change: impl FnOnce(&Machine), released: bool) -> (Machine, Ended
     (machine, ended)
 }
 
-fn remove(name: &'static str) -> impl Fn(&Machine) {
-    move |machine| fs::remove_file(machine.path(DIR).join(name)).unwrap()
+fn remove_run_file(name: &'static str) -> impl Fn(&Machine) {
+    move |machine| fs::remove_file(machine.path(RUN_DIR).join(name)).unwrap()
 }
 
 #[test]
 fn a_run_whose_directory_is_removed_ends_with_1_and_is_not_called_finished() {
     for released in [false, true] {
-        let (_, ended) = ended_after(|machine| fs::remove_dir_all(machine.path(DIR)).unwrap(), released);
+        let (_, ended) = run_with_change(|machine| fs::remove_dir_all(machine.path(RUN_DIR)).unwrap(), released);
         let ended = ended.with_status(1);
         ended.says(&["runs/batch/run.db is no longer the file", "removed, moved or replaced"]);
         assert!(!ended.err.contains("finished") && !ended.out.contains("finished"), "{}{}", ended.err, ended.out);
@@ -65,17 +65,17 @@ fn a_run_whose_directory_is_removed_ends_with_1_and_is_not_called_finished() {
 #[test]
 fn a_run_whose_database_or_lock_is_removed_or_replaced_ends_with_1_and_names_it() {
     let replace = |machine: &Machine| {
-        let path = machine.path(DIR).join("run.db");
+        let path = machine.path(RUN_DIR).join("run.db");
         fs::rename(&path, machine.path("elsewhere.db")).unwrap();
         fs::copy(machine.path("elsewhere.db"), path).unwrap();
     };
     for (name, change) in [
         ("run.db", Box::new(replace) as Box<dyn Fn(&Machine)>),
-        ("run.db", Box::new(remove("run.db"))),
-        ("run.db-wal", Box::new(remove("run.db-wal"))),
-        ("run.lock", Box::new(remove("run.lock"))),
+        ("run.db", Box::new(remove_run_file("run.db"))),
+        ("run.db-wal", Box::new(remove_run_file("run.db-wal"))),
+        ("run.lock", Box::new(remove_run_file("run.lock"))),
     ] {
-        let (_, ended) = ended_after(change, true);
+        let (_, ended) = run_with_change(change, true);
         ended.with_status(1).says(&[&format!("runs/batch/{name} is no longer the file")]);
     }
 }
@@ -83,13 +83,13 @@ fn a_run_whose_database_or_lock_is_removed_or_replaced_ends_with_1_and_names_it(
 #[test]
 fn a_results_file_that_is_removed_or_replaced_under_way_is_written_anew() {
     let empty = |machine: &Machine| {
-        remove("results.jsonl")(machine);
+        remove_run_file("results.jsonl")(machine);
         machine.write("runs/batch/results.jsonl", "");
     };
-    for change in [Box::new(remove("results.jsonl")) as Box<dyn Fn(&Machine)>, Box::new(empty)] {
-        let (machine, ended) = ended_after(change, true);
+    for change in [Box::new(remove_run_file("results.jsonl")) as Box<dyn Fn(&Machine)>, Box::new(empty)] {
+        let (machine, ended) = run_with_change(change, true);
         ended.with_status(0);
-        assert_eq!(machine.results(DIR).len() as u64, ITEMS);
-        machine.cascadeck(&["audit", DIR]).with_status(0);
+        assert_eq!(machine.results(RUN_DIR).len() as u64, ITEMS);
+        machine.cascadeck(&["audit", RUN_DIR]).with_status(0);
     }
 }

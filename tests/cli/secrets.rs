@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose};
 use serde_json::json;
 
 use crate::{
-    RUN,
+    RUN_ARGS,
     lab::{
         Machine, OPEN, Provider,
         logging_server::{LoggingServer, Response},
@@ -121,7 +121,7 @@ fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_
 const ODD_KEY: &str = "q7/Zt+Kw=9&m<Vd>Yx'Rb\"Ns%2Uj\\Hc";
 
 /// The key as a provider may quote it, by the name of the encoding.
-fn encoded(key: &str) -> Vec<(&'static str, String)> {
+fn encodings_of(key: &str) -> Vec<(&'static str, String)> {
     let of = |form: &dyn Fn(u8) -> String| key.bytes().map(form).collect::<String>();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric();
     let percent = of(&|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
@@ -172,7 +172,7 @@ fn encoded(key: &str) -> Vec<(&'static str, String)> {
 
 #[test]
 fn a_key_that_a_provider_quotes_in_another_encoding_is_in_no_file_or_output() {
-    let forms = encoded(ODD_KEY);
+    let forms = encodings_of(ODD_KEY);
     let quoted: Vec<String> = forms.iter().map(|(_, text)| text.clone()).collect();
     let server = LoggingServer::start(move |request| {
         if !request.is_completion() {
@@ -193,7 +193,7 @@ fn a_key_that_a_provider_quotes_in_another_encoding_is_in_no_file_or_output() {
     let rows: Vec<String> = rows.map(|id| json!({"id": id, "question": id}).to_string() + "\n").collect();
     machine.write("batch.jsonl", rows.concat());
     let policy = ["--strategy", "cascade", "--headless"];
-    let ended = machine.cascadeck(&[&RUN[..], &policy].concat());
+    let ended = machine.cascadeck(&[&RUN_ARGS[..], &policy].concat());
     let results = machine.results("runs/batch");
     let output = ended.out + &ended.err;
     for (index, (name, text)) in forms.iter().enumerate() {

@@ -16,7 +16,7 @@ struct Gate {
 }
 
 impl Gate {
-    fn pass(&self) {
+    fn wait(&self) {
         let open = self.open.lock().unwrap();
         drop(self.opened.wait_while(open, |open| !*open).unwrap());
     }
@@ -28,12 +28,12 @@ impl Gate {
 }
 
 /// A machine with three pictures, whose provider answers once the gate is open.
-fn stage() -> (Machine, LoggingServer, Arc<Gate>) {
+fn setup() -> (Machine, LoggingServer, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let waits = Arc::clone(&gate);
     let server = LoggingServer::start(move |request| {
         if request.is_completion() {
-            waits.pass();
+            waits.wait();
         }
         Response::openai("A picture.")
     });
@@ -45,7 +45,7 @@ fn stage() -> (Machine, LoggingServer, Arc<Gate>) {
     (machine, server, gate)
 }
 
-fn at_work(machine: &Machine, server: &LoggingServer) -> Live {
+fn start_first_run(machine: &Machine, server: &LoggingServer) -> Live {
     let live = machine.start(&["run", "album", "--run-dir", "first", "--no-check"]);
     until("it is under way", || !server.completions().is_empty());
     live
@@ -53,8 +53,8 @@ fn at_work(machine: &Machine, server: &LoggingServer) -> Live {
 
 #[test]
 fn a_second_run_over_the_same_captions_is_refused_and_told_of_the_first() {
-    let (machine, server, gate) = stage();
-    let first = at_work(&machine, &server);
+    let (machine, server, gate) = setup();
+    let first = start_first_run(&machine, &server);
     std::os::unix::fs::symlink(machine.path("album"), machine.path("link")).unwrap();
     let process = format!("process {}", first.id());
     for (input, shared) in [("album", "3 captions"), ("album/more", "1 caption"), ("link/*.png", "2 captions")] {
@@ -85,8 +85,8 @@ fn a_second_run_over_the_same_captions_is_refused_and_told_of_the_first() {
 
 #[test]
 fn a_run_that_was_killed_claims_nothing() {
-    let (machine, server, gate) = stage();
-    assert!(at_work(&machine, &server).kill().was_killed());
+    let (machine, server, gate) = setup();
+    assert!(start_first_run(&machine, &server).kill().was_killed());
     gate.open();
     machine.cascadeck(&["run", "album", "--run-dir", "second", "--no-check"]).with_status(0);
     assert_eq!(machine.read("album/more/c.txt"), "A picture.\n");

@@ -20,7 +20,7 @@ const CERTIFICATE: &str = include_str!("../tls/certificate.pem");
 const KEY: &str = include_str!("../tls/key.pem");
 
 /// A server of one model behind that certificate; its address. It listens for as long as the test lives.
-fn serve(ip: &str) -> String {
+fn start_tls_server(ip: &str) -> String {
     let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -37,14 +37,14 @@ fn serve(ip: &str) -> String {
             let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
             thread::spawn(move || {
                 // A client that does not trust the certificate goes away; that is what is tested.
-                let _ = answer(StreamOwned::new(tls, stream));
+                let _ = respond(StreamOwned::new(tls, stream));
             });
         }
     });
     address
 }
 
-fn answer(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std::io::Result<()> {
+fn respond(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std::io::Result<()> {
     let mut request = Vec::new();
     let mut buffer = [0; 4_096];
     loop {
@@ -71,7 +71,7 @@ fn answer(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std
     }
 }
 
-fn keys(address: &str) -> String {
+fn keys_toml(address: &str) -> String {
     format!(
         "[[provider]]\nname = \"own\"\napi = \"openai\"\nbase_url = \"https://{address}/v1\"\n\n\
          [[model]]\nname = \"m\"\nprovider = \"own\"\n\n\
@@ -81,9 +81,9 @@ fn keys(address: &str) -> String {
 
 #[test]
 fn an_untrusted_certificate_is_called_that_and_no_item_is_blamed() {
-    let address = serve("127.0.0.1");
+    let address = start_tls_server("127.0.0.1");
     let machine = Machine::new();
-    machine.write_keys(&keys(&address));
+    machine.write_keys(&keys_toml(&address));
     machine.write("batch.jsonl", sums(3));
     let words = [&format!("no connection to {address}"), "its certificate is not trusted here", "SSL_CERT_FILE"];
 
@@ -112,10 +112,10 @@ fn an_untrusted_certificate_is_called_that_and_no_item_is_blamed() {
 
 #[test]
 fn a_certificate_for_another_name_is_told_from_one_that_nobody_trusts() {
-    let address = serve("127.0.0.2");
+    let address = start_tls_server("127.0.0.2");
     let machine =
         Machine::new().variable("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
-    machine.write_keys(&keys(&address));
+    machine.write_keys(&keys_toml(&address));
     let ended = machine.cascadeck(&["check"]).with_status(2);
     for words in [address.as_str(), "another server's", "base_url"] {
         assert!(ended.out.contains(words), "{words}: {}", ended.out);

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    RUN,
+    RUN_ARGS,
     lab::{
         Machine, OPEN, Provider, SLOW,
         hooks::{Answer, Hooks},
@@ -15,23 +15,23 @@ use crate::{
 };
 
 /// A machine whose runs go to `provider` and are told as `webhooks` say.
-fn machine(provider: &Provider, webhooks: &str) -> Machine {
+fn machine_with_webhooks(provider: &Provider, webhooks: &str) -> Machine {
     let machine = Machine::new();
     machine.write_keys(&(provider.keys_toml() + webhooks));
     machine
 }
 
 /// [`RUN`] with `more` arguments.
-fn run<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [&RUN[..], more].concat()
+fn run_args<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&RUN_ARGS[..], more].concat()
 }
 
 #[test]
-fn a_finished_run_says_so_once_in_the_words_of_its_summary() {
+fn a_finished_run_sends_one_message_with_the_numbers_of_its_summary() {
     let (provider, hooks) = (Provider::of(OPEN), Hooks::open());
-    let machine = machine(&provider, &hooks.table("team", ""));
+    let machine = machine_with_webhooks(&provider, &hooks.table("team", ""));
     machine.write("batch.jsonl", sums(3) + "{\"id\":\"x\",\"question\":\"[sim:400]\"}\n");
-    let summary = machine.cascadeck(&run(&["--json"])).with_status(3).json();
+    let summary = machine.cascadeck(&run_args(&["--json"])).with_status(3).json();
     let sent = hooks.sent();
     assert_eq!(sent.len(), 1, "{sent:?}");
     assert!(sent[0].content_type.starts_with("application/json"), "{sent:?}");
@@ -54,13 +54,13 @@ fn a_finished_run_says_so_once_in_the_words_of_its_summary() {
 }
 
 #[test]
-fn each_service_is_sent_what_it_takes() {
+fn each_service_is_sent_its_own_format() {
     let (provider, hooks) = (Provider::of(OPEN), Hooks::open());
     let formats = ["slack", "discord", "teams", "text"];
     let tables = formats.map(|format| hooks.table(format, &format!("format = \"{format}\"")));
-    let machine = machine(&provider, &tables.concat());
+    let machine = machine_with_webhooks(&provider, &tables.concat());
     machine.write("batch.jsonl", sums(2));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     let sent = hooks.sent();
     let body = |name: &str| sent.iter().find(|sent| sent.path == format!("/{name}")).unwrap().body.clone();
     let text = body("text");
@@ -76,9 +76,9 @@ fn each_service_is_sent_what_it_takes() {
 fn a_run_that_a_signal_stops_says_that_and_only_to_those_who_want_to_hear_it() {
     let (provider, hooks) = (Provider::of(SLOW), Hooks::open());
     let (stopped, finished) = ("on = [\"stopped\"]", "on = [\"finished\", \"attention\"]");
-    let machine = machine(&provider, &(hooks.table("one", stopped) + &hooks.table("other", finished)));
+    let machine = machine_with_webhooks(&provider, &(hooks.table("one", stopped) + &hooks.table("other", finished)));
     machine.write("batch.jsonl", sums(60));
-    let live = machine.start(&run(&["--in-flight", "4"]));
+    let live = machine.start(&run_args(&["--in-flight", "4"]));
     provider.until("some answers", |books| books.total.ok >= 4);
     live.signal(Signal::SIGTERM);
     live.end().with_status(130);
@@ -92,9 +92,9 @@ fn a_run_that_a_signal_stops_says_that_and_only_to_those_who_want_to_hear_it() {
 fn a_run_that_can_not_go_on_says_why() {
     let provider = Provider::of(&OPEN.replace("secret = ", "state = \"invalid\", secret = "));
     let hooks = Hooks::open();
-    let machine = machine(&provider, &hooks.table("team", ""));
+    let machine = machine_with_webhooks(&provider, &hooks.table("team", ""));
     machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&run(&["--no-check"])).with_status(4);
+    machine.cascadeck(&run_args(&["--no-check"])).with_status(4);
     let [message] = hooks.messages().try_into().unwrap();
     assert_eq!(message["event"], "stopped");
     assert!(message["why"].as_str().unwrap().starts_with("no route is left"), "{message}");
@@ -105,12 +105,13 @@ fn a_run_that_can_not_go_on_says_why() {
 }
 
 #[test]
-fn what_keeps_a_run_from_beginning_is_told_as_its_end() {
+fn a_run_that_can_not_start_is_reported_as_stopped() {
     let provider = Provider::of(&OPEN.replace("secret = ", "state = \"invalid\", secret = "));
     let hooks = Hooks::open();
-    let machine = machine(&provider, &(hooks.table("team", "") + &hooks.table("glad", "on = [\"finished\"]")));
+    let machine =
+        machine_with_webhooks(&provider, &(hooks.table("team", "") + &hooks.table("glad", "on = [\"finished\"]")));
     machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&RUN).with_status(2);
+    machine.cascadeck(&RUN_ARGS).with_status(2);
     machine.write("bad.jsonl", "{\"question\": ");
     machine.cascadeck(&["run", "bad.jsonl"]).with_status(2);
     machine.cascadeck(&["run", "gone.jsonl"]).with_status(2);
@@ -130,9 +131,9 @@ fn what_keeps_a_run_from_beginning_is_told_as_its_end() {
     let alive = Provider::of(SLOW);
     machine.write_keys(&(alive.keys_toml() + &hooks.table("team", "")));
     machine.write("batch.jsonl", sums(60));
-    let live = machine.start(&run(&["--in-flight", "4", "--run-dir", "runs/long"]));
+    let live = machine.start(&run_args(&["--in-flight", "4", "--run-dir", "runs/long"]));
     alive.until("some answers", |books| books.total.ok >= 1);
-    machine.cascadeck(&run(&["--run-dir", "runs/long"])).with_status(2).says(&["is in use"]);
+    machine.cascadeck(&run_args(&["--run-dir", "runs/long"])).with_status(2).says(&["is in use"]);
     live.signal(Signal::SIGTERM);
     live.end().with_status(130);
     assert_eq!(hooks.messages().iter().filter(|message| message["run"] == "long").count(), 1);
@@ -143,9 +144,9 @@ fn a_key_that_dies_wants_attention_while_the_run_goes_on() {
     let dead = r#"{ name = "dave", provider = "g", project = "two", secret = "AIza-dave", state = "suspended" },"#;
     let provider = Provider::of(&SLOW.replace("key = [", &format!("key = [{dead}")));
     let hooks = Hooks::open();
-    let machine = machine(&provider, &hooks.table("team", ""));
+    let machine = machine_with_webhooks(&provider, &hooks.table("team", ""));
     machine.write("batch.jsonl", sums(80));
-    let live = machine.start(&run(&["--no-check", "--in-flight", "2"]));
+    let live = machine.start(&run_args(&["--no-check", "--in-flight", "2"]));
     let message = hooks.until("attention");
     assert!(message["alarms"][0].as_str().unwrap().starts_with("key dave is off, key_forbidden"), "{message}");
     assert_eq!((&message["state"], &message["more_alarms"]), (&"running".into(), &0.into()));
@@ -157,16 +158,16 @@ fn a_key_that_dies_wants_attention_while_the_run_goes_on() {
 }
 
 #[test]
-fn a_storm_of_alarms_is_one_message_that_counts_them() {
+fn many_alarms_are_one_message_that_counts_them() {
     let dead = |n| {
         format!(r#"{{ name = "d{n}", provider = "g", project = "p{n}", secret = "AIza-d{n}", state = "leaked" }},"#)
     };
     let dead: String = (0..20).map(dead).collect();
     let provider = Provider::of(&SLOW.replace("key = [", &format!("key = [{dead}")));
     let hooks = Hooks::open();
-    let machine = machine(&provider, &hooks.table("team", ""));
+    let machine = machine_with_webhooks(&provider, &hooks.table("team", ""));
     machine.write("batch.jsonl", sums(60));
-    machine.cascadeck(&run(&["--no-check", "--in-flight", "2"])).with_status(0);
+    machine.cascadeck(&run_args(&["--no-check", "--in-flight", "2"])).with_status(0);
     let messages = hooks.messages();
     assert!(messages.len() <= 2, "{:?}", hooks.events());
     let told =
@@ -179,9 +180,9 @@ fn a_day_that_is_spent_is_told_with_its_end_where_the_run_waits_for_it() {
     // A day that rolls ends 24 hours later, whenever this test is run.
     let profile = OPEN.replace("gemini", "openai").replace(r#"provider = "g" }]"#, r#"provider = "g", rpd = 7 }]"#);
     let (provider, hooks) = (Provider::of(&profile), Hooks::open());
-    let machine = machine(&provider, &hooks.table("team", ""));
+    let machine = machine_with_webhooks(&provider, &hooks.table("team", ""));
     machine.write("batch.jsonl", sums(10));
-    let live = machine.start(&run(&["--on-exhausted", "wait"]));
+    let live = machine.start(&run_args(&["--on-exhausted", "wait"]));
     let message = hooks.until("attention");
     assert_eq!((&message["state"], &message["done"], &message["waiting"]), (&"waiting".into(), &7.into(), &3.into()));
     let until: jiff::Timestamp = message["until"].as_str().unwrap().parse().unwrap();
@@ -194,19 +195,19 @@ fn a_day_that_is_spent_is_told_with_its_end_where_the_run_waits_for_it() {
 }
 
 #[test]
-fn what_fails_in_passing_is_tried_again() {
+fn a_temporary_failure_is_retried() {
     for first in [Answer::Status(503), Answer::With(429, "retry-after", "1".to_owned())] {
         let (provider, hooks) = (Provider::of(OPEN), Hooks::answering([first.clone()]));
-        let machine = machine(&provider, &hooks.table("team", ""));
+        let machine = machine_with_webhooks(&provider, &hooks.table("team", ""));
         machine.write("batch.jsonl", sums(2));
-        let ended = machine.cascadeck(&RUN).with_status(0);
+        let ended = machine.cascadeck(&RUN_ARGS).with_status(0);
         assert_eq!(hooks.events(), ["finished", "finished"], "{first:?}");
         assert!(!ended.err.contains("webhook"), "it was delivered in the end: {}", ended.err);
     }
 }
 
 #[test]
-fn trouble_with_a_webhook_is_told_and_changes_nothing_of_the_run() {
+fn a_failing_webhook_is_reported_and_changes_nothing_of_the_run() {
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let dead = format!("\n[[webhook]]\nname = \"dead\"\nurl = \"http://{}/x\"\n", closed.local_addr().unwrap());
     drop(closed);
@@ -224,9 +225,9 @@ fn trouble_with_a_webhook_is_told_and_changes_nothing_of_the_run() {
         &moved.table("moved", ""),
         &well.table("well", ""),
     ];
-    let machine = machine(&provider, &all.map(String::as_str).concat());
+    let machine = machine_with_webhooks(&provider, &all.map(String::as_str).concat());
     machine.write("batch.jsonl", sums(2));
-    let ended = machine.cascadeck(&run(&["--json"])).with_status(0);
+    let ended = machine.cascadeck(&run_args(&["--json"])).with_status(0);
     assert_eq!(ended.json()["done"], 2, "standard output is the summary and nothing else");
     ended.says(&[
         "warning: webhook dead can't be reached",
@@ -254,13 +255,15 @@ fn the_address_is_in_no_output_and_no_file_even_where_its_server_repeats_it() {
     let provider = Provider::of(OPEN);
     let tables =
         "\n[[webhook]]\nname = \"team\"\nurl = \"env:HOOK\"\n[[webhook]]\nname = \"dead\"\nurl = \"env:DEAD\"\n";
-    let machine = machine(&provider, tables)
+    let machine = machine_with_webhooks(&provider, tables)
         .variable("HOOK", &hooks.url(SECRET))
         .variable("DEAD", &dead)
         .variable("CASCADECK_LOG", "trace");
     machine.write("batch.jsonl", sums(2));
     let mut said = String::new();
-    for (args, status) in [(&["check", "--webhooks", "--offline"][..], 2), (&RUN, 0), (&["status", "runs/batch"], 0)] {
+    for (args, status) in
+        [(&["check", "--webhooks", "--offline"][..], 2), (&RUN_ARGS, 0), (&["status", "runs/batch"], 0)]
+    {
         let ended = machine.cascadeck(args).with_status(status);
         said += &(ended.out + &ended.err);
     }
@@ -274,7 +277,7 @@ fn the_address_is_in_no_output_and_no_file_even_where_its_server_repeats_it() {
 fn check_lists_webhooks_and_tries_them_where_asked() {
     let (provider, hooks) = (Provider::of(OPEN), Hooks::open());
     let tables = hooks.table("team", "on = [\"stopped\", \"finished\"]") + &hooks.table("phone", "format = \"text\"");
-    let machine = machine(&provider, &tables);
+    let machine = machine_with_webhooks(&provider, &tables);
     let ended = machine.cascadeck(&["check"]).with_status(0);
     for words in [
         "team             webhook: json, on finished, stopped",

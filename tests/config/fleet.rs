@@ -7,11 +7,11 @@ use cascadeck::domain::{
     SpillTo, Strategy, Thinking, TokenCounting, WhenLimited,
 };
 
-use crate::{Desk, exposed};
+use crate::{ConfigFixture, secret_of};
 
 #[test]
 fn a_model_and_a_key_are_all_it_takes() {
-    let config = Desk::with_keys(
+    let config = ConfigFixture::with_keys_toml(
         r#"
         [[model]]
         name = "gemini-3.8-flash"
@@ -32,13 +32,13 @@ fn a_model_and_a_key_are_all_it_takes() {
     let key = &config.keys[0];
     assert_eq!((key.project.as_str(), key.weight, key.role, &key.models), ("alice", 1, KeyRole::Primary, &None));
     assert_eq!(config.has_named_project, [false]);
-    assert_eq!(exposed(&config, "alice"), Some("AQ.literal"));
+    assert_eq!(secret_of(&config, "alice"), Some("AQ.literal"));
     assert_eq!(config.warnings, [""; 0]);
 }
 
 #[test]
-fn every_setting_of_models_and_keys_arrives() {
-    let config = Desk::with_keys(
+fn every_setting_of_models_and_keys_is_read() {
+    let config = ConfigFixture::with_keys_toml(
         r#"
         [[model]]
         name = "m"
@@ -112,7 +112,7 @@ fn well_known_providers_come_with_address_day_and_counting() {
         ("ollama", Api::OpenAi, "http://127.0.0.1:11434/v1", QuotaDay::Rolling, TokenCounting::Total),
     ];
     for (name, api, base_url, day, counted) in cases {
-        let config = Desk::with_keys(&format!(
+        let config = ConfigFixture::with_keys_toml(&format!(
             "[[model]]\nname = 'm'\nprovider = '{name}'\n[[key]]\nname = 'k'\nprovider = '{name}'\nsecret = 's'\n"
         ))
         .load();
@@ -124,16 +124,16 @@ fn well_known_providers_come_with_address_day_and_counting() {
 
 #[test]
 fn a_local_server_needs_no_key_and_costs_nothing() {
-    let config = Desk::with_keys("[[model]]\nname = 'qwen3'\nprovider = 'ollama'\n").load();
+    let config = ConfigFixture::with_keys_toml("[[model]]\nname = 'qwen3'\nprovider = 'ollama'\n").load();
     assert_eq!((config.keys[0].name.as_str(), config.keys.len()), ("ollama", 1));
-    assert_eq!(exposed(&config, "ollama"), None);
+    assert_eq!(secret_of(&config, "ollama"), None);
     assert_eq!(config.models[0].price, Some(Price::default()));
     assert!(config.uncapped_models().is_empty());
 }
 
 #[test]
 fn a_named_provider_changes_only_what_it_states() {
-    let config = Desk::with_keys(
+    let config = ConfigFixture::with_keys_toml(
         r#"
         [[provider]]
         name = "gemini"
@@ -158,7 +158,7 @@ fn a_named_provider_changes_only_what_it_states() {
 
 #[test]
 fn a_private_server_may_be_plain_http_when_it_says_so() {
-    let config = Desk::with_keys(
+    let config = ConfigFixture::with_keys_toml(
         r#"
         [[provider]]
         name = "gpu-box"
@@ -177,8 +177,8 @@ fn a_private_server_may_be_plain_http_when_it_says_so() {
 }
 
 #[test]
-fn the_policy_arrives_in_full() {
-    let policy = Desk::with_keys(
+fn every_setting_of_the_policy_is_read() {
+    let policy = ConfigFixture::with_keys_toml(
         r#"
         [[model]]
         name = "m"
@@ -236,9 +236,9 @@ fn the_policy_arrives_in_full() {
 }
 
 #[test]
-fn the_defaults_for_rows_arrive() {
+fn the_defaults_for_rows_are_read() {
     let base = "[[model]]\nname = 'm'\nprovider = 'ollama'\n[defaults]\n";
-    let defaults = Desk::with_keys(&format!(
+    let defaults = ConfigFixture::with_keys_toml(&format!(
         "{base}system = 'Be brief.'\ntemperature = 1\ntop_p = 0.5\nmax_output_tokens = 64\nstop = ['\\n\\n', 'END']\n\
          seed = -3\nthinking = 'low'\njson = true\n"
     ))
@@ -251,18 +251,18 @@ fn the_defaults_for_rows_arrive() {
     assert_eq!((params.thinking, params.json), (Some(Thinking::Level("low".to_owned())), Some(JsonMode::Object)));
 
     let schema = serde_json::json!({ "type": "object", "required": ["a"], "properties": { "a": { "minimum": 1 } } });
-    let desk = Desk::with_keys(&format!("{base}thinking = 512\njson = 'file:schema.json'\n"));
-    let params = desk.file("schema.json", schema.to_string()).load().defaults.params;
+    let desk = ConfigFixture::with_keys_toml(&format!("{base}thinking = 512\njson = 'file:schema.json'\n"));
+    let params = desk.with_file("schema.json", schema.to_string()).load().defaults.params;
     assert_eq!((params.thinking, params.json), (Some(Thinking::Budget(512)), Some(JsonMode::Schema(schema.clone()))));
 
     let table = "json = { type = 'object', required = ['a'], properties = { a = { minimum = 1 } } }\n";
-    let params = Desk::with_keys(&format!("{base}{table}")).load().defaults.params;
+    let params = ConfigFixture::with_keys_toml(&format!("{base}{table}")).load().defaults.params;
     assert_eq!(params.json, Some(JsonMode::Schema(schema)));
 }
 
 #[test]
-fn what_stops_nothing_is_a_warning_with_its_line() {
-    let config = Desk::with_keys(
+fn harmless_mistakes_are_warnings_with_their_line() {
+    let config = ConfigFixture::with_keys_toml(
         "[[model]]\nname = 'gemini-2.0-flash'\nprovider = 'gemini'\n\
          [[model]]\nname = 'gemini-2.5-pro'\nprovider = 'gemini'\n\
          [[model]]\nname = 'gpt-5.4-nano'\nprovider = 'openai'\n\
@@ -284,7 +284,7 @@ fn what_stops_nothing_is_a_warning_with_its_line() {
 
 #[test]
 fn a_cap_from_elsewhere_can_be_checked_against_the_models() {
-    let config = Desk::with_keys(
+    let config = ConfigFixture::with_keys_toml(
         "[[model]]\nname = 'bare'\nprovider = 'openai'\n\
          [[model]]\nname = 'open-ended'\nprovider = 'openai'\nusd_per_mtok = { input = 1, output = 1 }\n\
          [[model]]\nname = 'bounded'\nprovider = 'openai'\nmax_output = 9\nusd_per_mtok = { input = 1, output = 1 }\n\
@@ -296,9 +296,9 @@ fn a_cap_from_elsewhere_can_be_checked_against_the_models() {
 }
 
 #[test]
-fn strategies_and_rules_arrive_in_order() {
+fn strategies_and_rules_are_read_in_order() {
     let base = "[[model]]\nname = 'pro'\nprovider = 'ollama'\n[[model]]\nname = 'lite'\nprovider = 'ollama'\n";
-    let policy = Desk::with_keys(&format!(
+    let policy = ConfigFixture::with_keys_toml(&format!(
         "{base}[[rule]]\nname = 'hard'\nwords_over = 500\ncode = true\nterms = ['tensor', ' qubit ']\nterms_at_least = 2\n\
          models = ['lite', 'pro']\nmax_usd = 0.5\n\
          [[rule]]\nname = 'seen'\nimages = true\ntier = 'gold'\nlatency_sensitive = false\n\
@@ -328,10 +328,10 @@ fn strategies_and_rules_arrive_in_order() {
 }
 
 #[test]
-fn every_strategy_has_its_word() {
+fn every_strategy_is_read_by_its_name() {
     for strategy in Strategy::ALL {
         let text = format!("[[model]]\nname = 'm'\nprovider = 'ollama'\n[policy]\nstrategy = '{}'\n", strategy.name());
-        assert_eq!(Desk::with_keys(&text).load().policy.strategy, strategy);
+        assert_eq!(ConfigFixture::with_keys_toml(&text).load().policy.strategy, strategy);
         assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
     }
 }

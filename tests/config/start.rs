@@ -5,53 +5,54 @@ use cascadeck::{
     domain::{Price, QuotaDay, TokenCounting},
 };
 
-use crate::{Desk, exposed};
+use crate::{ConfigFixture, secret_of};
 
-const OLLAMA: &str = "[[model]]\nname = 'from-here'\nprovider = 'ollama'\n";
-const OTHER: &str = "[[model]]\nname = 'from-there'\nprovider = 'ollama'\n";
+const LOCAL_FILE: &str = "[[model]]\nname = 'from-here'\nprovider = 'ollama'\n";
+const PERSONAL_FILE: &str = "[[model]]\nname = 'from-there'\nprovider = 'ollama'\n";
 
-fn first_model(desk: &Desk, file: Option<&str>) -> String {
+fn first_model(desk: &ConfigFixture, file: Option<&str>) -> String {
     desk.try_load_file(file).unwrap_or_else(|faults| panic!("{faults}")).models[0].name.clone()
 }
 
 #[test]
 fn the_file_asked_for_wins_over_the_one_here_over_the_personal_one_over_the_environment() {
-    let desk = Desk::empty().variable("GEMINI_API_KEY", "k");
+    let desk = ConfigFixture::empty().with_env("GEMINI_API_KEY", "k");
     assert_eq!(first_model(&desk, None), "gemini-3.8-flash");
 
     let home = desk.path().join("home").display().to_string();
-    let desk = desk.variable("HOME", &home).file("home/.config/cascadeck/keys.toml", OTHER);
+    let desk = desk.with_env("HOME", &home).with_file("home/.config/cascadeck/keys.toml", PERSONAL_FILE);
     assert_eq!(first_model(&desk, None), "from-there");
 
-    let desk = desk.file("keys.toml", OLLAMA);
+    let desk = desk.with_file("keys.toml", LOCAL_FILE);
     assert_eq!(first_model(&desk, None), "from-here");
 
-    let desk = desk.file("mine.toml", OLLAMA.replace("here", "mine"));
+    let desk = desk.with_file("mine.toml", LOCAL_FILE.replace("here", "mine"));
     assert_eq!(first_model(&desk, Some("mine.toml")), "from-mine");
 }
 
 #[test]
 fn the_personal_file_follows_xdg_config_home() {
-    let desk = Desk::empty().file("xdg/cascadeck/keys.toml", OTHER);
+    let desk = ConfigFixture::empty().with_file("xdg/cascadeck/keys.toml", PERSONAL_FILE);
     let xdg = desk.path().join("xdg").display().to_string();
-    assert_eq!(first_model(&desk.variable("XDG_CONFIG_HOME", &xdg), None), "from-there");
+    assert_eq!(first_model(&desk.with_env("XDG_CONFIG_HOME", &xdg), None), "from-there");
 }
 
 #[test]
 fn a_file_asked_for_must_be_there_and_a_faulty_one_is_not_passed_over() {
-    let desk = Desk::empty().variable("GEMINI_API_KEY", "k");
+    let desk = ConfigFixture::empty().with_env("GEMINI_API_KEY", "k");
     let missing = desk.try_load_file(Some("missing.toml")).unwrap_err().to_string();
     assert!(missing.starts_with("missing.toml: cannot be read: no such file or directory\n"), "{missing}");
-    let desk = desk.file("keys.toml", "");
-    assert!(desk.faults().to_string().starts_with("keys.toml:1:1: there is no [[model]]"));
+    let desk = desk.with_file("keys.toml", "");
+    assert!(desk.load_errors().to_string().starts_with("keys.toml:1:1: there is no [[model]]"));
 }
 
 #[test]
 fn a_list_of_keys_in_the_environment_is_enough() {
-    let config = Desk::empty().variable("GEMINI_API_KEYS", " k1, k2 ,,k1,k3 ").variable("GEMINI_API_KEY", "k4").load();
+    let config =
+        ConfigFixture::empty().with_env("GEMINI_API_KEYS", " k1, k2 ,,k1,k3 ").with_env("GEMINI_API_KEY", "k4").load();
     let names: Vec<&str> = config.keys.iter().map(|key| key.name.as_str()).collect();
     assert_eq!(names, ["gemini-1", "gemini-2", "gemini-3", "gemini-4"], "the same key twice is one key");
-    assert_eq!((exposed(&config, "gemini-2"), exposed(&config, "gemini-4")), (Some("k2"), Some("k4")));
+    assert_eq!((secret_of(&config, "gemini-2"), secret_of(&config, "gemini-4")), (Some("k2"), Some("k4")));
     let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
     assert_eq!(models, ["gemini-3.8-flash", "gemini-3.6-flash", "gemini-3.5-flash-lite", "gemini-3.1-flash-lite"]);
     let lite = &config.models[2];
@@ -66,7 +67,7 @@ fn a_list_of_keys_in_the_environment_is_enough() {
 
 #[test]
 fn several_providers_follow_one_another() {
-    let config = Desk::empty().variable("ANTHROPIC_API_KEY", "a").variable("OPENAI_API_KEYS", "o1,o2").load();
+    let config = ConfigFixture::empty().with_env("ANTHROPIC_API_KEY", "a").with_env("OPENAI_API_KEYS", "o1,o2").load();
     let names: Vec<&str> = config.keys.iter().map(|key| key.name.as_str()).collect();
     assert_eq!(names, ["openai-1", "openai-2", "anthropic-1"]);
     for model in &config.models {
@@ -78,25 +79,29 @@ fn several_providers_follow_one_another() {
 
 #[test]
 fn a_dotenv_stands_in_for_what_the_environment_lacks() {
-    let desk = Desk::empty().file(".env", "GEMINI_API_KEYS=from-file\nOPENAI_API_KEY='o'\n");
+    let desk = ConfigFixture::empty().with_file(".env", "GEMINI_API_KEYS=from-file\nOPENAI_API_KEY='o'\n");
     let config = desk.load();
-    assert_eq!((exposed(&config, "gemini-1"), exposed(&config, "openai-1")), (Some("from-file"), Some("o")));
+    assert_eq!((secret_of(&config, "gemini-1"), secret_of(&config, "openai-1")), (Some("from-file"), Some("o")));
     assert_eq!(config.origin.to_string(), "the environment (GEMINI_API_KEYS in .env, OPENAI_API_KEY in .env)");
-    let config = desk.variable("GEMINI_API_KEYS", "from-environment").load();
-    assert_eq!(exposed(&config, "gemini-1"), Some("from-environment"));
+    let config = desk.with_env("GEMINI_API_KEYS", "from-environment").load();
+    assert_eq!(secret_of(&config, "gemini-1"), Some("from-environment"));
     assert!(std::env::var("GEMINI_API_KEYS").is_err(), "this process's own environment is left alone");
 }
 
 #[test]
 fn a_faulty_key_in_the_environment_is_named_by_its_place_not_its_text() {
-    let faults = Desk::empty().variable("GEMINI_API_KEYS", "good,hunter2 hunter3").faults().to_string();
+    let faults = ConfigFixture::empty().with_env("GEMINI_API_KEYS", "good,hunter2 hunter3").load_errors().to_string();
     assert!(faults.starts_with("GEMINI_API_KEYS: key number 2 has white space in it"), "{faults}");
     assert!(!faults.contains("hunter"), "{faults}");
 }
 
 #[test]
-fn nothing_anywhere_is_explained_with_the_three_ways_to_give_keys() {
-    let faults = Desk::empty().variable("HOME", "/home/someone").variable("OPENAI_API_KEY", "  ").faults().to_string();
+fn no_keys_anywhere_is_explained_with_the_three_ways_to_give_them() {
+    let faults = ConfigFixture::empty()
+        .with_env("HOME", "/home/someone")
+        .with_env("OPENAI_API_KEY", "  ")
+        .load_errors()
+        .to_string();
     insta::assert_snapshot!(faults, @r#"
     no keys found: there is no keys.toml or /home/someone/.config/cascadeck/keys.toml, and none of GEMINI_API_KEYS, GEMINI_API_KEY, OPENAI_API_KEYS, OPENAI_API_KEY, ANTHROPIC_API_KEYS, ANTHROPIC_API_KEY is set.
     Give keys in one of three ways:
@@ -125,7 +130,7 @@ fn a_broken_dotenv_is_named_with_its_line_where_no_key_was_found() {
         ("UTF-16", b"\xff\xfeG\0E\0M\0", ".env:1: not UTF-8 but UTF-16"),
     ];
     for (what, text, words) in cases {
-        let faults = Desk::empty().file(".env", text).faults().to_string();
+        let faults = ConfigFixture::empty().with_file(".env", text).load_errors().to_string();
         let first = faults.lines().next().unwrap_or_default();
         assert!(first.contains("no keys found, and a .env that can't be read as it stands"), "{what}: {faults}");
         assert!(faults.contains(words), "{what}: {faults}");
@@ -133,6 +138,6 @@ fn a_broken_dotenv_is_named_with_its_line_where_no_key_was_found() {
         assert!(!faults.contains("abc"), "{what}: {faults}");
     }
     // Of a .env that is as it should be nothing is said.
-    let faults = Desk::empty().file(".env", "A=1\n").faults().to_string();
+    let faults = ConfigFixture::empty().with_file(".env", "A=1\n").load_errors().to_string();
     assert!(faults.starts_with("no keys found: there is no keys.toml"), "{faults}");
 }

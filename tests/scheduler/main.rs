@@ -1,15 +1,15 @@
 //! The scheduler as a machine, in a simulated world with a virtual clock.
 
-mod fit;
+mod bottleneck;
+mod clock_jumps;
 mod forecast;
-mod holding;
-mod jumps;
+mod ineligible_routes;
 mod learning;
+mod leases;
 mod money;
 mod optimum;
 mod proof;
 mod serial;
-mod sharing;
 mod strategies;
 #[path = "../golden/trace.rs"]
 mod trace;
@@ -33,7 +33,7 @@ fn policy(max_in_flight: u32) -> Policy {
     Policy { max_in_flight, ..Policy::default() }
 }
 
-fn classic_fleet(keys: usize) -> (Vec<cascadeck::domain::Model>, Vec<cascadeck::domain::Key>) {
+fn free_tier_fleet(keys: usize) -> (Vec<cascadeck::domain::Model>, Vec<cascadeck::domain::Key>) {
     let models = vec![
         model("pro", limits(10, Some(250))),
         model("flash", limits(15, Some(1_000))),
@@ -45,20 +45,20 @@ fn classic_fleet(keys: usize) -> (Vec<cascadeck::domain::Model>, Vec<cascadeck::
 }
 
 /// The least time in which sliding windows of these sizes let so many requests through.
-fn lower_bound(rpm_total: u64, items: u64) -> Duration {
+fn min_makespan(rpm_total: u64, items: u64) -> Duration {
     Duration::from_secs(60 * ((items - 1) / rpm_total))
 }
 
 #[test]
 fn known_limits_are_used_to_the_full_and_never_exceeded() {
-    let (models, keys) = classic_fleet(3);
+    let (models, keys) = free_tier_fleet(3);
     let mut world = World::new(models, keys, policy(64), wall(MORNING), 1);
     world.offer(1_000);
     world.run(HOUR);
     assert_eq!(world.done, 1_000);
     assert_eq!(world.refusals, 0);
     // Each turn of a window costs a minute and the latency of the answer that opens it.
-    let bound = lower_bound(3 * 70, 1_000);
+    let bound = min_makespan(3 * 70, 1_000);
     let turns = bound.as_secs() as u32 / 60;
     assert!(world.elapsed() <= bound + Duration::from_millis(1_000) * (turns + 1), "{:?}", world.elapsed());
 }
@@ -118,7 +118,7 @@ fn a_spent_day_moves_on_at_once_and_returns_after_pacific_midnight() {
 }
 
 #[test]
-fn a_stated_day_refusal_is_believed_over_our_own_count() {
+fn a_stated_day_limit_error_overrides_our_own_count() {
     let mut world = World::new(
         vec![model("m", limits(60, Some(1_000)))],
         vec![key("a", "a"), key("b", "b")],
@@ -137,7 +137,7 @@ fn a_stated_day_refusal_is_believed_over_our_own_count() {
 }
 
 #[test]
-fn the_strict_pipeline_walks_the_ladder_and_then_moves_on_for_good() {
+fn the_strict_pipeline_follows_the_backoff_schedule_and_then_moves_on_for_good() {
     let mut world = World::new(
         vec![model("first", Limits::default()), model("second", Limits::default())],
         vec![key("a", "a"), key("b", "b")],
@@ -153,13 +153,13 @@ fn the_strict_pipeline_walks_the_ladder_and_then_moves_on_for_good() {
     world.offer(3);
     world.run(HOUR);
     assert_eq!(world.done, 3);
-    let first: Vec<u64> = world
+    let arrival_secs: Vec<u64> = world
         .arrivals
         .iter()
         .filter(|(_, model, _)| *model == 0)
         .map(|(at, _, _)| at.mono.since(world.arrivals[0].0.mono).as_secs())
         .collect();
-    assert_eq!(first, [0, 5, 15, 35, 75, 155], "5, 10, 20, 40, 80 seconds, and the sixth refusal ends it");
+    assert_eq!(arrival_secs, [0, 5, 15, 35, 75, 155], "5, 10, 20, 40, 80 seconds, and the sixth refusal ends it");
     assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 3);
 }
 
@@ -179,7 +179,7 @@ fn the_strict_pipeline_goes_from_the_last_model_to_the_next_keys_first() {
 }
 
 #[test]
-fn a_refusal_for_the_minute_spills_to_the_next_route_and_comes_back() {
+fn a_minute_limit_error_spills_to_the_next_route_and_returns() {
     let mut world = World::new(
         vec![model("m", Limits::default())],
         vec![key("a", "a"), key("b", "b")],
@@ -220,7 +220,7 @@ fn same_model_spill_never_leaves_the_model() {
 }
 
 #[test]
-fn a_dead_key_is_never_used_again_and_all_dead_is_exhausted() {
+fn a_disabled_key_is_never_used_again_and_all_disabled_is_exhausted() {
     let mut world = World::new(
         vec![model("m", Limits::default())],
         vec![key("a", "a"), key("b", "b")],
@@ -251,7 +251,7 @@ fn a_key_switched_off_gets_nothing_more_and_is_waited_for() {
 }
 
 #[test]
-fn an_outage_charges_no_item() {
+fn an_outage_counts_against_no_item() {
     let mut world = World::new(vec![model("m", limits(600, None))], vec![key("a", "a")], policy(8), wall(MORNING), 12);
     let back = world.now.mono + Duration::from_secs(1_800);
     world.weather = Box::new(move |now, _| {
@@ -285,7 +285,7 @@ fn an_item_that_fails_where_others_succeed_goes_on_and_fails_in_the_end() {
 }
 
 #[test]
-fn poisonous_items_end_even_when_nobody_is_left_to_testify() {
+fn poisonous_items_fail_even_without_recent_successes() {
     let mut world = World::new(vec![model("m", limits(600, None))], vec![key("a", "a")], policy(4), wall(MORNING), 14);
     world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) }));
     world.offer(3);
@@ -327,7 +327,7 @@ fn token_windows_hold_large_items_back_but_not_for_ever() {
 }
 
 #[test]
-fn an_item_larger_than_the_window_is_refused_at_once() {
+fn an_item_larger_than_the_window_is_rejected_at_once() {
     let tight = Limits { tpm: Some(1_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 17);
     let class = world.scheduler.class_for(&RoutingTraits::default());
@@ -341,7 +341,7 @@ fn an_item_larger_than_the_window_is_refused_at_once() {
 }
 
 #[test]
-fn five_items_refused_alike_hold_the_route_before_five_thousand_fail() {
+fn five_identical_rejections_stop_the_route_before_five_thousand_items_fail() {
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
     world.weather = Box::new(|_, dispatch| {
         let message = format!("Invalid value at generation_config.top_k ({})", dispatch.seq.0);

@@ -12,42 +12,42 @@ use crate::fixture;
 
 pub struct FakeEngine {
     pub snapshots: watch::Sender<Arc<Snapshot>>,
-    pub orders: mpsc::Receiver<CommandRequest>,
-    pub asks: mpsc::Receiver<PageRequest>,
+    pub commands: mpsc::Receiver<CommandRequest>,
+    pub queries: mpsc::Receiver<PageRequest>,
 }
 
-pub fn engine(snapshot: Snapshot) -> (FakeEngine, EngineHandle) {
+pub fn fake_engine(snapshot: Snapshot) -> (FakeEngine, EngineHandle) {
     let (snapshots, watching) = watch::channel(Arc::new(snapshot));
-    let (order, orders) = mpsc::channel(8);
-    let (ask, asks) = mpsc::channel(8);
-    (FakeEngine { snapshots, orders, asks }, EngineHandle { snapshots: watching, commands: order, queries: ask })
+    let (order, commands) = mpsc::channel(8);
+    let (ask, queries) = mpsc::channel(8);
+    (FakeEngine { snapshots, commands, queries }, EngineHandle { snapshots: watching, commands: order, queries: ask })
 }
 
 /// A dashboard that never does what a test waits for must not hang it.
-async fn soon<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
+async fn within_timeout<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
     tokio::time::timeout(Duration::from_secs(20), future).await.ok().flatten()
 }
 
 impl FakeEngine {
     /// The next command, acknowledged.
-    pub async fn obey(&mut self) -> Command {
-        let CommandRequest { command, reply } = soon(self.orders.recv()).await.expect("a command comes");
+    pub async fn acknowledge_command(&mut self) -> Command {
+        let CommandRequest { command, reply } = within_timeout(self.commands.recv()).await.expect("a command comes");
         // The dashboard may have left without waiting for the answer.
         let _ = reply.send(Ok("done".to_owned()));
         command
     }
 
     /// The next question, answered from the fixture.
-    pub async fn answer(&mut self) -> Query {
-        let PageRequest { query, reply } = soon(self.asks.recv()).await.expect("a question comes");
-        let page = page(&query);
+    pub async fn answer_query(&mut self) -> Query {
+        let PageRequest { query, reply } = within_timeout(self.queries.recv()).await.expect("a question comes");
+        let page = fixture_page(&query);
         let _ = reply.send(Ok(page));
         query
     }
 }
 
 /// What the fixture has to say.
-pub fn page(query: &Query) -> Page {
+pub fn fixture_page(query: &Query) -> Page {
     match query {
         Query::Items { offset, .. } => {
             Page::Items { rows: fixture::failed_items(), matching: 7, offset: *offset, outdated: false }

@@ -5,7 +5,7 @@ use cascadeck::{
     tui::{action::Action, pane::Pane},
 };
 
-use crate::{fixture, stage::Stage};
+use crate::{fixture, stage::TuiHarness};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 36), (200, 50)];
 
@@ -31,7 +31,7 @@ const NUMBERS: [u64; 18] = [
 ];
 
 /// The storm, in which every key and model has done, failed and used this much.
-fn having(number: u64) -> Snapshot {
+fn busy_with_counts(number: u64) -> Snapshot {
     let mut snapshot = fixture::storm();
     let usage = Usage { input_tokens: number, output_tokens: 0, thinking_tokens: 0 };
     let in_flight = u32::try_from(number.min(100_000)).unwrap();
@@ -47,7 +47,7 @@ fn having(number: u64) -> Snapshot {
 }
 
 /// What `12.3k` says.
-fn value(figure: &str) -> Option<f64> {
+fn parse_number(figure: &str) -> Option<f64> {
     let units = [('k', 1e3), ('M', 1e6), ('G', 1e9), ('T', 1e12)];
     let unit = units.iter().find(|(letter, _)| figure.ends_with(*letter));
     let digits = figure.trim_end_matches(['k', 'M', 'G', 'T']);
@@ -56,7 +56,7 @@ fn value(figure: &str) -> Option<f64> {
 }
 
 /// The figures under a heading that stands at the right of its column.
-fn under<'t>(text: &'t str, heading: &str) -> Vec<&'t str> {
+fn numbers_under<'t>(text: &'t str, heading: &str) -> Vec<&'t str> {
     let rows: Vec<&str> = text.lines().collect();
     let Some((top, end)) = rows.iter().enumerate().find_map(|(row, line)| {
         let words: Vec<&str> = line.split(['│', ' ']).collect();
@@ -79,28 +79,28 @@ fn under<'t>(text: &'t str, heading: &str) -> Vec<&'t str> {
 }
 
 #[test]
-fn no_figure_of_a_table_is_cut() {
+fn no_number_in_a_table_is_cut() {
     let mut seen = 0;
     for (size, number) in SIZES.into_iter().flat_map(|size| NUMBERS.map(|number| (size, number))) {
         for (pane, headings) in
             [(Pane::Keys, &["ok", "fail", "fly", "$", "tokens"][..]), (Pane::Models, &["fly", "$", "tokens"])]
         {
             for zoomed in [false, true] {
-                let mut stage = Stage::new(size.0, size.1, having(number));
+                let mut stage = TuiHarness::new(size.0, size.1, busy_with_counts(number));
                 stage.focus(pane);
                 if zoomed {
-                    stage.act(Action::Zoom);
+                    stage.perform(Action::Zoom);
                 }
-                let text = stage.text();
+                let text = stage.screen_text();
                 for heading in headings {
                     let expected = match *heading {
                         "fly" => number.min(100_000) as f64,
                         "$" => number as f64 / 1_000.0,
                         _ => number as f64,
                     };
-                    for figure in under(&text, heading) {
-                        let told =
-                            value(figure).unwrap_or_else(|| panic!("{figure:?} under {heading} for {number}\n{text}"));
+                    for figure in numbers_under(&text, heading) {
+                        let told = parse_number(figure)
+                            .unwrap_or_else(|| panic!("{figure:?} under {heading} for {number}\n{text}"));
                         let off = (told - expected).abs();
                         assert!(off <= expected * 0.06 + 0.006, "{figure} under {heading} for {number}\n{text}");
                         seen += 1;
@@ -113,10 +113,10 @@ fn no_figure_of_a_table_is_cut() {
 }
 
 #[test]
-fn no_figure_beside_a_chart_is_cut() {
+fn no_number_beside_a_chart_is_cut() {
     for (width, height) in SIZES.into_iter().chain([(60, 15), (52, 40), (30, 24)]) {
         for each in [1, 3, 30, 46, 90, 137, 450, 1_000, 22_500, 450_000, 99_999_999, 10_000_000_000] {
-            let mut stage = Stage::new(width, height, fixture::storm());
+            let mut stage = TuiHarness::new(width, height, fixture::storm());
             for step in 0..40_u64 {
                 let mut snapshot = fixture::storm();
                 snapshot.at = fixture::NOW + fixture::seconds(3 * step);
@@ -128,8 +128,8 @@ fn no_figure_beside_a_chart_is_cut() {
                 }
                 stage.publish(snapshot);
             }
-            stage.focus(Pane::Charts).act(Action::Zoom);
-            let text = stage.text();
+            stage.focus(Pane::Charts).perform(Action::Zoom);
+            let text = stage.screen_text();
             assert!(!text.contains("… │"), "{width}x{height}, {each} each:\n{text}");
         }
     }

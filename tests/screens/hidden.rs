@@ -2,7 +2,7 @@
 
 use cascadeck::domain::Snapshot;
 
-use crate::{fixture, stage::Stage};
+use crate::{fixture, stage::TuiHarness};
 
 /// What the lower border says of the pane at the left edge titled `title`.
 fn lower_border<'t>(text: &'t str, title: &str) -> &'t str {
@@ -11,7 +11,7 @@ fn lower_border<'t>(text: &'t str, title: &str) -> &'t str {
 }
 
 #[test]
-fn columns_out_of_sight_are_named_with_the_key_that_shows_them() {
+fn hidden_columns_are_named_with_the_key_that_shows_them() {
     let cases = [
         (120, 36, "Keys", "z shows fly tokens project", "z", &["fly", "tokens", "project", "vision-lab"][..]),
         (80, 24, "Keys", "w tells project", "w", &["project vision-lab"]),
@@ -26,11 +26,11 @@ fn columns_out_of_sight_are_named_with_the_key_that_shows_them() {
         ),
     ];
     for (width, height, title, said, keys, shown) in cases {
-        let mut stage = Stage::new(width, height, fixture::storm());
-        let text = stage.text();
+        let mut stage = TuiHarness::new(width, height, fixture::storm());
+        let text = stage.screen_text();
         let border = lower_border(&text, title);
         assert!(border.contains(said), "{title} at {width}x{height}: {border}");
-        let text = stage.press(keys).text();
+        let text = stage.press(keys).screen_text();
         for words in shown {
             assert!(text.contains(words), "{words} at {width}x{height}: {text}");
         }
@@ -38,31 +38,31 @@ fn columns_out_of_sight_are_named_with_the_key_that_shows_them() {
 }
 
 #[test]
-fn where_every_column_is_in_sight_nothing_is_said() {
-    let text = Stage::new(200, 50, fixture::storm()).text();
+fn with_every_column_visible_no_hint_is_shown() {
+    let text = TuiHarness::new(200, 50, fixture::storm()).screen_text();
     assert!(!text.contains(" shows ") && !text.contains(" tells "), "{text}");
 }
 
 #[test]
-fn the_matrix_says_which_models_are_in_sight_and_the_arrows_bring_the_others() {
-    let mut stage = Stage::new(80, 24, fixture::storm());
-    let text = stage.press("6").text();
+fn the_route_matrix_says_which_models_are_visible_and_arrows_scroll_it() {
+    let mut stage = TuiHarness::new(80, 24, fixture::storm());
+    let text = stage.press("6").screen_text();
     assert!(text.contains("Left/Right: models 1-3/4"), "{text}");
     assert!(!text.contains("local-llava"), "{text}");
-    let text = stage.press("lll").text();
+    let text = stage.press("lll").screen_text();
     assert!(text.contains("Left/Right: models 2-4/4") && text.contains("local-llava"), "{text}");
-    assert!(!Stage::new(200, 50, fixture::storm()).press("6").text().contains("Left/Right"));
+    assert!(!TuiHarness::new(200, 50, fixture::storm()).press("6").screen_text().contains("Left/Right"));
 }
 
 #[test]
-fn a_provider_is_told_where_there_are_several() {
+fn the_provider_column_is_shown_when_there_are_several() {
     let one = fixture::storm();
     let mut two: Snapshot = fixture::storm();
     two.keys[6].provider = "openrouter".to_owned();
     two.models[3].provider = "openrouter".to_owned();
     for keys in ["z", "3z"] {
-        assert!(!Stage::new(200, 50, one.clone()).press(keys).text().contains("provider"), "{keys}");
-        let text = Stage::new(200, 50, two.clone()).press(keys).text();
+        assert!(!TuiHarness::new(200, 50, one.clone()).press(keys).screen_text().contains("provider"), "{keys}");
+        let text = TuiHarness::new(200, 50, two.clone()).press(keys).screen_text();
         assert!(text.contains("provider") && text.contains("openrouter"), "{keys}: {text}");
     }
 }
@@ -73,6 +73,6 @@ fn what_is_counted_on_a_project_names_its_keys() {
     for key in &mut shared.keys[..2] {
         key.project = "spring".to_owned();
     }
-    let text = Stage::new(120, 36, shared).press("2jw").text();
+    let text = TuiHarness::new(120, 36, shared).press("2jw").screen_text();
     assert!(text.contains("gemini-3.8-flash@spring is out  (project of alice and bob)"), "{text}");
 }

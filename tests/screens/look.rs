@@ -17,7 +17,7 @@ use cascadeck::{
 };
 
 use crate::{
-    engine::{FakeEngine, engine, page},
+    engine::{FakeEngine, fake_engine, fixture_page},
     fixture,
 };
 
@@ -31,16 +31,16 @@ async fn look() {
         true,
     )
     .unwrap();
-    let (engine, handle) = engine(fixture::storm());
-    let FakeEngine { snapshots, mut orders, mut asks } = engine;
+    let (engine, handle) = fake_engine(fixture::storm());
+    let FakeEngine { snapshots, mut commands, mut queries } = engine;
     let moving = tokio::spawn(async move {
         let mut snapshot = fixture::storm();
         let began = Instant::now();
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
-                _ = ticks.tick() => step(&mut snapshot, began.elapsed()),
-                order = orders.recv() => {
+                _ = ticks.tick() => advance(&mut snapshot, began.elapsed()),
+                order = commands.recv() => {
                     let Some(order) = order else { return };
                     if matches!(order.command, Command::SetStrategy { .. }) {
                         // No engine counts like that: the sum of what has ended overflows, in the midst of a frame.
@@ -50,12 +50,12 @@ async fn look() {
                         let worker = tokio::spawn(async { panic!("a worker's mistake") });
                         format!("the worker has panicked: {}", worker.await.is_err())
                     } else {
-                        obey(&mut snapshot, &order.command)
+                        apply_command(&mut snapshot, &order.command)
                     };
                     let _ = order.reply.send(Ok(words));
                 }
-                Some(ask) = asks.recv() => {
-                    let page = page(&ask.query);
+                Some(ask) = queries.recv() => {
+                    let page = fixture_page(&ask.query);
                     let _ = ask.reply.send(Ok(page));
                 }
             }
@@ -77,7 +77,7 @@ async fn look() {
     let _ = writeln!(std::io::stdout(), "left with {exit:?}");
 }
 
-fn step(snapshot: &mut Snapshot, elapsed: Duration) {
+fn advance(snapshot: &mut Snapshot, elapsed: Duration) {
     if snapshot.state.is_over() || snapshot.state == RunState::Paused {
         return;
     }
@@ -109,7 +109,7 @@ fn step(snapshot: &mut Snapshot, elapsed: Duration) {
     }
 }
 
-fn obey(snapshot: &mut Snapshot, command: &Command) -> String {
+fn apply_command(snapshot: &mut Snapshot, command: &Command) -> String {
     match command {
         Command::Pause | Command::HardPause => snapshot.state = RunState::Paused,
         Command::Resume => snapshot.state = RunState::Running,

@@ -3,38 +3,38 @@
 
 use cascadeck::domain::Snapshot;
 
-use crate::{fixture, stage::Stage};
+use crate::{fixture, stage::TuiHarness};
 
 /// The question, the keys that lead to the answer, and what then stands on the screen; `*` is whatever stands between two
 /// words of one line.
-type Answer = (u8, &'static str, &'static [&'static str]);
+type Expectation = (u8, &'static str, &'static [&'static str]);
 
 // 1 running or waiting, 2 how far and until when, 3 which key, 4 quotas, 5 which route, 6 what happened, 7 what failed
 // and why, 8 what it cost, 9 what an item said, 10 what can be done.
 
-const PROGRESS: Answer = (2, "", &["3,214 / 5,000*64%*ETA 14:33 (24m)"]);
-const QUOTAS: Answer =
+const PROGRESS: Expectation = (2, "", &["3,214 / 5,000*64%*ETA 14:33 (24m)"]);
+const QUOTAS: Expectation =
     (4, "3z", &["gemini-3.8-flash*17/20*121k/500k*431/500*17h51m", "gemini-2.5-flash*20/20*250/250"]);
-const QUOTA_LEFT: Answer =
+const QUOTA_LEFT: Expectation =
     (4, "3w", &["RPM*3 left", "TPM*379,000 left", "RPD*69 left", "day resets*Sun 08:00 (in 17h51m)"]);
-const HERE: Answer = (5, "", &["→ gemini-3.8-flash@alice"]);
-const ROUTE: Answer = (5, "6", &["alice*→ 300 left"]);
-const FALLBACK: Answer = (6, "4", &["14:08:51*#3213*bob → @alice*429 requests/min, 37s"]);
-const NO_FAILURES: Answer = (7, "", &["0 failed"]);
-const FAILURES: Answer =
+const CURRENT_ROUTE: Expectation = (5, "", &["→ gemini-3.8-flash@alice"]);
+const ROUTE_MATRIX: Expectation = (5, "6", &["alice*→ 300 left"]);
+const FALLBACK_EVENT: Expectation = (6, "4", &["14:08:51*#3213*bob → @alice*429 requests/min, 37s"]);
+const NO_FAILURES: Expectation = (7, "", &["0 failed"]);
+const FAILURES: Expectation =
     (7, "5z", &["7 failed", "#0117*×1*blocked*blockReason: SAFETY", "#0342*×5*server error*internal"]);
-const ATTEMPTS: Answer = (7, "5\n", &["Attempts", "1*@bob*429 requests/min", "You exceeded your current quota"]);
-const MODEL_COST: Answer = (8, "3w", &["$0.84", "cost*$0.35, 665,950 tokens"]);
-const KEY_COST: Answer = (8, "w", &["key alice", "cost*$0.20, 377,580 tokens"]);
-const ITEM: Answer = (9, "5\n", &["Describe this picture.", "Attempts", "429 requests/min"]);
-const ANY_ITEM: Answer = (9, "5\n", &["Describe this picture.", "Two herons stand at the left bank."]);
-const FOOTER: Answer = (10, "", &["Space key off*? help*q quit"]);
+const ATTEMPTS: Expectation = (7, "5\n", &["Attempts", "1*@bob*429 requests/min", "You exceeded your current quota"]);
+const MODEL_COST: Expectation = (8, "3w", &["$0.84", "cost*$0.35, 665,950 tokens"]);
+const KEY_COST: Expectation = (8, "w", &["key alice", "cost*$0.20, 377,580 tokens"]);
+const ITEM: Expectation = (9, "5\n", &["Describe this picture.", "Attempts", "429 requests/min"]);
+const ANY_ITEM: Expectation = (9, "5\n", &["Describe this picture.", "Two herons stand at the left bank."]);
+const FOOTER_HINTS: Expectation = (10, "", &["Space key off*? help*q quit"]);
 
-fn situations() -> Vec<(&'static str, Snapshot, Vec<Answer>)> {
-    let always = [QUOTAS, QUOTA_LEFT, MODEL_COST, KEY_COST, FOOTER];
+fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
+    let always = [QUOTAS, QUOTA_LEFT, MODEL_COST, KEY_COST, FOOTER_HINTS];
     let clean = [NO_FAILURES, ANY_ITEM];
     let failed = [FAILURES, ATTEMPTS, ITEM];
-    let all = |parts: &[&[Answer]]| [&always[..], &parts.concat()].concat();
+    let all = |parts: &[&[Expectation]]| [&always[..], &parts.concat()].concat();
     vec![
         (
             "a smooth run",
@@ -50,8 +50,8 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Answer>)> {
                         &["ends*14:33*14:30-14:39", "held by*nothing: it goes as fast", "1.21/s", "3,214 of 5,000"],
                     ),
                     (3, "", &["alice*100*812*● ready"]),
-                    HERE,
-                    ROUTE,
+                    CURRENT_ROUTE,
+                    ROUTE_MATRIX,
                     (6, "", &["5,000 items, 7 keys"]),
                 ],
             ]),
@@ -69,9 +69,9 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Answer>)> {
                     (3, "", &["bob*65*640*21*◌ cooling 0:37"]),
                     (3, "jw", &["since*(0:01 ago)", "its words*You exceeded your current quota", "back*(in 0:37)"]),
                     (3, "2", &["gemini-3.8-flash@spring*0:37*requests/min", "carol*17h51m*day quota"]),
-                    HERE,
-                    ROUTE,
-                    FALLBACK,
+                    CURRENT_ROUTE,
+                    ROUTE_MATRIX,
+                    FALLBACK_EVENT,
                     (7, "9", &["1*blocked*blockReason: SAFETY", "1*server error*internal error"]),
                 ],
             ]),
@@ -101,7 +101,7 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Answer>)> {
                     PROGRESS,
                     (2, "W", &["ends*14:33", "1.21/s"]),
                     (3, "", &["dave* 0 *✗ disabled: invalid key"]),
-                    HERE,
+                    CURRENT_ROUTE,
                     (5, "6", &["alice*→ 300 left", "dave*✗ invalid key"]),
                     (6, "4", &["dave disabled: invalid key*API key not valid"]),
                 ],
@@ -132,7 +132,7 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Answer>)> {
                     (2, "", &["5,000 / 5,000*100%*7 failed"]),
                     (3, "", &["dave* 0 *✗ disabled: invalid key"]),
                     (5, "6z", &["alice*300 left*270 ok"]),
-                    FALLBACK,
+                    FALLBACK_EVENT,
                     (7, "9", &["1*blocked*blockReason: SAFETY", "1*server error*internal error"]),
                 ],
             ]),
@@ -141,7 +141,7 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Answer>)> {
 }
 
 /// On the smallest dashboard some answers are a key away that are on the first screen elsewhere.
-fn small(situation: &str, answer: Answer) -> Answer {
+fn small_screen_expectation(situation: &str, answer: Expectation) -> Expectation {
     match (situation, answer) {
         ("a spent day with its reset ahead", (1, ..)) => {
             (1, "W", &["◌ WAITING", "for*the day's quota of every route is spent", "until*Sun 08:00 (in 17h51m)"])
@@ -155,7 +155,7 @@ fn small(situation: &str, answer: Answer) -> Answer {
 }
 
 /// Whether a line of `text` has all parts of `words`, in their order.
-fn says(text: &str, words: &str) -> bool {
+fn has_line(text: &str, words: &str) -> bool {
     text.lines().any(|line| {
         let mut rest = Some(line);
         for part in words.split('*') {
@@ -175,12 +175,13 @@ fn each_of_the_ten_questions_is_answered_within_two_keys() {
         for (width, height) in [(200, 50), (120, 36), (80, 24), (60, 15)] {
             for answer in &answers {
                 let is_small = (width, height) == (60, 15);
-                let (question, keys, words) = if is_small { small(situation, *answer) } else { *answer };
+                let (question, keys, words) =
+                    if is_small { small_screen_expectation(situation, *answer) } else { *answer };
                 assert!(keys.chars().count() <= 2, "{keys:?} are too many keys");
-                let mut stage = Stage::new(width, height, snapshot.clone());
+                let mut stage = TuiHarness::new(width, height, snapshot.clone());
                 stage.press(keys);
-                let text = stage.text();
-                for words in words.iter().filter(|words| !says(&text, words)) {
+                let text = stage.screen_text();
+                for words in words.iter().filter(|words| !has_line(&text, words)) {
                     missing.push(format!("{situation}, question {question}, {keys:?} at {width}x{height}: {words}"));
                 }
             }
@@ -190,10 +191,10 @@ fn each_of_the_ten_questions_is_answered_within_two_keys() {
 }
 
 #[test]
-fn what_a_dead_key_died_of_is_one_key_away_in_the_providers_own_words() {
-    let mut stage = Stage::new(80, 24, fixture::dead_key());
+fn the_reason_of_a_disabled_key_is_one_key_away_in_the_providers_words() {
+    let mut stage = TuiHarness::new(80, 24, fixture::dead_key());
     stage.press("jjjw");
-    let text = stage.text();
+    let text = stage.screen_text();
     for words in [
         "invalid key",
         "API key not valid. Please pass a valid API key.",

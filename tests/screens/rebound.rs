@@ -15,11 +15,11 @@ use cascadeck::{
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use crate::{fixture, stage::Stage};
+use crate::{fixture, stage::TuiHarness};
 
 /// A key of its own for every action that has one. Function keys where they are needed while typing, letters of no
 /// alphabet elsewhere.
-fn odd() -> Keymap {
+fn unusual_keymap() -> Keymap {
     let mut actions: Vec<Action> = Vec::new();
     for binding in BINDINGS {
         if !actions.contains(&binding.action) {
@@ -47,14 +47,14 @@ fn odd() -> Keymap {
 }
 
 /// The names of the table's own keys, but for those that also stand in figures and prompts.
-fn old_names() -> Vec<String> {
+fn default_key_names() -> Vec<String> {
     let mut names: Vec<_> = BINDINGS.iter().map(|binding| binding.chord.to_string()).collect();
     names.retain(|name| !name.starts_with(|sign: char| sign.is_ascii_digit() || "/:^-".contains(sign)));
     names
 }
 
 /// Does what the table's own keys would do, whatever is bound.
-fn press(stage: &mut Stage, keys: &str) {
+fn press_default_keys(stage: &mut TuiHarness, keys: &str) {
     for key in keys.chars() {
         let code = match key {
             '\n' => KeyCode::Enter,
@@ -64,14 +64,14 @@ fn press(stage: &mut Stage, keys: &str) {
         };
         match Keymap::default().action_for(&stage.state.key_contexts(), Chord { code, ctrl: false }) {
             Some(action) => {
-                stage.act(action);
+                stage.perform(action);
             }
-            None => stage.send(UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE))),
+            None => stage.update(UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE))),
         }
     }
 }
 
-fn snapshots() -> Vec<Snapshot> {
+fn snapshots_in_all_states() -> Vec<Snapshot> {
     let with = |state: RunState| Snapshot { state, ..fixture::storm() };
     let mut capped = fixture::storm();
     capped.forecast.as_mut().unwrap().constraints =
@@ -82,10 +82,10 @@ fn snapshots() -> Vec<Snapshot> {
 }
 
 #[test]
-fn no_screen_names_a_key_that_does_something_else_now() {
-    let old = old_names();
+fn no_screen_names_a_default_key_that_was_rebound() {
+    let old = default_key_names();
     let mut named = Vec::new();
-    for snapshot in snapshots() {
+    for snapshot in snapshots_in_all_states() {
         for (width, height) in [(120, 36), (60, 15), (59, 14)] {
             for keys in [
                 "",
@@ -124,14 +124,14 @@ fn no_screen_names_a_key_that_does_something_else_now() {
                 "4:export\n",
                 "p",
             ] {
-                let mut stage = Stage::new(width, height, snapshot.clone());
-                stage.state.keymap = odd();
-                press(&mut stage, keys);
+                let mut stage = TuiHarness::new(width, height, snapshot.clone());
+                stage.state.keymap = unusual_keymap();
+                press_default_keys(&mut stage, keys);
                 if keys == "p" {
                     let reply = Err("the disk is full".to_owned());
-                    stage.send(UiEvent::CommandReply { command: cascadeck::domain::Command::Pause, reply });
+                    stage.update(UiEvent::CommandReply { command: cascadeck::domain::Command::Pause, reply });
                 }
-                for line in stage.text().lines() {
+                for line in stage.screen_text().lines() {
                     // A rate, a size and a sum are no keys; a pane's number is.
                     let line = ["/s ", "/s;", " x 80", " + 140"]
                         .iter()
@@ -151,14 +151,14 @@ fn no_screen_names_a_key_that_does_something_else_now() {
 }
 
 #[test]
-fn the_odd_keys_are_named_instead() {
-    let mut stage = Stage::storm();
-    let keymap = odd();
+fn the_rebound_keys_are_named_instead() {
+    let mut stage = TuiHarness::busy();
+    let keymap = unusual_keymap();
     let keys = keymap.key_label(Action::Focus(Pane::Keys));
     let (why, yes) = (keymap.key_label(Action::InspectRun), keymap.key_label(Action::Yes));
     stage.state.keymap = keymap;
-    let text = stage.text();
+    let text = stage.screen_text();
     assert!(text.contains(&format!(" {keys} Keys")) && text.contains(&format!("({why} why)")), "{text}");
-    press(&mut stage, "P");
-    assert!(stage.text().contains(&format!("{yes} yes")), "{}", stage.text());
+    press_default_keys(&mut stage, "P");
+    assert!(stage.screen_text().contains(&format!("{yes} yes")), "{}", stage.screen_text());
 }

@@ -8,43 +8,43 @@ use ratatui::layout::Size;
 
 use crate::{
     fixture,
-    stage::{Stage, sent},
+    stage::{TuiHarness, send_effect},
 };
 
 const SIZES: [(u16, u16); 4] = [(59, 14), (40, 6), (45, 2), (45, 1)];
 
-fn small(width: u16, height: u16) -> Stage {
-    Stage::new(width, height, fixture::storm())
+fn small_harness(width: u16, height: u16) -> TuiHarness {
+    TuiHarness::new(width, height, fixture::storm())
 }
 
 #[test]
-fn nothing_opens_and_nothing_is_steered_unseen() {
+fn nothing_opens_and_no_command_is_sent_on_a_small_screen() {
     let keys =
         ["?", "w", "W", ":", "/", "s", "P", "R", "t", "5r", "9r", "c", " ", "d", "e", "+", "-", "u", "z", "\n", "3 "];
     for (width, height) in SIZES {
         for keys in keys {
-            let mut stage = small(width, height);
+            let mut stage = small_harness(width, height);
             let focus = stage.state.focus;
             stage.press(keys);
             assert_eq!((&stage.state.overlay, &stage.effects[..]), (&None, &[][..]), "{keys:?} at {width}x{height}");
             assert_eq!(stage.state.focus, focus, "{keys:?}");
-            let seen = stage.text().contains("no room for that here; q quits");
-            assert_eq!(seen, height > 1, "{keys:?} at {width}x{height}: {}", stage.text());
+            let seen = stage.screen_text().contains("no room for that here; q quits");
+            assert_eq!(seen, height > 1, "{keys:?} at {width}x{height}: {}", stage.screen_text());
         }
     }
 }
 
 #[test]
-fn a_pause_is_seen_and_what_the_engine_says_of_it() {
+fn a_pause_and_the_engines_reply_are_shown() {
     for (width, height) in [(59, 14), (40, 2)] {
-        let mut stage = small(width, height);
-        assert_eq!(stage.press("p").effects, sent(Command::Pause));
-        assert!(stage.text().contains("PAUSING"), "{}", stage.text());
-        stage.send(UiEvent::CommandReply { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
-        let text = stage.text();
+        let mut stage = small_harness(width, height);
+        assert_eq!(stage.press("p").effects, send_effect(Command::Pause));
+        assert!(stage.screen_text().contains("PAUSING"), "{}", stage.screen_text());
+        stage.update(UiEvent::CommandReply { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
+        let text = stage.screen_text();
         assert!(text.lines().nth(1).unwrap().contains("the disk is full"), "{text}");
         stage.press("\x1b");
-        assert!(stage.text().contains("too small"), "{}", stage.text());
+        assert!(stage.screen_text().contains("too small"), "{}", stage.screen_text());
     }
 }
 
@@ -56,41 +56,41 @@ fn q_quits_as_the_screen_says() {
             ("d", Effect::SendCommand(Command::Drain)),
             ("s", Effect::SendCommand(Command::Stop)),
         ] {
-            let mut stage = small(width, height);
+            let mut stage = small_harness(width, height);
             stage.press("q");
-            let text = stage.text();
+            let text = stage.screen_text();
             for word in ["p plain", "d drain", "s stop"] {
                 assert!(text.contains(word), "{word} at {width}x{height}: {text}");
             }
             assert_eq!(stage.press(key).effects, [effect]);
         }
-        let mut over = Stage::new(width, height, fixture::finished());
+        let mut over = TuiHarness::new(width, height, fixture::finished());
         assert_eq!(over.press("q").effects, [Effect::Leave(ExitReason::RunEnded)]);
     }
 }
 
 #[test]
-fn what_was_open_closes_when_the_window_shrinks_and_the_question_how_to_leave_stays() {
+fn overlays_close_when_the_window_shrinks_but_the_quit_menu_stays() {
     for keys in ["?", "w", ":", "/", "s", "P", "R"] {
-        let mut stage = Stage::storm();
+        let mut stage = TuiHarness::busy();
         stage.press(keys);
         assert!(stage.state.overlay.is_some());
-        stage.send(UiEvent::Resize(Size { width: 59, height: 14 }));
+        stage.update(UiEvent::Resize(Size { width: 59, height: 14 }));
         assert_eq!(stage.state.overlay, None, "{keys:?}");
         assert!(stage.press("y").effects.is_empty(), "{keys:?}");
     }
-    let mut stage = Stage::storm();
+    let mut stage = TuiHarness::busy();
     stage.press("q");
-    stage.send(UiEvent::Resize(Size { width: 59, height: 14 }));
+    stage.update(UiEvent::Resize(Size { width: 59, height: 14 }));
     assert_eq!(stage.state.overlay, Some(Overlay::Quit));
-    assert_eq!(stage.press("s").effects, sent(Command::Stop));
+    assert_eq!(stage.press("s").effects, send_effect(Command::Stop));
 }
 
 #[test]
-fn who_only_watches_leaves_at_once_and_pauses_nothing() {
-    let mut stage = small(40, 3);
+fn a_read_only_screen_quits_at_once_and_pauses_nothing() {
+    let mut stage = small_harness(40, 3);
     stage.state.read_only = true;
     assert!(stage.press("p").effects.is_empty());
-    assert!(stage.text().contains("read-only") && !matches!(stage.snapshot.state, RunState::Paused));
+    assert!(stage.screen_text().contains("read-only") && !matches!(stage.snapshot.state, RunState::Paused));
     assert_eq!(stage.press("q").effects, [Effect::Leave(ExitReason::Detached)]);
 }

@@ -19,36 +19,42 @@ use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, layout::Size};
 
 use crate::fixture;
 
-pub struct Stage {
+pub struct TuiHarness {
     pub state: State,
     pub snapshot: Snapshot,
     pub effects: Vec<Effect>,
     /// Pictures that were asked for and wait for [`Stage::depict`]; `None`: they come at once.
-    pub held: Option<Vec<(ImageRequest, u32)>>,
+    pub held_images: Option<Vec<(ImageRequest, u32)>>,
 }
 
 /// These items once more, to the cascade or elsewhere.
-pub fn replay(ids: &[&str], target: Option<RouteTarget>) -> Command {
+pub fn replay_command(ids: &[&str], target: Option<RouteTarget>) -> Command {
     let ids = ids.iter().map(|id| (*id).to_owned()).collect();
     Command::Replay { filter: ReplayFilter { ids, ..ReplayFilter::default() }, target }
 }
 
 /// What is left to do when `command` is all that was asked for.
-pub fn sent(command: Command) -> Vec<Effect> {
+pub fn send_effect(command: Command) -> Vec<Effect> {
     vec![Effect::SendCommand(command)]
 }
 
-impl Stage {
+impl TuiHarness {
     /// A fleet in the middle of everything, on a usual terminal.
-    pub fn storm() -> Self {
+    pub fn busy() -> Self {
         Self::new(120, 36, fixture::storm())
     }
 
     pub fn new(width: u16, height: u16, snapshot: Snapshot) -> Self {
-        Self::with(width, height, snapshot, ColourDepth::True, false)
+        Self::with_depth(width, height, snapshot, ColourDepth::True, false)
     }
 
-    pub fn with(width: u16, height: u16, snapshot: Snapshot, colour_depth: ColourDepth, ascii_only: bool) -> Self {
+    pub fn with_depth(
+        width: u16,
+        height: u16,
+        snapshot: Snapshot,
+        colour_depth: ColourDepth,
+        ascii_only: bool,
+    ) -> Self {
         let theme = Theme::load(None, colour_depth).unwrap();
         let mut state = State::new(theme, ascii_only, TimeZone::UTC, Size { width, height }, &snapshot);
         state.images.caps = Some(ImageCaps {
@@ -59,19 +65,19 @@ impl Stage {
             inside_tmux: false,
             cell_size: None,
         });
-        let mut stage = Self { state, snapshot, effects: Vec::new(), held: None };
-        stage.send(UiEvent::NewSnapshot);
-        stage.answer();
+        let mut stage = Self { state, snapshot, effects: Vec::new(), held_images: None };
+        stage.update(UiEvent::NewSnapshot);
+        stage.answer_queries();
         stage.effects.clear();
         stage
     }
 
-    pub fn send(&mut self, message: UiEvent) {
+    pub fn update(&mut self, message: UiEvent) {
         for effect in update(&mut self.state, &self.snapshot, message) {
-            match (effect, &mut self.held) {
+            match (effect, &mut self.held_images) {
                 (Effect::RenderImage { request, image_number }, Some(held)) => held.push((request, image_number)),
                 (Effect::RenderImage { request, image_number }, None) => {
-                    self.depict(request, image_number, &fixture::picture())
+                    self.render_image(request, image_number, &fixture::picture())
                 }
                 (other, _) => self.effects.push(other),
             }
@@ -79,14 +85,14 @@ impl Stage {
     }
 
     /// Answers what was asked with this picture.
-    pub fn depict(&mut self, request: ImageRequest, number: u32, image: &Image) {
+    pub fn render_image(&mut self, request: ImageRequest, number: u32, image: &Image) {
         let result = picture::render_blocking(image, &request, number);
-        self.send(UiEvent::ImageRendered { request, result });
+        self.update(UiEvent::ImageRendered { request, result });
     }
 
-    pub fn act(&mut self, action: Action) -> &mut Self {
-        self.send(UiEvent::Action(action));
-        self.answer();
+    pub fn perform(&mut self, action: Action) -> &mut Self {
+        self.update(UiEvent::Action(action));
+        self.answer_queries();
         self
     }
 
@@ -100,43 +106,43 @@ impl Stage {
                 '\x08' => KeyCode::Backspace,
                 letter => KeyCode::Char(letter),
             };
-            self.send(UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE)));
-            self.answer();
+            self.update(UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+            self.answer_queries();
         }
         self
     }
 
-    pub fn ctrl(&mut self, letter: char) -> &mut Self {
-        self.send(UiEvent::Key(KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL)));
+    pub fn press_ctrl(&mut self, letter: char) -> &mut Self {
+        self.update(UiEvent::Key(KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL)));
         self
     }
 
-    pub fn code(&mut self, code: KeyCode) -> &mut Self {
-        self.send(UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE)));
-        self.answer();
+    pub fn press_code(&mut self, code: KeyCode) -> &mut Self {
+        self.update(UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+        self.answer_queries();
         self
     }
 
     pub fn focus(&mut self, pane: Pane) -> &mut Self {
-        self.act(Action::Focus(pane))
+        self.perform(Action::Focus(pane))
     }
 
     pub fn publish(&mut self, snapshot: Snapshot) -> &mut Self {
         self.state.now = snapshot.at;
         self.snapshot = snapshot;
-        self.send(UiEvent::NewSnapshot);
+        self.update(UiEvent::NewSnapshot);
         self
     }
 
     /// Answers what the screen wants to know, from the fixture's items.
-    pub fn answer(&mut self) {
+    pub fn answer_queries(&mut self) {
         for query in self.state.pending_queries(&self.snapshot) {
-            let page = self.page(&query.query);
-            self.send(UiEvent::QueryAnswer { query, page: Ok(page) });
+            let page = self.page_for(&query.query);
+            self.update(UiEvent::QueryAnswer { query, page: Ok(page) });
         }
     }
 
-    fn page(&self, query: &Query) -> Page {
+    fn page_for(&self, query: &Query) -> Page {
         match query {
             Query::Items { filter, offset, limit } => {
                 let failed = fixture::failed_items().into_iter().filter(|_| self.snapshot.totals.failed > 0);
@@ -178,28 +184,28 @@ impl Stage {
     }
 
     /// What the screen asks first.
-    pub fn question(&self) -> Option<PendingQuery> {
+    pub fn pending_query(&self) -> Option<PendingQuery> {
         self.state.pending_queries(&self.snapshot).next()
     }
 
     /// What the screen wants to know, answered with this.
-    pub fn answer_with(&mut self, page: Result<Page, String>) -> &mut Self {
-        let query = self.question().expect("something is wanted");
-        self.send(UiEvent::QueryAnswer { query, page });
+    pub fn answer_query_with(&mut self, page: Result<Page, String>) -> &mut Self {
+        let query = self.pending_query().expect("something is wanted");
+        self.update(UiEvent::QueryAnswer { query, page });
         self
     }
 
     /// One more item has failed.
-    pub fn another_fails(&mut self) -> &mut Self {
+    pub fn fail_one_more_item(&mut self) -> &mut Self {
         let mut snapshot = self.snapshot.clone();
         snapshot.totals.failed += 1;
         self.publish(snapshot)
     }
 
     /// Opens an item that was answered.
-    pub fn answered_item(&mut self) -> &mut Self {
+    pub fn open_answered_item(&mut self) -> &mut Self {
         self.state.detail = Some(DetailView::new(1));
-        self.answer();
+        self.answer_queries();
         self
     }
 
@@ -210,7 +216,7 @@ impl Stage {
         terminal
     }
 
-    pub fn picture(&self) -> TestBackend {
+    pub fn test_backend(&self) -> TestBackend {
         self.terminal().backend().clone()
     }
 
@@ -226,7 +232,7 @@ impl Stage {
     }
 
     /// The rows of the screen as text, without trailing blanks.
-    pub fn text(&self) -> String {
+    pub fn screen_text(&self) -> String {
         let buffer = self.buffer();
         let area = buffer.area;
         let mut text = String::new();

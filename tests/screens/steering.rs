@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     fixture,
-    stage::{Stage, replay, sent},
+    stage::{TuiHarness, replay_command, send_effect},
 };
 use cascadeck::{
     domain::{CascadeOrder, Command, Money, Outcome, ReplayFilter, RouteTarget, Strategy, snapshot::RunState},
@@ -31,19 +31,19 @@ fn every_steering_key_sends_its_command() {
         ("p", Command::Pause),
         ("+", Command::SetMaxInFlight { max_in_flight: 17 }),
         ("-", Command::SetMaxInFlight { max_in_flight: 15 }),
-        ("5jr", replay(&["0342"], None)),
-        ("5j\nr", replay(&["0342"], None)),
+        ("5jr", replay_command(&["0342"], None)),
+        ("5j\nr", replay_command(&["0342"], None)),
         ("Ry", Command::Replay { filter: ReplayFilter::default(), target: None }),
         ("Py", Command::HardPause),
         ("jt", Command::ProbeKey { key: "bob".to_owned() }),
         ("6jt", Command::ProbeKey { key: "bob".to_owned() }),
-        ("5jty", replay(&["0342"], None)),
-        ("5j\nty", replay(&["0342"], None)),
-        ("5 j ry", replay(&["0117", "0788"], None)),
-        ("5jtjy", replay(&["0342"], Some(RouteTarget { model: "gemini-3.8-flash".to_owned(), key: None }))),
+        ("5jty", replay_command(&["0342"], None)),
+        ("5j\nty", replay_command(&["0342"], None)),
+        ("5 j ry", replay_command(&["0117", "0788"], None)),
+        ("5jtjy", replay_command(&["0342"], Some(RouteTarget { model: "gemini-3.8-flash".to_owned(), key: None }))),
         (
             "5jtjjjjjy",
-            replay(
+            replay_command(
                 &["0342"],
                 Some(RouteTarget { model: "gemini-3.8-flash".to_owned(), key: Some("alice".to_owned()) }),
             ),
@@ -69,7 +69,7 @@ fn every_steering_key_sends_its_command() {
         ("qs", Command::Stop),
     ];
     for (keys, command) in cases {
-        assert_eq!(Stage::storm().press(keys).effects, sent(command), "{keys:?}");
+        assert_eq!(TuiHarness::busy().press(keys).effects, send_effect(command), "{keys:?}");
     }
 }
 
@@ -90,21 +90,21 @@ fn every_line_of_the_command_line_does_what_it_says() {
         ("drain", Command::Drain),
     ];
     for (line, command) in cases {
-        assert_eq!(Stage::storm().press(&format!(":{line}\n")).effects, sent(command), "{line}");
+        assert_eq!(TuiHarness::busy().press(&format!(":{line}\n")).effects, send_effect(command), "{line}");
     }
 }
 
 #[test]
 fn a_replay_from_the_command_line_is_shown_first_too() {
-    let mut stage = Stage::storm();
+    let mut stage = TuiHarness::busy();
     assert_eq!(stage.press(":replay-outcome server_error\n").effects, []);
     let Some(Overlay::Replay(plan)) = &stage.state.overlay else { panic!("{:?}", stage.state.overlay) };
     assert_eq!(plan.filter().outcomes, [Outcome::ServerError]);
 }
 
 #[test]
-fn a_line_that_is_not_understood_stays_and_says_why() {
-    for (line, complaint) in [
+fn an_invalid_line_stays_and_is_explained() {
+    for (line, message) in [
         ("fly", "there is no command fly"),
         ("in-flight none", "in-flight takes a whole number from 1 up (pause stops sending), not none"),
         ("in-flight 0", "in-flight takes a whole number from 1 up (pause stops sending), not 0"),
@@ -114,15 +114,15 @@ fn a_line_that_is_not_understood_stays_and_says_why() {
         ("key alice", "key takes a key's name, then on or off, not alice"),
         ("key zoe off", "there is no key zoe"),
     ] {
-        let mut stage = Stage::storm();
+        let mut stage = TuiHarness::busy();
         stage.press(&format!(":{line}\n"));
         assert!(stage.effects.is_empty());
-        assert!(stage.text().contains(complaint), "{line}: {}", stage.text());
+        assert!(stage.screen_text().contains(message), "{line}: {}", stage.screen_text());
     }
 }
 
 #[test]
-fn the_footer_says_what_a_switch_would_do_now() {
+fn the_footer_says_what_a_toggle_would_do_now() {
     let mut paused = fixture::storm();
     paused.state = RunState::Paused;
     let cases = [
@@ -135,7 +135,7 @@ fn the_footer_says_what_a_switch_would_do_now() {
         (paused, "", "Space key off", "p go on"),
     ];
     for (snapshot, keys, space, p) in cases {
-        let text = Stage::new(120, 36, snapshot).press(keys).text();
+        let text = TuiHarness::new(120, 36, snapshot).press(keys).screen_text();
         let footer = text.lines().last().unwrap();
         assert!(footer.contains(&format!("{space}  ")) && footer.contains(&format!("{p}  ")), "{keys:?}: {footer}");
     }
@@ -143,48 +143,48 @@ fn the_footer_says_what_a_switch_would_do_now() {
 
 #[test]
 fn tab_completes_names_and_what_follows_them() {
-    let mut stage = Stage::storm();
+    let mut stage = TuiHarness::busy();
     stage.press(":in-f\t");
-    assert!(stage.text().contains(":in-flight _"));
+    assert!(stage.screen_text().contains(":in-flight _"));
     stage.press("\x1b:key car\t");
-    assert!(stage.text().contains(":key carol o_"), "as far as on and off agree: Tab switches nothing off");
+    assert!(stage.screen_text().contains(":key carol o_"), "as far as on and off agree: Tab switches nothing off");
     stage.press("ff\n");
-    assert_eq!(stage.effects, sent(Command::SetKey { key: "carol".to_owned(), on: false }));
+    assert_eq!(stage.effects, send_effect(Command::SetKey { key: "carol".to_owned(), on: false }));
 }
 
 #[test]
-fn an_item_is_opened_by_its_place_in_the_input() {
-    let mut stage = Stage::storm();
+fn an_item_is_opened_by_its_number_in_the_input() {
+    let mut stage = TuiHarness::busy();
     stage.press(":item 117\n");
     assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(117));
     for (line, words) in [(":item 5001\n", "there are 5000 items"), (":item one\n", "not one"), (":item 0\n", "from 1")]
     {
-        let mut stage = Stage::storm();
+        let mut stage = TuiHarness::busy();
         stage.press(line);
-        assert!(stage.state.detail.is_none() && stage.text().contains(words), "{line}: {}", stage.text());
+        assert!(stage.state.detail.is_none() && stage.screen_text().contains(words), "{line}: {}", stage.screen_text());
     }
 }
 
 #[test]
-fn what_is_looked_for_may_be_in_any_list_until_one_was_chosen() {
-    let mut stage = Stage::storm();
+fn a_filter_searches_all_lists_until_one_was_chosen() {
+    let mut stage = TuiHarness::busy();
     stage.press("/x");
     assert_eq!(stage.state.items.state_filter, None);
-    let mut chosen = Stage::storm();
+    let mut chosen = TuiHarness::busy();
     chosen.press("5f/x");
     assert!(chosen.state.items.state_filter.is_some());
 }
 
 #[test]
 fn find_shows_items_of_any_state() {
-    let mut stage = Stage::storm();
+    let mut stage = TuiHarness::busy();
     stage.press(":find timeout\n");
     assert_eq!(stage.state.focus, Pane::Items);
     assert_eq!((stage.state.items.state_filter, stage.state.items.text_filter.as_str()), (None, "timeout"));
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_in_words() {
+fn a_command_that_makes_no_sense_is_rejected_with_a_reason() {
     let mut snapshot = fixture::storm();
     snapshot.totals.failed = 0;
     snapshot.max_in_flight = 1;
@@ -198,48 +198,48 @@ fn what_makes_no_sense_is_refused_in_words() {
         ("6lll ", "there is no route local-llava@alice"),
     ];
     for (keys, words) in cases {
-        let mut stage = Stage::new(120, 36, snapshot.clone());
+        let mut stage = TuiHarness::new(120, 36, snapshot.clone());
         stage.press(keys);
         assert!(stage.effects.is_empty(), "{keys}");
-        assert!(stage.text().contains(words), "{keys}: {}", stage.text());
+        assert!(stage.screen_text().contains(words), "{keys}: {}", stage.screen_text());
     }
-    let mut over = Stage::new(120, 36, fixture::finished());
+    let mut over = TuiHarness::new(120, 36, fixture::finished());
     assert!(over.press("p").effects.is_empty());
-    assert!(over.text().contains("the run is over"));
+    assert!(over.screen_text().contains("the run is over"));
 }
 
 #[test]
 fn pausing_is_shown_until_the_snapshot_confirms_it() {
-    let mut stage = Stage::storm();
+    let mut stage = TuiHarness::busy();
     stage.press("p");
-    assert!(stage.text().contains("PAUSING…"));
-    stage.send(UiEvent::CommandReply { command: Command::Pause, reply: Ok("paused".to_owned()) });
-    assert!(stage.text().contains("PAUSING…"), "an acknowledgement is not yet the fact");
+    assert!(stage.screen_text().contains("PAUSING…"));
+    stage.update(UiEvent::CommandReply { command: Command::Pause, reply: Ok("paused".to_owned()) });
+    assert!(stage.screen_text().contains("PAUSING…"), "an acknowledgement is not yet the fact");
     let mut snapshot = fixture::storm();
     snapshot.state = RunState::Paused;
     stage.publish(snapshot);
-    assert!(stage.text().contains("‖ PAUSED"));
+    assert!(stage.screen_text().contains("‖ PAUSED"));
     assert_eq!(stage.press("p").effects.last(), Some(&Effect::SendCommand(Command::Resume)));
 }
 
 #[test]
 fn a_refused_command_is_taken_back_and_its_reason_stays() {
-    let mut stage = Stage::storm();
+    let mut stage = TuiHarness::busy();
     stage.press("p");
-    stage.send(UiEvent::CommandReply { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
+    stage.update(UiEvent::CommandReply { command: Command::Pause, reply: Err("the disk is full".to_owned()) });
     stage.state.ui_elapsed += Duration::from_mins(1);
-    stage.send(UiEvent::Tick);
-    let text = stage.text();
+    stage.update(UiEvent::Tick);
+    let text = stage.screen_text();
     assert!(text.contains("● RUNNING") && text.contains("the disk is full"), "{text}");
     stage.press("\x1b");
-    assert!(!stage.text().contains("the disk is full"));
+    assert!(!stage.screen_text().contains("the disk is full"));
 }
 
 #[test]
 fn a_key_on_its_way_off_says_so_and_a_second_press_takes_it_back() {
-    let mut stage = Stage::storm();
+    let mut stage = TuiHarness::busy();
     stage.press(" ");
-    assert!(stage.text().contains("switching off"));
+    assert!(stage.screen_text().contains("switching off"));
     stage.press(" ");
     assert_eq!(stage.effects.last(), Some(&Effect::SendCommand(Command::SetKey { key: "alice".to_owned(), on: true })));
 }
@@ -247,7 +247,7 @@ fn a_key_on_its_way_off_says_so_and_a_second_press_takes_it_back() {
 #[test]
 fn pressed_twice_before_the_engine_has_answered_a_switch_is_as_it_was() {
     for keys in [" ", "3 ", "6 "] {
-        let mut stage = Stage::storm();
+        let mut stage = TuiHarness::busy();
         stage.press(keys).press(" ");
         let switched = stage.effects.iter().map(|effect| match effect {
             Effect::SendCommand(
@@ -260,15 +260,15 @@ fn pressed_twice_before_the_engine_has_answered_a_switch_is_as_it_was() {
 }
 
 #[test]
-fn what_was_taken_back_before_a_snapshot_showed_it_is_not_waited_for() {
-    let mut stage = Stage::storm();
+fn a_change_undone_before_a_snapshot_is_not_shown_as_pending() {
+    let mut stage = TuiHarness::busy();
     stage.press(" ").press(" ").press("p").press("p");
     for effect in std::mem::take(&mut stage.effects) {
         let Effect::SendCommand(command) = effect else { panic!("{effect:?}") };
-        stage.send(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
+        stage.update(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
     }
     stage.publish(fixture::storm());
-    let text = stage.text();
+    let text = stage.screen_text();
     assert!(!text.contains("switching off") && !text.contains("PAUSING"), "{text}");
     stage.effects.clear();
     stage.press(" ").press("p");
@@ -277,8 +277,8 @@ fn what_was_taken_back_before_a_snapshot_showed_it_is_not_waited_for() {
 }
 
 #[test]
-fn presses_add_up_before_the_engine_has_answered() {
-    let mut stage = Stage::storm();
+fn repeated_presses_add_up_before_the_engine_replies() {
+    let mut stage = TuiHarness::busy();
     stage.press("+++");
     assert_eq!(stage.effects.last(), Some(&Effect::SendCommand(Command::SetMaxInFlight { max_in_flight: 19 })));
 }
@@ -296,28 +296,31 @@ fn every_change_that_can_be_taken_back_is_newest_first() {
         ("3 ", vec![Command::SetModel { model: "gemini-3.8-flash".to_owned(), on: true }]),
     ];
     for (keys, back) in cases {
-        let mut stage = Stage::storm();
+        let mut stage = TuiHarness::busy();
         stage.press(keys);
         for effect in std::mem::take(&mut stage.effects) {
             let Effect::SendCommand(command) = effect else { panic!("{effect:?}") };
-            stage.send(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
+            stage.update(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
         }
         for command in back {
             stage.press("u");
-            assert_eq!(std::mem::take(&mut stage.effects), sent(command), "{keys:?}");
+            assert_eq!(std::mem::take(&mut stage.effects), send_effect(command), "{keys:?}");
         }
         stage.press("u");
-        assert!(stage.effects.is_empty() && stage.text().contains("nothing of yours is left to undo"), "{keys:?}");
+        assert!(
+            stage.effects.is_empty() && stage.screen_text().contains("nothing of yours is left to undo"),
+            "{keys:?}"
+        );
     }
     // What was so before isn't the operator's to take back.
-    let mut off = Stage::storm();
+    let mut off = TuiHarness::busy();
     off.press(":key erin off\n");
     let Some(Effect::SendCommand(command)) = off.effects.pop() else { panic!("{:?}", off.effects) };
-    off.send(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
+    off.update(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
     assert!(off.press("u").effects.is_empty(), "erin was off before");
-    let mut refused = Stage::storm();
+    let mut refused = TuiHarness::busy();
     refused.press("p");
-    refused.send(UiEvent::CommandReply { command: Command::Pause, reply: Err("no".to_owned()) });
+    refused.update(UiEvent::CommandReply { command: Command::Pause, reply: Err("no".to_owned()) });
     refused.effects.clear();
     assert!(refused.press("u").effects.is_empty(), "what was refused is not undone");
 }
@@ -344,32 +347,32 @@ fn a_read_only_screen_sends_nothing() {
         ":drain\n",
         "6 ",
     ] {
-        let mut stage = Stage::storm();
+        let mut stage = TuiHarness::busy();
         stage.state.read_only = true;
         stage.press(keys);
         assert!(stage.effects.is_empty(), "{keys:?}: {:?}", stage.effects);
-        assert!(stage.text().contains("read-only"), "{keys:?}");
+        assert!(stage.screen_text().contains("read-only"), "{keys:?}");
     }
-    let mut stage = Stage::storm();
+    let mut stage = TuiHarness::busy();
     stage.state.read_only = true;
-    assert!(stage.ctrl('z').effects.is_empty(), "the run would stand still too");
+    assert!(stage.press_ctrl('z').effects.is_empty(), "the run would stand still too");
     for (typed, offered) in [(":pau", false), (":sto", false), (":key ", false), (":find", true), (":help", true)] {
         stage.press("\x1b").press(typed);
-        assert_eq!(stage.text().contains("Commands"), offered, "{typed}: {}", stage.text());
+        assert_eq!(stage.screen_text().contains("Commands"), offered, "{typed}: {}", stage.screen_text());
     }
-    let mut stage = Stage::new(120, 36, fixture::finished());
+    let mut stage = TuiHarness::new(120, 36, fixture::finished());
     stage.state.read_only = true;
-    let text = stage.text();
+    let text = stage.screen_text();
     assert!(text.contains("shows why") && !text.contains("replays them"), "{text}");
     let mut paused = fixture::storm();
     paused.state = RunState::Paused;
-    let mut stage = Stage::new(120, 36, paused);
+    let mut stage = TuiHarness::new(120, 36, paused);
     stage.state.read_only = true;
-    assert!(!stage.text().contains("goes on"));
-    let mut stage = Stage::storm();
+    assert!(!stage.screen_text().contains("goes on"));
+    let mut stage = TuiHarness::busy();
     stage.state.read_only = true;
-    let footer = stage.text().lines().last().unwrap().to_owned();
+    let footer = stage.screen_text().lines().last().unwrap().to_owned();
     assert!(!footer.contains("pause") && footer.contains("why"), "{footer}");
     stage.press("?");
-    assert!(!stage.text().contains("one more in flight"));
+    assert!(!stage.screen_text().contains("one more in flight"));
 }

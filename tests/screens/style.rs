@@ -13,10 +13,10 @@ use ratatui::{
     style::{Color, Modifier},
 };
 
-use crate::{engine::engine, fixture, stage::Stage};
+use crate::{engine::fake_engine, fixture, stage::TuiHarness};
 
 /// The first cell of `text` on the screen.
-fn find<'b>(buffer: &'b Buffer, text: &str) -> &'b Cell {
+fn cell_of<'b>(buffer: &'b Buffer, text: &str) -> &'b Cell {
     let area = buffer.area;
     for y in 0..area.height {
         let row: Vec<&str> = (0..area.width).map(|x| buffer[(x, y)].symbol()).collect();
@@ -32,7 +32,7 @@ fn find<'b>(buffer: &'b Buffer, text: &str) -> &'b Cell {
 #[test]
 fn without_colour_no_cell_has_one() {
     for keys in ["", "?", "w", "W", "q", "s", "R", ":", "/x", "5\n", "6", "8", "9", "5z", "5 ", "5j\n"] {
-        let mut stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, false);
+        let mut stage = TuiHarness::with_depth(120, 36, fixture::storm(), ColourDepth::Mono, false);
         stage.press(keys);
         for cell in stage.buffer().content() {
             assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset), "{keys:?}: {cell:?}");
@@ -42,16 +42,16 @@ fn without_colour_no_cell_has_one() {
 
 #[test]
 fn without_colour_the_selection_and_the_focus_still_show() {
-    let stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, false);
+    let stage = TuiHarness::with_depth(120, 36, fixture::storm(), ColourDepth::Mono, false);
     let buffer = stage.buffer();
-    assert!(find(&buffer, "alice     ").modifier.contains(Modifier::REVERSED));
-    assert!(!find(&buffer, "bob     ").modifier.contains(Modifier::REVERSED));
-    assert!(find(&buffer, "Keys").modifier.contains(Modifier::BOLD));
+    assert!(cell_of(&buffer, "alice     ").modifier.contains(Modifier::REVERSED));
+    assert!(!cell_of(&buffer, "bob     ").modifier.contains(Modifier::REVERSED));
+    assert!(cell_of(&buffer, "Keys").modifier.contains(Modifier::BOLD));
 }
 
 #[test]
 fn a_terminal_with_sixteen_colours_gets_no_others() {
-    let stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Ansi16, false);
+    let stage = TuiHarness::with_depth(120, 36, fixture::storm(), ColourDepth::Ansi16, false);
     for cell in stage.buffer().content() {
         assert!(!matches!(cell.fg, Color::Rgb(..) | Color::Indexed(_)), "{cell:?}");
     }
@@ -59,39 +59,39 @@ fn a_terminal_with_sixteen_colours_gets_no_others() {
 
 #[test]
 fn every_state_of_a_key_has_a_sign_a_word_and_a_look_of_its_own() {
-    let stage = Stage::new(200, 50, fixture::storm());
+    let stage = TuiHarness::new(200, 50, fixture::storm());
     let buffer = stage.buffer();
     let words = ["● ready", "◌ cooling", "○ exhausted", "✗ disabled", "– off", "◐ full", "▲ broken"];
     let signs: HashSet<_> = words.iter().map(|word| word.chars().next()).collect();
     assert_eq!(signs.len(), words.len());
     let mut looks = HashSet::new();
     for word in &words[1..] {
-        looks.insert(find(&buffer, word).fg);
+        looks.insert(cell_of(&buffer, word).fg);
     }
     // Full and cooling both mean "soon": they share a colour, and differ in sign and word.
     assert_eq!(looks.len(), words.len() - 2);
-    assert_eq!(find(&buffer, "✗ disabled").fg, stage.state.theme.style(StyleRole::Bad).fg.unwrap());
+    assert_eq!(cell_of(&buffer, "✗ disabled").fg, stage.state.theme.style(StyleRole::Bad).fg.unwrap());
 }
 
 #[test]
 fn the_operators_own_events_stand_out() {
-    let stage = Stage::new(120, 36, fixture::storm());
+    let stage = TuiHarness::new(120, 36, fixture::storm());
     let buffer = stage.buffer();
-    assert_eq!(find(&buffer, "you  erin").fg, stage.state.theme.style(StyleRole::Operator).fg.unwrap());
+    assert_eq!(cell_of(&buffer, "you  erin").fg, stage.state.theme.style(StyleRole::Operator).fg.unwrap());
 }
 
 #[test]
-fn bars_of_the_selected_row_keep_their_meaning() {
-    let stage = Stage::new(120, 36, fixture::storm());
+fn bars_of_the_selected_row_keep_their_colour() {
+    let stage = TuiHarness::new(120, 36, fixture::storm());
     let buffer = stage.buffer();
-    let bar = find(&buffer, "━━━━ 100");
+    let bar = cell_of(&buffer, "━━━━ 100");
     assert!(!bar.modifier.contains(Modifier::REVERSED), "{bar:?}");
 }
 
 #[test]
 fn ascii_screens_are_ascii() {
     for keys in ["", "?", "w", "W", "q", "s", "R", ":", "6", "8", "9", "4z", "2z", "5 "] {
-        let mut stage = Stage::with(120, 36, fixture::storm(), ColourDepth::True, true);
+        let mut stage = TuiHarness::with_depth(120, 36, fixture::storm(), ColourDepth::True, true);
         stage.press(keys);
         let buffer = stage.buffer();
         // What comes from outside is shown as it is; the fixture's items and one event have such text.
@@ -106,42 +106,42 @@ fn ascii_screens_are_ascii() {
 }
 
 #[test]
-fn in_ascii_the_selected_row_has_no_holes() {
-    let mut stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, true);
+fn in_ascii_the_whole_selected_row_is_reversed() {
+    let mut stage = TuiHarness::with_depth(120, 36, fixture::storm(), ColourDepth::Mono, true);
     stage.press("5z");
     let buffer = stage.buffer();
-    let first = find(&buffer, "#0117");
+    let first = cell_of(&buffer, "#0117");
     assert!(first.modifier.contains(Modifier::REVERSED), "{first:?}");
 }
 
 #[test]
 fn quotation_marks_are_spelled_for_ascii_too() {
-    let mut stage = Stage::with(120, 36, fixture::storm(), ColourDepth::Mono, true);
+    let mut stage = TuiHarness::with_depth(120, 36, fixture::storm(), ColourDepth::Mono, true);
     stage.press("5/safe\nt");
     let words = "\u{201c}a\u{201d} isn\u{2019}t there";
     stage.state.toasts.push(words, ToastLevel::Success, stage.state.ui_elapsed);
-    let text = stage.text();
+    let text = stage.screen_text();
     assert!(text.contains("failed with \"safe\"") && text.contains("\"a\" isn't there"), "{text}");
 }
 
 #[test]
 fn nothing_from_outside_reaches_the_terminal_as_a_control_character() {
     for keys in ["", "4z", "5z", "5jjjjj\n", "5j\n"] {
-        let mut stage = Stage::new(120, 36, fixture::storm());
+        let mut stage = TuiHarness::new(120, 36, fixture::storm());
         stage.press(keys);
-        let text = stage.text();
+        let text = stage.screen_text();
         let bad = |character: char| {
             (character.is_control() && character != '\n') || matches!(character, '\u{202a}'..='\u{202e}')
         };
         assert!(!text.contains(bad), "{keys:?}");
     }
-    let mut stage = Stage::new(120, 36, fixture::storm());
-    assert!(stage.focus(Pane::Events).press("z").text().contains("SAFETY ␛[31m<U+202E>"));
+    let mut stage = TuiHarness::new(120, 36, fixture::storm());
+    assert!(stage.focus(Pane::Events).press("z").screen_text().contains("SAFETY ␛[31m<U+202E>"));
 }
 
 #[test]
 fn wide_characters_do_not_break_columns() {
-    let mut stage = Stage::new(120, 36, fixture::storm());
+    let mut stage = TuiHarness::new(120, 36, fixture::storm());
     stage.press("5");
     let buffer = stage.buffer();
     for y in 5..35 {
@@ -163,7 +163,7 @@ fn names_in_any_script_keep_the_columns_straight() {
     }
     for (width, height) in [(200, 50), (120, 36), (80, 24), (60, 15)] {
         for keys in ["", "z", "6", "jw"] {
-            let mut stage = Stage::new(width, height, snapshot.clone());
+            let mut stage = TuiHarness::new(width, height, snapshot.clone());
             stage.press(keys);
             let buffer = stage.buffer();
             let first = stage.state.layout(&stage.snapshot).body.y;
@@ -182,14 +182,14 @@ fn a_quota_is_shown_with_all_its_digits() {
     let mut snapshot = fixture::storm();
     snapshot.models[0].rpd = cascadeck::domain::snapshot::Gauge { used: 1_060, limit: Some(1_500), source: None };
     for width in [100, 120, 200] {
-        let text = Stage::new(width, 36, snapshot.clone()).text();
+        let text = TuiHarness::new(width, 36, snapshot.clone()).screen_text();
         assert!(text.contains(" 1.06k/1.5k"), "{width} columns:\n{text}");
     }
 }
 
 #[test]
-fn a_theme_without_colours_is_one_for_pictures_too() {
-    let (_engine, handle) = engine(fixture::storm());
+fn a_theme_without_colours_draws_pictures_without_colours_too() {
+    let (_engine, handle) = fake_engine(fixture::storm());
     for (theme, depth) in [("mono", ColourDepth::Mono), ("light", ColourDepth::True)] {
         let options = DashboardOptions {
             theme: Some(theme.to_owned()),

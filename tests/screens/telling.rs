@@ -12,12 +12,12 @@ use cascadeck::{
 
 use crate::{
     fixture::{self, NOW, seconds},
-    stage::Stage,
+    stage::TuiHarness,
 };
 
 #[test]
 fn an_alarm_rings_once_and_old_ones_do_not() {
-    let mut stage = Stage::storm();
+    let mut stage = TuiHarness::busy();
     assert!(stage.effects.is_empty(), "dave died before the screen was opened");
     let mut snapshot = fixture::storm();
     let kind = EventKind::Disabled {
@@ -34,8 +34,8 @@ fn an_alarm_rings_once_and_old_ones_do_not() {
 }
 
 #[test]
-fn time_in_which_nothing_was_published_has_its_room_in_the_charts() {
-    let mut stage = Stage::storm();
+fn gaps_without_snapshots_keep_their_length_in_the_charts() {
+    let mut stage = TuiHarness::busy();
     for second in [1, 2, 60, 61, 3_600] {
         let mut snapshot = fixture::storm();
         snapshot.at = NOW + seconds(second);
@@ -54,8 +54,8 @@ fn time_in_which_nothing_was_published_has_its_room_in_the_charts() {
 }
 
 #[test]
-fn a_replay_takes_nothing_from_the_charts() {
-    let mut stage = Stage::storm();
+fn a_replay_does_not_lower_the_charts() {
+    let mut stage = TuiHarness::busy();
     for second in 0..=120 {
         let mut snapshot = fixture::storm();
         snapshot.at = NOW + seconds(second);
@@ -71,21 +71,21 @@ fn a_replay_takes_nothing_from_the_charts() {
 
 #[test]
 fn countdowns_run_between_snapshots() {
-    let mut stage = Stage::storm();
-    assert!(stage.text().contains("cooling 0:37"));
+    let mut stage = TuiHarness::busy();
+    assert!(stage.screen_text().contains("cooling 0:37"));
     stage.state.now = NOW + seconds(7);
-    assert!(stage.text().contains("cooling 0:30"));
-    assert!(stage.text().contains("00:42:24"), "the clock goes with it");
+    assert!(stage.screen_text().contains("cooling 0:30"));
+    assert!(stage.screen_text().contains("00:42:24"), "the clock goes with it");
     stage.state.now = NOW + seconds(120);
-    assert!(stage.text().contains("cooling 0:00"), "only the engine says that it is over");
+    assert!(stage.screen_text().contains("cooling 0:00"), "only the engine says that it is over");
 }
 
 #[test]
-fn the_why_of_every_key_and_route_is_told() {
+fn every_key_and_route_can_be_inspected() {
     for (at, key) in fixture::storm().keys.iter().enumerate() {
-        let mut stage = Stage::storm();
+        let mut stage = TuiHarness::busy();
         stage.press(&"j".repeat(at)).press("w");
-        let text = stage.text();
+        let text = stage.screen_text();
         assert!(text.contains(&format!("key {}", key.name)), "{text}");
         let since = match &key.condition {
             Condition::Ready => "health",
@@ -95,15 +95,15 @@ fn the_why_of_every_key_and_route_is_told() {
             _ => "the provider's (stated)",
         };
         assert!(text.contains(since), "{text}");
-        assert!(!stage.press("\x1b").text().contains("its words"));
+        assert!(!stage.press("\x1b").screen_text().contains("its words"));
     }
-    assert!(Stage::storm().press("6jw").text().contains("route gemini-3.8-flash@bob"));
-    assert!(Stage::storm().press("2w").text().contains("internal error"));
-    assert!(Stage::storm().press("3w").text().contains("day resets"));
+    assert!(TuiHarness::busy().press("6jw").screen_text().contains("route gemini-3.8-flash@bob"));
+    assert!(TuiHarness::busy().press("2w").screen_text().contains("internal error"));
+    assert!(TuiHarness::busy().press("3w").screen_text().contains("day resets"));
 }
 
 #[test]
-fn what_is_off_says_what_brings_it_back() {
+fn a_disabled_route_says_what_enables_it_again() {
     for (outcome, back) in [
         (Outcome::InvalidKey, "when its secret changes, or you switch it on"),
         (Outcome::ModelNotFound, "at the next start that finds it listed, or you switch it on"),
@@ -114,7 +114,7 @@ fn what_is_off_says_what_brings_it_back() {
         let bobs = |route: &&mut RouteView| route.key == "bob" && route.model == "gemini-3.8-flash";
         snapshot.routes.iter_mut().find(bobs).unwrap().condition =
             Condition::Disabled { since: NOW, cause: fixture::cause(outcome, CauseSource::Provider, "no", 3) };
-        let text = Stage::new(160, 50, snapshot).press("6jw").text();
+        let text = TuiHarness::new(160, 50, snapshot).press("6jw").screen_text();
         assert!(text.contains(back), "{outcome}: {text}");
     }
 }
@@ -130,15 +130,15 @@ fn a_limit_that_was_not_configured_says_where_it_comes_from() {
     for (provenance, told) in words {
         let mut snapshot = fixture::storm();
         snapshot.models[0].rpm.source = provenance;
-        let mut stage = Stage::new(160, 50, snapshot);
-        let text = stage.press("3w").text();
+        let mut stage = TuiHarness::new(160, 50, snapshot);
+        let text = stage.press("3w").screen_text();
         assert_eq!(text.contains("the limit "), told.is_some(), "{text}");
         assert!(told.is_none_or(|told| text.contains(told)), "{text}");
     }
 }
 
 #[test]
-fn a_run_without_anything_is_drawn_in_every_view() {
+fn every_view_draws_at_every_size_and_state() {
     let mut snapshots: Vec<Snapshot> = vec![fixture::empty(), fixture::finished(), fixture::tomorrow()];
     snapshots.push(Snapshot {
         state: RunState::NeedsOperator { reason: "the disk is full".to_owned() },
@@ -149,9 +149,9 @@ fn a_run_without_anything_is_drawn_in_every_view() {
             for keys in
                 ["", "z", "2z", "3z", "4z", "5z", "6", "7", "8", "9", "W", "?", "w", "q", "s", ":", "R", "5\n", "4\n"]
             {
-                let mut stage = Stage::new(width, height, snapshot.clone());
+                let mut stage = TuiHarness::new(width, height, snapshot.clone());
                 stage.press(keys);
-                let _ = stage.text();
+                let _ = stage.screen_text();
             }
         }
     }

@@ -5,22 +5,28 @@ use cascadeck::{
     store::{Op, audit::audit},
 };
 
-use crate::harness::{Home, answered, failed, intent, refused, spec, unreadable};
+use crate::harness::{TestRun, answered_op, failed_op, intent_op, item_spec, requeued_op, unreadable_op};
 
 /// Item 1 done, 2 failed, 3 done after a refusal, 4 waiting after a crash, 5 failed here, 6 replayed and done.
-fn eventful() -> Home {
-    let (home, mut engine) = Home::with_items(6);
-    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 1), intent(3, 3, 2), intent(4, 4, 0), intent(5, 6, 0)]);
+fn eventful_run() -> TestRun {
+    let (home, mut engine) = TestRun::with_items(6);
     engine.commit(vec![
-        answered(1, 1),
-        failed(2, 2, Outcome::ContentBlocked),
-        refused(3, Outcome::RateLimitedMinute),
-        unreadable(5, 5),
-        failed(5, 6, Outcome::BadRequest),
+        intent_op(1, 1, 0),
+        intent_op(2, 2, 1),
+        intent_op(3, 3, 2),
+        intent_op(4, 4, 0),
+        intent_op(5, 6, 0),
+    ]);
+    engine.commit(vec![
+        answered_op(1, 1),
+        failed_op(2, 2, Outcome::ContentBlocked),
+        requeued_op(3, Outcome::RateLimitedMinute),
+        unreadable_op(5, 5),
+        failed_op(5, 6, Outcome::BadRequest),
     ]);
     let six = ReplayFilter { ids: vec!["item-6".into()], ..ReplayFilter::default() };
-    engine.commit(vec![Op::Requeue(six), intent(6, 3, 0), intent(7, 6, 0)]);
-    engine.commit(vec![answered(6, 3), answered(7, 6)]);
+    engine.commit(vec![Op::Requeue(six), intent_op(6, 3, 0), intent_op(7, 6, 0)]);
+    engine.commit(vec![answered_op(6, 3), answered_op(7, 6)]);
     drop(engine.close());
     // Attempt 4 was in flight when the process died.
     drop(home.open());
@@ -29,7 +35,7 @@ fn eventful() -> Home {
 
 #[test]
 fn a_sound_run_is_proved_sound() {
-    let home = eventful();
+    let home = eventful_run();
     let audit = audit(home.dir.path(), Some(Money(11_000_000))).unwrap();
     assert!(audit.is_ok(), "{audit:#?}");
     assert_eq!((audit.items, audit.done, audit.failed, audit.waiting, audit.attempts), (6, 3, 2, 1, 7));
@@ -40,7 +46,7 @@ fn a_sound_run_is_proved_sound() {
 }
 
 #[test]
-fn every_broken_promise_is_found_and_named() {
+fn every_broken_invariant_is_found_and_named() {
     let recorded = "every item of the input is recorded whole, once, in order";
     let one_line = "every finished item has its one line, every other has none";
     let says = "every line says what its item says";
@@ -115,20 +121,20 @@ fn every_broken_promise_is_found_and_named() {
         ("a table is gone", "DROP TABLE superseded", &[one_line]),
         ("an attempt on no route", "UPDATE attempts SET route = 77 WHERE attempt = 1", &[counted]),
     ];
-    for (what, damage, promises) in cases {
-        let home = eventful();
+    for (what, damage, invariants) in cases {
+        let home = eventful_run();
         home.sql().execute_batch(damage).unwrap();
         let audit = audit(home.dir.path(), None).unwrap();
         let broken: Vec<_> =
             audit.checks.iter().filter(|check| check.violations > 0).map(|check| check.invariant).collect();
-        assert_eq!(broken, promises, "{what}: {audit:#?}");
+        assert_eq!(broken, invariants, "{what}: {audit:#?}");
         assert!(audit.checks.iter().all(|check| check.violations == 0 || !check.examples.is_empty()), "{what}");
     }
 }
 
 #[test]
 fn an_answer_that_was_altered_in_the_record_and_in_the_file_alike_is_found() {
-    let home = eventful();
+    let home = eventful_run();
     let (was, is) = ("The answer to item-3.", "Another answer altogether.");
     let shown = std::fs::read_to_string(home.dir.results()).unwrap();
     assert!(shown.contains(was));
@@ -142,7 +148,7 @@ fn an_answer_that_was_altered_in_the_record_and_in_the_file_alike_is_found() {
 
 #[test]
 fn an_overspent_budget_counts_what_may_have_been_billed() {
-    let home = eventful();
+    let home = eventful_run();
     let audit = audit(home.dir.path(), Some(Money(10_999_999))).unwrap();
     let broken: Vec<_> =
         audit.checks.iter().filter(|check| check.violations > 0).map(|check| check.invariant).collect();
@@ -151,18 +157,18 @@ fn an_overspent_budget_counts_what_may_have_been_billed() {
 
 #[test]
 fn a_results_file_that_was_tampered_with_is_found_and_a_running_one_is_not_judged() {
-    let home = eventful();
+    let home = eventful_run();
     std::fs::write(home.dir.results(), "not ours\n").unwrap();
     assert!(!audit(home.dir.path(), None).unwrap().is_ok());
-    let mut engine = home.engine();
-    engine.commit(vec![Op::IngestItems(vec![spec(7)])]);
+    let mut engine = home.start_engine();
+    engine.commit(vec![Op::IngestItems(vec![item_spec(7)])]);
     std::fs::write(home.dir.results(), "").unwrap();
     assert!(audit(home.dir.path(), None).unwrap().is_ok(), "its owner may be about to write");
 }
 
 #[test]
 fn a_damaged_file_is_named_and_not_passed_over() {
-    let home = eventful();
+    let home = eventful_run();
     let path = home.dir.database();
     let mut bytes = std::fs::read(&path).unwrap();
     let (from, to) = (bytes.len() / 2, bytes.len() / 2 + 4_096);
@@ -179,7 +185,7 @@ fn a_damaged_file_is_named_and_not_passed_over() {
 
 #[test]
 fn a_results_file_that_is_gone_is_named() {
-    let home = eventful();
+    let home = eventful_run();
     std::fs::remove_file(home.dir.results()).unwrap();
     let audit = audit(home.dir.path(), None).unwrap();
     let broken: Vec<_> = audit.checks.iter().filter(|check| check.violations > 0).collect();
@@ -190,7 +196,7 @@ fn a_results_file_that_is_gone_is_named() {
 #[test]
 fn the_widest_cap_that_was_ever_in_force_is_held_to() {
     for (cap, holds) in [("10999999", false), ("11000000", true), ("18446744073709551615", true)] {
-        let home = eventful();
+        let home = eventful_run();
         let keep = "INSERT OR REPLACE INTO states VALUES ('widest_cap', ?1)";
         home.sql().execute(keep, [cap]).unwrap();
         assert_eq!(audit(home.dir.path(), None).unwrap().is_ok(), holds, "{cap}");

@@ -18,15 +18,15 @@ use cascadeck::{
 };
 use tokio::sync::mpsc;
 
-pub const SECOND: i64 = 1_000_000;
-pub const BEGAN: WallTime = WallTime(1_795_251_600 * SECOND);
+pub const SECOND_MICROS: i64 = 1_000_000;
+pub const RUN_START: WallTime = WallTime(1_795_251_600 * SECOND_MICROS);
 
 pub fn routes() -> Vec<RouteName> {
     let route = |key: &str, model: &str| RouteName { key: key.into(), model: model.into(), provider: "gemini".into() };
     vec![route("alice", "pro"), route("alice", "flash"), route("bob", "pro")]
 }
 
-pub fn pins() -> PinnedSettings {
+pub fn settings() -> PinnedSettings {
     PinnedSettings {
         input: "batch.jsonl".into(),
         kind: "jsonl".into(),
@@ -35,12 +35,12 @@ pub fn pins() -> PinnedSettings {
     }
 }
 
-pub fn spec(number: u64) -> ItemSpec {
-    worded(number, &format!("What is {number} squared?"))
+pub fn item_spec(number: u64) -> ItemSpec {
+    item_with_prompt(number, &format!("What is {number} squared?"))
 }
 
 /// Item `number` with a prompt of its own: the hash follows the prompt.
-pub fn worded(number: u64, prompt: &str) -> ItemSpec {
+pub fn item_with_prompt(number: u64, prompt: &str) -> ItemSpec {
     ItemSpec {
         id: format!("item-{number}"),
         request: Request::from_prompt(prompt),
@@ -55,7 +55,7 @@ pub fn worded(number: u64, prompt: &str) -> ItemSpec {
     }
 }
 
-pub fn intent(attempt: u64, seq: u64, route: u32) -> Op {
+pub fn intent_op(attempt: u64, seq: u64, route: u32) -> Op {
     Op::RecordIntent(Intent {
         attempt: AttemptId(attempt),
         seq: Seq(seq),
@@ -67,27 +67,27 @@ pub fn intent(attempt: u64, seq: u64, route: u32) -> Op {
 }
 
 pub fn sent_at(attempt: u64) -> WallTime {
-    WallTime(BEGAN.0 + attempt as i64 * SECOND)
+    WallTime(RUN_START.0 + attempt as i64 * SECOND_MICROS)
 }
 
-pub fn answered(attempt: u64, id: u64) -> Op {
+pub fn answered_op(attempt: u64, id: u64) -> Op {
     let output = format!("The answer to item-{id}.");
-    settle(attempt, Outcome::Ok, Some(line(id, FinalState::Done, Outcome::Ok, &output)))
+    complete_op(attempt, Outcome::Ok, Some(result_line(id, FinalState::Done, Outcome::Ok, &output)))
 }
 
-pub fn refused(attempt: u64, outcome: Outcome) -> Op {
-    settle(attempt, outcome, None)
+pub fn requeued_op(attempt: u64, outcome: Outcome) -> Op {
+    complete_op(attempt, outcome, None)
 }
 
-pub fn failed(attempt: u64, id: u64, outcome: Outcome) -> Op {
-    settle(attempt, outcome, Some(line(id, FinalState::Failed, outcome, "blockReason: SAFETY")))
+pub fn failed_op(attempt: u64, id: u64, outcome: Outcome) -> Op {
+    complete_op(attempt, outcome, Some(result_line(id, FinalState::Failed, outcome, "blockReason: SAFETY")))
 }
 
-pub fn settle(attempt: u64, outcome: Outcome, final_line: Option<ResultLine>) -> Op {
+pub fn complete_op(attempt: u64, outcome: Outcome, final_line: Option<ResultLine>) -> Op {
     let ok = outcome == Outcome::Ok;
     Op::CompleteAttempt(Box::new(CompletedAttempt {
         attempt: AttemptId(attempt),
-        completed_at: WallTime(sent_at(attempt).0 + SECOND / 2),
+        completed_at: WallTime(sent_at(attempt).0 + SECOND_MICROS / 2),
         outcome,
         status: Some(if ok { 200 } else { 429 }),
         latency_ms: 500,
@@ -99,13 +99,13 @@ pub fn settle(attempt: u64, outcome: Outcome, final_line: Option<ResultLine>) ->
     }))
 }
 
-pub fn unreadable(seq: u64, id: u64) -> Op {
-    let line = line(id, FinalState::Failed, Outcome::UnreadableInput, "cat.png: no such file");
+pub fn unreadable_op(seq: u64, id: u64) -> Op {
+    let line = result_line(id, FinalState::Failed, Outcome::UnreadableInput, "cat.png: no such file");
     Op::EndLocally(Box::new(LocalEnd { seq: Seq(seq), outcome: Outcome::UnreadableInput, line }))
 }
 
 /// `words` are the answer of a done item and the error of a failed one.
-pub fn line(id: u64, status: FinalState, outcome: Outcome, words: &str) -> ResultLine {
+pub fn result_line(id: u64, status: FinalState, outcome: Outcome, words: &str) -> ResultLine {
     let done = status == FinalState::Done;
     ResultLine {
         id: format!("item-{id}"),
@@ -121,19 +121,19 @@ pub fn line(id: u64, status: FinalState, outcome: Outcome, words: &str) -> Resul
         cost_usd: 0.000_002,
         latency_ms: 500,
         attempts: 1,
-        started_at: Some(BEGAN.rfc3339()),
-        finished_at: BEGAN.rfc3339(),
+        started_at: Some(RUN_START.rfc3339()),
+        finished_at: RUN_START.rfc3339(),
         request_hash: String::new(),
     }
 }
 
 /// A run's directory that goes away with the test.
-pub struct Home {
+pub struct TestRun {
     _root: tempfile::TempDir,
     pub dir: RunDir,
 }
 
-impl Home {
+impl TestRun {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::new(root.path().join("runs").join("batch"));
@@ -141,19 +141,19 @@ impl Home {
     }
 
     pub fn open(&self) -> (Store, OpenedRun) {
-        Store::open(&self.dir, &pins()).unwrap()
+        Store::open(&self.dir, &settings()).unwrap()
     }
 
     /// Opens the run and hands it to the writing thread.
-    pub fn engine(&self) -> Engine {
-        Engine::new(self.open().0)
+    pub fn start_engine(&self) -> FakeEngine {
+        FakeEngine::new(self.open().0)
     }
 
     /// A run of `items` waiting items.
-    pub fn with_items(items: u64) -> (Self, Engine) {
+    pub fn with_items(items: u64) -> (Self, FakeEngine) {
         let home = Self::new();
-        let mut engine = home.engine();
-        engine.commit(vec![Op::IngestItems((1..=items).map(spec).collect()), Op::FinishIngest { rows: items }]);
+        let mut engine = home.start_engine();
+        engine.commit(vec![Op::IngestItems((1..=items).map(item_spec).collect()), Op::FinishIngest { rows: items }]);
         (home, engine)
     }
 
@@ -179,24 +179,24 @@ pub fn ids(results: &[ResultLine]) -> Vec<&str> {
 }
 
 /// Submits groups one at a time and waits for each.
-pub struct Engine {
+pub struct FakeEngine {
     pub writer: StoreWriter,
     pub acks: mpsc::Receiver<Ack>,
     number: u64,
     /// What was sent where, and the hashes of the rows that were handed in: a line says both.
-    sent: BTreeMap<u64, RouteName>,
-    hashes: BTreeMap<String, String>,
+    routes_by_attempt: BTreeMap<u64, RouteName>,
+    hashes_by_id: BTreeMap<String, String>,
 }
 
-impl Engine {
+impl FakeEngine {
     pub fn new(store: Store) -> Self {
         let (writer, acks) = store.into_writer(&routes()).unwrap();
-        Self { writer, acks, number: 0, sent: BTreeMap::new(), hashes: BTreeMap::new() }
+        Self { writer, acks, number: 0, routes_by_attempt: BTreeMap::new(), hashes_by_id: BTreeMap::new() }
     }
 
     pub fn submit(&mut self, mut ops: Vec<Op>) -> u64 {
         for op in &mut ops {
-            self.complete(op);
+            self.fill_result_line(op);
         }
         self.number += 1;
         self.writer.submit(self.number, ops).unwrap();
@@ -204,44 +204,47 @@ impl Engine {
     }
 
     /// Lines name the route that the attempt was sent on, and their item's hash.
-    fn complete(&mut self, op: &mut Op) {
+    fn fill_result_line(&mut self, op: &mut Op) {
         let (line, route) = match op {
             Op::IngestItems(specs) => {
-                self.hashes.extend(specs.iter().map(|spec| (spec.id.clone(), spec.request_hash.clone())));
+                self.hashes_by_id.extend(specs.iter().map(|spec| (spec.id.clone(), spec.request_hash.clone())));
                 return;
             }
             Op::RecordIntent(intent) => {
-                self.sent.extend(routes().get(intent.route.index()).map(|route| (intent.attempt.0, route.clone())));
+                self.routes_by_attempt
+                    .extend(routes().get(intent.route.index()).map(|route| (intent.attempt.0, route.clone())));
                 return;
             }
-            Op::CompleteAttempt(settled) => (settled.final_line.as_mut(), self.sent.get(&settled.attempt.0)),
+            Op::CompleteAttempt(settled) => {
+                (settled.final_line.as_mut(), self.routes_by_attempt.get(&settled.attempt.0))
+            }
             Op::EndLocally(verdict) => (Some(&mut verdict.line), None),
             _ => return,
         };
         let Some(line) = line else { return };
-        line.request_hash = self.hashes.get(&line.id).cloned().unwrap_or_default();
+        line.request_hash = self.hashes_by_id.get(&line.id).cloned().unwrap_or_default();
         if let Some(route) = route {
             (line.key, line.model) = (Some(route.key.clone()), Some(route.model.clone()));
         }
     }
 
-    pub fn ack(&mut self) -> Ack {
+    pub fn wait_for_ack(&mut self) -> Ack {
         self.acks.blocking_recv().expect("the writer lives")
     }
 
     /// Commits a group that must succeed.
     pub fn commit(&mut self, ops: Vec<Op>) -> Vec<OpReply> {
         let number = self.submit(ops);
-        let ack = self.ack();
+        let ack = self.wait_for_ack();
         assert_eq!(ack.number, number);
         assert!(ack.after_commit_error.is_none(), "{:?}", ack.after_commit_error);
         ack.outcome.unwrap()
     }
 
     /// Submits a group that must be refused.
-    pub fn rejected(&mut self, ops: Vec<Op>) -> RejectedGroup {
+    pub fn submit_rejected(&mut self, ops: Vec<Op>) -> RejectedGroup {
         self.submit(ops);
-        *self.ack().outcome.unwrap_err()
+        *self.wait_for_ack().outcome.unwrap_err()
     }
 
     pub fn close(self) -> Store {
@@ -249,7 +252,7 @@ impl Engine {
     }
 }
 
-pub fn waiting(store: &Store) -> Vec<u64> {
+pub fn waiting_seqs(store: &Store) -> Vec<u64> {
     let mut seqs = Vec::new();
     store.for_each_waiting(|WaitingItem { seq, .. }| seqs.push(seq.0)).unwrap();
     seqs
@@ -257,7 +260,7 @@ pub fn waiting(store: &Store) -> Vec<u64> {
 
 /// Proves from the record that it agrees with itself and with the results file, also while it is owned, and
 /// returns each item's state by id.
-pub fn prove(dir: &RunDir) -> BTreeMap<String, i64> {
+pub fn assert_audit(dir: &RunDir) -> BTreeMap<String, i64> {
     let audit = cascadeck::store::audit::audit(dir.path(), None).unwrap();
     assert!(audit.is_ok(), "{audit:#?}");
     let sql = rusqlite::Connection::open(dir.database()).unwrap();
@@ -269,7 +272,7 @@ pub fn prove(dir: &RunDir) -> BTreeMap<String, i64> {
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
 }
 
-pub fn mode(path: impl Into<PathBuf>) -> u32 {
+pub fn file_mode(path: impl Into<PathBuf>) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
     fs::metadata(path.into()).unwrap().permissions().mode() & 0o777
 }

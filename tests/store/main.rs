@@ -6,9 +6,9 @@
 mod audit;
 mod crash;
 mod harness;
-mod record;
+mod queries;
 mod recovery;
 mod resume;
 mod rules;
-mod screens;
 mod throughput;
+mod writer;

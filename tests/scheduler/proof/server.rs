@@ -14,7 +14,7 @@ const ROLLING: Duration = Duration::from_secs(86_400);
 
 /// What a server says of how long to stay away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Hints {
+pub enum RetryAfterStyle {
     None,
     Honest,
     TooShort,
@@ -22,17 +22,17 @@ pub enum Hints {
 }
 
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct SimulatedServer {
     pub limits: Limits,
-    pub hints: Hints,
+    pub retry_after_style: RetryAfterStyle,
     /// States its limits with every answer.
-    pub states: bool,
+    pub states_limits: bool,
     /// Says how long it worked.
-    pub tells_work: bool,
+    pub states_server_time: bool,
     minute: VecDeque<(MonoTime, u64)>,
     day: VecDeque<(WallTime, i64)>,
     in_flight: u32,
-    pub refused: u64,
+    pub refused_count: u64,
 }
 
 /// The number of the provider's day that an instant is in; 0 for rolling days.
@@ -63,17 +63,17 @@ pub fn day_number(day: QuotaDay, at: WallTime) -> i64 {
     }
 }
 
-impl Server {
+impl SimulatedServer {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            hints: Hints::Honest,
-            states: false,
-            tells_work: false,
+            retry_after_style: RetryAfterStyle::Honest,
+            states_limits: false,
+            states_server_time: false,
             minute: VecDeque::new(),
             day: VecDeque::new(),
             in_flight: 0,
-            refused: 0,
+            refused_count: 0,
         }
     }
 
@@ -95,23 +95,23 @@ impl Server {
                 (QuotaDay::Rolling, Some((at, _))) => Some((*at + ROLLING).since(now.wall)),
                 _ => None,
             };
-            return Some(self.refuse(Outcome::QuotaExhaustedDay, hint, &[]));
+            return Some(self.refusal(Outcome::QuotaExhaustedDay, hint, &[]));
         }
         if self.limits.concurrency.is_some_and(|most| self.in_flight >= most) {
             let report = ProviderLimit::new(LimitDimension::Concurrency);
-            return Some(self.refuse(Outcome::RateLimitedMinute, None, &[report]));
+            return Some(self.refusal(Outcome::RateLimitedMinute, None, &[report]));
         }
         let free_at = |counted: &VecDeque<(MonoTime, u64)>, skip: usize| {
             counted.get(skip).map(|(at, _)| (*at + MINUTE).since(now.mono))
         };
         if self.limits.rpm.is_some_and(|rpm| self.minute.len() >= rpm as usize) {
             let hint = free_at(&self.minute, 0);
-            return Some(self.refuse(Outcome::RateLimitedMinute, hint, &[]));
+            return Some(self.refusal(Outcome::RateLimitedMinute, hint, &[]));
         }
         let used: u64 = self.minute.iter().map(|(_, tokens)| tokens).sum();
         if self.limits.tpm.is_some_and(|tpm| used + tokens > tpm && used > 0) {
             let hint = free_at(&self.minute, self.minute.len() - 1);
-            return Some(self.refuse(Outcome::TokensLimitedMinute, hint, &[]));
+            return Some(self.refusal(Outcome::TokensLimitedMinute, hint, &[]));
         }
         self.minute.push_back((now.mono, tokens));
         self.day.push_back((now.wall, today));
@@ -120,13 +120,13 @@ impl Server {
     }
 
     /// A request that was counted is answered.
-    pub fn answer(&mut self) {
+    pub fn on_answered(&mut self) {
         self.in_flight -= 1;
     }
 
     /// What it says of its limits beside an answer.
-    pub fn statements(&self) -> Vec<ProviderLimit> {
-        if !self.states {
+    pub fn stated_limits(&self) -> Vec<ProviderLimit> {
+        if !self.states_limits {
             return Vec::new();
         }
         let requests = self.limits.rpm.map(|rpm| (LimitDimension::RequestsPerMinute, u64::from(rpm)));
@@ -136,13 +136,13 @@ impl Server {
         known.map(|(dimension, limit)| ProviderLimit { limit: Some(limit), ..ProviderLimit::new(dimension) }).collect()
     }
 
-    fn refuse(&mut self, outcome: Outcome, honest: Option<Duration>, reports: &[ProviderLimit]) -> AttemptResult {
-        self.refused += 1;
-        let after = match self.hints {
-            Hints::None => None,
-            Hints::Honest => honest,
-            Hints::TooShort => honest.map(|_| Duration::from_millis(200)),
-            Hints::Absurd => honest.map(|_| Duration::from_secs(20 * 86_400)),
+    fn refusal(&mut self, outcome: Outcome, true_wait: Option<Duration>, reports: &[ProviderLimit]) -> AttemptResult {
+        self.refused_count += 1;
+        let after = match self.retry_after_style {
+            RetryAfterStyle::None => None,
+            RetryAfterStyle::Honest => true_wait,
+            RetryAfterStyle::TooShort => true_wait.map(|_| Duration::from_millis(200)),
+            RetryAfterStyle::Absurd => true_wait.map(|_| Duration::from_secs(20 * 86_400)),
         };
         let mut refusal = AttemptResult {
             status: Some(429),

@@ -1,7 +1,7 @@
 //! What each strategy promises, over a simulated world and by direct questions; and what all have in common.
 
-mod graded;
 mod rules;
+mod scored;
 mod spread;
 
 use std::time::Duration;
@@ -22,11 +22,11 @@ fn policy(strategy: Strategy, max_in_flight: u32) -> Policy {
     Policy { strategy, max_in_flight, ..Policy::default() }
 }
 
-fn free(name: &str) -> Model {
+fn unlimited_model(name: &str) -> Model {
     model(name, Limits::default())
 }
 
-fn weighing(key: Key, weight: u32) -> Key {
+fn with_weight(key: Key, weight: u32) -> Key {
     Key { weight, ..key }
 }
 
@@ -38,8 +38,8 @@ fn keys(count: usize) -> Vec<Key> {
     (0..count).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect()
 }
 
-fn priced(name: &str, input: f64, output: f64) -> Model {
-    Model { price: Price::from_usd_per_mtok(input, output), ..free(name) }
+fn priced_model(name: &str, input: f64, output: f64) -> Model {
+    Model { price: Price::from_usd_per_mtok(input, output), ..unlimited_model(name) }
 }
 
 /// The keys of one request after another, each answered before the next.
@@ -50,14 +50,14 @@ fn keys_in_turn(world: &mut World, items: u64) -> Vec<usize> {
     world.arrivals.iter().map(|(_, _, key)| *key).collect()
 }
 
-fn send(world: &mut World) -> PlannedAttempt {
+fn poll_send(world: &mut World) -> PlannedAttempt {
     match world.scheduler.poll(world.now) {
         Some(NextStep::Send(dispatch)) => dispatch,
         other => panic!("{other:?}"),
     }
 }
 
-fn ruled(rule: RoutingRule) -> (Vec<RoutingRule>, RoutingTraits) {
+fn rule_and_traits(rule: RoutingRule) -> (Vec<RoutingRule>, RoutingTraits) {
     let traits = RoutingTraits { rule: Some("r".to_owned()), ..RoutingTraits::default() };
     (vec![RoutingRule { name: "r".to_owned(), ..rule }], traits)
 }
@@ -78,22 +78,26 @@ fn no_strategy_idles_while_a_route_is_ready_or_exceeds_a_limit() {
 #[test]
 fn the_items_own_model_leads_under_every_strategy() {
     for strategy in Strategy::ALL {
-        let models = vec![free("a"), Model { limits: limits(4, None), ..free("own") }, priced("cheap", 0.0, 0.0)];
+        let models = vec![
+            unlimited_model("a"),
+            Model { limits: limits(4, None), ..unlimited_model("own") },
+            priced_model("cheap", 0.0, 0.0),
+        ];
         let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 23);
         let own = world
             .scheduler
             .class_for(&RoutingTraits { preferred_model: Some("own".to_owned()), ..RoutingTraits::default() });
         world.offer_to(own, 10);
-        let sent: Vec<usize> = (0..10).map(|_| send(&mut world).model.index()).collect();
+        let sent: Vec<usize> = (0..10).map(|_| poll_send(&mut world).model.index()).collect();
         assert!(sent[..8].iter().all(|model| *model == 1), "{}: {sent:?}", strategy.name());
         assert!(sent[8..].iter().all(|model| *model != 1), "{}: spills when its own is full", strategy.name());
     }
 }
 
 #[test]
-fn what_the_operator_sends_somewhere_goes_nowhere_else() {
+fn items_sent_to_one_target_go_nowhere_else() {
     for strategy in Strategy::ALL {
-        let models = vec![free("a"), Model { limits: limits(4, None), ..free("b") }];
+        let models = vec![unlimited_model("a"), Model { limits: limits(4, None), ..unlimited_model("b") }];
         let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 25);
         let target =
             |model: &str, key: Option<&str>| RouteTarget { model: model.to_owned(), key: key.map(str::to_owned) };
@@ -133,9 +137,9 @@ fn one_seed_makes_one_history() {
 }
 
 #[test]
-fn the_strict_pipeline_goes_with_the_cascade_alone() {
+fn the_strict_pipeline_requires_the_cascade_strategy() {
     let wait = Policy { when_limited: WhenLimited::Wait, ..policy(Strategy::Cascade, 1) };
-    let mut world = World::new(vec![free("m")], keys(2), wait.clone(), wall(MORNING), 30);
+    let mut world = World::new(vec![unlimited_model("m")], keys(2), wait.clone(), wall(MORNING), 30);
     let refused = world.scheduler.set_strategy(Strategy::Fastest).unwrap_err();
     assert!(refused.contains("fastest") && refused.contains("wait"), "{refused}");
     assert_eq!(world.scheduler.policy().strategy, Strategy::Cascade);
@@ -144,9 +148,9 @@ fn the_strict_pipeline_goes_with_the_cascade_alone() {
     assert!(world.scheduler.set_when_limited(WhenLimited::Wait).is_err());
     assert_eq!(world.scheduler.policy().when_limited, WhenLimited::Spill);
 
-    let (rules, _) = ruled(RoutingRule { strategy: Some(Strategy::Health), ..RoutingRule::default() });
+    let (rules, _) = rule_and_traits(RoutingRule { strategy: Some(Strategy::Health), ..RoutingRule::default() });
     let spill = Policy { rules, when_limited: WhenLimited::Spill, ..wait };
-    let mut world = World::new(vec![free("m")], keys(2), spill, wall(MORNING), 30);
+    let mut world = World::new(vec![unlimited_model("m")], keys(2), spill, wall(MORNING), 30);
     assert!(world.scheduler.set_when_limited(WhenLimited::Wait).unwrap_err().contains("rule r"));
 }
 
@@ -154,7 +158,7 @@ fn the_strict_pipeline_goes_with_the_cascade_alone() {
 fn keys_take_turns_at_being_first_day_by_day() {
     let fleet = vec![key("a", "a"), key("b", "b"), key("c", "c"), backup(key("d", "d"))];
     let rotating = Policy { rotate_keys_daily: true, ..policy(Strategy::Cascade, 1) };
-    let mut world = World::new(vec![free("m")], fleet, rotating, wall("2026-11-21T23:59:00Z"), 31);
+    let mut world = World::new(vec![unlimited_model("m")], fleet, rotating, wall("2026-11-21T23:59:00Z"), 31);
     let mut firsts = Vec::new();
     for _ in 0..4 {
         firsts.push(*keys_in_turn(&mut world, 3).last().unwrap());

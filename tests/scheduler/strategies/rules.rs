@@ -5,7 +5,7 @@ use cascadeck::{
     scheduler::NextStep,
 };
 
-use super::{free, keys, keys_in_turn, policy, ruled, send};
+use super::{keys, keys_in_turn, policy, poll_send, rule_and_traits, unlimited_model};
 use crate::{
     HOUR, MORNING,
     world::{World, limits, model, ticket, wall},
@@ -17,8 +17,10 @@ fn a_rules_models_take_the_place_of_the_cascade() {
         (CascadeOrder::KeyFirst, [(0, 2), (0, 0), (1, 2), (1, 0)]),
         (CascadeOrder::ModelFirst, [(0, 2), (1, 2), (0, 0), (1, 0)]),
     ] {
-        let (rules, traits) =
-            ruled(RoutingRule { models: Some(vec!["c".to_owned(), "a".to_owned()]), ..RoutingRule::default() });
+        let (rules, traits) = rule_and_traits(RoutingRule {
+            models: Some(vec!["c".to_owned(), "a".to_owned()]),
+            ..RoutingRule::default()
+        });
         let models = ["a", "b", "c"].map(|name| model(name, limits(1, None))).to_vec();
         let policy = Policy { rules, order, ..policy(Strategy::Cascade, 8) };
         let mut world = World::new(models, keys(2), policy, wall(MORNING), 25);
@@ -34,19 +36,25 @@ fn a_rules_models_take_the_place_of_the_cascade() {
 
 #[test]
 fn the_items_own_model_leads_even_where_a_rule_does_not_list_it() {
-    let (rules, traits) = ruled(RoutingRule { models: Some(vec!["a".to_owned()]), ..RoutingRule::default() });
+    let (rules, traits) = rule_and_traits(RoutingRule { models: Some(vec!["a".to_owned()]), ..RoutingRule::default() });
     let models = ["a", "b"].map(|name| model(name, limits(1, None))).to_vec();
     let mut world = World::new(models, keys(1), Policy { rules, ..policy(Strategy::Cascade, 8) }, wall(MORNING), 26);
     let class = world.scheduler.class_for(&RoutingTraits { preferred_model: Some("b".to_owned()), ..traits });
     world.offer_to(class, 2);
-    assert_eq!([send(&mut world).model.index(), send(&mut world).model.index()], [1, 0]);
+    assert_eq!([poll_send(&mut world).model.index(), poll_send(&mut world).model.index()], [1, 0]);
 }
 
 #[test]
 fn a_rules_strategy_is_for_its_items_alone_and_outlives_a_switch() {
-    let (rules, traits) = ruled(RoutingRule { strategy: Some(Strategy::RoundRobin), ..RoutingRule::default() });
-    let mut world =
-        World::new(vec![free("m")], keys(3), Policy { rules, ..policy(Strategy::Cascade, 1) }, wall(MORNING), 27);
+    let (rules, traits) =
+        rule_and_traits(RoutingRule { strategy: Some(Strategy::RoundRobin), ..RoutingRule::default() });
+    let mut world = World::new(
+        vec![unlimited_model("m")],
+        keys(3),
+        Policy { rules, ..policy(Strategy::Cascade, 1) },
+        wall(MORNING),
+        27,
+    );
     let class = world.scheduler.class_for(&traits);
     world.offer_to(class, 3);
     world.run(HOUR);
@@ -59,9 +67,10 @@ fn a_rules_strategy_is_for_its_items_alone_and_outlives_a_switch() {
 }
 
 #[test]
-fn an_item_that_its_rule_leaves_no_model_is_refused_and_told_which_rule() {
-    let (rules, traits) = ruled(RoutingRule { models: Some(vec!["blind".to_owned()]), ..RoutingRule::default() });
-    let models = vec![free("a"), Model { vision: false, ..free("blind") }];
+fn an_item_left_without_a_model_by_its_rule_is_rejected_and_names_the_rule() {
+    let (rules, traits) =
+        rule_and_traits(RoutingRule { models: Some(vec!["blind".to_owned()]), ..RoutingRule::default() });
+    let models = vec![unlimited_model("a"), Model { vision: false, ..unlimited_model("blind") }];
     let mut world = World::new(models, keys(1), Policy { rules, ..policy(Strategy::Cascade, 1) }, wall(MORNING), 28);
     let class = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..traits });
     world.scheduler.enqueue(class, ticket(1));
@@ -76,7 +85,7 @@ fn an_item_that_its_rule_leaves_no_model_is_refused_and_told_which_rule() {
 
 #[test]
 fn traits_that_route_alike_share_a_class() {
-    let mut world = World::new(vec![free("m")], keys(1), policy(Strategy::Cascade, 1), wall(MORNING), 29);
+    let mut world = World::new(vec![unlimited_model("m")], keys(1), policy(Strategy::Cascade, 1), wall(MORNING), 29);
     let of = |model: &str, rule: &str| RoutingTraits {
         preferred_model: Some(model.to_owned()),
         rule: Some(rule.to_owned()),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use cascadeck::domain::{AttemptResult, Key, Model, Outcome, RoutingTraits, Strategy};
 
-use super::{backup, free, keys, keys_in_turn, policy, send, weighing};
+use super::{backup, keys, keys_in_turn, policy, poll_send, unlimited_model, with_weight};
 use crate::{
     HOUR, MORNING,
     world::{World, key, limits, model, ticket, verdict, wall},
@@ -12,7 +12,7 @@ use crate::{
 
 #[test]
 fn round_robin_gives_every_route_its_turn() {
-    let models = vec![free("a"), free("b")];
+    let models = vec![unlimited_model("a"), unlimited_model("b")];
     let mut world = World::new(models, keys(3), policy(Strategy::RoundRobin, 1), wall(MORNING), 1);
     world.offer(12);
     world.run(HOUR);
@@ -23,7 +23,7 @@ fn round_robin_gives_every_route_its_turn() {
 
 #[test]
 fn round_robin_goes_on_where_it_stood_after_a_switch() {
-    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::RoundRobin, 1), wall(MORNING), 1);
+    let mut world = World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::RoundRobin, 1), wall(MORNING), 1);
     let first = keys_in_turn(&mut world, 2);
     world.scheduler.set_strategy(Strategy::Cascade).unwrap();
     let second = keys_in_turn(&mut world, 1);
@@ -34,9 +34,10 @@ fn round_robin_goes_on_where_it_stood_after_a_switch() {
 
 #[test]
 fn weighted_shares_are_the_weights_of_key_times_model() {
-    let heavy = Model { weight: 3, ..free("heavy") };
-    let two = vec![weighing(key("a", "a"), 5), key("b", "b")];
-    let mut world = World::new(vec![heavy, free("light")], two, policy(Strategy::Weighted, 2), wall(MORNING), 2);
+    let heavy = Model { weight: 3, ..unlimited_model("heavy") };
+    let two = vec![with_weight(key("a", "a"), 5), key("b", "b")];
+    let mut world =
+        World::new(vec![heavy, unlimited_model("light")], two, policy(Strategy::Weighted, 2), wall(MORNING), 2);
     world.offer(2_400);
     world.run(HOUR);
     let mut counts: HashMap<(usize, usize), u32> = HashMap::new();
@@ -53,9 +54,10 @@ fn weighted_is_smooth() {
     for seed in 0..40 {
         let mut random = fastrand::Rng::with_seed(seed);
         let fleet: Vec<Key> =
-            keys(random.usize(2..8)).into_iter().map(|key| weighing(key, random.u32(1..12))).collect();
+            keys(random.usize(2..8)).into_iter().map(|key| with_weight(key, random.u32(1..12))).collect();
         let total: u32 = fleet.iter().map(|key| key.weight).sum();
-        let mut world = World::new(vec![free("m")], fleet.clone(), policy(Strategy::Weighted, 1), wall(MORNING), seed);
+        let mut world =
+            World::new(vec![unlimited_model("m")], fleet.clone(), policy(Strategy::Weighted, 1), wall(MORNING), seed);
         let turns = keys_in_turn(&mut world, u64::from(total) * 6);
         for (index, key) in fleet.iter().enumerate() {
             let mut most = 0.0_f64;
@@ -71,16 +73,16 @@ fn weighted_is_smooth() {
 
 #[test]
 fn a_heavy_key_does_not_go_in_bursts() {
-    let fleet = vec![weighing(key("heavy", "h"), 5), key("b", "b"), key("c", "c")];
-    let mut world = World::new(vec![free("m")], fleet, policy(Strategy::Weighted, 1), wall(MORNING), 3);
+    let fleet = vec![with_weight(key("heavy", "h"), 5), key("b", "b"), key("c", "c")];
+    let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::Weighted, 1), wall(MORNING), 3);
     let turns = keys_in_turn(&mut world, 70);
     let longest = turns.chunk_by(|one, two| one == two).map(<[usize]>::len).max();
     assert!(longest <= Some(4), "{turns:?}");
 }
 
 #[test]
-fn a_key_that_was_away_does_not_catch_up_on_what_it_missed() {
-    let mut world = World::new(vec![free("m")], keys(2), policy(Strategy::Weighted, 1), wall(MORNING), 4);
+fn a_key_that_was_off_does_not_catch_up() {
+    let mut world = World::new(vec![unlimited_model("m")], keys(2), policy(Strategy::Weighted, 1), wall(MORNING), 4);
     world.scheduler.switch_key(world.now.wall, "k1", false).unwrap();
     keys_in_turn(&mut world, 50);
     world.scheduler.switch_key(world.now.wall, "k1", true).unwrap();
@@ -90,7 +92,7 @@ fn a_key_that_was_away_does_not_catch_up_on_what_it_missed() {
 }
 
 #[test]
-fn a_full_primary_is_waited_for() {
+fn primary_backup_waits_for_a_full_primary() {
     let fleet = vec![key("first", "f"), backup(key("spare", "s"))];
     let mut world =
         World::new(vec![model("m", limits(5, None))], fleet, policy(Strategy::PrimaryBackup, 8), wall(MORNING), 5);
@@ -102,7 +104,7 @@ fn a_full_primary_is_waited_for() {
 #[test]
 fn a_backup_serves_while_no_primary_does_and_no_longer() {
     let fleet = vec![key("first", "f"), key("second", "s"), backup(key("spare", "b"))];
-    let mut world = World::new(vec![free("m")], fleet, policy(Strategy::PrimaryBackup, 1), wall(MORNING), 6);
+    let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::PrimaryBackup, 1), wall(MORNING), 6);
     world.scheduler.switch_key(world.now.wall, "first", false).unwrap();
     keys_in_turn(&mut world, 5);
     assert_eq!(world.by_key(), [0, 5, 0], "one primary is enough");
@@ -117,7 +119,7 @@ fn a_backup_serves_while_no_primary_does_and_no_longer() {
 #[test]
 fn a_backup_takes_over_from_a_primary_that_breaks() {
     let fleet = vec![key("first", "f"), backup(key("spare", "b"))];
-    let mut world = World::new(vec![free("m")], fleet, policy(Strategy::PrimaryBackup, 4), wall(MORNING), 7);
+    let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::PrimaryBackup, 4), wall(MORNING), 7);
     world.weather = Box::new(|_, dispatch| {
         (dispatch.key.index() == 0).then(|| AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) })
     });
@@ -131,7 +133,7 @@ fn a_backup_takes_over_from_a_primary_that_breaks() {
 fn backups_come_last_under_every_strategy() {
     for strategy in Strategy::ALL {
         let fleet = vec![backup(key("spare", "s")), key("first", "f"), key("second", "g")];
-        let mut world = World::new(vec![free("m")], fleet, policy(strategy, 4), wall(MORNING), 8);
+        let mut world = World::new(vec![unlimited_model("m")], fleet, policy(strategy, 4), wall(MORNING), 8);
         world.offer(60);
         world.run(HOUR);
         assert_eq!((world.done, world.by_key()[0]), (60, 0), "{}", strategy.name());
@@ -139,14 +141,14 @@ fn backups_come_last_under_every_strategy() {
 }
 
 #[test]
-fn health_draws_by_score_and_never_gives_a_key_up() {
-    let mut world = World::new(vec![free("m")], keys(2), policy(Strategy::Health, 1), wall(MORNING), 9);
+fn health_samples_by_score_and_never_drops_a_key() {
+    let mut world = World::new(vec![unlimited_model("m")], keys(2), policy(Strategy::Health, 1), wall(MORNING), 9);
     // Six refusals that nobody foresaw, each in an episode of its own: 100 down to 0.
     world.scheduler.switch_key(world.now.wall, "k1", false).unwrap();
     for _ in 0..6 {
         world.scheduler.enqueue(0, ticket(world.offered + 1));
         world.offered += 1;
-        let dispatch = send(&mut world);
+        let dispatch = poll_send(&mut world);
         world.scheduler.complete(
             world.now,
             dispatch.attempt,
@@ -161,7 +163,7 @@ fn health_draws_by_score_and_never_gives_a_key_up() {
     let mut sent = [0_u32; 2];
     for number in 0..4_000 {
         world.scheduler.enqueue(0, ticket(1_000 + number));
-        let dispatch = send(&mut world);
+        let dispatch = poll_send(&mut world);
         sent[dispatch.key.index()] += 1;
         world.scheduler.cancel(world.now, dispatch.attempt);
     }
@@ -175,8 +177,8 @@ fn health_draws_by_score_and_never_gives_a_key_up() {
 
 #[test]
 fn health_counts_weights_too() {
-    let fleet = vec![weighing(key("a", "a"), 3), key("b", "b")];
-    let mut world = World::new(vec![free("m")], fleet, policy(Strategy::Health, 4), wall(MORNING), 10);
+    let fleet = vec![with_weight(key("a", "a"), 3), key("b", "b")];
+    let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::Health, 4), wall(MORNING), 10);
     world.offer(4_000);
     world.run(HOUR);
     let share = world.by_key()[0] as f64 / 4_000.0;
@@ -184,8 +186,9 @@ fn health_counts_weights_too() {
 }
 
 #[test]
-fn the_route_that_has_rested_longest_comes_next() {
-    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 11);
+fn the_least_recently_used_route_comes_next() {
+    let mut world =
+        World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 11);
     assert_eq!(keys_in_turn(&mut world, 4), [0, 1, 2, 0]);
     world.scheduler.switch_key(world.now.wall, "k1", false).unwrap();
     assert_eq!(keys_in_turn(&mut world, 3)[4..], [2, 0, 2]);
@@ -194,8 +197,9 @@ fn the_route_that_has_rested_longest_comes_next() {
 }
 
 #[test]
-fn rest_is_counted_over_all_classes() {
-    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 12);
+fn least_recently_used_counts_over_all_classes() {
+    let mut world =
+        World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 12);
     let vision = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
     keys_in_turn(&mut world, 1);
     world.offer_to(vision, 1);

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::{
-    RUN,
+    RUN_ARGS,
     lab::{
         Machine, OPEN, Provider, SLOW, answer_to,
         logging_server::{LoggingServer, Response},
@@ -16,7 +16,7 @@ fn done_is_0_with_a_table_on_standard_output() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(3));
-    let ended = machine.cascadeck(&RUN).with_status(0);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(0);
     for words in ["batch: finished", "3 of 3 done, 0 failed", "alice", "p95"] {
         assert!(ended.out.contains(words), "{words:?} is not in:\n{}", ended.out);
     }
@@ -24,12 +24,12 @@ fn done_is_0_with_a_table_on_standard_output() {
 }
 
 #[test]
-fn a_disk_that_refuses_is_1() {
+fn an_uncreatable_run_directory_is_1() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(3));
     machine.write("runs", "a file where the folder of runs would be");
-    machine.cascadeck(&RUN).with_status(1).says(&["can't make the run's directory runs/batch"]);
+    machine.cascadeck(&RUN_ARGS).with_status(1).says(&["can't make the run's directory runs/batch"]);
     assert_eq!(provider.books().total.requests, 0);
 }
 
@@ -66,7 +66,7 @@ fn a_bad_configuration_is_2_with_all_its_faults_by_file_and_line() {
          [[key]]\nname = 'a'\nprovider = 'gemini'\nsecret = 'env:NOT_SET_ANYWHERE'\n\n\
          [[key]]\nname = 'a'\nprovider = 'far'\nsecret = 'sk-x'\n",
     );
-    let ended = machine.cascadeck(&RUN).with_status(2);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(2);
     for at in ["keys.toml:4:", "keys.toml:8:", "keys.toml:9:", "keys.toml:14:", "keys.toml:17:"] {
         assert!(ended.err.contains(at), "nothing is said of {at}\n{}", ended.err);
     }
@@ -83,7 +83,7 @@ fn bad_rows_are_2_all_together_by_line_before_anything_is_sent() {
         "{\"id\":\"a\",\"question\":\"1 + 1\"}\n{\"id\":\"b\"\n{\"id\":\"a\",\"question\":\"2 + 2\"}\n\
          {\"id\":\"c\",\"query\":\"3 + 3\"}\n{\"id\":\"d\",\"question\":\"ok\"}\n[1]\n",
     );
-    let ended = machine.cascadeck(&RUN).with_status(2);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(2);
     for line in ["batch.jsonl:2:", "batch.jsonl:3:", "batch.jsonl:4:", "batch.jsonl:6:"] {
         assert!(ended.err.contains(line), "nothing is said of {line}\n{}", ended.err);
     }
@@ -93,7 +93,7 @@ fn bad_rows_are_2_all_together_by_line_before_anything_is_sent() {
 }
 
 #[test]
-fn inputs_that_are_none_are_2() {
+fn missing_or_empty_inputs_are_2() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("empty.jsonl", "");
@@ -114,7 +114,7 @@ fn no_good_key_at_all_is_2_before_anything_is_sent() {
     let provider = Provider::of(&OPEN.replace("secret = ", "state = \"invalid\", secret = "));
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&RUN).with_status(2).says(&["key alice", "no key is good"]);
+    machine.cascadeck(&RUN_ARGS).with_status(2).says(&["key alice", "no key is good"]);
     assert_eq!(provider.books().total.requests, 0);
 }
 
@@ -126,14 +126,14 @@ fn some_items_failed_is_3_and_the_others_are_done() {
         "batch.jsonl",
         sums(20) + "{\"id\":\"x\",\"question\":\"[sim:blocked]\"}\n{\"id\":\"y\",\"question\":\"[sim:400]\"}\n",
     );
-    let ended = machine.cascadeck(&RUN).with_status(3);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(3);
     assert!(ended.out.contains("20 of 22 done, 2 failed"), "{}", ended.out);
     ended.says(&["#x failed", "#y failed"]);
     let outcome = |id: &str| machine.result("runs/batch", id).error.unwrap().outcome.name();
     assert_eq!((outcome("x"), outcome("y")), ("content_blocked", "bad_request"));
     // The same command again finds nothing to do: failures are not run again by accident.
     let before = provider.books().total.requests;
-    machine.cascadeck(&RUN).with_status(3);
+    machine.cascadeck(&RUN_ARGS).with_status(3);
     assert_eq!(provider.books().total.requests, before);
 }
 
@@ -142,17 +142,17 @@ fn spent_quota_is_4_and_says_when_it_returns() {
     let provider = Provider::of(&OPEN.replace(r#"provider = "g" }]"#, r#"provider = "g", rpd = 7 }]"#));
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(10));
-    let ended = machine.cascadeck(&RUN).with_status(4);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(4);
     assert!(ended.out.contains("7 of 10 done, 0 failed, 3 left"), "{}", ended.out);
     ended.says(&["quota returns at", "the same command resumes"]);
     assert_eq!(provider.books().total.requests, 7, "and nothing knocks at a spent day");
     // What the first start used up is remembered by the second.
-    machine.cascadeck(&RUN).with_status(4);
+    machine.cascadeck(&RUN_ARGS).with_status(4);
     assert_eq!(provider.books().total.requests, 7);
 }
 
-fn with_budget(most: &str) -> Vec<&str> {
-    [&RUN[..], &["--max-output-tokens", "100", "--json", "--max-usd", most]].concat()
+fn args_with_budget(most: &str) -> Vec<&str> {
+    [&RUN_ARGS[..], &["--max-output-tokens", "100", "--json", "--max-usd", most]].concat()
 }
 
 #[test]
@@ -161,11 +161,11 @@ fn a_spent_budget_is_4_and_more_money_resumes_it() {
     let provider = Provider::of(&OPEN.replace(r#"provider = "g" }]"#, priced));
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(50));
-    let ended = machine.cascadeck(&with_budget("0.001")).with_status(4);
+    let ended = machine.cascadeck(&args_with_budget("0.001")).with_status(4);
     ended.says(&["the budget of $0.001 is less than any one item may cost at the worst, $0.01", "--max-usd"]);
     assert!(!ended.err.contains("the same command resumes"), "it would stop again: {}", ended.err);
     assert_eq!(provider.books().total.requests, 0);
-    let ended = machine.cascadeck(&with_budget("0.02")).with_status(4);
+    let ended = machine.cascadeck(&args_with_budget("0.02")).with_status(4);
     ended.says(&["the budget of $0.02 is used up", " spent", "the next item may cost $0.01"]);
     let summary = ended.json();
     let (done, cost) = (summary["done"].as_u64().unwrap(), summary["cost_usd"].as_f64().unwrap());
@@ -173,9 +173,9 @@ fn a_spent_budget_is_4_and_more_money_resumes_it() {
     // The least that it asks for is enough for one more.
     let (_, asked) = ended.err.split_once("raise it to $").expect("it says to what");
     let least = asked.split_once(' ').expect("a sentence").0;
-    let more = machine.cascadeck(&with_budget(least)).with_status(4).json()["done"].as_u64().unwrap();
+    let more = machine.cascadeck(&args_with_budget(least)).with_status(4).json()["done"].as_u64().unwrap();
     assert!(more > done, "{more} of {done}");
-    let summary = machine.cascadeck(&with_budget("5")).with_status(0).json();
+    let summary = machine.cascadeck(&args_with_budget("5")).with_status(0).json();
     assert_eq!((&summary["done"], &summary["attempts"]), (&50.into(), &50.into()));
 }
 
@@ -185,7 +185,7 @@ fn an_interrupt_finishes_what_is_in_flight_and_is_130_then_the_same_command_goes
         let provider = Provider::of(SLOW);
         let machine = Machine::with(&provider);
         machine.write("batch.jsonl", sums(60));
-        let args = [&RUN[..], &["--in-flight", "4", "--json"]].concat();
+        let args = [&RUN_ARGS[..], &["--in-flight", "4", "--json"]].concat();
         let live = machine.start(&args);
         provider.until("some answers", |books| books.total.ok >= 4 && books.total.in_flight > 0);
         live.signal(signal);
@@ -210,7 +210,7 @@ fn a_second_interrupt_stops_at_once() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n".to_owned() + &sums(3));
-    let mut live = machine.start(&RUN);
+    let mut live = machine.start(&RUN_ARGS);
     provider.until("one hangs, the others are answered", |books| books.total.ok == 3 && books.total.requests == 4);
     until("the answers are recorded", || machine.results_whole("runs/batch").len() == 3);
     live.signal(Signal::SIGINT);
@@ -231,7 +231,7 @@ fn a_closed_terminal_changes_nothing() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(12));
-    let live = machine.start(&[&RUN[..], &["--in-flight", "4"]].concat());
+    let live = machine.start(&[&RUN_ARGS[..], &["--in-flight", "4"]].concat());
     provider.until("some answers", |books| books.total.ok >= 4);
     live.signal(Signal::SIGHUP);
     live.end().with_status(0);
@@ -239,7 +239,7 @@ fn a_closed_terminal_changes_nothing() {
 }
 
 /// An address of this machine at which nobody listens.
-fn deaf_address() -> std::net::SocketAddr {
+fn unused_address() -> std::net::SocketAddr {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 
@@ -249,8 +249,8 @@ fn a_provider_that_never_listened_is_given_up_and_the_run_is_resumable() {
     machine.write("batch.jsonl", sums(5));
     let server = LoggingServer::openai("yes");
     let working = server.keys_toml("");
-    let deaf = working.replace(&server.address().to_string(), &deaf_address().to_string());
-    let run = [&RUN[..], &["--no-check"]].concat();
+    let deaf = working.replace(&server.address().to_string(), &unused_address().to_string());
+    let run = [&RUN_ARGS[..], &["--no-check"]].concat();
     let why = ["no provider has answered within 1s", "p: ", "the same command resumes"];
 
     machine.write_keys(&deaf);
@@ -274,7 +274,7 @@ fn a_provider_that_takes_requests_and_never_answers_is_given_up_in_time() {
     let address = silent.local_addr().unwrap().to_string();
     machine.write_keys(&working.keys_toml("").replace(&working.address().to_string(), &address));
     let began = std::time::Instant::now();
-    let ended = machine.cascadeck(&[&RUN[..], &["--no-check", "--give-up-after", "1s"]].concat()).with_status(4);
+    let ended = machine.cascadeck(&[&RUN_ARGS[..], &["--no-check", "--give-up-after", "1s"]].concat()).with_status(4);
     ended.says(&["no provider has answered within 1s", "in flight broken off, which may have been billed"]);
     assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(machine.status("runs/batch")["waiting"], 5);
@@ -296,5 +296,5 @@ fn a_provider_that_has_answered_once_with_whatever_is_not_given_up() {
     machine.write_keys(&server.keys_toml(""));
     machine.write("batch.jsonl", sums(1));
     // It is tried again after two seconds.
-    machine.cascadeck(&[&RUN[..], &["--no-check", "--give-up-after", "100ms"]].concat()).with_status(0);
+    machine.cascadeck(&[&RUN_ARGS[..], &["--no-check", "--give-up-after", "100ms"]].concat()).with_status(0);
 }

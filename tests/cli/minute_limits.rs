@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::lab::{Machine, sums};
 
 /// 75 requests a minute altogether. What refuses also counts: knocking too early would never end.
-const TIGHT: &str = r#"
+const TIGHT_LIMITS_PROFILE: &str = r#"
 name = "tight"
 refusals_count = true
 latency = { median_ms = 900, spread = 0.4 }
@@ -36,7 +36,7 @@ key = [
 "#;
 
 /// A run on the simulator's clock that has been handed so many rows, and waits for more or for their end.
-async fn begin(
+async fn start_run(
     machine: &Machine,
     simulator: &Simulator,
     profile: &str,
@@ -69,12 +69,12 @@ async fn begin(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
+async fn sliding_minute_windows_are_filled_repeatedly_and_never_exceeded() {
     const ITEMS: u64 = 300;
     let clock = Clock::with_speed(60.0);
-    let simulator = Simulator::start(Profile::from_toml(TIGHT).unwrap(), clock).await.unwrap();
+    let simulator = Simulator::start(Profile::from_toml(TIGHT_LIMITS_PROFILE).unwrap(), clock).await.unwrap();
     let machine = Machine::new();
-    let (running, rows) = begin(&machine, &simulator, TIGHT, clock, ITEMS).await;
+    let (running, rows) = start_run(&machine, &simulator, TIGHT_LIMITS_PROFILE, clock, ITEMS).await;
     rows.send(InputRows::End).await.unwrap();
     assert_eq!(running.task.await.unwrap(), RunOutcome::Finished);
 
@@ -98,7 +98,7 @@ async fn sliding_minutes_are_filled_again_and_again_and_never_overrun() {
 }
 
 /// Answers take their time, so that some are in flight.
-const SLOW: &str = r#"
+const SLOW_PROFILE: &str = r#"
 name = "slow"
 latency = { median_ms = 400 }
 provider = [{ name = "g", api = "gemini" }]
@@ -109,9 +109,9 @@ key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_input_that_breaks_off_lets_what_is_in_flight_finish_first() {
     let clock = Clock::real();
-    let simulator = Simulator::start(Profile::from_toml(SLOW).unwrap(), clock).await.unwrap();
+    let simulator = Simulator::start(Profile::from_toml(SLOW_PROFILE).unwrap(), clock).await.unwrap();
     let machine = Machine::new();
-    let (mut running, rows) = begin(&machine, &simulator, SLOW, clock, 2).await;
+    let (mut running, rows) = start_run(&machine, &simulator, SLOW_PROFILE, clock, 2).await;
     running.handle.snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 2).await.unwrap();
     rows.send(InputRows::Failed("line 5 is no JSON".to_owned())).await.unwrap();
     assert_eq!(running.task.await.unwrap(), RunOutcome::Failed { reason: "line 5 is no JSON".to_owned() });

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use crate::{
-    RUN,
+    RUN_ARGS,
     lab::{Machine, OPEN, Provider, png, sums},
 };
 
@@ -12,7 +12,7 @@ fn an_export_never_takes_the_place_of_what_the_run_lives_on() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     symlink("batch.jsonl", machine.path("link")).unwrap();
     std::fs::hard_link(machine.path("runs/batch/run.db"), machine.path("copy.db")).unwrap();
     let own = ["run.db", "results.jsonl", "cascadeck.log", "run.lock"];
@@ -52,7 +52,7 @@ fn an_export_spares_the_input_also_where_its_folder_has_been_moved() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     for name in ["batch.jsonl", "runs", "keys.toml"] {
         std::fs::create_dir_all(machine.path("moved")).unwrap();
         std::fs::rename(machine.path(name), machine.path("moved").join(name)).unwrap();
@@ -83,7 +83,7 @@ fn an_export_replaces_nothing_but_an_earlier_export() {
     let provider = Provider::of(OPEN);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     machine.write("other.jsonl", sums(4));
     machine.cascadeck(&["run", "other.jsonl", "--prompt", "{{ question }}"]).with_status(0);
     machine.write(".env", "GEMINI_API_KEYS=k1\n");

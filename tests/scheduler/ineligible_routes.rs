@@ -19,12 +19,12 @@ fn with_context(name: &str, context: u64, limits: Limits) -> Model {
     Model { context: Some(context), ..model(name, limits) }
 }
 
-fn long() -> QueuedItem {
+fn long_item() -> QueuedItem {
     QueuedItem { input_tokens: 5_000, ..ticket(0) }
 }
 
 #[test]
-fn an_item_that_fits_only_a_full_route_holds_nobody_up() {
+fn an_item_that_fits_only_a_full_route_blocks_no_other_item() {
     // More of them than are ever looked past, and than are loaded at a time.
     for long_items in [1, 40, 400] {
         let models =
@@ -32,7 +32,7 @@ fn an_item_that_fits_only_a_full_route_holds_nobody_up() {
         let mut world = World::new(models, vec![key("a", "p")], policy(4), wall(MORNING), 1);
         let class = world.class;
         for _ in 0..long_items {
-            world.offer_ticket(class, long());
+            world.offer_ticket(class, long_item());
         }
         world.offer(100);
         world.run(Duration::from_secs(59));
@@ -69,7 +69,7 @@ fn a_ready_route_that_no_waiting_item_may_use_does_not_hide_that_the_rest_is_exh
 }
 
 #[test]
-fn a_cheap_route_that_is_dead_does_not_hide_that_the_rest_is_too_dear() {
+fn an_unavailable_cheap_route_does_not_hide_that_the_rest_is_too_expensive() {
     let cheap = Model { price: Price::from_usd_per_mtok(0.000_1, 0.000_1), ..model("cheap", Limits::default()) };
     let dear = Model { price: Price::from_usd_per_mtok(100.0, 100.0), ..model("dear", Limits::default()) };
     let budget = Policy { max_usd: Money::from_usd(0.01), ..policy(4) };
@@ -84,7 +84,7 @@ fn a_cheap_route_that_is_dead_does_not_hide_that_the_rest_is_too_dear() {
 }
 
 #[test]
-fn answers_longer_than_a_minute_of_tokens_go_one_by_one_and_not_never() {
+fn requests_larger_than_a_token_window_go_one_at_a_time() {
     let narrow = Limits { tpm: Some(150), ..Limits::default() };
     let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(4), wall(MORNING), 4);
     world.offer(3);
@@ -105,48 +105,48 @@ fn spilling_to_the_same_model_does_not_wait_for_one_that_is_switched_off() {
 }
 
 #[test]
-fn what_is_too_long_for_one_model_goes_to_a_larger_one_and_to_no_smaller() {
+fn a_prompt_too_long_for_one_model_goes_to_a_larger_one_only() {
     let too_long = || AttemptResult {
         exceeds_context: true,
         action: OutcomeAction::FailItem,
         status: Some(400),
         ..verdict(Outcome::BadRequest)
     };
-    for (third, done) in [("larger", 10), ("smaller", 0)] {
-        let context = if third == "larger" { 1_000_000 } else { 10_000 };
+    for (third_model, done) in [("larger", 10), ("smaller", 0)] {
+        let context = if third_model == "larger" { 1_000_000 } else { 10_000 };
         let models = vec![
             with_context("first", 32_000, Limits::default()),
             model("unknown", Limits::default()),
-            with_context(third, context, Limits::default()),
+            with_context(third_model, context, Limits::default()),
         ];
         let mut world = World::new(models, vec![key("a", "p")], policy(2), wall(MORNING), 6);
         world.weather = Box::new(move |_, dispatch| (dispatch.model.index() == 0).then(too_long));
         world.offer(10);
         world.run(HOUR);
-        assert_eq!((world.done, world.ended.len()), (done, 10), "{third}");
-        assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 0, "{third}");
+        assert_eq!((world.done, world.ended.len()), (done, 10), "{third_model}");
+        assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 0, "{third_model}");
         // Ten prompts that are too long say nothing against the route.
         assert!(!world.scheduler.needs_operator());
     }
 }
 
 #[test]
-fn what_an_earlier_process_may_have_used_of_a_minute_stays_used() {
-    for (outcome, held) in [(Outcome::Lost, true), (Outcome::Timeout, true), (Outcome::InvalidKey, false)] {
+fn usage_of_an_earlier_process_in_the_last_minute_counts() {
+    for (outcome, must_wait) in [(Outcome::Lost, true), (Outcome::Timeout, true), (Outcome::InvalidKey, false)] {
         let narrow = Limits { tpm: Some(500), ..Limits::default() };
         let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(1), wall(MORNING), 7);
         let past = PastUsage { at: world.now.wall, outcome, usage: Usage::default(), reserved_input_tokens: 450 };
         world.scheduler.restore_usage(world.now, RouteId(0), &past);
         world.offer(1);
         world.run(Duration::from_secs(30));
-        assert_eq!(world.done == 0, held, "{outcome:?}");
+        assert_eq!(world.done == 0, must_wait, "{outcome:?}");
         world.run(HOUR);
         assert_eq!(world.done, 1);
     }
 }
 
 #[test]
-fn money_that_is_left_goes_to_what_it_suffices_for() {
+fn remaining_money_goes_to_items_it_can_pay_for() {
     // The first item's worst case is over what the key may spend; those behind it fit.
     let caps = MoneyCaps { max_usd: Money::from_usd(0.003), max_usd_per_day: None };
     let keys = vec![cascadeck::domain::Key { caps, ..key("a", "p") }];
@@ -163,19 +163,19 @@ fn money_that_is_left_goes_to_what_it_suffices_for() {
     assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
 }
 
-fn dear_and_cheap() -> Vec<Model> {
+fn expensive_and_cheap_models() -> Vec<Model> {
     let dear = Model { price: Price::from_usd_per_mtok(100.0, 100.0), ..model("dear", Limits::default()) };
     let cheap = Model { price: Price::from_usd_per_mtok(0.1, 0.1), ..model("cheap", Limits::default()) };
     vec![dear, cheap]
 }
 
 #[test]
-fn who_insists_on_a_model_insists_no_longer_where_its_price_is_over_what_is_left() {
+fn strict_and_same_model_policies_leave_a_model_they_can_not_pay_for() {
     let wait = Policy { when_limited: WhenLimited::Wait, ..policy(1) };
     let same_model = Policy { spill_to: SpillTo::SameModel, ..policy(4) };
     for policy in [wait, same_model] {
         let budget = Policy { max_usd: Money::from_usd(0.05), ..policy };
-        let mut world = World::new(dear_and_cheap(), vec![key("a", "p")], budget, wall(MORNING), 9);
+        let mut world = World::new(expensive_and_cheap_models(), vec![key("a", "p")], budget, wall(MORNING), 9);
         world.offer(20);
         world.run(HOUR);
         assert_eq!((world.done, world.stuck), (20, false));
@@ -234,7 +234,7 @@ fn a_large_item_is_not_starved_of_tokens_by_small_ones_of_another_class() {
 }
 
 #[test]
-fn what_was_spent_counts_whatever_has_become_of_its_key() {
+fn spend_on_a_removed_key_still_counts_against_the_day() {
     let capped = Policy { max_usd_per_day: Money::from_usd(1.0), ..policy(4) };
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "p")], capped, wall(MORNING), 13);
     world.scheduler.restore_spend(world.now, "renamed-since", world.now.wall, Money::from_usd(1.0).expect("money"));

@@ -7,15 +7,15 @@ use cascadeck::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Fixture, Seen, gemini_body, seen};
+use super::{HttpReply, SimFixture, gemini_body, read_reply};
 
 #[tokio::test]
-async fn the_books_know_which_prompts_were_answered_how_often() {
-    let sim = Fixture::open().await;
+async fn the_stats_count_answers_per_prompt() {
+    let sim = SimFixture::open().await;
     for prompt in ["[item 42] Why?", "[item 42] Why?", "Who?", "[item 7] When? [sim:500]"] {
         sim.gemini("AIza-g1", prompt).await;
     }
-    let text = seen(sim.http.get(format!("http://{}/sim/books", sim.sim.addr())).send().await.unwrap()).await;
+    let text = read_reply(sim.http.get(format!("http://{}/sim/books", sim.sim.addr())).send().await.unwrap()).await;
     let books: ServerStats = serde_json::from_value(text.body).unwrap();
     let of = |prompt: &str| books.prompts.by_hash.get(&format!("{:016x}", prompt_hash(prompt))).cloned();
     let (twice, once) = (of("[item 42] Why?").unwrap(), of("Who?").unwrap());
@@ -27,14 +27,14 @@ async fn the_books_know_which_prompts_were_answered_how_often() {
 
 /// A crowd in the storm: whatever happens, the client's count and the books agree, and no limit was ever exceeded.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_books_add_up_in_a_storm() {
+async fn the_stats_add_up_under_load() {
     let mut storm = Profile::named("storm").unwrap();
     storm.faults.stall = 0.0;
     let secrets: Vec<String> = storm.keys.iter().map(|key| key.secret.clone()).collect();
-    let sim = Fixture::new(storm, Clock::with_speed(400.0)).await;
+    let sim = SimFixture::new(storm, Clock::with_speed(400.0)).await;
     let gemini = |secret: &String, n: u32| {
         let model = ["gemini-3.8-flash", "gemini-3.5-flash-lite", "gemini-3.1-pro-preview"][n as usize % 3];
-        sim.ask_gemini(secret, model, &gemini_body(&format!("[item {n}] Name {n} rivers.")))
+        sim.gemini_request(secret, model, &gemini_body(&format!("[item {n}] Name {n} rivers.")))
     };
     let openai = |secret: &String, n: u32| {
         let messages = json!([{ "role": "user", "content": format!("[item {n}] Name {n} rivers.") }]);
@@ -63,11 +63,11 @@ async fn the_books_add_up_in_a_storm() {
             let answered = response.status() == 200;
             let Ok(body) = response.bytes().await else { return false };
             let Ok(body) = serde_json::from_slice(&body) else { return false };
-            answered && !Seen { status: 200, headers: <_>::default(), body }.text().is_empty()
+            answered && !HttpReply { status: 200, headers: <_>::default(), body }.text().is_empty()
         });
     }
     let answered = crowd.join_all().await.into_iter().filter(|answered| *answered).count() as u64;
-    let books = sim.books();
+    let books = sim.checked_stats();
     assert_eq!((books.total.requests, books.total.in_flight), (1_200, 0));
     assert_eq!(books.total.ok, answered);
     assert!(books.total.ok > 0 && !books.total.refused.is_empty() && !books.total.faults.is_empty());
@@ -75,7 +75,7 @@ async fn the_books_add_up_in_a_storm() {
 
 /// What `demo` runs: every item has to end answered, so none may ask for trouble.
 #[test]
-fn the_bundled_batch_is_sound() {
+fn the_bundled_batch_is_complete_and_fault_free() {
     let text = std::fs::read_to_string("assets/demo.jsonl").unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let distinct = |field: &str| {

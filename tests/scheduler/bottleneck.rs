@@ -11,18 +11,18 @@ use cascadeck::{
 };
 
 use super::{
-    HOUR, MORNING, classic_fleet, policy,
+    HOUR, MORNING, free_tier_fleet, policy,
     world::{World, key, limits, model, verdict, wall},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn one_key(limits: Limits, policy: Policy) -> World {
+fn one_key_world(limits: Limits, policy: Policy) -> World {
     World::new(vec![model("m", limits)], vec![key("a", "a")], policy, wall(MORNING), 1)
 }
 
 /// The run's shares after `span`, in which nothing needs to happen.
-fn after(world: &mut World, span: Duration) -> Vec<BottleneckShare> {
+fn shares_after(world: &mut World, span: Duration) -> Vec<BottleneckShare> {
     let end = world.now + span;
     world.run(span);
     world.now = end;
@@ -31,80 +31,80 @@ fn after(world: &mut World, span: Duration) -> Vec<BottleneckShare> {
     world.scheduler.run_bottlenecks(world.now)
 }
 
-fn share(shares: &[BottleneckShare], what: Bottleneck) -> f64 {
+fn share_of(shares: &[BottleneckShare], what: Bottleneck) -> f64 {
     shares.iter().find(|share| share.bottleneck == what).map_or(0.0, |share| share.share)
 }
 
 #[track_caller]
-fn names(shares: &[BottleneckShare], what: Bottleneck, least: f64) {
-    assert!(share(shares, what) >= least && shares[0].bottleneck == what, "{what:?} in {shares:?}");
+fn assert_main_bottleneck(shares: &[BottleneckShare], what: Bottleneck, least: f64) {
+    assert!(share_of(shares, what) >= least && shares[0].bottleneck == what, "{what:?} in {shares:?}");
 }
 
 #[test]
 fn a_full_minute_is_named() {
-    let mut world = one_key(limits(10, None), policy(64));
+    let mut world = one_key_world(limits(10, None), policy(64));
     world.offer(200);
-    names(&after(&mut world, MINUTE * 5), Bottleneck::RequestsPerMinute, 0.95);
+    assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::RequestsPerMinute, 0.95);
 }
 
 #[test]
 fn full_tokens_are_named() {
-    let mut world = one_key(Limits { tpm: Some(2_000), ..Limits::default() }, policy(64));
+    let mut world = one_key_world(Limits { tpm: Some(2_000), ..Limits::default() }, policy(64));
     world.offer(300);
-    names(&after(&mut world, MINUTE * 5), Bottleneck::TokensPerMinute, 0.95);
+    assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::TokensPerMinute, 0.95);
 }
 
 #[test]
 fn a_spent_day_is_named() {
     let waits = Policy { on_exhausted: cascadeck::domain::OnExhausted::Wait, ..policy(64) };
-    let mut world = one_key(limits(100, Some(50)), waits);
+    let mut world = one_key_world(limits(100, Some(50)), waits);
     world.offer(200);
-    names(&after(&mut world, MINUTE * 5), Bottleneck::DailyQuota, 0.95);
+    assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::DailyQuota, 0.95);
 }
 
 #[test]
 fn a_rolling_day_whose_last_requests_are_in_flight_is_named_too() {
     let waits = Policy { on_exhausted: cascadeck::domain::OnExhausted::Wait, ..policy(64) };
     let rolling = Limits { quota_day: QuotaDay::Rolling, ..limits(1_000, Some(50)) };
-    let mut world = one_key(rolling, waits);
+    let mut world = one_key_world(rolling, waits);
     world.offer(200);
-    let shares = after(&mut world, Duration::from_secs(10));
-    names(&shares, Bottleneck::DailyQuota, 0.9);
+    let shares = shares_after(&mut world, Duration::from_secs(10));
+    assert_main_bottleneck(&shares, Bottleneck::DailyQuota, 0.9);
     assert!(shares.iter().all(|share| share.bottleneck != Bottleneck::CircuitOpen), "no breaker was open: {shares:?}");
 }
 
 #[test]
 fn the_in_flight_cap_is_named_for_the_run_while_the_route_is_sending() {
-    let mut world = one_key(Limits::default(), policy(2));
+    let mut world = one_key_world(Limits::default(), policy(2));
     world.offer(10_000);
     world.run(MINUTE * 5);
-    names(&world.scheduler.run_bottlenecks(world.now), Bottleneck::MaxInFlight, 0.95);
-    names(&world.scheduler.route_bottlenecks(world.now, RouteId(0)), Bottleneck::Sending, 0.95);
+    assert_main_bottleneck(&world.scheduler.run_bottlenecks(world.now), Bottleneck::MaxInFlight, 0.95);
+    assert_main_bottleneck(&world.scheduler.route_bottlenecks(world.now, RouteId(0)), Bottleneck::Sending, 0.95);
 }
 
 #[test]
 fn a_cooldown_is_named() {
-    let mut world = one_key(Limits::default(), policy(4));
+    let mut world = one_key_world(Limits::default(), policy(4));
     world.weather = Box::new(|_, _| {
         let retry_after = Some(RetryAfter { delay: Duration::from_secs(50) });
         Some(AttemptResult { status: Some(429), retry_after, ..verdict(Outcome::RateLimitedMinute) })
     });
     world.offer(10);
-    let shares = after(&mut world, Duration::from_secs(295));
-    names(&shares, Bottleneck::Cooldown, 0.9);
+    let shares = shares_after(&mut world, Duration::from_secs(295));
+    assert_main_bottleneck(&shares, Bottleneck::Cooldown, 0.9);
 }
 
 #[test]
 fn an_open_breaker_is_named_where_items_could_go() {
-    let mut world = one_key(Limits::default(), policy(8));
+    let mut world = one_key_world(Limits::default(), policy(8));
     world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) }));
     world.offer(2_000);
     world.run(MINUTE * 5);
-    names(&world.scheduler.run_bottlenecks(world.now), Bottleneck::CircuitOpen, 0.8);
+    assert_main_bottleneck(&world.scheduler.run_bottlenecks(world.now), Bottleneck::CircuitOpen, 0.8);
 }
 
 #[test]
-fn what_is_switched_off_has_its_share() {
+fn a_switched_off_key_has_its_share() {
     let mut world = World::new(
         vec![model("m", limits(10, None))],
         vec![key("a", "a"), key("b", "b")],
@@ -114,53 +114,53 @@ fn what_is_switched_off_has_its_share() {
     );
     world.scheduler.switch_key(world.now.wall, "b", false).unwrap();
     world.offer(500);
-    let shares = after(&mut world, MINUTE * 5 - Duration::from_secs(10));
+    let shares = shares_after(&mut world, MINUTE * 5 - Duration::from_secs(10));
     for what in [Bottleneck::SwitchedOff, Bottleneck::RequestsPerMinute] {
-        assert!((share(&shares, what) - 0.5).abs() < 0.05, "{what:?} in {shares:?}");
+        assert!((share_of(&shares, what) - 0.5).abs() < 0.05, "{what:?} in {shares:?}");
     }
 }
 
 #[test]
 fn the_budget_is_named() {
-    let mut world = one_key(Limits::default(), Policy { max_usd: Money::from_usd(0.01), ..policy(8) });
+    let mut world = one_key_world(Limits::default(), Policy { max_usd: Money::from_usd(0.01), ..policy(8) });
     world.offer(1_000);
-    let shares = after(&mut world, MINUTE * 5);
+    let shares = shares_after(&mut world, MINUTE * 5);
     assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
-    names(&shares, Bottleneck::Budget, 0.9);
+    assert_main_bottleneck(&shares, Bottleneck::Budget, 0.9);
 }
 
 #[test]
-fn the_pause_and_nothing_to_send_are_named() {
-    let mut world = one_key(Limits::default(), policy(8));
+fn a_pause_and_an_empty_queue_are_named() {
+    let mut world = one_key_world(Limits::default(), policy(8));
     world.offer(10);
     world.scheduler.set_paused(true);
-    names(&after(&mut world, MINUTE * 5), Bottleneck::Paused, 0.95);
+    assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::Paused, 0.95);
     world.scheduler.set_paused(false);
     world.run(HOUR);
     assert_eq!(world.done, 10);
-    names(&after(&mut world, MINUTE * 6), Bottleneck::NothingToSend, 0.95);
+    assert_main_bottleneck(&shares_after(&mut world, MINUTE * 6), Bottleneck::NothingToSend, 0.95);
 }
 
 #[test]
 fn retry_delays_are_named() {
-    let mut world = one_key(
+    let mut world = one_key_world(
         Limits::default(),
         Policy { retry_delays: vec![Duration::from_secs(600)], breaker_threshold: 1_000, ..policy(8) },
     );
     world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) }));
     world.offer(3);
-    names(&after(&mut world, MINUTE * 5), Bottleneck::RetryDelay, 0.95);
+    assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::RetryDelay, 0.95);
 }
 
 #[test]
 fn shares_add_up_whenever_they_are_asked_for() {
     for seed in 0..20 {
-        let (models, keys) = classic_fleet(3);
+        let (models, keys) = free_tier_fleet(3);
         let mut random = fastrand::Rng::with_seed(seed);
         let mut world = World::new(models, keys, policy(random.u32(1..40)), wall(MORNING), seed);
-        let mut dice = fastrand::Rng::with_seed(seed + 1);
+        let mut fault_rng = fastrand::Rng::with_seed(seed + 1);
         world.weather = Box::new(move |_, _| {
-            (dice.u8(0..10) == 0).then(|| AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) })
+            (fault_rng.u8(0..10) == 0).then(|| AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) })
         });
         world.offer(random.u64(100..2_000));
         for _ in 0..20 {

@@ -9,20 +9,20 @@ use cascadeck::{
     scheduler::{NextStep, PlannedAttempt},
 };
 
-use super::{free, keys, policy, priced, send};
+use super::{keys, policy, poll_send, priced_model, unlimited_model};
 use crate::{
     HOUR, MORNING,
     world::{World, limits, ticket, verdict, wall},
 };
 
-fn lagging(millis: [u64; 3]) -> impl Fn(&cascadeck::domain::Now, &PlannedAttempt) -> Duration {
+fn extra_latency_by_key(millis: [u64; 3]) -> impl Fn(&cascadeck::domain::Now, &PlannedAttempt) -> Duration {
     move |_, dispatch| Duration::from_millis(millis[dispatch.key.index()])
 }
 
 #[test]
-fn fastest_goes_where_answers_come_soonest_and_keeps_looking_elsewhere() {
-    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::Fastest, 1), wall(MORNING), 13);
-    world.lag = Box::new(lagging([5_000, 500, 9_000]));
+fn fastest_uses_the_fastest_route_and_keeps_exploring() {
+    let mut world = World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::Fastest, 1), wall(MORNING), 13);
+    world.lag = Box::new(extra_latency_by_key([5_000, 500, 9_000]));
     world.offer(600);
     world.run(HOUR * 10);
     let counts = world.by_key();
@@ -32,8 +32,8 @@ fn fastest_goes_where_answers_come_soonest_and_keeps_looking_elsewhere() {
 }
 
 #[test]
-fn a_slow_start_does_not_bury_a_route() {
-    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::Fastest, 1), wall(MORNING), 14);
+fn a_slow_start_does_not_exclude_a_route_for_good() {
+    let mut world = World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::Fastest, 1), wall(MORNING), 14);
     let warm = world.now.mono + Duration::from_secs(60);
     world.lag = Box::new(move |now, dispatch| {
         let cold = dispatch.key.index() == 2 && now.mono < warm;
@@ -47,7 +47,7 @@ fn a_slow_start_does_not_bury_a_route() {
 
 #[test]
 fn untried_routes_are_tried_by_one_item_at_a_time() {
-    let models = vec![free("a"), free("b"), free("c")];
+    let models = vec![unlimited_model("a"), unlimited_model("b"), unlimited_model("c")];
     let mut world = World::new(
         models,
         keys(1),
@@ -56,16 +56,16 @@ fn untried_routes_are_tried_by_one_item_at_a_time() {
         15,
     );
     world.offer(3);
-    let sent: Vec<usize> = (0..3).map(|_| send(&mut world).model.index()).collect();
+    let sent: Vec<usize> = (0..3).map(|_| poll_send(&mut world).model.index()).collect();
     assert_eq!(sent, [0, 1, 2]);
 }
 
 #[test]
 fn quick_failures_do_not_look_fast() {
     let patient = Policy { breaker_threshold: 1_000_000, ..policy(Strategy::Fastest, 1) };
-    let mut world = World::new(vec![free("m")], keys(2), patient, wall(MORNING), 16);
+    let mut world = World::new(vec![unlimited_model("m")], keys(2), patient, wall(MORNING), 16);
     world.latency = (Duration::from_millis(2), Duration::from_millis(2));
-    world.lag = Box::new(lagging([0, 2_000, 0]));
+    world.lag = Box::new(extra_latency_by_key([0, 2_000, 0]));
     world.weather = Box::new(|_, dispatch| {
         (dispatch.key.index() == 0).then(|| AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) })
     });
@@ -76,13 +76,13 @@ fn quick_failures_do_not_look_fast() {
 }
 
 #[test]
-fn nothing_dearer_is_taken_while_something_cheaper_is_ready() {
+fn cheapest_takes_the_cheapest_ready_route() {
     for seed in 0..30 {
         let mut random = fastrand::Rng::with_seed(seed);
         let models: Vec<Model> = (0..random.usize(2..5))
             .map(|index| Model {
                 limits: limits(random.u32(2..9), None),
-                ..priced(&format!("m{index}"), f64::from(random.u32(0..9)), f64::from(random.u32(0..9)))
+                ..priced_model(&format!("m{index}"), f64::from(random.u32(0..9)), f64::from(random.u32(0..9)))
             })
             .collect();
         let cost = |model: usize| models[model].price.map(|price| price.cost(100, 256)).unwrap();
@@ -99,25 +99,25 @@ fn nothing_dearer_is_taken_while_something_cheaper_is_ready() {
 }
 
 #[test]
-fn what_is_cheapest_depends_on_the_item() {
-    let models = vec![priced("long-answers", 10.0, 1.0), priced("long-questions", 1.0, 20.0)];
+fn the_cheapest_route_depends_on_the_item() {
+    let models = vec![priced_model("long-answers", 10.0, 1.0), priced_model("long-questions", 1.0, 20.0)];
     let mut world = World::new(models, keys(1), policy(Strategy::Cheapest, 8), wall(MORNING), 17);
     let mut sent = |input, max_output| {
         let mut ticket = ticket(input);
         (ticket.input_tokens, ticket.max_output_tokens) = (input, Some(max_output));
         world.scheduler.enqueue(0, ticket);
-        send(&mut world).model.index()
+        poll_send(&mut world).model.index()
     };
     assert_eq!((sent(10, 200), sent(5_000, 10)), (0, 1));
 }
 
 #[test]
-fn a_model_that_never_answered_is_not_dear_for_being_unknown() {
+fn a_model_without_answers_is_not_assumed_expensive() {
     // Answers have 40 tokens, far fewer than is reckoned with before the first.
     let models = vec![
-        Model { limits: limits(5, None), ..priced("usual", 1.0, 1.0) },
-        priced("dear", 3.0, 3.0),
-        priced("fair", 2.0, 2.0),
+        Model { limits: limits(5, None), ..priced_model("usual", 1.0, 1.0) },
+        priced_model("dear", 3.0, 3.0),
+        priced_model("fair", 2.0, 2.0),
     ];
     let mut world = World::new(models, keys(1), policy(Strategy::Cheapest, 1), wall(MORNING), 18);
     world.offer(8);
@@ -127,18 +127,18 @@ fn a_model_that_never_answered_is_not_dear_for_being_unknown() {
 }
 
 #[test]
-fn models_without_a_price_are_the_dearest() {
-    let models = vec![Model { price: None, ..free("unknown") }, priced("known", 900.0, 900.0)];
+fn models_without_a_price_rank_as_most_expensive() {
+    let models = vec![Model { price: None, ..unlimited_model("unknown") }, priced_model("known", 900.0, 900.0)];
     let mut world = World::new(models, keys(2), policy(Strategy::Cheapest, 8), wall(MORNING), 18);
     world.offer(4);
-    assert!((0..4).all(|_| send(&mut world).model.index() == 1));
+    assert!((0..4).all(|_| poll_send(&mut world).model.index() == 1));
 }
 
 #[test]
 fn an_items_money_limit_holds_whatever_the_strategy() {
     for strategy in Strategy::ALL {
         // Worst cases of 100 tokens in and 1,000 out: $0.0021 and $0.021.
-        let models = vec![priced("dear", 10.0, 20.0), priced("fair", 1.0, 2.0)];
+        let models = vec![priced_model("dear", 10.0, 20.0), priced_model("fair", 1.0, 2.0)];
         let rules =
             vec![RoutingRule { name: "thrifty".to_owned(), max_usd: Money::from_usd(0.01), ..RoutingRule::default() }];
         let mut world = World::new(models, keys(2), Policy { rules, ..policy(strategy, 4) }, wall(MORNING), 19);
@@ -152,9 +152,9 @@ fn an_items_money_limit_holds_whatever_the_strategy() {
 }
 
 #[test]
-fn balanced_takes_the_best_unless_price_or_wait_speak_against_it() {
+fn balanced_takes_the_best_model_unless_price_or_latency_outweigh_it() {
     let split = |price: f64, lag: u64, balance_weights: BalanceWeights| {
-        let models = vec![priced("best", price, price), priced("other", 1.0, 1.0)];
+        let models = vec![priced_model("best", price, price), priced_model("other", 1.0, 1.0)];
         let mut world =
             World::new(models, keys(1), Policy { balance_weights, ..policy(Strategy::Balanced, 1) }, wall(MORNING), 20);
         world.lag =
@@ -176,9 +176,9 @@ fn balanced_takes_the_best_unless_price_or_wait_speak_against_it() {
 
 #[test]
 fn balanced_goes_to_the_next_best_when_the_best_is_full() {
-    let models = vec![Model { limits: limits(3, None), ..free("best") }, free("other")];
+    let models = vec![Model { limits: limits(3, None), ..unlimited_model("best") }, unlimited_model("other")];
     let mut world = World::new(models, keys(1), policy(Strategy::Balanced, 8), wall(MORNING), 21);
     world.offer(5);
-    let sent: Vec<usize> = (0..5).map(|_| send(&mut world).model.index()).collect();
+    let sent: Vec<usize> = (0..5).map(|_| poll_send(&mut world).model.index()).collect();
     assert_eq!(sent, [0, 0, 0, 1, 1]);
 }

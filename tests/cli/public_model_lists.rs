@@ -16,20 +16,20 @@ use axum::{
 use serde_json::json;
 
 use crate::{
-    RUN,
+    RUN_ARGS,
     lab::{Machine, sums},
 };
 
 /// A server that knows one key, and asks for it only where an answer is wanted.
-struct Server {
+struct PublicListServer {
     address: SocketAddr,
-    asked: Arc<AtomicU64>,
+    completion_requests: Arc<AtomicU64>,
     /// Whether the model is there at `/ollama`, where no key is looked at.
-    pulled: Arc<AtomicBool>,
+    model_is_pulled: Arc<AtomicBool>,
     _runtime: tokio::runtime::Runtime,
 }
 
-impl Server {
+impl PublicListServer {
     fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let asked = Arc::new(AtomicU64::new(0));
@@ -39,12 +39,12 @@ impl Server {
             async move { completion(&headers) }
         };
         let list = || async { json!({"object": "list", "data": [{"id": "m", "object": "model"}]}).to_string() };
-        let key = |headers: HeaderMap| async move { about(&headers) };
+        let key = |headers: HeaderMap| async move { key_info(&headers) };
         let router = Router::new().route("/v1/models", get(list)).route("/v1/chat/completions", post(complete));
         let router = router.route("/openrouter/models", get(list)).route("/openrouter/key", get(key));
-        let router = router.route("/busy/models", get(busy_for_nobody));
-        let router = router.route("/unwell/models", get(list)).route("/unwell/key", get(unwell));
-        let gate = get(gatekeeper).post(gatekeeper);
+        let router = router.route("/busy/models", get(busy_without_key));
+        let router = router.route("/unwell/models", get(list)).route("/unwell/key", get(failing_key_info));
+        let gate = get(html_401_page).post(html_401_page);
         let router = router.route("/gate/models", gate.clone()).route("/gate/chat/completions", gate);
         let pulled = Arc::new(AtomicBool::new(false));
         let (listed, served) = (Arc::clone(&pulled), Arc::clone(&pulled));
@@ -52,12 +52,12 @@ impl Server {
             let models = if listed.load(Ordering::Relaxed) { vec![json!({"id": "m"})] } else { Vec::new() };
             json!({"object": "list", "data": models}).to_string()
         };
-        let complete = move || async move { ollama(served.load(Ordering::Relaxed)) };
+        let complete = move || async move { ollama_completion(served.load(Ordering::Relaxed)) };
         let router = router.route("/ollama/models", get(tags)).route("/ollama/chat/completions", post(complete));
         let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { address, asked, pulled, _runtime: runtime }
+        Self { address, completion_requests: asked, model_is_pulled: pulled, _runtime: runtime }
     }
 
     fn machine(&self, secret: &str) -> Machine {
@@ -78,7 +78,7 @@ impl Server {
 }
 
 /// Knows what it lists to whom, and has no time for strangers just now.
-async fn busy_for_nobody(headers: HeaderMap) -> (StatusCode, String) {
+async fn busy_without_key(headers: HeaderMap) -> (StatusCode, String) {
     let list = json!({"object": "list", "data": [{"id": "m"}]});
     let busy = json!({"error": {"message": "Too many requests"}});
     let stranger = !headers.contains_key("authorization");
@@ -86,23 +86,23 @@ async fn busy_for_nobody(headers: HeaderMap) -> (StatusCode, String) {
 }
 
 /// OpenRouter's `/key` on a bad day.
-async fn unwell(headers: HeaderMap) -> (StatusCode, String) {
+async fn failing_key_info(headers: HeaderMap) -> (StatusCode, String) {
     let error = json!({"error": {"message": "Internal Server Error", "code": 500}});
     if headers.contains_key("authorization") {
         (StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     } else {
-        refusal()
+        invalid_key_response()
     }
 }
 
 /// A proxy that knows who may pass, and says it in a page.
-async fn gatekeeper() -> (StatusCode, &'static str) {
+async fn html_401_page() -> (StatusCode, &'static str) {
     let page = "<html>\n<head><title>401 Authorization Required</title></head>\n<body>\n<center><h1>401 Authorization \
                 Required</h1></center>\n<hr><center>nginx/1.18.0</center>\n</body>\n</html>\n";
     (StatusCode::UNAUTHORIZED, page)
 }
 
-fn ollama(pulled: bool) -> (StatusCode, String) {
+fn ollama_completion(pulled: bool) -> (StatusCode, String) {
     let choice = json!({"message": {"content": "Yes."}, "finish_reason": "stop"});
     let error = json!({"message": "model \"m\" not found, try pulling it first", "type": "not_found_error"});
     if pulled {
@@ -114,27 +114,31 @@ fn ollama(pulled: bool) -> (StatusCode, String) {
 
 fn completion(headers: &HeaderMap) -> (StatusCode, String) {
     let choice = json!({"message": {"content": "Yes."}, "finish_reason": "stop"});
-    if knows(headers) { (StatusCode::OK, json!({"choices": [choice]}).to_string()) } else { refusal() }
+    if has_right_key(headers) {
+        (StatusCode::OK, json!({"choices": [choice]}).to_string())
+    } else {
+        invalid_key_response()
+    }
 }
 
 /// What OpenRouter says at `/key`.
-fn about(headers: &HeaderMap) -> (StatusCode, String) {
+fn key_info(headers: &HeaderMap) -> (StatusCode, String) {
     let key = json!({"label": "sk-or-v1-abc...123", "usage": 0.5, "limit": null, "is_free_tier": false});
-    if knows(headers) { (StatusCode::OK, json!({"data": key}).to_string()) } else { refusal() }
+    if has_right_key(headers) { (StatusCode::OK, json!({"data": key}).to_string()) } else { invalid_key_response() }
 }
 
-fn knows(headers: &HeaderMap) -> bool {
+fn has_right_key(headers: &HeaderMap) -> bool {
     headers.get("authorization").is_some_and(|given| given == "Bearer sk-right")
 }
 
-fn refusal() -> (StatusCode, String) {
+fn invalid_key_response() -> (StatusCode, String) {
     let error = json!({"message": "Invalid API Key", "type": "authentication_error", "code": 401});
     (StatusCode::UNAUTHORIZED, json!({"error": error}).to_string())
 }
 
 #[test]
-fn a_list_that_anybody_gets_calls_no_key_good() {
-    let server = Server::start();
+fn a_public_model_list_calls_no_key_good() {
+    let server = PublicListServer::start();
     let checked = server.machine("secret = \"sk-wrong\"").cascadeck(&["check"]).with_status(2);
     assert!(checked.out.contains("lists its models to anybody"), "{}", checked.out);
     assert!(checked.out.contains("NOT CHECKED") && !checked.out.contains("good, "), "{}", checked.out);
@@ -144,19 +148,19 @@ fn a_list_that_anybody_gets_calls_no_key_good() {
 }
 
 #[test]
-fn a_list_that_anybody_gets_brings_no_key_back() {
-    let server = Server::start();
+fn a_public_model_list_enables_no_disabled_key() {
+    let server = PublicListServer::start();
     let machine = server.machine("secret = \"sk-wrong\"");
-    machine.cascadeck(&[&RUN[..], &["--no-check", "--in-flight", "1"]].concat()).with_status(4);
-    let asked = server.asked.load(Ordering::Relaxed);
-    let ended = machine.cascadeck(&RUN).with_status(4);
+    machine.cascadeck(&[&RUN_ARGS[..], &["--no-check", "--in-flight", "1"]].concat()).with_status(4);
+    let asked = server.completion_requests.load(Ordering::Relaxed);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(4);
     assert!(!ended.err.contains("accepts it now"), "{}", ended.err);
-    assert_eq!(server.asked.load(Ordering::Relaxed), asked, "a dead key stays off");
+    assert_eq!(server.completion_requests.load(Ordering::Relaxed), asked, "a dead key stays off");
 }
 
 #[test]
 fn openrouter_is_asked_about_the_key_itself() {
-    let server = Server::start();
+    let server = PublicListServer::start();
     for (place, secret, status, words) in [
         ("openrouter", "sk-right", 0, "good, 1 model listed"),
         ("openrouter", "sk-wrong", 2, "BAD: invalid_key"),
@@ -176,29 +180,29 @@ fn openrouter_is_asked_about_the_key_itself() {
 
 #[test]
 fn a_model_that_is_listed_again_is_asked_for_again_whoever_may_see_the_list() {
-    let server = Server::start();
+    let server = PublicListServer::start();
     let machine = server.machine_at("ollama", "secret = \"ollama\"");
-    machine.cascadeck(&RUN).with_status(4);
-    server.pulled.store(true, Ordering::Relaxed);
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(4);
+    server.model_is_pulled.store(true, Ordering::Relaxed);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
 }
 
 #[test]
 fn only_a_refusal_shows_that_a_list_is_not_for_anybody() {
-    let server = Server::start();
+    let server = PublicListServer::start();
     let checked = server.machine_at("busy", "secret = \"sk-wrong\"").cascadeck(&["check"]).with_status(2);
     assert!(checked.out.contains("NOT CHECKED") && !checked.out.contains("good, "), "{}", checked.out);
 }
 
 #[test]
 fn a_page_that_turns_every_request_away_ends_a_run_that_nobody_watches() {
-    let server = Server::start();
+    let server = PublicListServer::start();
     let machine = server.machine_at("gate", "secret = \"sk-wrong\"");
     let words = "a web page refuses the key or this address (HTTP 401)";
     let checked = machine.cascadeck(&["check"]).with_status(2);
     assert!(checked.out.contains(&format!("{words}: 401 Authorization Required")), "{}", checked.out);
     machine.write("batch.jsonl", sums(8));
-    let ended = machine.cascadeck(&[&RUN[..], &["--in-flight", "5"]].concat()).with_status(4);
+    let ended = machine.cascadeck(&[&RUN_ARGS[..], &["--in-flight", "5"]].concat()).with_status(4);
     ended.says(&[&format!("m@alice is off, server_error: 5 requests refused alike and none accepted: {words}")]);
     assert_eq!(machine.status("runs/batch")["failed"], 0);
 }

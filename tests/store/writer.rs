@@ -6,52 +6,54 @@ use cascadeck::{
 };
 
 use crate::harness::{
-    Engine, Home, answered, failed, ids, intent, line, prove, refused, settle, spec, unreadable, waiting, worded,
+    FakeEngine, TestRun, answered_op, assert_audit, complete_op, failed_op, ids, intent_op, item_spec,
+    item_with_prompt, requeued_op, result_line, unreadable_op, waiting_seqs,
 };
 
 #[test]
-fn a_group_that_contradicts_the_record_leaves_no_trace() {
-    let again = || settle(9, Outcome::Ok, Some(line(1, cascadeck::domain::FinalState::Done, Outcome::Ok, "again")));
-    let mut bad_hash = spec(9);
+fn a_group_that_contradicts_the_record_changes_nothing() {
+    let again =
+        || complete_op(9, Outcome::Ok, Some(result_line(1, cascadeck::domain::FinalState::Done, Outcome::Ok, "again")));
+    let mut bad_hash = item_spec(9);
     bad_hash.request_hash = "not a hash".into();
     let cases: Vec<(&str, Vec<Op>, &str)> = vec![
-        ("an intent for a finished item", vec![intent(9, 1, 0)], "item item-1 is done"),
-        ("an intent for no item", vec![intent(9, 77, 0)], "there is no item 77"),
-        ("an intent on no route", vec![intent(9, 2, 44)], "no known route"),
-        ("an outcome of nothing", vec![refused(9, Outcome::Timeout)], "is not in flight"),
+        ("an intent for a finished item", vec![intent_op(9, 1, 0)], "item item-1 is done"),
+        ("an intent for no item", vec![intent_op(9, 77, 0)], "there is no item 77"),
+        ("an intent on no route", vec![intent_op(9, 2, 44)], "no known route"),
+        ("an outcome of nothing", vec![requeued_op(9, Outcome::Timeout)], "is not in flight"),
         ("taking back nothing", vec![Op::CancelIntent { attempt: AttemptId(9) }], "is not in flight"),
-        ("a verdict on a finished item", vec![unreadable(1, 1)], "item item-1 is done"),
-        ("an item that ends twice", vec![intent(9, 2, 0), again(), unreadable(2, 2)], "item item-2 is done"),
+        ("a verdict on a finished item", vec![unreadable_op(1, 1)], "item item-1 is done"),
+        ("an item that ends twice", vec![intent_op(9, 2, 0), again(), unreadable_op(2, 2)], "item item-2 is done"),
         ("a misspelt hash", vec![Op::IngestItems(vec![bad_hash])], "32 hex digits"),
     ];
-    let (home, mut engine) = Home::with_items(3);
-    engine.commit(vec![intent(1, 1, 0)]);
-    engine.commit(vec![answered(1, 1)]);
-    let before = prove(&home.dir);
+    let (home, mut engine) = TestRun::with_items(3);
+    engine.commit(vec![intent_op(1, 1, 0)]);
+    engine.commit(vec![answered_op(1, 1)]);
+    let before = assert_audit(&home.dir);
     for (what, bad, words) in cases {
         // Good ops before the bad one go the same way.
-        let mut ops = vec![intent(8, 3, 0), Op::IngestItems(vec![spec(50)])];
+        let mut ops = vec![intent_op(8, 3, 0), Op::IngestItems(vec![item_spec(50)])];
         let submitted = ops.len() + bad.len();
         ops.extend(bad);
-        let rejected = engine.rejected(ops);
+        let rejected = engine.submit_rejected(ops);
         assert!(matches!(rejected.error, StoreError::Contradiction(_)), "{what}: {:?}", rejected.error);
         assert!(rejected.error.to_string().contains(words), "{what}: {}", rejected.error);
         assert_eq!(rejected.ops.len(), submitted, "{what}: the group comes back whole");
-        assert_eq!(prove(&home.dir), before, "{what}");
+        assert_eq!(assert_audit(&home.dir), before, "{what}");
     }
-    engine.commit(vec![intent(2, 2, 0)]);
-    engine.commit(vec![answered(2, 2)]);
+    engine.commit(vec![intent_op(2, 2, 0)]);
+    engine.commit(vec![answered_op(2, 2)]);
     drop(engine.close());
     assert_eq!(ids(&home.results()), ["item-1", "item-2"]);
 }
 
 #[test]
 fn groups_are_bounded_and_answered_in_order() {
-    let (_home, mut engine) = Home::with_items(1);
+    let (_home, mut engine) = TestRun::with_items(1);
     // However fast the thread is, it can't take more than is acknowledged plus what may be outstanding.
     let mut taken = 0;
     let refused = loop {
-        match engine.writer.submit(taken + 1, vec![intent(taken + 1, 1, 0)]) {
+        match engine.writer.submit(taken + 1, vec![intent_op(taken + 1, 1, 0)]) {
             Ok(()) => taken += 1,
             Err(refused) => break refused,
         }
@@ -59,17 +61,17 @@ fn groups_are_bounded_and_answered_in_order() {
     assert!(!refused.is_closed && refused.ops.len() == 1, "the group comes back");
     assert!(taken >= MAX_PENDING_GROUPS as u64);
     for number in 1..=taken {
-        assert_eq!(engine.ack().number, number);
+        assert_eq!(engine.wait_for_ack().number, number);
     }
     drop(engine.close());
 }
 
 #[test]
 fn the_results_file_shows_what_is_acknowledged() {
-    let (home, mut engine) = Home::with_items(4);
+    let (home, mut engine) = TestRun::with_items(4);
     for number in 1..=4 {
-        engine.commit(vec![intent(number, number, 0)]);
-        engine.commit(vec![answered(number, number)]);
+        engine.commit(vec![intent_op(number, number, 0)]);
+        engine.commit(vec![answered_op(number, number)]);
         assert_eq!(home.results().len() as u64, number);
     }
     assert_eq!(home.results()[2].output.as_deref(), Some("The answer to item-3."));
@@ -115,13 +117,13 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
         ),
     ];
     for (what, filter, want) in cases {
-        let (home, mut engine) = Home::with_items(5);
-        engine.commit(vec![intent(1, 1, 0), intent(3, 3, 0), intent(4, 4, 2)]);
+        let (home, mut engine) = TestRun::with_items(5);
+        engine.commit(vec![intent_op(1, 1, 0), intent_op(3, 3, 0), intent_op(4, 4, 2)]);
         engine.commit(vec![
-            failed(1, 1, Outcome::ContentBlocked),
-            unreadable(2, 2),
-            answered(3, 3),
-            failed(4, 4, Outcome::ContentBlocked),
+            failed_op(1, 1, Outcome::ContentBlocked),
+            unreadable_op(2, 2),
+            answered_op(3, 3),
+            failed_op(4, 4, Outcome::ContentBlocked),
         ]);
         let preview = cascadeck::store::report::preview_replay(home.dir.path(), &filter, 1).unwrap();
         assert_eq!(
@@ -138,18 +140,18 @@ fn failed_items_are_queued_again_by_outcome_and_by_id() {
         let mut still = vec![5];
         still.extend(want);
         still.sort_unstable();
-        assert_eq!(waiting(&store), still, "{what}");
+        assert_eq!(waiting_seqs(&store), still, "{what}");
         assert_eq!(store.requeue(&filter, None).unwrap(), [], "{what}: they wait, they have not failed");
         drop(store);
-        prove(&home.dir);
+        assert_audit(&home.dir);
     }
 }
 
 #[test]
-fn a_replay_to_one_place_is_kept_until_the_next_replay_says_otherwise() {
-    let (home, mut engine) = Home::with_items(3);
-    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 0)]);
-    engine.commit(vec![failed(1, 1, Outcome::ContentBlocked), failed(2, 2, Outcome::BadRequest)]);
+fn a_replay_target_is_kept_until_the_next_replay_changes_it() {
+    let (home, mut engine) = TestRun::with_items(3);
+    engine.commit(vec![intent_op(1, 1, 0), intent_op(2, 2, 0)]);
+    engine.commit(vec![failed_op(1, 1, Outcome::ContentBlocked), failed_op(2, 2, Outcome::BadRequest)]);
     let target = RouteTarget { model: "m".to_owned(), key: Some("alice".to_owned()) };
     let blocked = ReplayFilter { outcomes: vec![Outcome::ContentBlocked], ..ReplayFilter::default() };
     let answers = engine.commit(vec![Op::RequeueTo(blocked.clone(), target.clone())]);
@@ -162,26 +164,30 @@ fn a_replay_to_one_place_is_kept_until_the_next_replay_says_otherwise() {
     // Rules that change don't change what the operator said, and a restart finds it again.
     let mut store = engine.close();
     store.apply_rules(&[RoutingRule { name: "all".to_owned(), ..RoutingRule::default() }]).unwrap();
-    let mut waits = Vec::new();
-    store.for_each_waiting(|item| waits.push(item)).unwrap();
+    let mut waiting = Vec::new();
+    store.for_each_waiting(|item| waiting.push(item)).unwrap();
     let only = |item: &WaitingItem, store: &Store| {
         store.traits().into_iter().find(|(id, _)| *id == item.traits_id).and_then(|(_, traits)| traits.required_target)
     };
-    assert_eq!(only(waits.iter().find(|item| item.seq.0 == 1).unwrap(), &store), Some(target));
+    assert_eq!(only(waiting.iter().find(|item| item.seq.0 == 1).unwrap(), &store), Some(target));
     drop(store);
-    prove(&home.dir);
+    assert_audit(&home.dir);
 }
 
 #[test]
 fn a_replayed_item_appends_a_line_and_the_end_leaves_one_per_id() {
-    let (home, mut engine) = Home::with_items(3);
-    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 0), intent(3, 3, 0)]);
-    engine.commit(vec![failed(1, 1, Outcome::ContentBlocked), answered(2, 2), failed(3, 3, Outcome::BadRequest)]);
+    let (home, mut engine) = TestRun::with_items(3);
+    engine.commit(vec![intent_op(1, 1, 0), intent_op(2, 2, 0), intent_op(3, 3, 0)]);
+    engine.commit(vec![
+        failed_op(1, 1, Outcome::ContentBlocked),
+        answered_op(2, 2),
+        failed_op(3, 3, Outcome::BadRequest),
+    ]);
     engine.commit(vec![Op::Requeue(ReplayFilter::default())]);
-    engine.commit(vec![intent(4, 1, 1)]);
-    engine.commit(vec![answered(4, 1)]);
+    engine.commit(vec![intent_op(4, 1, 1)]);
+    engine.commit(vec![answered_op(4, 1)]);
     assert_eq!(ids(&home.results()), ["item-1", "item-2", "item-3", "item-1"], "the last line counts");
-    prove(&home.dir);
+    assert_audit(&home.dir);
 
     let mut store = engine.close();
     assert_eq!(store.compact_results().unwrap(), 2, "the old line of item 1, and item 3's, which waits");
@@ -189,24 +195,24 @@ fn a_replayed_item_appends_a_line_and_the_end_leaves_one_per_id() {
     assert_eq!(store.compact_results().unwrap(), 0);
 
     // The rebuilt file is the one that is appended to.
-    let mut engine = Engine::new(store);
-    engine.commit(vec![intent(5, 3, 0)]);
-    engine.commit(vec![answered(5, 3)]);
+    let mut engine = FakeEngine::new(store);
+    engine.commit(vec![intent_op(5, 3, 0)]);
+    engine.commit(vec![answered_op(5, 3)]);
     drop(engine.close());
     assert_eq!(ids(&home.results()), ["item-2", "item-1", "item-3"]);
-    prove(&home.dir);
+    assert_audit(&home.dir);
     assert_eq!(home.open().1.repair, cascadeck::store::Repair::default());
 }
 
 #[test]
 fn a_compaction_cut_short_anywhere_is_finished_by_the_next_start() {
     // Between the commit and the rename: the table is compacted, the file is the old one, the new one half written.
-    let (home, mut engine) = Home::with_items(2);
-    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 0)]);
-    engine.commit(vec![failed(1, 1, Outcome::ContentBlocked), answered(2, 2)]);
+    let (home, mut engine) = TestRun::with_items(2);
+    engine.commit(vec![intent_op(1, 1, 0), intent_op(2, 2, 0)]);
+    engine.commit(vec![failed_op(1, 1, Outcome::ContentBlocked), answered_op(2, 2)]);
     engine.commit(vec![Op::Requeue(ReplayFilter::default())]);
-    engine.commit(vec![intent(3, 1, 0)]);
-    engine.commit(vec![answered(3, 1)]);
+    engine.commit(vec![intent_op(3, 1, 0)]);
+    engine.commit(vec![answered_op(3, 1)]);
     let mut store = engine.close();
     let old = std::fs::read(home.dir.results()).unwrap();
     assert_eq!(store.compact_results().unwrap(), 1);
@@ -220,19 +226,20 @@ fn a_compaction_cut_short_anywhere_is_finished_by_the_next_start() {
     assert_ne!(opened.repair, cascadeck::store::Repair::default());
     assert_eq!(std::fs::read(home.dir.results()).unwrap(), compacted);
     assert!(!unfinished.exists());
-    prove(&home.dir);
+    assert_audit(&home.dir);
 }
 
 #[test]
-fn the_log_stays_bounded_while_a_reader_looks_on() {
-    let home = Home::new();
-    let mut engine = home.engine();
+fn the_wal_stays_bounded_while_a_reader_is_active() {
+    let home = TestRun::new();
+    let mut engine = home.start_engine();
     let long = "A rather long question. ".repeat(300);
     let reader = home.sql();
     for batch in 0..60_u64 {
         // A reader that comes and goes, as a screen does.
         reader.query_row("SELECT count(*) FROM progress", [], |row| row.get::<_, i64>(0)).unwrap();
-        let rows = (1..=100).map(|row| batch * 100 + row).map(|number| worded(number, &format!("{number} {long}")));
+        let rows =
+            (1..=100).map(|row| batch * 100 + row).map(|number| item_with_prompt(number, &format!("{number} {long}")));
         engine.commit(vec![Op::IngestItems(rows.collect())]);
     }
     let length = |path| std::fs::metadata(path).unwrap().len();

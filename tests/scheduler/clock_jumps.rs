@@ -12,14 +12,14 @@ use crate::world::{key, limits, model, provider, ticket, verdict, wall};
 
 const HOUR: i64 = 3_600;
 
-struct Desk {
+struct ClockFixture {
     scheduler: Scheduler,
     now: Now,
 }
 
-impl Desk {
+impl ClockFixture {
     /// Twenty items wait, on one route.
-    fn with(limits: Limits) -> Self {
+    fn with_limits(limits: Limits) -> Self {
         let (models, keys) = ([model("m", limits)], [key("alice", "one")]);
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, Policy::default(), 7);
         let class = scheduler.class_for(&RoutingTraits::default());
@@ -29,13 +29,13 @@ impl Desk {
     }
 
     /// Time passes for the one clock, and for the other.
-    fn pass(&mut self, mono: u64, wall: i64) {
+    fn advance(&mut self, mono: u64, wall: i64) {
         self.now =
             Now { mono: self.now.mono + Duration::from_secs(mono), wall: WallTime(self.now.wall.0 + wall * 1_000_000) };
     }
 
     /// Sends all that may go now; each is answered at once, as `outcome` says.
-    fn send(&mut self, outcome: Outcome, hint: Option<u64>) -> usize {
+    fn send_all(&mut self, outcome: Outcome, hint: Option<u64>) -> usize {
         let mut sent = 0;
         while let Some(step) = self.scheduler.poll(self.now) {
             let NextStep::Send(dispatch) = step else { panic!("nothing is refused here") };
@@ -52,47 +52,47 @@ impl Desk {
 #[test]
 fn a_minute_is_a_minute_whatever_the_wall_says() {
     for jump in [-24 * HOUR, -HOUR, -10, 10, HOUR, 24 * HOUR] {
-        let mut desk = Desk::with(limits(3, None));
-        assert_eq!(desk.send(Outcome::Ok, None), 3);
-        desk.pass(30, jump);
-        assert_eq!(desk.send(Outcome::Ok, None), 0, "the wall jumped {jump} s: the minute is not over");
-        desk.pass(31, 31);
-        assert_eq!(desk.send(Outcome::Ok, None), 3, "the wall jumped {jump} s: the minute is over");
+        let mut desk = ClockFixture::with_limits(limits(3, None));
+        assert_eq!(desk.send_all(Outcome::Ok, None), 3);
+        desk.advance(30, jump);
+        assert_eq!(desk.send_all(Outcome::Ok, None), 0, "the wall jumped {jump} s: the minute is not over");
+        desk.advance(31, 31);
+        assert_eq!(desk.send_all(Outcome::Ok, None), 3, "the wall jumped {jump} s: the minute is over");
     }
 }
 
 #[test]
 fn a_day_that_ended_while_the_machine_slept_is_noticed_at_once() {
-    let mut desk = Desk::with(limits(100, Some(2)));
-    assert_eq!(desk.send(Outcome::Ok, None), 2);
-    desk.pass(1, HOUR);
-    assert_eq!(desk.send(Outcome::Ok, None), 0, "not yet midnight in Los Angeles");
+    let mut desk = ClockFixture::with_limits(limits(100, Some(2)));
+    assert_eq!(desk.send_all(Outcome::Ok, None), 2);
+    desk.advance(1, HOUR);
+    assert_eq!(desk.send_all(Outcome::Ok, None), 0, "not yet midnight in Los Angeles");
     // Asleep from 13:00 to 01:00 there: the monotonic clock saw one second.
-    desk.pass(1, 12 * HOUR);
-    assert_eq!(desk.send(Outcome::Ok, None), 2, "a new day");
+    desk.advance(1, 12 * HOUR);
+    assert_eq!(desk.send_all(Outcome::Ok, None), 2, "a new day");
 }
 
 #[test]
-fn a_day_is_not_had_twice_because_the_wall_was_set_back() {
-    let mut desk = Desk::with(limits(100, Some(2)));
-    assert_eq!(desk.send(Outcome::Ok, None), 2);
-    desk.pass(60, -2 * HOUR);
-    assert_eq!(desk.send(Outcome::Ok, None), 0);
+fn a_wall_clock_set_back_gives_no_second_day() {
+    let mut desk = ClockFixture::with_limits(limits(100, Some(2)));
+    assert_eq!(desk.send_all(Outcome::Ok, None), 2);
+    desk.advance(60, -2 * HOUR);
+    assert_eq!(desk.send_all(Outcome::Ok, None), 0);
     // Back to where it was, and on to midnight in Los Angeles.
-    desk.pass(60, 2 * HOUR);
-    assert_eq!(desk.send(Outcome::Ok, None), 0);
-    desk.pass(12 * HOUR as u64, 12 * HOUR);
-    assert_eq!(desk.send(Outcome::Ok, None), 2);
+    desk.advance(60, 2 * HOUR);
+    assert_eq!(desk.send_all(Outcome::Ok, None), 0);
+    desk.advance(12 * HOUR as u64, 12 * HOUR);
+    assert_eq!(desk.send_all(Outcome::Ok, None), 2);
 }
 
 #[test]
 fn a_stated_wait_ends_when_it_was_stated_to_end() {
     for jump in [-24 * HOUR, -HOUR, HOUR] {
-        let mut desk = Desk::with(limits(100, None));
-        assert_eq!(desk.send(Outcome::RateLimitedMinute, Some(40)), 1, "the first refusal cools the route");
-        desk.pass(10, jump);
-        desk.send(Outcome::Ok, None);
-        desk.pass(60, 60);
-        assert!(desk.send(Outcome::Ok, None) > 0, "the wall jumped {jump} s: the wait is over");
+        let mut desk = ClockFixture::with_limits(limits(100, None));
+        assert_eq!(desk.send_all(Outcome::RateLimitedMinute, Some(40)), 1, "the first refusal cools the route");
+        desk.advance(10, jump);
+        desk.send_all(Outcome::Ok, None);
+        desk.advance(60, 60);
+        assert!(desk.send_all(Outcome::Ok, None) > 0, "the wall jumped {jump} s: the wait is over");
     }
 }

@@ -5,16 +5,16 @@ use serde_json::Value;
 
 use super::captions::EYES;
 use crate::{
-    RUN,
+    RUN_ARGS,
     lab::{Machine, OPEN, Provider, answer_to, sums},
 };
 
 /// A run of which every item failed, at a provider that has recovered since.
-fn all_failed() -> (Machine, Provider) {
+fn failed_run() -> (Machine, Provider) {
     let gloomy = Provider::of(&OPEN.replace("name = \"open\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }"));
     let machine = Machine::with(&gloomy);
     machine.write("batch.jsonl", sums(6));
-    machine.cascadeck(&RUN).with_status(3);
+    machine.cascadeck(&RUN_ARGS).with_status(3);
     let provider = Provider::of(OPEN);
     machine.write_keys(&provider.keys_toml());
     (machine, provider)
@@ -22,7 +22,7 @@ fn all_failed() -> (Machine, Provider) {
 
 #[test]
 fn a_dry_run_shows_and_changes_nothing() {
-    let (machine, provider) = all_failed();
+    let (machine, provider) = failed_run();
     let before = machine.read("runs/batch/results.jsonl");
     let ended = machine.cascadeck(&["replay", "runs/batch", "--failed", "--dry-run"]).with_status(0);
     ended.says(&["6 failed items will be sent again", "6  content_blocked", "#q1"]);
@@ -33,7 +33,7 @@ fn a_dry_run_shows_and_changes_nothing() {
 
 #[test]
 fn all_failed_items_are_sent_again_and_the_new_lines_count() {
-    let (machine, provider) = all_failed();
+    let (machine, provider) = failed_run();
     let ended = machine.cascadeck(&["replay", "runs/batch", "--failed", "--json"]).with_status(0);
     ended.says(&["6 failed items will be sent again", "6 items wait again"]);
     assert_eq!((&ended.json()["done"], &ended.json()["failed"]), (&6.into(), &0.into()));
@@ -49,7 +49,7 @@ fn all_failed_items_are_sent_again_and_the_new_lines_count() {
 
 #[test]
 fn items_are_chosen_by_id_and_by_outcome() {
-    let (machine, provider) = all_failed();
+    let (machine, provider) = failed_run();
     let args = ["replay", "runs/batch", "--id", "q2", "--id", "q5", "--yes"];
     machine.cascadeck(&args).with_status(3).says(&["2 failed items will be sent again"]);
     assert_eq!(provider.books().total.ok, 2);
@@ -71,7 +71,7 @@ fn an_unknown_id_is_refused_and_told_from_one_that_has_not_failed() {
     let machine = Machine::with(&provider);
     let blocked = "{\"id\":\"item-0017\",\"question\":\"[sim:blocked]\"}\n";
     machine.write("batch.jsonl", sums(3) + blocked);
-    machine.cascadeck(&RUN).with_status(3);
+    machine.cascadeck(&RUN_ARGS).with_status(3);
     let sent = provider.books().total.requests;
     let by = |filter: &[&str]| machine.cascadeck(&[&["replay", "runs/batch", "--yes"][..], filter].concat());
 
@@ -96,7 +96,7 @@ fn an_unknown_id_is_refused_and_told_from_one_that_has_not_failed() {
 
 #[test]
 fn filters_that_match_nothing_leave_the_run_as_it_is_and_say_what_there_is() {
-    let (machine, provider) = all_failed();
+    let (machine, provider) = failed_run();
     let by = |filter: &[&str]| machine.cascadeck(&[&["replay", "runs/batch", "--yes"][..], filter].concat());
     for filter in [&["--outcome", "timeout"][..], &["--message", "no such words"], &["--outcome", "empty_output"]] {
         by(filter).with_status(0).says(&["no failed item matches", "6 failed, of content_blocked (6)"]);
@@ -112,7 +112,7 @@ fn filters_that_match_nothing_leave_the_run_as_it_is_and_say_what_there_is() {
 }
 
 /// Two models and two keys, where a prompt says what becomes of it.
-const PAIR: &str = r#"
+const TWO_BY_TWO_PROFILE: &str = r#"
 name = "pair"
 provider = [{ name = "g", api = "gemini" }]
 model = [{ name = "m1", provider = "g", usd_per_mtok = { input = 1.0, output = 1.0 } }, { name = "m2", provider = "g" }]
@@ -124,12 +124,12 @@ key = [
 
 #[test]
 fn items_are_chosen_by_model_key_and_message_and_sent_where_they_are_told() {
-    let provider = Provider::of(PAIR);
+    let provider = Provider::of(TWO_BY_TWO_PROFILE);
     let machine = Machine::with(&provider);
     let marked = "{\"id\":\"b1\",\"question\":\"[sim:blocked]\"}\n{\"id\":\"b2\",\"question\":\"[sim:blocked]\"}\n\
                   {\"id\":\"bad\",\"question\":\"[sim:400]\"}\n";
     machine.write("batch.jsonl", sums(3) + marked);
-    machine.cascadeck(&[&RUN[..], &["--strategy", "cascade", "--in-flight", "1"]].concat()).with_status(3);
+    machine.cascadeck(&[&RUN_ARGS[..], &["--strategy", "cascade", "--in-flight", "1"]].concat()).with_status(3);
     let by = |filter: &[&str]| machine.cascadeck(&[&["replay", "runs/batch", "--dry-run"][..], filter].concat());
 
     by(&["--to", "m2@bob", "--id", "b2"]).with_status(0).says(&["to m2@bob alone", "nothing was answered"]);
@@ -173,7 +173,7 @@ fn a_message_is_looked_for_in_all_of_an_error() {
 
 #[test]
 fn a_run_whose_input_was_not_read_to_its_end_is_finished_before_it_is_replayed() {
-    let (machine, provider) = all_failed();
+    let (machine, provider) = failed_run();
     // As a process leaves it that is killed while it reads.
     let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
     let forget = "UPDATE meta SET value = json_set(value, '$.input_rows', NULL) WHERE key = 'tallies'";
@@ -182,13 +182,13 @@ fn a_run_whose_input_was_not_read_to_its_end_is_finished_before_it_is_replayed()
     let ended = machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).with_status(2);
     ended.says(&["was not read to its end (6 rows so far)", "cascadeck run batch.jsonl"]);
     assert_eq!((&machine.status("runs/batch")["failed"], provider.books().total.requests), (&6.into(), 0));
-    machine.cascadeck(&RUN).with_status(3);
+    machine.cascadeck(&RUN_ARGS).with_status(3);
     machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).with_status(0);
 }
 
 #[test]
 fn nothing_is_queued_again_where_no_key_is_good() {
-    let (machine, _) = all_failed();
+    let (machine, _) = failed_run();
     let dead = Provider::of(&OPEN.replace("secret = ", "state = \"invalid\", secret = "));
     machine.write_keys(&dead.keys_toml());
     machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).with_status(2).says(&["no key is good"]);
@@ -197,12 +197,12 @@ fn nothing_is_queued_again_where_no_key_is_good() {
 
 #[test]
 fn the_flags_of_a_replay_are_for_the_replay() {
-    let (machine, _provider) = all_failed();
+    let (machine, _provider) = failed_run();
     let flags = |machine: &Machine| -> String {
         let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
         record.query_row("SELECT json FROM states WHERE name = 'flags'", [], |row| row.get(0)).unwrap()
     };
-    machine.cascadeck(&[&RUN[..], &["--strategy", "fastest"]].concat()).with_status(3);
+    machine.cascadeck(&[&RUN_ARGS[..], &["--strategy", "fastest"]].concat()).with_status(3);
     let before = flags(&machine);
     assert!(before.contains("fastest"), "{before}");
     let args = ["replay", "runs/batch", "--failed", "--yes", "--strategy", "cheapest", "--in-flight", "2"];
@@ -217,7 +217,7 @@ fn an_export_is_in_the_inputs_order_in_each_format() {
     let machine = Machine::with(&provider);
     let blocked = "{\"id\":\"=bad\",\"question\":\"[sim:blocked]\"}\n";
     machine.write("batch.jsonl", sums(20) + blocked);
-    machine.cascadeck(&RUN).with_status(3);
+    machine.cascadeck(&RUN_ARGS).with_status(3);
     let wanted: Vec<String> = (1..=20).map(|n| format!("q{n}")).chain(["=bad".to_owned()]).collect();
     let completed: Vec<String> = machine.results("runs/batch").into_iter().map(|line| line.id).collect();
     assert_ne!(completed, wanted, "items end in another order than they began");

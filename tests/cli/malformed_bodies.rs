@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    RUN,
+    RUN_ARGS,
     lab::{
         Machine,
         logging_server::{LoggingServer, Response},
@@ -22,7 +22,7 @@ const BODIES: [(&str, &str); 6] = [
 ];
 
 /// The machine asks `server`, which gives every completion this body.
-fn machine(body: &[u8]) -> (Machine, LoggingServer) {
+fn machine_answering(body: &[u8]) -> (Machine, LoggingServer) {
     let body = body.to_vec();
     let server = LoggingServer::start(move |request| {
         if request.is_completion() {
@@ -38,30 +38,30 @@ fn machine(body: &[u8]) -> (Machine, LoggingServer) {
 }
 
 /// The message of the first failure that the log tells.
-fn told(body: &[u8]) -> String {
-    let (machine, _server) = machine(body);
-    let mut live = machine.start(&[&RUN[..], &["--headless"]].concat());
+fn failure_line(body: &[u8]) -> String {
+    let (machine, _server) = machine_answering(body);
+    let mut live = machine.start(&[&RUN_ARGS[..], &["--headless"]].concat());
     let line = live.line_with("malformed_response");
     drop(live);
     line
 }
 
 #[test]
-fn a_body_that_is_no_answer_is_told_by_what_it_is() {
+fn a_body_that_is_no_answer_is_described() {
     for (body, words) in BODIES {
-        let line = told(body.as_bytes());
+        let line = failure_line(body.as_bytes());
         assert!(line.contains(words), "{body:?}: {words:?} is not in: {line}");
     }
 }
 
 #[test]
-fn what_is_told_of_a_body_is_harmless_and_short() {
+fn the_description_of_a_body_is_harmless_and_short() {
     let hostile = format!("{{\"key\\u001b[31m\":\"sk-alice-0123456789\",\"long\":\"{}\"}}", "x".repeat(5_000));
-    let line = told(hostile.as_bytes());
+    let line = failure_line(hostile.as_bytes());
     assert!(line.contains("a JSON object of 5049 bytes"), "{line}");
     assert!(!line.contains("sk-alice") && !line.contains('\u{1b}') && line.len() < 700, "{line}");
     // Not text at all, as a body that was compressed unasked.
-    let line = told(&[0x1f, 0x8b, 0x08, 0x00, 0xff, 0xfe, 0x00, 0x01]);
+    let line = failure_line(&[0x1f, 0x8b, 0x08, 0x00, 0xff, 0xfe, 0x00, 0x01]);
     assert!(line.contains("8 bytes that are no text"), "{line}");
 }
 
@@ -79,7 +79,7 @@ fn explain_says_the_same_for_every_api() {
 }
 
 #[test]
-fn a_list_of_models_that_is_none_is_told_by_what_it_is() {
+fn a_malformed_model_list_is_described() {
     for (body, words) in [
         (r#"{"hello":[1]}"#, r#"a JSON object of 13 bytes: {"hello":[1]}"#),
         ("", "an empty body"),

@@ -7,10 +7,12 @@ use cascadeck::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Fixture, HOUSES, OPEN_MODELS, anthropic_body, gemini_body, openai_body, profile, seen};
+use super::{
+    OPEN_MODELS, PROVIDERS_PROFILE, SimFixture, anthropic_body, gemini_body, openai_body, profile, read_reply,
+};
 
 #[tokio::test]
-async fn dead_keys_die_in_their_providers_words() {
+async fn disabled_keys_are_refused_in_their_providers_words() {
     const STATES: [&str; 4] = ["invalid", "suspended", "leaked", "billing"];
     let key = |provider: &str, state: &str| {
         let secret = format!("secret-of-{provider}-{state}");
@@ -19,8 +21,8 @@ async fn dead_keys_die_in_their_providers_words() {
         )
     };
     let keys: String = ["g", "o", "a"].iter().flat_map(|p| STATES.iter().map(move |s| key(p, s))).collect();
-    let text = format!("{HOUSES}{OPEN_MODELS}").replacen("key = [", &format!("key = [{keys}"), 1);
-    let sim = Fixture::new(Profile::from_toml(&text).unwrap(), Clock::real()).await;
+    let text = format!("{PROVIDERS_PROFILE}{OPEN_MODELS}").replacen("key = [", &format!("key = [{keys}"), 1);
+    let sim = SimFixture::new(Profile::from_toml(&text).unwrap(), Clock::real()).await;
 
     // What each state looks like: status, and words that stand in the body.
     let looks = [
@@ -48,7 +50,7 @@ async fn dead_keys_die_in_their_providers_words() {
     assert_eq!(sim.gemini("nobody's", "hello").await.status, 400);
     assert_eq!(sim.gemini("AQ.nobody's", "hello").await.body["error"]["status"], "UNAUTHENTICATED");
     assert_eq!(sim.send(Method::POST, "/v1/chat/completions", &[], &openai_body("hello")).await.status, 401);
-    let books = sim.books();
+    let books = sim.checked_stats();
     assert_eq!((books.total.requests, books.total.rejected["suspended"]), (15, 3));
     assert_eq!(books.key("o-billing").unwrap().counts.rejected["billing"], 1);
 }
@@ -59,19 +61,19 @@ async fn an_outage_covers_its_model_alone_and_uses_no_quota() {
         model = [{ name = "gm", provider = "g", rpd = 1 }, { name = "om", provider = "o" }]
         outage = [{ model = "gm", from_s = 0, to_s = 1_000_000 }]
     "#;
-    let sim = Fixture::new(profile(models), Clock::real()).await;
+    let sim = SimFixture::new(profile(models), Clock::real()).await;
     for _ in 0..3 {
         assert_eq!(sim.gemini("AIza-g1", "hello").await.body["error"]["status"], "UNAVAILABLE");
     }
     assert_eq!(sim.openai("sk-o1-0123456789", openai_body("hello")).await.status, 200);
-    let books = sim.books();
+    let books = sim.checked_stats();
     let pool = books.pool("gp", "gm").unwrap();
     assert_eq!((pool.counts.faults[&InjectedFault::Overloaded], pool.peaks.day_requests), (3, 0));
 }
 
 #[tokio::test]
-async fn a_prompt_gets_the_trouble_it_asks_for() {
-    let sim = Fixture::open().await;
+async fn prompt_markers_inject_their_faults() {
+    let sim = SimFixture::open().await;
     let (openai, anthropic) = ("sk-o1-0123456789", "sk-ant-a1");
     // Marker, and the status at Gemini, OpenAI and Anthropic.
     let cases = [("500", [500, 500, 500]), ("503", [503, 503, 529]), ("400", [400, 400, 400])];
@@ -101,16 +103,16 @@ async fn a_prompt_gets_the_trouble_it_asks_for() {
     let blocked = sim.anthropic(anthropic, anthropic_body("[sim:blocked]")).await;
     assert_eq!(blocked.body["stop_reason"], "refusal");
 
-    let html = sim.ask_gemini("AIza-g1", "gm", &gemini_body("[sim:html]")).send().await.unwrap();
+    let html = sim.gemini_request("AIza-g1", "gm", &gemini_body("[sim:html]")).send().await.unwrap();
     assert_eq!(html.status(), 502);
     assert_eq!(html.headers()["content-type"], "text/html; charset=UTF-8");
-    let truncated = sim.ask_gemini("AIza-g1", "gm", &gemini_body("[sim:truncated]")).send().await.unwrap();
+    let truncated = sim.gemini_request("AIza-g1", "gm", &gemini_body("[sim:truncated]")).send().await.unwrap();
     assert_eq!(truncated.status(), 200);
     assert!(serde_json::from_slice::<Value>(&truncated.bytes().await.unwrap()).is_err());
-    let reset = sim.ask_gemini("AIza-g1", "gm", &gemini_body("[sim:reset]")).send().await.unwrap();
+    let reset = sim.gemini_request("AIza-g1", "gm", &gemini_body("[sim:reset]")).send().await.unwrap();
     assert!(reset.bytes().await.is_err());
 
-    let books = sim.books();
+    let books = sim.checked_stats();
     assert_eq!((books.total.ok, books.total.rejected["bad_request"]), (0, 3));
     let faults = [
         InjectedFault::ServerError,
@@ -123,10 +125,10 @@ async fn a_prompt_gets_the_trouble_it_asks_for() {
 }
 
 #[tokio::test]
-async fn a_stall_lasts_until_somebody_goes_home() {
-    let sim = Fixture::open().await;
-    let stalled = tokio::spawn(sim.ask_gemini("AIza-g1", "gm", &gemini_body("[sim:stall]")).send());
-    sim.until(|books| books.total.faults.contains_key(&InjectedFault::Stall)).await;
+async fn a_stall_lasts_until_the_simulator_stops() {
+    let sim = SimFixture::open().await;
+    let stalled = tokio::spawn(sim.gemini_request("AIza-g1", "gm", &gemini_body("[sim:stall]")).send());
+    sim.wait_until(|books| books.total.faults.contains_key(&InjectedFault::Stall)).await;
     assert!(!stalled.is_finished());
     sim.sim.stop().await.unwrap();
     let nothing = match stalled.await.unwrap() {
@@ -137,32 +139,33 @@ async fn a_stall_lasts_until_somebody_goes_home() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_early_is_booked_as_gone() {
+async fn a_client_that_leaves_early_is_counted_as_abandoned() {
     let models = r#"model = [{ name = "gm", provider = "g", concurrency = 1, latency = { median_ms = 3_600_000 } }]"#;
-    let sim = Fixture::new(profile(models), Clock::real()).await;
-    let asked = tokio::spawn(sim.ask_gemini("AIza-g1", "gm", &gemini_body("hello")).send());
-    sim.until(|books| books.total.in_flight == 1).await;
+    let sim = SimFixture::new(profile(models), Clock::real()).await;
+    let asked = tokio::spawn(sim.gemini_request("AIza-g1", "gm", &gemini_body("hello")).send());
+    sim.wait_until(|books| books.total.in_flight == 1).await;
     let second = sim.gemini("AIza-g1", "hello").await;
     assert_eq!(second.status, 429, "one at a time");
     asked.abort();
-    sim.until(|books| books.total.abandoned == 1).await;
-    let books = sim.books();
+    sim.wait_until(|books| books.total.abandoned == 1).await;
+    let books = sim.checked_stats();
     assert_eq!((books.total.ok, books.total.in_flight, books.prompts.distinct), (0, 0, 0));
     assert_eq!(books.total.refused[&SimLimit::Concurrency], 1);
 }
 
 #[tokio::test]
-async fn what_cannot_be_answered_is_refused_in_the_apis_words() {
+async fn invalid_requests_are_refused_in_the_apis_words() {
     let models = r#"model = [
         { name = "gm", provider = "g", context = 100, max_output = 50, closed_to = [] },
         { name = "gone", provider = "g", closed_to = ["gp"] },
         { name = "om", provider = "o", context = 100, max_output = 50, vision = false },
         { name = "am", provider = "a", context = 100, max_output = 200 },
     ]"#;
-    let sim = Fixture::new(profile(models), Clock::real()).await;
+    let sim = SimFixture::new(profile(models), Clock::real()).await;
     let long = "long ".repeat(100);
-    let gemini =
-        async |model: &str, body: Value| seen(sim.ask_gemini("AIza-g1", model, &body).send().await.unwrap()).await;
+    let gemini = async |model: &str, body: Value| {
+        read_reply(sim.gemini_request("AIza-g1", model, &body).send().await.unwrap()).await
+    };
     let openai = async |body: Value| sim.openai("sk-o1-0123456789", body).await;
     let anthropic = async |body: Value| sim.anthropic("sk-ant-a1", body).await;
     let with = |mut body: Value, field: &str, value: Value| {
@@ -213,5 +216,5 @@ async fn what_cannot_be_answered_is_refused_in_the_apis_words() {
         assert_eq!(seen.status, status, "{body}");
         assert!(body.contains(words), "{body} lacks {words}");
     }
-    assert_eq!(sim.books().total.ok, 0);
+    assert_eq!(sim.checked_stats().total.ok, 0);
 }

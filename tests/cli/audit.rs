@@ -4,26 +4,26 @@ use nix::sys::signal::Signal;
 
 use crate::lab::{Machine, Provider, png, sums, until};
 
-const OPEN: &str = r#"
+const PRICED_PROFILE: &str = r#"
 name = "open"
 provider = [{ name = "g", api = "gemini" }]
 model = [{ name = "m", provider = "g", max_output = 100, usd_per_mtok = { input = 1.0, output = 10.0 } }]
 key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
 "#;
 
-const RUN: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"];
+const RUN_ARGS: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"];
 
-fn damaged(machine: &Machine, sql: &str) {
+fn damage_record(machine: &Machine, sql: &str) {
     let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
     record.execute_batch(sql).unwrap();
 }
 
 #[test]
-fn a_sound_run_is_proved_and_says_what_may_have_been_billed() {
-    let provider = Provider::of(OPEN);
+fn a_sound_run_passes_the_audit_and_names_what_may_have_been_billed() {
+    let provider = Provider::of(PRICED_PROFILE);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(5) + "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n");
-    let live = machine.start(&RUN);
+    let live = machine.start(&RUN_ARGS);
     provider.until("all but one are answered", |books| books.total.ok == 5 && books.total.requests == 6);
     until("they are recorded", || machine.results_whole("runs/batch").len() == 5);
     // While it runs, and after it was killed: what nobody has an answer to is named.
@@ -51,11 +51,11 @@ fn a_sound_run_is_proved_and_says_what_may_have_been_billed() {
 }
 
 #[test]
-fn what_breaks_a_promise_is_named_and_is_1() {
-    let provider = Provider::of(OPEN);
+fn a_broken_invariant_is_named_and_exits_with_1() {
+    let provider = Provider::of(PRICED_PROFILE);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(4));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
 
     let results = machine.read("runs/batch/results.jsonl");
@@ -65,7 +65,7 @@ fn what_breaks_a_promise_is_named_and_is_1() {
     assert!(ended.out.contains("BROKEN  results.jsonl is what the record says"), "{}", ended.out);
     machine.write("runs/batch/results.jsonl", results);
 
-    damaged(&machine, "UPDATE progress SET state = 0 WHERE seq = 2");
+    damage_record(&machine, "UPDATE progress SET state = 0 WHERE seq = 2");
     let ended = machine.cascadeck(&["audit", "runs/batch", "--json"]).with_status(1);
     assert_eq!(ended.json()["holds"], false);
     assert!(ended.out.contains("item q2 waits, but has a line"), "{}", ended.out);
@@ -74,12 +74,12 @@ fn what_breaks_a_promise_is_named_and_is_1() {
 
 #[test]
 fn a_cap_that_was_broken_is_found() {
-    let provider = Provider::of(OPEN);
+    let provider = Provider::of(PRICED_PROFILE);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(4));
-    machine.cascadeck(&[&RUN[..], &["--max-usd", "1"]].concat()).with_status(0);
+    machine.cascadeck(&[&RUN_ARGS[..], &["--max-usd", "1"]].concat()).with_status(0);
     machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
-    damaged(
+    damage_record(
         &machine,
         "UPDATE attempts SET cost = cost + 2000000000000 WHERE attempt = 1;
          UPDATE meta SET value = json_set(value, '$.cost', (SELECT sum(cost) FROM attempts)) WHERE key = 'tallies'",
@@ -90,7 +90,7 @@ fn a_cap_that_was_broken_is_found() {
 
 #[test]
 fn a_caption_that_is_gone_is_found() {
-    let provider = Provider::of(OPEN);
+    let provider = Provider::of(PRICED_PROFILE);
     let machine = Machine::with(&provider);
     machine.write("album/dot.png", png(2, 3));
     machine.cascadeck(&["run", "album"]).with_status(0);
@@ -102,7 +102,7 @@ fn a_caption_that_is_gone_is_found() {
 
 #[test]
 fn a_caption_that_went_with_its_picture_breaks_no_promise() {
-    let provider = Provider::of(OPEN);
+    let provider = Provider::of(PRICED_PROFILE);
     let machine = Machine::with(&provider);
     machine.write("album/dot.png", png(2, 3));
     machine.write("album/line.png", png(9, 1));
@@ -121,11 +121,11 @@ fn a_caption_that_went_with_its_picture_breaks_no_promise() {
 
 #[test]
 fn the_last_line_of_progress_knows_what_was_given_up_at_the_end() {
-    let provider = Provider::of(OPEN);
+    let provider = Provider::of(PRICED_PROFILE);
     let machine = Machine::with(&provider);
     machine.write_keys(&(provider.keys_toml() + "[policy]\ndrain_timeout = \"100ms\"\n"));
     machine.write("batch.jsonl", "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n");
-    let live = machine.start(&RUN);
+    let live = machine.start(&RUN_ARGS);
     provider.until("it hangs", |books| books.total.requests == 1);
     live.signal(Signal::SIGINT);
     let ended = live.end().with_status(130);

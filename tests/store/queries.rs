@@ -11,19 +11,22 @@ use cascadeck::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::harness::{Engine, Home, answered, failed, intent, line, refused, sent_at, settle, spec, unreadable};
+use crate::harness::{
+    FakeEngine, TestRun, answered_op, complete_op, failed_op, intent_op, item_spec, requeued_op, result_line, sent_at,
+    unreadable_op,
+};
 
 /// The screen's side of the reader's thread.
-struct Screen(mpsc::Sender<PageRequest>);
+struct ReaderClient(mpsc::Sender<PageRequest>);
 
-impl Screen {
-    fn of(home: &Home) -> Self {
+impl ReaderClient {
+    fn open(home: &TestRun) -> Self {
         let (asks, asked) = mpsc::channel(4);
         spawn_reader(&home.dir, asked).unwrap();
         Self(asks)
     }
 
-    fn ask(&self, query: Query) -> Page {
+    fn query(&self, query: Query) -> Page {
         let (reply, page) = oneshot::channel();
         self.0.blocking_send(PageRequest { query, reply }).unwrap();
         page.blocking_recv().unwrap().unwrap()
@@ -31,7 +34,7 @@ impl Screen {
 
     fn items(&self, state: Option<ItemState>, text: &str, offset: u64, limit: u32) -> (Vec<ItemRow>, u64) {
         let filter = ItemFilter { state, text: text.into() };
-        match self.ask(Query::Items { filter, offset, limit }) {
+        match self.query(Query::Items { filter, offset, limit }) {
             Page::Items { rows, matching, .. } => (rows, matching),
             other => panic!("{other:?}"),
         }
@@ -43,20 +46,20 @@ fn seqs(rows: &[ItemRow]) -> Vec<u64> {
 }
 
 /// 10,000 items over three blocks: every tenth failed, every other tenth done, two in flight.
-fn mixed() -> (Home, Engine) {
-    let (home, mut engine) = Home::with_items(10_000);
+fn mixed_run() -> (TestRun, FakeEngine) {
+    let (home, mut engine) = TestRun::with_items(10_000);
     let every_tenth = |first: u64| (first..=10_000).step_by(10);
-    engine.commit(every_tenth(1).chain(every_tenth(2)).map(|seq| intent(seq, seq, 0)).collect());
-    engine.commit(every_tenth(1).map(|seq| failed(seq, seq, Outcome::ContentBlocked)).collect());
-    engine.commit(every_tenth(2).map(|seq| answered(seq, seq)).collect());
-    engine.commit(vec![intent(20_000, 5, 1), intent(20_001, 4_500, 2)]);
+    engine.commit(every_tenth(1).chain(every_tenth(2)).map(|seq| intent_op(seq, seq, 0)).collect());
+    engine.commit(every_tenth(1).map(|seq| failed_op(seq, seq, Outcome::ContentBlocked)).collect());
+    engine.commit(every_tenth(2).map(|seq| answered_op(seq, seq)).collect());
+    engine.commit(vec![intent_op(20_000, 5, 1), intent_op(20_001, 4_500, 2)]);
     (home, engine)
 }
 
 #[test]
 fn windows_are_exact_anywhere_in_any_state() {
-    let (home, _engine) = mixed();
-    let screen = Screen::of(&home);
+    let (home, _engine) = mixed_run();
+    let screen = ReaderClient::open(&home);
     let all: Vec<u64> = (1..=10_000).collect();
     let of = |keep: fn(u64) -> bool| all.iter().copied().filter(|seq| keep(*seq)).collect::<Vec<_>>();
     let cases = [
@@ -82,8 +85,8 @@ fn windows_are_exact_anywhere_in_any_state() {
 
 #[test]
 fn text_finds_ids_errors_prompts_and_answers_in_any_case() {
-    let (home, mut engine) = mixed();
-    let screen = Screen::of(&home);
+    let (home, mut engine) = mixed_run();
+    let screen = ReaderClient::open(&home);
     let cases: [(Option<ItemState>, &str, u64, u64); 9] = [
         (None, "IS 4501 Squared?", 1, 4_501),
         (Some(ItemState::Waiting), "IS 4500", 0, 0),
@@ -102,21 +105,25 @@ fn text_finds_ids_errors_prompts_and_answers_in_any_case() {
     }
     assert_eq!(seqs(&screen.items(None, "item-77", 2, 2).0), [771, 772]);
 
-    engine.commit(vec![settle(20_001, Outcome::Ok, Some(line(4_500, FinalState::Done, Outcome::Ok, "late")))]);
+    engine.commit(vec![complete_op(
+        20_001,
+        Outcome::Ok,
+        Some(result_line(4_500, FinalState::Done, Outcome::Ok, "late")),
+    )]);
     assert_eq!(screen.items(Some(ItemState::Done), "4500", 0, 5).1, 1, "another question sees the run as it is");
     assert_eq!(screen.items(None, "LATE", 0, 5).1, 1, "the answer has it");
 }
 
 #[test]
-fn a_list_that_is_behind_the_run_says_so_until_it_is_made_anew() {
-    let (home, mut engine) = mixed();
-    let screen = Screen::of(&home);
+fn an_outdated_list_says_so_until_it_is_rebuilt() {
+    let (home, mut engine) = mixed_run();
+    let screen = ReaderClient::open(&home);
     let filter = ItemFilter { state: None, text: "safety".to_owned() };
     let lists = [
         Query::Items { filter, offset: 0, limit: 1 },
         Query::Failures { filter: ReplayFilter { text: "safety".to_owned(), ..ReplayFilter::default() } },
     ];
-    let ask = |query: &Query| match screen.ask(query.clone()) {
+    let ask = |query: &Query| match screen.query(query.clone()) {
         Page::Items { matching, outdated, .. } | Page::Failures { matching, outdated, .. } => (matching, outdated),
         other => panic!("{other:?}"),
     };
@@ -124,7 +131,7 @@ fn a_list_that_is_behind_the_run_says_so_until_it_is_made_anew() {
     for (at, (query, (attempt, seq))) in lists.iter().zip([(20_000, 5), (20_001, 4_500)]).enumerate() {
         let before = 1_000 + at as u64;
         assert_eq!(ask(query), (before, false), "{query:?}");
-        engine.commit(vec![failed(attempt, seq, Outcome::ContentBlocked)]);
+        engine.commit(vec![failed_op(attempt, seq, Outcome::ContentBlocked)]);
         loop {
             let (matching, outdated) = ask(query);
             assert_eq!(outdated, matching == before, "{query:?}: {matching}");
@@ -137,16 +144,16 @@ fn a_list_that_is_behind_the_run_says_so_until_it_is_made_anew() {
 
 #[test]
 fn a_row_says_what_became_of_the_item() {
-    let (home, mut engine) = Home::with_items(5);
-    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 1), intent(3, 3, 2), intent(4, 4, 0)]);
+    let (home, mut engine) = TestRun::with_items(5);
+    engine.commit(vec![intent_op(1, 1, 0), intent_op(2, 2, 1), intent_op(3, 3, 2), intent_op(4, 4, 0)]);
     let long = "ä".repeat(500);
     engine.commit(vec![
-        settle(1, Outcome::Ok, Some(line(1, FinalState::Done, Outcome::Ok, &long))),
-        failed(2, 2, Outcome::ContentBlocked),
-        refused(3, Outcome::ServerError),
-        unreadable(5, 5),
+        complete_op(1, Outcome::Ok, Some(result_line(1, FinalState::Done, Outcome::Ok, &long))),
+        failed_op(2, 2, Outcome::ContentBlocked),
+        requeued_op(3, Outcome::ServerError),
+        unreadable_op(5, 5),
     ]);
-    let rows = Screen::of(&home).items(None, "", 0, 10).0;
+    let rows = ReaderClient::open(&home).items(None, "", 0, 10).0;
     let brief: Vec<_> = rows.iter().map(|row| (row.state, row.attempts, row.outcome, row.route.as_deref())).collect();
     assert_eq!(
         brief,
@@ -174,19 +181,19 @@ fn a_row_says_what_became_of_the_item() {
 
 #[test]
 fn an_item_is_shown_whole_with_every_attempt() {
-    let home = Home::new();
-    let mut engine = home.engine();
-    let mut with_picture = spec(1);
+    let home = TestRun::new();
+    let mut engine = home.start_engine();
+    let mut with_picture = item_spec(1);
     let parts = vec![Part::Text("What is this?".into()), Part::Image(Image::File("cat.png".into()))];
     with_picture.request.messages = vec![Message { role: MessageRole::User, parts }];
     with_picture.request.system = Some("Be brief.".into());
     engine.commit(vec![Op::IngestItems(vec![with_picture])]);
-    engine.commit(vec![intent(1, 1, 0)]);
-    engine.commit(vec![refused(1, Outcome::RateLimitedMinute), intent(2, 1, 2)]);
-    engine.commit(vec![answered(2, 1)]);
+    engine.commit(vec![intent_op(1, 1, 0)]);
+    engine.commit(vec![requeued_op(1, Outcome::RateLimitedMinute), intent_op(2, 1, 2)]);
+    engine.commit(vec![answered_op(2, 1)]);
 
-    let screen = Screen::of(&home);
-    let Page::Item(item) = screen.ask(Query::Item { seq: 1 }) else { panic!("item 1 is there") };
+    let screen = ReaderClient::open(&home);
+    let Page::Item(item) = screen.query(Query::Item { seq: 1 }) else { panic!("item 1 is there") };
     assert_eq!((item.row.id.as_str(), item.row.state, item.line), ("item-1", ItemState::Done, 1));
     assert_eq!(item.system.as_deref(), Some("Be brief."));
     assert_eq!(item.prompt, "What is this?\n[picture cat.png]");
@@ -198,19 +205,19 @@ fn an_item_is_shown_whole_with_every_attempt() {
     assert_eq!(attempts, [(1, "alice", Outcome::RateLimitedMinute), (2, "bob", Outcome::Ok)]);
     assert_eq!((item.attempts[0].status, item.attempts[0].sent_at), (Some(429), sent_at(1)));
     assert_eq!(item.attempts[0].message, "blockReason: SAFETY");
-    assert_eq!(screen.ask(Query::Item { seq: 2 }), Page::NotFound);
-    let picture = |seq, index| screen.ask(Query::Picture { seq, index });
+    assert_eq!(screen.query(Query::Item { seq: 2 }), Page::NotFound);
+    let picture = |seq, index| screen.query(Query::Picture { seq, index });
     assert_eq!(picture(1, 0), Page::Picture(Image::File("cat.png".into())));
     assert_eq!([picture(1, 1), picture(2, 0)], [Page::NotFound, Page::NotFound]);
 }
 
 #[tokio::test]
-async fn bodies_come_back_as_they_went_in_with_what_was_tried_before() {
+async fn bodies_are_loaded_unchanged_with_their_attempts() {
     let (home, engine) = tokio::task::spawn_blocking(|| {
-        let (home, mut engine) = Home::with_items(3);
-        engine.commit(vec![intent(1, 2, 0)]);
-        engine.commit(vec![refused(1, Outcome::Timeout), intent(2, 2, 0)]);
-        engine.commit(vec![refused(2, Outcome::Timeout)]);
+        let (home, mut engine) = TestRun::with_items(3);
+        engine.commit(vec![intent_op(1, 2, 0)]);
+        engine.commit(vec![requeued_op(1, Outcome::Timeout), intent_op(2, 2, 0)]);
+        engine.commit(vec![requeued_op(2, Outcome::Timeout)]);
         (home, engine)
     })
     .await
@@ -218,7 +225,7 @@ async fn bodies_come_back_as_they_went_in_with_what_was_tried_before() {
     let loader = ItemLoader::start(&home.dir).unwrap();
     let loaded = loader.load(vec![Seq(3), Seq(2)]).await.unwrap();
     let items = loaded.items;
-    assert_eq!(items.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&spec(3), &spec(2)]);
+    assert_eq!(items.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&item_spec(3), &item_spec(2)]);
     assert_eq!((items[0].completed_attempts, items[0].started_at), (0, None));
     assert_eq!((items[1].completed_attempts, items[1].started_at), (2, Some(sent_at(1))));
 
@@ -227,7 +234,7 @@ async fn bodies_come_back_as_they_went_in_with_what_was_tried_before() {
         .execute_batch("UPDATE payload SET body = 'rubbish' WHERE seq = 2; DELETE FROM payload WHERE seq = 1")
         .unwrap();
     let loaded = loader.load(vec![Seq(1), Seq(2), Seq(3)]).await.unwrap();
-    assert_eq!(loaded.items.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&spec(3)]);
+    assert_eq!(loaded.items.iter().map(|item| &item.spec).collect::<Vec<_>>(), [&item_spec(3)]);
     let lost: Vec<_> = loaded.unreadable.iter().map(|item| (item.id.as_str(), item.completed_attempts)).collect();
     assert_eq!(lost, [("item-1", 0), ("item-2", 2)]);
     tokio::task::spawn_blocking(|| drop(engine.close())).await.unwrap();
@@ -235,9 +242,9 @@ async fn bodies_come_back_as_they_went_in_with_what_was_tried_before() {
 
 #[test]
 fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
-    let (home, mut engine) = Home::with_items(5);
-    engine.commit((1..=4).map(|seq| intent(seq, seq, [0, 0, 1, 2][seq as usize - 1])).collect());
-    engine.commit(vec![answered(1, 1), answered(2, 2), refused(3, Outcome::QuotaExhaustedDay)]);
+    let (home, mut engine) = TestRun::with_items(5);
+    engine.commit((1..=4).map(|seq| intent_op(seq, seq, [0, 0, 1, 2][seq as usize - 1])).collect());
+    engine.commit(vec![answered_op(1, 1), answered_op(2, 2), requeued_op(3, Outcome::QuotaExhaustedDay)]);
     let standing = report::KeyRecord { name: "bob".into(), state: "cooling".into(), health: 80 };
     engine.commit(vec![Op::SetKeys(vec![standing]), Op::SetActiveTime(Duration::from_millis(2_500))]);
 
@@ -260,9 +267,9 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
 
 #[test]
 fn results_are_exported_in_input_order_the_last_line_of_each() {
-    let (home, mut engine) = Home::with_items(2_500);
-    engine.commit((1..=2_500).rev().map(|seq| intent(seq, seq, 0)).collect());
-    engine.commit((2..=2_500).rev().map(|seq| answered(seq, seq)).collect());
+    let (home, mut engine) = TestRun::with_items(2_500);
+    engine.commit((1..=2_500).rev().map(|seq| intent_op(seq, seq, 0)).collect());
+    engine.commit((2..=2_500).rev().map(|seq| answered_op(seq, seq)).collect());
     let mut exported = Vec::new();
     report::for_each_result(home.dir.path(), |recorded| -> Result<(), cascadeck::store::StoreError> {
         exported.push((recorded.seq.0, recorded.parse()?.id));
@@ -275,16 +282,16 @@ fn results_are_exported_in_input_order_the_last_line_of_each() {
 
 #[test]
 fn failures_are_grouped_by_what_they_failed_of_and_a_group_is_exported_alone() {
-    let (home, mut engine) = Home::with_items(5);
-    engine.commit(vec![intent(1, 1, 0), intent(3, 3, 0), intent(4, 4, 0)]);
+    let (home, mut engine) = TestRun::with_items(5);
+    engine.commit(vec![intent_op(1, 1, 0), intent_op(3, 3, 0), intent_op(4, 4, 0)]);
     engine.commit(vec![
-        failed(1, 1, Outcome::ContentBlocked),
-        unreadable(2, 2),
-        failed(3, 3, Outcome::ContentBlocked),
-        failed(4, 4, Outcome::BadRequest),
+        failed_op(1, 1, Outcome::ContentBlocked),
+        unreadable_op(2, 2),
+        failed_op(3, 3, Outcome::ContentBlocked),
+        failed_op(4, 4, Outcome::BadRequest),
     ]);
-    let screen = Screen::of(&home);
-    let ask = |query| screen.ask(query);
+    let screen = ReaderClient::open(&home);
+    let ask = |query| screen.query(query);
     let Page::Failures { groups, matching, .. } = ask(Query::Failures { filter: ReplayFilter::default() }) else {
         panic!()
     };

@@ -7,18 +7,18 @@ use cascadeck::domain::{
     QuotaDay, RoutingRule, SpillTo, Strategy, TokenCounting, WallTime, WhenLimited,
 };
 
-use super::server::{Hints, Server};
+use super::server::{RetryAfterStyle, SimulatedServer};
 use crate::world::wall;
 
 /// How a world's provider limits relate to what is configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Knowledge {
+pub enum LimitKnowledge {
     /// What is configured is what is enforced: nothing may be refused.
     Exact,
     /// Nothing is configured.
     Unknown,
     /// Less is enforced than configured.
-    Optimistic,
+    TooHigh,
     /// And it changes while the run goes on.
     Changing,
 }
@@ -35,27 +35,27 @@ pub struct Outage {
 }
 
 #[derive(Debug)]
-pub struct Plan {
+pub struct WorldPlan {
     pub providers: Vec<Provider>,
     pub models: Vec<Model>,
     pub enforced: Vec<Limits>,
     pub keys: Vec<Key>,
     pub policy: Policy,
-    pub knowledge: Knowledge,
+    pub knowledge: LimitKnowledge,
     pub start: WallTime,
     pub items: u64,
     /// Chance of a fault per request.
     pub fault_rate: f64,
     pub outages: Vec<Outage>,
     /// Items that always fail, as a share in percent.
-    pub poison: u64,
-    pub hints: Hints,
-    pub states: bool,
-    pub tells_work: bool,
-    pub latency: (Duration, Duration),
+    pub poison_percent: u64,
+    pub retry_after_style: RetryAfterStyle,
+    pub states_limits: bool,
+    pub states_server_time: bool,
+    pub latency_range: (Duration, Duration),
 }
 
-fn limits(random: &mut fastrand::Rng) -> Limits {
+fn random_limits(random: &mut fastrand::Rng) -> Limits {
     let some = |random: &mut fastrand::Rng, one_in: u8| random.u8(0..one_in) == 0;
     Limits {
         rpm: Some(random.u32(1..40)),
@@ -70,15 +70,15 @@ fn limits(random: &mut fastrand::Rng) -> Limits {
 }
 
 /// Now and then a cap on a day's money, large enough for any one item.
-fn day_cap(random: &mut fastrand::Rng) -> MoneyCaps {
+fn random_day_cap(random: &mut fastrand::Rng) -> MoneyCaps {
     let dollars = 0.05 + random.f64() * 0.2;
     MoneyCaps { max_usd: None, max_usd_per_day: Money::from_usd(dollars).filter(|_| random.u8(0..8) == 0) }
 }
 
-impl Plan {
+impl WorldPlan {
     pub fn new(random: &mut fastrand::Rng) -> Self {
-        use Knowledge::{Changing, Exact, Optimistic, Unknown};
-        let knowledge = [Exact, Exact, Exact, Exact, Unknown, Optimistic, Changing][random.usize(0..7)];
+        use LimitKnowledge::{Changing, Exact, TooHigh, Unknown};
+        let knowledge = [Exact, Exact, Exact, Exact, Unknown, TooHigh, Changing][random.usize(0..7)];
         let providers: Vec<Provider> = (0..random.usize(1..3))
             .map(|index| Provider {
                 name: ["gemini", "openai"][index].to_owned(),
@@ -87,14 +87,14 @@ impl Plan {
                 headers: vec![],
             })
             .collect();
-        let enforced: Vec<Limits> = (0..random.usize(1..4)).map(|_| limits(random)).collect();
+        let enforced: Vec<Limits> = (0..random.usize(1..4)).map(|_| random_limits(random)).collect();
         let models = enforced.iter().enumerate().map(|(index, enforced)| {
             let limits = match knowledge {
                 Exact | Changing => enforced.clone(),
                 Unknown => {
                     Limits { token_counting: TokenCounting::Input, quota_day: enforced.quota_day, ..Limits::default() }
                 }
-                Optimistic => Limits {
+                TooHigh => Limits {
                     rpm: enforced.rpm.map(|rpm| rpm * random.u32(1..4)),
                     rpd: enforced.rpd.map(|rpd| rpd * 2),
                     ..enforced.clone()
@@ -126,7 +126,7 @@ impl Plan {
                 weight: random.u32(1..4),
                 role: if random.u8(0..5) == 0 { KeyRole::Backup } else { KeyRole::Primary },
                 models: None,
-                caps: day_cap(random),
+                caps: random_day_cap(random),
             })
             .collect();
         let spill_to = if random.u8(0..4) == 0 { SpillTo::SameModel } else { SpillTo::Any };
@@ -146,7 +146,7 @@ impl Plan {
             strategy: strategy(random),
             rules: vec![rule],
             rotate_keys_daily: random.u8(0..4) == 0,
-            max_usd_per_day: day_cap(random).max_usd_per_day,
+            max_usd_per_day: random_day_cap(random).max_usd_per_day,
             order: CascadeOrder::ALL[random.usize(0..2)],
             when_limited,
             spill_to,
@@ -179,19 +179,26 @@ impl Plan {
             items: random.u64(1..160),
             fault_rate: if faulty { random.f64() * 0.3 } else { 0.0 },
             outages,
-            poison: if random.u8(0..4) == 0 { 5 } else { 0 },
-            hints: [Hints::Honest, Hints::Honest, Hints::None, Hints::TooShort, Hints::Absurd][random.usize(0..5)],
-            states: random.u8(0..3) == 0,
-            tells_work: random.u8(0..3) == 0,
-            latency: (fast, fast + Duration::from_millis(random.u64(0..6_000))),
+            poison_percent: if random.u8(0..4) == 0 { 5 } else { 0 },
+            retry_after_style: [
+                RetryAfterStyle::Honest,
+                RetryAfterStyle::Honest,
+                RetryAfterStyle::None,
+                RetryAfterStyle::TooShort,
+                RetryAfterStyle::Absurd,
+            ][random.usize(0..5)],
+            states_limits: random.u8(0..3) == 0,
+            states_server_time: random.u8(0..3) == 0,
+            latency_range: (fast, fast + Duration::from_millis(random.u64(0..6_000))),
             providers,
         }
     }
 
     /// A server for one (project, model).
-    pub fn server(&self, model: usize) -> Server {
-        let mut server = Server::new(self.enforced[model].clone());
-        (server.hints, server.states, server.tells_work) = (self.hints, self.states, self.tells_work);
+    pub fn server(&self, model: usize) -> SimulatedServer {
+        let mut server = SimulatedServer::new(self.enforced[model].clone());
+        (server.retry_after_style, server.states_limits, server.states_server_time) =
+            (self.retry_after_style, self.states_limits, self.states_server_time);
         server
     }
 }

@@ -6,17 +6,17 @@ use nix::sys::signal::Signal;
 
 use crate::lab::{Machine, Provider, SLOW, answer_to, sums, until};
 
-const RUN: [&str; 7] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "8", "--json"];
+const RUN_ARGS: [&str; 7] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "8", "--json"];
 
 #[test]
 fn a_finished_run_is_finished() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(8));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     let before = machine.read("runs/batch/results.jsonl");
     let worked = machine.status("runs/batch")["elapsed_s"].clone();
-    let summary = machine.cascadeck(&RUN).with_status(0).json();
+    let summary = machine.cascadeck(&RUN_ARGS).with_status(0).json();
     assert_eq!((&summary["done"], &summary["state"]), (&8.into(), &"finished".into()));
     assert_eq!((&summary["elapsed_s"], &machine.status("runs/batch")["elapsed_s"]), (&worked, &worked), "no work");
     assert_eq!(provider.books().total.requests, 8, "nothing is sent again");
@@ -24,12 +24,12 @@ fn a_finished_run_is_finished() {
 }
 
 #[test]
-fn what_makes_answers_comparable_is_held_to() {
+fn settings_that_affect_answers_can_not_change() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(4));
     machine.write("other.jsonl", sums(4));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     for (args, what) in [
         (&["run", "batch.jsonl", "--prompt", "Quickly: {{ question }}"][..], "--prompt was \"{{ question }}\""),
         (&["run", "batch.jsonl", "--prompt", "{{ question }}", "--system", "Be rude."], "--system was not set"),
@@ -39,19 +39,22 @@ fn what_makes_answers_comparable_is_held_to() {
         machine.cascadeck(args).with_status(2).says(&["begun with other settings", what, "--run-dir"]);
     }
     // What does not touch the answers may change at any time.
-    machine.cascadeck(&[&RUN[..], &["--strategy", "cascade", "--on-exhausted", "wait"]].concat()).with_status(0);
+    machine.cascadeck(&[&RUN_ARGS[..], &["--strategy", "cascade", "--on-exhausted", "wait"]].concat()).with_status(0);
     assert_eq!(provider.books().total.requests, 4);
 }
 
 #[test]
-fn keys_are_read_afresh() {
+fn keys_are_read_again_at_each_start() {
     let dead = Provider::of(&SLOW.replace("secret = ", "state = \"invalid\", secret = "));
     let machine = Machine::with(&dead);
     machine.write("batch.jsonl", sums(4));
-    machine.cascadeck(&[&RUN[..], &["--no-check"]].concat()).with_status(4).says(&["key alice is off, invalid_key"]);
+    machine
+        .cascadeck(&[&RUN_ARGS[..], &["--no-check"]].concat())
+        .with_status(4)
+        .says(&["key alice is off, invalid_key"]);
     let alive = Provider::of(&SLOW.replace("AIza-alice", "AIza-alice-renewed"));
     machine.write_keys(&alive.keys_toml());
-    assert_eq!(machine.cascadeck(&RUN).with_status(0).json()["done"], 4, "a changed secret revives the key");
+    assert_eq!(machine.cascadeck(&RUN_ARGS).with_status(0).json()["done"], 4, "a changed secret revives the key");
 }
 
 #[test]
@@ -59,14 +62,14 @@ fn a_key_that_its_provider_accepts_again_is_no_longer_off() {
     let refuses = Provider::of(&SLOW.replace("secret = ", "state = \"invalid\", secret = "));
     let machine = Machine::with(&refuses);
     machine.write("batch.jsonl", sums(4));
-    let unchecked = [&RUN[..], &["--no-check"]].concat();
+    let unchecked = [&RUN_ARGS[..], &["--no-check"]].concat();
     machine.cascadeck(&unchecked).with_status(4).says(&["key alice is off, invalid_key"]);
     // The same secret, mended at the provider. Unless it is asked, nothing has changed.
     let accepts = Provider::of(SLOW);
     machine.write_keys(&accepts.keys_toml());
     machine.cascadeck(&unchecked).with_status(4);
     assert_eq!(accepts.books().total.requests, 0);
-    assert_eq!(machine.cascadeck(&RUN).with_status(0).json()["done"], 4);
+    assert_eq!(machine.cascadeck(&RUN_ARGS).with_status(0).json()["done"], 4);
     let log = machine.read("runs/batch/cascadeck.log");
     assert!(log.contains("key alice was off since") && log.contains("its provider accepts it now"), "{log}");
 }
@@ -88,14 +91,14 @@ fn new_rows_are_added_and_answered() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     machine.write("batch.jsonl", sums(7));
-    let ended = machine.cascadeck(&RUN).with_status(0);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(0);
     ended.says(&["4 rows are new"]);
     assert_eq!((&ended.json()["total"], &ended.json()["done"]), (&7.into(), &7.into()));
     assert_eq!(provider.books().total.requests, 7, "the old ones are not asked again");
     // And the grown input is the run's from now on.
-    assert!(!machine.cascadeck(&RUN).with_status(0).err.contains("changed"));
+    assert!(!machine.cascadeck(&RUN_ARGS).with_status(0).err.contains("changed"));
 }
 
 #[test]
@@ -103,10 +106,10 @@ fn changed_rows_are_named_and_refused_unless_asked_for() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(5));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     let changed = sums(5).replace("What is 2 +", "What is 20 +").replace("What is 5 +", "What is 50 +");
     machine.write("batch.jsonl", changed + "{\"id\":\"q6\",\"question\":\"What is 6 + 1000?\"}\n");
-    let ended = machine.cascadeck(&RUN).with_status(2);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(2);
     ended.says(&[
         "2 rows of the input are not what this run was begun with",
         "q2 (line 2)",
@@ -115,13 +118,13 @@ fn changed_rows_are_named_and_refused_unless_asked_for() {
     ]);
     assert_eq!(provider.books().total.requests, 5, "nothing was sent");
 
-    let ended = machine.cascadeck(&[&RUN[..], &["--accept-changed"]].concat()).with_status(0);
+    let ended = machine.cascadeck(&[&RUN_ARGS[..], &["--accept-changed"]].concat()).with_status(0);
     ended.says(&["1 row is new, 2 are answered anew"]);
     assert_eq!(provider.books().total.requests, 8);
     assert_eq!(machine.results("runs/batch").len(), 6, "one line for every item at the end of the run");
     assert_eq!(machine.result("runs/batch", "q2").output.as_deref(), Some(answer_to("q20").as_str()));
     assert_eq!(machine.result("runs/batch", "q1").output.as_deref(), Some(answer_to("q1").as_str()));
-    machine.cascadeck(&RUN).with_status(0);
+    machine.cascadeck(&RUN_ARGS).with_status(0);
     assert_eq!(provider.books().total.requests, 8);
 }
 
@@ -130,16 +133,16 @@ fn a_trial_of_the_first_rows_stays_a_trial() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(9));
-    let summary = machine.cascadeck(&[&RUN[..], &["--limit", "2"]].concat()).with_status(0).json();
+    let summary = machine.cascadeck(&[&RUN_ARGS[..], &["--limit", "2"]].concat()).with_status(0).json();
     assert_eq!((&summary["total"], provider.books().total.requests), (&2.into(), 2));
-    let summary = machine.cascadeck(&RUN).with_status(0).json();
+    let summary = machine.cascadeck(&RUN_ARGS).with_status(0).json();
     assert_eq!((&summary["total"], provider.books().total.requests), (&9.into(), 9), "the rest follows");
 }
 
 /// A run of sixty rows that was interrupted after some, and how many were not sent.
 fn interrupted_run(provider: &Provider, machine: &Machine) -> u64 {
     machine.write("batch.jsonl", sums(60));
-    let live = machine.start(&[&crate::RUN[..], &["--in-flight", "1"]].concat());
+    let live = machine.start(&[&crate::RUN_ARGS[..], &["--in-flight", "1"]].concat());
     provider.until("some answers", |books| books.total.ok >= 3);
     live.signal(Signal::SIGINT);
     live.end().with_status(130);
@@ -147,7 +150,7 @@ fn interrupted_run(provider: &Provider, machine: &Machine) -> u64 {
 }
 
 fn plan_of(machine: &Machine, more: &[&str]) -> (serde_json::Value, String) {
-    let args = [&["plan"], &crate::RUN[1..], more].concat();
+    let args = [&["plan"], &crate::RUN_ARGS[1..], more].concat();
     let table = machine.cascadeck(&args).with_status(0).out;
     (machine.cascadeck(&[&args[..], &["--json"]].concat()).with_status(0).json(), table)
 }
@@ -166,7 +169,7 @@ fn a_trial_of_an_unfinished_run_sends_only_its_rows_as_the_plan_says() {
     assert!(table.contains("2 to go; ") && table.contains("waiting, and not sent"), "{table}");
     let before = provider.books().total.requests;
     for sent in [2, 0] {
-        let trial = machine.cascadeck(&[&crate::RUN[..], &["--limit", &limit, "--json"]].concat()).with_status(4);
+        let trial = machine.cascadeck(&[&crate::RUN_ARGS[..], &["--limit", &limit, "--json"]].concat()).with_status(4);
         trial.says(&[
             &format!("{others} items of an earlier start are beyond the first rows: they wait, and are not sent"),
             "the same command without --limit sends them",
@@ -179,7 +182,7 @@ fn a_trial_of_an_unfinished_run_sends_only_its_rows_as_the_plan_says() {
             assert_eq!(provider.books().total.requests, before + 2);
         }
     }
-    let summary = machine.cascadeck(&[&crate::RUN[..], &["--json"]].concat()).with_status(0).json();
+    let summary = machine.cascadeck(&[&crate::RUN_ARGS[..], &["--json"]].concat()).with_status(0).json();
     assert_eq!((&summary["done"], provider.books().total.requests), (&60.into(), before + left));
     machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
 }
@@ -194,13 +197,13 @@ fn waiting_items_that_have_left_the_input_are_counted_by_the_plan_and_told_befor
     let (plan, table) = plan_of(&machine, &[]);
     assert_eq!((&plan["forecast"]["items"], &plan["other_waiting"]), (&left.into(), &(left - 2).into()));
     assert!(table.contains(&format!("{left} to go, {} of them of an earlier start", left - 2)), "{table}");
-    let live = machine.start(&[&crate::RUN[..], &["--in-flight", "1"]].concat());
+    let live = machine.start(&[&crate::RUN_ARGS[..], &["--in-flight", "1"]].concat());
     provider.until("some answers", |books| books.total.ok > done);
     live.signal(Signal::SIGINT);
     let told = "of an earlier start are waiting too, though no longer in the input, and are sent";
     live.end().with_status(130).says(&[&format!("{} items {told}", left - 2)]);
     // Also where the input is what it was at the last start.
-    machine.cascadeck(&crate::RUN).with_status(0).says(&[told]);
+    machine.cascadeck(&crate::RUN_ARGS).with_status(0).says(&[told]);
     assert_eq!(provider.books().total.requests, 60);
 }
 
@@ -209,10 +212,10 @@ fn one_process_owns_a_run_and_a_second_is_told_politely() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(200));
-    let live = machine.start(&RUN);
+    let live = machine.start(&RUN_ARGS);
     provider.until("the first is under way", |books| books.total.ok > 0);
     let owner = format!("is in use by process {}", live.id());
-    machine.cascadeck(&RUN).with_status(2).says(&[&owner, "cascadeck status runs/batch"]);
+    machine.cascadeck(&RUN_ARGS).with_status(2).says(&[&owner, "cascadeck status runs/batch"]);
     live.signal(Signal::SIGINT);
     live.end().with_status(130);
     let books = provider.books();
@@ -246,7 +249,7 @@ fn a_run_and_its_status_agree_also_after_a_kill_and_an_unreachable_provider() {
     let machine = Machine::with(&provider);
     machine.write_keys(&(provider.keys_toml() + "[policy]\nretry_delays = [\"20ms\"]\n"));
     machine.write("batch.jsonl", sums(60));
-    let live = machine.start(&RUN);
+    let live = machine.start(&RUN_ARGS);
     provider.until("some answers, some in flight", |books| books.total.ok >= 10 && books.total.in_flight > 0);
     live.kill();
     let worked = machine.status("runs/batch")["elapsed_s"].as_f64().unwrap();
@@ -255,7 +258,7 @@ fn a_run_and_its_status_agree_also_after_a_kill_and_an_unreachable_provider() {
     machine.write_keys("[[provider]]\nname = \"g\"\napi = \"gemini\"\nbase_url = \"http://127.0.0.1:9\"\n\
         [[model]]\nname = \"m\"\nprovider = \"g\"\n[[key]]\nname = \"alice\"\nprovider = \"g\"\nsecret = \"AIza-alice\"\n");
     let before = machine.status("runs/batch");
-    let mut live = machine.start(&[&RUN[..], &["--no-check"]].concat());
+    let mut live = machine.start(&[&RUN_ARGS[..], &["--no-check"]].concat());
     live.line_with("client_trouble");
     live.signal(Signal::SIGINT);
     live.end().with_status(130);
@@ -264,14 +267,14 @@ fn a_run_and_its_status_agree_also_after_a_kill_and_an_unreachable_provider() {
     assert_eq!(after["attempts"], before["attempts"], "what never left this machine is no request");
 
     machine.write_keys(&(provider.keys_toml() + "[policy]\nretry_delays = [\"20ms\"]\n"));
-    let mut said = machine.cascadeck(&RUN).with_status(0).json();
-    let mut read = machine.status("runs/batch");
-    assert!(said["elapsed_s"].as_f64().unwrap() > worked, "the time before the kill counts");
-    for summary in [&mut said, &mut read] {
+    let mut run_summary = machine.cascadeck(&RUN_ARGS).with_status(0).json();
+    let mut status_summary = machine.status("runs/batch");
+    assert!(run_summary["elapsed_s"].as_f64().unwrap() > worked, "the time before the kill counts");
+    for summary in [&mut run_summary, &mut status_summary] {
         let elapsed = summary["elapsed_s"].as_f64().unwrap();
         summary["elapsed_s"] = ((elapsed * 1e6).round() / 1e6).into();
     }
-    assert_eq!(said, read);
+    assert_eq!(run_summary, status_summary);
 }
 
 #[test]
@@ -279,7 +282,7 @@ fn an_item_whose_record_is_damaged_fails_alone_and_says_so() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", sums(40));
-    let live = machine.start(&RUN);
+    let live = machine.start(&RUN_ARGS);
     provider.until("the first is under way", |books| books.total.ok > 0);
     live.kill();
     let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
@@ -287,7 +290,7 @@ fn an_item_whose_record_is_damaged_fails_alone_and_says_so() {
                   WHERE seq = (SELECT max(seq) FROM progress WHERE state = 0)";
     assert_eq!(record.execute(damage, []).unwrap(), 1);
     drop(record);
-    let ended = machine.cascadeck(&RUN).with_status(3);
+    let ended = machine.cascadeck(&RUN_ARGS).with_status(3);
     ended.says(&["#q40 failed", "unreadable_input"]);
     assert_eq!((&ended.json()["done"], &ended.json()["failed"]), (&39.into(), &1.into()));
     let error = machine.result("runs/batch", "q40").error.unwrap();
@@ -295,14 +298,14 @@ fn an_item_whose_record_is_damaged_fails_alone_and_says_so() {
 }
 
 #[test]
-fn calls_that_a_kill_left_unanswered_are_named_in_the_log() {
+fn attempts_that_a_kill_left_unanswered_are_named_in_the_log() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", "{\"id\":\"stuck\",\"question\":\"[sim:stall]\"}\n");
-    let live = machine.start(&RUN);
+    let live = machine.start(&RUN_ARGS);
     provider.until("it is in flight", |books| books.total.requests == 1);
     live.kill();
-    let mut live = machine.start(&RUN);
+    let mut live = machine.start(&RUN_ARGS);
     live.line_with("1 request was in flight when the last process ended");
     // The log is written behind the screen's back.
     let named =
@@ -312,12 +315,12 @@ fn calls_that_a_kill_left_unanswered_are_named_in_the_log() {
 }
 
 #[test]
-fn what_an_earlier_process_has_told_is_not_told_again() {
+fn events_printed_by_an_earlier_process_are_not_printed_again() {
     let provider = Provider::of(SLOW);
     let machine = Machine::with(&provider);
     machine.write("batch.jsonl", "{\"id\":\"bad\",\"question\":\"[sim:400]\"}\n".to_owned() + &sums(2));
-    machine.cascadeck(&RUN).with_status(3).says(&["#bad failed", "finished: 2 done, 1 failed"]);
-    let again = machine.cascadeck(&RUN).with_status(3);
+    machine.cascadeck(&RUN_ARGS).with_status(3).says(&["#bad failed", "finished: 2 done, 1 failed"]);
+    let again = machine.cascadeck(&RUN_ARGS).with_status(3);
     assert!(!again.err.contains("#bad failed"), "{}", again.err);
     assert_eq!(again.err.matches("finished: 2 done, 1 failed").count(), 1, "{}", again.err);
 }

@@ -42,16 +42,16 @@ fn check_tells_checked_keys_from_bad_ones_and_names_missing_models() {
     assert_eq!(provider.books().total.requests + revoked.books().total.requests, 0, "a check costs no quota");
 }
 
-const SPENT_DAY: &str = r#"{"status":429,"headers":{},"body":{"error":{"code":429,"status":"RESOURCE_EXHAUSTED",
+const SPENT_DAY_RESPONSE: &str = r#"{"status":429,"headers":{},"body":{"error":{"code":429,"status":"RESOURCE_EXHAUSTED",
     "message":"You exceeded your current quota.","details":[
     {"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaMetric":"m",
      "quotaId":"GenerateRequestsPerDayPerProjectPerModel-FreeTier","quotaValue":"20"}]},
     {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"31s"}]}}}"#;
 
 #[test]
-fn explain_judges_an_answer_from_a_file_and_from_a_pipe() {
+fn explain_classifies_a_response_from_a_file_and_from_a_pipe() {
     let machine = Machine::new();
-    machine.write("answer.json", SPENT_DAY);
+    machine.write("answer.json", SPENT_DAY_RESPONSE);
     let from_file = machine.cascadeck(&["explain", "--api", "gemini", "answer.json"]).with_status(0);
     let finding = from_file.json();
     assert_eq!((&finding["outcome"], &finding["action"]), (&"quota_exhausted_day".into(), &"next_route".into()));
@@ -59,7 +59,7 @@ fn explain_judges_an_answer_from_a_file_and_from_a_pipe() {
     for field in ["outcome", "action", "cooldown_s", "because"] {
         assert!(fields.iter().any(|name| *name == field), "{fields:?}");
     }
-    let piped = machine.cascadeck_with_stdin(&["explain", "--api", "gemini"], SPENT_DAY).with_status(0);
+    let piped = machine.cascadeck_with_stdin(&["explain", "--api", "gemini"], SPENT_DAY_RESPONSE).with_status(0);
     assert_eq!(piped.out, from_file.out);
     for (api, answer, outcome, action) in [
         ("openai", r#"{"status":null}"#, "server_error", "retry"),
@@ -218,7 +218,7 @@ fn the_environments_proxy_is_asked_and_never_sees_a_key() {
 }
 
 #[test]
-fn a_check_that_could_ask_nobody_says_that_nothing_was_checked() {
+fn a_check_that_reached_no_provider_says_that_nothing_was_checked() {
     let machine = Machine::new();
     machine.write_keys(
         "[[provider]]\nname = \"g\"\napi = \"gemini\"\nbase_url = \"http://127.0.0.1:9\"\n[[model]]\nname = \"m\"\n\
@@ -255,7 +255,7 @@ fn one_key_that_could_not_be_checked_fails_a_check_and_a_bad_one_does_so_whateve
 }
 
 #[test]
-fn what_can_not_be_asked_of_the_simulator_is_wrong_usage() {
+fn invalid_simulator_options_are_wrong_usage() {
     let machine = Machine::new();
     for (args, words) in [
         (&["sim", "--profile", "no-such"][..], "neither a built-in profile"),
@@ -267,7 +267,7 @@ fn what_can_not_be_asked_of_the_simulator_is_wrong_usage() {
 }
 
 #[test]
-fn a_run_that_can_not_be_seen_is_not_called_absent() {
+fn an_unreadable_run_directory_is_not_called_absent() {
     let machine = Machine::new();
     // A place that not even the superuser can look into.
     std::os::unix::fs::symlink("loop", machine.path("loop")).unwrap();
