@@ -46,7 +46,7 @@ fn main() {
 }
 
 fn large_snapshot() -> Snapshot {
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     snapshot.totals.total = ITEMS;
     (snapshot.totals.done, snapshot.totals.failed) = (ITEMS / 2, ITEMS / 4);
     let (keys, models, routes) = (snapshot.keys.clone(), snapshot.models.clone(), snapshot.routes.clone());

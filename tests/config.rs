@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
-#[path = "config/start.rs"]
-mod start;
+#[path = "config/from_env.rs"]
+mod from_env;
 
 #[path = "config/dashboard.rs"]
 mod dashboard;
@@ -11,11 +11,11 @@ mod dashboard;
 #[path = "config/example.rs"]
 mod example;
 
-#[path = "config/faults.rs"]
-mod faults;
+#[path = "config/errors.rs"]
+mod errors;
 
-#[path = "config/fleet.rs"]
-mod fleet;
+#[path = "config/keys_file.rs"]
+mod keys_file;
 
 #[path = "config/secrets.rs"]
 mod secrets;

@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
-mod lab;
+mod harness;
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use std::{
 
 use cascadeck::{domain::FinalState, sim::ServerStats, store::audit};
 
-use crate::lab::{Machine, OPEN, Provider, answer_to, png, sums};
+use crate::harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, expected_answer, png};
 
 /// Two projects, two models, and one request in twenty spoiled.
 const FAULTY_PROFILE: &str = r#"
@@ -37,21 +37,21 @@ const RUN_ARGS: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}",
 const RUN_DIR: &str = "runs/batch";
 
 /// One number from the run's record, where there is one already.
-fn query_record(machine: &Machine, query: &str) -> Option<u64> {
+fn query_record(machine: &TestMachine, query: &str) -> Option<u64> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let record = rusqlite::Connection::open_with_flags(machine.path(RUN_DIR).join("run.db"), flags).ok()?;
     record.query_row(query, [], |row| row.get::<_, i64>(0)).ok().map(|number| number as u64)
 }
 
 /// The record agrees with itself and with results.jsonl; what is in results.jsonl is there once and right.
-fn assert_audit(machine: &Machine, kind: BatchKind) -> usize {
+fn assert_audit(machine: &TestMachine, kind: BatchKind) -> usize {
     let audit = audit::audit(&machine.path(RUN_DIR), None).unwrap();
     assert!(audit.is_ok(), "{audit:#?}");
     let mut ids = BTreeSet::new();
     for line in machine.results(RUN_DIR) {
         assert_eq!(line.status, FinalState::Done, "{}", line.id);
         if kind == BatchKind::Rows {
-            assert_eq!(line.output, Some(answer_to(&line.id)), "{}", line.id);
+            assert_eq!(line.output, Some(expected_answer(&line.id)), "{}", line.id);
         }
         assert!(ids.insert(line.id.clone()), "{} is there twice", line.id);
     }
@@ -59,7 +59,7 @@ fn assert_audit(machine: &Machine, kind: BatchKind) -> usize {
 }
 
 /// Requests that were in flight at a kill: each is recorded as lost by the start after it.
-fn lost_attempts(machine: &Machine) -> u64 {
+fn lost_attempts(machine: &TestMachine) -> u64 {
     query_record(machine, "SELECT count(*) FROM attempts WHERE outcome = 'lost'").unwrap()
 }
 
@@ -97,12 +97,12 @@ impl KillStats {
 
 /// The three books of a run that was just killed: the input, the record, the provider's own.
 fn assert_consistent_after_kill(
-    machine: &Machine,
-    provider: &Provider,
+    machine: &TestMachine,
+    provider: &SimulatedProvider,
     items: u64,
     finished_ids: &mut BTreeSet<String>,
 ) -> bool {
-    provider.until("broken connections are noticed", |books| books.total.in_flight == 0);
+    provider.wait_until("broken connections are noticed", |books| books.total.in_flight == 0);
     let Some(ended) = query_record(machine, "SELECT count(*) FROM progress WHERE state <> 0") else { return false };
     let audit = audit::audit(&machine.path(RUN_DIR), None).unwrap();
     for check in audit.checks.iter().filter(|check| check.violations > 0) {
@@ -113,13 +113,13 @@ fn assert_consistent_after_kill(
     assert!(audit.items <= items && audit.done + audit.failed + audit.waiting == audit.items, "{audit:#?}");
     assert!(audit.in_flight <= 8, "{audit:#?}");
     assert!(ended >= finished_ids.len() as u64, "nothing that had ended waits again");
-    let books = provider.books();
+    let books = provider.checked_stats();
     // Nothing was sent that was not recorded before, and nothing is done that was not served.
     assert!(books.total.requests <= audit.attempts + audit.in_flight, "{} sent, {audit:#?}", books.total.requests);
     assert!(audit.done <= books.total.ok, "{} served, {audit:#?}", books.total.ok);
     if ended > 0 && machine.path(RUN_DIR).join("results.jsonl").exists() {
         // What the file shows was committed before, and stays.
-        let ids_in_file: BTreeSet<_> = machine.results_whole(RUN_DIR).into_iter().map(|line| line.id).collect();
+        let ids_in_file: BTreeSet<_> = machine.complete_results(RUN_DIR).into_iter().map(|line| line.id).collect();
         assert!(ids_in_file.is_superset(finished_ids), "a result has gone");
         *finished_ids = ids_in_file;
     }
@@ -128,15 +128,15 @@ fn assert_consistent_after_kill(
 
 /// One batch, killed at random instants until it is through or `kills` is used up; then finished and compared.
 fn run_batch_with_kills(kind: BatchKind, kills: u64, rng: &mut fastrand::Rng) -> KillStats {
-    let provider = Provider::of(FAULTY_PROFILE);
-    let machine = Machine::new();
-    machine.write_keys(&(provider.keys_toml() + POLICY));
+    let provider = SimulatedProvider::from_toml(FAULTY_PROFILE);
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&(provider.keys_toml() + POLICY));
     let items = kind.prepare(&machine);
     let run = kind.command();
     let mut stats = KillStats { batches: 1, items, ..KillStats::default() };
     let mut finished_ids = BTreeSet::new();
     while stats.kills < kills {
-        let requests_before = provider.books().total.requests;
+        let requests_before = provider.checked_stats().total.requests;
         let mut live = machine.start(run);
         let deadline = Instant::now() + Duration::from_secs(60);
         if rng.u8(0..3) == 0 {
@@ -144,11 +144,11 @@ fn run_batch_with_kills(kind: BatchKind, kills: u64, rng: &mut fastrand::Rng) ->
             thread::sleep(Duration::from_millis(rng.u64(0..120)));
         } else {
             let request_target = requests_before + rng.u64(1..24);
-            while provider.books().total.requests < request_target && !live.has_ended() {
-                assert!(Instant::now() < deadline, "it does not come on: {}", provider.books().summary());
+            while provider.checked_stats().total.requests < request_target && !live.has_exited() {
+                assert!(Instant::now() < deadline, "it does not come on: {}", provider.checked_stats().summary());
             }
         }
-        if live.has_ended() {
+        if live.has_exited() {
             break;
         }
         if !live.kill().was_killed() {
@@ -159,9 +159,9 @@ fn run_batch_with_kills(kind: BatchKind, kills: u64, rng: &mut fastrand::Rng) ->
         stats.kills_before_record +=
             u64::from(!assert_consistent_after_kill(&machine, &provider, items, &mut finished_ids));
     }
-    machine.cascadeck(run).with_status(0);
+    machine.cascadeck(run).expect_status(0);
     assert_eq!(assert_audit(&machine, kind) as u64, items);
-    let books = provider.books();
+    let books = provider.checked_stats();
     (stats.requests, stats.answered) = (books.total.requests, books.total.ok);
     (stats.repeated, stats.in_flight) = (repeated_answers(&books), lost_attempts(&machine));
     assert_eq!(books.prompts.distinct, items);
@@ -175,7 +175,7 @@ fn run_batch_with_kills(kind: BatchKind, kills: u64, rng: &mut fastrand::Rng) ->
 }
 
 /// Lost calls that the provider never saw.
-fn unsent_attempts(machine: &Machine, books: &ServerStats) -> u64 {
+fn unsent_attempts(machine: &TestMachine, books: &ServerStats) -> u64 {
     let attempts = query_record(machine, "SELECT count(*) FROM attempts").unwrap();
     let unseen = attempts.checked_sub(books.total.requests);
     let unseen = unseen.unwrap_or_else(|| panic!("{attempts} recorded, {} seen", books.total.requests));
@@ -194,10 +194,10 @@ enum BatchKind {
 }
 
 impl BatchKind {
-    fn prepare(self, machine: &Machine) -> u64 {
+    fn prepare(self, machine: &TestMachine) -> u64 {
         match self {
             Self::Rows => {
-                machine.write("batch.jsonl", sums(240));
+                machine.write("batch.jsonl", addition_rows(240));
                 240
             }
             Self::Pictures => {
@@ -263,10 +263,10 @@ fn a_run_killed_five_hundred_times_answers_every_item_once_and_repeats_only_what
 fn a_run_killed_while_its_input_is_read_loses_no_row() {
     const ITEMS: u64 = 2_500;
     const KILLS: u32 = 6;
-    let provider = Provider::of(OPEN);
-    let machine = Machine::new();
-    machine.write_keys(&(provider.keys_toml() + "\n[policy]\nin_flight = 64\n"));
-    machine.write("batch.jsonl", sums(ITEMS));
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&(provider.keys_toml() + "\n[policy]\nin_flight = 64\n"));
+    machine.write("batch.jsonl", addition_rows(ITEMS));
     let mut random = fastrand::Rng::with_seed(8);
     let mut rows_at_kill = Vec::new();
     for kill in 1..=KILLS {
@@ -285,10 +285,10 @@ fn a_run_killed_while_its_input_is_read_loses_no_row() {
         "some kills hit the reading: {rows_at_kill:?}"
     );
 
-    machine.cascadeck(&RUN_ARGS).with_status(0);
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
     assert_eq!(assert_audit(&machine, BatchKind::Rows) as u64, ITEMS);
-    provider.until("broken connections are noticed", |books| books.total.in_flight == 0);
-    let books = provider.books();
+    provider.wait_until("broken connections are noticed", |books| books.total.in_flight == 0);
+    let books = provider.checked_stats();
     let (repeated, in_flight) = (repeated_answers(&books), lost_attempts(&machine));
     println!(
         "killed with {rows_at_kill:?} of {ITEMS} rows read; {in_flight} in flight, {repeated} prompts answered again"

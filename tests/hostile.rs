@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
-mod lab;
+mod harness;
 
 use std::{
     collections::HashSet,
@@ -16,7 +16,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::lab::{Ended, Machine, Provider, png};
+use crate::harness::{ProcessOutput, SimulatedProvider, TestMachine, png};
 
 /// Sets a title, clears the screen, recolours, reorders what follows, hides, forges a line of progress.
 const ATTACK: &str =
@@ -31,8 +31,8 @@ fn first_unsafe_char(text: &str) -> Option<char> {
 }
 
 #[track_caller]
-fn assert_harmless(what: &str, ended: &Ended) {
-    for (stream, text) in [("stdout", &ended.out), ("stderr", &ended.err)] {
+fn assert_harmless(what: &str, ended: &ProcessOutput) {
+    for (stream, text) in [("stdout", &ended.stdout), ("stderr", &ended.stderr)] {
         assert_eq!(first_unsafe_char(text), None, "{what} on {stream}: {text:?}");
         assert!(!text.lines().any(|line| line.starts_with("run: finished")), "{what} forges a line: {text}");
     }
@@ -128,8 +128,8 @@ fn keys_toml(address: SocketAddr) -> String {
 #[test]
 fn nothing_that_a_hostile_run_leaves_or_says_holds_a_secret_or_moves_a_cursor() {
     let hostile = HostileServer::start();
-    let machine = Machine::new().variable("RUST_LOG", "trace").variable("RUST_BACKTRACE", "full");
-    machine.write_keys(&keys_toml(hostile.address));
+    let machine = TestMachine::new().with_env("RUST_LOG", "trace").with_env("RUST_BACKTRACE", "full");
+    machine.write_keys_toml(&keys_toml(hostile.address));
     let rows: Vec<String> = ["plain", "refused", "blocked", "html", "busy", "broken", "garbage"]
         .iter()
         .map(|variant| {
@@ -155,7 +155,7 @@ fn nothing_that_a_hostile_run_leaves_or_says_holds_a_secret_or_moves_a_cursor() 
         assert_harmless(command[0], &ended);
         for secret in SECRETS {
             let tail = &secret[secret.len() - 12..];
-            assert!(!ended.out.contains(tail) && !ended.err.contains(tail), "{command:?} tells {secret}");
+            assert!(!ended.stdout.contains(tail) && !ended.stderr.contains(tail), "{command:?} tells {secret}");
         }
     }
     let results = machine.results("runs/batch");
@@ -165,12 +165,12 @@ fn nothing_that_a_hostile_run_leaves_or_says_holds_a_secret_or_moves_a_cursor() 
     for command in
         [&["export", "runs/batch", "-o", "out.jsonl"][..], &["export", "runs/batch", "--format", "csv", "-o", "o.csv"]]
     {
-        machine.cascadeck(command).with_status(0);
+        machine.cascadeck(command).expect_status(0);
     }
     for secret in SECRETS {
         for part in [secret, &secret[secret.len() - 12..], &secret.to_uppercase()] {
             let found: Vec<_> =
-                machine.files_with(part).into_iter().filter(|path| *path != machine.path("keys.toml")).collect();
+                machine.files_containing(part).into_iter().filter(|path| *path != machine.path("keys.toml")).collect();
             assert!(found.is_empty(), "{part} is in {found:?}");
         }
     }
@@ -178,13 +178,13 @@ fn nothing_that_a_hostile_run_leaves_or_says_holds_a_secret_or_moves_a_cursor() 
     assert!(log.len() > 1_000, "everything was logged");
     assert_eq!(first_unsafe_char(&log), None, "the log is read in terminals");
     // No answer counts more than an answer can: the sums hold.
-    machine.cascadeck(&["audit", "runs/batch"]).with_status(0);
+    machine.cascadeck(&["audit", "runs/batch"]).expect_status(0);
 }
 
 #[test]
 fn names_of_files_folders_keys_and_models_move_no_cursor() {
     let hostile = HostileServer::start();
-    let machine = Machine::new();
+    let machine = TestMachine::new();
     let escaped = "a\\u001b[2J\\u202eb";
     let good = keys_toml(hostile.address);
     for (what, with) in [
@@ -194,13 +194,13 @@ fn names_of_files_folders_keys_and_models_move_no_cursor() {
         ("api = 'openai'", format!("api = \"{escaped}\"")),
         ("ladder", format!("\"{escaped}\"")),
     ] {
-        machine.write_keys(&good.replace(what, &with));
+        machine.write_keys_toml(&good.replace(what, &with));
         machine.write("batch.jsonl", "{\"prompt\":\"variant-plain\"}\n");
         for command in [&["check"][..], &["run", "batch.jsonl", "--run-dir", "one"], &["status", "one"]] {
             assert_harmless(what, &machine.cascadeck(command));
         }
     }
-    machine.write_keys(&good);
+    machine.write_keys_toml(&good);
     let odd = "o\u{1b}[31m\u{202e}dd";
     machine.write(&format!("{odd}.jsonl"), "{\"prompt\":\"x\", \"id\":\"\u{202e}\"\n");
     machine.write(&format!("album {odd}/pic\u{1b}[2J{odd}.png"), png(2, 2));
@@ -226,8 +226,8 @@ key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" 
 
 #[test]
 fn captions_stay_in_their_folder_whatever_a_list_or_a_link_says() {
-    let provider = Provider::of(UNLIMITED_PROFILE);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
     machine.write("album/in.png", png(2, 2));
     machine.write("outside/far.png", png(3, 3));
     let absolute = machine.path("outside/far.png").display().to_string();
@@ -244,28 +244,29 @@ fn captions_stay_in_their_folder_whatever_a_list_or_a_link_says() {
     machine.write("tree/sub/in.png", png(2, 2));
     fs::create_dir_all(machine.path("texts")).unwrap();
     symlink(machine.path("outside"), machine.path("texts/sub")).unwrap();
-    let ended = machine.cascadeck(&["run", "tree", "--captions", "texts", "--run-dir", "linked"]).with_status(2);
-    ended.says(&["would be written outside"]);
+    let ended = machine.cascadeck(&["run", "tree", "--captions", "texts", "--run-dir", "linked"]).expect_status(2);
+    ended.assert_stderr_contains(&["would be written outside"]);
     assert_eq!(count_captions("outside"), 0);
 
     // A caption that is a link is replaced, and what it leads to stays.
     machine.write("outside/mine.txt", "Mine.\n");
     symlink(machine.path("outside/mine.txt"), machine.path("album/in.txt")).unwrap();
-    machine.cascadeck(&["run", "album", "--existing", "overwrite", "--run-dir", "over"]).with_status(0);
+    machine.cascadeck(&["run", "album", "--existing", "overwrite", "--run-dir", "over"]).expect_status(0);
     assert_eq!(machine.read("outside/mine.txt"), "Mine.\n");
     assert!(machine.read("album/in.txt").starts_with("A picture of 2x2"));
 }
 
 #[test]
 fn a_secret_is_in_no_command_line() {
-    let provider =
-        Provider::of(&UNLIMITED_PROFILE.replace("name = \"eyes\"", "name = \"slow\"\nlatency = { median_ms = 300 }"));
-    let machine = Machine::with(&provider);
-    machine.write("batch.jsonl", lab::sums(20));
+    let provider = SimulatedProvider::from_toml(
+        &UNLIMITED_PROFILE.replace("name = \"eyes\"", "name = \"slow\"\nlatency = { median_ms = 300 }"),
+    );
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", harness::addition_rows(20));
     let live = machine.start(&["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "2"]);
-    provider.until("it is under way", |books| books.total.ok > 0);
+    provider.wait_until("it is under way", |books| books.total.ok > 0);
     for file in ["cmdline", "comm", "environ"] {
-        let shown = fs::read(format!("/proc/{}/{file}", live.id())).unwrap();
+        let shown = fs::read(format!("/proc/{}/{file}", live.process_id())).unwrap();
         let shown = String::from_utf8_lossy(&shown);
         assert!(!shown.contains("AIza-alice"), "{file}: {shown}");
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::lab::{Machine, Provider, answer_to, sums};
+use crate::harness::{SimulatedProvider, TestMachine, addition_rows, expected_answer};
 
 /// Three projects and four models: 30 requests a day altogether on each project.
 const DAY_LIMITS_PROFILE: &str = r#"
@@ -25,12 +25,12 @@ key = [
 
 #[test]
 fn days_with_room_for_exactly_the_batch_are_used_up_without_one_refusal() {
-    let provider = Provider::of(DAY_LIMITS_PROFILE);
-    let machine = Machine::with(&provider);
-    machine.write("batch.jsonl", sums(90));
-    let ended = machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"]).with_status(0);
+    let provider = SimulatedProvider::from_toml(DAY_LIMITS_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(90));
+    let ended = machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"]).expect_status(0);
 
-    let books = provider.books();
+    let books = provider.checked_stats();
     assert_eq!((books.total.requests, books.total.ok), (90, 90), "no refusal, no repetition: {}", books.summary());
     assert_eq!((books.prompts.distinct, books.prompts.answered_more_than_once), (90, 0));
     for project in ["one", "two", "three"] {
@@ -38,7 +38,7 @@ fn days_with_room_for_exactly_the_batch_are_used_up_without_one_refusal() {
             assert_eq!(books.pool(project, model).unwrap().counts.ok, per_day, "{project} {model}");
         }
     }
-    let summary = ended.json();
+    let summary = ended.stdout_json();
     assert_eq!((&summary["done"], &summary["attempts"], &summary["rate_limited"]), (&90.into(), &90.into(), &0.into()));
 }
 
@@ -77,13 +77,13 @@ fn question_rows(count: u64) -> String {
 
 #[test]
 fn a_long_batch_goes_through_every_model_within_one_minutes_limits() {
-    let provider = Provider::of(MINUTE_LIMITS_PROFILE);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(MINUTE_LIMITS_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
     machine.write("questions.jsonl", question_rows(1_319));
     let args = ["run", "questions.jsonl", "--prompt", "{{ question }}", "--headless", "--json", "--in-flight", "64"];
-    let ended = machine.cascadeck(&args).with_status(0);
+    let ended = machine.cascadeck(&args).expect_status(0);
 
-    let books = provider.books();
+    let books = provider.checked_stats();
     assert_eq!(books.total.ok, 1_319);
     assert_eq!((books.prompts.distinct, books.prompts.answered_more_than_once), (1_319, 0), "each once");
     assert_eq!(books.total.refused, BTreeMap::new(), "configured limits are never run into");
@@ -94,7 +94,7 @@ fn a_long_batch_goes_through_every_model_within_one_minutes_limits() {
     let results = machine.results("runs/questions");
     let ids: BTreeSet<_> = results.iter().map(|line| line.id.as_str()).collect();
     assert_eq!((results.len(), ids.len()), (1_319, 1_319), "one line for every item");
-    let summary = ended.json();
+    let summary = ended.stdout_json();
     for (model, served) in summary["models"].as_array().unwrap().iter().map(|model| {
         let name = model["name"].as_str().unwrap();
         (model, books.pools.iter().filter(|pool| pool.model == name).map(|pool| pool.counts.ok).sum::<u64>())
@@ -103,7 +103,7 @@ fn a_long_batch_goes_through_every_model_within_one_minutes_limits() {
     }
     let tokens = (&summary["input_tokens"], &summary["output_tokens"]);
     assert_eq!(tokens, (&books.total.input_tokens.into(), &books.total.output_tokens.into()), "both count alike");
-    ended.says(&["key dead", "invalid_key"]);
+    ended.assert_stderr_contains(&["key dead", "invalid_key"]);
 }
 
 /// The names of an object's fields, in their order.
@@ -113,11 +113,11 @@ fn field_names(object: &Value) -> Vec<&str> {
 
 #[test]
 fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
-    let provider = Provider::of(DAY_LIMITS_PROFILE);
-    let machine = Machine::with(&provider);
-    machine.write("batch.jsonl", sums(4) + r#"{"id":"bad","question":"Say it. [sim:blocked]"}"#);
+    let provider = SimulatedProvider::from_toml(DAY_LIMITS_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(4) + r#"{"id":"bad","question":"Say it. [sim:blocked]"}"#);
     let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--json", "--run-dir", "here"];
-    let summary = machine.cascadeck(&args).with_status(3).json();
+    let summary = machine.cascadeck(&args).expect_status(3).stdout_json();
 
     let text = machine.read("here/results.jsonl");
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -134,7 +134,10 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
     }
     let line = |id: &str| lines.iter().find(|line| line["id"] == id).unwrap();
     let done = line("q3");
-    assert_eq!((done["status"].as_str(), done["output"].as_str()), (Some("done"), Some(answer_to("q3").as_str())));
+    assert_eq!(
+        (done["status"].as_str(), done["output"].as_str()),
+        (Some("done"), Some(expected_answer("q3").as_str()))
+    );
     assert_eq!((&done["error"], &done["finish_reason"]), (&Value::Null, &"stop".into()));
     assert_eq!((&done["key"], &done["provider"], &done["attempts"]), (&"alice".into(), &"g".into(), &1.into()));
     assert!(done["cost_usd"].as_f64().unwrap() > 0.0);
@@ -165,7 +168,7 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
 
 #[test]
 fn a_dead_key_a_closed_model_and_a_failing_one_cost_no_item() {
-    let provider = Provider::of(
+    let provider = SimulatedProvider::from_toml(
         r#"
         name = "trouble"
         provider = [{ name = "g", api = "gemini" }, { name = "o", api = "openai" }]
@@ -184,16 +187,21 @@ fn a_dead_key_a_closed_model_and_a_failing_one_cost_no_item() {
         used = [{ project = "one", model = "spent", requests = 2 }]
         "#,
     );
-    let machine = Machine::with(&provider);
-    machine.write("batch.jsonl", sums(40));
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(40));
     let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--json", "--no-check"];
-    let ended = machine.cascadeck(&args).with_status(0);
-    assert_eq!(ended.json()["done"], 40);
-    ended.says(&["key dead is off, invalid_key", "quota_exhausted_day", "quota_exhausted_billing", "model_not_found"]);
+    let ended = machine.cascadeck(&args).expect_status(0);
+    assert_eq!(ended.stdout_json()["done"], 40);
+    ended.assert_stderr_contains(&[
+        "key dead is off, invalid_key",
+        "quota_exhausted_day",
+        "quota_exhausted_billing",
+        "model_not_found",
+    ]);
     for line in machine.results("runs/batch") {
-        assert_eq!(line.output.as_deref(), Some(answer_to(&line.id).as_str()), "{}", line.id);
+        assert_eq!(line.output.as_deref(), Some(expected_answer(&line.id).as_str()), "{}", line.id);
     }
-    let books = provider.books();
+    let books = provider.checked_stats();
     assert_eq!((books.total.ok, books.prompts.answered_more_than_once), (40, 0));
     assert_eq!(books.pool("one", "spent").unwrap().counts.ok, 2);
     let log = machine.read("runs/batch/cascadeck.log");

@@ -1,13 +1,13 @@
 //! `cascadeck demo`: the whole program without key or network.
 
-use crate::lab::Machine;
+use crate::harness::TestMachine;
 
 #[test]
 fn the_demo_shows_everything_that_can_happen_and_finishes() {
-    let machine = Machine::new();
+    let machine = TestMachine::new();
     let args = ["demo", "--headless", "--json", "--speed", "100", "--run-dir", "demo"];
-    let ended = machine.cascadeck(&args).with_status(0);
-    let summary = ended.json();
+    let ended = machine.cascadeck(&args).expect_status(0);
+    let summary = ended.stdout_json();
     let count = |name: &str| summary[name].as_u64().unwrap();
     assert_eq!((count("total"), count("done"), count("failed"), count("waiting")), (240, 240, 0, 0));
     assert_eq!(summary["state"], "finished");
@@ -35,14 +35,14 @@ fn the_demo_shows_everything_that_can_happen_and_finishes() {
     }
     // Three projects have room for 120 requests a minute between them.
     assert!(summary["elapsed_s"].as_f64().unwrap() > 60.0, "minute limits held it up: {summary}");
-    ended.says(&["the demo's run is in"]);
+    ended.assert_stderr_contains(&["the demo's run is in"]);
     assert_eq!(machine.results("demo/demo").len(), 240);
 }
 
 #[test]
 fn without_a_folder_the_demo_leaves_nothing() {
-    let machine = Machine::new();
-    machine.cascadeck(&["demo", "--headless", "--speed", "400"]).with_status(0);
+    let machine = TestMachine::new();
+    machine.cascadeck(&["demo", "--headless", "--speed", "400"]).expect_status(0);
     let left = |folder: &str| std::fs::read_dir(machine.root().join(folder)).unwrap().count();
     assert_eq!((left("work"), left("tmp")), (0, 0));
 }
@@ -63,7 +63,7 @@ fn files_under(folder: &std::path::Path) -> std::collections::BTreeMap<std::path
 
 #[test]
 fn the_demo_takes_no_folder_that_holds_files_of_anybody_else() {
-    let machine = Machine::new();
+    let machine = TestMachine::new();
     let demo = ["demo", "--headless", "--speed", "1000", "--run-dir", "d"];
     for (file, content) in [
         ("d/keys.toml", "[[key]]\nname = 'mine'\n"),
@@ -73,8 +73,8 @@ fn the_demo_takes_no_folder_that_holds_files_of_anybody_else() {
     ] {
         machine.write(file, content);
         let before = files_under(&machine.path("d"));
-        let ended = machine.cascadeck(&demo).with_status(2);
-        ended.says(&[file, "not the demo's", "nothing was touched"]);
+        let ended = machine.cascadeck(&demo).expect_status(2);
+        ended.assert_stderr_contains(&[file, "not the demo's", "nothing was touched"]);
         assert_eq!(files_under(&machine.path("d")), before, "{file}");
         std::fs::remove_dir_all(machine.path("d")).unwrap();
     }
@@ -82,7 +82,7 @@ fn the_demo_takes_no_folder_that_holds_files_of_anybody_else() {
     // Empty, and then an earlier demo's.
     std::fs::create_dir(machine.path("d")).unwrap();
     for _ in 0..2 {
-        machine.cascadeck(&demo).with_status(0).says(&["the demo's run is in"]);
+        machine.cascadeck(&demo).expect_status(0).assert_stderr_contains(&["the demo's run is in"]);
         assert_eq!(machine.results("d/demo").len(), 240);
     }
     // What the user has put or changed there since is not the demo's any more.
@@ -90,7 +90,7 @@ fn the_demo_takes_no_folder_that_holds_files_of_anybody_else() {
         let had = std::fs::read(machine.path(file)).ok();
         machine.write(file, [had.clone().unwrap_or_default(), b"# mine\n".to_vec()].concat());
         let before = files_under(&machine.path("d"));
-        machine.cascadeck(&demo).with_status(2).says(&[file]);
+        machine.cascadeck(&demo).expect_status(2).assert_stderr_contains(&[file]);
         assert_eq!(files_under(&machine.path("d")), before, "{file}");
         match had {
             Some(had) => machine.write(file, had),

@@ -2,18 +2,18 @@
 
 use crate::{
     RUN_ARGS,
-    lab::{Machine, Provider, SLOW, sums},
+    harness::{SLOW_PROFILE, SimulatedProvider, TestMachine, addition_rows},
 };
 
 const STDOUT_TO_FULL_DEVICE: &str = "exec > /dev/full";
 const FULL_DEVICE_ERROR: &str = "standard output could not be written to: No space left on device";
 
 /// A finished run of four items, and the file that a command reads.
-fn finished_run() -> (Machine, Provider) {
-    let provider = Provider::of(SLOW);
-    let machine = Machine::with(&provider);
-    machine.write("batch.jsonl", sums(4));
-    machine.cascadeck(&RUN_ARGS).with_status(0);
+fn finished_run() -> (TestMachine, SimulatedProvider) {
+    let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(4));
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
     machine.write("answer.json", r#"{"status":429,"headers":{},"body":{"error":{"message":"slow down"}}}"#);
     (machine, provider)
 }
@@ -44,45 +44,47 @@ const PRINTING_COMMANDS: [&[&str]; 18] = [
 fn results_that_a_full_device_does_not_take_fail_the_command() {
     let (machine, _provider) = finished_run();
     for command in PRINTING_COMMANDS {
-        let ended = machine.start_after(STDOUT_TO_FULL_DEVICE, command).end();
-        assert_eq!(ended.status.code(), Some(1), "{command:?}: {}", ended.err);
-        assert!(ended.err.contains("No space left on device"), "{command:?}: {}", ended.err);
-        assert!(!ended.err.contains("panicked"), "{command:?}: {}", ended.err);
+        let ended = machine.start_in_shell(STDOUT_TO_FULL_DEVICE, command).wait();
+        assert_eq!(ended.status.code(), Some(1), "{command:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("No space left on device"), "{command:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked"), "{command:?}: {}", ended.stderr);
     }
-    machine.start_after(STDOUT_TO_FULL_DEVICE, &["export", "runs/batch", "-o", "/dev/full"]).end().with_status(1);
+    machine.start_in_shell(STDOUT_TO_FULL_DEVICE, &["export", "runs/batch", "-o", "/dev/full"]).wait().expect_status(1);
 }
 
 #[test]
 fn a_reader_that_has_gone_is_no_failure() {
     let (machine, _provider) = finished_run();
     for command in PRINTING_COMMANDS {
-        assert_eq!(machine.unheard(command), Some(0), "{command:?}");
+        assert_eq!(machine.run_with_closed_output(command), Some(0), "{command:?}");
     }
 }
 
 #[test]
 fn a_run_whose_summary_could_not_be_written_has_run_and_says_so() {
     for more in [&[][..], &["--json"], &["--headless"]] {
-        let provider = Provider::of(SLOW);
-        let machine = Machine::with(&provider);
-        machine.write("batch.jsonl", sums(4));
-        let ended = machine.start_after(STDOUT_TO_FULL_DEVICE, &[&RUN_ARGS[..], more].concat()).end().with_status(1);
-        ended.says(&["the run's summary", FULL_DEVICE_ERROR, "cascadeck status"]);
+        let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
+        let machine = TestMachine::with_provider(&provider);
+        machine.write("batch.jsonl", addition_rows(4));
+        let ended =
+            machine.start_in_shell(STDOUT_TO_FULL_DEVICE, &[&RUN_ARGS[..], more].concat()).wait().expect_status(1);
+        ended.assert_stderr_contains(&["the run's summary", FULL_DEVICE_ERROR, "cascadeck status"]);
         assert_eq!(machine.results("runs/batch").len(), 4);
         assert_eq!(machine.status("runs/batch")["done"], 4);
         // With room again, the same command has nothing to do.
-        machine.cascadeck(&[&RUN_ARGS[..], more].concat()).with_status(0);
-        assert_eq!(provider.books().total.requests, 4);
+        machine.cascadeck(&[&RUN_ARGS[..], more].concat()).expect_status(0);
+        assert_eq!(provider.checked_stats().total.requests, 4);
     }
 }
 
 #[test]
 fn simulator_stats_that_a_full_device_does_not_take_fail_it() {
-    let machine = Machine::new();
-    let mut sim = machine.start_after(STDOUT_TO_FULL_DEVICE, &["sim", "--listen", "127.0.0.1:0", "--profile", "open"]);
-    sim.line_with("books: http://");
-    sim.signal(nix::sys::signal::Signal::SIGTERM);
-    let ended = sim.end().with_status(1);
-    ended.says(&[FULL_DEVICE_ERROR]);
-    assert!(!ended.err.contains("panicked"), "{}", ended.err);
+    let machine = TestMachine::new();
+    let mut sim =
+        machine.start_in_shell(STDOUT_TO_FULL_DEVICE, &["sim", "--listen", "127.0.0.1:0", "--profile", "open"]);
+    sim.wait_for_line("books: http://");
+    sim.send_signal(nix::sys::signal::Signal::SIGTERM);
+    let ended = sim.wait().expect_status(1);
+    ended.assert_stderr_contains(&[FULL_DEVICE_ERROR]);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }

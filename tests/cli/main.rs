@@ -4,8 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
-#[path = "../lab/mod.rs"]
-mod lab;
+#[path = "../harness/mod.rs"]
+mod harness;
 
 mod audit;
 mod captions;
@@ -34,5 +34,5 @@ mod status;
 mod tls;
 mod webhooks;
 
-/// A run of the rows that [`lab::sums`] writes.
+/// A run of the rows that [`harness::sums`] writes.
 const RUN_ARGS: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];

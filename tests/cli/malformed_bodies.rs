@@ -4,10 +4,9 @@ use serde_json::{Value, json};
 
 use crate::{
     RUN_ARGS,
-    lab::{
-        Machine,
+    harness::{
+        TestMachine, addition_rows,
         logging_server::{LoggingServer, Response},
-        sums,
     },
 };
 
@@ -22,7 +21,7 @@ const BODIES: [(&str, &str); 6] = [
 ];
 
 /// The machine asks `server`, which gives every completion this body.
-fn machine_answering(body: &[u8]) -> (Machine, LoggingServer) {
+fn machine_answering(body: &[u8]) -> (TestMachine, LoggingServer) {
     let body = body.to_vec();
     let server = LoggingServer::start(move |request| {
         if request.is_completion() {
@@ -31,9 +30,9 @@ fn machine_answering(body: &[u8]) -> (Machine, LoggingServer) {
             Response::json(200, &json!({"object": "list", "data": [{"id": "m"}]}))
         }
     });
-    let machine = Machine::new();
-    machine.write_keys(&(server.keys_toml("") + "[policy]\nretry_delays = [\"1ms\"]\nladder = [\"1ms\"]\n"));
-    machine.write("batch.jsonl", sums(1));
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&(server.keys_toml("") + "[policy]\nretry_delays = [\"1ms\"]\nladder = [\"1ms\"]\n"));
+    machine.write("batch.jsonl", addition_rows(1));
     (machine, server)
 }
 
@@ -41,7 +40,7 @@ fn machine_answering(body: &[u8]) -> (Machine, LoggingServer) {
 fn failure_line(body: &[u8]) -> String {
     let (machine, _server) = machine_answering(body);
     let mut live = machine.start(&[&RUN_ARGS[..], &["--headless"]].concat());
-    let line = live.line_with("malformed_response");
+    let line = live.wait_for_line("malformed_response");
     drop(live);
     line
 }
@@ -67,11 +66,12 @@ fn the_description_of_a_body_is_harmless_and_short() {
 
 #[test]
 fn explain_says_the_same_for_every_api() {
-    let machine = Machine::new();
+    let machine = TestMachine::new();
     for api in ["openai", "gemini", "anthropic"] {
         for (body, words) in BODIES {
             let example = json!({"status": 200, "headers": {}, "body": body}).to_string();
-            let told: Value = machine.cascadeck_with_stdin(&["explain", "--api", api], &example).with_status(0).json();
+            let told: Value =
+                machine.cascadeck_with_stdin(&["explain", "--api", api], &example).expect_status(0).stdout_json();
             assert_eq!(told["outcome"], "malformed_response", "{api} {body:?}");
             assert!(told["because"].as_str().unwrap().contains(words), "{api} {body:?}: {told}");
         }
@@ -86,9 +86,9 @@ fn a_malformed_model_list_is_described() {
         (r#"{"status":"ok"}"#, "not a list of models"),
     ] {
         let server = LoggingServer::start(move |_| Response::bytes(200, "application/json", body.into()));
-        let machine = Machine::new();
-        machine.write_keys(&server.keys_toml(""));
-        let checked = machine.cascadeck(&["check"]).with_status(2);
-        assert!(checked.out.contains(words), "{body:?}: {words:?} is not in: {}", checked.out);
+        let machine = TestMachine::new();
+        machine.write_keys_toml(&server.keys_toml(""));
+        let checked = machine.cascadeck(&["check"]).expect_status(2);
+        assert!(checked.stdout.contains(words), "{body:?}: {words:?} is not in: {}", checked.stdout);
     }
 }

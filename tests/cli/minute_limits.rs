@@ -13,7 +13,7 @@ use cascadeck::{
 };
 use tokio::sync::mpsc;
 
-use crate::lab::{Machine, sums};
+use crate::harness::{TestMachine, addition_rows};
 
 /// 75 requests a minute altogether. What refuses also counts: knocking too early would never end.
 const TIGHT_LIMITS_PROFILE: &str = r#"
@@ -37,14 +37,14 @@ key = [
 
 /// A run on the simulator's clock that has been handed so many rows, and waits for more or for their end.
 async fn start_run(
-    machine: &Machine,
+    machine: &TestMachine,
     simulator: &Simulator,
     profile: &str,
     clock: Clock,
     items: u64,
 ) -> (RunningEngine, mpsc::Sender<InputRows>) {
-    machine.write_keys(&Profile::from_toml(profile).unwrap().keys_toml(simulator.addr()));
-    machine.write("batch.jsonl", sums(items));
+    machine.write_keys_toml(&Profile::from_toml(profile).unwrap().keys_toml(simulator.addr()));
+    machine.write("batch.jsonl", addition_rows(items));
     let config = config::load(Some(&machine.path("keys.toml")), &|_| None, &machine.path("")).unwrap();
     let options = InputOptions { prompt: Some("{{ question }}".to_owned()), ..InputOptions::default() };
     let path = machine.path("batch.jsonl");
@@ -73,7 +73,7 @@ async fn sliding_minute_windows_are_filled_repeatedly_and_never_exceeded() {
     const ITEMS: u64 = 300;
     let clock = Clock::with_speed(60.0);
     let simulator = Simulator::start(Profile::from_toml(TIGHT_LIMITS_PROFILE).unwrap(), clock).await.unwrap();
-    let machine = Machine::new();
+    let machine = TestMachine::new();
     let (running, rows) = start_run(&machine, &simulator, TIGHT_LIMITS_PROFILE, clock, ITEMS).await;
     rows.send(InputRows::End).await.unwrap();
     assert_eq!(running.task.await.unwrap(), RunOutcome::Finished);
@@ -110,7 +110,7 @@ key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" 
 async fn an_input_that_breaks_off_lets_what_is_in_flight_finish_first() {
     let clock = Clock::real();
     let simulator = Simulator::start(Profile::from_toml(SLOW_PROFILE).unwrap(), clock).await.unwrap();
-    let machine = Machine::new();
+    let machine = TestMachine::new();
     let (mut running, rows) = start_run(&machine, &simulator, SLOW_PROFILE, clock, 2).await;
     running.handle.snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 2).await.unwrap();
     rows.send(InputRows::Failed("line 5 is no JSON".to_owned())).await.unwrap();

@@ -13,8 +13,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ImageFormat, Rgba, RgbaImage};
 use serde_json::{Value, json};
 
-use crate::lab::{
-    Machine,
+use crate::harness::{
+    TestMachine,
     logging_server::{LoggingServer, Request, Response},
     png,
 };
@@ -221,8 +221,8 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
             Response::json(400, &json!({"error": error}))
         }
     });
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&server.keys_toml(""));
     let mut rows = String::new();
     // The broken ones come first.
     for (name, bytes) in broken.iter().chain(&whole) {
@@ -244,7 +244,7 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
     let refused: Vec<_> = refused.into_iter().filter_map(|picture| names(&whole, picture)).collect();
     assert_eq!(refused, [""; 0], "whole pictures were held back");
     assert_eq!(arrived.len(), whole.len(), "one was sent twice");
-    ended.with_status(3);
+    ended.expect_status(3);
     for line in machine.results("runs/rows") {
         let error = line.error.map(|error| (error.outcome.name(), error.message));
         if whole.contains_key(&line.id) {
@@ -281,8 +281,8 @@ fn pictures_that_a_provider_refuses_fail_alone_and_stop_nothing() {
                 Response::openai("A picture.")
             }
         });
-        let machine = Machine::new();
-        machine.write_keys(&server.keys_toml(""));
+        let machine = TestMachine::new();
+        machine.write_keys_toml(&server.keys_toml(""));
         let rows: String = (0..38)
             .map(|number| {
                 let host = if number < 8 { "gone" } else { "here" };
@@ -291,7 +291,7 @@ fn pictures_that_a_provider_refuses_fail_alone_and_stop_nothing() {
             })
             .collect();
         machine.write("rows.jsonl", rows);
-        machine.cascadeck(&["run", "rows.jsonl"]).with_status(3);
+        machine.cascadeck(&["run", "rows.jsonl"]).expect_status(3);
         let results = machine.results("runs/rows");
         assert_eq!(results.len(), 38, "{refusal}");
         for line in results {
@@ -328,8 +328,8 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
         )
     });
     let address = server.address();
-    let machine = Machine::new();
-    machine.write_keys(&format!(
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&format!(
         "[[provider]]\nname = \"a\"\napi = \"anthropic\"\nbase_url = \"http://{address}\"\n\
          [[provider]]\nname = \"o\"\napi = \"openai\"\nbase_url = \"http://{address}/v1\"\n\
          [[model]]\nname = \"claude\"\nprovider = \"a\"\nvision = true\n\
@@ -348,7 +348,7 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
     machine.write("album/huge.png", huge);
     // Longer than Anthropic takes.
     machine.write("album/wide.png", png(8_001, 1));
-    machine.cascadeck(&["run", "album", "--captions", "captions", "--in-flight", "1"]).with_status(0);
+    machine.cascadeck(&["run", "album", "--captions", "captions", "--in-flight", "1"]).expect_status(0);
     assert_eq!(machine.read("captions/small.txt"), "by claude\n");
     assert_eq!(machine.read("captions/large.txt"), "by gpt\n");
     assert_eq!(machine.read("captions/huge.txt"), "by gpt\n");
@@ -373,8 +373,8 @@ fn few_threads_read_many_pictures() {
         thread::sleep(Duration::from_millis(10));
         Response::openai("A picture.")
     });
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&server.keys_toml(""));
     let picture = encode_picture(ImageFormat::Png);
     for number in 0..PICTURES {
         // Bytes that follow the end make it another picture, and a large file.
@@ -383,9 +383,9 @@ fn few_threads_read_many_pictures() {
         machine.write(&format!("album/{number}.png"), picture);
     }
     let mut run = machine.start(&["run", "album", "--in-flight", "100"]);
-    let tasks = format!("/proc/{}/task", run.id());
+    let tasks = format!("/proc/{}/task", run.process_id());
     let mut most: BTreeMap<String, usize> = BTreeMap::new();
-    while !run.has_ended() {
+    while !run.has_exited() {
         let mut now: BTreeMap<String, usize> = BTreeMap::new();
         // A thread, or the whole process, may be gone before it can be looked at.
         for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
@@ -398,7 +398,7 @@ fn few_threads_read_many_pictures() {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    run.end().with_status(0);
+    run.wait().expect_status(0);
     assert_eq!(server.completions().len(), PICTURES);
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     // The runtime's workers, one a core, and its threads for what blocks: host names, forecasts.

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::{
     RUN_ARGS,
-    lab::{Machine, sums},
+    harness::{TestMachine, addition_rows},
 };
 
 /// A server that knows one key, and asks for it only where an answer is wanted.
@@ -60,19 +60,19 @@ impl PublicListServer {
         Self { address, completion_requests: asked, model_is_pulled: pulled, _runtime: runtime }
     }
 
-    fn machine(&self, secret: &str) -> Machine {
+    fn machine(&self, secret: &str) -> TestMachine {
         self.machine_at("v1", secret)
     }
 
-    fn machine_at(&self, place: &str, secret: &str) -> Machine {
-        let machine = Machine::new();
-        machine.write_keys(&format!(
+    fn machine_at(&self, place: &str, secret: &str) -> TestMachine {
+        let machine = TestMachine::new();
+        machine.write_keys_toml(&format!(
             "[[provider]]\nname = \"box\"\napi = \"openai\"\nbase_url = \"http://{}/{place}\"\n\
              [[model]]\nname = \"m\"\nprovider = \"box\"\n\
              [[key]]\nname = \"alice\"\nprovider = \"box\"\n{secret}\n",
             self.address
         ));
-        machine.write("batch.jsonl", sums(2));
+        machine.write("batch.jsonl", addition_rows(2));
         machine
     }
 }
@@ -139,22 +139,22 @@ fn invalid_key_response() -> (StatusCode, String) {
 #[test]
 fn a_public_model_list_calls_no_key_good() {
     let server = PublicListServer::start();
-    let checked = server.machine("secret = \"sk-wrong\"").cascadeck(&["check"]).with_status(2);
-    assert!(checked.out.contains("lists its models to anybody"), "{}", checked.out);
-    assert!(checked.out.contains("NOT CHECKED") && !checked.out.contains("good, "), "{}", checked.out);
+    let checked = server.machine("secret = \"sk-wrong\"").cascadeck(&["check"]).expect_status(2);
+    assert!(checked.stdout.contains("lists its models to anybody"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("NOT CHECKED") && !checked.stdout.contains("good, "), "{}", checked.stdout);
     // Where there is no key, none is to be proved.
-    let keyless = server.machine("").cascadeck(&["check"]).with_status(0);
-    assert!(keyless.out.contains("good, 1 model listed"), "{}", keyless.out);
+    let keyless = server.machine("").cascadeck(&["check"]).expect_status(0);
+    assert!(keyless.stdout.contains("good, 1 model listed"), "{}", keyless.stdout);
 }
 
 #[test]
 fn a_public_model_list_enables_no_disabled_key() {
     let server = PublicListServer::start();
     let machine = server.machine("secret = \"sk-wrong\"");
-    machine.cascadeck(&[&RUN_ARGS[..], &["--no-check", "--in-flight", "1"]].concat()).with_status(4);
+    machine.cascadeck(&[&RUN_ARGS[..], &["--no-check", "--in-flight", "1"]].concat()).expect_status(4);
     let asked = server.completion_requests.load(Ordering::Relaxed);
-    let ended = machine.cascadeck(&RUN_ARGS).with_status(4);
-    assert!(!ended.err.contains("accepts it now"), "{}", ended.err);
+    let ended = machine.cascadeck(&RUN_ARGS).expect_status(4);
+    assert!(!ended.stderr.contains("accepts it now"), "{}", ended.stderr);
     assert_eq!(server.completion_requests.load(Ordering::Relaxed), asked, "a dead key stays off");
 }
 
@@ -166,15 +166,15 @@ fn openrouter_is_asked_about_the_key_itself() {
         ("openrouter", "sk-wrong", 2, "BAD: invalid_key"),
         ("unwell", "sk-wrong", 2, "not known: server_error"),
     ] {
-        let machine = Machine::new();
-        machine.write_keys(&format!(
+        let machine = TestMachine::new();
+        machine.write_keys_toml(&format!(
             "[[provider]]\nname = \"openrouter\"\nbase_url = \"http://{}/{place}\"\n\
              [[model]]\nname = \"m\"\nprovider = \"openrouter\"\n\
              [[key]]\nname = \"alice\"\nprovider = \"openrouter\"\nsecret = \"{secret}\"\n",
             server.address
         ));
-        let checked = machine.cascadeck(&["check"]).with_status(status);
-        assert!(checked.out.contains(words), "{}", checked.out);
+        let checked = machine.cascadeck(&["check"]).expect_status(status);
+        assert!(checked.stdout.contains(words), "{}", checked.stdout);
     }
 }
 
@@ -182,16 +182,16 @@ fn openrouter_is_asked_about_the_key_itself() {
 fn a_model_that_is_listed_again_is_asked_for_again_whoever_may_see_the_list() {
     let server = PublicListServer::start();
     let machine = server.machine_at("ollama", "secret = \"ollama\"");
-    machine.cascadeck(&RUN_ARGS).with_status(4);
+    machine.cascadeck(&RUN_ARGS).expect_status(4);
     server.model_is_pulled.store(true, Ordering::Relaxed);
-    machine.cascadeck(&RUN_ARGS).with_status(0);
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
 }
 
 #[test]
 fn only_a_refusal_shows_that_a_list_is_not_for_anybody() {
     let server = PublicListServer::start();
-    let checked = server.machine_at("busy", "secret = \"sk-wrong\"").cascadeck(&["check"]).with_status(2);
-    assert!(checked.out.contains("NOT CHECKED") && !checked.out.contains("good, "), "{}", checked.out);
+    let checked = server.machine_at("busy", "secret = \"sk-wrong\"").cascadeck(&["check"]).expect_status(2);
+    assert!(checked.stdout.contains("NOT CHECKED") && !checked.stdout.contains("good, "), "{}", checked.stdout);
 }
 
 #[test]
@@ -199,10 +199,12 @@ fn a_page_that_turns_every_request_away_ends_a_run_that_nobody_watches() {
     let server = PublicListServer::start();
     let machine = server.machine_at("gate", "secret = \"sk-wrong\"");
     let words = "a web page refuses the key or this address (HTTP 401)";
-    let checked = machine.cascadeck(&["check"]).with_status(2);
-    assert!(checked.out.contains(&format!("{words}: 401 Authorization Required")), "{}", checked.out);
-    machine.write("batch.jsonl", sums(8));
-    let ended = machine.cascadeck(&[&RUN_ARGS[..], &["--in-flight", "5"]].concat()).with_status(4);
-    ended.says(&[&format!("m@alice is off, server_error: 5 requests refused alike and none accepted: {words}")]);
+    let checked = machine.cascadeck(&["check"]).expect_status(2);
+    assert!(checked.stdout.contains(&format!("{words}: 401 Authorization Required")), "{}", checked.stdout);
+    machine.write("batch.jsonl", addition_rows(8));
+    let ended = machine.cascadeck(&[&RUN_ARGS[..], &["--in-flight", "5"]].concat()).expect_status(4);
+    ended.assert_stderr_contains(&[&format!(
+        "m@alice is off, server_error: 5 requests refused alike and none accepted: {words}"
+    )]);
     assert_eq!(machine.status("runs/batch")["failed"], 0);
 }

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use crate::lab::{
-    Live, Machine,
+use crate::harness::{
+    RunningProcess, TestMachine,
     logging_server::{LoggingServer, Response},
-    png, until,
+    png, wait_until,
 };
 
 /// Lets requests wait until it is opened.
@@ -28,7 +28,7 @@ impl Gate {
 }
 
 /// A machine with three pictures, whose provider answers once the gate is open.
-fn setup() -> (Machine, LoggingServer, Arc<Gate>) {
+fn setup() -> (TestMachine, LoggingServer, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let waits = Arc::clone(&gate);
     let server = LoggingServer::start(move |request| {
@@ -37,17 +37,17 @@ fn setup() -> (Machine, LoggingServer, Arc<Gate>) {
         }
         Response::openai("A picture.")
     });
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&server.keys_toml(""));
     for name in ["a", "b", "more/c"] {
         machine.write(&format!("album/{name}.png"), png(3, 3));
     }
     (machine, server, gate)
 }
 
-fn start_first_run(machine: &Machine, server: &LoggingServer) -> Live {
+fn start_first_run(machine: &TestMachine, server: &LoggingServer) -> RunningProcess {
     let live = machine.start(&["run", "album", "--run-dir", "first", "--no-check"]);
-    until("it is under way", || !server.completions().is_empty());
+    wait_until("it is under way", || !server.completions().is_empty());
     live
 }
 
@@ -56,24 +56,24 @@ fn a_second_run_over_the_same_captions_is_refused_and_told_of_the_first() {
     let (machine, server, gate) = setup();
     let first = start_first_run(&machine, &server);
     std::os::unix::fs::symlink(machine.path("album"), machine.path("link")).unwrap();
-    let process = format!("process {}", first.id());
+    let process = format!("process {}", first.process_id());
     for (input, shared) in [("album", "3 captions"), ("album/more", "1 caption"), ("link/*.png", "2 captions")] {
-        let ended = machine.cascadeck(&["run", input, "--run-dir", "second", "--no-check"]).with_status(2);
-        ended.says(&[shared, "/first (", &process, "both would pay", "--captions DIR"]);
+        let ended = machine.cascadeck(&["run", input, "--run-dir", "second", "--no-check"]).expect_status(2);
+        ended.assert_stderr_contains(&[shared, "/first (", &process, "both would pay", "--captions DIR"]);
         assert!(!machine.path("second").exists(), "{input}: a run was begun");
     }
     machine
         .cascadeck(&["run", "album", "--run-dir", "first", "--no-check"])
-        .with_status(2)
-        .says(&["is in use by process"]);
+        .expect_status(2)
+        .assert_stderr_contains(&["is in use by process"]);
     assert!(server.completions().len() <= 3, "only the first has sent anything");
 
     // Captions of their own, and other pictures, are nobody else's business.
     machine.write("album/d.png", png(4, 4));
     gate.open();
-    machine.cascadeck(&["run", "album/d.png", "--run-dir", "third", "--no-check"]).with_status(0);
-    machine.cascadeck(&["run", "album", "--run-dir", "fourth", "--captions", "words", "--no-check"]).with_status(0);
-    first.end().with_status(0);
+    machine.cascadeck(&["run", "album/d.png", "--run-dir", "third", "--no-check"]).expect_status(0);
+    machine.cascadeck(&["run", "album", "--run-dir", "fourth", "--captions", "words", "--no-check"]).expect_status(0);
+    first.wait().expect_status(0);
     assert_eq!(server.completions().len(), 3 + 1 + 4);
     // Now the first is over; what it has captioned is skipped.
     machine.cascadeck(&["run", "album", "--run-dir", "second", "--no-check"]);
@@ -88,6 +88,6 @@ fn a_run_that_was_killed_claims_nothing() {
     let (machine, server, gate) = setup();
     assert!(start_first_run(&machine, &server).kill().was_killed());
     gate.open();
-    machine.cascadeck(&["run", "album", "--run-dir", "second", "--no-check"]).with_status(0);
+    machine.cascadeck(&["run", "album", "--run-dir", "second", "--no-check"]).expect_status(0);
     assert_eq!(machine.read("album/more/c.txt"), "A picture.\n");
 }

@@ -13,7 +13,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use crate::lab::{Machine, sums};
+use crate::harness::{TestMachine, addition_rows};
 
 /// Signed by itself, for `localhost` and 127.0.0.1, until 2126; made for this test and used nowhere else.
 const CERTIFICATE: &str = include_str!("../tls/certificate.pem");
@@ -82,42 +82,42 @@ fn keys_toml(address: &str) -> String {
 #[test]
 fn an_untrusted_certificate_is_called_that_and_no_item_is_blamed() {
     let address = start_tls_server("127.0.0.1");
-    let machine = Machine::new();
-    machine.write_keys(&keys_toml(&address));
-    machine.write("batch.jsonl", sums(3));
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&keys_toml(&address));
+    machine.write("batch.jsonl", addition_rows(3));
     let words = [&format!("no connection to {address}"), "its certificate is not trusted here", "SSL_CERT_FILE"];
 
-    let ended = machine.cascadeck(&["check"]).with_status(2);
+    let ended = machine.cascadeck(&["check"]).expect_status(2);
     for words in words {
-        assert!(ended.out.contains(words), "{words}: {}", ended.out);
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
     }
 
     let run = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--headless", "--json"];
     let mut live = machine.start(&run);
-    let line = live.line_with("certificate");
+    let line = live.wait_for_line("certificate");
     for words in words {
         assert!(line.contains(words), "{words}: {line}");
     }
-    live.signal(Signal::SIGTERM);
-    let summary = live.end().json();
+    live.send_signal(Signal::SIGTERM);
+    let summary = live.wait().stdout_json();
     assert_eq!((&summary["waiting"], &summary["failed"], &summary["cost_usd"]), (&3.into(), &0.into(), &0.0.into()));
     assert_eq!(summary["keys"][0]["health"], 100, "nor the key");
 
     // What it says to do is what helps.
-    let machine = machine.variable("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
-    let ended = machine.cascadeck(&["check", "--allow-unchecked"]).with_status(0);
-    assert!(ended.out.contains("1 model listed"), "{}", ended.out);
-    assert_eq!(machine.cascadeck(&run).with_status(0).json()["done"], 3);
+    let machine = machine.with_env("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
+    let ended = machine.cascadeck(&["check", "--allow-unchecked"]).expect_status(0);
+    assert!(ended.stdout.contains("1 model listed"), "{}", ended.stdout);
+    assert_eq!(machine.cascadeck(&run).expect_status(0).stdout_json()["done"], 3);
 }
 
 #[test]
 fn a_certificate_for_another_name_is_told_from_one_that_nobody_trusts() {
     let address = start_tls_server("127.0.0.2");
     let machine =
-        Machine::new().variable("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
-    machine.write_keys(&keys_toml(&address));
-    let ended = machine.cascadeck(&["check"]).with_status(2);
+        TestMachine::new().with_env("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
+    machine.write_keys_toml(&keys_toml(&address));
+    let ended = machine.cascadeck(&["check"]).expect_status(2);
     for words in [address.as_str(), "another server's", "base_url"] {
-        assert!(ended.out.contains(words), "{words}: {}", ended.out);
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
     }
 }

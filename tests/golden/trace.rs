@@ -34,8 +34,8 @@ impl Trace {
         self.number(u64::from(number.is_some())).number(number.unwrap_or_default())
     }
 
-    pub fn span(&mut self, span: Duration) -> &mut Self {
-        self.number(span.as_nanos() as u64)
+    pub fn duration(&mut self, duration: Duration) -> &mut Self {
+        self.number(duration.as_nanos() as u64)
     }
 
     pub fn instant(&mut self, at: MonoTime) -> &mut Self {

@@ -12,7 +12,7 @@ use cascadeck::{
 
 use super::{
     HOUR, MORNING, free_tier_fleet, policy,
-    world::{World, key, limits, model, verdict, wall},
+    world::{World, attempt_result, key, limits, model, wall},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -43,14 +43,14 @@ fn assert_main_bottleneck(shares: &[BottleneckShare], what: Bottleneck, least: f
 #[test]
 fn a_full_minute_is_named() {
     let mut world = one_key_world(limits(10, None), policy(64));
-    world.offer(200);
+    world.enqueue(200);
     assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::RequestsPerMinute, 0.95);
 }
 
 #[test]
 fn full_tokens_are_named() {
     let mut world = one_key_world(Limits { tpm: Some(2_000), ..Limits::default() }, policy(64));
-    world.offer(300);
+    world.enqueue(300);
     assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::TokensPerMinute, 0.95);
 }
 
@@ -58,7 +58,7 @@ fn full_tokens_are_named() {
 fn a_spent_day_is_named() {
     let waits = Policy { on_exhausted: cascadeck::domain::OnExhausted::Wait, ..policy(64) };
     let mut world = one_key_world(limits(100, Some(50)), waits);
-    world.offer(200);
+    world.enqueue(200);
     assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::DailyQuota, 0.95);
 }
 
@@ -67,7 +67,7 @@ fn a_rolling_day_whose_last_requests_are_in_flight_is_named_too() {
     let waits = Policy { on_exhausted: cascadeck::domain::OnExhausted::Wait, ..policy(64) };
     let rolling = Limits { quota_day: QuotaDay::Rolling, ..limits(1_000, Some(50)) };
     let mut world = one_key_world(rolling, waits);
-    world.offer(200);
+    world.enqueue(200);
     let shares = shares_after(&mut world, Duration::from_secs(10));
     assert_main_bottleneck(&shares, Bottleneck::DailyQuota, 0.9);
     assert!(shares.iter().all(|share| share.bottleneck != Bottleneck::CircuitOpen), "no breaker was open: {shares:?}");
@@ -76,7 +76,7 @@ fn a_rolling_day_whose_last_requests_are_in_flight_is_named_too() {
 #[test]
 fn the_in_flight_cap_is_named_for_the_run_while_the_route_is_sending() {
     let mut world = one_key_world(Limits::default(), policy(2));
-    world.offer(10_000);
+    world.enqueue(10_000);
     world.run(MINUTE * 5);
     assert_main_bottleneck(&world.scheduler.run_bottlenecks(world.now), Bottleneck::MaxInFlight, 0.95);
     assert_main_bottleneck(&world.scheduler.route_bottlenecks(world.now, RouteId(0)), Bottleneck::Sending, 0.95);
@@ -85,11 +85,11 @@ fn the_in_flight_cap_is_named_for_the_run_while_the_route_is_sending() {
 #[test]
 fn a_cooldown_is_named() {
     let mut world = one_key_world(Limits::default(), policy(4));
-    world.weather = Box::new(|_, _| {
+    world.inject_fault = Box::new(|_, _| {
         let retry_after = Some(RetryAfter { delay: Duration::from_secs(50) });
-        Some(AttemptResult { status: Some(429), retry_after, ..verdict(Outcome::RateLimitedMinute) })
+        Some(AttemptResult { status: Some(429), retry_after, ..attempt_result(Outcome::RateLimitedMinute) })
     });
-    world.offer(10);
+    world.enqueue(10);
     let shares = shares_after(&mut world, Duration::from_secs(295));
     assert_main_bottleneck(&shares, Bottleneck::Cooldown, 0.9);
 }
@@ -97,8 +97,9 @@ fn a_cooldown_is_named() {
 #[test]
 fn an_open_breaker_is_named_where_items_could_go() {
     let mut world = one_key_world(Limits::default(), policy(8));
-    world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) }));
-    world.offer(2_000);
+    world.inject_fault =
+        Box::new(|_, _| Some(AttemptResult { status: Some(503), ..attempt_result(Outcome::Overloaded) }));
+    world.enqueue(2_000);
     world.run(MINUTE * 5);
     assert_main_bottleneck(&world.scheduler.run_bottlenecks(world.now), Bottleneck::CircuitOpen, 0.8);
 }
@@ -113,7 +114,7 @@ fn a_switched_off_key_has_its_share() {
         2,
     );
     world.scheduler.switch_key(world.now.wall, "b", false).unwrap();
-    world.offer(500);
+    world.enqueue(500);
     let shares = shares_after(&mut world, MINUTE * 5 - Duration::from_secs(10));
     for what in [Bottleneck::SwitchedOff, Bottleneck::RequestsPerMinute] {
         assert!((share_of(&shares, what) - 0.5).abs() < 0.05, "{what:?} in {shares:?}");
@@ -123,7 +124,7 @@ fn a_switched_off_key_has_its_share() {
 #[test]
 fn the_budget_is_named() {
     let mut world = one_key_world(Limits::default(), Policy { max_usd: Money::from_usd(0.01), ..policy(8) });
-    world.offer(1_000);
+    world.enqueue(1_000);
     let shares = shares_after(&mut world, MINUTE * 5);
     assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
     assert_main_bottleneck(&shares, Bottleneck::Budget, 0.9);
@@ -132,7 +133,7 @@ fn the_budget_is_named() {
 #[test]
 fn a_pause_and_an_empty_queue_are_named() {
     let mut world = one_key_world(Limits::default(), policy(8));
-    world.offer(10);
+    world.enqueue(10);
     world.scheduler.set_paused(true);
     assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::Paused, 0.95);
     world.scheduler.set_paused(false);
@@ -147,8 +148,9 @@ fn retry_delays_are_named() {
         Limits::default(),
         Policy { retry_delays: vec![Duration::from_secs(600)], breaker_threshold: 1_000, ..policy(8) },
     );
-    world.weather = Box::new(|_, _| Some(AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) }));
-    world.offer(3);
+    world.inject_fault =
+        Box::new(|_, _| Some(AttemptResult { status: Some(500), ..attempt_result(Outcome::ServerError) }));
+    world.enqueue(3);
     assert_main_bottleneck(&shares_after(&mut world, MINUTE * 5), Bottleneck::RetryDelay, 0.95);
 }
 
@@ -159,10 +161,11 @@ fn shares_add_up_whenever_they_are_asked_for() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut world = World::new(models, keys, policy(random.u32(1..40)), wall(MORNING), seed);
         let mut fault_rng = fastrand::Rng::with_seed(seed + 1);
-        world.weather = Box::new(move |_, _| {
-            (fault_rng.u8(0..10) == 0).then(|| AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) })
+        world.inject_fault = Box::new(move |_, _| {
+            (fault_rng.u8(0..10) == 0)
+                .then(|| AttemptResult { status: Some(503), ..attempt_result(Outcome::Overloaded) })
         });
-        world.offer(random.u64(100..2_000));
+        world.enqueue(random.u64(100..2_000));
         for _ in 0..20 {
             world.run(Duration::from_secs(random.u64(1..900)));
             let now = world.now;

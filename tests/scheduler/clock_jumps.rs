@@ -8,7 +8,7 @@ use cascadeck::{
     scheduler::{NextStep, Scheduler},
 };
 
-use crate::world::{key, limits, model, provider, ticket, verdict, wall};
+use crate::world::{attempt_result, key, limits, model, provider, queued_item, wall};
 
 const HOUR: i64 = 3_600;
 
@@ -23,7 +23,7 @@ impl ClockFixture {
         let (models, keys) = ([model("m", limits)], [key("alice", "one")]);
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, Policy::default(), 7);
         let class = scheduler.class_for(&RoutingTraits::default());
-        (1..=20).for_each(|seq| scheduler.enqueue(class, ticket(seq)));
+        (1..=20).for_each(|seq| scheduler.enqueue(class, queued_item(seq)));
         let now = Now { mono: MonoTime(1_000_000), wall: wall("2026-11-21T20:00:00Z") };
         Self { scheduler, now }
     }
@@ -40,7 +40,7 @@ impl ClockFixture {
         while let Some(step) = self.scheduler.poll(self.now) {
             let NextStep::Send(dispatch) = step else { panic!("nothing is refused here") };
             self.scheduler.on_sent(self.now, dispatch.attempt);
-            let mut answer = verdict(outcome);
+            let mut answer = attempt_result(outcome);
             answer.retry_after = hint.map(|seconds| RetryAfter { delay: Duration::from_secs(seconds) });
             self.scheduler.complete(self.now, dispatch.attempt, &answer).expect("it was in flight");
             sent += 1;

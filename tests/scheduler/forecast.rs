@@ -64,7 +64,7 @@ fn the_finish_is_predicted_within_one_percent() {
     let uneven: Vec<_> =
         (0..5).map(|index| model(&format!("m{index}"), limits(5 + 7 * index, Some(20 + 90 * index)))).collect();
     let cases: Vec<(&str, World, u64)> = vec![
-        ("one window", World::new(one(limits(10, None)), three(), wait_policy(64), wall(MORNING), 1), 500),
+        ("one pty", World::new(one(limits(10, None)), three(), wait_policy(64), wall(MORNING), 1), 500),
         ("a few turns", World::new(one(limits(10, None)), three(), wait_policy(64), wall(MORNING), 2), 100),
         ("one turn", World::new(one(limits(10, None)), three(), wait_policy(64), wall(MORNING), 3), 25),
         (
@@ -167,7 +167,7 @@ fn the_finish_is_predicted_within_one_percent() {
     ];
     let mut wrong = Vec::new();
     for (name, mut world, items) in cases {
-        world.offer(items);
+        world.enqueue(items);
         let begun = world.now.wall;
         let predicted = forecast_world(&world);
         world.run(HOUR * 24 * 30);
@@ -188,10 +188,10 @@ fn the_finish_is_predicted_within_one_percent() {
 fn a_forecast_made_in_the_middle_is_as_good() {
     let (models, keys) = free_tier_fleet(2);
     let mut world = World::new(models, keys, wait_policy(32), wall("2026-11-22T06:30:00Z"), 21);
-    world.offer(9_000);
+    world.enqueue(9_000);
     world.run(Duration::from_secs(60 * 137));
     let predicted = forecast_world(&world);
-    assert_eq!(predicted.items, world.offered - world.ended.len() as u64);
+    assert_eq!(predicted.items, world.enqueued - world.dispositions.len() as u64);
     let from = world.now.wall;
     world.run(HOUR * 24 * 10);
     let (took, thought) = (world.now.wall.since(from), predicted.finish.expect("it ends").since(from));
@@ -210,7 +210,7 @@ fn the_binding_constraint_is_named() {
     ];
     for (limits, in_flight, items, want) in cases {
         let mut world = World::new(vec![model("m", limits)], key_a(), wait_policy(in_flight), wall(MORNING), 31);
-        world.offer(items);
+        world.enqueue(items);
         let predicted = forecast_world(&world);
         let top = predicted.constraints.first().unwrap_or_else(|| panic!("{want:?}: nothing binds in {predicted:?}"));
         assert_eq!(top.constraint, want, "{:?}", predicted.constraints);
@@ -228,7 +228,7 @@ fn first_exhaustion_and_items_before_the_reset_are_predicted() {
         wall("2026-11-22T07:00:00Z"),
         41,
     );
-    world.offer(900);
+    world.enqueue(900);
     let predicted = forecast_world(&world);
     let midnight = wall("2026-11-22T08:00:00Z");
     let out = predicted.first_exhausted.expect("a day is limited");
@@ -242,7 +242,7 @@ fn first_exhaustion_and_items_before_the_reset_are_predicted() {
 fn a_run_that_will_stop_says_when_and_with_how_much_left() {
     let (models, keys) = free_tier_fleet(1);
     let mut world = World::new(models, keys, policy(32), wall(MORNING), 51);
-    world.offer(2_000);
+    world.enqueue(2_000);
     let stop = forecast_world(&world).stop.expect("1,650 a day");
     assert_eq!(
         (stop.reason, stop.items_left, stop.resumes_at),
@@ -256,7 +256,7 @@ fn a_run_that_will_stop_says_when_and_with_how_much_left() {
 fn a_budget_that_is_too_small_is_predicted() {
     let budgeted = Policy { max_usd: Money::from_usd(0.05), ..policy(16) };
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], budgeted, wall(MORNING), 61);
-    world.offer(1_000);
+    world.enqueue(1_000);
     let predicted = forecast_world(&world);
     let stop = predicted.stop.expect("$0.05 is not enough");
     assert_eq!((stop.reason, predicted.finish), (StopReason::Budget, None));
@@ -276,7 +276,7 @@ fn a_day_budget_binds_until_midnight_and_stops_a_run_that_does_not_wait() {
     ] {
         let world = |policy| {
             let mut world = World::new(vec![model("m", limits(60, None))], keys.clone(), policy, wall(MORNING), 62);
-            world.offer(1_000);
+            world.enqueue(1_000);
             world
         };
         let predicted = forecast_world(&world(waits));
@@ -301,7 +301,7 @@ fn a_day_budget_binds_until_midnight_and_stops_a_run_that_does_not_wait() {
 fn keys_with_spent_caps_stop_the_run_and_one_more_key_saves_it() {
     let keys = vec![capped_key("a", Some(0.03), None), capped_key("b", Some(0.03), Some(0.02))];
     let mut world = World::new(vec![model("m", limits(60, None))], keys, wait_policy(16), wall(MORNING), 63);
-    world.offer(480);
+    world.enqueue(480);
     let predicted = forecast_world(&world);
     let stop = predicted.stop.expect("$0.06 is not enough for $0.077");
     assert_eq!((stop.reason, stop.resumes_at, predicted.finish), (StopReason::Budget, None, None));
@@ -317,7 +317,7 @@ fn a_cap_on_one_key_leaves_the_models_without_a_price_to_the_others() {
     let of_one = |key: Key, model: &str| Key { models: Some(vec![model.to_owned()]), ..key };
     let keys = vec![of_one(capped_key("paid", Some(0.01), None), "m"), of_one(key("local", "local"), "free")];
     let mut world = World::new(vec![model("m", limits(10, None)), free], keys, policy(8), wall(MORNING), 17);
-    world.offer(200);
+    world.enqueue(200);
     let predicted = forecast_world(&world);
     assert!(predicted.stop.is_none(), "{:?}", predicted.stop);
     let ends = predicted.finish.expect("the free model answers the rest");
@@ -331,7 +331,7 @@ fn the_predicted_saving_of_one_more_key_is_what_it_saves() {
     let fleet = |keys: usize| {
         let keys = (0..keys).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect();
         let mut world = World::new(vec![model("m", limits(10, None))], keys, wait_policy(64), wall(MORNING), 71);
-        world.offer(1_000);
+        world.enqueue(1_000);
         world
     };
     let predicted = forecast_world(&fleet(2));
@@ -346,7 +346,7 @@ fn the_predicted_saving_of_one_more_key_is_what_it_saves() {
 #[test]
 fn a_switched_off_fleet_never_ends_and_items_without_a_route_are_left() {
     let mut world = World::new(vec![model("m", limits(10, None))], vec![key("a", "a")], policy(4), wall(MORNING), 81);
-    world.offer(10);
+    world.enqueue(10);
     world.scheduler.switch_key(world.now.wall, "a", false).expect("known");
     let predicted = forecast_world(&world);
     assert_eq!(predicted.finish, None);
@@ -360,7 +360,7 @@ fn one_more_key_saves_nothing_where_its_models_do_not_fit() {
     let keys = vec![of_one("reader", "blind"), of_one("viewer", "seeing")];
     let mut world = World::new(vec![model("seeing", limits(10, None)), blind], keys, policy(4), wall(MORNING), 82);
     let pictures = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
-    world.offer_to(pictures, 10);
+    world.enqueue_in(pictures, 10);
     world.scheduler.switch_key(world.now.wall, "viewer", false).expect("known");
     let savings = forecast_world(&world).savings;
     let ends: Vec<_> = savings.iter().map(|saving| (saving.similar_to.as_str(), saving.finish.is_some())).collect();

@@ -12,7 +12,7 @@ use cascadeck::{
 
 use super::{
     HOUR, MORNING, policy,
-    world::{World, key, limits, model, ticket, verdict, wall},
+    world::{World, attempt_result, key, limits, model, queued_item, wall},
 };
 
 fn with_context(name: &str, context: u64, limits: Limits) -> Model {
@@ -20,7 +20,7 @@ fn with_context(name: &str, context: u64, limits: Limits) -> Model {
 }
 
 fn long_item() -> QueuedItem {
-    QueuedItem { input_tokens: 5_000, ..ticket(0) }
+    QueuedItem { input_tokens: 5_000, ..queued_item(0) }
 }
 
 #[test]
@@ -30,17 +30,17 @@ fn an_item_that_fits_only_a_full_route_blocks_no_other_item() {
         let models =
             vec![with_context("large", 100_000, limits(2, None)), with_context("small", 1_000, limits(60_000, None))];
         let mut world = World::new(models, vec![key("a", "p")], policy(4), wall(MORNING), 1);
-        let class = world.class;
+        let class = world.default_class;
         for _ in 0..long_items {
-            world.offer_ticket(class, long_item());
+            world.enqueue_item(class, long_item());
         }
-        world.offer(100);
+        world.enqueue(100);
         world.run(Duration::from_secs(59));
-        let short_done = world.ended.keys().filter(|seq| **seq > long_items).count();
+        let short_done = world.dispositions.keys().filter(|seq| **seq > long_items).count();
         assert_eq!(short_done, 100, "{long_items} long ones ahead");
         world.run(HOUR * 4);
         assert_eq!(world.done, long_items + 100);
-        assert_eq!(world.refusals, 0);
+        assert_eq!(world.throttled, 0);
     }
 }
 
@@ -54,14 +54,14 @@ fn a_ready_route_that_no_waiting_item_may_use_does_not_hide_that_the_rest_is_exh
         2,
     );
     // The first model gives every item up at once, and is ready all the time.
-    world.weather = Box::new(|_, dispatch| {
+    world.inject_fault = Box::new(|_, dispatch| {
         (dispatch.model.index() == 0).then(|| AttemptResult {
             action: OutcomeAction::NextModel,
             status: Some(400),
-            ..verdict(Outcome::BadRequest)
+            ..attempt_result(Outcome::BadRequest)
         })
     });
-    world.offer(2);
+    world.enqueue(2);
     world.run(Duration::from_secs(60));
     assert_eq!(world.done, 1);
     let holdup = world.scheduler.stall_reason(world.now);
@@ -74,10 +74,11 @@ fn an_unavailable_cheap_route_does_not_hide_that_the_rest_is_too_expensive() {
     let dear = Model { price: Price::from_usd_per_mtok(100.0, 100.0), ..model("dear", Limits::default()) };
     let budget = Policy { max_usd: Money::from_usd(0.01), ..policy(4) };
     let mut world = World::new(vec![cheap, dear], vec![key("a", "p")], budget, wall(MORNING), 3);
-    world.weather = Box::new(|_, dispatch| {
-        (dispatch.model.index() == 0).then(|| AttemptResult { status: Some(404), ..verdict(Outcome::ModelNotFound) })
+    world.inject_fault = Box::new(|_, dispatch| {
+        (dispatch.model.index() == 0)
+            .then(|| AttemptResult { status: Some(404), ..attempt_result(Outcome::ModelNotFound) })
     });
-    world.offer(5);
+    world.enqueue(5);
     world.run(HOUR);
     assert_eq!(world.done, 0);
     assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
@@ -87,9 +88,9 @@ fn an_unavailable_cheap_route_does_not_hide_that_the_rest_is_too_expensive() {
 fn requests_larger_than_a_token_window_go_one_at_a_time() {
     let narrow = Limits { tpm: Some(150), ..Limits::default() };
     let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(4), wall(MORNING), 4);
-    world.offer(3);
+    world.enqueue(3);
     world.run(HOUR);
-    assert_eq!((world.done, world.stuck), (3, false));
+    assert_eq!((world.done, world.is_stuck), (3, false));
     assert!(world.elapsed() > Duration::from_secs(120), "each takes a whole minute: {:?}", world.elapsed());
 }
 
@@ -99,7 +100,7 @@ fn spilling_to_the_same_model_does_not_wait_for_one_that_is_switched_off() {
     let models = vec![model("off", limits(100, None)), model("on", limits(100, None))];
     let mut world = World::new(models, vec![key("a", "p")], same_model, wall(MORNING), 5);
     world.scheduler.switch_model(world.now.wall, "off", false).expect("a model of that name");
-    world.offer(10);
+    world.enqueue(10);
     world.run(HOUR);
     assert_eq!(world.done, 10);
 }
@@ -110,7 +111,7 @@ fn a_prompt_too_long_for_one_model_goes_to_a_larger_one_only() {
         exceeds_context: true,
         action: OutcomeAction::FailItem,
         status: Some(400),
-        ..verdict(Outcome::BadRequest)
+        ..attempt_result(Outcome::BadRequest)
     };
     for (third_model, done) in [("larger", 10), ("smaller", 0)] {
         let context = if third_model == "larger" { 1_000_000 } else { 10_000 };
@@ -120,10 +121,10 @@ fn a_prompt_too_long_for_one_model_goes_to_a_larger_one_only() {
             with_context(third_model, context, Limits::default()),
         ];
         let mut world = World::new(models, vec![key("a", "p")], policy(2), wall(MORNING), 6);
-        world.weather = Box::new(move |_, dispatch| (dispatch.model.index() == 0).then(too_long));
-        world.offer(10);
+        world.inject_fault = Box::new(move |_, dispatch| (dispatch.model.index() == 0).then(too_long));
+        world.enqueue(10);
         world.run(HOUR);
-        assert_eq!((world.done, world.ended.len()), (done, 10), "{third_model}");
+        assert_eq!((world.done, world.dispositions.len()), (done, 10), "{third_model}");
         assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 0, "{third_model}");
         // Ten prompts that are too long say nothing against the route.
         assert!(!world.scheduler.needs_operator());
@@ -137,7 +138,7 @@ fn usage_of_an_earlier_process_in_the_last_minute_counts() {
         let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(1), wall(MORNING), 7);
         let past = PastUsage { at: world.now.wall, outcome, usage: Usage::default(), reserved_input_tokens: 450 };
         world.scheduler.restore_usage(world.now, RouteId(0), &past);
-        world.offer(1);
+        world.enqueue(1);
         world.run(Duration::from_secs(30));
         assert_eq!(world.done == 0, must_wait, "{outcome:?}");
         world.run(HOUR);
@@ -152,14 +153,14 @@ fn remaining_money_goes_to_items_it_can_pay_for() {
     let keys = vec![cascadeck::domain::Key { caps, ..key("a", "p") }];
     let talkative = Model { max_output: Some(1_000_000), ..model("m", Limits::default()) };
     let mut world = World::new(vec![talkative], keys, policy(1), wall(MORNING), 8);
-    let class = world.class;
-    let dear = world.offer_ticket(class, QueuedItem { max_output_tokens: Some(1_000_000), ..ticket(0) });
+    let class = world.default_class;
+    let dear = world.enqueue_item(class, QueuedItem { max_output_tokens: Some(1_000_000), ..queued_item(0) });
     for _ in 0..3 {
-        world.offer_ticket(class, QueuedItem { max_output_tokens: Some(1_000), ..ticket(0) });
+        world.enqueue_item(class, QueuedItem { max_output_tokens: Some(1_000), ..queued_item(0) });
     }
     world.run(HOUR);
     assert_eq!(world.done, 3);
-    assert!(!world.ended.contains_key(&dear));
+    assert!(!world.dispositions.contains_key(&dear));
     assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
 }
 
@@ -176,9 +177,9 @@ fn strict_and_same_model_policies_leave_a_model_they_can_not_pay_for() {
     for policy in [wait, same_model] {
         let budget = Policy { max_usd: Money::from_usd(0.05), ..policy };
         let mut world = World::new(expensive_and_cheap_models(), vec![key("a", "p")], budget, wall(MORNING), 9);
-        world.offer(20);
+        world.enqueue(20);
         world.run(HOUR);
-        assert_eq!((world.done, world.stuck), (20, false));
+        assert_eq!((world.done, world.is_stuck), (20, false));
     }
 }
 
@@ -189,12 +190,12 @@ fn a_day_whose_tokens_are_used_up_is_spent_like_any_other() {
     // The strict pipeline moves on; nothing else to move on to is an end that is seen.
     let wait = Policy { when_limited: WhenLimited::Wait, ..policy(1) };
     let mut world = World::new(models.clone(), vec![key("a", "p")], wait, wall(MORNING), 10);
-    world.offer(20);
+    world.enqueue(20);
     world.run(HOUR);
     assert_eq!(world.done, 20);
 
     let mut world = World::new(models[..1].to_vec(), vec![key("a", "p")], policy(4), wall(MORNING), 10);
-    world.offer(20);
+    world.enqueue(20);
     world.run(HOUR);
     assert!(world.done < 20);
     let holdup = world.scheduler.stall_reason(world.now);
@@ -203,18 +204,18 @@ fn a_day_whose_tokens_are_used_up_is_spent_like_any_other() {
 
 #[test]
 fn a_larger_output_limit_is_asked_for_only_where_it_can_be_had() {
-    let nothing = || AttemptResult { action: OutcomeAction::FailItem, ..verdict(Outcome::Truncated) };
+    let nothing = || AttemptResult { action: OutcomeAction::FailItem, ..attempt_result(Outcome::Truncated) };
     // The item's own limit, the item's money, and how often it is sent: a model here gives 1,000 tokens at most.
     for (max_output_tokens, max_usd, sent) in [(Some(300), None, 2), (Some(300), Some(900e-6), 1), (None, None, 1)] {
         let enlarge = Policy { truncated_retry_factor: Some(4), ..policy(1) };
         let mut world =
             World::new(vec![model("m", Limits::default())], vec![key("a", "p")], enlarge, wall(MORNING), 11);
-        world.weather = Box::new(move |_, _| Some(nothing()));
-        let class = world.class;
+        world.inject_fault = Box::new(move |_, _| Some(nothing()));
+        let class = world.default_class;
         let max_usd = max_usd.and_then(Money::from_usd);
-        world.offer_ticket(class, QueuedItem { max_output_tokens, max_usd, is_caption: true, ..ticket(0) });
+        world.enqueue_item(class, QueuedItem { max_output_tokens, max_usd, is_caption: true, ..queued_item(0) });
         world.run(HOUR);
-        assert_eq!((world.ended.len(), world.arrivals.len()), (1, sent), "{max_output_tokens:?} {max_usd:?}");
+        assert_eq!((world.dispositions.len(), world.arrivals.len()), (1, sent), "{max_output_tokens:?} {max_usd:?}");
     }
 }
 
@@ -222,13 +223,15 @@ fn a_larger_output_limit_is_asked_for_only_where_it_can_be_had() {
 fn a_large_item_is_not_starved_of_tokens_by_small_ones_of_another_class() {
     let narrow = Limits { tpm: Some(10_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(4), wall(MORNING), 12);
-    let (class, other) =
-        (world.class, world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() }));
-    world.offer_to(other, 3);
-    let large = world.offer_ticket(class, QueuedItem { input_tokens: 9_000, ..ticket(0) });
-    world.offer_to(other, 2_000);
+    let (class, other) = (
+        world.default_class,
+        world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() }),
+    );
+    world.enqueue_in(other, 3);
+    let large = world.enqueue_item(class, QueuedItem { input_tokens: 9_000, ..queued_item(0) });
+    world.enqueue_in(other, 2_000);
     world.run(Duration::from_secs(240));
-    assert!(world.ended.contains_key(&large));
+    assert!(world.dispositions.contains_key(&large));
     world.run(HOUR);
     assert_eq!(world.done, 2_004);
 }
@@ -238,7 +241,7 @@ fn spend_on_a_removed_key_still_counts_against_the_day() {
     let capped = Policy { max_usd_per_day: Money::from_usd(1.0), ..policy(4) };
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "p")], capped, wall(MORNING), 13);
     world.scheduler.restore_spend(world.now, "renamed-since", world.now.wall, Money::from_usd(1.0).expect("money"));
-    world.offer(1);
+    world.enqueue(1);
     world.run(HOUR);
     assert_eq!(world.done, 0);
 }

@@ -12,7 +12,7 @@ use cascadeck::{
 
 use super::{
     HOUR, MORNING, policy,
-    world::{World, key, limits, model, provider, ticket, verdict, wall},
+    world::{World, attempt_result, key, limits, model, provider, queued_item, wall},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ fn unlimited() -> Limits {
 }
 
 fn ok_with_meta(response_meta: ResponseMeta) -> AttemptResult {
-    AttemptResult { response_meta, ..verdict(Outcome::Ok) }
+    AttemptResult { response_meta, ..attempt_result(Outcome::Ok) }
 }
 
 fn rpm_gauge(world: &World) -> Gauge {
@@ -48,11 +48,11 @@ fn a_stated_limit_tightens_what_is_configured_and_never_loosens_it() {
     for (configured, stated, limit, provenance) in cases {
         let mut world = World::new(vec![model("m", configured)], vec![key("a", "a")], policy(1), wall(MORNING), 1);
         world.enforced = vec![unlimited()];
-        world.weather = Box::new(move |_, _| {
+        world.inject_fault = Box::new(move |_, _| {
             let said = ProviderLimit { limit: Some(stated), ..ProviderLimit::new(LimitDimension::RequestsPerMinute) };
             Some(ok_with_meta(ResponseMeta { limits: vec![said], server_time: None }))
         });
-        world.offer(1);
+        world.enqueue(1);
         world.run(HOUR);
         let facts = world.scheduler.route_statuses(world.now);
         assert_eq!((facts[0].rpm.limit, facts[0].rpm.source), (limit, Some(provenance)));
@@ -63,7 +63,7 @@ fn a_stated_limit_tightens_what_is_configured_and_never_loosens_it() {
 fn a_stated_remaining_of_zero_makes_the_pool_wait() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 2);
     let mut left = 3_u64;
-    world.weather = Box::new(move |_, _| {
+    world.inject_fault = Box::new(move |_, _| {
         left = left.checked_sub(1).unwrap_or(3);
         let resets_in = (left == 0).then_some(SECOND * 30);
         let said = ProviderLimit {
@@ -74,7 +74,7 @@ fn a_stated_remaining_of_zero_makes_the_pool_wait() {
         };
         Some(ok_with_meta(ResponseMeta { limits: vec![said], server_time: None }))
     });
-    world.offer(4);
+    world.enqueue(4);
     world.run(HOUR);
     let times: Vec<u64> =
         world.arrivals.iter().map(|(at, ..)| at.mono.since(world.arrivals[0].0.mono).as_secs()).collect();
@@ -87,7 +87,7 @@ fn an_unstated_limit_is_learned_kept_over_a_restart_and_unused_by_the_strict_pip
     let models = vec![model("m", unlimited())];
     let mut world = World::new(models.clone(), vec![key("a", "a")], policy(16), wall(MORNING), 3);
     world.enforced = vec![limits(12, None)];
-    world.offer(200);
+    world.enqueue(200);
     world.run(HOUR);
     assert_eq!((rpm_gauge(&world).limit, rpm_gauge(&world).source), (Some(12), Some(LimitSource::Learned)));
     let memory = world.scheduler.saved_state(world.now, &[None]);
@@ -106,13 +106,17 @@ fn a_short_stated_wait_teaches_a_minute_limit_only_at_the_end_of_a_minute() {
         let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 9);
         world.enforced = vec![unlimited()];
         let (start, mut refused) = (world.now.mono, false);
-        world.weather = Box::new(move |now, _| {
+        world.inject_fault = Box::new(move |now, _| {
             let refuses = !refused && now.mono.since(start).as_secs() >= at;
             refused |= refuses;
             let retry_after = Some(RetryAfter { delay: SECOND });
-            refuses.then(|| AttemptResult { status: Some(429), retry_after, ..verdict(Outcome::RateLimitedMinute) })
+            refuses.then(|| AttemptResult {
+                status: Some(429),
+                retry_after,
+                ..attempt_result(Outcome::RateLimitedMinute)
+            })
         });
-        world.offer(200);
+        world.enqueue(200);
         world.run(SECOND * (at as u32 + 3));
         assert_eq!(rpm_gauge(&world).limit.is_some(), is_the_minute, "refused after {at} s");
     }
@@ -122,12 +126,12 @@ fn a_short_stated_wait_teaches_a_minute_limit_only_at_the_end_of_a_minute() {
 fn server_errors_and_timeouts_never_shrink_a_rate() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(8), wall(MORNING), 5);
     let mut count = 0;
-    world.weather = Box::new(move |_, _| {
+    world.inject_fault = Box::new(move |_, _| {
         count += 1;
         let outcome = [Outcome::ServerError, Outcome::Timeout, Outcome::Overloaded, Outcome::Ok][count % 4];
-        Some(verdict(outcome))
+        Some(attempt_result(outcome))
     });
-    world.offer(60);
+    world.enqueue(60);
     world.run(HOUR);
     assert_eq!(rpm_gauge(&world).limit, None);
 }
@@ -139,7 +143,7 @@ fn keys_that_share_a_quota_though_they_claim_two_projects_are_named_once() {
     for key in &mut world.keys {
         key.project = "studio".to_owned();
     }
-    world.offer(900);
+    world.enqueue(900);
     world.run(HOUR);
     assert_eq!(count_run_messages(&world, "alice and bob seem to share a quota"), 1, "{:?}", world.events);
 }
@@ -149,7 +153,7 @@ fn busy_keys_or_lower_limits_are_not_reported_as_a_shared_quota() {
     for enforced in [30, 25] {
         let mut world = World::new(vec![model("m", limits(30, None))], two_keys(), policy(8), wall(MORNING), 7);
         world.enforced = vec![limits(enforced, None)];
-        world.offer(900);
+        world.enqueue(900);
         world.run(HOUR);
         assert_eq!(count_run_messages(&world, "share a quota"), 0, "enforced {enforced}: {:?}", world.events);
     }
@@ -158,12 +162,12 @@ fn busy_keys_or_lower_limits_are_not_reported_as_a_shared_quota() {
 #[test]
 fn an_item_that_fails_the_same_on_two_projects_is_at_fault_and_the_keys_get_their_score_back() {
     let mut world = World::new(vec![model("m", limits(600, None))], two_keys(), policy(2), wall(MORNING), 8);
-    world.weather = Box::new(|_, dispatch| {
+    world.inject_fault = Box::new(|_, dispatch| {
         // Sent to either, and to bob as soon as alice's minute is used.
-        (dispatch.seq.0 == 5).then(|| AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) })
+        (dispatch.seq.0 == 5).then(|| AttemptResult { status: Some(500), ..attempt_result(Outcome::ServerError) })
     });
     world.scheduler.set_strategy(cascadeck::domain::Strategy::RoundRobin).expect("goes with spilling");
-    world.offer(400);
+    world.enqueue(400);
     world.run(HOUR);
     let health: Vec<u8> = world.scheduler.key_statuses(world.now).iter().map(|facts| facts.health).collect();
     assert_eq!((count_run_messages(&world, "the item is at fault"), health), (1, vec![100, 100]), "{:?}", world.events);
@@ -176,24 +180,26 @@ fn items_that_never_succeed_leave_requests_of_a_scarce_route_to_others() {
         let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 8);
         // One request a day: the next is refused, which tells that the route is not broken.
         let mut arrivals = 0;
-        world.weather = Box::new(move |_, dispatch| {
+        world.inject_fault = Box::new(move |_, dispatch| {
             arrivals += 1;
             let retry_after = Some(RetryAfter { delay: HOUR });
             match (arrivals % 2, dispatch.seq.0) {
-                (0, _) => Some(AttemptResult { status: Some(429), retry_after, ..verdict(Outcome::QuotaExhaustedDay) }),
-                (_, 1 | 2) => Some(verdict(Outcome::ServerError)),
+                (0, _) => {
+                    Some(AttemptResult { status: Some(429), retry_after, ..attempt_result(Outcome::QuotaExhaustedDay) })
+                }
+                (_, 1 | 2) => Some(attempt_result(Outcome::ServerError)),
                 _ => None,
             }
         });
         let others = if in_other_class {
             world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() })
         } else {
-            world.class
+            world.default_class
         };
-        world.offer(2);
-        world.offer_to(others, 3);
+        world.enqueue(2);
+        world.enqueue_in(others, 3);
         world.run(HOUR * 24 * 60);
-        assert_eq!((world.done, world.ended.len()), (3, 5), "of a class of their own: {in_other_class}");
+        assert_eq!((world.done, world.dispositions.len()), (3, 5), "of a class of their own: {in_other_class}");
     }
 }
 
@@ -201,21 +207,21 @@ fn items_that_never_succeed_leave_requests_of_a_scarce_route_to_others() {
 fn an_open_breaker_is_probed_with_the_smallest_item_and_ramps_up_1_2_4_8() {
     let mut world =
         World::new(vec![model("m", limits(6_000, None))], vec![key("a", "a")], policy(64), wall(MORNING), 9);
-    world.latency = (SECOND, SECOND);
+    world.latency_range = (SECOND, SECOND);
     let recovers = world.now.mono + SECOND * 20;
-    world.weather = Box::new(move |now, _| (now.mono < recovers).then(|| verdict(Outcome::Timeout)));
+    world.inject_fault = Box::new(move |now, _| (now.mono < recovers).then(|| attempt_result(Outcome::Timeout)));
     let sends: Rc<RefCell<Vec<(u64, u32)>>> = Rc::default();
     let seen = Rc::clone(&sends);
-    world.lag = Box::new(move |now, dispatch| {
+    world.extra_latency = Box::new(move |now, dispatch| {
         seen.borrow_mut().push((now.mono.0, dispatch.seq.0 as u32));
         Duration::ZERO
     });
-    world.offer(64);
+    world.enqueue(64);
     // These come when it is already broken; one of them is small.
     world.run(SECOND * 10);
-    let class = world.class;
+    let class = world.default_class;
     for input_tokens in [500, 400, 7, 300] {
-        world.offer_ticket(class, QueuedItem { input_tokens, ..ticket(0) });
+        world.enqueue_item(class, QueuedItem { input_tokens, ..queued_item(0) });
     }
     world.run(HOUR);
     let after: Vec<(u64, u32)> = sends.borrow().iter().copied().filter(|(at, _)| *at >= recovers.0).collect();
@@ -236,16 +242,16 @@ fn an_open_breaker_is_probed_with_the_smallest_item_and_ramps_up_1_2_4_8() {
 fn a_stated_wait_longer_than_backoff_rest_is_kept_after_the_backoff_schedule() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 10);
     let mut count = 0;
-    world.weather = Box::new(move |_, _| {
+    world.inject_fault = Box::new(move |_, _| {
         count += 1;
         let delay = if count == 6 { SECOND * 1_800 } else { SECOND };
         (count <= 6).then(|| AttemptResult {
             status: Some(429),
             retry_after: Some(RetryAfter { delay }),
-            ..verdict(Outcome::RateLimitedMinute)
+            ..attempt_result(Outcome::RateLimitedMinute)
         })
     });
-    world.offer(1);
+    world.enqueue(1);
     world.run(HOUR);
     let last = world.arrivals[6].0.mono.since(world.arrivals[5].0.mono);
     assert!(last >= SECOND * 1_800, "{last:?}");
@@ -255,14 +261,14 @@ fn a_stated_wait_longer_than_backoff_rest_is_kept_after_the_backoff_schedule() {
 fn a_stated_wait_of_an_overloaded_server_is_kept() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 11);
     let mut first = true;
-    world.weather = Box::new(move |_, _| {
+    world.inject_fault = Box::new(move |_, _| {
         std::mem::take(&mut first).then(|| AttemptResult {
             status: Some(503),
             retry_after: Some(RetryAfter { delay: SECOND * 40 }),
-            ..verdict(Outcome::Overloaded)
+            ..attempt_result(Outcome::Overloaded)
         })
     });
-    world.offer(1);
+    world.enqueue(1);
     world.run(HOUR);
     let wait = world.arrivals[1].0.mono.since(world.arrivals[0].0.mono);
     assert!(wait >= SECOND * 40, "{wait:?}");

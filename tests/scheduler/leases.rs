@@ -10,7 +10,7 @@ use cascadeck::{
 
 use super::{
     HOUR, policy,
-    world::{World, key, limits, model, verdict, wall},
+    world::{World, attempt_result, key, limits, model, wall},
 };
 
 /// Half an hour before midnight in Los Angeles.
@@ -31,9 +31,9 @@ impl SharedLedger {
 
     fn start_process(&self, limits: Limits, items: u64, seed: u64) -> (World, QuotaLedger) {
         let waits = Policy { on_exhausted: OnExhausted::Wait, ..policy(4) };
-        let mut world = World::new(vec![model("m", limits)], vec![key("a", "lab")], waits, wall(EVENING), seed);
+        let mut world = World::new(vec![model("m", limits)], vec![key("a", "harness")], waits, wall(EVENING), seed);
         world.scheduler.share_days();
-        world.offer(items);
+        world.enqueue(items);
         (world, QuotaLedger::open(&self.path).expect("test"))
     }
 }
@@ -129,7 +129,8 @@ fn a_returned_lease_can_be_used_by_others_and_a_killed_process_s_lease_can_not()
 fn a_day_exhausted_in_one_run_is_exhausted_for_the_next() {
     let machine = SharedLedger::new();
     let mut one = machine.start_process(limits(600, Some(1_000)), 10, 6);
-    one.0.weather = Box::new(|_, _| Some(AttemptResult { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) }));
+    one.0.inject_fault =
+        Box::new(|_, _| Some(AttemptResult { status: Some(429), ..attempt_result(Outcome::QuotaExhaustedDay) }));
     run_one_second(&mut one);
     run_one_second(&mut one);
     let until = one.0.scheduler.exhausted_until(one.0.now, 0).expect("it was told so");

@@ -12,7 +12,7 @@ use cascadeck::{
 
 use super::{
     HOUR, policy,
-    world::{World, key, limits, model, verdict, wall},
+    world::{World, attempt_result, key, limits, model, wall},
 };
 
 const EVENING: &str = "2026-11-21T22:00:00Z";
@@ -46,7 +46,7 @@ fn arrivals_at(world: &World, key: usize) -> usize {
 #[test]
 fn a_key_that_has_spent_its_cap_leaves_the_rest_to_the_next() {
     let mut world = world_with_keys(vec![capped_key("a", Some(0.01), None), key("b", "b")], policy(4), 1);
-    world.offer(500);
+    world.enqueue(500);
     world.run(HOUR);
     assert_eq!(world.done, 500);
     let spent = arrivals_at(&world, 0) as f64 * ANSWER_COST;
@@ -57,7 +57,7 @@ fn a_key_that_has_spent_its_cap_leaves_the_rest_to_the_next() {
 fn with_every_key_at_its_cap_the_run_is_limited_by_its_budget() {
     let mut world =
         world_with_keys(vec![capped_key("a", Some(0.01), None), capped_key("b", Some(0.02), None)], policy(4), 2);
-    world.offer(500);
+    world.enqueue(500);
     world.run(HOUR);
     assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
     assert!(world.done < 500);
@@ -68,7 +68,7 @@ fn a_spent_budget_stops_the_run_though_a_day_quota_returns() {
     let models = vec![model("short", limits(600, Some(5))), model("long", Limits::default())];
     let budget = Policy { max_usd: Some(usd(0.02)), ..policy(4) };
     let mut world = World::new(models, vec![key("a", "a")], budget, wall(EVENING), 7);
-    world.offer(500);
+    world.enqueue(500);
     world.run(HOUR);
     assert!(world.done > 5 && world.done < 500, "{}", world.done);
     let holdup = world.scheduler.stall_reason(world.now);
@@ -82,7 +82,7 @@ fn a_days_money_comes_back_at_utc_midnight() {
         (vec![key("a", "a")], Policy { max_usd_per_day: Some(usd(0.01)), ..wait_policy(4) }),
     ] {
         let mut world = world_with_keys(keys, policy, 3);
-        world.offer(80);
+        world.enqueue(80);
         world.run(HOUR);
         let today = world.arrivals.len();
         assert!(
@@ -104,8 +104,8 @@ fn a_days_money_comes_back_at_utc_midnight() {
 fn the_runs_budget_counts_what_is_in_flight_at_its_worst() {
     let policy = Policy { max_usd: Some(usd(0.01)), ..policy(20) };
     let mut world = world_with_keys(vec![key("a", "a"), key("b", "b")], policy, 6);
-    world.weather = Box::new(|_, _| Some(AttemptResult { status: None, ..verdict(Outcome::Timeout) }));
-    world.offer(100);
+    world.inject_fault = Box::new(|_, _| Some(AttemptResult { status: None, ..attempt_result(Outcome::Timeout) }));
+    world.enqueue(100);
     world.run(Duration::from_secs(30));
     assert_eq!(world.arrivals.len(), 4, "four worst cases fit into $0.01, however many may be in flight");
 }
@@ -123,11 +123,11 @@ fn a_strict_item_moves_to_the_next_key_when_others_spent_the_last_money() {
         assert_eq!(world.scheduler.find_sendable(world.now), None, "something was left lying after {sent:?}");
         sent
     };
-    world.offer(2);
+    world.enqueue(2);
     assert_eq!(drain(&mut world), [0], "the second waits for the next minute of the same route");
     let wide = RouteTarget { model: "wide".to_owned(), key: None };
     let others = world.scheduler.class_for(&RoutingTraits { required_target: Some(wide), ..RoutingTraits::default() });
-    world.offer_to(others, 3);
+    world.enqueue_in(others, 3);
     assert_eq!(drain(&mut world), [1, 1, 1, 2], "with the last of its money gone, the next key");
 }
 
@@ -135,8 +135,8 @@ fn a_strict_item_moves_to_the_next_key_when_others_spent_the_last_money() {
 fn money_at_risk_counts_against_every_cap() {
     let mut world =
         world_with_keys(vec![capped_key("a", Some(0.01), None)], Policy { breaker_threshold: 1_000, ..policy(1) }, 4);
-    world.weather = Box::new(|_, _| Some(AttemptResult { status: None, ..verdict(Outcome::Timeout) }));
-    world.offer(100);
+    world.inject_fault = Box::new(|_, _| Some(AttemptResult { status: None, ..attempt_result(Outcome::Timeout) }));
+    world.enqueue(100);
     world.run(HOUR);
     assert_eq!(world.arrivals.len(), 4, "four worst cases fit into $0.01");
 }
@@ -147,7 +147,7 @@ fn spend_of_earlier_processes_counts() {
     let yesterday = wall("2026-11-20T12:00:00Z");
     world.scheduler.restore_spend(world.now, "a", yesterday, usd(0.004));
     world.scheduler.restore_spend(world.now, "a", world.now.wall, usd(0.0025));
-    world.offer(100);
+    world.enqueue(100);
     world.run(Duration::from_secs(600));
     // Of the day's $0.005 half is gone, of the total $0.0035 are left: the day is what binds.
     assert_eq!(world.arrivals.len(), 3, "the worst case must still fit after each");
@@ -168,10 +168,10 @@ fn no_cap_is_ever_overspent() {
         let policy = Policy { max_usd_per_day: per_day, ..wait_policy(random.u32(1..20)) };
         let mut world = world_with_keys(keys.clone(), policy, seed);
         let mut fault_rng = fastrand::Rng::with_seed(!seed);
-        world.weather = Box::new(move |_, _| {
-            (fault_rng.u8(0..8) == 0).then(|| AttemptResult { status: None, ..verdict(Outcome::Timeout) })
+        world.inject_fault = Box::new(move |_, _| {
+            (fault_rng.u8(0..8) == 0).then(|| AttemptResult { status: None, ..attempt_result(Outcome::Timeout) })
         });
-        world.offer(400);
+        world.enqueue(400);
         world.run(HOUR * 60);
         // Timeouts are at risk at their worst; answers cost what they cost.
         let money = world.scheduler.run_spend();

@@ -8,7 +8,7 @@ use cascadeck::{
     scheduler::Scheduler,
 };
 
-use crate::world::{World, key, model, provider, verdict, wall};
+use crate::world::{World, attempt_result, key, model, provider, wall};
 
 const BACKOFF_SECS: [u64; 5] = [5, 10, 20, 40, 80];
 const ROUND_TRIP: Duration = Duration::from_millis(2);
@@ -83,28 +83,28 @@ fn fleet(keys: usize, models: usize) -> (Vec<cascadeck::domain::Model>, Vec<casc
 fn run_scheduler(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<SentRequest> {
     let (models, keys, policy) = fleet(keys, models);
     let mut world = World::new(models.clone(), keys.clone(), policy.clone(), wall("2026-11-21T08:00:00Z"), seed);
-    world.latency = (ROUND_TRIP, ROUND_TRIP);
+    world.latency_range = (ROUND_TRIP, ROUND_TRIP);
     let sent: Rc<RefCell<Vec<SentRequest>>> = Rc::default();
     let (record, mut server, mut first) = (Rc::clone(&sent), ScriptedProvider::new(seed), None);
-    world.weather = Box::new(move |now, dispatch| {
+    world.inject_fault = Box::new(move |now, dispatch| {
         let began = *first.get_or_insert(now.mono);
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         record.borrow_mut().push((now.mono.since(began), key, model, dispatch.seq.0));
         let outcome = server.respond(key, model);
         let status = if outcome == Outcome::Ok { 200 } else { 429 };
-        Some(AttemptResult { status: Some(status), ..verdict(outcome) })
+        Some(AttemptResult { status: Some(status), ..attempt_result(outcome) })
     });
     if restart {
-        world.offer(ITEMS / 2);
+        world.enqueue(ITEMS / 2);
         world.run(Duration::from_secs(8 * 3_600));
         let prints = vec![Some("the same".to_owned()); keys.len()];
         let memory = world.scheduler.saved_state(world.now, &prints);
         world.scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
         world.scheduler.class_for(&cascadeck::domain::RoutingTraits::default());
         world.scheduler.restore(world.now, memory, &prints);
-        world.offer(ITEMS / 2);
+        world.enqueue(ITEMS / 2);
     } else {
-        world.offer(ITEMS);
+        world.enqueue(ITEMS);
     }
     world.run(Duration::from_secs(8 * 3_600));
     sent.borrow().clone()

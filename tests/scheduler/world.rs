@@ -52,7 +52,7 @@ pub fn limits(rpm: u32, rpd: Option<u32>) -> Limits {
     Limits { rpm: Some(rpm), rpd, quota_day: QuotaDay::Pacific, ..Limits::default() }
 }
 
-pub fn ticket(seq: u64) -> QueuedItem {
+pub fn queued_item(seq: u64) -> QueuedItem {
     QueuedItem {
         seq: Seq(seq),
         input_tokens: 100,
@@ -65,7 +65,7 @@ pub fn ticket(seq: u64) -> QueuedItem {
     }
 }
 
-pub fn verdict(outcome: Outcome) -> AttemptResult {
+pub fn attempt_result(outcome: Outcome) -> AttemptResult {
     let answered = !matches!(outcome, Outcome::Timeout | Outcome::ClientTrouble | Outcome::Lost);
     AttemptResult {
         outcome,
@@ -97,14 +97,14 @@ struct ServerPool {
 }
 
 /// How long an answer takes, decided by the test.
-pub type Lag = Box<dyn Fn(&Now, &PlannedAttempt) -> Duration>;
+pub type ExtraLatency = Box<dyn Fn(&Now, &PlannedAttempt) -> Duration>;
 
 /// One refusal or fault, decided by the test.
-pub type Weather = Box<dyn FnMut(&Now, &PlannedAttempt) -> Option<AttemptResult>>;
+pub type FaultInjector = Box<dyn FnMut(&Now, &PlannedAttempt) -> Option<AttemptResult>>;
 
-enum Happens {
-    Arrives(PlannedAttempt),
-    Answers(AttemptId, AttemptResult),
+enum WorldEvent {
+    RequestArrives(PlannedAttempt),
+    ResponseArrives(AttemptId, AttemptResult),
 }
 
 pub struct World {
@@ -115,23 +115,23 @@ pub struct World {
     /// Limits that the server enforces; by default those configured.
     pub enforced: Vec<Limits>,
     pools: HashMap<(String, usize), ServerPool>,
-    agenda: BinaryHeap<Reverse<(MonoTime, u64)>>,
-    happenings: HashMap<u64, Happens>,
-    counter: u64,
-    pub weather: Weather,
-    pub random: fastrand::Rng,
-    pub latency: (Duration, Duration),
+    event_queue: BinaryHeap<Reverse<(MonoTime, u64)>>,
+    scheduled_events: HashMap<u64, WorldEvent>,
+    last_event_id: u64,
+    pub inject_fault: FaultInjector,
+    pub rng: fastrand::Rng,
+    pub latency_range: (Duration, Duration),
     /// How long an answer takes beyond that, decided by the test.
-    pub lag: Lag,
-    pub ended: HashMap<u64, Disposition>,
+    pub extra_latency: ExtraLatency,
+    pub dispositions: HashMap<u64, Disposition>,
     /// (when, model index, key index) of every request that arrived.
     pub arrivals: Vec<(Now, usize, usize)>,
-    pub refusals: u64,
+    pub throttled: u64,
     pub events: Vec<EventKind>,
     pub done: u64,
-    pub offered: u64,
-    pub class: usize,
-    pub stuck: bool,
+    pub enqueued: u64,
+    pub default_class: usize,
+    pub is_stuck: bool,
 }
 
 impl World {
@@ -147,43 +147,43 @@ impl World {
             now,
             start: now,
             pools: HashMap::new(),
-            agenda: BinaryHeap::new(),
-            happenings: HashMap::new(),
-            counter: 0,
-            weather: Box::new(|_, _| None),
-            random: fastrand::Rng::with_seed(seed),
-            latency: (Duration::from_millis(300), Duration::from_millis(900)),
-            lag: Box::new(|_, _| Duration::ZERO),
-            ended: HashMap::new(),
+            event_queue: BinaryHeap::new(),
+            scheduled_events: HashMap::new(),
+            last_event_id: 0,
+            inject_fault: Box::new(|_, _| None),
+            rng: fastrand::Rng::with_seed(seed),
+            latency_range: (Duration::from_millis(300), Duration::from_millis(900)),
+            extra_latency: Box::new(|_, _| Duration::ZERO),
+            dispositions: HashMap::new(),
             arrivals: Vec::new(),
-            refusals: 0,
+            throttled: 0,
             events: Vec::new(),
             done: 0,
-            offered: 0,
-            class,
-            stuck: false,
+            enqueued: 0,
+            default_class: class,
+            is_stuck: false,
         }
     }
 
-    pub fn offer(&mut self, items: u64) {
-        self.offer_to(self.class, items);
+    pub fn enqueue(&mut self, items: u64) {
+        self.enqueue_in(self.default_class, items);
     }
 
-    pub fn offer_to(&mut self, class: usize, items: u64) {
+    pub fn enqueue_in(&mut self, class: usize, items: u64) {
         for _ in 0..items {
-            self.offer_ticket(class, ticket(0));
+            self.enqueue_item(class, queued_item(0));
         }
     }
 
     /// Offers one item like `ticket`, with a number of its own.
-    pub fn offer_ticket(&mut self, class: usize, ticket: QueuedItem) -> u64 {
-        self.offered += 1;
-        self.scheduler.enqueue(class, QueuedItem { seq: Seq(self.offered), waiting_since: self.now.mono, ..ticket });
-        self.offered
+    pub fn enqueue_item(&mut self, class: usize, ticket: QueuedItem) -> u64 {
+        self.enqueued += 1;
+        self.scheduler.enqueue(class, QueuedItem { seq: Seq(self.enqueued), waiting_since: self.now.mono, ..ticket });
+        self.enqueued
     }
 
     /// How many requests arrived at each key.
-    pub fn by_key(&self) -> Vec<usize> {
+    pub fn arrivals_by_key(&self) -> Vec<usize> {
         let at = |key| self.arrivals.iter().filter(|(_, _, arrived)| *arrived == key).count();
         (0..self.keys.len()).map(at).collect()
     }
@@ -192,10 +192,10 @@ impl World {
         self.now.mono.since(self.start.mono)
     }
 
-    fn plan(&mut self, after: Duration, what: Happens) {
-        self.counter += 1;
-        self.agenda.push(Reverse((self.now.mono + after, self.counter)));
-        self.happenings.insert(self.counter, what);
+    fn schedule_event(&mut self, after: Duration, what: WorldEvent) {
+        self.last_event_id += 1;
+        self.event_queue.push(Reverse((self.now.mono + after, self.last_event_id)));
+        self.scheduled_events.insert(self.last_event_id, what);
     }
 
     /// Runs until every item has ended, nothing can ever happen, or `limit` has passed.
@@ -208,19 +208,19 @@ impl World {
         while let Some(step) = self.scheduler.poll(self.now) {
             match step {
                 NextStep::Send(dispatch) => {
-                    let (least, most) = self.latency;
-                    let half = least / 2 + (most - least).mul_f64(self.random.f64() / 2.0);
-                    self.plan(half, Happens::Arrives(dispatch));
+                    let (least, most) = self.latency_range;
+                    let half_latency = least / 2 + (most - least).mul_f64(self.rng.f64() / 2.0);
+                    self.schedule_event(half_latency, WorldEvent::RequestArrives(dispatch));
                 }
-                NextStep::Reject(refusal) => self.end(refusal.seq.0, Disposition::Failed),
+                NextStep::Reject(refusal) => self.record_end(refusal.seq.0, Disposition::Failed),
             }
         }
-        if self.ended.len() as u64 == self.offered {
+        if self.dispositions.len() as u64 == self.enqueued {
             return false;
         }
-        let next = self.agenda.peek().map(|Reverse((at, _))| *at);
+        let next = self.event_queue.peek().map(|Reverse((at, _))| *at);
         let Some(next) = next.into_iter().chain(self.scheduler.next_wakeup()).min() else {
-            self.stuck = true;
+            self.is_stuck = true;
             return false;
         };
         if next > end {
@@ -230,14 +230,14 @@ impl World {
         }
         let step = next.since(self.now.mono);
         self.now = self.now + step;
-        while let Some(Reverse((at, id))) = self.agenda.peek().copied() {
+        while let Some(Reverse((at, id))) = self.event_queue.peek().copied() {
             if at > self.now.mono {
                 break;
             }
-            self.agenda.pop();
-            match self.happenings.remove(&id).expect("test") {
-                Happens::Arrives(dispatch) => self.arrive(&dispatch),
-                Happens::Answers(attempt, verdict) => self.settle(attempt, &verdict),
+            self.event_queue.pop();
+            match self.scheduled_events.remove(&id).expect("test") {
+                WorldEvent::RequestArrives(dispatch) => self.arrive(&dispatch),
+                WorldEvent::ResponseArrives(attempt, verdict) => self.complete(attempt, &verdict),
             }
         }
         true
@@ -246,10 +246,11 @@ impl World {
     fn arrive(&mut self, dispatch: &PlannedAttempt) {
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         self.arrivals.push((self.now, model, key));
-        let verdict = (self.weather)(&self.now, dispatch).unwrap_or_else(|| self.serve(key, model));
-        let half = self.latency.0 / 2 + (self.latency.1 - self.latency.0).mul_f64(self.random.f64() / 2.0);
-        let lag = (self.lag)(&self.now, dispatch);
-        self.plan(half + lag, Happens::Answers(dispatch.attempt, verdict));
+        let verdict = (self.inject_fault)(&self.now, dispatch).unwrap_or_else(|| self.serve(key, model));
+        let half_latency =
+            self.latency_range.0 / 2 + (self.latency_range.1 - self.latency_range.0).mul_f64(self.rng.f64() / 2.0);
+        let extra_latency = (self.extra_latency)(&self.now, dispatch);
+        self.schedule_event(half_latency + extra_latency, WorldEvent::ResponseArrives(dispatch.attempt, verdict));
     }
 
     fn serve(&mut self, key: usize, model: usize) -> AttemptResult {
@@ -262,35 +263,35 @@ impl World {
         let day = i64::from(zoned.year()) * 1_000 + i64::from(zoned.day_of_year());
         let today = pool.day.entry(day).or_default();
         if limits.rpd.is_some_and(|rpd| *today >= rpd) {
-            self.refusals += 1;
-            return AttemptResult { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) };
+            self.throttled += 1;
+            return AttemptResult { status: Some(429), ..attempt_result(Outcome::QuotaExhaustedDay) };
         }
         if limits.rpm.is_some_and(|rpm| pool.minute.len() >= rpm as usize) {
-            self.refusals += 1;
+            self.throttled += 1;
             let free = *pool.minute.front().expect("test") + Duration::from_secs(60);
             let delay = free.since(self.now.mono);
             return AttemptResult {
                 status: Some(429),
                 retry_after: Some(RetryAfter { delay }),
-                ..verdict(Outcome::RateLimitedMinute)
+                ..attempt_result(Outcome::RateLimitedMinute)
             };
         }
         pool.minute.push_back(self.now.mono);
         *today += 1;
-        verdict(Outcome::Ok)
+        attempt_result(Outcome::Ok)
     }
 
-    fn settle(&mut self, attempt: AttemptId, verdict: &AttemptResult) {
+    fn complete(&mut self, attempt: AttemptId, verdict: &AttemptResult) {
         let settlement = self.scheduler.complete(self.now, attempt, verdict).expect("settled once");
         self.events.extend(settlement.events);
         if !matches!(settlement.disposition, Disposition::Requeued { .. }) {
-            self.end(settlement.seq.0, settlement.disposition);
+            self.record_end(settlement.seq.0, settlement.disposition);
         }
     }
 
-    fn end(&mut self, seq: u64, fate: Disposition) {
+    fn record_end(&mut self, seq: u64, fate: Disposition) {
         self.done += u64::from(matches!(fate, Disposition::Done { .. }));
-        let before = self.ended.insert(seq, fate);
+        let before = self.dispositions.insert(seq, fate);
         assert!(before.is_none(), "item {seq} ended twice");
     }
 }

@@ -12,7 +12,7 @@ use cascadeck::{
 
 use crate::{
     fixture::{self, NOW, seconds},
-    stage::{TuiHarness, send_effect},
+    tui_harness::{TuiHarness, send_effect},
 };
 
 fn cooldown(what: &str, ends: u64, outcome: Outcome, words: &str) -> CooldownView {
@@ -33,7 +33,7 @@ fn three_cooldowns() -> Vec<CooldownView> {
 }
 
 fn harness_with(cooldowns: Vec<CooldownView>) -> TuiHarness {
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     snapshot.cooldowns = cooldowns;
     TuiHarness::new(120, 36, snapshot)
 }
@@ -112,7 +112,7 @@ fn a_cooldown_that_ended_long_ago_or_was_left_does_not_block_the_next() {
 #[test]
 fn however_long_the_names_are_the_reason_stays() {
     for (width, height) in [(120, 36), (80, 24), (60, 15)] {
-        let mut snapshot = fixture::storm();
+        let mut snapshot = fixture::busy();
         for cooldown in &mut snapshot.cooldowns {
             cooldown.subject = format!("gemini-3.5-flash-lite-preview-09-2026-{}", cooldown.subject);
         }
@@ -124,7 +124,7 @@ fn however_long_the_names_are_the_reason_stays() {
 
 #[test]
 fn a_projects_cooldown_is_cleared_through_a_working_key_of_it() {
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     let dead = snapshot.keys.iter().position(|key| key.name == "dave").unwrap();
     let works = snapshot.keys.iter().position(|key| key.name == "frank").unwrap();
     assert!(dead < works);

@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use crate::{
-    engine::{FakeEngine, fake_engine, fixture_page},
+    fake_engine::{FakeEngine, fake_engine, fixture_page},
     fixture,
 };
 
@@ -159,7 +159,7 @@ impl RunningDashboard {
 
 #[tokio::test]
 async fn space_on_a_key_switches_it_off() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.press(" ");
     let command = show.engine.acknowledge_command().await;
     assert_eq!(command, Command::SetKey { key: "alice".to_owned(), on: false });
@@ -168,7 +168,7 @@ async fn space_on_a_key_switches_it_off() {
 
 #[tokio::test]
 async fn a_command_the_engine_never_answers_does_not_hold_up_the_keyboard() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.press("p");
     let unanswered = show.engine.commands.recv().await.unwrap();
     assert_eq!(unanswered.command, Command::Pause);
@@ -179,7 +179,7 @@ async fn a_command_the_engine_never_answers_does_not_hold_up_the_keyboard() {
 
 #[tokio::test]
 async fn items_are_queried_one_query_at_a_time() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     let first = show.engine.queries.recv().await.unwrap();
     assert!(matches!(first.query, Query::Items { .. }));
     // Others become wanted while the first is under way; only the newest is asked for, and only afterwards.
@@ -193,7 +193,7 @@ async fn items_are_queried_one_query_at_a_time() {
 
 #[tokio::test]
 async fn an_item_is_opened_and_shown() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.engine.answer_query().await;
     show.wait_for_text("✗ #0342").await;
     show.press("5j\n");
@@ -208,14 +208,14 @@ async fn an_item_is_opened_and_shown() {
 
 #[tokio::test]
 async fn an_item_that_goes_on_changing_does_not_keep_its_list_waiting() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.engine.answer_query().await;
     show.wait_for_text("✗ #0342").await;
     show.press("5j\n");
     let PageRequest { query, reply } = show.engine.queries.recv().await.unwrap();
     assert_eq!(query, Query::Item { seq: 342 });
     // By now item and list are out of date both.
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     snapshot.totals.failed = 8;
     show.engine.snapshots.send_replace(Arc::new(snapshot));
     show.wait_for_text("8 failed").await;
@@ -236,17 +236,17 @@ async fn quitting_a_finished_run_needs_no_confirmation() {
 
 #[tokio::test]
 async fn quitting_to_plain_progress_detaches() {
-    let show = RunningDashboard::start(&fixture::storm());
+    let show = RunningDashboard::start(&fixture::busy());
     show.press("qp");
     assert_eq!(show.wait_for_exit().await, ExitReason::Detached);
 }
 
 #[tokio::test]
 async fn draining_stays_until_the_run_is_over() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.press("qd");
     assert_eq!(show.engine.acknowledge_command().await, Command::Drain);
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     snapshot.state = RunState::Draining;
     show.engine.snapshots.send_replace(Arc::new(snapshot.clone()));
     show.wait_for_text("DRAINING").await;
@@ -258,7 +258,7 @@ async fn draining_stays_until_the_run_is_over() {
 
 #[tokio::test]
 async fn ctrl_c_asks_and_ctrl_c_again_stops() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.press_ctrl('c');
     show.wait_for_text("The run is under way").await;
     show.press_ctrl('c');
@@ -268,7 +268,7 @@ async fn ctrl_c_asks_and_ctrl_c_again_stops() {
 
 #[tokio::test]
 async fn a_third_ctrl_c_does_not_wait_for_the_engine() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     for _ in 0..3 {
         show.press_ctrl('c');
     }
@@ -278,7 +278,7 @@ async fn a_third_ctrl_c_does_not_wait_for_the_engine() {
 
 #[tokio::test]
 async fn terminate_drains_and_terminate_again_stops() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.signals.send(Signal::Terminate).unwrap();
     assert_eq!(show.engine.acknowledge_command().await, Command::Drain);
     show.signals.send(Signal::Terminate).unwrap();
@@ -288,25 +288,25 @@ async fn terminate_drains_and_terminate_again_stops() {
 
 #[tokio::test]
 async fn a_terminal_that_is_gone_leaves_the_run_alone() {
-    let show = RunningDashboard::start(&fixture::storm());
+    let show = RunningDashboard::start(&fixture::busy());
     show.signals.send(Signal::HangUp).unwrap();
     assert_eq!(show.wait_for_exit().await, ExitReason::Detached);
 
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.keys = None;
     assert_eq!(show.wait_for_exit().await, ExitReason::Detached);
 
-    let show = RunningDashboard::start(&fixture::storm());
+    let show = RunningDashboard::start(&fixture::busy());
     show.keys.as_ref().unwrap().send(Err(io::Error::other("EIO"))).unwrap();
     assert_eq!(show.wait_for_exit().await, ExitReason::Detached);
 
-    assert_eq!(RunningDashboard::start_on(&fixture::storm(), true).wait_for_exit().await, ExitReason::Detached);
+    assert_eq!(RunningDashboard::start_on(&fixture::busy(), true).wait_for_exit().await, ExitReason::Detached);
 }
 
 #[tokio::test]
 async fn a_lost_engine_is_shown_and_q_quits() {
-    let mut show = RunningDashboard::start(&fixture::storm());
-    let (snapshots, _) = watch::channel(Arc::new(fixture::storm()));
+    let mut show = RunningDashboard::start(&fixture::busy());
+    let (snapshots, _) = watch::channel(Arc::new(fixture::busy()));
     drop(std::mem::replace(&mut show.engine.snapshots, snapshots));
     show.wait_for_text("ENGINE GONE").await;
     show.press("q");
@@ -315,10 +315,10 @@ async fn a_lost_engine_is_shown_and_q_quits() {
 
 #[tokio::test]
 async fn mouse_moves_draw_no_frame() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.engine.answer_query().await;
     // Without an engine no clock runs: nothing is drawn but on the operator's doing.
-    let (snapshots, _) = watch::channel(Arc::new(fixture::storm()));
+    let (snapshots, _) = watch::channel(Arc::new(fixture::busy()));
     drop(std::mem::replace(&mut show.engine.snapshots, snapshots));
     show.wait_for_text("ENGINE GONE").await;
     show.press("?");
@@ -337,7 +337,7 @@ async fn mouse_moves_draw_no_frame() {
 
 #[tokio::test]
 async fn the_title_follows_the_run_and_the_bell_rings_at_its_end() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.wait_for_call("title: captions-spring: running 64%").await;
     show.engine.snapshots.send_replace(Arc::new(fixture::finished()));
     show.wait_for_call("title: captions-spring: finished 100%").await;
@@ -346,7 +346,7 @@ async fn the_title_follows_the_run_and_the_bell_rings_at_its_end() {
 
 #[tokio::test]
 async fn ctrl_z_suspends_and_the_dashboard_comes_back() {
-    let mut show = RunningDashboard::start(&fixture::storm());
+    let mut show = RunningDashboard::start(&fixture::busy());
     show.press_ctrl('z');
     show.wait_for_call("suspended").await;
     show.press("?");
@@ -355,7 +355,7 @@ async fn ctrl_z_suspends_and_the_dashboard_comes_back() {
 
 #[tokio::test]
 async fn the_clock_runs_between_snapshots_at_the_engines_speed() {
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     snapshot.clock_speed = 3_600.0;
     let mut show = RunningDashboard::start(&snapshot);
     show.wait_for_text("clock ×3600").await;

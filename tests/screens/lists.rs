@@ -11,7 +11,7 @@ use crossterm::event::KeyCode;
 
 use crate::{
     fixture::{self, NOW},
-    stage::{TuiHarness, replay_command},
+    tui_harness::{TuiHarness, replay_command},
 };
 
 fn open_item_seq(stage: &TuiHarness) -> Option<u64> {
@@ -25,7 +25,7 @@ fn an_outdated_list_is_queried_again_until_it_is_current() {
         stage.press(keys).fail_one_more_item();
         let page = |outdated| match keys {
             "5/safe\n" => Page::Items { rows: fixture::failed_items(), matching: 7, offset: 0, outdated },
-            _ => Page::Failures { groups: fixture::failures(), matching: 7, outdated },
+            _ => Page::Failures { groups: fixture::failure_groups(), matching: 7, outdated },
         };
         stage.answer_query_with(Ok(page(true)));
         let again = stage.pending_query().map(|wanted| wanted.query);
@@ -129,9 +129,9 @@ fn the_list_changes_by_itself_only_until_the_operator_has_chosen_a_row() {
         ("5f", None),
     ];
     for (keys, list) in cases {
-        let mut stage = TuiHarness::new(120, 36, fixture::smooth());
+        let mut stage = TuiHarness::new(120, 36, fixture::healthy());
         assert_eq!(stage.state.items.state_filter, Some(ItemState::Done));
-        stage.press(keys).publish(fixture::storm());
+        stage.press(keys).publish(fixture::busy());
         assert_eq!(stage.state.items.state_filter, list, "{keys:?}");
     }
 }

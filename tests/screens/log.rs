@@ -7,7 +7,7 @@ use cascadeck::{
 };
 use tracing::level_filters::LevelFilter;
 
-use crate::{fixture, stage::TuiHarness};
+use crate::{fixture, tui_harness::TuiHarness};
 
 #[test]
 fn what_is_logged_and_what_panics_is_in_the_file_and_on_the_screen() {
@@ -24,11 +24,11 @@ fn what_is_logged_and_what_panics_is_in_the_file_and_on_the_screen() {
     drop(hold);
 
     tui_logger::move_events();
-    let screen = TuiHarness::new(120, 36, fixture::storm()).focus(Pane::Log).screen_text();
+    let screen = TuiHarness::new(120, 36, fixture::busy()).focus(Pane::Log).screen_text();
     assert!(screen.contains("a refusal") && screen.contains("a worker's mistake"), "{screen}");
 
     assert!(screen.contains(" 7 Log ") && !screen.contains("in real time"), "{screen}");
-    let fast = Snapshot { clock_speed: 60.0, ..fixture::storm() };
+    let fast = Snapshot { clock_speed: 60.0, ..fixture::busy() };
     let screen = TuiHarness::new(120, 36, fast).focus(Pane::Log).screen_text();
     assert!(screen.contains(" 7 Log, in real time "), "{screen}");
 

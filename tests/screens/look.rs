@@ -17,7 +17,7 @@ use cascadeck::{
 };
 
 use crate::{
-    engine::{FakeEngine, fake_engine, fixture_page},
+    fake_engine::{FakeEngine, fake_engine, fixture_page},
     fixture,
 };
 
@@ -31,10 +31,10 @@ async fn look() {
         true,
     )
     .unwrap();
-    let (engine, handle) = fake_engine(fixture::storm());
+    let (engine, handle) = fake_engine(fixture::busy());
     let FakeEngine { snapshots, mut commands, mut queries } = engine;
     let moving = tokio::spawn(async move {
-        let mut snapshot = fixture::storm();
+        let mut snapshot = fixture::busy();
         let began = Instant::now();
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         loop {

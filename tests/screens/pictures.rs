@@ -14,11 +14,11 @@ use cascadeck::{
 };
 use ratatui::{buffer::CellDiffOption, layout::Size, style::Color};
 
-use crate::{SIZES, fixture, stage::TuiHarness};
+use crate::{SIZES, fixture, tui_harness::TuiHarness};
 
 /// A stage on which pictures wait until the test brings them.
 fn harness_with_held_images(width: u16, height: u16) -> TuiHarness {
-    let mut stage = TuiHarness::new(width, height, fixture::storm());
+    let mut stage = TuiHarness::new(width, height, fixture::busy());
     stage.held_images = Some(Vec::new());
     stage
 }
@@ -46,7 +46,7 @@ fn count_blocks(text: &str) -> usize {
 #[test]
 fn each_terminal_gets_the_colours_it_has() {
     let colours = |depth| {
-        let mut stage = TuiHarness::with_depth(120, 36, fixture::storm(), depth, false);
+        let mut stage = TuiHarness::with_depth(120, 36, fixture::busy(), depth, false);
         let buffer = stage.open_answered_item().buffer();
         let cells = buffer.content().iter().filter(|cell| cell.symbol() == "▀").cloned().collect::<Vec<_>>();
         assert!(cells.len() > 400, "{depth:?}: {} cells", cells.len());
@@ -59,7 +59,7 @@ fn each_terminal_gets_the_colours_it_has() {
     assert!(colours(ColourDepth::Ansi256).iter().all(indexed));
     let more = |colour| matches!(colour, Color::Rgb(..) | Color::Indexed(_));
     assert!(!colours(ColourDepth::Ansi16).iter().any(|cell| more(cell.fg) || more(cell.bg)));
-    let mut mono = TuiHarness::with_depth(120, 36, fixture::storm(), ColourDepth::Mono, false);
+    let mut mono = TuiHarness::with_depth(120, 36, fixture::busy(), ColourDepth::Mono, false);
     for cell in mono.open_answered_item().buffer().content() {
         assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset), "{cell:?}");
     }
@@ -68,7 +68,7 @@ fn each_terminal_gets_the_colours_it_has() {
 #[test]
 fn an_ascii_screen_has_an_ascii_picture() {
     for (width, height) in SIZES {
-        let mut stage = TuiHarness::with_depth(width, height, fixture::storm(), ColourDepth::True, true);
+        let mut stage = TuiHarness::with_depth(width, height, fixture::busy(), ColourDepth::True, true);
         let text = stage.open_answered_item().screen_text();
         assert!(text.is_ascii(), "{text}");
     }
@@ -99,7 +99,7 @@ fn the_text_is_there_before_the_picture_and_can_be_read_meanwhile() {
 #[test]
 fn the_answer_is_on_the_first_screen_where_the_picture_is() {
     for (width, height) in SIZES {
-        let mut stage = TuiHarness::new(width, height, fixture::storm());
+        let mut stage = TuiHarness::new(width, height, fixture::busy());
         let text = stage.open_answered_item().screen_text();
         assert!(text.contains("A fox, half hidden"), "{width}x{height}:\n{text}");
         assert_eq!(count_blocks(&text) > 0, height > 15, "{width}x{height}:\n{text}");
@@ -130,7 +130,7 @@ fn a_late_image_is_dropped() {
 
 #[test]
 fn resizing_leaves_nothing_outside_the_item() {
-    let mut stage = TuiHarness::new(200, 50, fixture::storm());
+    let mut stage = TuiHarness::new(200, 50, fixture::busy());
     stage.open_answered_item();
     for (width, height) in [(120, 36), (80, 24), (60, 20), (60, 15), (59, 14), (100, 30), (200, 50)] {
         stage.update(UiEvent::Resize(Size::new(width, height)));
@@ -146,7 +146,7 @@ fn resizing_leaves_nothing_outside_the_item() {
 
 #[test]
 fn a_picture_inside_the_text_scrolls_with_it() {
-    let mut stage = TuiHarness::new(80, 24, fixture::storm());
+    let mut stage = TuiHarness::new(80, 24, fixture::busy());
     stage.open_answered_item();
     let rows = |stage: &TuiHarness| stage.screen_text().lines().filter(|row| row.contains('▀')).count();
     let whole = rows(&stage);
@@ -175,7 +175,7 @@ fn pictures_are_cycled_and_hidden() {
     stage.press("n");
     assert_eq!(take_request(&mut stage).0.index, 0, "after the last comes the first");
 
-    let mut stage = TuiHarness::new(120, 36, fixture::storm());
+    let mut stage = TuiHarness::new(120, 36, fixture::busy());
     stage.open_answered_item();
     stage.press("n");
     assert!(stage.screen_text().contains("no other picture"));
@@ -189,7 +189,7 @@ fn pictures_are_cycled_and_hidden() {
 
 #[test]
 fn with_pictures_switched_off_the_text_has_the_whole_width() {
-    let mut stage = TuiHarness::new(120, 36, fixture::storm());
+    let mut stage = TuiHarness::new(120, 36, fixture::busy());
     stage.state.images.caps = None;
     stage.held_images = Some(Vec::new());
     let text = stage.open_answered_item().screen_text();
@@ -239,7 +239,7 @@ fn a_picture_that_cannot_be_shown_is_explained_in_its_place() {
 fn terminal_graphics_become_block_characters_under_a_dialog() {
     for graphics in [GraphicsProtocol::Kitty, GraphicsProtocol::Iterm2, GraphicsProtocol::Sixel] {
         for (width, height) in [(120, 36), (80, 24)] {
-            let mut stage = TuiHarness::new(width, height, fixture::storm());
+            let mut stage = TuiHarness::new(width, height, fixture::busy());
             stage.state.images.caps.as_mut().unwrap().protocol = Some(graphics);
             stage.update(UiEvent::CellSize(Some(picture::CellPixels { width: 8, height: 16 })));
             stage.open_answered_item();

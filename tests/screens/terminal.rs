@@ -4,9 +4,9 @@
 
 use portable_pty::CommandBuilder;
 
-use crate::window::Window;
+use crate::pty::PtySession;
 
-fn open_dashboard(environment: &[(&str, &str)]) -> Window {
+fn open_dashboard(environment: &[(&str, &str)]) -> PtySession {
     let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
     command.args(["--exact", "look::look", "--ignored", "--nocapture"]);
     command.env("RUST_BACKTRACE", "0");
@@ -14,23 +14,23 @@ fn open_dashboard(environment: &[(&str, &str)]) -> Window {
     for (name, value) in environment {
         command.env(name, value);
     }
-    Window::open(command)
+    PtySession::open(command)
 }
 
 /// The program says how it was left, and the terminal is as it was.
 #[track_caller]
-fn assert_left_clean(mut window: Window, exit: &str) {
-    window.sees(&format!("left with {exit}"));
-    assert!(window.ends_clean().success());
+fn assert_left_clean(mut window: PtySession, exit: &str) {
+    window.wait_for_text(&format!("left with {exit}"));
+    assert!(window.assert_clean_exit().success());
 }
 
 #[test]
 fn the_terminal_is_restored_on_quit() {
     let mut window = open_dashboard(&[]);
-    window.sees("RUNNING");
+    window.wait_for_text("RUNNING");
     assert!(window.screen.screen().alternate_screen());
     window.type_keys("q");
-    window.sees("The run is under way");
+    window.wait_for_text("The run is under way");
     window.type_keys("p");
     assert_left_clean(window, "Ok(Detach)");
 }
@@ -38,23 +38,23 @@ fn the_terminal_is_restored_on_quit() {
 #[test]
 fn the_terminal_is_restored_on_sigterm() {
     let mut window = open_dashboard(&[]);
-    window.sees("RUNNING");
-    window.signal(nix::sys::signal::Signal::SIGTERM);
+    window.wait_for_text("RUNNING");
+    window.send_signal(nix::sys::signal::Signal::SIGTERM);
     assert_left_clean(window, "Ok(Drained)");
 }
 
 #[test]
 fn a_worker_that_panics_does_not_tear_the_screen() {
     let mut window = open_dashboard(&[]);
-    window.sees("RUNNING");
+    window.wait_for_text("RUNNING");
     window.type_keys("c");
-    window.sees("the worker has panicked: true");
+    window.wait_for_text("the worker has panicked: true");
     assert!(window.screen.screen().alternate_screen());
     window.type_keys("?");
-    window.sees("Help");
+    window.wait_for_text("Help");
     assert!(!window.screen.screen().contents().contains("a worker's mistake"));
     window.type_keys("\x03\x03");
-    window.sees("a worker's mistake");
+    window.wait_for_text("a worker's mistake");
     assert_left_clean(window, "Ok(StopNow)");
 }
 
@@ -63,8 +63,8 @@ fn a_terminal_that_goes_away_does_not_take_the_run_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("exit");
     let mut window = open_dashboard(&[("EXIT_TO", path.to_str().unwrap())]);
-    window.sees("RUNNING");
-    window.close();
+    window.wait_for_text("RUNNING");
+    window.close_terminal();
     // Nothing is left that a thread could read over and over for the rest of the run.
     assert_eq!(std::fs::read_to_string(path).unwrap(), "Ok(Detach), its input is a pipe");
 }
@@ -74,9 +74,9 @@ fn nothing_reads_a_terminal_that_was_left() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("exit");
     let mut window = open_dashboard(&[("EXIT_TO", path.to_str().unwrap())]);
-    window.sees("RUNNING");
+    window.wait_for_text("RUNNING");
     window.type_keys("q");
-    window.sees("The run is under way");
+    window.wait_for_text("The run is under way");
     // Half an escape sequence behind the answer: whoever has begun to read it would wait for the rest, for ever.
     window.type_keys("p");
     window.type_keys("\x1b[");
@@ -88,7 +88,7 @@ fn nothing_reads_a_terminal_that_was_left() {
 #[cfg(debug_assertions)] // The mistake it makes is an overflow.
 fn a_panic_while_drawing_restores_the_terminal_and_leaves_the_run_alone() {
     let mut window = open_dashboard(&[]);
-    window.sees("RUNNING");
+    window.wait_for_text("RUNNING");
     window.type_keys(":strategy fastest\r");
     assert_left_clean(
         window,
@@ -99,17 +99,17 @@ fn a_panic_while_drawing_restores_the_terminal_and_leaves_the_run_alone() {
 #[test]
 fn a_resized_window_is_drawn_anew() {
     let mut window = open_dashboard(&[]);
-    window.sees("Cooldowns");
+    window.wait_for_text("Cooldowns");
     window.resize(14, 59);
-    window.sees("59x14 is too small");
+    window.wait_for_text("59x14 is too small");
     window.type_keys("qs");
-    window.sees("left with Ok(StopNow)");
+    window.wait_for_text("left with Ok(StopNow)");
 }
 
 #[test]
 fn without_colour_bold_and_reverse_survive() {
     let mut window = open_dashboard(&[("NO_COLOR", "1")]);
-    window.sees("RUNNING");
+    window.wait_for_text("RUNNING");
     let screen = window.screen.screen();
     let cell = |row, column| screen.cell(row, column).unwrap();
     assert!(cell(4, 3).bold(), "the focused pane's title");

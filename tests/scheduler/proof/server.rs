@@ -7,7 +7,7 @@ use cascadeck::domain::{
 };
 use jiff::tz::TimeZone;
 
-use crate::world::verdict;
+use crate::world::attempt_result;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const ROLLING: Duration = Duration::from_secs(86_400);
@@ -147,7 +147,7 @@ impl SimulatedServer {
         let mut refusal = AttemptResult {
             status: Some(429),
             retry_after: after.map(|delay| RetryAfter { delay }),
-            ..verdict(outcome)
+            ..attempt_result(outcome)
         };
         refusal.response_meta.limits = reports.to_vec();
         refusal

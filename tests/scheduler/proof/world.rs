@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     trace::Trace,
-    world::{ticket, verdict},
+    world::{attempt_result, queued_item},
 };
 
 /// So many steps without an end are no progress.
@@ -146,7 +146,7 @@ impl World {
             let tightest = self.plan.enforced.iter().filter_map(|limits| limits.tpm).min().unwrap_or(20_000);
             let large = self.rng.u8(0..20) == 0;
             let input_tokens = if large { self.rng.u64(tightest / 2..tightest) } else { self.rng.u64(10..500) };
-            let mut new = QueuedItem { waiting_since: self.now.mono, input_tokens, ..ticket(self.enqueued) };
+            let mut new = QueuedItem { waiting_since: self.now.mono, input_tokens, ..queued_item(self.enqueued) };
             new.is_caption = self.rng.u8(0..8) == 0;
             if self.plan.providers.len() > 1 && self.rng.u8(0..6) == 0 {
                 new.unsupported_apis.push(self.plan.providers[self.rng.usize(0..2)].api);
@@ -187,7 +187,7 @@ impl World {
             .number(u64::from(dispatch.route.0))
             .number(u64::from(dispatch.attempt_number))
             .number(u64::from(dispatch.retry));
-        trace.money(dispatch.max_cost).number(dispatch.estimated_input_tokens).span(dispatch.timeout);
+        trace.money(dispatch.max_cost).number(dispatch.estimated_input_tokens).duration(dispatch.timeout);
         trace.optional(dispatch.output_multiplier.map(u64::from));
     }
 
@@ -340,10 +340,10 @@ impl World {
             .find(|outage| outage.provider == provider && (outage.from..outage.until).contains(&second));
         if let Some(outage) = outage {
             return Some(match outage.kind {
-                0 => AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) },
-                1 => verdict(Outcome::Timeout),
-                2 => verdict(Outcome::ClientTrouble),
-                _ => AttemptResult { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
+                0 => AttemptResult { status: Some(503), ..attempt_result(Outcome::Overloaded) },
+                1 => attempt_result(Outcome::Timeout),
+                2 => attempt_result(Outcome::ClientTrouble),
+                _ => AttemptResult { status: Some(429), ..attempt_result(Outcome::RateLimitedMinute) },
             });
         }
         if self.plan.fault_rate > 0.0 && self.rng.f64() < self.plan.fault_rate {
@@ -359,7 +359,12 @@ impl World {
             let retry_after =
                 (self.rng.u8(0..4) == 0).then(|| RetryAfter { delay: Duration::from_secs(self.rng.u64(0..90)) });
             let status = if outcome == Outcome::ClientTrouble { None } else { Some(400) };
-            return Some(AttemptResult { status, retry_after, message: "no luck".to_owned(), ..verdict(outcome) });
+            return Some(AttemptResult {
+                status,
+                retry_after,
+                message: "no luck".to_owned(),
+                ..attempt_result(outcome)
+            });
         }
         None
     }
@@ -368,10 +373,10 @@ impl World {
     fn served_result(&mut self, dispatch: &PlannedAttempt) -> AttemptResult {
         let poisoned = self.plan.poison_percent > 0 && dispatch.seq.0 % 20 < self.plan.poison_percent / 5;
         if poisoned {
-            return AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) };
+            return AttemptResult { status: Some(500), ..attempt_result(Outcome::ServerError) };
         }
         if self.faults_are_over || self.plan.fault_rate == 0.0 || self.rng.f64() > self.plan.fault_rate {
-            return verdict(Outcome::Ok);
+            return attempt_result(Outcome::Ok);
         }
         let outcome = [
             Outcome::Timeout,
@@ -383,7 +388,7 @@ impl World {
             Outcome::Lost,
         ][self.rng.usize(0..7)];
         let action = if self.rng.bool() { OutcomeAction::NextModel } else { OutcomeAction::FailItem };
-        AttemptResult { action, ..verdict(outcome) }
+        AttemptResult { action, ..attempt_result(outcome) }
     }
 
     fn complete_attempt(&mut self, dispatch: &PlannedAttempt, verdict: &AttemptResult, counted: bool) {

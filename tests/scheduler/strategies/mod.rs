@@ -44,9 +44,9 @@ fn priced_model(name: &str, input: f64, output: f64) -> Model {
 
 /// The keys of one request after another, each answered before the next.
 fn keys_in_turn(world: &mut World, items: u64) -> Vec<usize> {
-    world.offer(items);
+    world.enqueue(items);
     world.run(HOUR * 10);
-    assert_eq!(world.done, world.offered);
+    assert_eq!(world.done, world.enqueued);
     world.arrivals.iter().map(|(_, _, key)| *key).collect()
 }
 
@@ -67,9 +67,9 @@ fn no_strategy_idles_while_a_route_is_ready_or_exceeds_a_limit() {
     for strategy in Strategy::ALL.into_iter().filter(|strategy| *strategy != Strategy::PrimaryBackup) {
         let models = vec![model("a", limits(10, None)), model("b", limits(15, None))];
         let mut world = World::new(models, keys(3), policy(strategy, 64), wall(MORNING), 22);
-        world.offer(300);
+        world.enqueue(300);
         world.run(HOUR);
-        assert_eq!((world.done, world.refusals), (300, 0), "{}", strategy.name());
+        assert_eq!((world.done, world.throttled), (300, 0), "{}", strategy.name());
         // 75 a minute: the last of 300 goes when three windows have turned.
         assert!(world.elapsed() < Duration::from_secs(3 * 61 + 2), "{}: {:?}", strategy.name(), world.elapsed());
     }
@@ -87,7 +87,7 @@ fn the_items_own_model_leads_under_every_strategy() {
         let own = world
             .scheduler
             .class_for(&RoutingTraits { preferred_model: Some("own".to_owned()), ..RoutingTraits::default() });
-        world.offer_to(own, 10);
+        world.enqueue_in(own, 10);
         let sent: Vec<usize> = (0..10).map(|_| poll_send(&mut world).model.index()).collect();
         assert!(sent[..8].iter().all(|model| *model == 1), "{}: {sent:?}", strategy.name());
         assert!(sent[8..].iter().all(|model| *model != 1), "{}: spills when its own is full", strategy.name());
@@ -108,7 +108,7 @@ fn items_sent_to_one_target_go_nowhere_else() {
         let nowhere = world.scheduler.class_for(&only(target("gone", None)));
         assert_ne!(to_model, to_route);
         assert_eq!(nowhere, world.scheduler.class_for(&RoutingTraits::default()), "a place that is gone is no place");
-        world.offer_to(to_route, 20);
+        world.enqueue_in(to_route, 20);
         let sent: Vec<PlannedAttempt> = std::iter::from_fn(|| match world.scheduler.poll(world.now) {
             Some(NextStep::Send(dispatch)) => Some(dispatch),
             _ => None,
@@ -128,7 +128,7 @@ fn one_seed_makes_one_history() {
         let history = || {
             let models = vec![model("a", limits(10, Some(90))), model("b", limits(15, None))];
             let mut world = World::new(models, keys(4), policy(strategy, 16), wall(MORNING), 24);
-            world.offer(400);
+            world.enqueue(400);
             world.run(HOUR);
             world.arrivals
         };

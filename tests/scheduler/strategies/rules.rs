@@ -8,7 +8,7 @@ use cascadeck::{
 use super::{keys, keys_in_turn, policy, poll_send, rule_and_traits, unlimited_model};
 use crate::{
     HOUR, MORNING,
-    world::{World, limits, model, ticket, wall},
+    world::{World, limits, model, queued_item, wall},
 };
 
 #[test]
@@ -25,7 +25,7 @@ fn a_rules_models_take_the_place_of_the_cascade() {
         let policy = Policy { rules, order, ..policy(Strategy::Cascade, 8) };
         let mut world = World::new(models, keys(2), policy, wall(MORNING), 25);
         let class = world.scheduler.class_for(&traits);
-        world.offer_to(class, 5);
+        world.enqueue_in(class, 5);
         let mut sent = Vec::new();
         while let Some(NextStep::Send(dispatch)) = world.scheduler.poll(world.now) {
             sent.push((dispatch.key.index(), dispatch.model.index()));
@@ -40,7 +40,7 @@ fn the_items_own_model_leads_even_where_a_rule_does_not_list_it() {
     let models = ["a", "b"].map(|name| model(name, limits(1, None))).to_vec();
     let mut world = World::new(models, keys(1), Policy { rules, ..policy(Strategy::Cascade, 8) }, wall(MORNING), 26);
     let class = world.scheduler.class_for(&RoutingTraits { preferred_model: Some("b".to_owned()), ..traits });
-    world.offer_to(class, 2);
+    world.enqueue_in(class, 2);
     assert_eq!([poll_send(&mut world).model.index(), poll_send(&mut world).model.index()], [1, 0]);
 }
 
@@ -56,11 +56,11 @@ fn a_rules_strategy_is_for_its_items_alone_and_outlives_a_switch() {
         27,
     );
     let class = world.scheduler.class_for(&traits);
-    world.offer_to(class, 3);
+    world.enqueue_in(class, 3);
     world.run(HOUR);
     assert_eq!(keys_in_turn(&mut world, 3), [0, 1, 2, 0, 0, 0]);
     world.scheduler.set_strategy(Strategy::LeastRecentlyUsed).unwrap();
-    world.offer_to(class, 3);
+    world.enqueue_in(class, 3);
     world.run(HOUR);
     let turns: Vec<usize> = world.arrivals.iter().map(|(_, _, key)| *key).collect();
     assert_eq!(turns[6..], [1, 2, 0]);
@@ -73,7 +73,7 @@ fn an_item_left_without_a_model_by_its_rule_is_rejected_and_names_the_rule() {
     let models = vec![unlimited_model("a"), Model { vision: false, ..unlimited_model("blind") }];
     let mut world = World::new(models, keys(1), Policy { rules, ..policy(Strategy::Cascade, 1) }, wall(MORNING), 28);
     let class = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..traits });
-    world.scheduler.enqueue(class, ticket(1));
+    world.scheduler.enqueue(class, queued_item(1));
     match world.scheduler.poll(world.now) {
         Some(NextStep::Reject(refusal)) => {
             assert_eq!(refusal.outcome, Outcome::NoRoute);

@@ -12,7 +12,7 @@ use cascadeck::{
 use super::{keys, policy, poll_send, priced_model, unlimited_model};
 use crate::{
     HOUR, MORNING,
-    world::{World, limits, ticket, verdict, wall},
+    world::{World, attempt_result, limits, queued_item, wall},
 };
 
 fn extra_latency_by_key(millis: [u64; 3]) -> impl Fn(&cascadeck::domain::Now, &PlannedAttempt) -> Duration {
@@ -22,10 +22,10 @@ fn extra_latency_by_key(millis: [u64; 3]) -> impl Fn(&cascadeck::domain::Now, &P
 #[test]
 fn fastest_uses_the_fastest_route_and_keeps_exploring() {
     let mut world = World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::Fastest, 1), wall(MORNING), 13);
-    world.lag = Box::new(extra_latency_by_key([5_000, 500, 9_000]));
-    world.offer(600);
+    world.extra_latency = Box::new(extra_latency_by_key([5_000, 500, 9_000]));
+    world.enqueue(600);
     world.run(HOUR * 10);
-    let counts = world.by_key();
+    let counts = world.arrivals_by_key();
     assert!(counts[1] > 500, "{counts:?}");
     // One in sixteen goes round the three.
     assert!(counts[0] >= 4 && counts[2] >= 4, "{counts:?}");
@@ -35,14 +35,14 @@ fn fastest_uses_the_fastest_route_and_keeps_exploring() {
 fn a_slow_start_does_not_exclude_a_route_for_good() {
     let mut world = World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::Fastest, 1), wall(MORNING), 14);
     let warm = world.now.mono + Duration::from_secs(60);
-    world.lag = Box::new(move |now, dispatch| {
+    world.extra_latency = Box::new(move |now, dispatch| {
         let cold = dispatch.key.index() == 2 && now.mono < warm;
         Duration::from_millis(if cold { 30_000 } else { [3_000, 4_000, 100][dispatch.key.index()] })
     });
-    world.offer(1_000);
+    world.enqueue(1_000);
     world.run(HOUR * 10);
     let late = &world.arrivals[700..];
-    assert!(late.iter().filter(|(_, _, key)| *key == 2).count() > 250, "{:?}", world.by_key());
+    assert!(late.iter().filter(|(_, _, key)| *key == 2).count() > 250, "{:?}", world.arrivals_by_key());
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn untried_routes_are_tried_by_one_item_at_a_time() {
         wall(MORNING),
         15,
     );
-    world.offer(3);
+    world.enqueue(3);
     let sent: Vec<usize> = (0..3).map(|_| poll_send(&mut world).model.index()).collect();
     assert_eq!(sent, [0, 1, 2]);
 }
@@ -64,14 +64,14 @@ fn untried_routes_are_tried_by_one_item_at_a_time() {
 fn quick_failures_do_not_look_fast() {
     let patient = Policy { breaker_threshold: 1_000_000, ..policy(Strategy::Fastest, 1) };
     let mut world = World::new(vec![unlimited_model("m")], keys(2), patient, wall(MORNING), 16);
-    world.latency = (Duration::from_millis(2), Duration::from_millis(2));
-    world.lag = Box::new(extra_latency_by_key([0, 2_000, 0]));
-    world.weather = Box::new(|_, dispatch| {
-        (dispatch.key.index() == 0).then(|| AttemptResult { status: Some(500), ..verdict(Outcome::ServerError) })
+    world.latency_range = (Duration::from_millis(2), Duration::from_millis(2));
+    world.extra_latency = Box::new(extra_latency_by_key([0, 2_000, 0]));
+    world.inject_fault = Box::new(|_, dispatch| {
+        (dispatch.key.index() == 0).then(|| AttemptResult { status: Some(500), ..attempt_result(Outcome::ServerError) })
     });
-    world.offer(160);
+    world.enqueue(160);
     world.run(HOUR * 10);
-    let counts = world.by_key();
+    let counts = world.arrivals_by_key();
     assert!(world.done >= 158 && counts[0] < 25, "{counts:?}");
 }
 
@@ -87,7 +87,7 @@ fn cheapest_takes_the_cheapest_ready_route() {
             .collect();
         let cost = |model: usize| models[model].price.map(|price| price.cost(100, 256)).unwrap();
         let mut world = World::new(models.clone(), keys(2), policy(Strategy::Cheapest, 32), wall(MORNING), seed);
-        world.offer(300);
+        world.enqueue(300);
         // All at one instant: a cheaper model comes only before dearer ones, as it fills up.
         let mut last = Money::ZERO;
         while let Some(NextStep::Send(dispatch)) = world.scheduler.poll(world.now) {
@@ -103,7 +103,7 @@ fn the_cheapest_route_depends_on_the_item() {
     let models = vec![priced_model("long-answers", 10.0, 1.0), priced_model("long-questions", 1.0, 20.0)];
     let mut world = World::new(models, keys(1), policy(Strategy::Cheapest, 8), wall(MORNING), 17);
     let mut sent = |input, max_output| {
-        let mut ticket = ticket(input);
+        let mut ticket = queued_item(input);
         (ticket.input_tokens, ticket.max_output_tokens) = (input, Some(max_output));
         world.scheduler.enqueue(0, ticket);
         poll_send(&mut world).model.index()
@@ -120,7 +120,7 @@ fn a_model_without_answers_is_not_assumed_expensive() {
         priced_model("fair", 2.0, 2.0),
     ];
     let mut world = World::new(models, keys(1), policy(Strategy::Cheapest, 1), wall(MORNING), 18);
-    world.offer(8);
+    world.enqueue(8);
     world.run(HOUR);
     let models: Vec<usize> = world.arrivals.iter().map(|(_, model, _)| *model).collect();
     assert_eq!(models, [0, 0, 0, 0, 0, 2, 2, 2]);
@@ -130,7 +130,7 @@ fn a_model_without_answers_is_not_assumed_expensive() {
 fn models_without_a_price_rank_as_most_expensive() {
     let models = vec![Model { price: None, ..unlimited_model("unknown") }, priced_model("known", 900.0, 900.0)];
     let mut world = World::new(models, keys(2), policy(Strategy::Cheapest, 8), wall(MORNING), 18);
-    world.offer(4);
+    world.enqueue(4);
     assert!((0..4).all(|_| poll_send(&mut world).model.index() == 1));
 }
 
@@ -144,7 +144,7 @@ fn an_items_money_limit_holds_whatever_the_strategy() {
         let mut world = World::new(models, keys(2), Policy { rules, ..policy(strategy, 4) }, wall(MORNING), 19);
         let thrifty =
             world.scheduler.class_for(&RoutingTraits { rule: Some("thrifty".to_owned()), ..RoutingTraits::default() });
-        world.offer_to(thrifty, 50);
+        world.enqueue_in(thrifty, 50);
         world.run(HOUR);
         assert_eq!(world.done, 50, "{}", strategy.name());
         assert!(world.arrivals.iter().all(|(_, model, _)| *model == 1), "{}", strategy.name());
@@ -157,9 +157,9 @@ fn balanced_takes_the_best_model_unless_price_or_latency_outweigh_it() {
         let models = vec![priced_model("best", price, price), priced_model("other", 1.0, 1.0)];
         let mut world =
             World::new(models, keys(1), Policy { balance_weights, ..policy(Strategy::Balanced, 1) }, wall(MORNING), 20);
-        world.lag =
+        world.extra_latency =
             Box::new(move |_, dispatch| Duration::from_millis(if dispatch.model.index() == 0 { lag } else { 0 }));
-        world.offer(40);
+        world.enqueue(40);
         world.run(HOUR * 10);
         world.arrivals.iter().filter(|(_, model, _)| *model == 0).count()
     };
@@ -178,7 +178,7 @@ fn balanced_takes_the_best_model_unless_price_or_latency_outweigh_it() {
 fn balanced_goes_to_the_next_best_when_the_best_is_full() {
     let models = vec![Model { limits: limits(3, None), ..unlimited_model("best") }, unlimited_model("other")];
     let mut world = World::new(models, keys(1), policy(Strategy::Balanced, 8), wall(MORNING), 21);
-    world.offer(5);
+    world.enqueue(5);
     let sent: Vec<usize> = (0..5).map(|_| poll_send(&mut world).model.index()).collect();
     assert_eq!(sent, [0, 0, 0, 1, 1]);
 }

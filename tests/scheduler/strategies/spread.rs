@@ -7,14 +7,14 @@ use cascadeck::domain::{AttemptResult, Key, Model, Outcome, RoutingTraits, Strat
 use super::{backup, keys, keys_in_turn, policy, poll_send, unlimited_model, with_weight};
 use crate::{
     HOUR, MORNING,
-    world::{World, key, limits, model, ticket, verdict, wall},
+    world::{World, attempt_result, key, limits, model, queued_item, wall},
 };
 
 #[test]
 fn round_robin_gives_every_route_its_turn() {
     let models = vec![unlimited_model("a"), unlimited_model("b")];
     let mut world = World::new(models, keys(3), policy(Strategy::RoundRobin, 1), wall(MORNING), 1);
-    world.offer(12);
+    world.enqueue(12);
     world.run(HOUR);
     let route: Vec<(usize, usize)> = world.arrivals.iter().map(|(_, model, key)| (*key, *model)).collect();
     let round = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)];
@@ -38,7 +38,7 @@ fn weighted_shares_are_the_weights_of_key_times_model() {
     let two = vec![with_weight(key("a", "a"), 5), key("b", "b")];
     let mut world =
         World::new(vec![heavy, unlimited_model("light")], two, policy(Strategy::Weighted, 2), wall(MORNING), 2);
-    world.offer(2_400);
+    world.enqueue(2_400);
     world.run(HOUR);
     let mut counts: HashMap<(usize, usize), u32> = HashMap::new();
     for (_, model, key) in &world.arrivals {
@@ -96,9 +96,9 @@ fn primary_backup_waits_for_a_full_primary() {
     let fleet = vec![key("first", "f"), backup(key("spare", "s"))];
     let mut world =
         World::new(vec![model("m", limits(5, None))], fleet, policy(Strategy::PrimaryBackup, 8), wall(MORNING), 5);
-    world.offer(20);
+    world.enqueue(20);
     world.run(HOUR);
-    assert_eq!((world.done, world.by_key()), (20, vec![20, 0]));
+    assert_eq!((world.done, world.arrivals_by_key()), (20, vec![20, 0]));
 }
 
 #[test]
@@ -107,26 +107,26 @@ fn a_backup_serves_while_no_primary_does_and_no_longer() {
     let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::PrimaryBackup, 1), wall(MORNING), 6);
     world.scheduler.switch_key(world.now.wall, "first", false).unwrap();
     keys_in_turn(&mut world, 5);
-    assert_eq!(world.by_key(), [0, 5, 0], "one primary is enough");
+    assert_eq!(world.arrivals_by_key(), [0, 5, 0], "one primary is enough");
     world.scheduler.switch_key(world.now.wall, "second", false).unwrap();
     keys_in_turn(&mut world, 5);
-    assert_eq!(world.by_key(), [0, 5, 5]);
+    assert_eq!(world.arrivals_by_key(), [0, 5, 5]);
     world.scheduler.switch_key(world.now.wall, "first", true).unwrap();
     keys_in_turn(&mut world, 5);
-    assert_eq!(world.by_key(), [5, 5, 5]);
+    assert_eq!(world.arrivals_by_key(), [5, 5, 5]);
 }
 
 #[test]
 fn a_backup_takes_over_from_a_primary_that_breaks() {
     let fleet = vec![key("first", "f"), backup(key("spare", "b"))];
     let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::PrimaryBackup, 4), wall(MORNING), 7);
-    world.weather = Box::new(|_, dispatch| {
-        (dispatch.key.index() == 0).then(|| AttemptResult { status: Some(503), ..verdict(Outcome::Overloaded) })
+    world.inject_fault = Box::new(|_, dispatch| {
+        (dispatch.key.index() == 0).then(|| AttemptResult { status: Some(503), ..attempt_result(Outcome::Overloaded) })
     });
-    world.offer(200);
+    world.enqueue(200);
     world.run(HOUR);
     assert_eq!(world.done, 200);
-    assert!(world.by_key()[0] < 40, "{:?}", world.by_key());
+    assert!(world.arrivals_by_key()[0] < 40, "{:?}", world.arrivals_by_key());
 }
 
 #[test]
@@ -134,9 +134,9 @@ fn backups_come_last_under_every_strategy() {
     for strategy in Strategy::ALL {
         let fleet = vec![backup(key("spare", "s")), key("first", "f"), key("second", "g")];
         let mut world = World::new(vec![unlimited_model("m")], fleet, policy(strategy, 4), wall(MORNING), 8);
-        world.offer(60);
+        world.enqueue(60);
         world.run(HOUR);
-        assert_eq!((world.done, world.by_key()[0]), (60, 0), "{}", strategy.name());
+        assert_eq!((world.done, world.arrivals_by_key()[0]), (60, 0), "{}", strategy.name());
     }
 }
 
@@ -146,13 +146,13 @@ fn health_samples_by_score_and_never_drops_a_key() {
     // Six refusals that nobody foresaw, each in an episode of its own: 100 down to 0.
     world.scheduler.switch_key(world.now.wall, "k1", false).unwrap();
     for _ in 0..6 {
-        world.scheduler.enqueue(0, ticket(world.offered + 1));
-        world.offered += 1;
+        world.scheduler.enqueue(0, queued_item(world.enqueued + 1));
+        world.enqueued += 1;
         let dispatch = poll_send(&mut world);
         world.scheduler.complete(
             world.now,
             dispatch.attempt,
-            &AttemptResult { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
+            &AttemptResult { status: Some(429), ..attempt_result(Outcome::RateLimitedMinute) },
         );
         world.scheduler.clear_cooldowns("k0").unwrap();
     }
@@ -162,7 +162,7 @@ fn health_samples_by_score_and_never_drops_a_key() {
     // Where nothing succeeds, nothing changes the scores: 5 to 100.
     let mut sent = [0_u32; 2];
     for number in 0..4_000 {
-        world.scheduler.enqueue(0, ticket(1_000 + number));
+        world.scheduler.enqueue(0, queued_item(1_000 + number));
         let dispatch = poll_send(&mut world);
         sent[dispatch.key.index()] += 1;
         world.scheduler.cancel(world.now, dispatch.attempt);
@@ -170,7 +170,7 @@ fn health_samples_by_score_and_never_drops_a_key() {
     let share = f64::from(sent[0]) / 4_000.0;
     assert!((share - 5.0 / 105.0).abs() < 0.012, "{sent:?}");
     // And it earns its way back.
-    world.offer(3_000);
+    world.enqueue(3_000);
     world.run(HOUR * 10);
     assert_eq!(world.scheduler.key_statuses(world.now)[0].health, 100);
 }
@@ -179,9 +179,9 @@ fn health_samples_by_score_and_never_drops_a_key() {
 fn health_counts_weights_too() {
     let fleet = vec![with_weight(key("a", "a"), 3), key("b", "b")];
     let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::Health, 4), wall(MORNING), 10);
-    world.offer(4_000);
+    world.enqueue(4_000);
     world.run(HOUR);
-    let share = world.by_key()[0] as f64 / 4_000.0;
+    let share = world.arrivals_by_key()[0] as f64 / 4_000.0;
     assert!((share - 0.75).abs() < 0.03, "{share}");
 }
 
@@ -202,6 +202,6 @@ fn least_recently_used_counts_over_all_classes() {
         World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 12);
     let vision = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
     keys_in_turn(&mut world, 1);
-    world.offer_to(vision, 1);
+    world.enqueue_in(vision, 1);
     assert_eq!(keys_in_turn(&mut world, 1), [0, 1, 2]);
 }

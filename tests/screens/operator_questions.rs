@@ -3,7 +3,7 @@
 
 use cascadeck::domain::Snapshot;
 
-use crate::{fixture, stage::TuiHarness};
+use crate::{fixture, tui_harness::TuiHarness};
 
 /// The question, the keys that lead to the answer, and what then stands on the screen; `*` is whatever stands between two
 /// words of one line.
@@ -38,7 +38,7 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
     vec![
         (
             "a smooth run",
-            fixture::smooth(),
+            fixture::healthy(),
             all(&[
                 &clean,
                 &[
@@ -58,7 +58,7 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
         ),
         (
             "a storm of 429s",
-            fixture::storm(),
+            fixture::busy(),
             all(&[
                 &failed,
                 &[
@@ -78,7 +78,7 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
         ),
         (
             "a spent day with its reset ahead",
-            fixture::tomorrow(),
+            fixture::waiting_for_reset(),
             all(&[
                 &failed,
                 &[
@@ -93,7 +93,7 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
         ),
         (
             "a dead key",
-            fixture::dead_key(),
+            fixture::disabled_key(),
             all(&[
                 &clean,
                 &[
@@ -192,7 +192,7 @@ fn each_of_the_ten_questions_is_answered_within_two_keys() {
 
 #[test]
 fn the_reason_of_a_disabled_key_is_one_key_away_in_the_providers_words() {
-    let mut stage = TuiHarness::new(80, 24, fixture::dead_key());
+    let mut stage = TuiHarness::new(80, 24, fixture::disabled_key());
     stage.press("jjjw");
     let text = stage.screen_text();
     for words in [

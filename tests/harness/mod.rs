@@ -4,8 +4,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part of the laboratory")]
 
-pub mod hooks;
 pub mod logging_server;
+pub mod webhook_server;
 
 use std::{
     fs,
@@ -32,7 +32,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A profile: a provider without limits, and one key.
-pub const OPEN: &str = r#"
+pub const UNLIMITED_PROFILE: &str = r#"
 name = "open"
 provider = [{ name = "g", api = "gemini" }]
 model = [{ name = "m", provider = "g" }]
@@ -40,7 +40,7 @@ key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" 
 "#;
 
 /// The same, but an answer takes so long that a run can be met at work.
-pub const SLOW: &str = r#"
+pub const SLOW_PROFILE: &str = r#"
 name = "slow"
 latency = { median_ms = 150 }
 provider = [{ name = "g", api = "gemini" }]
@@ -49,39 +49,39 @@ key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" 
 "#;
 
 /// A program that has not come this far after so long hangs.
-const PATIENCE: Duration = Duration::from_secs(90);
+const HANG_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// An empty machine: a home, a working directory, and nothing of this process's environment.
-pub struct Machine {
+pub struct TestMachine {
     directory: TempDir,
-    variables: Vec<(String, String)>,
+    env_vars: Vec<(String, String)>,
 }
 
-impl Machine {
+impl TestMachine {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         for folder in ["home", "tmp", "work"] {
             fs::create_dir(directory.path().join(folder)).unwrap();
         }
-        Self { directory, variables: Vec::new() }
+        Self { directory, env_vars: Vec::new() }
     }
 
     /// A machine whose keys.toml leads to `provider`.
-    pub fn with(provider: &Provider) -> Self {
+    pub fn with_provider(provider: &SimulatedProvider) -> Self {
         let machine = Self::new();
-        machine.write_keys(&provider.keys_toml());
+        machine.write_keys_toml(&provider.keys_toml());
         machine
     }
 
     /// A machine whose keys.toml leads to `server`.
     pub fn with_server(server: &logging_server::LoggingServer) -> Self {
         let machine = Self::new();
-        machine.write_keys(&server.keys_toml(""));
+        machine.write_keys_toml(&server.keys_toml(""));
         machine
     }
 
-    pub fn variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env_vars.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -101,7 +101,7 @@ impl Machine {
         fs::write(path, content).unwrap();
     }
 
-    pub fn write_keys(&self, text: &str) {
+    pub fn write_keys_toml(&self, text: &str) {
         use std::os::unix::fs::PermissionsExt as _;
         self.write("keys.toml", text);
         fs::set_permissions(self.path("keys.toml"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -121,21 +121,21 @@ impl Machine {
         {
             command.env(variable, home.join(folder));
         }
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.envs(self.env_vars.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     /// Runs a command to its end.
-    pub fn cascadeck(&self, args: &[&str]) -> Ended {
-        self.start(args).end()
+    pub fn cascadeck(&self, args: &[&str]) -> ProcessOutput {
+        self.start(args).wait()
     }
 
-    pub fn cascadeck_with_stdin(&self, args: &[&str], stdin: &(impl AsRef<[u8]> + ?Sized)) -> Ended {
-        self.start_with_stdin(args, stdin).end()
+    pub fn cascadeck_with_stdin(&self, args: &[&str], stdin: &(impl AsRef<[u8]> + ?Sized)) -> ProcessOutput {
+        self.start_with_stdin(args, stdin).wait()
     }
 
-    pub fn start_with_stdin(&self, args: &[&str], stdin: &(impl AsRef<[u8]> + ?Sized)) -> Live {
+    pub fn start_with_stdin(&self, args: &[&str], stdin: &(impl AsRef<[u8]> + ?Sized)) -> RunningProcess {
         let mut command = self.command(args);
         command.stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -143,30 +143,30 @@ impl Machine {
         // A program that refuses its arguments does not read.
         let _ = pipe.write_all(stdin.as_ref());
         drop(pipe);
-        Live::of(child)
+        RunningProcess::from_child(child)
     }
 
     /// Runs a command whose readers close both pipes at once; its exit status.
-    pub fn unheard(&self, args: &[&str]) -> Option<i32> {
+    pub fn run_with_closed_output(&self, args: &[&str]) -> Option<i32> {
         let mut child = self.command(args).spawn().unwrap();
         drop((child.stdout.take(), child.stderr.take()));
         child.wait().unwrap().code()
     }
 
     /// Starts a command in a shell that has set limits, or closed files, before it becomes the command.
-    pub fn start_after(&self, shell: &str, args: &[&str]) -> Live {
+    pub fn start_in_shell(&self, shell: &str, args: &[&str]) -> RunningProcess {
         let command = self.command(args);
         let mut shelled = Command::new("sh");
         shelled.arg("-c").arg(format!("{shell}; exec \"$0\" \"$@\"")).arg(command.get_program());
         shelled.args(command.get_args()).current_dir(self.path(".")).env_clear();
         shelled.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         shelled.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Live::of(shelled.spawn().unwrap())
+        RunningProcess::from_child(shelled.spawn().unwrap())
     }
 
     /// Starts a command and leaves it running.
-    pub fn start(&self, args: &[&str]) -> Live {
-        Live::of(self.command(args).spawn().unwrap())
+    pub fn start(&self, args: &[&str]) -> RunningProcess {
+        RunningProcess::from_child(self.command(args).spawn().unwrap())
     }
 
     /// The lines of a run's results.jsonl.
@@ -176,7 +176,7 @@ impl Machine {
     }
 
     /// The same where the program was killed while it wrote: a line without its end is none.
-    pub fn results_whole(&self, run: &str) -> Vec<ResultLine> {
+    pub fn complete_results(&self, run: &str) -> Vec<ResultLine> {
         let text = self.read(&format!("{run}/results.jsonl"));
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         whole.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
@@ -189,12 +189,12 @@ impl Machine {
     }
 
     pub fn status(&self, run: &str) -> Value {
-        self.cascadeck(&["status", run, "--json"]).with_status(0).json()
+        self.cascadeck(&["status", run, "--json"]).expect_status(0).stdout_json()
     }
 
     /// Every file under the machine's root that holds `text`.
-    pub fn files_with(&self, text: &str) -> Vec<PathBuf> {
-        let mut found = Vec::new();
+    pub fn files_containing(&self, text: &str) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
         let mut folders = vec![self.root().to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
@@ -204,104 +204,104 @@ impl Machine {
                 } else {
                     let bytes = fs::read(entry.path()).unwrap();
                     if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
-                        found.push(entry.path());
+                        paths.push(entry.path());
                     }
                 }
             }
         }
-        found
+        paths
     }
 }
 
 /// Waits for something that shows on the disk.
 #[track_caller]
-pub fn until(what: &str, happened: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !happened() {
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + HANG_TIMEOUT;
+    while !condition() {
         assert!(Instant::now() < deadline, "it never came to this: {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
 
 /// A program that runs. Killed when forgotten.
-pub struct Live {
+pub struct RunningProcess {
     child: Child,
-    out: Option<thread::JoinHandle<String>>,
-    err: mpsc::Receiver<String>,
-    said: String,
+    stdout_reader: Option<thread::JoinHandle<String>>,
+    stderr_lines: mpsc::Receiver<String>,
+    stderr_text: String,
 }
 
-impl Live {
-    fn of(mut child: Child) -> Self {
+impl RunningProcess {
+    fn from_child(mut child: Child) -> Self {
         let mut stdout = child.stdout.take().unwrap();
-        let out = thread::spawn(move || {
+        let stdout_reader = thread::spawn(move || {
             let mut text = String::new();
             stdout.read_to_string(&mut text).unwrap();
             text
         });
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, err) = mpsc::channel();
+        let (sender, stderr_lines) = mpsc::channel();
         thread::spawn(move || {
             // A test that has its answer reads no further.
             stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
         });
-        Self { child, out: Some(out), err, said: String::new() }
+        Self { child, stdout_reader: Some(stdout_reader), stderr_lines, stderr_text: String::new() }
     }
 
-    pub fn id(&self) -> u32 {
+    pub fn process_id(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub fn send_signal(&self, signal: Signal) {
         signal::kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
     /// Reads progress until a line holds `words`: that line.
     #[track_caller]
-    pub fn line_with(&mut self, words: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn wait_for_line(&mut self, words: &str) -> String {
+        let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
-            let line = self.err.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-            let line = line.unwrap_or_else(|_| panic!("it never said {words:?}, but:\n{}", self.said));
-            self.said.push_str(&line);
-            self.said.push('\n');
+            let line = self.stderr_lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|_| panic!("it never said {words:?}, but:\n{}", self.stderr_text));
+            self.stderr_text.push_str(&line);
+            self.stderr_text.push('\n');
             if line.contains(words) {
                 return line;
             }
         }
     }
 
-    pub fn has_ended(&mut self) -> bool {
+    pub fn has_exited(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits until it ends by itself.
     #[track_caller]
-    pub fn end(mut self) -> Ended {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn wait(mut self) -> ProcessOutput {
+        let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
-            match self.err.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self.stderr_lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
-                    self.said.push_str(&line);
-                    self.said.push('\n');
+                    self.stderr_text.push_str(&line);
+                    self.stderr_text.push('\n');
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs; it said:\n{}", self.said),
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs; it said:\n{}", self.stderr_text),
             }
         }
         let status = self.child.wait().unwrap();
-        let out = self.out.take().unwrap().join().unwrap();
-        Ended { status, out, err: std::mem::take(&mut self.said) }
+        let stdout = self.stdout_reader.take().unwrap().join().unwrap();
+        ProcessOutput { status, stdout, stderr: std::mem::take(&mut self.stderr_text) }
     }
 
     /// `kill -9`.
-    pub fn kill(mut self) -> Ended {
+    pub fn kill(mut self) -> ProcessOutput {
         self.child.kill().unwrap();
-        self.end()
+        self.wait()
     }
 }
 
-impl Drop for Live {
+impl Drop for RunningProcess {
     fn drop(&mut self) {
         // It has ended already, or is to end now.
         let _ = self.child.kill();
@@ -310,16 +310,23 @@ impl Drop for Live {
 }
 
 /// How a command ended, and what it said.
-pub struct Ended {
+pub struct ProcessOutput {
     pub status: ExitStatus,
-    pub out: String,
-    pub err: String,
+    pub stdout: String,
+    pub stderr: String,
 }
 
-impl Ended {
+impl ProcessOutput {
     #[track_caller]
-    pub fn with_status(self, status: i32) -> Self {
-        assert_eq!(self.status.code(), Some(status), "{}\nstdout:\n{}\nstderr:\n{}", self.status, self.out, self.err);
+    pub fn expect_status(self, status: i32) -> Self {
+        assert_eq!(
+            self.status.code(),
+            Some(status),
+            "{}\nstdout:\n{}\nstderr:\n{}",
+            self.status,
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
@@ -328,45 +335,45 @@ impl Ended {
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
-        assert_eq!(self.out.lines().count(), 1, "one JSON object on one line: {}", self.out);
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    pub fn stdout_json(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "one JSON object on one line: {}", self.stdout);
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 
     /// Everything it said on standard error is there to be understood.
     #[track_caller]
-    pub fn says(&self, all: &[&str]) {
-        for words in all {
-            assert!(self.err.contains(words), "{words:?} is not in:\n{}", self.err);
+    pub fn assert_stderr_contains(&self, expected: &[&str]) {
+        for words in expected {
+            assert!(self.stderr.contains(words), "{words:?} is not in:\n{}", self.stderr);
         }
     }
 }
 
 /// The simulated provider, served beside the test on threads of its own.
-pub struct Provider {
+pub struct SimulatedProvider {
     runtime: tokio::runtime::Runtime,
     simulator: Option<Simulator>,
     profile: Profile,
 }
 
-impl Provider {
+impl SimulatedProvider {
     pub fn start(profile: Profile) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let simulator = runtime.block_on(Simulator::start(profile.clone(), Clock::real())).unwrap();
         Self { runtime, simulator: Some(simulator), profile }
     }
 
-    pub fn of(profile: &str) -> Self {
+    pub fn from_toml(profile: &str) -> Self {
         Self::start(Profile::from_toml(profile).unwrap_or_else(|error| panic!("{error}")))
     }
 
-    pub fn addr(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.simulator.as_ref().unwrap().addr()
     }
 
     /// The configuration that leads here, with the limits that are enforced.
     pub fn keys_toml(&self) -> String {
-        self.profile.keys_toml(self.addr())
+        self.profile.keys_toml(self.address())
     }
 
     pub fn profile(&self) -> &Profile {
@@ -375,7 +382,7 @@ impl Provider {
 
     /// As they are now; they must add up, and no limit may have been broken.
     #[track_caller]
-    pub fn books(&self) -> ServerStats {
+    pub fn checked_stats(&self) -> ServerStats {
         let books = self.simulator.as_ref().unwrap().stats();
         assert_eq!(books.discrepancies(), [""; 0]);
         assert_eq!(books.exceeded_limits(), [""; 0]);
@@ -384,11 +391,11 @@ impl Provider {
 
     /// Waits for something that shows in the books.
     #[track_caller]
-    pub fn until(&self, what: &str, happened: impl Fn(&ServerStats) -> bool) -> ServerStats {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn wait_until(&self, what: &str, condition: impl Fn(&ServerStats) -> bool) -> ServerStats {
+        let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
             let books = self.simulator.as_ref().unwrap().stats();
-            if happened(&books) {
+            if condition(&books) {
                 return books;
             }
             assert!(Instant::now() < deadline, "it never came to this: {what}; {}", books.summary());
@@ -397,7 +404,7 @@ impl Provider {
     }
 }
 
-impl Drop for Provider {
+impl Drop for SimulatedProvider {
     fn drop(&mut self) {
         if let Some(simulator) = self.simulator.take() {
             // A test that fails for another reason shall say that one.
@@ -407,13 +414,13 @@ impl Drop for Provider {
 }
 
 /// Sums that no two items share, so that each answer shows which question it belongs to.
-pub fn sums(count: u64) -> String {
+pub fn addition_rows(count: u64) -> String {
     let rows = (1..=count).map(|n| format!("{{\"id\":\"q{n}\",\"question\":\"What is {n} + 1000?\"}}\n"));
     rows.collect::<Vec<_>>().concat()
 }
 
 /// What the simulator answers to [`sums`].
-pub fn answer_to(id: &str) -> String {
+pub fn expected_answer(id: &str) -> String {
     let n: u64 = id.strip_prefix('q').unwrap().parse().unwrap();
     format!("{n} + 1000 = {}.", n + 1_000)
 }
@@ -433,10 +440,11 @@ pub fn png(width: u32, height: u32) -> Vec<u8> {
     stream.extend(pixels);
     stream.extend((high << 16 | low).to_be_bytes());
     let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
-    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", &stream), chunk(b"IEND", b"")].concat()
+    [b"\x89PNG\r\n\x1a\n".to_vec(), png_chunk(b"IHDR", &header), png_chunk(b"IDAT", &stream), png_chunk(b"IEND", b"")]
+        .concat()
 }
 
-fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
+fn png_chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
     let body = [kind, data].concat();
     let crc = !body.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })

@@ -52,7 +52,7 @@ pub fn fixture_page(query: &Query) -> Page {
         Query::Items { offset, .. } => {
             Page::Items { rows: fixture::failed_items(), matching: 7, offset: *offset, outdated: false }
         }
-        Query::Failures { .. } => Page::Failures { groups: fixture::failures(), matching: 7, outdated: false },
+        Query::Failures { .. } => Page::Failures { groups: fixture::failure_groups(), matching: 7, outdated: false },
         Query::ExportFailures { .. } => Page::Exported { path: "failed-1.jsonl".to_owned(), rows: 7 },
         Query::Picture { .. } => Page::Picture(fixture::picture()),
         Query::Item { .. } => Page::Item(Box::new(fixture::failed_item())),

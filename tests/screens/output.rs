@@ -12,14 +12,14 @@ use cascadeck::{
 
 use crate::{
     fixture::{self, NOW, seconds},
-    stage::TuiHarness,
+    tui_harness::TuiHarness,
 };
 
 #[test]
 fn an_alarm_rings_once_and_old_ones_do_not() {
     let mut stage = TuiHarness::busy();
     assert!(stage.effects.is_empty(), "dave died before the screen was opened");
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     let kind = EventKind::Disabled {
         subject: "bob".to_owned(),
         outcome: Outcome::InvalidKey,
@@ -37,7 +37,7 @@ fn an_alarm_rings_once_and_old_ones_do_not() {
 fn gaps_without_snapshots_keep_their_length_in_the_charts() {
     let mut stage = TuiHarness::busy();
     for second in [1, 2, 60, 61, 3_600] {
-        let mut snapshot = fixture::storm();
+        let mut snapshot = fixture::busy();
         snapshot.at = NOW + seconds(second);
         snapshot.spend.cost = Money::from_usd(second as f64).unwrap();
         stage.publish(snapshot);
@@ -57,7 +57,7 @@ fn gaps_without_snapshots_keep_their_length_in_the_charts() {
 fn a_replay_does_not_lower_the_charts() {
     let mut stage = TuiHarness::busy();
     for second in 0..=120 {
-        let mut snapshot = fixture::storm();
+        let mut snapshot = fixture::busy();
         snapshot.at = NOW + seconds(second);
         // Two a second; in the middle four hundred that had failed wait again.
         snapshot.totals.failed = if second < 60 { 407 } else { 7 };
@@ -82,7 +82,7 @@ fn countdowns_run_between_snapshots() {
 
 #[test]
 fn every_key_and_route_can_be_inspected() {
-    for (at, key) in fixture::storm().keys.iter().enumerate() {
+    for (at, key) in fixture::busy().keys.iter().enumerate() {
         let mut stage = TuiHarness::busy();
         stage.press(&"j".repeat(at)).press("w");
         let text = stage.screen_text();
@@ -110,7 +110,7 @@ fn a_disabled_route_says_what_enables_it_again() {
         // It is held, and asks.
         (Outcome::ServerError, "at the next start, or you switch it on"),
     ] {
-        let mut snapshot = fixture::storm();
+        let mut snapshot = fixture::busy();
         let bobs = |route: &&mut RouteView| route.key == "bob" && route.model == "gemini-3.8-flash";
         snapshot.routes.iter_mut().find(bobs).unwrap().condition =
             Condition::Disabled { since: NOW, cause: fixture::cause(outcome, CauseSource::Provider, "no", 3) };
@@ -128,7 +128,7 @@ fn a_limit_that_was_not_configured_says_where_it_comes_from() {
         (Some(LimitSource::Learned), Some("the limit was learned from refusals")),
     ];
     for (provenance, told) in words {
-        let mut snapshot = fixture::storm();
+        let mut snapshot = fixture::busy();
         snapshot.models[0].rpm.source = provenance;
         let mut stage = TuiHarness::new(160, 50, snapshot);
         let text = stage.press("3w").screen_text();
@@ -139,11 +139,9 @@ fn a_limit_that_was_not_configured_says_where_it_comes_from() {
 
 #[test]
 fn every_view_draws_at_every_size_and_state() {
-    let mut snapshots: Vec<Snapshot> = vec![fixture::empty(), fixture::finished(), fixture::tomorrow()];
-    snapshots.push(Snapshot {
-        state: RunState::NeedsOperator { reason: "the disk is full".to_owned() },
-        ..fixture::storm()
-    });
+    let mut snapshots: Vec<Snapshot> = vec![fixture::not_started(), fixture::finished(), fixture::waiting_for_reset()];
+    snapshots
+        .push(Snapshot { state: RunState::NeedsOperator { reason: "the disk is full".to_owned() }, ..fixture::busy() });
     for snapshot in snapshots {
         for (width, height) in [(0, 0), (9, 0), (1, 1), (20, 3), (59, 14), (60, 15), (80, 24), (120, 36), (300, 90)] {
             for keys in

@@ -41,7 +41,7 @@ pub fn send_effect(command: Command) -> Vec<Effect> {
 impl TuiHarness {
     /// A fleet in the middle of everything, on a usual terminal.
     pub fn busy() -> Self {
-        Self::new(120, 36, fixture::storm())
+        Self::new(120, 36, fixture::busy())
     }
 
     pub fn new(width: u16, height: u16, snapshot: Snapshot) -> Self {
@@ -149,7 +149,7 @@ impl TuiHarness {
                 let all: Vec<_> = std::iter::once(fixture::done_item().row)
                     .chain(failed)
                     .filter(|row| filter.state.is_none_or(|state| state == row.state))
-                    .filter(|row| fixture::holds(row, &filter.text))
+                    .filter(|row| fixture::contains_text(row, &filter.text))
                     .collect();
                 let matching = all.len() as u64;
                 let rows = all.into_iter().skip(*offset as usize).take(*limit as usize).collect();
@@ -159,7 +159,7 @@ impl TuiHarness {
                 let rows: Vec<_> = fixture::failed_items()
                     .into_iter()
                     .filter(|row| filter.ids.is_empty() || filter.ids.contains(&row.id))
-                    .filter(|row| fixture::holds(row, &filter.text))
+                    .filter(|row| fixture::contains_text(row, &filter.text))
                     .collect();
                 let rows: Vec<_> = match &filter.pattern {
                     Some(pattern) => rows.into_iter().filter(|row| row.preview == *pattern).collect(),
@@ -168,7 +168,11 @@ impl TuiHarness {
                 if self.snapshot.totals.failed == 0 {
                     Page::Failures { groups: Vec::new(), matching: 0, outdated: false }
                 } else {
-                    Page::Failures { groups: fixture::group(&rows), matching: rows.len() as u64, outdated: false }
+                    Page::Failures {
+                        groups: fixture::group_failures(&rows),
+                        matching: rows.len() as u64,
+                        outdated: false,
+                    }
                 }
             }
             Query::Item { seq: 342 } => Page::Item(Box::new(fixture::failed_item())),

@@ -2,7 +2,7 @@
 
 use cascadeck::domain::Snapshot;
 
-use crate::{fixture, stage::TuiHarness};
+use crate::{fixture, tui_harness::TuiHarness};
 
 /// What the lower border says of the pane at the left edge titled `title`.
 fn lower_border<'t>(text: &'t str, title: &str) -> &'t str {
@@ -13,9 +13,16 @@ fn lower_border<'t>(text: &'t str, title: &str) -> &'t str {
 #[test]
 fn hidden_columns_are_named_with_the_key_that_shows_them() {
     let cases = [
-        (120, 36, "Keys", "z shows fly tokens project", "z", &["fly", "tokens", "project", "vision-lab"][..]),
-        (80, 24, "Keys", "w tells project", "w", &["project vision-lab"]),
-        (60, 15, "Keys", "w tells fly $ tokens project", "w", &["6 in flight", "$0.20, 377,580 tokens", "vision-lab"]),
+        (120, 36, "Keys", "z shows fly tokens project", "z", &["fly", "tokens", "project", "vision-harness"][..]),
+        (80, 24, "Keys", "w tells project", "w", &["project vision-harness"]),
+        (
+            60,
+            15,
+            "Keys",
+            "w tells fly $ tokens project",
+            "w",
+            &["6 in flight", "$0.20, 377,580 tokens", "vision-harness"],
+        ),
         (
             80,
             24,
@@ -26,7 +33,7 @@ fn hidden_columns_are_named_with_the_key_that_shows_them() {
         ),
     ];
     for (width, height, title, said, keys, shown) in cases {
-        let mut stage = TuiHarness::new(width, height, fixture::storm());
+        let mut stage = TuiHarness::new(width, height, fixture::busy());
         let text = stage.screen_text();
         let border = lower_border(&text, title);
         assert!(border.contains(said), "{title} at {width}x{height}: {border}");
@@ -39,25 +46,25 @@ fn hidden_columns_are_named_with_the_key_that_shows_them() {
 
 #[test]
 fn with_every_column_visible_no_hint_is_shown() {
-    let text = TuiHarness::new(200, 50, fixture::storm()).screen_text();
+    let text = TuiHarness::new(200, 50, fixture::busy()).screen_text();
     assert!(!text.contains(" shows ") && !text.contains(" tells "), "{text}");
 }
 
 #[test]
 fn the_route_matrix_says_which_models_are_visible_and_arrows_scroll_it() {
-    let mut stage = TuiHarness::new(80, 24, fixture::storm());
+    let mut stage = TuiHarness::new(80, 24, fixture::busy());
     let text = stage.press("6").screen_text();
     assert!(text.contains("Left/Right: models 1-3/4"), "{text}");
     assert!(!text.contains("local-llava"), "{text}");
     let text = stage.press("lll").screen_text();
     assert!(text.contains("Left/Right: models 2-4/4") && text.contains("local-llava"), "{text}");
-    assert!(!TuiHarness::new(200, 50, fixture::storm()).press("6").screen_text().contains("Left/Right"));
+    assert!(!TuiHarness::new(200, 50, fixture::busy()).press("6").screen_text().contains("Left/Right"));
 }
 
 #[test]
 fn the_provider_column_is_shown_when_there_are_several() {
-    let one = fixture::storm();
-    let mut two: Snapshot = fixture::storm();
+    let one = fixture::busy();
+    let mut two: Snapshot = fixture::busy();
     two.keys[6].provider = "openrouter".to_owned();
     two.models[3].provider = "openrouter".to_owned();
     for keys in ["z", "3z"] {
@@ -69,7 +76,7 @@ fn the_provider_column_is_shown_when_there_are_several() {
 
 #[test]
 fn what_is_counted_on_a_project_names_its_keys() {
-    let mut shared = fixture::storm();
+    let mut shared = fixture::busy();
     for key in &mut shared.keys[..2] {
         key.project = "spring".to_owned();
     }

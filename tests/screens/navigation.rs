@@ -16,7 +16,7 @@ use crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEven
 
 use crate::{
     fixture::{self, NOW},
-    stage::{TuiHarness, send_effect},
+    tui_harness::{TuiHarness, send_effect},
 };
 
 #[test]
@@ -57,7 +57,7 @@ fn escape_goes_back_one_step_at_a_time_and_never_quits() {
 #[test]
 fn tab_walks_the_panes_that_are_there() {
     let walk = |width, height, presses: usize| {
-        let mut stage = TuiHarness::new(width, height, fixture::storm());
+        let mut stage = TuiHarness::new(width, height, fixture::busy());
         (0..presses)
             .map(|_| {
                 stage.press("\t");
@@ -88,7 +88,7 @@ fn selections_stay_inside_their_lists() {
             assert!(at < length.max(1), "{pane:?} {action:?}");
             let _ = stage.screen_text();
         }
-        stage.perform(Action::Bottom).publish(fixture::empty());
+        stage.perform(Action::Bottom).publish(fixture::not_started());
         let _ = stage.screen_text();
     }
 }
@@ -146,7 +146,7 @@ fn a_click_focuses_and_selects_and_the_wheel_scrolls() {
 
 #[test]
 fn a_click_on_a_route_selects_that_route() {
-    let mut stage = TuiHarness::new(200, 50, fixture::storm());
+    let mut stage = TuiHarness::new(200, 50, fixture::busy());
     stage.press("6z");
     let text = stage.screen_text();
     let (top, heading) = text.lines().enumerate().find(|(_, line)| line.contains("local-llava")).unwrap();
@@ -162,7 +162,7 @@ fn a_click_on_a_route_selects_that_route() {
 #[test]
 fn the_wheel_scrolls_only_the_topmost_layer() {
     for (keys, moves) in [("", true), ("t", false), ("P", false), ("q", false), (":", false)] {
-        let mut stage = TuiHarness::new(80, 24, fixture::storm());
+        let mut stage = TuiHarness::new(80, 24, fixture::busy());
         stage
             .press(
                 "5j

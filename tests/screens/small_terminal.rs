@@ -8,13 +8,13 @@ use ratatui::layout::Size;
 
 use crate::{
     fixture,
-    stage::{TuiHarness, send_effect},
+    tui_harness::{TuiHarness, send_effect},
 };
 
 const SIZES: [(u16, u16); 4] = [(59, 14), (40, 6), (45, 2), (45, 1)];
 
 fn small_harness(width: u16, height: u16) -> TuiHarness {
-    TuiHarness::new(width, height, fixture::storm())
+    TuiHarness::new(width, height, fixture::busy())
 }
 
 #[test]

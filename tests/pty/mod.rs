@@ -1,6 +1,6 @@
 //! A terminal window with a program in it: a keyboard, and a screen that understands what it is told.
 
-#![allow(dead_code, reason = "each test program uses its part of the window")]
+#![allow(dead_code, reason = "each test program uses its part of the pty")]
 
 use std::{
     io::{Read as _, Write},
@@ -15,37 +15,37 @@ use nix::{
 };
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 const ROWS: u16 = 36;
 const COLUMNS: u16 = 120;
 
 /// It ends with its window at the latest.
-struct Program(Box<dyn Child + Send + Sync>);
+struct PtyProgram(Box<dyn Child + Send + Sync>);
 
-impl Drop for Program {
+impl Drop for PtyProgram {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.0.kill();
     }
 }
 
-pub struct Window {
-    program: Program,
+pub struct PtySession {
+    program: PtyProgram,
     master: Box<dyn MasterPty + Send>,
-    keyboard: Box<dyn Write + Send>,
+    input: Box<dyn Write + Send>,
     output: Receiver<Vec<u8>>,
-    said: Vec<u8>,
+    raw_output: Vec<u8>,
     pub screen: vt100::Parser,
 }
 
-impl Window {
+impl PtySession {
     pub fn open(mut command: CommandBuilder) -> Self {
         let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
         command.env("TERM", "xterm-256color");
-        let program = Program(pair.slave.spawn_command(command).unwrap());
+        let program = PtyProgram(pair.slave.spawn_command(command).unwrap());
         drop(pair.slave);
-        let keyboard = pair.master.take_writer().unwrap();
+        let input = pair.master.take_writer().unwrap();
         let mut reader = pair.master.try_clone_reader().unwrap();
         let (sender, output) = channel();
         thread::spawn(move || {
@@ -58,12 +58,12 @@ impl Window {
             }
         });
         let screen = vt100::Parser::new(ROWS, COLUMNS, 0);
-        Self { program, master: pair.master, keyboard, output, said: Vec::new(), screen }
+        Self { program, master: pair.master, input, output, raw_output: Vec::new(), screen }
     }
 
     pub fn type_keys(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).unwrap();
-        self.keyboard.flush().unwrap();
+        self.input.write_all(keys.as_bytes()).unwrap();
+        self.input.flush().unwrap();
     }
 
     pub fn resize(&mut self, rows: u16, columns: u16) {
@@ -72,63 +72,63 @@ impl Window {
     }
 
     /// Everything that was written to the terminal so far.
-    pub fn said(&self) -> String {
-        String::from_utf8_lossy(&self.said).into_owned()
+    pub fn output_text(&self) -> String {
+        String::from_utf8_lossy(&self.raw_output).into_owned()
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        self.said.extend_from_slice(bytes);
+    fn feed(&mut self, bytes: &[u8]) {
+        self.raw_output.extend_from_slice(bytes);
         self.screen.process(bytes);
     }
 
     /// Reads until the screen is as wanted.
     #[track_caller]
-    pub fn until(&mut self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !wanted(self.screen.screen()) {
+    pub fn wait_until(&mut self, what: &str, condition: impl Fn(&vt100::Screen) -> bool) {
+        let deadline = Instant::now() + HANG_TIMEOUT;
+        while !condition(self.screen.screen()) {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(bytes) = self.output.recv_timeout(left) else {
                 panic!("{what} did not come; the screen was\n{}", self.screen.screen().contents());
             };
-            self.take(&bytes);
+            self.feed(&bytes);
         }
     }
 
     #[track_caller]
-    pub fn sees(&mut self, text: &str) {
-        self.until(text, |screen| screen.contents().contains(text));
+    pub fn wait_for_text(&mut self, text: &str) {
+        self.wait_until(text, |screen| screen.contents().contains(text));
     }
 
     /// Reads until the terminal was told `text`, escape sequences included.
     #[track_caller]
-    pub fn until_said(&mut self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.said().contains(text) {
+    pub fn wait_for_output(&mut self, text: &str) {
+        let deadline = Instant::now() + HANG_TIMEOUT;
+        while !self.output_text().contains(text) {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(bytes) = self.output.recv_timeout(left) else { panic!("{text:?} was never said") };
-            self.take(&bytes);
+            self.feed(&bytes);
         }
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub fn send_signal(&self, signal: Signal) {
         let id = self.program.0.process_id().unwrap();
         kill(Pid::from_raw(id.try_into().unwrap()), signal).unwrap();
     }
 
     /// Leaves with these keys.
     #[track_caller]
-    pub fn leave(mut self, keys: &str) {
+    pub fn quit_with(mut self, keys: &str) {
         self.type_keys(keys);
-        self.ends_clean();
+        self.assert_clean_exit();
     }
 
     /// The program has ended, and the terminal is as it was.
     #[track_caller]
-    pub fn ends_clean(mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn assert_clean_exit(mut self) -> ExitStatus {
+        let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.take(&bytes),
+                Ok(bytes) => self.feed(&bytes),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("it is still there:\n{}", self.screen.screen().contents()),
             }
@@ -141,13 +141,13 @@ impl Window {
 
     /// Closes the window while the program is in it, and waits for that to end.
     #[track_caller]
-    pub fn close(self) {
-        let Self { mut program, master, mut keyboard, output, .. } = self;
-        let deadline = Instant::now() + PATIENCE;
+    pub fn close_terminal(self) {
+        let Self { mut program, master, mut input, output, .. } = self;
+        let deadline = Instant::now() + HANG_TIMEOUT;
         // The reader holds a copy of the terminal until it finds that nobody listens to it: give it something to say.
         drop(output);
-        keyboard.write_all(b"?").unwrap();
-        drop((master, keyboard));
+        input.write_all(b"?").unwrap();
+        drop((master, input));
         while program.0.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "the program did not notice");
             thread::yield_now();

@@ -5,7 +5,7 @@ use cascadeck::{
     tui::{action::Action, pane::Pane},
 };
 
-use crate::{fixture, stage::TuiHarness};
+use crate::{fixture, tui_harness::TuiHarness};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 36), (200, 50)];
 
@@ -32,7 +32,7 @@ const NUMBERS: [u64; 18] = [
 
 /// The storm, in which every key and model has done, failed and used this much.
 fn busy_with_counts(number: u64) -> Snapshot {
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     let usage = Usage { input_tokens: number, output_tokens: 0, thinking_tokens: 0 };
     let in_flight = u32::try_from(number.min(100_000)).unwrap();
     for key in &mut snapshot.keys {
@@ -116,9 +116,9 @@ fn no_number_in_a_table_is_cut() {
 fn no_number_beside_a_chart_is_cut() {
     for (width, height) in SIZES.into_iter().chain([(60, 15), (52, 40), (30, 24)]) {
         for each in [1, 3, 30, 46, 90, 137, 450, 1_000, 22_500, 450_000, 99_999_999, 10_000_000_000] {
-            let mut stage = TuiHarness::new(width, height, fixture::storm());
+            let mut stage = TuiHarness::new(width, height, fixture::busy());
             for step in 0..40_u64 {
-                let mut snapshot = fixture::storm();
+                let mut snapshot = fixture::busy();
                 snapshot.at = fixture::NOW + fixture::seconds(3 * step);
                 snapshot.totals.done += step * each / 3;
                 snapshot.totals.rate_limited += step * each / 7;

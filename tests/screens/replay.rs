@@ -7,7 +7,7 @@ use cascadeck::{
 
 use crate::{
     fixture,
-    stage::{TuiHarness, send_effect},
+    tui_harness::{TuiHarness, send_effect},
 };
 
 #[test]
@@ -84,14 +84,14 @@ fn nothing_is_replayed_before_its_preview_is_there() {
 #[test]
 fn a_replay_preview_is_complete_at_every_size() {
     for (width, height) in [(200, 50), (120, 36), (80, 24), (60, 15)] {
-        let mut stage = TuiHarness::new(width, height, fixture::storm());
+        let mut stage = TuiHarness::new(width, height, fixture::busy());
         stage.press("Rjjjjjjj");
         let text = stage.screen_text();
         for words in ["[all failed]", "7 failed items are sent again", "About $0.0", "●", "y send"] {
             assert!(text.contains(words), "{words} at {width}x{height}: {text}");
         }
     }
-    let mut tiny = TuiHarness::new(40, 8, fixture::storm());
+    let mut tiny = TuiHarness::new(40, 8, fixture::busy());
     tiny.press("Ry");
     let sent = tiny.effects.iter().any(|effect| matches!(effect, Effect::SendCommand(_)));
     assert!(!sent, "and not done where it can't be: {:?}", tiny.effects);
@@ -102,14 +102,14 @@ fn a_confirmation_counts_the_current_items() {
     let mut replay = TuiHarness::busy();
     replay.press("R").fail_one_more_item();
     assert!(replay.screen_text().contains("about 7 failed items are sent again"), "{}", replay.screen_text());
-    let page = Page::Failures { groups: fixture::failures(), matching: 8, outdated: false };
+    let page = Page::Failures { groups: fixture::failure_groups(), matching: 8, outdated: false };
     replay.answer_query_with(Ok(page));
     assert!(replay.screen_text().contains(" 8 failed items are sent again"), "{}", replay.screen_text());
     assert!(!replay.screen_text().contains("about 8"), "{}", replay.screen_text());
 
     let mut pause = TuiHarness::busy();
     pause.press("P");
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     snapshot.totals.in_flight = 3;
     pause.publish(snapshot);
     assert!(pause.screen_text().contains("Pause and abort 3 in flight?"), "{}", pause.screen_text());
@@ -118,7 +118,7 @@ fn a_confirmation_counts_the_current_items() {
 
 #[test]
 fn a_group_of_failures_is_opened_and_exported() {
-    let group = fixture::failures()[0].clone();
+    let group = fixture::failure_groups()[0].clone();
     let mut stage = TuiHarness::busy();
     stage.press("9x");
     assert_eq!(stage.effects, [Effect::RunExport(Query::ExportFailures { filter: group.replay_filter() })]);

@@ -15,7 +15,7 @@ use cascadeck::{
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use crate::{fixture, stage::TuiHarness};
+use crate::{fixture, tui_harness::TuiHarness};
 
 /// A key of its own for every action that has one. Function keys where they are needed while typing, letters of no
 /// alphabet elsewhere.
@@ -72,13 +72,13 @@ fn press_default_keys(stage: &mut TuiHarness, keys: &str) {
 }
 
 fn snapshots_in_all_states() -> Vec<Snapshot> {
-    let with = |state: RunState| Snapshot { state, ..fixture::storm() };
-    let mut capped = fixture::storm();
+    let with = |state: RunState| Snapshot { state, ..fixture::busy() };
+    let mut capped = fixture::busy();
     capped.forecast.as_mut().unwrap().constraints =
         vec![ConstraintShare { constraint: Constraint::MaxInFlight, pool: None, share: 1.0 }];
     capped.max_in_flight = 1;
     capped.totals.failed = 0;
-    vec![fixture::storm(), with(RunState::Pausing), with(RunState::Paused), capped, fixture::finished()]
+    vec![fixture::busy(), with(RunState::Pausing), with(RunState::Paused), capped, fixture::finished()]
 }
 
 #[test]

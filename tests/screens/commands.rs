@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     fixture,
-    stage::{TuiHarness, replay_command, send_effect},
+    tui_harness::{TuiHarness, replay_command, send_effect},
 };
 use cascadeck::{
     domain::{CascadeOrder, Command, Money, Outcome, ReplayFilter, RouteTarget, Strategy, snapshot::RunState},
@@ -63,7 +63,7 @@ fn every_steering_key_sends_its_command() {
                 target: None,
             },
         ),
-        ("9ry", Command::Replay { filter: fixture::failures()[0].replay_filter(), target: None }),
+        ("9ry", Command::Replay { filter: fixture::failure_groups()[0].replay_filter(), target: None }),
         (&model_first, Command::SetCascadeOrder { order: CascadeOrder::ModelFirst }),
         ("qd", Command::Drain),
         ("qs", Command::Stop),
@@ -123,15 +123,15 @@ fn an_invalid_line_stays_and_is_explained() {
 
 #[test]
 fn the_footer_says_what_a_toggle_would_do_now() {
-    let mut paused = fixture::storm();
+    let mut paused = fixture::busy();
     paused.state = RunState::Paused;
     let cases = [
-        (fixture::storm(), "", "Space key off", "p pause"),
-        (fixture::storm(), "jjjj", "Space key on", "p pause"),
-        (fixture::storm(), "3", "Space model off", "p pause"),
-        (fixture::storm(), "3G", "Space model on", "p pause"),
-        (fixture::storm(), "6", "Space route off", "p pause"),
-        (fixture::storm(), "p", "Space key off", "p go on"),
+        (fixture::busy(), "", "Space key off", "p pause"),
+        (fixture::busy(), "jjjj", "Space key on", "p pause"),
+        (fixture::busy(), "3", "Space model off", "p pause"),
+        (fixture::busy(), "3G", "Space model on", "p pause"),
+        (fixture::busy(), "6", "Space route off", "p pause"),
+        (fixture::busy(), "p", "Space key off", "p go on"),
         (paused, "", "Space key off", "p go on"),
     ];
     for (snapshot, keys, space, p) in cases {
@@ -185,7 +185,7 @@ fn find_shows_items_of_any_state() {
 
 #[test]
 fn a_command_that_makes_no_sense_is_rejected_with_a_reason() {
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     snapshot.totals.failed = 0;
     snapshot.max_in_flight = 1;
     let cases = [
@@ -215,7 +215,7 @@ fn pausing_is_shown_until_the_snapshot_confirms_it() {
     assert!(stage.screen_text().contains("PAUSING…"));
     stage.update(UiEvent::CommandReply { command: Command::Pause, reply: Ok("paused".to_owned()) });
     assert!(stage.screen_text().contains("PAUSING…"), "an acknowledgement is not yet the fact");
-    let mut snapshot = fixture::storm();
+    let mut snapshot = fixture::busy();
     snapshot.state = RunState::Paused;
     stage.publish(snapshot);
     assert!(stage.screen_text().contains("‖ PAUSED"));
@@ -267,7 +267,7 @@ fn a_change_undone_before_a_snapshot_is_not_shown_as_pending() {
         let Effect::SendCommand(command) = effect else { panic!("{effect:?}") };
         stage.update(UiEvent::CommandReply { command, reply: Ok("done".to_owned()) });
     }
-    stage.publish(fixture::storm());
+    stage.publish(fixture::busy());
     let text = stage.screen_text();
     assert!(!text.contains("switching off") && !text.contains("PAUSING"), "{text}");
     stage.effects.clear();
@@ -364,7 +364,7 @@ fn a_read_only_screen_sends_nothing() {
     stage.state.read_only = true;
     let text = stage.screen_text();
     assert!(text.contains("shows why") && !text.contains("replays them"), "{text}");
-    let mut paused = fixture::storm();
+    let mut paused = fixture::busy();
     paused.state = RunState::Paused;
     let mut stage = TuiHarness::new(120, 36, paused);
     stage.state.read_only = true;

@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
-mod lab;
+mod harness;
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -15,7 +15,7 @@ use cascadeck::{
     store::audit,
 };
 
-use crate::lab::{Machine, Provider, answer_to, sums};
+use crate::harness::{SimulatedProvider, TestMachine, addition_rows, expected_answer};
 
 /// Each of seven faults at a seventh of `rate`, three APIs, four keys, and limits that are run into.
 fn profile_with_faults(rate: f64) -> String {
@@ -59,24 +59,24 @@ fn every_item_ends_once_with_its_own_answer_at_any_rate_of_faults() {
     const ITEMS: u64 = 240;
     for rate in [0.1, 0.3, 0.6] {
         let began = Instant::now();
-        let provider = Provider::of(&profile_with_faults(rate));
-        let machine = Machine::new();
+        let provider = SimulatedProvider::from_toml(&profile_with_faults(rate));
+        let machine = TestMachine::new();
         // The limit of the first model is not known here: the provider refuses, and lies about it.
-        machine.write_keys(&(provider.keys_toml().replace("rpm = 40\n", "") + POLICY));
-        machine.write("batch.jsonl", sums(ITEMS));
+        machine.write_keys_toml(&(provider.keys_toml().replace("rpm = 40\n", "") + POLICY));
+        machine.write("batch.jsonl", addition_rows(ITEMS));
         let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check", "--json"];
-        let summary = machine.cascadeck(&args).with_status(0).json();
+        let summary = machine.cascadeck(&args).expect_status(0).stdout_json();
         assert_eq!((&summary["done"], &summary["failed"]), (&ITEMS.into(), &0.into()), "{summary}");
 
         let mut ids = BTreeSet::new();
         for line in machine.results("runs/batch") {
-            assert_eq!((line.status, line.output), (FinalState::Done, Some(answer_to(&line.id))), "{}", line.id);
+            assert_eq!((line.status, line.output), (FinalState::Done, Some(expected_answer(&line.id))), "{}", line.id);
             assert!(ids.insert(line.id.clone()), "{} is there twice", line.id);
         }
         assert_eq!(ids.len() as u64, ITEMS);
         let audit = audit::audit(&machine.path("runs/batch"), None).unwrap();
         assert!(audit.is_ok(), "{audit:#?}");
-        let books = provider.books();
+        let books = provider.checked_stats();
         assert_eq!(books.prompts.distinct, ITEMS);
         assert!(audit.attempts >= books.total.requests, "what was sent was recorded");
         for fault in [

@@ -15,53 +15,54 @@ use axum::{
 };
 use serde_json::Value;
 
-use super::until;
+use super::wait_until;
 
 /// What the next request gets.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum WebhookReply {
     Status(u16),
     /// A status, a header, and the path of the request as the body.
-    With(u16, &'static str, String),
+    StatusWithHeader(u16, &'static str, String),
     /// None at all.
     Hang,
 }
 
 /// One request.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct ReceivedMessage {
     pub path: String,
     pub content_type: String,
     pub body: String,
 }
 
 #[derive(Default)]
-struct Desk {
-    sent: Mutex<Vec<Sent>>,
-    answers: Mutex<VecDeque<Answer>>,
+struct ServerState {
+    received: Mutex<Vec<ReceivedMessage>>,
+    replies: Mutex<VecDeque<WebhookReply>>,
 }
 
-pub struct Hooks {
+pub struct WebhookServer {
     runtime: Option<tokio::runtime::Runtime>,
     address: SocketAddr,
-    desk: Arc<Desk>,
+    state: Arc<ServerState>,
 }
 
-impl Hooks {
+impl WebhookServer {
     /// Takes everything.
-    pub fn open() -> Self {
-        Self::answering([])
+    pub fn accepting_all() -> Self {
+        Self::with_replies([])
     }
 
     /// Gives these answers first, and takes everything after them.
-    pub fn answering(answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub fn with_replies(replies: impl IntoIterator<Item = WebhookReply>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let desk = Arc::new(Desk { answers: Mutex::new(answers.into_iter().collect()), ..Desk::default() });
-        let router = Router::new().fallback(any(take)).with_state(Arc::clone(&desk));
+        let state =
+            Arc::new(ServerState { replies: Mutex::new(replies.into_iter().collect()), ..ServerState::default() });
+        let router = Router::new().fallback(any(receive)).with_state(Arc::clone(&state));
         let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { runtime: Some(runtime), address, desk }
+        Self { runtime: Some(runtime), address, state }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -69,17 +70,17 @@ impl Hooks {
     }
 
     /// A `[[webhook]]` that leads here, with more settings.
-    pub fn table(&self, name: &str, more: &str) -> String {
-        format!("\n[[webhook]]\nname = \"{name}\"\nurl = \"{}\"\n{more}\n", self.url(name))
+    pub fn webhook_toml(&self, name: &str, extra_settings: &str) -> String {
+        format!("\n[[webhook]]\nname = \"{name}\"\nurl = \"{}\"\n{extra_settings}\n", self.url(name))
     }
 
-    pub fn sent(&self) -> Vec<Sent> {
-        self.desk.sent.lock().unwrap().clone()
+    pub fn received(&self) -> Vec<ReceivedMessage> {
+        self.state.received.lock().unwrap().clone()
     }
 
     /// Everything that was sent, as JSON.
     pub fn messages(&self) -> Vec<Value> {
-        self.sent().iter().map(|sent| serde_json::from_str(&sent.body).unwrap()).collect()
+        self.received().iter().map(|sent| serde_json::from_str(&sent.body).unwrap()).collect()
     }
 
     /// The events of the messages, in the order in which they came.
@@ -89,30 +90,35 @@ impl Hooks {
 
     /// Waits for a message of that event.
     #[track_caller]
-    pub fn until(&self, event: &str) -> Value {
-        until(&format!("a message: {event}"), || self.events().iter().any(|sent| sent == event));
+    pub fn wait_for_event(&self, event: &str) -> Value {
+        wait_until(&format!("a message: {event}"), || self.events().iter().any(|sent| sent == event));
         self.messages().into_iter().find(|message| message["event"] == event).unwrap()
     }
 }
 
-impl Drop for Hooks {
+impl Drop for WebhookServer {
     fn drop(&mut self) {
         // Requests that hang are not waited for.
         self.runtime.take().unwrap().shutdown_background();
     }
 }
 
-async fn take(State(desk): State<Arc<Desk>>, uri: Uri, headers: HeaderMap, body: String) -> axum::response::Response {
+async fn receive(
+    State(state): State<Arc<ServerState>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> axum::response::Response {
     let content_type = headers.get("content-type").map(|kind| kind.to_str().unwrap().to_owned()).unwrap_or_default();
-    let answer = desk.answers.lock().unwrap().pop_front();
-    desk.sent.lock().unwrap().push(Sent { path: uri.path().to_owned(), content_type, body });
+    let answer = state.replies.lock().unwrap().pop_front();
+    state.received.lock().unwrap().push(ReceivedMessage { path: uri.path().to_owned(), content_type, body });
     let status = |number| StatusCode::from_u16(number).unwrap();
     match answer {
         None => StatusCode::NO_CONTENT.into_response(),
-        Some(Answer::Status(number)) => status(number).into_response(),
-        Some(Answer::With(number, header, value)) => {
+        Some(WebhookReply::Status(number)) => status(number).into_response(),
+        Some(WebhookReply::StatusWithHeader(number, header, value)) => {
             (status(number), [(header, value)], format!("Cannot POST {uri}")).into_response()
         }
-        Some(Answer::Hang) => std::future::pending().await,
+        Some(WebhookReply::Hang) => std::future::pending().await,
     }
 }
