@@ -147,7 +147,7 @@ mod progress {
     fn a_long_provider_message_is_cut_to_one_line() {
         let message = "You exceeded your current quota, please check your plan and billing details. ".repeat(6);
         let kind = EventKind::Cooldown {
-            subject: "gemini-3.8-flash@vision-harness".to_owned(),
+            subject: "gemini-3.8-flash@vision-lab".to_owned(),
             outcome: Outcome::QuotaExhaustedDay,
             wait: None,
             message,

@@ -148,7 +148,9 @@ fn too_few_file_handles_to_begin_with_are_named_and_nothing_panics() {
     machine.write("batch.jsonl", addition_rows(2));
     for limit in 4..=20 {
         for args in [&RUN_ARGS[..], &["check"], &["demo", "--headless"]] {
-            let ended = machine.start_in_shell(&format!("ulimit -n {limit}"), args).wait();
+            let ended = machine
+                .start_in_shell(&format!("exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n {limit}"), args)
+                .wait();
             assert_eq!(ended.status.code(), Some(1), "{limit}: {args:?}: {}", ended.stderr);
             ended.assert_stderr_contains(&["Too many open files", "ulimit -n 1024"]);
         }

@@ -24,7 +24,7 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 15] = [
     ("telemetry", &["clock", "domain"]),
     ("engine", &["clock", "config", "domain", "output", "provider", "scheduler", "store"]),
     ("headless", &["domain", "engine"]),
-    ("notify", &["clock", "config", "domain", "engine", "provider"]),
+    ("alerts", &["clock", "config", "domain", "engine", "provider"]),
     ("tui", &["domain", "engine", "telemetry"]),
     ("sim", &["clock", "domain"]),
     (
@@ -36,7 +36,7 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 15] = [
             "engine",
             "headless",
             "input",
-            "notify",
+            "alerts",
             "output",
             "provider",
             "scheduler",

@@ -76,7 +76,7 @@ fn capacity_is_listed_by_key_and_model_and_shared_by_project() {
         (row["key"].as_str().unwrap(), row["model"].as_str().unwrap(), row["pool"].as_str().unwrap())
     };
     assert_eq!(rows.len(), 6);
-    assert_eq!([row(0), row(2)], [("alice", "big", "big@harness"), ("bob", "big", "big@harness")]);
+    assert_eq!([row(0), row(2)], [("alice", "big", "big@lab"), ("bob", "big", "big@lab")]);
     assert_eq!((rows[0]["per_minute"].as_f64(), rows[0]["left_today"].as_f64()), (Some(10.0), Some(100.0)));
     let items: u64 = rows.iter().map(|row| row["items"].as_u64().unwrap()).sum();
     assert_eq!(items, 600);

@@ -20,7 +20,7 @@ model = [{ name = "m", provider = "openai", rpd = 5, day = "rolling", usd_per_mt
 [[key]]
 name = "a"
 provider = "openai"
-project = "harness"
+project = "lab"
 secret = "sk-sim-ledger"
 "#;
 

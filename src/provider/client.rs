@@ -97,13 +97,13 @@ impl Client {
             heard: Arc::default(),
         })
     }
+
     /// Whether any response has begun to come, of whatever status.
     pub fn has_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// One request for one item on one route. The parameters beside `item` are as in [`Call`].
-
+    /// One request for one item on one route. The parameters beside `item` are as in [`AttemptRequest`].
     pub async fn send_attempt(
         &self,
         endpoint: &Endpoint,

@@ -64,7 +64,7 @@ fn every_setting_of_models_and_keys_is_read() {
         name = "team"
         provider = "openai"
         secret = "sk-x"
-        project = "harness"
+        project = "lab"
         weight = 3
         role = "backup"
         models = ["m"]
@@ -90,7 +90,7 @@ fn every_setting_of_models_and_keys_is_read() {
     assert_eq!((model.vision, model.context, model.max_output, model.weight), (true, Some(8_000), Some(900), 10));
     assert_eq!((model.pool.as_deref(), model.price), (Some("shared"), Price::from_usd_per_mtok(0.5, 2.0)));
     let key = &config.keys[0];
-    assert_eq!((key.project.as_str(), key.weight, key.role), ("harness", 3, KeyRole::Backup));
+    assert_eq!((key.project.as_str(), key.weight, key.role), ("lab", 3, KeyRole::Backup));
     assert_eq!(key.models.as_deref(), Some(["m".to_owned()].as_slice()));
     assert_eq!(config.has_named_project, [true]);
 }

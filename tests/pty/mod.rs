@@ -1,6 +1,6 @@
 //! A terminal window with a program in it: a keyboard, and a screen that understands what it is told.
 
-#![allow(dead_code, reason = "each test program uses its part of the pty")]
+#![allow(dead_code, reason = "each test program uses its part of the window")]
 
 use std::{
     io::{Read as _, Write},

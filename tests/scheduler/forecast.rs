@@ -64,7 +64,7 @@ fn the_finish_is_predicted_within_one_percent() {
     let uneven: Vec<_> =
         (0..5).map(|index| model(&format!("m{index}"), limits(5 + 7 * index, Some(20 + 90 * index)))).collect();
     let cases: Vec<(&str, World, u64)> = vec![
-        ("one pty", World::new(one(limits(10, None)), three(), wait_policy(64), wall(MORNING), 1), 500),
+        ("one window", World::new(one(limits(10, None)), three(), wait_policy(64), wall(MORNING), 1), 500),
         ("a few turns", World::new(one(limits(10, None)), three(), wait_policy(64), wall(MORNING), 2), 100),
         ("one turn", World::new(one(limits(10, None)), three(), wait_policy(64), wall(MORNING), 3), 25),
         (

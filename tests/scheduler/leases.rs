@@ -31,7 +31,7 @@ impl SharedLedger {
 
     fn start_process(&self, limits: Limits, items: u64, seed: u64) -> (World, QuotaLedger) {
         let waits = Policy { on_exhausted: OnExhausted::Wait, ..policy(4) };
-        let mut world = World::new(vec![model("m", limits)], vec![key("a", "harness")], waits, wall(EVENING), seed);
+        let mut world = World::new(vec![model("m", limits)], vec![key("a", "lab")], waits, wall(EVENING), seed);
         world.scheduler.share_days();
         world.enqueue(items);
         (world, QuotaLedger::open(&self.path).expect("test"))

@@ -13,16 +13,9 @@ fn lower_border<'t>(text: &'t str, title: &str) -> &'t str {
 #[test]
 fn hidden_columns_are_named_with_the_key_that_shows_them() {
     let cases = [
-        (120, 36, "Keys", "z shows fly tokens project", "z", &["fly", "tokens", "project", "vision-harness"][..]),
-        (80, 24, "Keys", "w tells project", "w", &["project vision-harness"]),
-        (
-            60,
-            15,
-            "Keys",
-            "w tells fly $ tokens project",
-            "w",
-            &["6 in flight", "$0.20, 377,580 tokens", "vision-harness"],
-        ),
+        (120, 36, "Keys", "z shows fly tokens project", "z", &["fly", "tokens", "project", "vision-lab"][..]),
+        (80, 24, "Keys", "w tells project", "w", &["project vision-lab"]),
+        (60, 15, "Keys", "w tells fly $ tokens project", "w", &["6 in flight", "$0.20, 377,580 tokens", "vision-lab"]),
         (
             80,
             24,

@@ -32,7 +32,7 @@ fn the_terminal_is_restored_on_quit() {
     window.type_keys("q");
     window.wait_for_text("The run is under way");
     window.type_keys("p");
-    assert_left_clean(window, "Ok(Detach)");
+    assert_left_clean(window, "Ok(Detached)");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_worker_that_panics_does_not_tear_the_screen() {
     assert!(!window.screen.screen().contents().contains("a worker's mistake"));
     window.type_keys("\x03\x03");
     window.wait_for_text("a worker's mistake");
-    assert_left_clean(window, "Ok(StopNow)");
+    assert_left_clean(window, "Ok(Stopped)");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_terminal_that_goes_away_does_not_take_the_run_with_it() {
     window.wait_for_text("RUNNING");
     window.close_terminal();
     // Nothing is left that a thread could read over and over for the rest of the run.
-    assert_eq!(std::fs::read_to_string(path).unwrap(), "Ok(Detach), its input is a pipe");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "Ok(Detached), its input is a pipe");
 }
 
 #[test]
@@ -80,8 +80,8 @@ fn nothing_reads_a_terminal_that_was_left() {
     // Half an escape sequence behind the answer: whoever has begun to read it would wait for the rest, for ever.
     window.type_keys("p");
     window.type_keys("\x1b[");
-    assert_left_clean(window, "Ok(Detach)");
-    assert_eq!(std::fs::read_to_string(path).unwrap(), "Ok(Detach), its input is a pipe");
+    assert_left_clean(window, "Ok(Detached)");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "Ok(Detached), its input is a pipe");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_resized_window_is_drawn_anew() {
     window.resize(14, 59);
     window.wait_for_text("59x14 is too small");
     window.type_keys("qs");
-    window.wait_for_text("left with Ok(StopNow)");
+    window.wait_for_text("left with Ok(Stopped)");
 }
 
 #[test]
@@ -117,5 +117,5 @@ fn without_colour_bold_and_reverse_survive() {
     let coloured = |row, column| cell(row, column).fgcolor() != vt100::Color::Default;
     assert!(!(0..36).any(|row| (0..120).any(|column| coloured(row, column))));
     window.type_keys("qs");
-    assert_left_clean(window, "Ok(StopNow)");
+    assert_left_clean(window, "Ok(Stopped)");
 }

@@ -82,7 +82,7 @@ fn throughput() {
     let (asks, asked) = mpsc::channel(1);
     spawn_reader(&home.dir, asked).unwrap();
     for (what, text, offset) in
-        [("the last pty", "", ITEMS - 50), ("a text searched", "999999", 0), ("again", "999999", 0)]
+        [("the last window", "", ITEMS - 50), ("a text searched", "999999", 0), ("again", "999999", 0)]
     {
         let began = Instant::now();
         let (reply, page) = oneshot::channel();
