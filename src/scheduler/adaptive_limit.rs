@@ -1,12 +1,12 @@
-//! Finding a limit that nobody states: additive increase, multiplicative decrease, per pool and per minute.
+//! Learns an unknown limit per pool and minute: additive increase, multiplicative decrease (AIMD).
 //!
-//! A refusal tells more than "too much": what the provider admitted in the minute before it *is* the limit, if the window
-//! slides and nobody else draws on it. So the first refusal sets the limit to that count, and what is looked for afterwards
-//! is only whether the provider would let more through: one step up after some hundreds of admitted requests, twice the
-//! step each time that it holds, and twice the patience each time that it doesn't. Constant limits cost a refusal now and
-//! then; a limit that was lowered for a while is found again within minutes.
+//! A 429 shows more than "too much": if the window slides and no other client uses it, the limit is what the provider
+//! admitted in the minute before. So the first 429 sets the limit to that count. After that, the limiter only probes
+//! whether the provider admits more: one step up after some hundreds of admitted requests. Each step that holds doubles
+//! the next step; each step that fails doubles the interval until the next probe. A constant limit costs an occasional
+//! 429. A limit that was lowered for a while recovers within minutes.
 //!
-//! Server errors and timeouts never come here: they say nothing about quota.
+//! Server errors and timeouts are never passed in: they say nothing about quota.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -14,31 +14,31 @@ use crate::domain::MonoTime;
 
 use super::window::MINUTE;
 
-/// Admitted requests are remembered for this long by the time they were sent; answers may take a while.
+/// Admitted requests are kept for this long after they were sent, since answers may be slow.
 const HISTORY: Duration = Duration::from_secs(180);
 
-/// Requests sent within this share an entry.
+/// Requests sent within this interval share one sample.
 const SAMPLE_WIDTH: Duration = Duration::from_millis(100);
 
-/// Admitted requests at the limit before one step more is tried; small limits need fewer.
+/// Admitted requests at the limit before the next step is probed. Small limits need fewer.
 const MAX_STEP_AFTER_REQUESTS: u64 = 400;
 
-/// From fewer admitted requests than this nothing is concluded: the server may count in slices of a second.
+/// Fewer admitted requests than this prove nothing: the server may count in slices of a second.
 const MIN_SAMPLES: u64 = 5;
 
-/// Between leaving here and being counted there, at most.
+/// The longest time between sending a request here and its being counted by the server.
 const MAX_TRANSIT: Duration = Duration::from_secs(2);
 
-/// Longest patience, as a multiple of the first.
+/// The largest probe interval, as a multiple of the first.
 const MAX_PROBE_INTERVAL: u64 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AimdPhase {
-    /// At what a refusal has shown.
+    /// At the limit that a 429 has shown.
     Steady,
-    /// One or more steps above it, to see whether that holds.
+    /// One or more steps above `from`, to see whether that holds.
     Climbing { from: u64 },
-    /// The refusal said little: find out soon.
+    /// The limit is a rough guess; probe soon.
     Unsure,
 }
 
@@ -49,7 +49,7 @@ struct SentSample {
     amount: u64,
 }
 
-/// One amount per minute (requests or tokens), as the provider lets it through.
+/// An adaptive limit of one amount per minute (requests or tokens).
 #[derive(Clone, Debug)]
 pub struct AimdLimiter {
     limit: Option<u64>,
@@ -59,7 +59,8 @@ pub struct AimdLimiter {
     admitted_since_change: u64,
     step: u64,
     probe_interval: u64,
-    /// The minute before the refusal that set the limit: what was in flight then and is admitted later belongs to it.
+    /// The minute before the 429 that set the limit. Requests that were in flight then and are admitted later raise the
+    /// limit.
     measured_window: Option<(MonoTime, MonoTime)>,
 }
 
@@ -82,18 +83,18 @@ impl AimdLimiter {
         self.limit
     }
 
-    /// Takes up what an earlier process had found.
+    /// Restores the limit that an earlier process found.
     pub const fn restore(&mut self, limit: u64) {
         self.limit = Some(limit);
     }
 
-    /// Requests and amount that were sent after `from` and admitted.
+    /// (requests, amount) that were sent after `from` and admitted.
     fn admitted_since(&self, from: MonoTime) -> (u64, u64) {
         let recent = self.admitted.iter().rev().take_while(|entry| entry.sent_at > from);
         recent.fold((0, 0), |(requests, amount), entry| (requests + entry.requests, amount + entry.amount))
     }
 
-    /// The provider let through a request sent at `sent`. `known` is what configuration or provider say.
+    /// Records a request that was sent at `sent_at` and admitted. `declared` is the configured or stated limit.
     pub fn on_success(&mut self, now: MonoTime, sent_at: MonoTime, amount: u64, declared: Option<u64>) {
         self.record(sent_at, amount);
         while self.admitted.front().is_some_and(|entry| entry.sent_at + HISTORY < now) {
@@ -110,7 +111,7 @@ impl AimdLimiter {
             AimdPhase::Steady => MAX_STEP_AFTER_REQUESTS.min(40 * requests.max(1)) * self.probe_interval,
             AimdPhase::Climbing { .. } | AimdPhase::Unsure => requests.max(4),
         };
-        // More is only asked for where what there is gets used.
+        // Probe for more only if the current limit is used up to 80 %.
         if self.admitted_since_change < needed || used * 5 < limit * 4 {
             return;
         }
@@ -125,12 +126,12 @@ impl AimdLimiter {
         self.set_limit(limit + self.step, declared);
     }
 
-    /// The provider refused a request sent at `sent`, and it was the first of its episode.
+    /// Records that a request sent at `sent_at` got a 429, the first of its episode.
     pub fn on_throttle(&mut self, now: MonoTime, sent_at: MonoTime, declared: Option<u64>) {
         let from = minute_before(sent_at);
         let (requests, amount) = self.admitted_since(from);
         if requests == 0 {
-            // Nothing got through at all: that is a cooldown's business, not a rate.
+            // No request was admitted at all: a cooldown handles that, not a rate limit.
             return;
         }
         self.measured_window = None;
@@ -151,7 +152,7 @@ impl AimdLimiter {
                 amount.min(limit.saturating_sub(1)).max(from)
             }
             (Some(limit), _) => {
-                // Somebody said more, or it was more until now: a little while, perhaps.
+                // The declared or learned limit was higher: the lower one may be temporary.
                 self.phase = if declared.is_some() { AimdPhase::Unsure } else { AimdPhase::Steady };
                 self.probe_interval = 1;
                 amount.clamp(limit.div_ceil(2), limit.saturating_sub(1).max(limit.div_ceil(2)))
@@ -160,20 +161,21 @@ impl AimdLimiter {
         self.set_limit(limit.max(1), declared);
     }
 
-    /// Whether a request was admitted that becomes a minute old `after` from `at`, give or take what it was under way.
+    /// Whether some admitted request becomes one minute old between `at` and `at + after`, within the tolerance of
+    /// [`MAX_TRANSIT`].
     pub fn may_free(&self, at: MonoTime, after: Duration) -> bool {
         let (from, to) = (minute_before(at), minute_before(at + after + MAX_TRANSIT));
         self.admitted.iter().any(|entry| entry.sent_at + MAX_TRANSIT >= from && entry.sent_at <= to)
     }
 
     fn set_limit(&mut self, limit: u64, declared: Option<u64>) {
-        // What somebody states already needs no learning.
+        // A learned limit at or above the declared one is not needed.
         self.limit = Some(limit).filter(|limit| declared.is_none_or(|known| *limit < known));
         self.admitted_since_change = 0;
     }
 
     fn record(&mut self, sent_at: MonoTime, amount: u64) {
-        // Answers come in another order than requests went out, but not by much.
+        // Answers arrive roughly, but not exactly, in the order of sending.
         let later_count = self.admitted.iter().rev().take_while(|entry| entry.sent_at > sent_at).count();
         let position = self.admitted.len() - later_count;
         if let Some(entry) = position.checked_sub(1).and_then(|before| self.admitted.get_mut(before))
@@ -191,8 +193,8 @@ const fn minute_before(at: MonoTime) -> MonoTime {
     MonoTime(at.0.saturating_sub(MINUTE.as_micros() as u64))
 }
 
-/// Requests in flight on a pool of which nothing is known: few to begin with, more with every success, so that the first
-/// refusal meets few. Grows by a sixteenth per answer, or e-fold in half a minute where answers are slow.
+/// Limit on requests in flight on a pool without known limits. It starts low and grows with every success, so that few
+/// requests meet the first 429. It grows by a sixteenth per answer, or e-fold in half a minute if answers are slow.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowStart(f64);
 
@@ -212,7 +214,7 @@ impl SlowStart {
     }
 }
 
-/// Requests in flight that a provider lets run at once, where its refusals are about that.
+/// Learned limit on concurrent requests, for providers whose 429s are about concurrency.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConcurrencyLimiter {
     limit: Option<u64>,
@@ -225,14 +227,14 @@ impl ConcurrencyLimiter {
         self.limit
     }
 
-    /// Refused while `others` were in flight.
+    /// Records a 429 received while `others` were in flight.
     pub fn on_throttle(&mut self, others: u64) {
         self.limit = Some(others.max(1).min(self.limit.map_or(u64::MAX, |limit| (limit - 1).max(1))));
         self.successes_since_change = 0;
         self.probe_interval = (self.probe_interval * 2).clamp(1, MAX_PROBE_INTERVAL);
     }
 
-    /// Answered while `others` were in flight.
+    /// Records a success received while `others` were in flight.
     pub fn on_success(&mut self, others: u64) {
         if let Some(limit) = self.limit.filter(|limit| others + 1 >= *limit) {
             self.successes_since_change += 1;
@@ -252,7 +254,7 @@ mod tests {
         MonoTime(seconds * 1_000_000)
     }
 
-    /// A minute in which `admitted` requests get through, one after the other, and one more is refused.
+    /// A limiter after a minute in which `admitted` requests were admitted one after the other and one more got a 429.
     fn limiter_after_429(admitted: u64) -> AimdLimiter {
         let mut limiter = AimdLimiter::default();
         for index in 0..admitted {
@@ -262,7 +264,7 @@ mod tests {
         limiter
     }
 
-    /// At its limit for so many minutes.
+    /// Keeps the limiter at its limit for so many minutes.
     fn run_at_limit(limiter: &mut AimdLimiter, from: u64, minutes: u64, declared: Option<u64>) -> u64 {
         for minute in 0..minutes {
             let each = limiter.limit().or(declared).unwrap_or(1);

@@ -1,4 +1,4 @@
-//! Which routes are left to a ticket by `when_limited` and `spill`: all, one model's, or the one that it insists on.
+//! The routes that `when_limited` and `spill` allow an item: all, those of one model, or a single one.
 
 use crate::domain::{Now, RouteId, SpillTo, WhenLimited};
 
@@ -21,7 +21,7 @@ impl AllowedRoutes {
 }
 
 impl Scheduler {
-    /// Which routes the ticket may take by `when_limited` and `spill`.
+    /// The routes that the item may take by `when_limited` and `spill`. May schedule wakeups and move the cursor.
     pub(super) fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> AllowedRoutes {
         if self.policy.when_limited == WhenLimited::Wait {
             return AllowedRoutes::Only(self.route_at_cursor(now, class, item));
@@ -45,7 +45,7 @@ impl Scheduler {
         }
     }
 
-    /// The strict pipeline's one route: the cursor's, or the next one after it that this ticket can use.
+    /// The only route of the strict pipeline: the one at the cursor, or the next one after it that can serve this item.
     fn route_at_cursor(&mut self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
         self.advance_cursor(now);
         let routes = self.ranking.len();
@@ -55,8 +55,8 @@ impl Scheduler {
         })
     }
 
-    /// The first of some routes that the ticket can wait on. Those before it that return by themselves are looked at
-    /// again then: nobody parks what is passed over here.
+    /// The first of some routes that the item can wait on. Routes before it that become available by themselves get a
+    /// wakeup, since nothing else parks them.
     fn first_waitable(
         &mut self,
         now: Now,
@@ -79,18 +79,18 @@ impl Scheduler {
         None
     }
 
-    /// Moves the cursor off a route that is spent, dead or switched off; stays where all are.
+    /// Moves the cursor off a route that is exhausted, disabled or switched off. It stays if all are.
     fn advance_cursor(&mut self, now: Now) {
         let routes = self.ranking.len();
         if let Some(steps) = (0..routes).find(|step| self.can_wait_on(now, self.ranking[(self.cursor + step) % routes]))
         {
             self.cursor = (self.cursor + steps) % routes;
-            // Whoever was blocked may go where it stands now.
+            // Items blocked before may use the new route.
             self.version += u64::from(steps > 0);
         }
     }
 
-    /// Worth waiting on: neither out for the day, nor dead, nor switched off.
+    /// Whether waiting on the route makes sense: it is neither exhausted, nor disabled, nor switched off.
     pub(super) fn can_wait_on(&self, now: Now, route: RouteId) -> bool {
         let availability = self.availability(now, route);
         !availability.is_exhausted() && !matches!(availability, Availability::SwitchedOff { .. })

@@ -1,5 +1,5 @@
-//! Why a route can or can't be used at an instant: one answer, from which dispatch, screens and
-//! "why is nothing going out?" are all derived.
+//! Availability: why a route can or can't be used at an instant. Dispatch, the screens and the stall reason are all
+//! derived from this one answer.
 
 use crate::domain::{Money, Now, RouteId, WallTime, snapshot::Cause};
 
@@ -15,16 +15,16 @@ use super::{
 #[derive(Debug)]
 pub(super) enum Availability<'a> {
     Ready,
-    /// Switched off by the operator: the route, its key or its model.
+    /// The operator switched off the route, its key or its model.
     SwitchedOff {
         since: WallTime,
     },
-    /// Out until the secret changes or the operator says otherwise.
+    /// Unavailable until the secret changes or the operator re-enables it.
     Disabled(&'a Cause),
     CoolingDown(&'a Cooldown),
-    /// The provider said that the day, or the credit, is used up.
+    /// The provider said that the daily quota or the credit is used up.
     Exhausted(&'a Cooldown),
-    /// Our own count says that the day is used up.
+    /// The daily quota is used up by our own count.
     DailyLimitReached {
         until: WallTime,
         used: u64,
@@ -41,7 +41,7 @@ pub(super) enum Availability<'a> {
 }
 
 impl Availability<'_> {
-    /// When to look again; `None` where the route is ready.
+    /// When to check again; `None` if the route is ready.
     pub fn wakeup(&self) -> Option<Wakeup> {
         match self {
             Self::Ready => None,
@@ -53,27 +53,27 @@ impl Availability<'_> {
         }
     }
 
-    /// Out for the day, out of credit or dead: what `on_exhausted` is about.
+    /// Out of daily quota, out of credit, or disabled: the states that `on_exhausted` is about.
     pub const fn is_exhausted(&self) -> bool {
         matches!(self, Self::Disabled(_) | Self::Exhausted(_) | Self::DailyLimitReached { .. })
     }
 }
 
-/// Why nothing is going out.
+/// Why nothing is being sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StallReason {
-    /// Something can go, or is in flight.
+    /// Something can be sent or is in flight.
     Working,
-    /// No item waits.
+    /// No item is waiting.
     NothingToDo,
-    /// Out until then; `why` names what frees first.
+    /// All routes are unavailable until `at`; `reason` names the first one to become available.
     WaitingUntil { at: WallTime, reason: String },
-    /// Only the operator can help: everything that could go is switched off.
+    /// Everything usable is switched off, so only the operator can help.
     SwitchedOff,
-    /// The worst case of whatever comes next is over what money there is; the least that one of them `needs`.
+    /// The worst case of every waiting item exceeds the money left. `min_cost` is the lowest of these worst cases.
     Budget { min_cost: Option<Money> },
-    /// Every candidate of every waiting item is out for the day, out of credit or dead. `returns` is the first
-    /// reset; `None` where every one is dead.
+    /// Every candidate of every waiting item is out of daily quota, out of credit or disabled. `resumes_at` is the
+    /// first reset; `None` if all are disabled.
     Exhausted { resumes_at: Option<WallTime>, reason: String },
 }
 
@@ -133,7 +133,7 @@ impl Scheduler {
         Availability::Ready
     }
 
-    /// What keeps waiting items from going out. Looks at every candidate: for when nothing moves.
+    /// Why waiting items are not sent. Checks all candidates, so call it only when nothing moves.
     pub fn stall_reason(&self, now: Now) -> StallReason {
         if !self.reservations.is_empty() {
             return StallReason::Working;
@@ -149,7 +149,7 @@ impl Scheduler {
             let Some(admission) = self.best_admission(now, route) else { continue };
             has_candidate = true;
             let availability = self.availability(now, route);
-            // Money that no day brings back is not waited for, whatever else the route waits for.
+            // The route is out of budget for good, whatever else it waits for.
             if admission == BudgetAdmission::Never
                 && !matches!(availability, Availability::SwitchedOff { .. } | Availability::Disabled(_))
             {
@@ -160,7 +160,7 @@ impl Scheduler {
                 Availability::SwitchedOff { .. } => any_switched_off = true,
                 Availability::Ready => match admission {
                     BudgetAdmission::Now => any_ready = true,
-                    // As good as exhausted: money is what it lacks.
+                    // Only money is missing, which counts as exhausted.
                     fit => {
                         any_over_budget = true;
                         resumes_at = resumes_at.into_iter().chain(fit.available_at()).min();
@@ -196,7 +196,7 @@ impl Scheduler {
             };
         }
         if !has_candidate {
-            // No route may ever serve them: each is refused as it is loaded.
+            // No route can ever serve the waiting items; each is rejected when it is loaded.
             return StallReason::Working;
         }
         if all_exhausted {
@@ -217,7 +217,7 @@ impl Scheduler {
         }
     }
 
-    /// A route holds because items were refused alike: somebody should look.
+    /// Whether some route waits for the operator because items were rejected alike.
     pub fn needs_operator(&self) -> bool {
         self.routes.iter().any(|route| route.needs_operator.is_some())
     }

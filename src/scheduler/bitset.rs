@@ -1,4 +1,4 @@
-//! A set of small numbers that is searched from the lowest upward: which ranks may be ready.
+//! A set of small integers with a fast search for the lowest member: which candidate ranks may be ready.
 
 #[derive(Clone, Debug, Default)]
 pub struct BitSet {
@@ -6,7 +6,7 @@ pub struct BitSet {
 }
 
 impl BitSet {
-    /// The set of all numbers below `len`.
+    /// The set of all integers below `len`.
     pub fn full(len: usize) -> Self {
         let mut set = Self { words: vec![0; len.div_ceil(64)] };
         for bit in 0..len {

@@ -1,11 +1,12 @@
-//! "Why not faster?": what holds each route and the run, by time.
+//! Bottlenecks over time: how long each route and the run were limited by what. Answers "why not faster?".
 //!
-//! Nothing is scanned. A route's state is noted where dispatch finds it out anyway: parked for a reason, or worth a
-//! look again. The run has a *gate*: why the last poll sent nothing more. Time is booked when one of them changes.
+//! Nothing is scanned. Dispatch reports a route's state when it learns it anyway: when it parks or unparks the route.
+//! The run has one bottleneck at a time: the reason why the last poll sent nothing more. Time is added when one of
+//! these changes.
 //!
-//! A route that is free is held by whatever holds the run. So the gates keep clocks of their own, and a free route's
-//! time is the difference of two readings of them: a gate that changes a thousand times a second costs one addition
-//! each, however many routes are free.
+//! A route that is not blocked is limited by the run's bottleneck. The run therefore keeps a clock per bottleneck, and
+//! an unblocked route's time is the difference of two readings. A run bottleneck that changes a thousand times a second
+//! costs one addition each time, however many routes are unblocked.
 
 use crate::domain::{
     MonoTime, Now, RouteId,
@@ -14,21 +15,21 @@ use crate::domain::{
 
 use super::{Scheduler, availability::Availability, breaker::Breaker, pool::PoolBlock};
 
-/// Time is kept in this many parts of this length: shares are about the last five minutes.
+/// Number of time buckets. With buckets of one minute, shares cover about the last five minutes.
 const BUCKET_COUNT: usize = 5;
 const BUCKET_MICROS: u64 = 60_000_000;
 
-/// All parts together.
+/// Length of all buckets together, in microseconds.
 const WINDOW_MICROS: u64 = BUCKET_COUNT as u64 * BUCKET_MICROS;
 
 type MicrosByBottleneck = [u64; Bottleneck::COUNT];
 
-/// A ring of times by what they were lost to.
+/// A ring buffer of times by bottleneck.
 #[derive(Clone, Debug)]
 struct TimeBuckets {
-    /// Microseconds; a part is at most a minute.
+    /// Microseconds; at most one minute in a bucket.
     buckets: [[u32; Bottleneck::COUNT]; BUCKET_COUNT],
-    /// The number of the newest part, counted from the beginning of the clock.
+    /// Number of the newest bucket, counted from the start of the clock.
     newest: u64,
 }
 
@@ -46,7 +47,7 @@ impl TimeBuckets {
         self.newest = self.newest.max(bucket);
     }
 
-    /// Books the time from `since` to `now`; what is older than the ring is forgotten.
+    /// Adds the time from `since` to `now`. Time older than the ring buffer is discarded.
     fn add_span(&mut self, since: MonoTime, now: MonoTime, bottleneck: Bottleneck) {
         self.advance(now);
         let mut from = since.0.max((self.newest + 1).saturating_sub(BUCKET_COUNT as u64) * BUCKET_MICROS);
@@ -63,7 +64,7 @@ impl TimeBuckets {
         *slot = slot.saturating_add(u32::try_from(amount).unwrap_or(u32::MAX));
     }
 
-    /// The largest first; they add up to 1, unless nothing is known yet.
+    /// Shares of the recorded time, the largest first. They add up to 1, or are empty if nothing is recorded yet.
     fn shares(&self) -> Vec<BottleneckShare> {
         let total = |bottleneck: &Bottleneck| {
             self.buckets.iter().map(|part| u64::from(part[*bottleneck as usize])).sum::<u64>()
@@ -79,33 +80,33 @@ impl TimeBuckets {
     }
 }
 
-/// Where a route stands, and since when.
+/// The current state of a route and its recorded times.
 #[derive(Debug)]
 struct RouteTimeline {
     buckets: TimeBuckets,
     since: MonoTime,
-    /// `None`: free, so that whatever holds the run holds it.
+    /// `None` if the route is not blocked; then the run's bottleneck applies.
     blocked_by: Option<Bottleneck>,
-    /// The gates' clocks when it became free, or was last read.
+    /// Readings of the run's clocks when the route was unblocked or last read.
     run_clocks: MicrosByBottleneck,
     has_in_flight: bool,
 }
 
-/// The books of a scheduler.
+/// Tracks the bottlenecks of all routes and of the run.
 #[derive(Debug, Default)]
 pub struct BottleneckTracker {
     timelines: Vec<RouteTimeline>,
-    /// By hold: how many routes it has.
+    /// By bottleneck: the number of routes blocked by it.
     blocked_counts: [u32; Bottleneck::COUNT],
     unblocked_count: u32,
     run_buckets: Option<TimeBuckets>,
-    /// Why the last poll ended, and since when.
+    /// Why the last poll ended without a step.
     run_bottleneck: Option<Bottleneck>,
     run_since: MonoTime,
     run_clocks: MicrosByBottleneck,
-    /// The instant of the last poll or settlement.
+    /// The instant of the last poll or completion.
     now: MonoTime,
-    /// Holds weigh on the run by routes; fractions of microseconds are carried.
+    /// Fractions of microseconds carried over when the run's time is split by blocked routes.
     carried_micros: [f64; Bottleneck::COUNT],
 }
 
@@ -123,7 +124,7 @@ impl BottleneckTracker {
         self.unblocked_count = routes as u32;
     }
 
-    /// Time has passed: the gate's is booked. The first call begins the books.
+    /// Adds the time of the run's bottleneck until `now`. The first call starts the clock.
     fn tick(&mut self, now: MonoTime) {
         let Some(run) = &mut self.run_buckets else {
             self.run_buckets = Some(TimeBuckets::new(now));
@@ -138,7 +139,7 @@ impl BottleneckTracker {
             let index = bottleneck as usize;
             self.run_clocks[index] += span;
             let blocked_count: u32 = self.blocked_counts.iter().sum();
-            // Stuck: the routes' own holds are the run's.
+            // No route was selected: the run's time is split by what blocks the routes.
             if bottleneck == Bottleneck::NotSelected && blocked_count > 0 {
                 for kind in Bottleneck::ALL.into_iter().filter(|what| self.blocked_counts[*what as usize] > 0) {
                     let share = f64::from(self.blocked_counts[kind as usize]) / f64::from(blocked_count);
@@ -153,7 +154,7 @@ impl BottleneckTracker {
         (self.now, self.run_since) = (now, now);
     }
 
-    /// Closes the route's time so far.
+    /// Adds the route's time until now to its buckets.
     fn flush(&mut self, route: usize) {
         let timeline = &mut self.timelines[route];
         if let Some(bottleneck) = timeline.blocked_by {
@@ -161,13 +162,13 @@ impl BottleneckTracker {
         } else {
             timeline.buckets.advance(self.now);
             let bucket = self.now.0 / BUCKET_MICROS;
-            // What lies longer back than the ring reaches has no say, however long nobody has asked.
+            // Scale down: time older than the ring buffer is discarded, however long ago the route was last read.
             let total: u64 = self.run_clocks.iter().zip(&timeline.run_clocks).map(|(to, from)| to - from).sum();
             let scale = if total > WINDOW_MICROS { WINDOW_MICROS as f64 / total as f64 } else { 1.0 };
             for (index, bottleneck) in Bottleneck::ALL.into_iter().enumerate() {
                 let passed = ((self.run_clocks[index] - timeline.run_clocks[index]) as f64 * scale) as u64;
                 if passed > 0 {
-                    // A route at work is not what lacks work.
+                    // A route with requests in flight is sending: these two bottlenecks don't limit it.
                     let is_sending = timeline.has_in_flight
                         && matches!(bottleneck, Bottleneck::MaxInFlight | Bottleneck::NothingToSend);
                     timeline.buckets.add(bucket, if is_sending { Bottleneck::Sending } else { bottleneck }, passed);
@@ -196,17 +197,17 @@ impl BottleneckTracker {
         self.timelines[index].blocked_by = blocked_by;
     }
 
-    /// The route can't take anything now.
+    /// Records that the route is blocked and by what.
     pub fn mark_blocked(&mut self, route: RouteId, by: Bottleneck) {
         self.set_blocked_by(route, Some(by));
     }
 
-    /// Nothing is known against the route.
+    /// Records that the route is not blocked.
     pub fn mark_unblocked(&mut self, route: RouteId) {
         self.set_blocked_by(route, None);
     }
 
-    /// Whether the route has requests in flight.
+    /// Sets whether the route has requests in flight.
     pub fn set_has_in_flight(&mut self, route: RouteId, in_flight: bool) {
         if self.timelines[route.index()].has_in_flight != in_flight {
             self.flush(route.index());
@@ -220,7 +221,7 @@ impl BottleneckTracker {
 }
 
 impl Bottleneck {
-    /// What a standing amounts to; `None` where the route is ready.
+    /// The bottleneck for an availability; `None` if the route is ready.
     pub(super) fn from_availability(availability: &Availability<'_>) -> Option<Self> {
         match availability {
             Availability::Ready => None,
@@ -243,12 +244,12 @@ impl Bottleneck {
 }
 
 impl Scheduler {
-    /// Books the time until `now`, before anything changes.
+    /// Adds the time until `now`. Called before any state changes.
     pub(super) fn tick_bottlenecks(&mut self, now: Now) {
         self.bottlenecks.tick(now.mono);
     }
 
-    /// A poll has ended without a step: for what reason?
+    /// Records why a poll ended without a step.
     pub(super) fn record_run_bottleneck(&mut self) {
         let has_waiting = self.classes.iter().any(|class| class.loaded_count() > 0);
         let bottleneck = if self.is_paused {
@@ -267,20 +268,20 @@ impl Scheduler {
         self.bottlenecks.set_run_bottleneck(bottleneck);
     }
 
-    /// What held the run over the last five minutes, the largest share first.
+    /// The bottlenecks of the run over the last five minutes, the largest share first.
     pub fn run_bottlenecks(&mut self, now: Now) -> Vec<BottleneckShare> {
         self.tick_bottlenecks(now);
         self.bottlenecks.run_buckets.as_ref().map(TimeBuckets::shares).unwrap_or_default()
     }
 
-    /// What held a route over the last five minutes, the largest share first.
+    /// The bottlenecks of a route over the last five minutes, the largest share first.
     pub fn route_bottlenecks(&mut self, now: Now, route: RouteId) -> Vec<BottleneckShare> {
         self.tick_bottlenecks(now);
         self.bottlenecks.flush(route.index());
         self.bottlenecks.timelines[route.index()].buckets.shares()
     }
 
-    /// The hold that parking a route comes from.
+    /// Records what a route is parked for.
     pub(super) fn record_parked(&mut self, now: Now, route: RouteId) {
         let blocked_by = Bottleneck::from_availability(&self.availability(now, route));
         let is_probing = matches!(self.routes[route.index()].breaker, Breaker::HalfOpen { .. });

@@ -1,4 +1,4 @@
-//! A circuit breaker per route: after a row of provider faults it opens, then lets one real item try.
+//! A circuit breaker per route: it opens after consecutive provider errors, then lets one real item through as a probe.
 
 use std::time::Duration;
 
@@ -7,7 +7,6 @@ use crate::domain::{Now, snapshot::Cause};
 #[derive(Clone, Debug)]
 pub enum Breaker {
     Closed {
-        /// Provider faults in a row.
         consecutive_failures: u32,
     },
     Open {
@@ -16,7 +15,7 @@ pub enum Breaker {
         open_time: Duration,
         cause: Cause,
     },
-    /// One probe is out or awaited; `span` doubles if it fails.
+    /// One probe is in flight or awaited. If it fails, `open_time` doubles.
     HalfOpen {
         open_time: Duration,
     },
@@ -29,7 +28,7 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Counts a provider fault. True where this opened (or reopened) the breaker.
+    /// Counts a provider error. True if this opened or reopened the breaker.
     pub fn record_failure(
         &mut self,
         now: Now,
@@ -46,7 +45,7 @@ impl Breaker {
                 }
                 initial_open_time
             }
-            // Answers to what was sent before it opened say nothing new.
+            // The request was sent before the breaker opened, so its failure adds no information.
             Self::Open { .. } => return false,
             Self::HalfOpen { open_time } => (*open_time * 2).min(max_open_time),
         };
@@ -54,19 +53,19 @@ impl Breaker {
         true
     }
 
-    /// Open by another's judgement than its own count.
+    /// An open breaker, for a reason other than its own count.
     pub fn open(now: Now, open_time: Duration, cause: Cause) -> Self {
         Self::Open { since: now, until: now + open_time, open_time, cause }
     }
 
-    /// The provider answered, whatever it said. True where this closed an open breaker.
+    /// Records any answer of the provider and closes the breaker. True if it was open or half-open.
     pub fn record_answer(&mut self) -> bool {
         let was_open = !matches!(self, Self::Closed { .. });
         *self = Self::Closed { consecutive_failures: 0 };
         was_open
     }
 
-    /// Lets the probe through once the open time is over.
+    /// Moves from open to half-open once the open time is over.
     pub fn half_open_if_due(&mut self, now: Now) {
         if let Self::Open { until, open_time, .. } = self
             && until.mono <= now.mono

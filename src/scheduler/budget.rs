@@ -1,20 +1,20 @@
-//! Money caps beside the run's own: for a key, and for a day.
+//! Money caps apart from the run's total cap: per key, and per day.
 //!
-//! As with the run's cap, what counts is the worst case: the dearest answer is reserved before a request goes out, so
-//! that a cap can be undershot and never overshot. A day of money is a UTC day, of this run.
+//! As for the run's cap, the worst case counts: the most expensive possible answer is reserved before a request goes
+//! out, so that a cap is never exceeded. A day is a UTC day of this run.
 
 use crate::domain::{Money, MoneyCaps, Now, QuotaDay, RouteId, WallTime};
 
 use super::{QueuedItem, Scheduler, availability::Availability, daily_quota::next_reset, pool::PoolBlock};
 
-/// What has been spent against some caps.
+/// Money caps and what is committed against them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
     pub caps: MoneyCaps,
-    /// For certain, or at risk.
+    /// Spent or at risk.
     committed: Money,
     reserved: Money,
-    /// Gone in the day that ends then.
+    /// Spent or at risk in the day that ends at `day_ends_at`.
     committed_today: Money,
     day_ends_at: WallTime,
 }
@@ -23,7 +23,7 @@ pub struct Budget {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BudgetAdmission {
     Now,
-    /// Once a new day begins.
+    /// When the next day begins.
     At(WallTime),
     Never,
 }
@@ -56,7 +56,7 @@ impl Budget {
         if now < self.day_ends_at { self.committed_today } else { Money::ZERO }
     }
 
-    /// What may still be committed of the total and of today; `None` for no cap.
+    /// The amounts that may still be committed, in total and today; `None` without a cap.
     pub fn remaining(&self, now: WallTime) -> (Option<Money>, Option<Money>) {
         let total = self.caps.max_usd.map(|most| most.saturating_sub(self.committed + self.reserved));
         let today =
@@ -82,13 +82,13 @@ impl Budget {
         self.reserved += worst_case;
     }
 
-    /// Turns a reservation into what is gone: certain, or at risk.
+    /// Replaces a reservation by the committed amount: spent or at risk.
     pub fn commit(&mut self, now: WallTime, reserved: Money, committed: Money) {
         self.reserved = self.reserved.saturating_sub(reserved);
         self.restore_spend(now, now, committed);
     }
 
-    /// Counts what went at `at`. Calls come in time order.
+    /// Adds what was committed at `at`. Calls must come in time order.
     pub fn restore_spend(&mut self, now: WallTime, at: WallTime, committed: Money) {
         self.committed += committed;
         if next_reset(QuotaDay::Utc, at) == next_reset(QuotaDay::Utc, now) {
@@ -99,7 +99,7 @@ impl Budget {
 }
 
 impl Scheduler {
-    /// Whether this ticket's worst case on this route fits every cap.
+    /// Whether the item's worst case on this route fits all money caps.
     pub(super) fn budget_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> BudgetAdmission {
         let worst_case = self.worst_case_cost(id, item);
         let money = self.run_spend;
@@ -115,7 +115,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether this route has enough left of money, and of the day's tokens, for this ticket.
+    /// Whether the route has enough money and daily tokens left for this item.
     pub(super) fn quota_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> BudgetAdmission {
         let day = match self.pools[self.routes[id.index()].pool].daily_token_block(now, self.token_estimate(id, item)) {
             Some(PoolBlock::DailyLimitReached { until, .. }) => BudgetAdmission::At(until),
@@ -129,20 +129,19 @@ impl Scheduler {
         }
     }
 
-    /// What the ticket can expect of the route once its counters have room: to go there, to wait for a day that lets it
-    /// in, or nothing for as long as the run lasts; `None` where the route may not serve it at all.
+    /// As [`Scheduler::quota_admission`], but `None` if the route can never serve the item.
     pub(super) fn eligibility(&self, now: Now, id: RouteId, item: &QueuedItem) -> Option<BudgetAdmission> {
         self.ineligibility(id, item).is_none().then(|| self.quota_admission(now, id, item))
     }
 
-    /// How what is left bears on a ready route: `Now` where a waiting ticket that may use it fits, or else the day
-    /// that lets one; `None` where no waiting ticket may use it.
+    /// Whether what is left allows the use of a route that is otherwise ready. `Now` if a waiting item that may use it
+    /// fits, or else the day on which one fits. `None` if no waiting item may use it.
     pub(super) fn best_admission(&self, now: Now, id: RouteId) -> Option<BudgetAdmission> {
         let mut best = None;
         let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
         for (index, class) in classes {
             if class.backlog > 0 && class.pending.is_empty() && class.has_capacity() {
-                // The next are being loaded.
+                // More items are being loaded.
                 return Some(BudgetAdmission::Now);
             }
             let delayed = self.backing_off.values().filter(|(class, _)| *class == index).map(|(_, item)| item);
@@ -157,8 +156,8 @@ impl Scheduler {
         best
     }
 
-    /// The least that a waiting ticket may cost at the worst, on the ready routes that may serve it; where none is
-    /// ready, on those that come back.
+    /// The lowest worst-case cost of any waiting item on the ready routes that can serve it. If no route is ready, on
+    /// the routes that will be again.
     pub(super) fn min_worst_case(&self, now: Now) -> Option<Money> {
         let routes = (0..self.routes.len() as u32).map(RouteId);
         let (mut ready, mut unavailable): (Option<Money>, Option<Money>) = (None, None);
@@ -185,8 +184,8 @@ impl Scheduler {
             .min()
     }
 
-    /// Money that an earlier process spent, or may have spent, with the key of this name, if there still is one. Calls
-    /// come in time order.
+    /// Adds money that an earlier process spent, or may have spent, with the key of this name, if it still exists.
+    /// Calls must come in time order.
     pub fn restore_spend(&mut self, now: Now, key: &str, at: WallTime, committed: Money) {
         self.day_budget.restore_spend(now.wall, at, committed);
         if let Some(state) = self.keys.iter_mut().find(|state| state.key.name == key) {

@@ -1,5 +1,5 @@
-//! Which routes a class of items may use, in order of preference: the cascade's order, turned round daily where
-//! that is asked for, and what a rule or the items themselves prefer.
+//! The routes that a class of items may use, in order of preference. The order is the cascade's, rotated daily if
+//! configured, then adjusted by rules and by the items' own preferred model.
 
 use crate::domain::{
     CascadeOrder, Key, KeyRole, Model, Now, Outcome, RouteId, RouteTarget, RoutingTraits, Strategy, WhenLimited,
@@ -11,20 +11,20 @@ use super::{
     route_selector::{ModelRange, RouteSelector, RouteStats, Tiers},
 };
 
-/// What items of one class have in common. There are at most as many classes as models times rules, times two, but
-/// for those that the operator sends to a place of their own.
+/// The properties that items of one class have in common. There are at most models x rules x 2 classes, plus those for
+/// items that the operator sends to a target of their own.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct ClassKey {
     pub needs_vision: bool,
-    /// A model that the fleet has.
+    /// A model name that the fleet has.
     pub preferred_model: Option<String>,
-    /// An index into the policy's rules.
+    /// Index into the policy's rules.
     pub rule: Option<usize>,
-    /// Where the operator sent such items: there alone.
+    /// The only target allowed, if the operator sent the items there.
     pub required_target: Option<RouteTarget>,
 }
 
-/// Routes in order of preference, and how to choose among those that are ready.
+/// Routes in order of preference, and the selector that chooses among the ready ones.
 #[derive(Debug)]
 pub(super) struct Candidates {
     pub routes: Vec<RouteId>,
@@ -33,14 +33,14 @@ pub(super) struct Candidates {
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// What is expected of a route that is being tried for the first time, until its answer comes.
+/// Assumed latency of a route whose first request is still in flight: so high that no second item is sent there.
 const UNKNOWN_LATENCY_MICROS: u64 = 1 << 40;
 
-/// Where a route stands: tier, then the two sides of the cascade.
+/// Sort key of a route: tier, then key and model in the order that the cascade prescribes.
 type RankKey = (usize, usize, usize);
 
 impl Scheduler {
-    /// The class of items with these traits, made when it is first asked for.
+    /// The class of items with these traits; created on first use.
     pub fn class_for(&mut self, traits: &RoutingTraits) -> usize {
         let class_key = self.class_key(traits);
         if let Some(index) = self.classes.iter().position(|class| class.class_key == class_key) {
@@ -63,12 +63,12 @@ impl Scheduler {
         }
     }
 
-    /// Whether there is such a route at all.
+    /// Whether any route serves this target.
     pub fn has_route(&self, target: &RouteTarget) -> bool {
         self.routes.iter().any(|route| self.matches(route.key, route.model, target))
     }
 
-    /// Why nothing that goes there alone would ever be sent, as things are: all of its routes are off for good.
+    /// The outcome that makes the target permanently unusable, if all of its routes are disabled.
     pub fn permanent_failure(&self, now: Now, target: &RouteTarget) -> Option<Outcome> {
         let mut cause = None;
         for id in (0..self.routes.len() as u32).map(RouteId) {
@@ -86,7 +86,7 @@ impl Scheduler {
             && target.key.as_ref().is_none_or(|name| self.keys[key].key.name == *name)
     }
 
-    /// Puts the routes in the cascade's order, and every class's candidates with them.
+    /// Sorts the routes into the cascade's order and rebuilds the candidates of every class.
     pub(super) fn rebuild_ranking(&mut self) {
         let keys = self.key_ranks();
         let mut ranking: Vec<RouteId> = (0..self.routes.len() as u32).map(RouteId).collect();
@@ -104,14 +104,14 @@ impl Scheduler {
         self.version += 1;
     }
 
-    /// As [`Scheduler::rank`]; the strict pipeline's cursor stays on its route, wherever that ranks now.
+    /// As [`Scheduler::rebuild_ranking`], but the strict pipeline's cursor stays on its route.
     pub(super) fn rebuild_ranking_at_cursor(&mut self) {
         let cursor_route = self.ranking.get(self.cursor).copied();
         self.rebuild_ranking();
         self.cursor = self.ranking.iter().position(|route| Some(*route) == cursor_route).unwrap_or(0);
     }
 
-    /// A new day: the first key of the order becomes the last.
+    /// Rotates the keys at the start of a UTC day: the first key of the order becomes the last.
     pub(super) fn rotate_keys(&mut self, now: Now) {
         let today = now.wall.0.div_euclid(MICROS_PER_DAY);
         if self.policy.rotate_keys_daily && self.rotation_day != Some(today) {
@@ -120,7 +120,7 @@ impl Scheduler {
         }
     }
 
-    /// Every key's place among the keys of its role, by key.
+    /// By key: its rank among the keys of the same role.
     fn key_ranks(&self) -> Vec<usize> {
         let shift = self.rotation_day.unwrap_or_default();
         let mut ranks = vec![0; self.keys.len()];
@@ -141,9 +141,9 @@ impl Scheduler {
         }
     }
 
-    /// The strategy that items of this class go by.
+    /// The strategy for items of this class.
     pub(super) fn strategy_for(&self, class_key: &ClassKey) -> Strategy {
-        // The strict pipeline walks the cascade, whatever else was asked for.
+        // The strict pipeline always follows the cascade.
         if self.policy.when_limited == WhenLimited::Wait {
             return Strategy::Cascade;
         }
@@ -151,21 +151,21 @@ impl Scheduler {
         rule.and_then(|rule| rule.strategy).unwrap_or(self.policy.strategy)
     }
 
-    /// Routes that such items may use: those of the preferred model first, those of backup keys last, a rule's
-    /// models in the rule's order.
+    /// Routes that items of this class may use. Routes of the preferred model come first and routes of backup keys
+    /// last; a rule's models come in the rule's order.
     fn candidates_for(&self, class_key: &ClassKey) -> Candidates {
         let strategy = self.strategy_for(class_key);
         let by_model = matches!(strategy, Strategy::Cheapest | Strategy::Balanced);
         let rule = class_key.rule.and_then(|rule| self.policy.rules.get(rule));
         let rule_models = rule.and_then(|rule| rule.models.as_ref());
-        // A model's place for this class; `None` where the class may not use it.
+        // A model's rank for this class; `None` if the class may not use it.
         let rank_of = |(index, state): (usize, &super::ModelState)| {
             let model = &state.model;
             let can_serve = model.vision || !class_key.needs_vision;
             let rank = match rule_models {
-                // What the operator says needs no leave either.
+                // The operator's target overrides the rule's list of models.
                 _ if class_key.required_target.is_some() => Some(index),
-                // What the item itself prefers needs no leave.
+                // The item's own preferred model overrides the rule's list too.
                 Some(_) if class_key.preferred_model.as_ref() == Some(&model.name) => Some(0),
                 Some(listed) => listed.iter().position(|name| *name == model.name),
                 None => Some(index),
@@ -217,7 +217,7 @@ impl Scheduler {
         Candidates { routes, selector }
     }
 
-    /// What strategies go by, of one route.
+    /// The measurements of one route that strategies use.
     pub(super) fn route_stats(&self, id: RouteId) -> RouteStats {
         let route = &self.routes[id.index()];
         let (key, model) = (&self.keys[route.key], &self.models[route.model]);
@@ -225,7 +225,7 @@ impl Scheduler {
         let latency_micros = match (route.latency.mean_micros(), model.latency.mean_micros()) {
             (Some(own), _) => own as u64,
             (None, Some(others)) => others as u64,
-            // Everything is tried once, by one item at a time.
+            // A route without measurements gets one item at a time until its first answer.
             (None, None) if route.in_flight > 0 => UNKNOWN_LATENCY_MICROS,
             (None, None) => 0,
         };
@@ -237,7 +237,7 @@ impl Scheduler {
         }
     }
 
-    /// Tells every class what strategies go by, of one route.
+    /// Passes the current measurements of a route to every class that uses them.
     pub(super) fn update_stats(&mut self, id: RouteId) {
         if !self.uses_stats {
             return;
@@ -250,14 +250,14 @@ impl Scheduler {
         }
     }
 
-    /// The same for every route of a key: its health has changed.
+    /// Updates the measurements of all routes of a key, after its health changed.
     pub(super) fn update_key_stats(&mut self, key: usize) {
         for index in 0..self.keys[key].routes.len() {
             self.update_stats(self.keys[key].routes[index]);
         }
     }
 
-    /// A route was taken for an item of `class`.
+    /// Records that a route was chosen for an item of `class`.
     pub(super) fn on_dispatch(&mut self, class: usize, id: RouteId) {
         self.dispatch_count += 1;
         self.routes[id.index()].last_use_number = self.dispatch_count;

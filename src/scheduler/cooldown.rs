@@ -1,25 +1,26 @@
-//! Being out for a while: until when, why, and on whose word.
+//! Cooldowns: until when something is unavailable, why, and who said so.
 
 use crate::domain::{MonoTime, Now, WallTime, snapshot::Cause};
 
-/// A key, pool, project or provider is out until an instant. A later end always wins over an earlier one.
+/// A pool, project or provider is unavailable until an instant. A later end always wins over an earlier one.
 #[derive(Clone, Debug)]
 pub struct Cooldown {
     pub since: Now,
     pub until: Now,
-    /// Ends by the calendar (a provider's day) rather than after a span; decides which axis counts.
+    /// Whether it ends at a calendar time (a provider's day) rather than after a duration. Decides which of the two
+    /// clocks of `until` counts.
     pub ends_by_calendar: bool,
     pub cause: Cause,
 }
 
-/// When something that is out may be looked at again.
+/// When something unavailable should be checked again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wakeup {
     Mono(MonoTime),
     Wall(WallTime),
-    /// When something in flight on the same pool or route settles.
+    /// When a request in flight on the same pool or route completes.
     OnCompletion,
-    /// When the operator, or a changed configuration, says so.
+    /// When the operator or a changed configuration makes it available.
     OnOperator,
 }
 
@@ -32,11 +33,11 @@ impl Cooldown {
         if self.ends_by_calendar { Wakeup::Wall(self.until.wall) } else { Wakeup::Mono(self.until.mono) }
     }
 
-    /// Puts `new` in place unless what is there ends later.
+    /// Stores `new`, unless the current cooldown ends later.
     pub fn extend(slot: &mut Option<Self>, new: Self, now: Now) {
         let keeps_old = slot.as_ref().is_some_and(|old| !old.is_over(now) && old.until.wall >= new.until.wall);
         if !keeps_old {
-            // One episode keeps its beginning, however often it is extended.
+            // An extended cooldown keeps the start of its episode.
             let since = slot.as_ref().filter(|old| !old.is_over(now)).map_or(new.since, |old| old.since);
             *slot = Some(Self { since, ..new });
         }
@@ -44,7 +45,7 @@ impl Cooldown {
 }
 
 impl Wakeup {
-    /// On the monotonic axis, as seen from `now`; `None` where no clock will help.
+    /// The instant on the monotonic clock, as seen from `now`; `None` if no instant is known.
     pub fn to_mono(self, now: Now) -> Option<MonoTime> {
         match self {
             Self::Mono(at) => Some(at),

@@ -1,4 +1,4 @@
-//! Daily quotas: counters that forget when the provider's day ends.
+//! Daily quotas: counters that reset when the provider's day ends.
 
 use std::{collections::VecDeque, sync::OnceLock, time::Duration};
 
@@ -8,20 +8,22 @@ use crate::domain::{QuotaDay, WallTime};
 
 use super::lease::Lease;
 
-/// What "24 hours from each request" means for rolling days.
+/// The length of a rolling day: each request counts for 24 hours.
 pub(super) const ROLLING_DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// Rolling counts are kept by the minute: at most 1,440 entries a day, and at most a minute too careful.
+/// Rolling counts are grouped by minute. That is at most 1,440 entries a day, and a count is held at most one minute
+/// too long.
 const ROLLING_STEP_MICROS: i64 = 60_000_000;
 
 fn pacific() -> &'static TimeZone {
     static PACIFIC: OnceLock<TimeZone> = OnceLock::new();
-    // The zone data is bundled; should it ever be missing, Pacific standard time is an hour late in summer at worst.
+    // The time zone data is bundled. If it were missing, Pacific standard time would be at most an hour late, in
+    // summer.
     PACIFIC
         .get_or_init(|| TimeZone::get("America/Los_Angeles").unwrap_or_else(|_| TimeZone::fixed(jiff::tz::offset(-8))))
 }
 
-/// The first instant of the provider's next day after `now`; `None` for rolling days, which have none.
+/// The start of the provider's next day after `now`; `None` for rolling days.
 pub fn next_reset(day: QuotaDay, now: WallTime) -> Option<WallTime> {
     let zone = match day {
         QuotaDay::Pacific => pacific().clone(),
@@ -34,39 +36,38 @@ pub fn next_reset(day: QuotaDay, now: WallTime) -> Option<WallTime> {
     Some(midnight.timestamp().into())
 }
 
-/// Room in a day for a given amount.
+/// Whether a daily quota has room for an amount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DayAdmission {
     Now,
-    /// A calendar day opens whole, a rolling one little by little.
+    /// A calendar day frees all of its quota at once, a rolling day frees it bit by bit.
     At(WallTime),
-    /// What is in flight may yet be counted in this day, and takes the rest of it.
+    /// Requests in flight hold the rest of the day's quota: they may still be counted in this day.
     OnCompletion,
 }
 
-/// Between which instants a request can have been counted.
+/// The interval within which the provider must have counted a request.
 #[derive(Clone, Copy, Debug)]
 pub struct CountInterval {
     pub reserved_at: WallTime,
-    /// The latest.
     pub counted_at_latest: WallTime,
 }
 
-/// One amount (requests or tokens) per provider day.
+/// A daily quota of one unit (requests or tokens) and what is used of it.
 ///
-/// What is in flight when a day ends counts in the next one: the server may not have counted it before.
+/// Requests in flight when a day ends count in the next day, since the provider may not have counted them before.
 #[derive(Clone, Debug)]
 pub struct DailyQuota {
     day: QuotaDay,
     limit: Option<u64>,
-    /// In flight included.
+    /// Includes requests in flight.
     used: u64,
     in_flight: u64,
-    /// Calendar days: when `used` starts anew.
+    /// Calendar days: when `used` resets.
     resets_at: Option<WallTime>,
-    /// Rolling days: (end of the minute it was counted in, amount), in time order; without what is in flight.
+    /// Rolling days: (end of the minute of counting, amount) in time order, without requests in flight.
     rolling_counts: VecDeque<(WallTime, u64)>,
-    /// Where several processes draw on the day: this one's part.
+    /// This process's leased part, if several processes share the quota.
     lease: Option<Lease>,
 }
 
@@ -87,7 +88,7 @@ impl DailyQuota {
         self.day
     }
 
-    /// Begins or ends sharing.
+    /// Starts or stops sharing the quota with other processes.
     pub fn set_shared(&mut self, shared: bool) {
         self.lease = shared.then(Lease::default);
     }
@@ -100,18 +101,18 @@ impl DailyQuota {
         self.lease.is_some() && self.limit.is_some()
     }
 
-    /// A shared day of which too little is in hand for `amount`.
+    /// Whether the quota is shared and the lease holds less than `amount`.
     pub fn needs_lease(&self, now: WallTime, amount: u64) -> bool {
         self.is_shared() && self.lease.as_ref().is_some_and(|lease| lease.available(now) < amount)
     }
 
-    /// Counted in the day that `now` is in, by all processes as far as is known.
+    /// Used in the day of `now` by all processes, as far as is known.
     pub fn used(&self, now: WallTime) -> u64 {
         let shared = self.lease.as_ref().map_or(0, |lease| lease.used_by_all(now));
         self.used_locally(now).max(shared)
     }
 
-    /// Counted by this process, earlier processes of its run included.
+    /// Used by this process, including earlier processes of its run.
     pub fn used_locally(&self, now: WallTime) -> u64 {
         match self.day {
             QuotaDay::Rolling => {
@@ -128,7 +129,7 @@ impl DailyQuota {
         }
     }
 
-    /// Rolling days: what was counted and when its place is free again, in time order.
+    /// Rolling days: when each counted amount becomes free again, in time order.
     pub fn releases(&self, now: WallTime) -> impl Iterator<Item = (WallTime, u64)> {
         let open = self.rolling_counts.iter().map(|(at, amount)| (*at + ROLLING_DAY, *amount));
         open.filter(move |(at, _)| *at > now)
@@ -174,7 +175,7 @@ impl DailyQuota {
         DayAdmission::OnCompletion
     }
 
-    /// Counts what is certainly used: by others, for a plan.
+    /// Adds usage that is certain, such as that of other processes in a plan.
     pub fn add_usage(&mut self, now: WallTime, amount: u64) {
         self.spend_lease(now, amount);
         self.roll_over(now);
@@ -187,7 +188,7 @@ impl DailyQuota {
         }
     }
 
-    /// Takes room for what is about to be sent.
+    /// Reserves an amount for a request about to be sent.
     pub fn reserve(&mut self, now: WallTime, amount: u64) {
         self.spend_lease(now, amount);
         self.roll_over(now);
@@ -195,8 +196,8 @@ impl DailyQuota {
         self.in_flight += amount;
     }
 
-    /// Turns a reservation into what was used. What was certainly counted in a day that is over does not burden the
-    /// new one.
+    /// Replaces a reservation by the actual usage. Usage that was certainly counted in a day that is over does not
+    /// count in the new day.
     pub fn commit(&mut self, now: WallTime, interval: CountInterval, reserved: u64, actual: u64) {
         self.roll_over(now);
         self.in_flight -= reserved;
@@ -223,21 +224,21 @@ impl DailyQuota {
         if self.day == QuotaDay::Rolling {
             let minute = WallTime(now.0 - now.0.rem_euclid(ROLLING_STEP_MICROS) + ROLLING_STEP_MICROS);
             match self.rolling_counts.back_mut() {
-                // A clock that stepped back merges forward.
+                // After the clock stepped back, counts go into the latest entry.
                 Some((at, counted)) if *at >= minute => *counted += amount,
                 _ => self.rolling_counts.push_back((minute, amount)),
             }
         }
     }
 
-    /// Counts what an earlier process used at `at`, if that is in the day of `now`. Calls come in time order.
+    /// Adds what an earlier process used at `at`, if that falls in the day of `now`. Calls must come in time order.
     pub fn restore_usage(&mut self, now: WallTime, at: WallTime, amount: u64) {
         let counts = match self.day {
             QuotaDay::Rolling => at + ROLLING_DAY > now,
             _ => next_reset(self.day, at) == next_reset(self.day, now),
         };
         if counts {
-            // The ledger has counted it when it happened.
+            // The shared quota ledger already has this usage, so only the local count changes.
             let at = if self.day == QuotaDay::Rolling { at } else { now };
             self.roll_over(at);
             self.add_local_usage(at, amount);
@@ -259,7 +260,7 @@ mod tests {
             ("2026-11-21T09:00:00Z", "2026-11-22T08:00:00Z"),
             ("2026-07-01T06:59:59Z", "2026-07-01T07:00:00Z"),
             ("2026-07-01T07:00:00Z", "2026-07-02T07:00:00Z"),
-            // The day on which clocks go forward has 23 hours, the one on which they go back 25.
+            // The day on which clocks go forward has 23 hours; the day on which they go back has 25.
             ("2026-03-08T08:00:00Z", "2026-03-09T07:00:00Z"),
             ("2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
         ];
@@ -272,7 +273,7 @@ mod tests {
     fn utc_days_end_at_utc_midnight_and_rolling_days_never() {
         assert_eq!(next_reset(QuotaDay::Utc, wall("2026-11-21T09:00:00Z")), Some(wall("2026-11-22T00:00:00Z")));
         assert_eq!(next_reset(QuotaDay::Rolling, wall("2026-11-21T09:00:00Z")), None);
-        // The calendar ends on 9999-12-30 at 22:00 UTC; what is later than all of it has no next day either.
+        // The calendar ends at 9999-12-30 22:00 UTC. There is no next day after that.
         for day in [QuotaDay::Utc, QuotaDay::Pacific] {
             for last in [wall("9999-12-30T21:00:00Z"), WallTime(253_402_300_800_000_000), WallTime(i64::MAX)] {
                 assert_eq!(next_reset(day, last), None);

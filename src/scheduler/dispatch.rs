@@ -1,4 +1,4 @@
-//! `poll`: which ticket goes where, now.
+//! `poll`: decides which waiting item is sent on which route now.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -21,36 +21,36 @@ use super::{
     route_selector::RouteSearch,
 };
 
-/// How many tickets behind a blocked one are looked at for one that fits.
+/// The number of items behind a blocked one that are checked for one that can be sent.
 pub(super) const LOOKAHEAD: usize = 32;
 
-/// A ticket that has waited this long for token room is not overtaken any more.
+/// An item that has waited this long for token room is not overtaken any more.
 pub(super) const STARVATION_AGE: Duration = Duration::from_secs(60);
 
-/// The output limit reckoned with where neither item nor model states one.
+/// The output limit assumed when neither the item nor the model states one, in tokens.
 const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 8_192;
 
-/// Send this item there; everything it may use is already reserved.
+/// An attempt to send now. Everything it may use is already reserved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlannedAttempt {
     pub attempt: AttemptId,
     pub seq: Seq,
-    /// Requests for this item so far, this one included.
+    /// Requests for this item so far, including this one.
     pub attempt_number: u32,
     pub route: RouteId,
     pub key: KeyId,
     pub model: ModelId,
-    /// Tries on this model after provider faults, this one included; 0 for the first.
+    /// Number of retries on this model after provider errors, including this one; 0 for the first attempt.
     pub retry: u32,
-    /// Worst case of this attempt.
+    /// The most this attempt can cost.
     pub max_cost: Money,
     pub estimated_input_tokens: u64,
     pub timeout: Duration,
-    /// Multiplies the output limit, after an answer that thinking ate.
+    /// Factor for the output limit, after an answer whose tokens were all spent on thinking.
     pub output_multiplier: Option<u32>,
 }
 
-/// An item that ends without being sent.
+/// An item that fails locally: nothing is sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LocalRejection {
     pub seq: Seq,
@@ -70,17 +70,17 @@ enum RouteChoice {
     Blocked(BlockReason),
 }
 
-/// What keeps a ticket from every route, and so who may pass it.
+/// The reason why an item can use no route now. It decides whether later items may overtake it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum BlockReason {
-    /// No route is ready: nobody goes.
+    /// No route is ready, so no later item can be sent either.
     NoRouteReady,
-    /// Token windows have no room for its size yet: smaller ones may pass, for a while, and for ever where they go
-    /// elsewhere.
+    /// The token windows have no room for an item of this size yet. Smaller items may overtake it: on the same pool
+    /// until it has aged, on other pools always.
     NoTokenRoom,
-    /// Routes are ready that can't serve this ticket, or for which it is too dear: others always may.
+    /// The ready routes can't serve this item, or it is too expensive for them. Later items may always overtake it.
     ItemConstraint,
-    /// Routes are ready that it holds out against: the next may think otherwise.
+    /// Ready routes exist but policy forbids them for this item. A later item may use them.
     PolicyForbids,
 }
 
@@ -101,7 +101,8 @@ impl BlockReason {
 }
 
 impl Scheduler {
-    /// The next thing to do at `now`; `None` until something settles, is offered, or [`Scheduler::next_wake`].
+    /// The next step at `now`. `None` until an attempt completes, an item is enqueued, or [`Scheduler::next_wakeup`] is
+    /// reached.
     pub fn poll(&mut self, now: Now) -> Option<NextStep> {
         self.tick_bottlenecks(now);
         let step = self.next_step(now);
@@ -143,10 +144,10 @@ impl Scheduler {
         None
     }
 
-    /// Time has passed: open breakers, end delays, look again at what was parked until now.
+    /// Handles everything that is due at `now`: half-opens breakers, ends retry delays and unparks routes.
     fn process_due_wakeups(&mut self, now: Now) {
         self.rotate_keys(now);
-        // A wall that jumped (suspend, correction) moves every calendar deadline against the monotonic alarms.
+        // When the wall clock jumps (suspend, correction), all calendar deadlines move against the monotonic wakeups.
         if let Some(last) = self.last_poll.replace(now) {
             let (wall_elapsed, mono_elapsed) = (now.wall.0 - last.wall.0, now.mono.since(last.mono).as_micros() as i64);
             if (wall_elapsed - mono_elapsed).abs() > 1_000_000 {
@@ -183,10 +184,10 @@ impl Scheduler {
             return Some(dispatch);
         }
         if std::mem::take(&mut self.classes[class].yielded_probe) {
-            // Those it was left to may be gone, and no change of a route tells.
+            // The items it yielded to may be gone by now, and no change of a route reports that.
             self.classes[class].requeue_blocked();
         }
-        // Nothing may stay unseen where nothing goes.
+        // Check all retries before giving up: the ready one may be far back in the queue.
         self.poll_retries(now, class, usize::MAX)
     }
 
@@ -242,7 +243,8 @@ impl Scheduler {
         None
     }
 
-    /// The ready route that the strategy prefers for this ticket. Routes found not ready are parked on the way.
+    /// Selects the ready route that the strategy prefers for this item. Routes that turn out not to be ready are
+    /// parked.
     fn select_route(&mut self, now: Now, class: usize, item: &QueuedItem) -> RouteChoice {
         let allowed = self.allowed_routes(now, class, item);
         let mut search = self.start_search(class, item);
@@ -285,7 +287,7 @@ impl Scheduler {
             }
             let availability = self.availability(now, id);
             if matches!(availability, Availability::Limited { kind: LimitKind::Lease, .. }) {
-                // A lease is a matter of milliseconds: no reason to move on to the next model.
+                // A lease arrives within milliseconds, so the item does not move on to the next model.
                 self.bottlenecks.mark_blocked(id, Bottleneck::DailyQuota);
                 self.mark_lease_needed(self.routes[id.index()].pool);
                 return RouteChoice::Blocked(BlockReason::NoRouteReady);
@@ -341,14 +343,14 @@ impl Scheduler {
         RouteChoice::Blocked(reason)
     }
 
-    /// Whether an aged ticket keeps its place there. A trial is nobody's.
+    /// Whether another item that has aged claims the token room of this route's pool. A probe ignores claims.
     fn is_claimed_by_aged(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         let pool = |route: RouteId| self.routes[route.index()].pool;
         let by_another = |(claimed, by): &(RouteId, Seq)| pool(*claimed) == pool(route) && *by != item.seq;
         self.classes.iter().any(|class| class.aged_claims.iter().any(by_another)) && !self.is_probe(now, route)
     }
 
-    /// Whether a primary key is in service for this ticket: ready, or merely full for the moment.
+    /// Whether a primary key is in service for this item: ready, or at a limit for the moment.
     fn has_available_primary(&mut self, now: Now, class: usize, item: &QueuedItem) -> bool {
         let can_serve = |rank: &usize| {
             let id = self.classes[class].candidates[*rank];
@@ -358,14 +360,14 @@ impl Scheduler {
         };
         let state = &self.classes[class];
         let primaries = 0..state.selector.first_backup_rank.unwrap_or(state.candidates.len());
-        // Whoever was found last time is the first to ask.
+        // Check the one found last time first.
         let last_found = Some(state.last_available_primary).filter(|rank| primaries.contains(rank));
         let found = last_found.into_iter().chain(primaries).find(can_serve);
         self.classes[class].last_available_primary = found.unwrap_or_default();
         found.is_some()
     }
 
-    /// Why this route may never serve this ticket, whatever its counters say.
+    /// Why this route can never serve this item, whatever its counters say; `None` if it can.
     pub(super) fn ineligibility(&self, id: RouteId, item: &QueuedItem) -> Option<(Outcome, &'static str)> {
         let route = &self.routes[id.index()];
         let model = &self.models[route.model].model;
@@ -387,7 +389,7 @@ impl Scheduler {
         None
     }
 
-    /// The refusal of a ticket that no candidate may ever serve.
+    /// The rejection of an item that no candidate can ever serve; `None` if some candidate can.
     pub(super) fn permanent_rejection(&self, class: usize, item: &QueuedItem) -> Option<LocalRejection> {
         let mut reason = (Outcome::NoRoute, self.no_candidates_reason(class));
         for &route in &self.classes[class].candidates {
@@ -424,15 +426,15 @@ impl Scheduler {
         TokenEstimate { input: item.input_tokens, output: (mean * 1.5).min(max_output).ceil() as u64 }
     }
 
-    /// The most that one attempt can cost: estimated input, and all the output it is allowed.
+    /// The most that one attempt can cost: the estimated input, and all the output that is allowed.
     pub(super) fn worst_case_cost(&self, id: RouteId, item: &QueuedItem) -> Money {
         let model = &self.models[self.routes[id.index()].model].model;
         let output = self.max_output_tokens(model, item).unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS);
         model.price.map_or(Money::ZERO, |price| price.cost(item.input_tokens, u64::from(output)))
     }
 
-    /// The limit on output tokens that a request for this ticket states: its own, enlarged where that was asked for,
-    /// under the model's cap.
+    /// The output limit that a request for this item states: the item's own, multiplied if a larger retry was asked
+    /// for, and never above the model's maximum.
     pub(super) fn max_output_tokens(&self, model: &Model, item: &QueuedItem) -> Option<u32> {
         let has_larger_output = item.retry_state.as_ref().is_some_and(|retry_state| retry_state.has_larger_output);
         let factor = if has_larger_output { self.policy.truncated_retry_factor.unwrap_or(1) } else { 1 };
@@ -457,7 +459,7 @@ impl Scheduler {
         let claims = &mut self.classes[class].aged_claims;
         let claim_count = claims.len();
         claims.retain(|(_, by)| *by != item.seq);
-        // Whoever was kept from its place may go there now.
+        // Items blocked by this item's claims must be checked again.
         self.version += u64::from(claims.len() < claim_count);
         self.run_spend.reserved += max_cost;
         self.day_budget.reserve(max_cost);
@@ -491,8 +493,9 @@ impl Scheduler {
         planned
     }
 
-    /// A route that was just used may have had its last room for today, or for a waiting ticket that is larger. Who
-    /// insisted on it, or left others alone while it was in service, may go elsewhere now.
+    /// Bumps the version if the route just used may have no room left today, for any item or for a larger one. Items
+    /// that policy restricted to this route may then use others, as may items that kept backup keys idle while it was
+    /// in service.
     fn recheck_after_last_use(&mut self, now: Now, id: RouteId) {
         let keeps_backups_idle = self.classes.iter().any(|class| class.selector.first_backup_rank.is_some());
         let policy = &self.policy;
@@ -512,8 +515,8 @@ impl Scheduler {
         }
     }
 
-    /// The route that would take `ticket` at this instant, without taking anything: for the event log. `None` also
-    /// where that can't be told beforehand.
+    /// The route that would take `item` at this instant, for the event log; nothing is reserved. `None` also if the
+    /// choice can't be predicted.
     pub(super) fn preview_route(&self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
         let ready = |route: &RouteId| {
             self.ineligibility(*route, item).is_none()
@@ -530,7 +533,7 @@ impl Scheduler {
         Some(state.candidates[first]).filter(ready)
     }
 
-    /// The request of `attempt` leaves the process now.
+    /// Records that the request of `attempt` leaves the process now.
     pub fn on_sent(&mut self, now: Now, attempt: AttemptId) {
         if let Some(reserved) = self.reservations.get_mut(&attempt) {
             reserved.sent_at = now;

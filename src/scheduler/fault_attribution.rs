@@ -1,8 +1,9 @@
-//! Cross-examination: whether an item or a key is at fault, by what else failed and what did not.
+//! Fault attribution: decides from other results whether the item or the key caused a failure.
 //!
-//! A key is only charged while another key at the same model succeeds, and once per item. The same item failing the same
-//! way on a second project convicts the item: the keys get back what they were charged for it. Many items failing on
-//! one key, with no success between them, convict the key: all its routes rest, and come back by a probe each.
+//! A key is penalized only while another key at the same model succeeds, and once per item. If the same item fails with
+//! the same outcome on a second project, the item is at fault and the penalties are refunded. If several different
+//! items fail on one key without a success in between, the key is at fault: the breakers of all its routes open, and
+//! each route comes back through a probe.
 
 use smallvec::SmallVec;
 
@@ -10,10 +11,10 @@ use crate::domain::{EventKind, EventLevel, MonoTime, Now, Outcome, Seq, snapshot
 
 use super::{EVIDENCE_WINDOW, Reserved, Scheduler, breaker::Breaker};
 
-/// Different items that must fail on a key before it is convicted.
+/// Number of different items that must fail on a key before its breakers open.
 const MIN_FAILING_ITEMS: usize = 5;
 
-/// One failure that was charged to a key's score on an item's account.
+/// One health penalty of a key that a failure of this item caused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HealthPenalty {
     key: usize,
@@ -21,34 +22,34 @@ pub struct HealthPenalty {
     outcome: Outcome,
 }
 
-/// What an item's failures were charged to.
+/// The health penalties that one item's failures caused.
 #[derive(Clone, Debug, Default)]
 pub struct HealthPenalties {
     applied: SmallVec<[HealthPenalty; 2]>,
-    /// It failed alike on two projects: nobody else is charged any more.
+    /// The item failed the same way on two projects, so it causes no more penalties.
     item_at_fault: bool,
 }
 
-/// The items that lately failed on a key.
+/// The items that recently failed on a key.
 #[derive(Clone, Debug, Default)]
 pub struct RecentFailures(SmallVec<[(Seq, MonoTime); MIN_FAILING_ITEMS]>);
 
 impl RecentFailures {
-    /// One more; true where they are enough.
+    /// Adds a failure. True if enough different items have failed.
     fn record(&mut self, now: MonoTime, seq: Seq) -> bool {
         self.0.retain(|(other, at)| *other != seq && now.since(*at) < EVIDENCE_WINDOW);
         self.0.push((seq, now));
         self.0.len() >= MIN_FAILING_ITEMS
     }
 
-    /// The key has worked: whatever failed had another reason.
+    /// Forgets all failures, after a success of the key.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 }
 
 impl Scheduler {
-    /// A provider's fault on `flight` while another key at the same model succeeds.
+    /// Attributes a provider error of `reserved` that happened while another key at the same model succeeds.
     pub(super) fn attribute_fault(
         &mut self,
         now: Now,

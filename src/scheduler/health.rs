@@ -1,6 +1,6 @@
-//! A key's score: what an operator reads as "healthy", and what weighted strategies weigh with.
+//! Health score of a key, shown to the operator and used as a weight by strategies.
 
-/// 0 to 100. A success earns 5, a failure of the key's own costs 20.
+/// Range 0 to 100. A success adds 5; a failure caused by the key subtracts 20.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Health(u8);
 
@@ -21,7 +21,7 @@ impl Health {
         self.0
     }
 
-    /// Never nothing, so that a key can always earn its way back.
+    /// Never 0, so that a key can always recover.
     pub const fn weight(self) -> u8 {
         if self.0 > MIN_WEIGHT { self.0 } else { MIN_WEIGHT }
     }
@@ -34,7 +34,7 @@ impl Health {
         self.0 = self.0.saturating_sub(20);
     }
 
-    /// Gives back what an own fault took: it was somebody else's.
+    /// Returns a penalty whose failure turned out not to be the key's.
     pub fn restore_penalty(&mut self) {
         self.0 = (self.0 + 20).min(100);
     }

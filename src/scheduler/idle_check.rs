@@ -1,8 +1,8 @@
-//! Idleness, checked the slow way: whether anything that waits could be sent at this instant.
+//! A slow, independent check whether any waiting item could be sent now.
 //!
-//! `poll` is fast because it remembers what it found out: parked routes, alarms, classes that are stuck. This looks at every
-//! ticket near the head of every queue and at every route, and remembers nothing. Simulations ask it whenever `poll` has
-//! nothing to say; the program itself never does.
+//! `poll` is fast because it caches: parked routes, wakeups, classes where nothing can be sent. This check caches
+//! nothing and visits every route and every item near the head of every queue. Simulations call it whenever `poll`
+//! returns nothing; the program itself never does.
 
 use crate::domain::{Now, RouteId, Seq, SpillTo, WhenLimited};
 
@@ -15,7 +15,7 @@ use super::{
 };
 
 impl Scheduler {
-    /// A ticket and a route that could take it now; `None` where waiting is all that is left.
+    /// An item and a route that could take it now; `None` if all items have to wait.
     pub fn find_sendable(&self, now: Now) -> Option<(Seq, RouteId)> {
         if self.is_paused || self.reservations.len() >= self.policy.max_in_flight as usize {
             return None;
@@ -33,7 +33,7 @@ impl Scheduler {
         for index in 0..self.classes.len() {
             let ready = ready(index);
             for item in items_to_check(index).filter(|ticket| now.mono.since(ticket.waiting_since) >= STARVATION_AGE) {
-                // A large ticket that has waited long keeps its place in the window, also while money lacks for it.
+                // A large item that has aged claims token room, even while there is no money for it.
                 let lacks_token_room =
                     |route: &RouteId| !self.has_token_room(now, *route, item) && !self.is_probe(now, *route);
                 let claimed_routes = self.eligible_routes(now, index, item, &ready).filter(lacks_token_room);
@@ -55,7 +55,7 @@ impl Scheduler {
         self.pools[self.routes[route.index()].pool].token_block(now, self.token_estimate(route, item)).is_none()
     }
 
-    /// Ready routes that the ticket may take, as far as its tokens allow.
+    /// Ready routes that the item may take, apart from its tokens.
     fn takeable_routes(
         &self,
         now: Now,
@@ -70,7 +70,7 @@ impl Scheduler {
         })
     }
 
-    /// Ready routes that would do for the ticket.
+    /// Ready routes that policy allows and that can serve the item.
     fn eligible_routes(
         &self,
         now: Now,
@@ -84,7 +84,7 @@ impl Scheduler {
         })
     }
 
-    /// The candidates that `when_limited` and `spill` leave; `None` for all.
+    /// The candidates allowed by `when_limited` and `spill`; `None` for all.
     fn routes_by_policy(&self, now: Now, class: usize, item: &QueuedItem) -> Option<Vec<RouteId>> {
         let candidates = &self.classes[class].candidates;
         if self.policy.when_limited == WhenLimited::Wait {
@@ -113,7 +113,7 @@ impl Scheduler {
             && self.quota_admission(now, route, item) == BudgetAdmission::Now
     }
 
-    /// A backup key waits while a primary is in service for the ticket.
+    /// Whether the route belongs to a backup key while a primary key is in service for the item.
     fn is_kept_for_primary(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let state = &self.classes[class];
         let Some(first) = state.selector.first_backup_rank.filter(|first| state.rank(route) >= Some(*first)) else {

@@ -1,19 +1,19 @@
-//! How long answers have lately taken: a mean that forgets.
+//! Average latency of recent answers, with older answers counting less.
 
 use std::time::Duration;
 
 use crate::domain::MonoTime;
 
-/// The least that a new answer counts for.
+/// The smallest weight of a new answer.
 const MIN_SAMPLE_WEIGHT: f64 = 0.2;
 
-/// After a silence of this long, a new answer counts as much as all before it.
+/// After this long without an answer, a new answer has half of the weight.
 const HALF_WEIGHT_AFTER: Duration = Duration::from_secs(60);
 
-/// What an answer is taken to need before the first has come.
+/// Assumed latency before the first answer.
 const DEFAULT_LATENCY: Duration = Duration::from_secs(10);
 
-/// Microseconds, and when the last answer came.
+/// The average in microseconds, and the time of the last answer.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct LatencyAverage(Option<(f64, MonoTime)>);
 
@@ -22,7 +22,8 @@ impl LatencyAverage {
         self.0.map(|(mean, _)| mean)
     }
 
-    /// Counts an answer; the older the mean, the more, so that a slow start is soon forgotten.
+    /// Adds an answer. The older the average, the larger the weight of the answer, so that a slow start is soon
+    /// forgotten.
     pub fn record(&mut self, now: MonoTime, took: Duration) {
         let took = took.as_micros() as f64;
         let mean = self.0.map_or(took, |(mean, at)| {
@@ -33,8 +34,8 @@ impl LatencyAverage {
         self.0 = Some((mean, now));
     }
 
-    /// Counts a failure of the provider's: however soon it came, the item has to go again, so that it was no faster
-    /// than twice what an answer takes.
+    /// Adds a provider error. The item has to be sent again, so the error counts as at least twice the usual latency,
+    /// however fast it came.
     pub fn record_failure(&mut self, now: MonoTime, took: Duration, model_average: Self) {
         let usual = model_average.mean_micros().map_or(DEFAULT_LATENCY, |mean| Duration::from_micros(mean as u64));
         self.record(now, took.max(usual * 2));

@@ -1,7 +1,8 @@
-//! A process's part of a day that several processes draw on: it leases blocks of a day's quota and spends those.
+//! Leases: one process's part of a daily quota that several processes share. A process leases parts of the quota and
+//! spends them.
 //!
-//! The scheduler does no I/O: it says which blocks it wants (a [`Wish`]), is handed what it got (a [`Grant`]), and keeps
-//! routes waiting in between only where a block ran out before the next came. Whoever owns it talks to the ledger.
+//! The scheduler does no I/O: it returns the leases it needs as [`LeaseRequest`] and is handed a [`LeaseGrant`]. Routes
+//! wait in between only if a lease ran out before the next came. The caller talks to the quota ledger.
 
 use crate::domain::{
     Now, Outcome, QuotaDay, RouteId, WallTime,
@@ -17,24 +18,24 @@ use super::{
     pool::TokenEstimate,
 };
 
-/// What rolling days lease by: what is counted in it is free again a day after its end.
+/// Lease period of rolling days, in microseconds. What is counted in a period is free again one day after its end.
 const LEASE_STEP_MICROS: i64 = 30 * 60 * 1_000_000;
 
-/// Of a day, at a time.
+/// A lease is one of this many equal parts of the daily limit, unless a request needs more.
 const LEASES_PER_DAY: u64 = 20;
 
-/// The part of one meter.
+/// The lease of one daily quota.
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
     available: u64,
-    /// The block's row in the ledger, and until when it may be used.
+    /// Names the period in the quota ledger. The lease may be used until `usable_until`.
     period_end: WallTime,
     usable_until: WallTime,
     total_used: u64,
     full_until: Option<WallTime>,
     is_requested: bool,
     overdrawn: u64,
-    /// The most that one request found too little of.
+    /// The largest amount that a request found missing.
     shortfall: u64,
 }
 
@@ -71,7 +72,7 @@ impl Lease {
     }
 }
 
-/// The ledger's row of `now`, and until when a block of it may be used.
+/// The ledger's period for `now`, and until when a lease of it may be used.
 fn lease_period(day: QuotaDay, now: WallTime) -> (WallTime, WallTime) {
     if let Some(reset) = next_reset(day, now) {
         return (reset, reset);
@@ -81,7 +82,7 @@ fn lease_period(day: QuotaDay, now: WallTime) -> (WallTime, WallTime) {
 }
 
 impl DailyQuota {
-    /// What this meter wants of the ledger now. Not again before it was answered.
+    /// The lease to request now, if any. Not repeated until the last request was answered.
     fn lease_request(&mut self, now: WallTime, pool: usize, unit: QuotaUnit, is_first: bool) -> Option<LeaseRequest> {
         let (limit, known_used) = (self.limit(), self.used_locally(now));
         let (period_end, _) = lease_period(self.day(), now);
@@ -98,7 +99,8 @@ impl DailyQuota {
         if is_expired {
             lease.available = 0;
         }
-        // To begin with it only asks: a block is for those that send, since a process that is killed loses what it holds.
+        // The first request only reads the ledger. A lease is for processes that send, since one that is killed loses
+        // it.
         let requested = if is_first { 0 } else { amount };
         Some(LeaseRequest {
             pool,
@@ -122,8 +124,8 @@ impl DailyQuota {
         lease.period_end = grant.period_end;
         lease.available += grant.granted;
         if grant.period_end != current_period_end {
-            // It came after its time: nothing of it may be used any more. The next wish is about the new row, and gives
-            // this block back where it still counts, as half hours of a rolling day do.
+            // The grant arrived after its period: it may not be used any more. The next request is about the new period
+            // and returns this lease if it still counts there, as half hours of a rolling day do.
             lease.usable_until = lease.usable_until.min(now);
             return;
         }
@@ -134,7 +136,8 @@ impl DailyQuota {
 }
 
 impl Scheduler {
-    /// From now on days are shared with other processes: nothing goes on a limited day before a block was granted.
+    /// Shares daily quotas with other processes from now on. Nothing is sent on a limited day before a lease was
+    /// granted.
     pub fn share_days(&mut self) {
         for index in 0..self.pools.len() {
             self.pools[index].daily_quotas().for_each(|(_, quota)| quota.set_shared(true));
@@ -143,7 +146,7 @@ impl Scheduler {
         self.needs_first_leases = true;
     }
 
-    /// The ledger is gone: this process's own counts are all there is.
+    /// Stops sharing after the ledger became unavailable: only this process's counts are left.
     pub fn stop_sharing_days(&mut self) {
         for pool in &mut self.pools {
             pool.daily_quotas().for_each(|(_, quota)| quota.set_shared(false));
@@ -152,14 +155,14 @@ impl Scheduler {
         self.unpark_all();
     }
 
-    /// A block of this pool's day may be wanted.
+    /// Marks a pool as possibly needing a lease.
     pub(super) fn mark_lease_needed(&mut self, pool: usize) {
         if self.pools[pool].is_shared() && self.pools_needing_lease.last() != Some(&pool) {
             self.pools_needing_lease.push(pool);
         }
     }
 
-    /// The blocks that are wanted now; each is told once, until it is answered.
+    /// The leases needed now. Each is returned once until it is answered.
     pub fn lease_requests(&mut self, now: Now) -> Vec<LeaseRequest> {
         let is_first = std::mem::take(&mut self.needs_first_leases);
         let mut requests = Vec::new();
@@ -189,11 +192,11 @@ impl Scheduler {
             );
         }
         self.unpark_pool(grant.pool);
-        // What came may be less than what is needed by now.
+        // The grant may be less than what is needed by now.
         self.mark_lease_needed(grant.pool);
     }
 
-    /// What is left of the blocks in hand, to be given back when the process ends.
+    /// Requests that return what is left of the leases, for the end of the process.
     pub fn unused_leases(&mut self, now: Now) -> Vec<LeaseRequest> {
         let mut unused = Vec::new();
         for (index, pool) in self.pools.iter_mut().enumerate() {
@@ -219,7 +222,7 @@ impl Scheduler {
         unused
     }
 
-    /// Counts what others have used of today, for a plan: nothing is leased.
+    /// Adds what other processes used today, for a plan. Nothing is leased.
     pub fn add_usage_elsewhere(
         &mut self,
         now: Now,
@@ -248,7 +251,7 @@ impl Scheduler {
         }
     }
 
-    /// What a pool is called in the ledger: by one of its keys, and the model or pool name that it counts.
+    /// The identity of a pool in the ledger: the index of one of its keys, and the name of the model or pool.
     pub fn pool_owner(&self, pool: usize) -> Option<(usize, &str)> {
         let route = &self.routes[self.pools[pool].routes.first()?.index()];
         let model = &self.models[route.model].model;
@@ -263,13 +266,13 @@ impl Scheduler {
         self.routes[route.index()].pool
     }
 
-    /// Until when the provider said that this pool's day is used up.
+    /// Until when the pool's daily quota is used up, as the provider said.
     pub fn exhausted_until(&self, now: Now, pool: usize) -> Option<WallTime> {
         let spent = self.pools[pool].day_exhausted.as_ref().filter(|spent| !spent.is_over(now))?;
         Some(if spent.ends_by_calendar { spent.until.wall } else { now.wall + spent.until.mono.since(now.mono) })
     }
 
-    /// A ticket found too little of its pool's block.
+    /// Records that the pool's lease was too small for an item.
     pub(super) fn record_shortfall(&mut self, pool: usize, estimate: TokenEstimate) {
         self.pools[pool].record_shortfall(estimate);
         self.mark_lease_needed(pool);

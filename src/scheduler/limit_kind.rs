@@ -1,8 +1,8 @@
-//! What can be full of our own accord: a counter of a pool, or a trial that goes one request at a time.
+//! Local limits that can block a route: a counter of a pool, or a probe that allows one request at a time.
 
 use crate::domain::bottleneck::Bottleneck;
 
-/// Of what there is no more right now.
+/// The limit that is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LimitKind {
     RequestsPerMinute,
@@ -13,23 +13,23 @@ pub enum LimitKind {
     Pacing,
     RequestsPerDay,
     TokensPerDay,
-    /// The block in hand of a day that is shared with other processes: the next is being leased.
+    /// The leased part of a daily quota shared with other processes is used up; the next lease is requested.
     Lease,
     Concurrency,
-    /// The way back up after trouble.
+    /// Concurrency ramp after a failure.
     Ramp,
-    /// The way up to a limit that isn't known yet.
+    /// Concurrency ramp towards a limit that isn't known yet.
     SlowStart,
-    /// One request tries whether the project has credit again.
+    /// One request in flight checks whether the project has credit again.
     CreditProbe,
-    /// One request tries whether the provider can be reached again.
+    /// One request in flight checks whether the provider can be reached again.
     ConnectionProbe,
-    /// One request tries a route whose breaker was open.
+    /// One request in flight probes a route whose breaker was open.
     Probe,
 }
 
 impl LimitKind {
-    /// As it is said on the screen.
+    /// The label shown on the screen.
     pub const fn label(self) -> &'static str {
         match self {
             Self::RequestsPerMinute => "requests/min",
@@ -49,7 +49,7 @@ impl LimitKind {
         }
     }
 
-    /// Where the time goes that it holds a route back for.
+    /// The bottleneck that time blocked by this limit is counted under.
     pub const fn bottleneck(self) -> Bottleneck {
         match self {
             Self::RequestsPerMinute | Self::Pacing => Bottleneck::RequestsPerMinute,

@@ -1,9 +1,9 @@
-//! One limit and on whose word it stands: what is configured, what the provider states, what was learned.
+//! One limit and where its value comes from: configured, stated by the provider, or learned.
 
 use crate::domain::LimitSource;
 
-/// The tightest of three words counts. A looser one never lifts what the configuration says; where that says nothing,
-/// the provider's own statement may rise and fall.
+/// The lowest of the three values is in force. The provider's statement never raises a configured limit. Where nothing
+/// is configured, the provider's statement may rise and fall.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SourcedLimit {
     pub configured: Option<u64>,
@@ -20,13 +20,14 @@ impl SourcedLimit {
         self.declared().into_iter().chain(self.learned).min()
     }
 
-    /// What somebody said, as against what was found out.
+    /// The limit that is configured or stated, as opposed to learned.
     pub fn declared(&self) -> Option<u64> {
         self.configured.into_iter().chain(self.stated).min()
     }
 
-    /// What of `amount` is reserved, where it may turn out as small as `least`: more than a whole window only where even
-    /// that does not fit. And no request is too large for a limit that was merely found out.
+    /// The part of `amount` to reserve, for a request that may turn out as small as `min_amount`. An amount above a
+    /// declared limit is cut down to the limit if `min_amount` fits; otherwise it stays too large. A learned limit
+    /// never makes a request too large: the amount is cut down to it.
     pub fn amount_to_reserve(&self, amount: u64, min_amount: u64) -> u64 {
         let declared = self.declared();
         let amount = declared.filter(|limit| amount > *limit && min_amount <= *limit).unwrap_or(amount);

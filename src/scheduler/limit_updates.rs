@@ -1,4 +1,4 @@
-//! What a response teaches about limits, beside what becomes of its item.
+//! Updates the limits of a pool from a response, independently of what happens to the item.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::domain::{
 
 use super::{LocalRejection, Reserved, Scheduler, cooldown::Cooldown, daily_quota::next_reset};
 
-/// No statement about a day closes a pool for longer: days are 25 hours at most.
+/// Longest accepted wait for a daily quota: days have at most 25 hours.
 const MAX_DAY: Duration = Duration::from_secs(25 * 3_600);
 
-/// Who asks to be left alone for no longer than this speaks of a burst, not of a minute.
+/// A stated wait up to this long points to a burst or concurrency limit, not to a limit per minute.
 const BURST_WAIT: Duration = Duration::from_secs(2);
 
 impl Scheduler {
-    /// Takes in the limits that a response states.
+    /// Applies the limits that a response states.
     pub(super) fn apply_stated_limits(&mut self, reserved: &Reserved, result: &AttemptResult) {
         let pool = self.routes[reserved.route.index()].pool;
         let mut token_limits_changed = false;
@@ -32,7 +32,7 @@ impl Scheduler {
         }
     }
 
-    /// Parks the pool where a response says that nothing is left, before a refusal has to say so.
+    /// Starts a cooldown if a response says that nothing is left, before a 429 would say so.
     pub(super) fn cool_down_exhausted(&mut self, now: Now, reserved: &Reserved, result: &AttemptResult) {
         let pool = self.routes[reserved.route.index()].pool;
         for report in &result.response_meta.limits {
@@ -73,12 +73,12 @@ impl Scheduler {
         }
     }
 
-    /// What the first refusal of an episode was about, as far as its words tell.
+    /// The limit that the first 429 of an episode refers to, as far as the response tells.
     pub(super) fn throttled_dimension(&self, reserved: &Reserved, result: &AttemptResult) -> LimitDimension {
         let concurrency = |report: &ProviderLimit| report.dimension == LimitDimension::Concurrency;
         let pool = &self.pools[self.routes[reserved.route.index()].pool];
-        // A minute opens when its first request is a minute old. A pool that has none so old, and shall wait for a moment
-        // only, had too many at once.
+        // A minute window frees room when its oldest request is one minute old. If no request is that old and the
+        // stated wait is short, too many requests were in flight at once.
         let is_too_soon_for_minute = |after| after <= BURST_WAIT && !pool.limits.may_free(reserved.sent_at.mono, after);
         match result.outcome {
             _ if result.response_meta.limits.iter().any(concurrency) => LimitDimension::Concurrency,
@@ -90,7 +90,7 @@ impl Scheduler {
         }
     }
 
-    /// The strict pipeline knows no learned limits: it walks its ladder instead.
+    /// Switches learned limits off for the strict pipeline, which uses the backoff schedule instead.
     pub(super) fn apply_strict_mode(&mut self) {
         let strict = self.policy.when_limited == WhenLimited::Wait;
         for pool in &mut self.pools {
@@ -99,7 +99,7 @@ impl Scheduler {
         }
     }
 
-    /// A token limit turned out smaller: what fits nowhere any more is refused rather than kept waiting for ever.
+    /// Rejects items that fit nowhere after a token limit became smaller; otherwise they would wait forever.
     fn reject_ineligible(&mut self) {
         let mut rejections: Vec<LocalRejection> = Vec::new();
         for class in 0..self.classes.len() {

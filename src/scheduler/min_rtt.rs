@@ -1,39 +1,40 @@
-//! When a server has counted a request at the latest: a bound that answers tighten.
+//! Estimates how long before its answer the server has counted a request at the latest.
 //!
-//! Without more knowledge, a request may be counted at the very instant of its answer, so that its place in a minute is
-//! free sixty seconds after that. Two things are known better, both from the fact that quota is checked *before* the work:
+//! Without further knowledge, a request may be counted at the very instant of its answer, and its room in a minute
+//! window is free sixty seconds after that. Two facts allow more, both because quota is checked *before* the work:
 //!
-//! - A server that says how long it worked has counted the request that much before its answer left.
-//! - The answer took its work and the way back, and a request that takes the place over needs the way out: together that
-//!   is never less than the fastest round trip there can be. It is estimated from below, as the ends of distributions are:
-//!   the fastest seen, less three times what lies between it and the twentieth fastest. Where latencies scatter
-//!   widely that is nothing at all; where they are steady it is nearly the whole round trip.
+//! - A server that reports its processing time has counted the request at least that long before the answer left.
+//! - The answer took processing time and the way back, and the next request that uses the room needs the way out.
+//!   Together that is never less than the shortest possible round trip. It is estimated from below: the fastest
+//!   observed round trip, minus three times the distance between it and the twentieth fastest. With widely scattered
+//!   latencies that is zero; with steady ones it is nearly the whole round trip.
 //!
-//! A server that counts at the end after all would refuse what these let go early: then neither is used any more.
+//! A server that counts at the end of its work would answer requests sent early with a 429. After such a 429 neither
+//! fact is used any more.
 
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-/// Round trips before their fastest are believed.
+/// Round trips needed before the fastest are used.
 const MIN_SAMPLES: u32 = 50;
 
-/// How many of the fastest are kept.
+/// Number of fastest round trips kept.
 const KEPT_SAMPLES: usize = 20;
 
-/// How much further than the scatter of the fastest the true end may lie.
+/// How far the true minimum may lie below the fastest, as a multiple of the fastest samples' spread.
 const SCATTER_FACTOR: u32 = 3;
 
 #[derive(Clone, Debug, Default)]
 pub struct MinRtt {
-    /// In order.
+    /// In ascending order.
     fastest: SmallVec<[Duration; KEPT_SAMPLES]>,
     sample_count: u32,
     is_disabled: bool,
 }
 
 impl MinRtt {
-    /// A response came back `latency` after its request left.
+    /// Records a response that came `latency` after its request left.
     pub fn record(&mut self, latency: Duration) {
         self.sample_count = self.sample_count.saturating_add(1);
         if self.fastest.len() == KEPT_SAMPLES && self.fastest[KEPT_SAMPLES - 1] <= latency {
@@ -44,7 +45,7 @@ impl MinRtt {
         self.fastest.insert(place, latency);
     }
 
-    /// By how much the count lies before the answer, as far as the next request's place is concerned.
+    /// How long before the answer the request was counted, as far as it matters for the next request.
     pub fn counted_before(&self, latency: Duration, server_time: Option<Duration>) -> Duration {
         if self.is_disabled {
             return Duration::ZERO;
@@ -52,7 +53,7 @@ impl MinRtt {
         server_time.unwrap_or_default().max(self.estimate()).min(latency)
     }
 
-    /// No round trip is shorter than this.
+    /// A lower bound of all round trips; zero while too few are known.
     fn estimate(&self) -> Duration {
         match (self.fastest.first(), self.fastest.get(KEPT_SAMPLES - 1)) {
             (Some(first), Some(last)) if self.sample_count >= MIN_SAMPLES => {
@@ -62,7 +63,7 @@ impl MinRtt {
         }
     }
 
-    /// A refusal that our counters did not foresee: no more fine reckoning here.
+    /// Stops estimating, after a 429 that our counters did not predict.
     pub const fn disable(&mut self) {
         self.is_disabled = true;
     }

@@ -1,14 +1,14 @@
-//! The least of many keys that change one at a time: a tournament tree over ranks.
+//! The minimum of many keys that change one at a time: a tournament tree over ranks.
 //!
-//! Every inner node holds the lesser of its two children, so that the least is at the root and a change plays only
-//! the matches on its way up: O(log n) to change a key, to take one out and to find the first least.
+//! Every inner node holds the smaller of its two children, so the root holds the minimum. Changing a key, removing a
+//! rank and finding the first minimum take O(log n).
 
-/// A rank that is out of the game.
+/// The key of a removed rank.
 const REMOVED: u64 = u64::MAX;
 
 #[derive(Clone, Debug, Default)]
 pub struct MinTree {
-    /// By rank, whether it plays or not. Always less than [`OUT`].
+    /// By rank, whether removed or not. Always less than [`REMOVED`].
     keys: Vec<u64>,
     /// The root is at 1, the children of `i` at `2i` and `2i + 1`, rank `r` at `leaves + r`.
     nodes: Vec<u64>,
@@ -16,7 +16,7 @@ pub struct MinTree {
 }
 
 impl MinTree {
-    /// With every rank playing.
+    /// A tree with all ranks inserted.
     pub fn new(keys: Vec<u64>) -> Self {
         let leaves = keys.len().next_power_of_two();
         let mut nodes = vec![REMOVED; 2 * leaves];
@@ -33,7 +33,7 @@ impl MinTree {
         self.keys[rank]
     }
 
-    /// Changes a key; a rank that is out stays out.
+    /// Changes a key. A removed rank stays removed.
     pub fn set(&mut self, rank: usize, key: u64) {
         self.keys[rank] = key.min(REMOVED - 1);
         if self.nodes[self.leaves + rank] != REMOVED {
@@ -49,7 +49,7 @@ impl MinTree {
         self.update(rank, self.keys[rank]);
     }
 
-    /// The rank with the least key; of several the lowest.
+    /// The rank with the lowest key; among equals the lowest rank.
     pub fn min(&self) -> Option<usize> {
         let min_key = *self.nodes.get(1)?;
         if min_key == REMOVED {

@@ -1,23 +1,28 @@
-//! The scheduler: decides, for every item at every instant, where to send it, whether to wait and until when.
+//! The scheduler decides for every item at every instant where to send it, or whether to wait and until when.
 //!
-//! A pure machine. It is handed `Now` and never reads a clock, does no I/O and knows no runtime:
-//! [`Scheduler::offer`] brings tickets, [`Scheduler::poll`] says what to send, [`Scheduler::settle`] takes
-//! the verdict, [`Scheduler::next_wake`] says when to ask again.
+//! It is a pure state machine: it is handed `Now`, never reads a clock, does no I/O and knows no async runtime.
+//! [`Scheduler::enqueue`] adds items, [`Scheduler::poll`] returns what to send, [`Scheduler::complete`] takes the
+//! result of an attempt, and [`Scheduler::next_wakeup`] says when to poll again.
 //!
 //! ```text
-//! queue      tickets by class                  pool      counters that routes share
-//! candidates what a class may use, in order    strategy  which of those that are ready    scoring  price and wait
-//! tournament the least of many                 lottery   one of many by weight            latency  recent answers
-//! dispatch   poll: which ticket, which route   window    sliding minutes, pacing      day   provider days
-//! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
-//! switches   the operator's hand               standing  why a route can't go now
-//! bounds     limits and their provenance       learner   unknown limits, found out    learn  statements
-//! transit    when a request was counted        trial     probes       ramp  the way back up
-//! examination  whose fault it was              kinship   quotas that are one          oracle  for tests
-//! view       gauges and conditions for screens memory    what outlives the process
-//! share      blocks of a day that processes share         purse    money caps of keys and days
-//! capacity   what can be full
-//! forecast   the same limits, run ahead of the clock        holding  why not faster, by time
+//! forward    dispatch         poll: which item, which route       queue              waiting items by class
+//!            candidates       routes of a class, in order         allowed_routes     spill and strict order
+//!            route_selector   the strategies                      model_score        price and latency per model
+//!            probe            one item through a half-open route  bitset, min_tree, weighted_sampler
+//! backward   complete         effects of an attempt's result      fault_attribution  item or key at fault
+//! fleet      setup            routes and pools of a fleet         availability       why a route can't be used now
+//! limits     pool             counters that routes share          window             sliding minutes, pacing
+//!            daily_quota      provider days                       lease              quota shared by processes
+//!            pool_limits      limits in force                     limit_sources      configured, stated, learned
+//!            adaptive_limit   limits learned from 429s            limit_updates      limits stated in responses
+//!            min_rtt          when a request was counted          limit_kind         the limits that can block
+//!            cooldown         unavailable until an instant
+//! health     health           score of a key                      breaker            circuit breaker of a route
+//!            ramp             concurrency after a failure         latency_average    recent latency
+//! other      budget           money caps                          shared_quota       keys that share a quota
+//!            bottleneck       why not faster, over time           forecast           finish time and cost
+//!            operator         switches and policy changes         saved_state        state across restarts
+//!            status           data for screens                    idle_check         for tests
 //! ```
 
 mod adaptive_limit;
@@ -86,7 +91,7 @@ use queue::{ItemClass, Reserved};
 use ramp::Ramp;
 use shared_quota::SharedQuotaDetector;
 
-/// Everything that a dispatch decision may depend on.
+/// The state of all scheduling decisions.
 #[derive(Debug)]
 pub struct Scheduler {
     policy: Policy,
@@ -100,50 +105,50 @@ pub struct Scheduler {
     ranking: Vec<RouteId>,
     classes: Vec<ItemClass>,
     reservations: HashMap<AttemptId, Reserved>,
-    /// Items that wait out a retry delay.
+    /// Items that wait for the end of a retry delay, with their class.
     backing_off: HashMap<Seq, (usize, QueuedItem)>,
     backoff_wakeups: BinaryHeap<Reverse<(MonoTime, Seq)>>,
-    /// When a parked route is worth another look.
+    /// When to check parked routes again.
     route_wakeups: BinaryHeap<Reverse<(MonoTime, RouteId)>>,
-    /// Tickets that no route may ever serve, found when they were offered.
+    /// Items that no route can ever serve, not yet returned by `poll`.
     rejections: Vec<LocalRejection>,
-    /// Items that have failed often enough to be at fault, if anybody else succeeded.
+    /// Items whose recent attempts ended in provider errors. They may be at fault if other items succeed.
     failing_items: HashSet<Seq>,
     model_groups: Vec<ModelGroup>,
-    /// Keys that may share a quota though they claim different projects.
+    /// Detects keys in different projects that share a quota.
     shared_quotas: SharedQuotaDetector,
     next_attempt: u64,
-    /// No new dispatches while set.
+    /// Nothing is sent while set.
     is_paused: bool,
     run_spend: RunSpend,
-    /// Under the cap of a day.
+    /// The run's cap on spending per UTC day.
     day_budget: budget::Budget,
-    /// `when_limited = "wait"`: where in `ranking` the run stands.
+    /// `when_limited = "wait"`: the index in `ranking` of the route in use.
     cursor: usize,
-    /// How often any route was taken.
+    /// The number of attempts planned so far, to order routes by last use.
     dispatch_count: u64,
-    /// Whether any class goes by what must be measured.
+    /// Whether any class uses a strategy that needs measurements.
     uses_stats: bool,
-    /// The day (since 1970, UTC) for which the keys were put in order.
+    /// The UTC day (days since 1970) for which the keys were last rotated.
     rotation_day: Option<i64>,
     /// Changes whenever a route may have become ready.
     version: u64,
     last_poll: Option<Now>,
     bottlenecks: bottleneck::BottleneckTracker,
-    /// Pools whose block of a shared day may be running out.
+    /// Pools whose lease of a shared daily quota may be running out.
     pools_needing_lease: Vec<usize>,
     needs_first_leases: bool,
     rng: fastrand::Rng,
 }
 
-/// One model at one provider, over all projects: the same servers at the end of the same way.
+/// One model at one provider over all projects: all its pools reach the same servers.
 #[derive(Debug, Default)]
 struct ModelGroup {
     pools: Vec<usize>,
     min_rtt: MinRtt,
 }
 
-/// The run's money: what is certain, what is promised, what is feared.
+/// The run's spent, reserved and at-risk amounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RunSpend {
     pub spent: Money,
@@ -155,7 +160,7 @@ pub struct RunSpend {
 struct ProviderState {
     name: String,
     api: crate::domain::Api,
-    /// Can't be reached from here.
+    /// Cooldown while the provider can't be reached from this machine.
     unreachable: Option<Cooldown>,
     unreachable_step: u32,
 }
@@ -164,7 +169,7 @@ struct ProviderState {
 struct ProjectState {
     /// `provider/project`.
     name: String,
-    /// Out of credit; ends with a trial.
+    /// Cooldown while the project has no credit; it ends with a probe.
     out_of_credit: Option<Cooldown>,
 }
 
@@ -172,11 +177,10 @@ struct ProjectState {
 struct KeyState {
     key: Key,
     project: usize,
-    /// Switched off by the operator.
     switched_off_at: Option<WallTime>,
     disabled: Option<Cause>,
     health: Health,
-    /// Items that failed here lately while other keys answered.
+    /// Items that recently failed on this key while other keys succeeded.
     recent_failures: RecentFailures,
     in_flight: u32,
     routes: Vec<RouteId>,
@@ -187,11 +191,11 @@ struct KeyState {
 struct ModelState {
     model: Model,
     switched_off_at: Option<WallTime>,
-    /// The last two items that it answered, and when: witnesses when another item fails.
+    /// The last two items it answered, and when. They show that the model works when another item fails.
     recent_successes: [Option<(Seq, MonoTime)>; 2],
     /// Running mean of billed output tokens, for token estimates.
     mean_output_tokens: Option<f64>,
-    /// On all its routes.
+    /// Over all its routes.
     latency: LatencyAverage,
 }
 
@@ -201,36 +205,35 @@ struct RouteState {
     model: usize,
     pool: usize,
     provider: usize,
-    /// Switched off by the operator.
     switched_off_at: Option<WallTime>,
     /// The provider says that this project can't use this model.
     unavailable: Option<Cause>,
-    /// Items were refused alike; the operator is asked.
+    /// Several items were rejected alike, so the operator has to decide.
     needs_operator: Option<Cause>,
     breaker: Breaker,
-    /// After a breaker closed: the way back up.
+    /// Limits concurrency after the breaker has closed.
     ramp: Option<Ramp>,
     in_flight: u32,
     identical_rejections: (u32, u64),
     has_accepted: bool,
     last_accepted_at: Option<MonoTime>,
     latency: LatencyAverage,
-    /// The number of its last use.
+    /// The value of `dispatch_count` at its last use; 0 before the first.
     last_use_number: u64,
-    /// The earliest alarm set for this route.
+    /// The earliest wakeup scheduled for this route.
     wakeup_at: Option<MonoTime>,
 }
 
-/// How recent a witness must be.
+/// How long a success or a failure counts as evidence for fault attribution.
 const EVIDENCE_WINDOW: Duration = Duration::from_secs(60);
 
 impl Scheduler {
-    /// Tickets of `class` that were not offered yet; they count as waiting.
+    /// Sets the number of waiting items of `class` that are not loaded yet.
     pub fn set_backlog(&mut self, class: usize, items: u64) {
         self.classes[class].backlog = items;
     }
 
-    /// Brings a loaded item. One that no route may ever serve comes back from `poll` as a refusal.
+    /// Adds a loaded item. If no route can ever serve it, `poll` returns a rejection for it.
     pub fn enqueue(&mut self, class: usize, mut item: QueuedItem) {
         let rule = self.classes[class].class_key.rule.and_then(|rule| self.policy.rules.get(rule));
         item.max_usd = item.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
@@ -243,13 +246,13 @@ impl Scheduler {
         queue.stuck_at_version = None;
     }
 
-    /// How many loaded tickets of `class` have not been tried yet. Those that were may wait long for a route of their
-    /// own, and must not keep others from being loaded.
+    /// Number of loaded items of `class` that were not tried yet. Items already tried don't count: they may wait long
+    /// for a route, and must not keep others from being loaded.
     pub fn pending_count(&self, class: usize) -> usize {
         self.classes[class].pending.len()
     }
 
-    /// Whether more of `class` should be loaded: not while too many that were tried wait in memory.
+    /// Whether more items of `class` should be loaded. False while too many tried items wait in memory.
     pub fn has_capacity(&self, class: usize) -> bool {
         self.classes[class].has_capacity()
     }
@@ -266,26 +269,26 @@ impl Scheduler {
         self.run_spend
     }
 
-    /// Brings back what earlier processes spent, and where attempt numbers go on.
+    /// Restores the money that earlier processes spent, and the next attempt number.
     pub fn resume_from(&mut self, next_attempt: u64, spent: Money, at_risk: Money) {
         self.next_attempt = next_attempt;
         self.run_spend = RunSpend { spent, reserved: Money::ZERO, at_risk };
     }
 
-    /// Items that are neither done nor failed, as far as the scheduler has been told of them.
+    /// Number of items known to the scheduler that are neither done nor failed.
     pub fn unfinished_items(&self) -> u64 {
         let queued: u64 = self.classes.iter().map(|class| class.backlog + class.loaded_count() as u64).sum();
         queued + (self.backing_off.len() + self.reservations.len() + self.rejections.len()) as u64
     }
 
-    /// When to poll again though nothing settles: `None` where only an answer or the operator helps.
+    /// When to poll again if no attempt completes before. `None` if only an answer or the operator can change anything.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
         let alarm = self.route_wakeups.peek().map(|Reverse((at, _))| *at);
         let backoff = self.backoff_wakeups.peek().map(|Reverse((at, _))| *at);
         alarm.into_iter().chain(backoff).min()
     }
 
-    /// Makes every route worth another look.
+    /// Makes all routes candidates for the next poll again.
     fn unpark_all(&mut self) {
         for index in 0..self.routes.len() {
             self.unpark(RouteId(index as u32));

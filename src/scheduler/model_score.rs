@@ -1,4 +1,4 @@
-//! What an item would cost and how long it would take, model by model: the order of `cheapest` and `balanced`.
+//! Expected price and latency of an item by model: the order of the strategies `cheapest` and `balanced`.
 
 use smallvec::SmallVec;
 
@@ -6,40 +6,40 @@ use crate::domain::{BalanceWeights, Money, Strategy};
 
 use super::{QueuedItem, Scheduler, route_selector::RouteSearch};
 
-/// The output tokens reckoned with before a model has answered.
+/// Assumed output tokens before a model has answered.
 pub(super) const TYPICAL_OUTPUT_TOKENS: f64 = 256.0;
 
-/// What is known of one model, for one item.
+/// Data for scoring one model for one item.
 #[derive(Clone, Copy, Debug)]
 struct ModelScore {
     tier: usize,
-    /// Its place in the cascade, or in the rule's list: 0 is the best.
+    /// Position in the cascade or in the rule's list; 0 is the best.
     rank: usize,
-    /// `None` where it has no price: dearer than any that has.
+    /// `None` without a price; counts as more expensive than any model with one.
     expected_cost: Option<Money>,
-    /// Mean microseconds of its recent answers; `None` before the first.
+    /// Mean latency of recent answers in microseconds; `None` before the first.
     latency_micros: Option<f64>,
 }
 
 impl Scheduler {
-    /// Begins to look through a class's candidates for this ticket.
+    /// Starts a search through a class's candidates for this item.
     pub(super) fn start_search(&mut self, class: usize, item: &QueuedItem) -> RouteSearch {
         let ranked_models = self.ranked_models(class, item);
         let state = &mut self.classes[class];
         state.selector.start_search(&state.ready, &ranked_models, &mut self.rng)
     }
 
-    /// For strategies that go by model: the class's blocks, best first.
+    /// For strategies that order models: indices of the class's model ranges, best first. Empty for other strategies.
     pub(super) fn ranked_models(&self, class: usize, item: &QueuedItem) -> SmallVec<[usize; 16]> {
         let state = &self.classes[class];
         let Some(ranges) = state.selector.model_ranges() else { return SmallVec::new() };
-        // A model that never answered is expected to say as much as the others: else it would win, or lose, by a guess.
+        // A model without answers is assumed to write as much as the others, so that a guess does not decide.
         let known = || ranges.iter().filter_map(|range| self.models[range.model].mean_output_tokens);
         let default_output = match known().count() {
             0 => TYPICAL_OUTPUT_TOKENS,
             count => known().sum::<f64>() / count as f64,
         };
-        // Blocks of a tier come in order of quality.
+        // The ranges of a tier come in order of quality.
         let mut scores: SmallVec<[(ModelScore, usize); 16]> = SmallVec::new();
         for (index, block) in ranges.iter().enumerate() {
             let rank = scores.last().filter(|(last, _)| last.tier == block.tier).map_or(0, |(last, _)| last.rank + 1);
@@ -55,8 +55,8 @@ impl Scheduler {
         scores.into_iter().map(|(_, index)| index).collect()
     }
 
-    /// What the item will probably cost at a model: the estimated input, and as much output as its answers have had;
-    /// `usual` before the first.
+    /// Expected cost of the item at a model: the estimated input and the model's mean output. `default_output` replaces
+    /// the mean before the first answer.
     fn expected_cost(&self, model: usize, item: &QueuedItem, default_output: f64) -> Option<Money> {
         let state = &self.models[model];
         let mean = state.mean_output_tokens.unwrap_or(default_output);
@@ -65,9 +65,9 @@ impl Scheduler {
     }
 }
 
-/// Sorts by a score, the lowest first. Every concern is between 0 and 1: a model's place among the models; how much
-/// dearer than the cheapest (0 at its price, a half at twice, towards 1 beyond); how much slower than the fastest,
-/// likewise. A model that was never tried is taken to be twice as fast as the rest, so that it is found out.
+/// Sorts by score, the lowest first. Each component is between 0 and 1: the model's rank; how much more expensive it is
+/// than the cheapest (0 at its price, 0.5 at twice the price, towards 1 above); how much slower than the fastest, in
+/// the same way. A model that was never tried counts as twice as fast as the fastest, so that it gets measured.
 fn sort_by_balance(models: &mut [(ModelScore, usize)], weights: BalanceWeights) {
     let last_rank = models.iter().map(|(model, _)| model.rank).max().unwrap_or(0).max(1) as f64;
     let cheapest = models.iter().filter_map(|(offer, _)| offer.expected_cost).min().unwrap_or_default().0 as f64;
@@ -86,7 +86,7 @@ fn sort_by_balance(models: &mut [(ModelScore, usize)], weights: BalanceWeights) 
 mod tests {
     use super::*;
 
-    /// Place, cost in dollars, seconds; `None` where unknown.
+    /// Model order for (cost in dollars, latency in seconds), best model first; `None` where unknown.
     fn order(scores: &[(Option<f64>, Option<f64>)], weights: BalanceWeights) -> Vec<usize> {
         let score = |(place, (cost, wait)): (usize, &(Option<f64>, Option<f64>))| {
             (

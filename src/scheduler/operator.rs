@@ -1,10 +1,10 @@
-//! The operator's hand on the machine: switches, strategy, caps, cooldowns ended by hand.
+//! Changes by the operator: switches, strategy, caps, and cooldowns ended by hand.
 
 use crate::domain::{CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, WallTime, WhenLimited};
 
 use super::{Scheduler, breaker::Breaker};
 
-/// No key, model or route of that name.
+/// No key, model or route has this name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("there is no {kind} called {name}")]
 pub struct NotFound {
@@ -18,7 +18,11 @@ impl Scheduler {
         self.version += 1;
     }
 
-    /// A key switched on again is also given another chance where it was dead.
+    /// Switches a key on or off. Switching on also re-enables a key that was disabled.
+    ///
+    /// # Errors
+    ///
+    /// If there is no key of this name.
     pub fn switch_key(&mut self, now: WallTime, name: &str, on: bool) -> Result<(), NotFound> {
         let key = self.keys.iter_mut().find(|state| state.key.name == name);
         let key = key.ok_or_else(|| NotFound { kind: "key", name: name.to_owned() })?;
@@ -47,7 +51,11 @@ impl Scheduler {
         if found { Ok(()) } else { Err(NotFound { kind: "model", name: name.to_owned() }) }
     }
 
-    /// A route switched on is also given another chance where it was gone or held.
+    /// Switches a route on or off. Switching on also re-enables a route that is unavailable or waits for the operator.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such route.
     pub fn switch_route(&mut self, now: WallTime, key: &str, model: &str, on: bool) -> Result<(), NotFound> {
         let (keys, models) = (&self.keys, &self.models);
         let route = self
@@ -65,7 +73,11 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Ends every cooldown, spent day and open breaker of a key's routes. True where there was any.
+    /// Ends every cooldown, exhausted day and open breaker of a key's routes. True if there was any.
+    ///
+    /// # Errors
+    ///
+    /// If there is no key of this name.
     pub fn clear_cooldowns(&mut self, name: &str) -> Result<bool, NotFound> {
         let key = self.keys.iter().position(|state| state.key.name == name);
         let key = key.ok_or_else(|| NotFound { kind: "key", name: name.to_owned() })?;
@@ -84,7 +96,8 @@ impl Scheduler {
     }
 
     /// # Errors
-    /// Where it does not go with `when_limited`, in words for the operator.
+    ///
+    /// If the strategy can't be combined with `when_limited`; the error is a message for the operator.
     pub fn set_strategy(&mut self, strategy: Strategy) -> Result<(), String> {
         self.change_policy(|policy| policy.strategy = strategy)
     }
@@ -95,7 +108,8 @@ impl Scheduler {
     }
 
     /// # Errors
-    /// Where it does not go with the strategy, or with a rule's, in words for the operator.
+    ///
+    /// If it can't be combined with the strategy or with a rule's; the error is a message for the operator.
     pub fn set_when_limited(&mut self, when_limited: WhenLimited) -> Result<(), String> {
         self.change_policy(|policy| policy.when_limited = when_limited)
     }

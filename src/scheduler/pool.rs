@@ -1,4 +1,4 @@
-//! A quota pool: the counters that some routes share, and what keeps them from being drawn on.
+//! A quota pool: the counters that several routes share, and what blocks their use.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{
     window::{Gcra, MINUTE, SlidingWindow, WindowAdmission},
 };
 
-/// Tokens that an attempt is expected to use, before the provider has counted.
+/// Estimated tokens of an attempt. Also used for the tokens that a provider reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TokenEstimate {
     pub input: u64,
@@ -52,37 +52,37 @@ impl TokenEstimate {
         }
     }
 
-    /// What of it is reserved under a limit. How long an answer will be nobody knows, and the input is reckoned
-    /// generously; so a request is too large only where half its estimated input is.
+    /// The amount to reserve under a limit. The output length is unknown and the input estimate is generous, so a
+    /// request counts as too large only if half of its estimated input is.
     fn amount_to_reserve(self, limit: &SourcedLimit, count: fn(Self) -> u64) -> u64 {
         limit.amount_to_reserve(count(self), count(Self { input: self.input / 2, output: 0 }))
     }
 }
 
-/// What an answer proves about the room it was given.
+/// The usage of an attempt, as far as its result shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ObservedUsage {
-    /// Answered: the request stays, tokens are as the provider counted.
+    /// Answered with usage: the request stays counted, tokens as the provider reported them.
     Reported(TokenEstimate),
-    /// Refused for quota: the request stays in its minute, tokens and the day's place are returned.
+    /// 429: the request stays counted in its minute; tokens and the day's request are released.
     Throttled,
-    /// Answered, and nobody says how much it used: all that was reserved stays.
+    /// Answered without usage: everything reserved stays counted.
     Missing,
-    /// Sent and never answered: all that was reserved stays.
+    /// Sent but never answered: everything reserved stays counted.
     NoResponse,
-    /// No byte was sent: all is returned.
+    /// No byte was sent: everything is released.
     NotSent,
 }
 
-/// Why a pool can't be drawn on now.
+/// Why a pool can't be used now.
 #[derive(Debug)]
 pub enum PoolBlock<'a> {
-    /// Our own counters are full.
+    /// One of our own counters is at its limit.
     Limited {
         kind: LimitKind,
         wakeup: Wakeup,
     },
-    /// The day is spent by our own count.
+    /// The daily quota is used up by our own count.
     DailyLimitReached {
         until: WallTime,
         used: u64,
@@ -90,7 +90,7 @@ pub enum PoolBlock<'a> {
     },
     CoolingDown(&'a Cooldown),
     Exhausted(&'a Cooldown),
-    /// More than the window holds: never here.
+    /// The request exceeds the limit itself, so waiting doesn't help.
     TooLarge {
         kind: LimitKind,
     },
@@ -98,24 +98,24 @@ pub enum PoolBlock<'a> {
 
 #[derive(Debug)]
 pub struct QuotaPool {
-    /// `provider/project/model`, or the shared pool's own name in the model's place.
+    /// `provider/project/model`; for a shared pool its own name replaces the model.
     pub name: String,
-    /// `model@project` for the screen.
+    /// `model@project`, for the screen.
     pub label: String,
     pub routes: Vec<RouteId>,
-    /// Which of the scheduler's families it is of.
+    /// Index into the scheduler's model groups.
     pub model_group: usize,
-    /// When it was last refused far below its limit by our own count.
+    /// The last 429 while our own count was far below the limit.
     pub unexpected_429_at: Option<crate::domain::MonoTime>,
     pub in_flight: u32,
     pub cooldown: Option<Cooldown>,
-    /// The provider said that the day's quota is used up.
+    /// Cooldown after the provider said that the daily quota is used up.
     pub day_exhausted: Option<Cooldown>,
-    /// Minute refusals in a row, one per episode.
+    /// Step in the backoff schedule: the number of consecutive 429 episodes.
     pub backoff_step: usize,
-    /// Times in a row that the day was still spent when it should have begun anew.
+    /// How often in a row the daily quota was still used up after its expected reset.
     pub day_retry_step: u32,
-    /// After a guessed cooldown: the way back up.
+    /// Limits concurrency after a cooldown whose duration was a guess.
     pub ramp: Option<Ramp>,
     pub limits: PoolLimits,
     token_counting: TokenCounting,
@@ -129,17 +129,17 @@ pub struct QuotaPool {
     day_tokens: DailyQuota,
 }
 
-/// What a settled request tells of its time.
+/// The times of a completed attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptTiming {
     pub reserved_at: Now,
-    /// When it left, as far as that was told.
+    /// When the request left this process. Equals `reserved_at` if that was never reported.
     pub sent_at: Now,
-    /// How long before the answer the server has counted it for certain.
+    /// How long before the answer the server must have counted the request.
     pub counted_before: Duration,
 }
 
-/// A look at a pool's counters, for reckoning ahead.
+/// A read-only view of a pool's counters, for the forecast.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolCounters<'a> {
     pub token_counting: TokenCounting,
@@ -193,7 +193,7 @@ impl QuotaPool {
         ]
     }
 
-    /// What keeps any request out, whatever its size; `None` where only its tokens may.
+    /// The block for every request, whatever its size. `None` if at most its tokens are too many.
     pub fn block(&self, now: Now) -> Option<PoolBlock<'_>> {
         if let Some(spent) = self.day_exhausted.as_ref().filter(|spent| !spent.is_over(now)) {
             return Some(PoolBlock::Exhausted(spent));
@@ -224,7 +224,7 @@ impl QuotaPool {
         (room != WindowAdmission::Now).then(|| limited(LimitKind::Pacing, room))
     }
 
-    /// Whether some window can never hold a request of this size.
+    /// Whether some limit can never hold a request of this size.
     pub fn is_too_large(&self, estimate: TokenEstimate) -> bool {
         let mut windows = self.demands(estimate).into_iter().skip(1);
         let over_minute = windows.any(|(amount, window, _)| window.limit().is_some_and(|limit| amount > limit));
@@ -233,7 +233,7 @@ impl QuotaPool {
         over_minute || self.day_tokens.limit().is_some_and(|limit| day > limit)
     }
 
-    /// What keeps a request of this size out, given that [`Pool::block`] has found nothing.
+    /// The block for a request of this size. Assumes that [`QuotaPool::block`] returned `None`.
     pub fn token_block(&self, now: Now, estimate: TokenEstimate) -> Option<PoolBlock<'_>> {
         for (amount, window, kind) in self.demands(estimate).into_iter().skip(1) {
             match window.admission(now.mono, amount) {
@@ -251,12 +251,12 @@ impl QuotaPool {
         needs_lease.then_some(PoolBlock::Limited { kind: LimitKind::Lease, wakeup: Wakeup::OnCompletion })
     }
 
-    /// Whether a request's size decides if the day still has room for it.
+    /// Whether the daily limit depends on the size of a request.
     pub const fn has_daily_token_limit(&self) -> bool {
         self.day_tokens.limit().is_some()
     }
 
-    /// What the day's tokens keep out: until its reset, or for ever.
+    /// Whether the daily token limit blocks a request of this size: until the reset, or always.
     pub fn daily_token_block(&self, now: Now, estimate: TokenEstimate) -> Option<PoolBlock<'_>> {
         let amount =
             estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
@@ -266,7 +266,7 @@ impl QuotaPool {
         daily_block(&self.day_tokens, now, amount, LimitKind::TokensPerDay)
     }
 
-    /// Takes room for one request; what was taken comes back in [`Pool::settle`].
+    /// Reserves room for one request. Pass the returned amounts to [`QuotaPool::commit`].
     pub fn reserve(&mut self, now: Now, estimate: TokenEstimate) -> TokenEstimate {
         let reserved = TokenEstimate {
             input: estimate.amount_to_reserve(&self.limits.input_tokens_per_minute, TokenEstimate::input),
@@ -274,7 +274,7 @@ impl QuotaPool {
         };
         let tokens =
             estimate.amount_to_reserve(&self.limits.tokens_per_minute, TokenEstimate::counter_for(self.token_counting));
-        // Both token windows must settle what they took, so a clamp in one applies to the input estimate of all.
+        // All token windows must later release what they took, so a reduced amount in one applies to all.
         let taken = if tokens < reserved.counted_as(self.token_counting) {
             TokenEstimate { input: tokens, output: 0 }
         } else {
@@ -293,18 +293,18 @@ impl QuotaPool {
         taken
     }
 
-    /// The request left the process just now, later than it was reserved.
+    /// Records that the request left the process just now, later than it was reserved.
     pub fn on_sent(&mut self, now: Now) {
         if let Some(gcra) = &mut self.pacing {
             gcra.on_sent(now.mono);
         }
     }
 
-    /// Settles one request that was reserved with `taken`.
+    /// Replaces the reservation of one request by its observed usage.
     pub fn commit(&mut self, now: Now, reserved_tokens: TokenEstimate, observed: ObservedUsage, timing: AttemptTiming) {
         self.in_flight -= 1;
         let AttemptTiming { reserved_at, sent_at, counted_before } = timing;
-        // Output is counted as it is made: as late as the last of it.
+        // Output tokens are counted as they are generated, at the latest with the end of the answer.
         let occupied_for = MINUTE.saturating_sub(counted_before);
         let tokens_occupied_for = if self.token_counting == TokenCounting::Input { occupied_for } else { MINUTE };
         let counted_at_latest = now.wall - counted_before;
@@ -335,7 +335,7 @@ impl QuotaPool {
         }
     }
 
-    /// Counts an attempt of an earlier process: settled (or, at the latest, sent) at `at`, `age` before `now`.
+    /// Adds the usage of an earlier process. `at` is when the attempt completed, or else when it was sent.
     pub fn restore_usage(&mut self, now: Now, at: WallTime, used: TokenEstimate, was_throttled: bool) {
         let age = now.wall.since(at);
         if age < MINUTE {
@@ -353,7 +353,7 @@ impl QuotaPool {
         }
     }
 
-    /// A success: the ladder starts anew and the ramp doubles.
+    /// Records a success: the backoff schedule starts over and the ramp advances.
     pub fn on_success(&mut self) {
         self.backoff_step = 0;
         self.day_retry_step = 0;
@@ -373,7 +373,7 @@ impl QuotaPool {
         }
     }
 
-    /// The day as the provider sees it: full where it said so, whatever we counted.
+    /// The day's gauge. It is full if the provider said so, whatever our own count.
     pub fn day_gauge(&self, now: Now) -> Gauge {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
         let is_exhausted = self.day_exhausted.as_ref().is_some_and(|spent| !spent.is_over(now));
@@ -388,7 +388,7 @@ impl QuotaPool {
         self.day_requests.is_shared() || self.day_tokens.is_shared()
     }
 
-    /// A request of this size found too little of the block in hand.
+    /// Records that the lease was too small for a request of this size.
     pub fn record_shortfall(&mut self, estimate: TokenEstimate) {
         let tokens =
             estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
@@ -415,18 +415,18 @@ impl QuotaPool {
         self.day_requests.day()
     }
 
-    /// Notes a refusal for the minute; true where it begins a new episode.
+    /// Whether a 429 for a request sent at `sent_at` starts a new episode, rather than belonging to the last cooldown.
     pub fn is_new_episode(&self, now: Now, sent_at: crate::domain::MonoTime) -> bool {
         self.cooldown.as_ref().is_none_or(|cooldown| cooldown.is_over(now) && sent_at >= cooldown.until.mono)
     }
 
-    /// A refusal that our counters did not foresee, the first of its episode, of a request sent at `sent`.
+    /// Handles the first 429 of an episode, which our counters did not predict.
     pub fn on_unexpected_throttle(&mut self, now: Now, sent_at: Now, dimension: LimitDimension) {
         self.limits.on_throttle(now.mono, sent_at.mono, dimension, self.in_flight);
         self.apply_limits();
     }
 
-    /// The limits may have changed: puts those in force into the counters.
+    /// Puts the limits in force into the counters.
     pub fn apply_limits(&mut self) {
         let limits = &self.limits;
         self.request_window.set_limit(limits.requests_per_minute.effective());
@@ -436,7 +436,7 @@ impl QuotaPool {
         self.day_requests.set_limit(limits.requests_per_day.effective());
         self.day_tokens.set_limit(limits.tokens_per_day.effective());
         let rpm = limits.requests_per_minute.effective().map(|rpm| u32::try_from(rpm).unwrap_or(u32::MAX));
-        // A learned limit is not spent at once: should it be wrong, or a day end, few requests meet the refusal.
+        // A learned limit is not used up in one burst: if it is wrong, or the day ends, few requests meet the 429.
         let learned_burst =
             rpm.filter(|_| limits.requests_per_minute.source() == Some(LimitSource::Learned)).map(|rpm| rpm / 8 + 1);
         let burst = self.burst.into_iter().chain(learned_burst).min();
@@ -446,7 +446,7 @@ impl QuotaPool {
         });
     }
 
-    /// Ends what our side can end: cooldown and spent day. The operator asked.
+    /// Ends the cooldown and the exhausted day, at the operator's request. Returns the cause of what was ended.
     pub fn clear_cooldowns(&mut self) -> Option<Cause> {
         self.ramp = None;
         (self.backoff_step, self.day_retry_step) = (0, 0);

@@ -1,7 +1,7 @@
-//! All limits of a pool with their provenance, and what teaches them: statements and refusals.
+//! All limits of a pool with their sources, updated by stated limits and by throttling.
 //!
-//! The pool asks what is in force; who says so is told to screens. The strict pipeline learns nothing: there a refusal walks
-//! the ladder, as the operator of a serial script knows it.
+//! The pool uses the limits in force; screens also show the sources. The strict pipeline (`when_limited = "wait"`)
+//! learns no limits: after a 429 it follows the backoff schedule, as the operator of a serial script expects.
 
 use std::time::Duration;
 
@@ -30,13 +30,13 @@ pub struct PoolLimits {
     slow_start: SlowStart,
 }
 
-/// One request that the provider counted, for the learners.
+/// One request that the provider counted, as input for the adaptive limiters.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmittedSample {
     pub sent_at: MonoTime,
     pub latency: Duration,
     pub used: TokenEstimate,
-    /// In flight on the pool beside it when it was answered.
+    /// Requests in flight on the same pool when this one was answered.
     pub others_in_flight: u32,
 }
 
@@ -59,7 +59,7 @@ impl PoolLimits {
         }
     }
 
-    /// The strict pipeline begins or ends.
+    /// Switches the strict pipeline on or off for this pool.
     pub fn set_strict(&mut self, strict: bool) {
         self.is_strict = strict;
         self.adopt_learned();
@@ -69,7 +69,7 @@ impl PoolLimits {
         match dimension {
             LimitDimension::RequestsPerMinute => &mut self.requests_per_minute,
             LimitDimension::TokensPerMinute => &mut self.tokens_per_minute,
-            // Where input is all that counts, the one limit goes by either name.
+            // Where only input tokens count, both names mean the same limit.
             LimitDimension::InputTokensPerMinute
                 if self.token_counting == TokenCounting::Input && self.input_tokens_per_minute.configured.is_none() =>
             {
@@ -83,7 +83,7 @@ impl PoolLimits {
         }
     }
 
-    /// The provider states a limit. True where that changed what is in force.
+    /// Applies a limit that the provider stated. True if this changed the limit in force.
     pub fn apply_stated(&mut self, report: &ProviderLimit) -> bool {
         let Some(limit) = report.limit else { return false };
         let limit_sources = self.limit_mut(report.dimension);
@@ -92,7 +92,7 @@ impl PoolLimits {
         limit_sources.effective() != before
     }
 
-    /// What the provider stated so far, to be remembered.
+    /// The limits the provider has stated so far, for the saved state.
     pub fn stated_limits(&self) -> Vec<(LimitDimension, u64)> {
         let slots = [
             (LimitDimension::RequestsPerMinute, &self.requests_per_minute),
@@ -106,7 +106,7 @@ impl PoolLimits {
         slots.into_iter().filter_map(|(dimension, limit)| Some((dimension, limit.stated?))).collect()
     }
 
-    /// Requests and tokens per minute that were found, to be remembered.
+    /// Learned requests and tokens per minute, for the saved state.
     pub const fn learned_limits(&self) -> (Option<u64>, Option<u64>) {
         (self.request_rate.limit(), self.token_rate.limit())
     }
@@ -123,7 +123,7 @@ impl PoolLimits {
         self.adopt_learned();
     }
 
-    /// Nothing is known of what a minute holds: only the number in flight keeps the first refusals few.
+    /// No limit per minute and no concurrency limit is known; only slow start keeps the first 429s few.
     fn is_unlimited(&self) -> bool {
         let minute = [
             &self.requests_per_minute,
@@ -135,12 +135,12 @@ impl PoolLimits {
         minute.into_iter().all(|limit| *limit == SourcedLimit::default())
     }
 
-    /// Most requests in flight while the limits are looked for.
+    /// The most requests in flight while no limit is known; `None` when slow start does not apply.
     pub fn slow_start_limit(&self) -> Option<u32> {
         (!self.is_strict && self.is_unlimited()).then(|| self.slow_start.limit())
     }
 
-    /// The provider counted a request.
+    /// Records a request that the provider counted.
     pub fn on_success(&mut self, now: MonoTime, sample: AdmittedSample) {
         self.slow_start.on_success(sample.latency);
         if self.is_strict {
@@ -153,7 +153,7 @@ impl PoolLimits {
         self.adopt_learned();
     }
 
-    /// A refusal that our counters did not foresee, the first of its episode.
+    /// Records the first 429 of an episode that our counters did not predict.
     pub fn on_throttle(&mut self, now: MonoTime, sent_at: MonoTime, dimension: LimitDimension, others_in_flight: u32) {
         if self.is_strict {
             return;
@@ -168,7 +168,8 @@ impl PoolLimits {
         self.adopt_learned();
     }
 
-    /// Whether a minute's window that is full at `at` may open `after` that: something must become a minute old then.
+    /// Whether a minute window that is full at `at` may free room by `at + after`: some request must be one minute old
+    /// then.
     pub fn may_free(&self, at: MonoTime, after: Duration) -> bool {
         self.request_rate.may_free(at, after)
     }

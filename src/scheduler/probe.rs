@@ -1,11 +1,11 @@
-//! Trials: what was out on a guess comes back with one real item, the smallest that waits.
+//! Probes: a route that was unavailable on a guess comes back with one real item, the smallest that waits.
 
 use crate::domain::{ModelId, Now, RouteId, SpillTo, WhenLimited};
 
 use super::{QueuedItem, Scheduler, breaker::Breaker, budget::BudgetAdmission, dispatch::LOOKAHEAD};
 
 impl Scheduler {
-    /// The next request on this route is a trial, whose failure would teach more than it gains.
+    /// Whether the next request on this route is a probe.
     pub(super) fn is_probe(&self, now: Now, id: RouteId) -> bool {
         let route = &self.routes[id.index()];
         let over = |out: &Option<super::Cooldown>| out.as_ref().is_some_and(|out| out.is_over(now));
@@ -15,9 +15,10 @@ impl Scheduler {
             || over(&self.providers[route.provider].unreachable)
     }
 
-    /// A trial is kept for an item that has been in less trouble on the model, where one waits that the route can serve
-    /// now: else items that fail everywhere would try it for ever, and keep it shut for the rest. One that has used up
-    /// its tries there leaves every request to others: a few a day may be all there are.
+    /// Whether the item yields a request on this route to another waiting item that the route can serve now and that
+    /// has had fewer errors on the model. An item with errors yields probes: otherwise items that fail everywhere would
+    /// probe the route forever and keep it closed for the rest. An item that has used up its retries on the model
+    /// yields every request: the route may have only a few a day.
     pub(super) fn yields_probe(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         let model = ModelId(self.routes[route.index()].model as u32);
         let errors = item.provider_errors_on(model);
@@ -36,7 +37,7 @@ impl Scheduler {
         })
     }
 
-    /// What `spill` says, as dispatch will have it for the ticket.
+    /// Whether `spill` and the strict pipeline allow the item this route, as dispatch will decide.
     fn may_spill_to(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let class = &self.classes[class];
         let can_wait = |other: &RouteId| self.ineligibility(*other, item).is_none() && self.can_wait_on(now, *other);
@@ -56,10 +57,10 @@ impl Scheduler {
         })
     }
 
-    /// The ticket to try `route` with instead of `ticket`: the smallest near the head of its class that has not been in
-    /// trouble itself. `ticket` takes its place in the queue.
+    /// The item to probe `route` with instead of `item`: the smallest near the head of its class that has had no errors
+    /// on the model. `item` goes back to the queue.
     pub(super) fn swap_smallest(&mut self, now: Now, class: usize, route: RouteId, item: QueuedItem) -> QueuedItem {
-        // The strict pipeline tries again with the item that was refused, as a script does.
+        // The strict pipeline retries with the item that got the 429, as a script does.
         if self.policy.when_limited == WhenLimited::Wait || !self.is_probe(now, route) {
             return item;
         }
@@ -75,7 +76,7 @@ impl Scheduler {
         }
         let found = smallest.and_then(|(_, place)| self.classes[class].pending.remove(place).zip(Some(place)));
         let Some((smaller, _)) = found else { return item };
-        // Ahead of the others: it was its turn.
+        // Keep its position ahead of the others, since it was its turn.
         if item.retry_state.is_some() {
             self.classes[class].retries.push_front(item);
         } else {
@@ -94,7 +95,7 @@ impl Scheduler {
             && self.can_take(now, route, &item)
     }
 
-    /// Whether nothing of the ticket's own keeps it from a ready route.
+    /// Whether neither the item's requirements nor its tokens or cost keep it from a ready route.
     fn can_take(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         self.ineligibility(route, item).is_none()
             && self.budget_admission(now, route, item) == BudgetAdmission::Now

@@ -1,4 +1,4 @@
-//! What waits: tickets by class, in input order, with those that were tried before ahead of the fresh ones.
+//! Waiting items by class, in input order. Items that were tried before come first.
 
 use std::collections::VecDeque;
 
@@ -14,48 +14,47 @@ use super::{
     route_selector::RouteSelector,
 };
 
-/// An item as the scheduler knows it: its size and its history, never its text.
+/// An item as the scheduler knows it: its size and its history, but not its text.
 #[derive(Clone, Debug)]
 pub struct QueuedItem {
     pub seq: Seq,
-    /// Estimated input tokens.
+    /// Estimated.
     pub input_tokens: u64,
-    /// The most output tokens its own parameters allow.
+    /// The most output tokens that its own parameters allow.
     pub max_output_tokens: Option<u32>,
     pub max_usd: Option<Money>,
-    /// The answer becomes a sidecar: a truncated one is no answer.
+    /// The answer is written to a caption file, so a truncated answer counts as a failure.
     pub is_caption: bool,
-    /// APIs that can't express its request.
+    /// APIs that can't encode its request.
     pub unsupported_apis: SmallVec<[Api; 2]>,
     /// When it could first have been sent.
     pub waiting_since: MonoTime,
-    /// `None` until something went wrong; most items never need one.
+    /// `None` until something went wrong, so most items never have one.
     pub retry_state: Option<Box<RetryState>>,
 }
 
-/// What an item has been through.
+/// History of an item whose attempts failed.
 #[derive(Clone, Debug, Default)]
 pub struct RetryState {
     /// HTTP requests so far.
     pub attempts: u32,
-    /// Models that it is done with.
+    /// Models that it no longer tries.
     pub models_given_up: SmallVec<[ModelId; 4]>,
-    /// The model it was last sent to.
     last_model: Option<ModelId>,
-    /// By model: an item that spills to and fro must run out of tries nevertheless.
+    /// Counted per model, so that an item that moves between models runs out of retries too.
     retries_by_model: SmallVec<[(ModelId, ModelRetries); 1]>,
-    /// The one retry with a larger output limit has been used.
+    /// Whether the one retry with a larger output limit was used.
     pub has_larger_output: bool,
     pub last_outcome: Option<Outcome>,
     pub penalties: HealthPenalties,
 }
 
-/// What went wrong on one model.
+/// Failures of an item on one model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ModelRetries {
-    /// Provider faults charged to the item.
+    /// Provider errors that count against the item.
     pub counted: u32,
-    /// Provider faults that nobody else's success has confirmed as the item's.
+    /// Provider errors that don't count against the item, since no other item's success shows that the model works.
     pub excused: u32,
     pub empty_outputs: u32,
     pub timeouts: u32,
@@ -76,7 +75,7 @@ impl QueuedItem {
         self.retry_state.as_ref().map_or(0, |retry_state| retry_state.attempts)
     }
 
-    /// Earlier processes have sent it this many times already.
+    /// Sets the number of attempts that earlier processes made.
     pub fn restore_attempts(&mut self, attempts: u32) {
         self.retry_state_mut().attempts = attempts;
     }
@@ -85,7 +84,7 @@ impl QueuedItem {
         self.retry_state.as_ref().is_some_and(|retry_state| retry_state.models_given_up.contains(&model))
     }
 
-    /// How often it has failed on a model in a way that may yet be its own fault.
+    /// Number of provider errors on a model, whether or not they count against the item.
     pub fn provider_errors_on(&self, model: ModelId) -> u32 {
         let model_retries = self
             .retry_state
@@ -94,14 +93,14 @@ impl QueuedItem {
         model_retries.map_or(0, |(_, tries)| tries.provider_errors())
     }
 
-    /// What went wrong on the model that it was last sent to.
+    /// Failures on the model it was last sent to.
     pub fn last_model_retries(&self) -> ModelRetries {
         self.retry_state.as_ref().map_or_else(ModelRetries::default, |retry_state| retry_state.last_model_retries())
     }
 }
 
 impl RetryState {
-    /// Counts are per model.
+    /// The retries on `model`, which becomes the last model.
     pub fn switch_to_model(&mut self, model: ModelId) -> &mut ModelRetries {
         self.last_model = Some(model);
         let found = self.retries_by_model.iter().position(|(other, _)| *other == model);
@@ -118,7 +117,7 @@ impl RetryState {
     }
 }
 
-/// What decides where an untried ticket fits.
+/// The properties that decide where an untried item can be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Requirements {
     input: u64,
@@ -138,47 +137,46 @@ impl Requirements {
     }
 }
 
-/// Items that may use the same routes.
+/// A class: items that may use the same routes.
 #[derive(Debug)]
 pub struct ItemClass {
     pub class_key: ClassKey,
     /// In order of preference.
     pub candidates: Vec<RouteId>,
-    /// By route: its place in `candidates`, or `ABSENT`.
+    /// By route: its rank in `candidates`, or `ABSENT`.
     rank_of: Vec<u32>,
-    /// Ranks that may be ready; a bit is cleared when a look says otherwise and set when that may have changed.
+    /// Ranks that may be ready. A bit is cleared when a check fails and set when that may have changed.
     pub ready: BitSet,
-    /// Chooses among them.
+    /// Chooses among the ready candidates.
     pub selector: RouteSelector,
-    /// The rank of the primary that was last found in service, under `primary_backup`.
+    /// Under `primary_backup`: the rank of the primary last found in service.
     pub last_available_primary: usize,
     pub pending: VecDeque<QueuedItem>,
     /// Tried before and free to go again.
     pub retries: VecDeque<QueuedItem>,
-    /// Blocked when they were looked at, and not to be looked at again before something changes: retries, and fresh
-    /// tickets that nothing but their own needs kept from a ready route, so that others may pass.
+    /// Blocked when last checked; not checked again until something changes. Holds retries, and untried items that
+    /// could not use a ready route because of their own requirements, so that others may overtake them.
     blocked: VecDeque<QueuedItem>,
-    /// The scheduler's version at which `aside` was looked at.
+    /// The scheduler's version when `blocked` was last checked.
     blocked_at_version: u64,
-    /// The smallest untried ticket that was set aside since the last change: whoever is like it and no smaller is
-    /// kept from the same routes.
+    /// The smallest untried item blocked since the last change. Items like it that are not smaller are blocked too.
     smallest_blocked: Option<Requirements>,
-    /// Routes that a ticket which has waited long for token room keeps its place on: no other of the class takes them.
+    /// Routes whose token room is claimed by an item that has aged: no other item takes it.
     pub aged_claims: SmallVec<[(RouteId, Seq); 4]>,
-    /// A suspect left a trial to others.
+    /// Whether an item yielded a probe to others.
     pub yielded_probe: bool,
-    /// Waiting items of this class that are not loaded yet.
+    /// Number of waiting items that are not loaded yet.
     pub backlog: u64,
-    /// The scheduler's version at which nothing of this class could go.
+    /// The scheduler's version at which no item of this class could be sent.
     pub stuck_at_version: Option<u64>,
 }
 
 const ABSENT: u32 = u32::MAX;
 
-/// Fresh tickets that may be set aside in a class.
+/// The most untried items that may be in `blocked` of a class.
 const MAX_BLOCKED: usize = 1_024;
 
-/// Items that were tried, or set aside, are in memory whole: so many of a class, and no more are loaded.
+/// The most tried or blocked items of a class. At this number no more items are loaded, to bound memory.
 const MAX_TRIED: usize = 16_384;
 
 impl ItemClass {
@@ -242,7 +240,7 @@ impl ItemClass {
         self.pending.len() + self.retries.len() + self.blocked.len()
     }
 
-    /// The ticket to be looked at first.
+    /// The item to check first.
     pub fn first_item(&self) -> Option<&QueuedItem> {
         self.retries.front().or(self.blocked.front()).or(self.pending.front())
     }
@@ -251,12 +249,12 @@ impl ItemClass {
         self.pending.iter().chain(self.tried_items())
     }
 
-    /// Those that were looked at before, or sent.
+    /// Items that were checked or sent before.
     pub fn tried_items(&self) -> impl Iterator<Item = &QueuedItem> {
         self.retries.iter().chain(&self.blocked)
     }
 
-    /// Something has changed since `version`, perhaps: what was set aside before gets another look.
+    /// Makes blocked items retries again if `version` shows that something may have changed since.
     pub fn requeue_blocked_if_changed(&mut self, version: u64) {
         if self.blocked_at_version != version {
             self.blocked_at_version = version;
@@ -264,7 +262,7 @@ impl ItemClass {
         }
     }
 
-    /// What was set aside is looked at again, after what has not been looked at yet: so each gets its turn, however
+    /// Appends blocked items to the retries. They come after items not checked yet, so that each gets its turn however
     /// often something changes.
     pub fn requeue_blocked(&mut self) {
         self.aged_claims.clear();
@@ -272,7 +270,7 @@ impl ItemClass {
         self.retries.append(&mut self.blocked);
     }
 
-    /// Lets go of waiting tickets.
+    /// Removes the waiting items for which `keep` returns false.
     pub fn retain(&mut self, mut keep: impl FnMut(&QueuedItem) -> bool) {
         self.aged_claims.clear();
         for queue in [&mut self.pending, &mut self.retries, &mut self.blocked] {
@@ -284,7 +282,7 @@ impl ItemClass {
         self.blocked.push_back(item);
     }
 
-    /// Nothing but the ticket's own needs kept it from every ready route.
+    /// Remembers an item that only its own requirements kept from every ready route.
     pub fn remember_blocked(&mut self, item: &QueuedItem) {
         let requirements = Requirements::from_untried(item);
         if requirements.is_some() {
@@ -292,8 +290,7 @@ impl ItemClass {
         }
     }
 
-    /// Whether looking would find the same as for the one noted last: what a request costs, and the room it takes,
-    /// only grow with its input.
+    /// Whether a check would fail as for the remembered item. Cost and tokens only grow with the input.
     pub fn is_known_blocked(&self, item: &QueuedItem) -> bool {
         let (Some(blocked), Some(requirements)) = (&self.smallest_blocked, Requirements::from_untried(item)) else {
             return false;
@@ -301,25 +298,26 @@ impl ItemClass {
         requirements.input >= blocked.input && Requirements { input: blocked.input, ..requirements } == *blocked
     }
 
-    /// Whether more should be loaded behind those that were tried and can't go on.
+    /// Whether more items should be loaded although tried ones wait.
     pub fn has_capacity(&self) -> bool {
         self.retries.len() + self.blocked.len() < MAX_TRIED
     }
 
-    /// Others may pass so many that only their own needs keep from going, and no more: what waits is in memory.
+    /// Whether one more untried item may be blocked and overtaken. Blocked items stay in memory, so their number is
+    /// limited.
     pub fn can_block_more(&self) -> bool {
         self.blocked.len() < MAX_BLOCKED
     }
 }
 
-/// What an attempt took and from where.
+/// An attempt in flight, and what it has reserved.
 #[derive(Clone, Debug)]
 pub struct Reserved {
     pub class: usize,
     pub item: QueuedItem,
     pub route: RouteId,
     pub reserved_at: crate::domain::Now,
-    /// When its request left the process; when it was reserved, until that is told.
+    /// When the request left the process; until then, when it was reserved.
     pub sent_at: crate::domain::Now,
     pub tokens: TokenEstimate,
     pub max_cost: Money,

@@ -1,27 +1,27 @@
-//! Coming back carefully: one at a time, then two, four, eight, and then as many as there is room for.
+//! Concurrency ramp after a failure: 1, 2, 4, 8, unlimited.
 
-/// The last width that is counted; after it the way is free.
+/// The last limited step.
 const MAX_LIMIT: u32 = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ramp {
-    /// Most in flight at once.
+    /// The most requests in flight at once.
     limit: u32,
     successes: u32,
 }
 
 impl Ramp {
-    /// From one request.
+    /// One probe at a time.
     pub const PROBE: Self = Self { limit: 1, successes: 0 };
 
-    /// The trial went well.
+    /// After a successful probe.
     pub const AFTER_PROBE: Self = Self { limit: 2, successes: 0 };
 
     pub const fn limit(self) -> u32 {
         self.limit
     }
 
-    /// After as many successes as it is wide it doubles; `None` once it is over.
+    /// Doubles the limit after as many successes as the limit. `None` when the ramp is over.
     pub const fn on_success(self) -> Option<Self> {
         let successes = self.successes + 1;
         match () {

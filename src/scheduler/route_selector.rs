@@ -1,21 +1,22 @@
-//! Strategies: in which order the items of a class try their ready candidates.
+//! Route selection: the order in which the items of a class try their ready candidates.
 //!
-//! A [`Picker`] belongs to one class. Dispatch asks it for one proposal after another until a candidate will do;
-//! whatever is not ready has been parked and is never proposed. All it knows of a candidate is its rank (its place
-//! among the class's candidates), its tier and a few [`Facts`]; limits, cooldowns and money are dispatch's.
+//! A [`RouteSelector`] belongs to one class. Dispatch asks it for one candidate after another until one can take the
+//! item. Candidates that are not ready are parked and never returned. The selector knows only a candidate's rank (its
+//! position among the class's candidates), its tier and its [`RouteStats`]; limits, cooldowns and money are dispatch's
+//! task.
 //!
-//! Tiers come before everything: routes of the item's own preferred model before others, backup keys last. A
-//! strategy orders the candidates of one tier.
+//! Tiers come first: routes of the item's preferred model before others, backup keys last. A strategy orders the
+//! candidates within a tier.
 //!
-//! What a proposal costs, for n candidates of m models (parking and unparking cost the same):
+//! Cost of selecting one candidate, for n candidates of m models (parking and unparking cost the same):
 //!
-//! | strategy | proposal | by |
+//! | strategy | cost | data structure |
 //! |---|---|---|
 //! | cascade, primary_backup | n/64 words at worst | a bit set in rank order |
-//! | round_robin | n/64 words at worst | the same, from where it last stopped |
-//! | weighted | log n | a tournament of virtual times |
-//! | least_recently_used | log n | a tournament of last uses |
-//! | fastest | log n | a tournament of latencies |
+//! | round_robin | n/64 words at worst | the same, starting after the last rank used |
+//! | weighted | log n | a min tree of virtual times |
+//! | least_recently_used | log n | a min tree of last uses |
+//! | fastest | log n | a min tree of latencies |
 //! | health | log n | a Fenwick tree of weights |
 //! | cheapest, balanced | m log m + n/64 | models by score, then a bit set |
 
@@ -27,23 +28,23 @@ use crate::domain::Strategy;
 
 use super::{bitset::BitSet, min_tree::MinTree, weighted_sampler::WeightedSampler};
 
-/// Tiers in a row of ranks: at most four, each a range.
+/// The rank ranges of the tiers, in order; at most four.
 pub type Tiers = SmallVec<[Range<usize>; 4]>;
 
-/// What strategies go by, of one route.
+/// The measurements of one route that strategies use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RouteStats {
-    /// Key's weight times model's; at least 1.
+    /// The key's weight times the model's; at least 1.
     pub weight: u64,
-    /// The key's health, at least 5, times `weight`.
+    /// The key's health (at least 5) times `weight`.
     pub health_weight: u64,
-    /// The number of its last use, counted over the run; 0 before the first.
+    /// Sequence number of its last use in the run; 0 before the first.
     pub last_use_number: u64,
-    /// What to expect, in microseconds.
+    /// Expected latency in microseconds.
     pub latency_micros: u64,
 }
 
-/// The candidates of one model in one tier: contiguous ranks.
+/// The contiguous ranks of one model in one tier.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ModelRange {
     pub model: usize,
@@ -62,13 +63,13 @@ pub struct RouteSelector {
 #[derive(Debug)]
 enum SelectorState {
     InOrder,
-    /// By tier, the rank that was used last.
+    /// By tier: the rank used last.
     RoundRobin(SmallVec<[Option<usize>; 4]>),
     Stride(StrideState),
     LeastRecentlyUsed(MinTree),
     Fastest {
         latencies: MinTree,
-        /// One proposal in so many explores.
+        /// One search out of this many tries the next route instead of the fastest.
         explore_every: u32,
         last_explored: usize,
     },
@@ -76,17 +77,18 @@ enum SelectorState {
     ByModel(Vec<ModelRange>),
 }
 
-/// Stride scheduling: the heavier a route, the less virtual time one use takes, and the route that is furthest
-/// behind comes next. First uses are spread by the golden ratio, so that routes of one weight don't go in a row.
+/// Stride scheduling: one use advances a route's virtual time, less so for a heavier route, and the route with the
+/// lowest virtual time comes next. First uses are spread by the golden ratio, so that routes of equal weight are not
+/// used in a row.
 #[derive(Debug)]
 struct StrideState {
     virtual_times: MinTree,
     strides: Vec<u64>,
-    /// By tier: how far virtual time has come. Who was away does not catch up on what was missed.
+    /// By tier: the current virtual time. A route that was parked does not catch up on what it missed.
     virtual_now: [u64; 4],
 }
 
-/// One look through the candidates of a class, for one ticket.
+/// A search through the candidates of a class, for one item.
 #[derive(Debug, Default)]
 pub struct RouteSearch {
     /// Ranges of ranks still to be scanned, in order of preference.
@@ -94,21 +96,21 @@ pub struct RouteSearch {
     range_index: usize,
     exploration: Option<usize>,
     proposed: Option<usize>,
-    /// Ready, but not for this ticket: out of the tree until the search is over.
+    /// Ready, but declined for this item: removed from the tree until the search ends.
     declined: SmallVec<[usize; 8]>,
 }
 
-/// A tree's key is a tier and what the strategy measures, below this.
+/// Tree keys are tier x `TIER_SPAN` plus the measured value, which must be below it.
 const TIER_SPAN: u64 = 1 << 60;
 
 /// Virtual time of one use of the heaviest route.
 const BASE_STRIDE: u64 = 1 << 16;
 
-/// And of the lightest, at most: weights that are further apart than this count as this far apart.
+/// The largest virtual time of one use. Weights that differ by more count as differing by this much.
 const MAX_STRIDE: u64 = 1 << 48;
 
 impl RouteSelector {
-    /// `facts` by rank; `blocks` for the strategies that go by model; everything is ready.
+    /// A selector with all candidates ready. `stats` is by rank; `model_ranges` is for strategies that order models.
     pub fn new(
         strategy: Strategy,
         explore_every: u32,
@@ -146,12 +148,12 @@ impl RouteSelector {
         Self { tiers, state, first_backup_rank: None }
     }
 
-    /// Whether there is such a thing as the route that an item prefers.
+    /// Whether candidates have a fixed order, so that an item has one preferred route.
     pub const fn is_ordered(&self) -> bool {
         matches!(self.state, SelectorState::InOrder)
     }
 
-    /// Whether [`Picker::measure`] has any bearing on it.
+    /// Whether [`RouteSelector::update_stats`] has any effect.
     pub const fn uses_stats(&self) -> bool {
         matches!(
             self.state,
@@ -159,7 +161,7 @@ impl RouteSelector {
         )
     }
 
-    /// Whether it goes by models that the caller must put in order.
+    /// The model ranges that the caller must order; `None` if the strategy does not order models.
     pub fn model_ranges(&self) -> Option<&[ModelRange]> {
         match &self.state {
             SelectorState::ByModel(blocks) => Some(blocks),
@@ -195,7 +197,7 @@ impl RouteSelector {
         }
     }
 
-    /// A route was used: by this class, or by another.
+    /// Records that a route was used, by this class or by another.
     pub fn on_used(&mut self, rank: usize, by_this_class: bool) {
         match &mut self.state {
             SelectorState::RoundRobin(last) => last[tier_of(&self.tiers, rank)] = Some(rank),
@@ -204,7 +206,7 @@ impl RouteSelector {
         }
     }
 
-    /// Something that strategies go by has changed.
+    /// Applies changed measurements.
     pub fn update_stats(&mut self, rank: usize, stats: RouteStats) {
         let tier = tier_of(&self.tiers, rank);
         match &mut self.state {
@@ -218,7 +220,7 @@ impl RouteSelector {
         }
     }
 
-    /// Begins a search. `in_order`: what [`Picker::blocks`] lists, best first.
+    /// Starts a search. `ranked_models` are indices into [`RouteSelector::model_ranges`], best first.
     pub fn start_search(&mut self, ready: &BitSet, ranked_models: &[usize], rng: &mut fastrand::Rng) -> RouteSearch {
         let mut search = RouteSearch::default();
         match &mut self.state {
@@ -251,7 +253,7 @@ impl RouteSelector {
         search
     }
 
-    /// The next candidate to try, after those that were proposed before and would not do.
+    /// The next candidate, after those already returned were declined.
     pub fn next_candidate(
         &mut self,
         ready: &BitSet,
@@ -277,7 +279,7 @@ impl RouteSelector {
         search.proposed
     }
 
-    /// Ends a search: what was set aside takes part again.
+    /// Ends a search: declined candidates are selectable again.
     pub fn finish_search(&mut self, ready: &BitSet, search: RouteSearch) {
         for rank in search.declined {
             if ready.contains(rank) {
@@ -292,7 +294,7 @@ impl RouteSelector {
         }
     }
 
-    /// What would be proposed first, where that can be told without drawing lots.
+    /// The candidate that a search would return first; `None` if that is random.
     pub fn first_candidate(&self, ready: &BitSet, ranked_models: &[usize]) -> Option<usize> {
         let within = |ranks: Range<usize>| ready.first_from(ranks.start).filter(|rank| ranks.contains(rank));
         match &self.state {

@@ -1,5 +1,5 @@
-//! What outlives the process: cooldowns, health, switches and the cursor, in names and on the wall clock.
-//! Counters are not here: they are recounted from the record of attempts.
+//! The state that outlives the process: cooldowns, health, switches and the cursor, by name and wall clock time.
+//! Counters are not saved: they are rebuilt from the recorded attempts.
 
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
@@ -10,7 +10,7 @@ use crate::domain::{
 
 use super::{Scheduler, cooldown::Cooldown, health::Health, pool::TokenEstimate};
 
-/// Names rather than indices, so that a changed configuration finds what it still has.
+/// Uses names rather than indices, so that a changed configuration still finds its entries.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SavedState {
@@ -54,12 +54,13 @@ struct SavedKey {
     switched_off_at: Option<WallTime>,
     #[serde(alias = "dead")]
     disabled: Option<Cause>,
-    /// Tells a changed secret, which revives a dead key, as does one that can't be compared.
+    /// Detects a changed secret, which re-enables a disabled key. A key whose fingerprint can't be compared is
+    /// re-enabled too.
     #[serde(default, deserialize_with = "deserialize_fingerprint")]
     fingerprint: Option<String>,
 }
 
-/// Earlier programs kept a number, made without a salt: it is compared with nothing.
+/// Earlier versions stored an unsalted number; it is ignored.
 fn deserialize_fingerprint<'de, D: Deserializer<'de>>(written: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -83,14 +84,14 @@ struct SavedRoute {
     unavailable: Option<Cause>,
 }
 
-/// One attempt of an earlier process, from the record.
+/// The usage of one attempt of an earlier process, from the record.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PastUsage {
-    /// When it settled; when it was sent, where it never did.
+    /// When the attempt completed; when it was sent, if it never did.
     pub at: WallTime,
     pub outcome: Outcome,
     pub usage: Usage,
-    /// What was reserved for it: it stays taken where no usage was ever heard.
+    /// Reserved input tokens; they stay counted if no usage was reported.
     pub reserved_input_tokens: u64,
 }
 
@@ -121,7 +122,7 @@ impl SavedCooldown {
 }
 
 impl Scheduler {
-    /// `fingerprints` of the keys' secrets, by key; `None` where nothing is there to make them with.
+    /// The state to save. `fingerprints` are those of the keys' secrets, by key; `None` if fingerprints can't be made.
     pub fn saved_state(&self, now: Now, fingerprints: &[Option<String>]) -> SavedState {
         let save_cooldown = |cooldown: &Option<Cooldown>| cooldown.as_ref().and_then(|it| SavedCooldown::new(it, now));
         let names = |route: &super::RouteState| {
@@ -169,7 +170,8 @@ impl Scheduler {
             routes: self
                 .routes
                 .iter()
-                // A hold is a question to the operator of this process: the next one finds out for itself.
+                // `needs_operator` is a question to the operator of this process; the next process finds out for
+                // itself.
                 .filter(|route| route.switched_off_at.is_some() || route.unavailable.is_some())
                 .map(|route| {
                     let (key, model) = names(route);
@@ -185,7 +187,7 @@ impl Scheduler {
         }
     }
 
-    /// Puts back what an earlier process knew, as far as the configuration still has it.
+    /// Restores the state of an earlier process, as far as the configuration still has its parts.
     pub fn restore(&mut self, now: Now, saved_state: SavedState, fingerprints: &[Option<String>]) {
         for saved in saved_state.pools {
             if let Some(pool) = self.pools.iter_mut().find(|pool| pool.name == saved.name) {
@@ -240,7 +242,7 @@ impl Scheduler {
         self.unpark_all();
     }
 
-    /// The provider has just listed its models, but for `unlisted`: that they were gone for this key no longer counts.
+    /// Marks all models as available for a key, except `unlisted`, after the provider listed its models.
     pub fn mark_models_listed(&mut self, name: &str, unlisted: &[String]) {
         let Some(index) = self.keys.iter().position(|state| state.key.name == name) else { return };
         let models = &self.models;
@@ -252,8 +254,8 @@ impl Scheduler {
         self.unpark_all();
     }
 
-    /// The provider has just accepted this key and listed its models, but for `unlisted`: what earlier processes
-    /// held against it no longer counts. Why the key was out, where it was.
+    /// Re-enables a key that the provider has just accepted, and marks its models as available, except `unlisted`.
+    /// Returns why the key was disabled, if it was.
     pub fn mark_valid(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
         self.mark_models_listed(name, unlisted);
         let index = self.keys.iter().position(|state| state.key.name == name)?;
@@ -266,7 +268,7 @@ impl Scheduler {
         previous_cause
     }
 
-    /// The provider does not know this key: nothing is sent with it. `None` where that was known, or there is no such key.
+    /// Disables a key that the provider does not accept. `None` if it was disabled already or does not exist.
     pub fn disable_key(&mut self, now: Now, name: &str, message: String) -> Option<EventKind> {
         let index = self.keys.iter().position(|state| state.key.name == name)?;
         let state = &mut self.keys[index];
@@ -282,7 +284,8 @@ impl Scheduler {
         Some(EventKind::Disabled { subject: format!("key {name}"), outcome, message })
     }
 
-    /// Counts what an earlier process sent, in time order: minutes and days go on where they stood.
+    /// Adds the usage of an attempt of an earlier process to the minute and day counters. Calls must come in time
+    /// order.
     pub fn restore_usage(&mut self, now: Now, route: RouteId, past: &PastUsage) {
         let pool = self.routes[route.index()].pool;
         if matches!(past.outcome, Outcome::ClientTrouble | Outcome::UnreadableInput | Outcome::NoRoute) {

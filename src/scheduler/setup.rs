@@ -1,4 +1,4 @@
-//! Building the machine: keys and models become routes, routes share pools.
+//! Builds the scheduler: keys and models become routes, and routes share pools.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::{
 };
 
 impl Scheduler {
-    /// A fleet at rest. `seed` decides every jitter: the same seed and the same inputs give the same history.
+    /// A scheduler without items. `seed` decides all jitter: the same seed and inputs give the same decisions.
     pub fn new(providers: &[Provider], models: &[Model], keys: &[Key], policy: Policy, seed: u64) -> Self {
         let day_cap = MoneyCaps { max_usd: None, max_usd_per_day: policy.max_usd_per_day };
         let mut scheduler = Self {
@@ -138,7 +138,7 @@ impl Scheduler {
         }
     }
 
-    /// The limits of the pool that a model draws on: where several models share it, the tightest stated of each.
+    /// The limits of the pool that a model uses. If several models share it, the lowest of each limit applies.
     fn pool_limits(&self, model: usize) -> Limits {
         let model = &self.models[model].model;
         let mut limits = model.limits.clone();

@@ -1,9 +1,9 @@
-//! Keys that claim different projects and yet share a quota: found by refusals that only the other's use explains.
+//! Detects keys in different projects that share one quota, from 429s that only the other key's usage explains.
 //!
-//! Evidence is a refusal while our own count for the pool is at most half of its limit, at a moment when the pool of
-//! another project has used up the rest of it, or is itself refused within a second. Chance explains that once or twice, not
-//! several times without a counterexample. A counterexample acquits at once: both together have let through half as much
-//! again as one quota holds, within one minute.
+//! Evidence is a 429 while our count for the pool is at most half of its limit, at a moment when the pool of another
+//! project has used the rest of the limit or gets an unexpected 429 within a second. Chance explains that once or
+//! twice, but not several times without a counterexample. A counterexample clears the pair at once: within one minute
+//! both pools together admitted 1.5 times what one quota allows.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::domain::{EventKind, EventLevel, Now};
 
 use super::{Scheduler, pool::QuotaPool};
 
-/// Refusals in a row that the other's use explains, before it is said.
+/// Explained 429s in a row before the pair is reported.
 const MIN_EXPLAINED: u32 = 4;
 
-/// Refusals this close together are one event at the provider.
+/// 429s this close together count as one event at the provider.
 const SAME_EVENT_WINDOW: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +33,7 @@ const fn ordered_pair(one: usize, two: usize) -> (usize, usize) {
     if one < two { (one, two) } else { (two, one) }
 }
 
-/// Far below its limit by our own count.
+/// (used, limit) of the pool if a 429 is unexpected: our count is at most half of the limit.
 fn usage_if_unexpected(pool: &QuotaPool, now: Now) -> Option<(u64, u64)> {
     let limit = pool.limits.requests_per_minute.declared()?;
     let used = pool.requests_gauge(now).used;
@@ -41,7 +41,7 @@ fn usage_if_unexpected(pool: &QuotaPool, now: Now) -> Option<(u64, u64)> {
 }
 
 impl Scheduler {
-    /// The first refusal of an episode on `pool`.
+    /// Handles the first 429 of an episode on `pool`.
     pub(super) fn on_unexpected_429(&mut self, now: Now, pool: usize, events: &mut Vec<EventKind>) {
         let unexpected = usage_if_unexpected(&self.pools[pool], now);
         self.pools[pool].unexpected_429_at = unexpected.map(|_| now.mono);
@@ -57,7 +57,7 @@ impl Scheduler {
             let others_used = self.pools[other].requests_gauge(now).used;
             let pair = ordered_pair(pool, other);
             if !is_same_event && used + others_used < limit {
-                // Refused, and not by the other's doing.
+                // The other pool's usage does not explain this 429.
                 self.shared_quotas.pairs.remove(&pair);
                 continue;
             }
@@ -77,8 +77,7 @@ impl Scheduler {
         }
     }
 
-    /// `pool` has let a request through: where it and a suspected relative have let through more than one quota holds,
-    /// they are two.
+    /// Handles an admitted request on `pool`: clears its pairs that together admitted more than one quota allows.
     pub(super) fn clear_pairs(&mut self, now: Now, pool: usize) {
         if self.shared_quotas.pairs.is_empty() {
             return;
@@ -94,7 +93,7 @@ impl Scheduler {
         });
     }
 
-    /// The first key on a pool: who it is to the operator.
+    /// The name of the first key on a pool, to identify it to the operator.
     fn first_key_name(&self, pool: usize) -> &str {
         let route = self.pools[pool].routes.first();
         route.map_or("", |route| &self.keys[self.routes[route.index()].key].key.name)

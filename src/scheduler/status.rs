@@ -1,4 +1,4 @@
-//! Gauges and conditions for screens. What is counted over the whole run (ok, failed, latency) is the engine's.
+//! Gauges and conditions for screens. The engine keeps the totals of the run (ok, failed, latency).
 
 use crate::domain::Outcome;
 use crate::domain::{
@@ -53,7 +53,6 @@ impl Scheduler {
         (route.key, route.model)
     }
 
-    /// The names of a route's key and model.
     pub fn key_and_model_names(&self, id: RouteId) -> (String, String) {
         let route = &self.routes[id.index()];
         (self.keys[route.key].key.name.clone(), self.models[route.model].model.name.clone())
@@ -75,7 +74,7 @@ impl Scheduler {
             .collect()
     }
 
-    /// A key is as well as its best route, and back as soon as its first.
+    /// The condition of a key: that of its best route, with the earliest end.
     fn best_condition(&self, now: Now, routes: &[RouteId]) -> Condition {
         let rank = |condition: &Condition| {
             let class = match condition {
@@ -169,7 +168,7 @@ impl Scheduler {
         }
     }
 
-    /// Every timer that runs, the first to end first.
+    /// All running cooldowns and open breakers, the first to end first.
     pub fn cooldowns(&self, now: Now) -> Vec<CooldownView> {
         let mut views = Vec::new();
         let mut push = |subject: &str, cooldown: &Cooldown| {
@@ -221,7 +220,7 @@ impl Scheduler {
     }
 }
 
-/// The deadline on today's wall: a span that runs on the monotonic clock ends when that does.
+/// The end on the current wall clock: a duration on the monotonic clock ends when that clock says so.
 fn until_wall(now: Now, cooldown: &Cooldown) -> WallTime {
     if cooldown.ends_by_calendar { cooldown.until.wall } else { now.wall + cooldown.until.mono.since(now.mono) }
 }

@@ -1,21 +1,21 @@
-//! Drawing lots by weight among ranks that come and go: a Fenwick tree of sums.
+//! Weighted random sampling among ranks that are inserted and removed: a Fenwick tree of sums.
 //!
-//! O(log n) to draw, and to change a weight.
+//! Sampling and changing a weight take O(log n).
 
 use std::ops::Range;
 
 #[derive(Clone, Debug, Default)]
 pub struct WeightedSampler {
-    /// By rank, whether it is in the draw or not.
+    /// By rank, whether the rank is active or not.
     weights: Vec<u64>,
-    /// What each rank has in the draw.
+    /// By rank: its weight if active, otherwise 0.
     active_weights: Vec<u64>,
-    /// Sums over the draw, one-based as Fenwick trees are.
+    /// Sums of active weights, one-based as is usual for Fenwick trees.
     sums: Vec<u64>,
 }
 
 impl WeightedSampler {
-    /// With every rank in the draw.
+    /// A sampler with all ranks active.
     pub fn new(weights: Vec<u64>) -> Self {
         let mut sums = vec![0; weights.len() + 1];
         for (rank, weight) in weights.iter().enumerate() {
@@ -28,7 +28,7 @@ impl WeightedSampler {
         Self { active_weights: weights.clone(), weights, sums }
     }
 
-    /// Changes a weight; a rank that is out of the draw stays out.
+    /// Changes a weight. A removed rank stays removed.
     pub fn set(&mut self, rank: usize, weight: u64) {
         if self.weights[rank] != weight {
             self.weights[rank] = weight;
@@ -58,7 +58,7 @@ impl WeightedSampler {
         }
     }
 
-    /// The weight of all ranks below `end`.
+    /// The sum of the active weights of all ranks below `end`.
     fn sum_below(&self, end: usize) -> u64 {
         let (mut node, mut sum) = (end, 0);
         while node > 0 {
@@ -68,7 +68,7 @@ impl WeightedSampler {
         sum
     }
 
-    /// One of `ranks`, as likely as it is heavy; `None` where none is in the draw.
+    /// A random rank of `ranks`, with probability proportional to its weight; `None` if none is active.
     pub fn sample(&self, ranks: Range<usize>, rng: &mut fastrand::Rng) -> Option<usize> {
         let (before, total) = (self.sum_below(ranks.start), self.sum_below(ranks.end));
         if total == before {

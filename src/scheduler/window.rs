@@ -4,30 +4,30 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::domain::MonoTime;
 
-/// What every provider means by "per minute".
+/// All providers count "per minute" in at most this interval.
 pub const MINUTE: Duration = Duration::from_secs(60);
 
-/// Room in a window for a given amount.
+/// Whether a window has room for an amount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WindowAdmission {
     Now,
-    /// Enough will have been released then.
+    /// Enough room will be free at this instant.
     At(MonoTime),
-    /// Not before something in flight settles.
+    /// Only after a request in flight completes.
     OnCompletion,
-    /// More than the whole window: waiting can't help.
+    /// More than the limit itself: waiting doesn't help.
     Never,
 }
 
-/// An amount (requests or tokens) within any sixty seconds.
+/// A sliding window: an amount (requests or tokens) within any sixty seconds.
 ///
-/// What is in flight occupies the window without an end, since the server may count it as late as the instant
-/// before its answer; it is released sixty seconds after the last instant at which the server can have counted it.
+/// Requests in flight occupy the window without an end, since the server may count them as late as the instant before
+/// the answer. They are released sixty seconds after the last instant at which the server can have counted them.
 #[derive(Clone, Debug)]
 pub struct SlidingWindow {
     limit: Option<u64>,
     used: u64,
-    /// In time order.
+    /// (release time, amount), in time order.
     releases: VecDeque<(MonoTime, u64)>,
 }
 
@@ -40,18 +40,18 @@ impl SlidingWindow {
         self.limit
     }
 
-    /// Another limit from now on; what is counted stays counted.
+    /// Changes the limit. What is counted stays counted.
     pub const fn set_limit(&mut self, limit: Option<u64>) {
         self.limit = limit;
     }
 
-    /// Occupied at `now`: in flight, and settled within the last minute.
+    /// Occupied at `now`: in flight, or completed within the last minute.
     pub fn used(&self, now: MonoTime) -> u64 {
         let expired: u64 = self.releases.iter().take_while(|(at, _)| *at <= now).map(|(_, amount)| amount).sum();
         self.used - expired
     }
 
-    /// What is released after `now`, in time order; the rest of what is used is in flight.
+    /// (release time, amount) of what is released after `now`, in time order. The rest of the used amount is in flight.
     pub fn releases(&self, now: MonoTime) -> impl Iterator<Item = (MonoTime, u64)> {
         self.releases.iter().copied().filter(move |(at, _)| *at > now)
     }
@@ -85,24 +85,24 @@ impl SlidingWindow {
         WindowAdmission::OnCompletion
     }
 
-    /// Takes room. The caller has asked [`Window::room`] at this very instant.
+    /// Reserves an amount. The caller must have checked [`SlidingWindow::admission`] at the same instant.
     pub fn reserve(&mut self, now: MonoTime, amount: u64) {
         self.drop_expired(now);
         self.used += amount;
     }
 
-    /// Turns a reservation of `reserved` into `actual`, held for `hold` from `now`. More than was reserved may
-    /// overshoot the limit; the overshoot blocks what comes after, as it does at the provider.
+    /// Replaces a reservation of `reserved` by `actual`, which occupies the window for `occupied_for` from `now`.
+    /// `actual` may exceed the limit; the excess blocks later requests, as it does at the provider.
     pub fn commit(&mut self, now: MonoTime, reserved: u64, actual: u64, occupied_for: Duration) {
         self.used = self.used - reserved + actual;
         if actual == 0 {
             return;
         }
         let released_at = now + occupied_for;
-        // Holds differ a little, so that a later answer may be released before an earlier one.
+        // The durations differ a little, so a later answer may be released before an earlier one.
         let later_count = self.releases.iter().rev().take_while(|(at, _)| *at > released_at).count();
-        // Unlimited windows are counted too, for the screen and for limits learned later; entries of the same
-        // tenth of a second share one, so that a fast unlimited route costs at most 600 entries.
+        // Unlimited windows are counted too, for the screen and for limits learned later. There, entries of the same
+        // tenth of a second are merged, so that a fast unlimited route needs at most 600 entries.
         match self.releases.back_mut() {
             Some((at, amount)) if self.limit.is_none() && released_at.since(*at) < Duration::from_millis(100) => {
                 *amount += actual;
@@ -111,7 +111,7 @@ impl SlidingWindow {
         }
     }
 
-    /// Counts what happened before this process began: released at `release`, or with what was recalled before.
+    /// Adds what an earlier process used: released at `released_at`, but not before what was restored earlier.
     pub fn restore_usage(&mut self, released_at: MonoTime, amount: u64) {
         self.used += amount;
         let release = self.releases.back().map_or(released_at, |(at, _)| released_at.max(*at));
@@ -119,34 +119,35 @@ impl SlidingWindow {
     }
 }
 
-/// Pacing within the minute (the generic cell rate algorithm): at most `burst` at once, the rest evenly spaced.
+/// Pacing within the minute by the generic cell rate algorithm (GCRA): at most `burst` at once, the rest evenly spaced.
 ///
-/// Servers that enforce a minute in slices (nginx's `limit_req`, OpenAI's "60 per minute may mean one a second")
-/// refuse what a sliding window lets through.
+/// Servers that enforce a minute in slices (nginx's `limit_req`, OpenAI's "60 per minute may mean one a second") refuse
+/// what a sliding window admits.
 #[derive(Clone, Debug)]
 pub struct Gcra {
-    /// Time that one request stands for.
+    /// Time between evenly spaced requests.
     interval: Duration,
-    /// How far ahead of the even spacing a request may go.
+    /// How far ahead of the even spacing a request may be sent.
     tolerance: Duration,
-    /// When the bucket would be empty if nothing more came.
+    /// Theoretical arrival time (TAT) of the next request.
     tat: MonoTime,
 }
 
 impl Gcra {
-    /// The same bucket at another rate.
+    /// The same state at another rate.
     pub fn with_rate(&self, per_minute: u32, burst: u32) -> Self {
         Self { tat: self.tat, ..Self::new(per_minute, burst) }
     }
 
-    /// `burst` of at least 1; 0 is taken as 1.
+    /// `burst` is at least 1; 0 is taken as 1.
     pub fn new(per_minute: u32, burst: u32) -> Self {
-        // Whole microseconds, as instants are: a remainder would ask to be woken at this very instant, for ever.
+        // Whole microseconds, since instants have no finer unit: a remainder would schedule a wakeup at this very
+        // instant, again and again.
         let interval = Duration::from_micros(60_000_000_u64.div_ceil(u64::from(per_minute.max(1))));
         Self { interval, tolerance: interval * (burst.max(1) - 1), tat: MonoTime::default() }
     }
 
-    /// How many may go at once when nothing has gone for a while.
+    /// The most requests that may be sent at once after an idle time.
     pub fn burst(&self) -> u32 {
         (self.tolerance.as_micros() / self.interval.as_micros().max(1)) as u32 + 1
     }
@@ -160,7 +161,8 @@ impl Gcra {
         self.tat = self.tat.max(now) + self.interval;
     }
 
-    /// The request left as late as `now`: the server's bucket can't be emptier than a bucket that it entered then.
+    /// Records that a request left only at `now`: the server counts it no earlier, so the TAT is at least one interval
+    /// later.
     pub fn on_sent(&mut self, now: MonoTime) {
         self.tat = self.tat.max(now + self.interval);
     }

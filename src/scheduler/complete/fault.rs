@@ -1,4 +1,4 @@
-//! Faults: of a key, a route, a provider, or the item itself, and whose it is where that isn't said.
+//! Effects of failures: of a key, a route, a provider or the item, and which of them is at fault if that is not stated.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
     Disposition,
 };
 
-/// Longest step of a provider's hold while it can't be reached.
+/// Longest cooldown of a provider that can't be reached.
 const MAX_UNREACHABLE_WAIT: Duration = Duration::from_secs(30);
 
 impl Scheduler {
@@ -27,7 +27,7 @@ impl Scheduler {
         }
     }
 
-    /// The project can't use the model: every key of the project learns it at once.
+    /// Marks the model as unavailable for all keys of the project.
     pub(super) fn on_model_unavailable(&mut self, route: RouteId, cause: &Cause, events: &mut Vec<EventKind>) {
         let (model, project) = {
             let route = &self.routes[route.index()];
@@ -87,7 +87,7 @@ impl Scheduler {
                 message: result.message.clone(),
             });
         }
-        // The key's own fault only where another key at the same model succeeds.
+        // The key is at fault only if another key at the same model succeeds.
         let another_key_succeeds = self.routes.iter().any(|route| {
             route.model == model
                 && route.key != key
@@ -99,7 +99,7 @@ impl Scheduler {
         let model_works_for_others = self.has_recent_success(now, model, reserved.item.seq);
         let all_items_failing = {
             self.failing_items.insert(reserved.item.seq);
-            // The flight itself was already taken out of the books.
+            // The attempt itself is no longer among the reservations.
             self.failing_items.len() as u64 > self.unfinished_items()
         };
         let retries = self.policy.retries_per_model;
@@ -120,13 +120,13 @@ impl Scheduler {
         let step = (errors as usize).clamp(1, delays.len().max(1)) - 1;
         let delay = delays.get(step).copied().unwrap_or_default();
         let jitter = delay.mul_f64(self.rng.f64() * 0.25);
-        // A provider that says when to come back is not asked before, as long as that is sane.
+        // Never retry before the wait that the provider stated, up to the configured maximum.
         let stated_wait =
             result.retry_after.map(|hint| hint.delay.min(self.policy.max_retry_after)).unwrap_or_default();
         self.requeue(now, reserved, Some((delay + jitter).max(stated_wait)))
     }
 
-    /// Whether this model answered some other item within the last minute.
+    /// Whether this model answered some other item within [`EVIDENCE_WINDOW`].
     fn has_recent_success(&self, now: Now, model: usize, seq: Seq) -> bool {
         let recent = |(other, at): &(Seq, MonoTime)| *other != seq && now.mono.since(*at) < EVIDENCE_WINDOW;
         self.models[model].recent_successes.iter().flatten().any(recent)
@@ -134,7 +134,7 @@ impl Scheduler {
 
     pub(super) fn on_empty_output(&mut self, now: Now, reserved: &mut Reserved, result: &AttemptResult) -> Disposition {
         let model = ModelId(self.routes[reserved.route.index()].model as u32);
-        // Where the provider says why there is nothing, asking again is no use.
+        // If the provider gives a reason for the empty answer, a retry is pointless.
         let max_retries = if result.action == OutcomeAction::FailItem { 0 } else { self.policy.max_empty_retries };
         let retry_state = reserved.item.retry_state_mut();
         retry_state.last_outcome = Some(Outcome::EmptyOutput);
@@ -157,7 +157,8 @@ impl Scheduler {
         }
         let before: SmallVec<[Option<u32>; 8]> = self.max_outputs(reserved);
         reserved.item.retry_state_mut().has_larger_output = true;
-        // Where every model's cap, or the item's money, keeps the limit as it is, the answer would be no longer.
+        // If every model's maximum, or the item's money, keeps the limit unchanged, a retry would give no longer
+        // answer.
         let raises_limit = self.max_outputs(reserved) != before;
         let can_serve = |route: &RouteId| self.ineligibility(*route, &reserved.item).is_none();
         if raises_limit && self.classes[reserved.class].candidates.iter().any(can_serve) {
@@ -170,8 +171,9 @@ impl Scheduler {
         self.models.iter().map(|state| self.max_output_tokens(&state.model, &reserved.item)).collect()
     }
 
-    /// Items refused alike and none accepted: one wrong parameter must not fail five thousand, and what a proxy turns
-    /// away for the key must not be sent for ever.
+    /// Counts rejections alike on a route that has accepted nothing yet; after some, the operator has to decide. One
+    /// wrong parameter must not fail thousands of items, and requests that a proxy rejects for the key must not be sent
+    /// forever.
     pub(super) fn on_identical_rejection(
         &mut self,
         reserved: &Reserved,
@@ -184,7 +186,7 @@ impl Scheduler {
         if route.has_accepted || threshold == 0 {
             return;
         }
-        // Pages carry a number of their own each, in letters too.
+        // HTML pages contain individual request ids, with letters too, so their text is not compared.
         let is_html_page = result.is_html_auth_error();
         let fingerprint = message_fingerprint(if is_html_page { "" } else { &result.message });
         let (count, last) = &mut route.identical_rejections;
@@ -218,7 +220,7 @@ impl Scheduler {
     }
 }
 
-/// Digits differ between otherwise like messages (sizes, positions, request ids).
+/// Hash of a message without its digits, which differ between otherwise equal messages (sizes, positions, request ids).
 fn message_fingerprint(message: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();

@@ -1,7 +1,7 @@
-//! `settle`: what a verdict changes, for the item, its route and everything that the route stands on.
+//! `complete`: the effects of an attempt's result on the item, its route, and the pool, key and provider behind it.
 //!
-//! Here are the books: what was reserved goes back, and the item ends or waits. What an outcome does to the pool, key,
-//! route or provider is by its kind: `success`, `quota`, `fault`.
+//! This file releases or commits the reservation and ends or requeues the item. The effects of an outcome on the pool,
+//! key, route or provider are in `success`, `quota` and `fault`.
 
 mod fault;
 mod quota;
@@ -20,21 +20,21 @@ use super::{
     pool::{AttemptTiming, ObservedUsage, TokenEstimate},
 };
 
-/// What becomes of the item.
+/// The next state of the item.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Disposition {
     Done {
         is_truncated: bool,
     },
     Failed,
-    /// Back in the queue, after `wait` where there is one.
+    /// Back in the queue, after `delay` if there is one.
     Requeued {
         delay: Option<Duration>,
         next_route: Option<RouteId>,
     },
 }
 
-/// The consequences of one verdict.
+/// The effects of one completed attempt.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AttemptEffects {
     pub seq: Seq,
@@ -42,28 +42,28 @@ pub struct AttemptEffects {
     pub disposition: Disposition,
     /// Requests for this item so far.
     pub attempts: u32,
-    /// What the attempt cost for certain.
+    /// Certain cost of the attempt.
     pub cost: Money,
-    /// What it may have cost: sent, and never answered.
+    /// Additional cost that may have been billed: the attempt was sent and never answered.
     pub at_risk: Money,
-    /// For the log, in order. An event of the item itself comes from the owner, who knows its name.
+    /// For the log, in order. The caller adds the item's own event, since it knows the item's name.
     pub events: Vec<EventKind>,
 }
 
-/// How far a request got: all that the books need to know of its outcome.
+/// How far a request got, as far as counters and money depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum RequestProgress {
-    /// The provider took it on and worked on it.
+    /// The provider accepted and processed it.
     Accepted,
-    /// Turned down for quota.
+    /// Refused because of a quota.
     Throttled,
-    /// Turned down for its key, its model, or what it asks.
+    /// Refused because of its key, its model or its content.
     Rejected,
-    /// The provider failed at it, or its answer can't be read.
+    /// The provider failed to process it, or its answer can't be read.
     ProviderError,
-    /// Sent, and nobody saw what came of it.
+    /// Sent, but no response was seen.
     NoResponse,
-    /// It never left.
+    /// It never left this process.
     NotSent,
 }
 
@@ -88,11 +88,12 @@ impl RequestProgress {
 }
 
 impl Scheduler {
-    /// Takes the verdict on `attempt`. `None` where no such attempt is in flight.
+    /// Takes the result of `attempt`. `None` if no such attempt is in flight.
     pub fn complete(&mut self, now: Now, attempt: AttemptId, result: &AttemptResult) -> Option<AttemptEffects> {
         let mut reserved = self.reservations.remove(&attempt)?;
         self.tick_bottlenecks(now);
-        // A trial that succeeds lifts the hold before the end of this: every route it held has to be looked at again.
+        // Checked before anything changes: a successful probe ends the cooldown below, and then all routes must be
+        // unparked.
         let is_probing = self.is_probing_credit_or_connection(reserved.route);
         self.apply_stated_limits(&reserved, result);
         let progress = RequestProgress::from_outcome(result.outcome);
@@ -134,7 +135,7 @@ impl Scheduler {
         })
     }
 
-    /// What the outcome does to the item, and to whatever was at fault.
+    /// Applies the outcome to the item and to whatever is at fault.
     fn apply_outcome(
         &mut self,
         now: Now,
@@ -159,7 +160,7 @@ impl Scheduler {
             Outcome::QuotaExhaustedBilling if !result.limit_is_zero => {
                 self.on_out_of_credit(now, reserved, cause(CauseSource::Backoff), events);
             }
-            // A quota of nothing is no quota that returns.
+            // A quota of zero never comes back.
             Outcome::QuotaExhaustedBilling | Outcome::ModelNotFound => {
                 self.on_model_unavailable(reserved.route, &cause(CauseSource::Provider), events);
             }
@@ -186,7 +187,7 @@ impl Scheduler {
         self.requeue(now, reserved, None)
     }
 
-    /// Room and money back from their reservations: what is certain, and what is at risk.
+    /// Commits or releases reserved room and money. Returns the certain cost and the amount at risk.
     fn commit_reservation(
         &mut self,
         now: Now,
@@ -202,7 +203,7 @@ impl Scheduler {
             RequestProgress::Accepted | RequestProgress::Rejected if result.status.is_none() => {
                 ObservedUsage::NoResponse
             }
-            // Answered, and not a word on what it used: all that was reserved stays, and may have been billed.
+            // Answered without usage: everything reserved stays counted and may have been billed.
             RequestProgress::Accepted | RequestProgress::Rejected if used == TokenEstimate::default() => {
                 ObservedUsage::Missing
             }
@@ -228,7 +229,8 @@ impl Scheduler {
         }
         let price = model.model.price;
         let cost = price.map_or(Money::ZERO, |price| price.cost(used.input, used.output));
-        // No status: sent, or nearly, and never answered. An answer that nobody can read was billed all the same.
+        // Without a status the request was sent, or nearly, and never answered. An unreadable answer was billed all the
+        // same.
         let has_no_answer = result.status.is_none() && observed == ObservedUsage::NoResponse;
         let is_unreadable = result.outcome == Outcome::MalformedResponse && used == TokenEstimate::default();
         let usage_is_missing = result.outcome.is_answered() && used == TokenEstimate::default();
@@ -246,7 +248,7 @@ impl Scheduler {
         self.keys[key].budget.commit(now.wall, reserved.max_cost, committed);
     }
 
-    /// How long the answer took, for strategies that go by it. Refusals say nothing about speed.
+    /// Records the latency, for strategies that use it. Refusals say nothing about speed.
     fn record_latency(&mut self, now: Now, reserved: &Reserved, outcome: Outcome) {
         let took = now.mono.since(reserved.reserved_at.mono);
         let route = &mut self.routes[reserved.route.index()];
@@ -260,7 +262,7 @@ impl Scheduler {
         }
         if is_first_of_model && model_latency.mean_micros().is_some() {
             let model = route.model;
-            // What one key's route has shown is expected of the others'.
+            // The other routes of the model now expect this latency too.
             for index in 0..self.routes.len() {
                 if self.routes[index].model == model {
                     self.update_stats(RouteId(index as u32));
@@ -270,14 +272,14 @@ impl Scheduler {
         self.update_stats(reserved.route);
     }
 
-    /// Its provider can't be reached, or its project is out of credit, as far as is known.
+    /// Whether its provider could not be reached or its project had no credit when last tried.
     fn is_probing_credit_or_connection(&self, route: RouteId) -> bool {
         let route = &self.routes[route.index()];
         let project = self.keys[route.key].project;
         self.providers[route.provider].unreachable.is_some() || self.projects[project].out_of_credit.is_some()
     }
 
-    /// What a settled request may have made room for.
+    /// Unparks the routes that a completed request may have made ready.
     fn unpark_after(&mut self, reserved: &Reserved) {
         if self.is_probing_credit_or_connection(reserved.route) {
             self.unpark_all();
@@ -286,11 +288,11 @@ impl Scheduler {
         }
     }
 
-    /// Back to the queue, at once or after a delay.
+    /// Puts the item back into the queue, at once or after a delay.
     fn requeue(&mut self, now: Now, reserved: &mut Reserved, delay: Option<Duration>) -> Disposition {
         reserved.item.retry_state_mut().attempts += 1;
         let (class, item) = (reserved.class, reserved.item.clone());
-        // A limit that was learned meanwhile may have closed the last way.
+        // A limit learned in the meantime may have excluded the last route.
         if let Some(rejection) = self.permanent_rejection(class, &item) {
             self.rejections.push(rejection);
             return Disposition::Requeued { delay: None, next_route: None };
@@ -307,7 +309,7 @@ impl Scheduler {
         Disposition::Requeued { delay: None, next_route }
     }
 
-    /// On to the next model that may serve it; where none is left, it fails.
+    /// Gives up on this model and requeues the item for the next one. The item fails if no candidate is left.
     fn requeue_on_next_model(&mut self, now: Now, reserved: &mut Reserved) -> Disposition {
         let model = ModelId(self.routes[reserved.route.index()].model as u32);
         if !reserved.item.has_given_up_on(model) {
@@ -321,7 +323,7 @@ impl Scheduler {
         if has_candidate { self.requeue(now, reserved, None) } else { Disposition::Failed }
     }
 
-    /// On to a model that is known to have a larger context than this one, or than the request.
+    /// Requeues the item for a model whose context is known to be larger than this model's, or than the request.
     fn requeue_on_larger_model(&mut self, now: Now, reserved: &mut Reserved) -> Disposition {
         let min_context =
             self.models[self.routes[reserved.route.index()].model].model.context.unwrap_or(reserved.item.input_tokens);
@@ -335,7 +337,7 @@ impl Scheduler {
         self.requeue_on_next_model(now, reserved)
     }
 
-    /// Takes back a dispatch that was never sent: the run is stopping, or its intent could not be recorded.
+    /// Cancels an attempt that was never sent, because the run is stopping or its intent could not be recorded.
     pub fn cancel(&mut self, now: Now, attempt: AttemptId) {
         let Some(reserved) = self.reservations.remove(&attempt) else { return };
         self.tick_bottlenecks(now);

@@ -1,4 +1,4 @@
-//! What a refusal for quota does: to the pool for a minute or a day, to the project where the credit is gone.
+//! Effects of quota errors: on the pool for a minute or a day, and on the project if its credit is used up.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::super::{
     ramp::Ramp,
 };
 
-/// A rolling day without a hint is looked at again after this, with a trial.
+/// Time until a rolling day without a retry-after is probed again.
 const ROLLING_DAY_RECHECK: Duration = Duration::from_secs(3_600);
 
-/// After a hint for a rolling day that proved too short, and twice as long each time.
+/// First extra wait after a retry-after for a rolling day that was too short. It doubles each time.
 const EXTRA_BACKOFF: Duration = Duration::from_secs(5);
 
 impl Scheduler {
@@ -50,7 +50,7 @@ impl Scheduler {
         let step = state.backoff_step.max(1);
         let is_after_backoff = step > self.policy.backoff.len();
         let (wait, source) = match stated_wait {
-            // A stated wait that is longer than the rest still counts.
+            // A stated wait that is longer than the rest applies.
             _ if is_after_backoff => {
                 (self.policy.backoff_rest.max(stated_wait.unwrap_or_default()), CauseSource::Backoff)
             }
@@ -58,7 +58,7 @@ impl Scheduler {
             None => (self.policy.backoff[step - 1], CauseSource::Backoff),
         };
         let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
-        // Nobody counts to the microsecond: a moment later than said.
+        // Add 50-250 ms of jitter to stated waits, since providers don't count exactly.
         let jitter =
             if source == CauseSource::Provider { Duration::from_millis(self.rng.u64(50..250)) } else { Duration::ZERO };
         let cooldown = Cooldown { since: now, until: now + wait + jitter, ends_by_calendar: false, cause };
@@ -79,7 +79,7 @@ impl Scheduler {
         }
     }
 
-    /// The strict pipeline gives up on the route where it stands.
+    /// Moves the strict pipeline's cursor past this route.
     fn advance_cursor_past(&mut self, route: RouteId) {
         if self.ranking.get(self.cursor) == Some(&route) {
             self.cursor = (self.cursor + 1) % self.ranking.len();
@@ -102,7 +102,7 @@ impl Scheduler {
                 (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, CauseSource::Provider)
             }
             (None, Some(retry_after)) => {
-                // A hint that has proved too short is believed less each time.
+                // After a retry-after that was too short, wait longer each time.
                 let min_wait = match state.day_retry_step {
                     0 | 1 => Duration::ZERO,
                     step => (EXTRA_BACKOFF * 2_u32.saturating_pow(step - 2)).min(ROLLING_DAY_RECHECK),

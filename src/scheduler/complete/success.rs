@@ -1,11 +1,11 @@
-//! What an answer proves: the provider can be reached, the key is good, the credit is there, the day has begun anew.
+//! Effects of an answer: the provider can be reached, the key and the credit are good, the daily quota has reset.
 
 use crate::domain::{EventKind, Now};
 
 use super::super::{Reserved, Scheduler, ramp::Ramp};
 
 impl Scheduler {
-    /// The provider answered, whatever it said: it is reachable, and this route's breaker can rest.
+    /// Handles any answer of the provider: it can be reached, so the route's breaker closes.
     pub(super) fn on_answered(&mut self, reserved: &Reserved, events: &mut Vec<EventKind>) {
         let route = &mut self.routes[reserved.route.index()];
         if route.breaker.record_answer() {
@@ -22,7 +22,7 @@ impl Scheduler {
         }
     }
 
-    /// The provider accepted the request and worked on it: the key and the project's credit are good.
+    /// Handles a request that the provider accepted and processed: the key and the project's credit are good.
     pub(super) fn on_accepted(&mut self, now: Now, reserved: &Reserved, events: &mut Vec<EventKind>) {
         self.on_answered(reserved, events);
         let route = &mut self.routes[reserved.route.index()];

@@ -1,5 +1,5 @@
-//! From the scheduler's state to the plain data that a forecast is made of: a copy, so that reckoning ahead never
-//! happens on the engine's task.
+//! Copies the scheduler's state into the plain data of a forecast, so that the forecast can run outside the engine's
+//! task.
 
 use std::time::Duration;
 
@@ -16,22 +16,22 @@ use super::super::{
     window::SlidingWindow,
 };
 
-/// What is reckoned with where nothing has been measured yet.
+/// Assumed latency before anything is measured.
 pub const ASSUMED_LATENCY: Duration = Duration::from_secs(2);
 
-/// Parts of a minute (or rolling day) that releases are told apart by.
+/// Number of steps into which the releases of a minute or a rolling day are merged.
 const STEPS_PER_WINDOW: usize = 24;
 
-/// What can't be read off limits: how long answers take and how large they are.
+/// Assumptions that limits don't tell: how long answers take and how large they are.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Assumptions {
-    /// By model; `None`: [`ASSUMED_LATENCY`].
+    /// By model; `None` stands for the mean of the known ones, or else [`ASSUMED_LATENCY`].
     pub latency_by_model: Vec<Option<Duration>>,
-    /// Mean input tokens of an item; `None`: as estimated from the items loaded.
+    /// Mean input tokens of an item; `None`: estimated from the loaded items.
     pub mean_input_tokens: Option<f64>,
-    /// Mean output tokens of an answer, thinking included; `None`: the models' running means, or else 256.
+    /// Mean output tokens of an answer, including thinking, for models without a running mean; `None`: 256.
     pub mean_output_tokens: Option<f64>,
-    /// Requests that an item takes on average: at least 1.
+    /// Mean number of requests per item; at least 1.
     pub requests_per_item: f64,
 }
 
@@ -41,26 +41,26 @@ impl Default for Assumptions {
     }
 }
 
-/// Everything that a forecast depends on. Instants are seconds from `now`.
+/// Everything a forecast depends on. Instants are seconds from `now`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ForecastInput {
     pub now: WallTime,
-    /// The run's cap, and what is in flight already.
+    /// The run's cap on requests in flight, and the number in flight now.
     pub max_in_flight: u32,
     pub in_flight_now: u32,
     pub when_limited: WhenLimited,
     pub spill_to: SpillTo,
-    /// Work is left behind when every route is out for the day.
+    /// Whether the run stops, with items left, when every route is exhausted for the day.
     pub stops_when_exhausted: bool,
-    /// The run's own money.
+    /// The run's own caps.
     pub budget: BudgetInput,
     pub requests_per_item: f64,
     pub keys: Vec<KeyInput>,
     pub models: Vec<ModelInput>,
     pub pools: Vec<PoolInput>,
-    /// Routes, in the cascade's order.
+    /// All routes in the cascade's order.
     pub routes: Vec<ForecastRoute>,
-    /// Where the strict pipeline stands, in `lanes`.
+    /// Position of the strict pipeline's cursor in `routes`.
     pub cursor: usize,
     pub classes: Vec<ClassInput>,
 }
@@ -68,20 +68,20 @@ pub struct ForecastInput {
 #[derive(Clone, PartialEq, Debug)]
 pub struct KeyInput {
     pub name: String,
-    /// Keys of one provider that may use the same models are alike.
+    /// Keys of one provider that may use the same models are of the same kind.
     pub kind: (usize, Option<Vec<String>>),
     pub budget: BudgetInput,
 }
 
-/// Caps of money; `None` for none.
+/// Money caps; `None` for no cap.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct BudgetInput {
     pub total: Option<BudgetCap>,
-    /// Of a UTC day.
+    /// Per UTC day.
     pub day: Option<BudgetCap>,
 }
 
-/// Dollars: all that is allowed, and what may still be committed.
+/// In dollars: the limit, and what may still be committed.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct BudgetCap {
     pub limit: f64,
@@ -103,7 +103,7 @@ impl BudgetInput {
         }
     }
 
-    /// With nothing spent yet.
+    /// The same caps with nothing spent yet.
     pub(super) fn unspent(self) -> Self {
         let whole = |cap: BudgetCap| BudgetCap { left: cap.limit, ..cap };
         Self { total: self.total.map(whole), day: self.day.map(whole) }
@@ -114,56 +114,54 @@ impl BudgetInput {
 pub struct ModelInput {
     pub name: String,
     pub price: Option<Price>,
-    /// Seconds that an answer takes.
     pub latency_secs: f64,
-    /// Output tokens of an answer, on average and at most.
+    /// Output tokens of an answer: the mean and the maximum.
     pub mean_output_tokens: f64,
     pub max_output_tokens: f64,
 }
 
-/// One route.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ForecastRoute {
     pub key: usize,
     pub model: usize,
     pub pool: usize,
-    /// When it can be used; `None` where it is switched off or dead.
+    /// Seconds until it can be used; `None` if it is switched off or disabled.
     pub available_in: Option<f64>,
 }
 
-/// A quota pool in requests, whatever its tightest limit counts.
+/// A quota pool. Its amounts are in requests, whatever its tightest limit counts.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PoolInput {
     pub label: String,
-    /// Requests that one minute lets through; `None` for no limit.
+    /// Requests that one minute admits; `None` without a limit.
     pub per_minute: Option<f64>,
-    /// What counts that minute.
+    /// The tightest limit of the minute.
     pub minute_constraint: Constraint,
-    /// When how much of the minute is free, from now on.
+    /// (seconds from now, requests) that become free in the minute window.
     pub minute_releases: Vec<(f64, f64)>,
     pub concurrency: Option<f64>,
     pub in_flight: f64,
     pub day: QuotaDay,
-    /// Requests that a day lets through, and what is left of today.
+    /// Requests that a day admits, and what is left of today.
     pub per_day: Option<f64>,
     pub left_today: Option<f64>,
-    /// Rolling days: when how much opens again.
+    /// Rolling days: (seconds from now, requests) that become free.
     pub day_releases: Vec<(f64, f64)>,
 }
 
-/// Items that may use the same lanes.
+/// Items that may use the same routes.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ClassInput {
     pub items: f64,
     pub mean_input_tokens: f64,
-    /// Indices into `lanes`, in order of preference; only those that may open.
+    /// Indices into `routes`, in order of preference; without routes that are switched off or disabled.
     pub routes: Vec<u32>,
-    /// By model: whether it may serve these items, even where its lanes are all out.
+    /// By model: whether it can serve these items, even if all of its routes are unavailable.
     pub can_serve: Vec<bool>,
 }
 
 impl Scheduler {
-    /// Copies what a forecast needs. Proportional to routes and classes, not to items.
+    /// Copies what a forecast needs. Cost is proportional to routes and classes, not to items.
     pub fn forecast_input(&self, now: Now, assumptions: &Assumptions) -> ForecastInput {
         let models = self.model_inputs(assumptions);
         let mut index_by_route = vec![0_u32; self.routes.len()];
@@ -231,7 +229,7 @@ impl Scheduler {
     }
 
     fn model_inputs(&self, assumptions: &Assumptions) -> Vec<ModelInput> {
-        // A model that has not answered yet is taken to be like those that have.
+        // A model that has not answered yet is assumed to be like those that have.
         let measured: Vec<Duration> = assumptions.latency_by_model.iter().copied().flatten().collect();
         let default_latency = match measured.len() as u32 {
             0 => ASSUMED_LATENCY,
@@ -255,12 +253,13 @@ impl Scheduler {
             .collect()
     }
 
-    /// Seconds until the route can be used, windows and days apart; `None` where no clock will open it.
+    /// Seconds until the route can be used, apart from windows and days; `None` if it never becomes available by
+    /// itself.
     fn route_available_in(&self, now: Now, id: RouteId) -> Option<f64> {
         let availability = self.availability(now, id);
         match &availability {
             Availability::SwitchedOff { .. } | Availability::Disabled(_) => None,
-            // Windows and days are the pool's own.
+            // Minute windows and daily limits are simulated per pool.
             Availability::Ready | Availability::Limited { .. } | Availability::DailyLimitReached { .. } => Some(0.0),
             Availability::CoolingDown(_) | Availability::Exhausted(_) | Availability::CircuitOpen { .. } => {
                 match availability.wakeup() {
@@ -316,7 +315,7 @@ fn pool_input(now: Now, pool: &QuotaPool, estimate: TokenEstimate, latency: f64)
         None => (None, Constraint::RequestsPerMinute, Vec::new()),
         Some((window, amount, minute_constraint)) => {
             let limit_in_requests = window.limit().unwrap_or_default() as f64 / amount;
-            // What is left of a window is lost where it is too small for one more.
+            // A rest of the window that is too small for one more request is lost.
             let per_minute = if limit_in_requests > 1.0 { limit_in_requests.floor() } else { limit_in_requests };
             (Some(per_minute), minute_constraint, minute_releases(now, &counters, window, amount, latency))
         }
@@ -344,7 +343,7 @@ fn pool_input(now: Now, pool: &QuotaPool, estimate: TokenEstimate, latency: f64)
     }
 }
 
-/// The window that lets the fewest requests of this size through, what one takes of it, and its name.
+/// The window that admits the fewest requests of this size, the amount one request takes of it, and its constraint.
 fn tightest_minute<'a>(
     counters: &PoolCounters<'a>,
     estimate: TokenEstimate,
@@ -367,7 +366,7 @@ fn tightest_minute<'a>(
         })
 }
 
-/// When how many requests of the minute are free. A paced pool opens in steps of its burst.
+/// When how many requests of the minute become free. A paced pool frees them in steps of its burst.
 fn minute_releases(
     now: Now,
     counters: &PoolCounters<'_>,
@@ -397,7 +396,7 @@ fn minute_releases(
         (at.since(now.mono).as_secs_f64(), count)
     });
     steps.extend(merge_releases(releases, 60.0).into_iter().map(|(at, count)| (at, count / amount)));
-    // What is in flight is held until a minute after its answer.
+    // Requests in flight occupy the window until a minute after their answer.
     let in_flight = used.saturating_sub(completed) as f64 / amount;
     steps.push((60.0 + latency / 2.0, in_flight));
     steps.retain(|(_, count)| *count > 0.0);
@@ -405,7 +404,7 @@ fn minute_releases(
     steps
 }
 
-/// Releases within `span` seconds, merged into a few steps; each step opens with its last release.
+/// Releases within `span_secs`, merged into a few steps. Each step is free at its last release.
 fn merge_releases(releases: impl Iterator<Item = (f64, u64)>, span_secs: f64) -> Vec<(f64, f64)> {
     let step_secs = span_secs / STEPS_PER_WINDOW as f64;
     let mut steps: Vec<(f64, f64)> = Vec::new();

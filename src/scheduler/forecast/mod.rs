@@ -1,12 +1,12 @@
-//! The forecast: the scheduler's own limits, run ahead of the clock with what is left to do.
+//! Forecast of the rest of a run: simulates the scheduler's limits with the remaining items.
 //!
-//! [`Scheduler::forecast_input`](super::Scheduler::forecast_input) copies the state into plain data (`outlook`);
-//! [`forecast`] reckons on that copy, wherever the caller likes, with the same windows, days, cooldowns and caps as
-//! dispatch itself (`flow`). It works on classes of items and on amounts, not on each item, so its cost goes by
-//! pools and days ahead: some milliseconds for ten million items over a thousand routes.
+//! [`Scheduler::forecast_input`](super::Scheduler::forecast_input) copies the state into plain data (`input`).
+//! [`forecast`] computes on that copy, on any thread, with the same windows, days, cooldowns and caps as dispatch
+//! (`fluid`). It works on classes of items and on amounts, not on single items, so its cost depends on the number of
+//! pools and of days ahead: some milliseconds for ten million items over a thousand routes.
 //!
-//! Strategies order the ready routes; which of them is taken first changes the cost a little and the end hardly, so
-//! the cascade's order stands for all of them.
+//! The order in which a strategy uses ready routes changes the cost a little and the finish time hardly, so the
+//! cascade's order stands for all strategies.
 
 mod fluid;
 mod input;
@@ -25,24 +25,24 @@ pub use input::{
     ModelInput, PoolInput,
 };
 
-/// How far answers may differ from the assumed: faster, and slower or larger.
+/// Factors for the actual latency and size of answers against the assumed ones, for the earliest and the latest finish.
 const OPTIMISTIC_LATENCY: f64 = 0.7;
 const PESSIMISTIC_LATENCY: f64 = 1.5;
-/// How far the reckoning itself may be off: a share of the whole, and a turn of a window.
+/// Error of the forecast itself: a share of the whole, and one turn of a minute window in seconds.
 const MODEL_ERROR: f64 = 0.01;
 const WINDOW_TURN_SECS: f64 = 62.0;
-/// Kinds of keys that one more is tried of.
+/// The most kinds of keys for which one more key is simulated.
 const MAX_KEY_KINDS: usize = 3;
 
-/// A forecast and what it is made of.
+/// A forecast, and how it distributes the items.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ForecastResult {
     pub forecast: Forecast,
-    /// Items by lane of the input.
+    /// By route of the input: the items it serves.
     pub items_by_route: Vec<f64>,
 }
 
-/// Reckons ahead. Blocking work of some milliseconds: not for the engine's task.
+/// Computes a forecast. This takes some milliseconds of CPU time, so it must not run on the engine's task.
 pub fn forecast(input: &ForecastInput) -> ForecastResult {
     let likely = FluidSim::new(input).run();
     let margin = likely.finish * MODEL_ERROR + (likely.finish * 0.1).clamp(1.0, WINDOW_TURN_SECS);
@@ -83,7 +83,7 @@ pub fn forecast(input: &ForecastInput) -> ForecastResult {
     ForecastResult { forecast, items_by_route: likely.items_by_route }
 }
 
-/// Seconds ahead as an instant; `None` beyond what a calendar is good for.
+/// The instant `seconds` from `now`; `None` beyond 500 years, which calendars don't support.
 fn wall_time_in(now: WallTime, seconds: f64) -> Option<WallTime> {
     const CENTURIES: f64 = 500.0 * 366.0 * 86_400.0;
     (seconds < CENTURIES).then(|| now + Duration::from_secs_f64(seconds.max(0.0)))
@@ -99,12 +99,12 @@ fn constraints(input: &ForecastInput, result: &FluidResult) -> Vec<ConstraintSha
     result.constraints.iter().map(constraint_share).collect()
 }
 
-/// The same with answers that take `slower` times as long, and items that take `harder` times the requests.
+/// The same input with latencies multiplied by `latency_factor` and requests per item by `requests_factor`.
 fn scaled_input(input: &ForecastInput, latency_factor: f64, requests_factor: f64) -> ForecastInput {
     let mut varied = input.clone();
     varied.models.iter_mut().for_each(|model| model.latency_secs *= latency_factor);
     varied.requests_per_item *= requests_factor;
-    // Token windows go by estimates as well.
+    // Token windows depend on estimates too.
     for pool in varied.pools.iter_mut().filter(|pool| pool.minute_constraint == Constraint::TokensPerMinute) {
         pool.per_minute = pool.per_minute.map(|per_minute| per_minute / latency_factor.sqrt());
         pool.minute_releases.iter_mut().for_each(|(_, amount)| *amount /= latency_factor.sqrt());
@@ -112,7 +112,7 @@ fn scaled_input(input: &ForecastInput, latency_factor: f64, requests_factor: f64
     varied
 }
 
-/// What one more key of each kind would save, the most useful first.
+/// How much time one more key of each kind would save, the most useful first.
 fn key_savings(input: &ForecastInput, finish: f64) -> Vec<KeySaving> {
     let mut kinds: Vec<usize> = Vec::new();
     for (index, key) in input.keys.iter().enumerate() {
@@ -138,7 +138,7 @@ fn key_savings(input: &ForecastInput, finish: f64) -> Vec<KeySaving> {
     savings.into_iter().map(|(_, saving)| saving).collect()
 }
 
-/// The fleet with a fresh key like `key`, in a project of its own. `None` where such a key serves no model.
+/// The fleet with one more, unused key like `key`, in a project of its own. `None` if such a key serves no model.
 fn with_extra_key(input: &ForecastInput, key: usize) -> Option<ForecastInput> {
     let mut larger = input.clone();
     let similar = &input.keys[key];
@@ -158,7 +158,7 @@ fn with_extra_key(input: &ForecastInput, key: usize) -> Option<ForecastInput> {
         route_pairs.push((index as u32, larger.routes.len() as u32 - 1));
     }
     for class in &mut larger.classes {
-        // A lane that is out has no place in the class, but its twin may.
+        // A route that is unavailable is not in the class, but its copy may be.
         let serves = |twin: &u32| class.can_serve[larger.routes[*twin as usize].model];
         class.routes.extend(route_pairs.iter().map(|(_, twin)| *twin).filter(serves));
     }

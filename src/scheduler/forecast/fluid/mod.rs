@@ -1,8 +1,8 @@
-//! The run ahead of the clock: windows, days, cooldowns and the in-flight cap as tanks that items flow through.
+//! Fluid simulation of the rest of the run: items flow through windows, days, cooldowns and the in-flight cap.
 //!
-//! Items are amounts here, not things: ten million cost what ten cost. For the first hours a minute window is
-//! followed turn by turn (it opens in steps, which is what decides a short run); after that it is a rate, since a
-//! turn more or less no longer shows. Days are followed exactly throughout: their ends are calendar instants.
+//! Items are amounts here, not objects, so ten million cost as much as ten. For the first hours a minute window is
+//! simulated turn by turn, since it frees room in steps and those decide a short run. After that it is a rate, since
+//! one turn more or less no longer matters. Days are exact throughout: they end at calendar instants.
 
 mod money;
 mod pool_state;
@@ -19,32 +19,32 @@ use pool_state::{PoolState, RateBucket};
 
 const MINUTE_SECS: f64 = 60.0;
 const DAY_SECS: f64 = 86_400.0;
-/// Turns of a window are followed one by one for this long.
+/// Minute windows are simulated turn by turn for this long, in seconds.
 const EXACT_WINDOW_SECS: f64 = 2.0 * 3_600.0;
-/// And for at most so many looks at a pool.
+/// And for at most so many pool updates.
 const MAX_EXACT_POOL_STEPS: usize = 200_000;
-/// Changes that come closer together than this are taken together.
+/// Changes closer together than this many seconds are merged into one step.
 const MIN_STEP_SECS: f64 = 0.25;
-/// Later, as a share of the time that has passed.
+/// After the exact part: the smallest step as a share of the time simulated so far.
 const RELATIVE_STEP: f64 = 0.002;
-/// Further ahead the past repeats itself.
+/// The simulation stops here, in seconds; beyond it the past is extrapolated.
 const HORIZON_SECS: f64 = 366.0 * DAY_SECS;
-/// Less than this of an item is none.
+/// Amounts below this count as zero.
 const EPSILON: f64 = 1e-6;
 
-/// What came of it. Instants are seconds from the start.
+/// Result of a simulation. Instants are seconds from the start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FluidResult {
-    /// Infinite where it never ends.
+    /// Infinite if it never ends.
     pub finish: f64,
     pub stop: Option<(f64, StopReason, f64, Option<f64>)>,
-    /// (pool, when, when its next day begins).
+    /// (pool, when it is exhausted, when its next day begins).
     pub first_exhausted: Option<(usize, f64, Option<f64>)>,
     /// (reset, items sent by then).
     pub before_reset: Option<(f64, f64)>,
-    /// By constraint: seconds, and the pool that had most of them.
+    /// By constraint: the seconds it cost, and the pool that lost most of them.
     pub constraints: Vec<(Constraint, f64, Option<usize>)>,
-    /// Items by lane.
+    /// Items by route.
     pub items_by_route: Vec<f64>,
     pub input_tokens: f64,
     pub output_tokens: f64,
@@ -59,7 +59,7 @@ pub(super) struct FluidSim<'a> {
     in_flight_bucket: RateBucket,
     /// Requests left, by class.
     remaining_by_class: Vec<f64>,
-    /// Classes with the fewest lanes first: they catch up whenever one of theirs opens.
+    /// Classes with the fewest routes first, since they have the least choice.
     class_order: Vec<usize>,
     cursor: usize,
     /// The next end of each calendar day that some pool counts.
@@ -69,7 +69,7 @@ pub(super) struct FluidSim<'a> {
     pool_steps: usize,
     secs_limited_by_in_flight: f64,
     secs_limited_by_money: f64,
-    /// The last request so far went out then.
+    /// When the last request so far was sent.
     last_sent_secs: f64,
     result: FluidResult,
 }
@@ -126,7 +126,7 @@ impl<'a> FluidSim<'a> {
     }
 
     pub fn run(mut self) -> FluidResult {
-        // What can go nowhere is left behind; the rest goes on without it.
+        // Items of classes without routes are left over; the rest is simulated without them.
         let unroutable: f64 = (0..self.remaining_by_class.len())
             .filter(|class| self.input.classes[*class].routes.is_empty())
             .map(|class| std::mem::take(&mut self.remaining_by_class[class]))
@@ -180,7 +180,7 @@ impl<'a> FluidSim<'a> {
         self.remaining_by_class.iter().sum()
     }
 
-    /// Days that have ended begin anew.
+    /// Starts new days: resets daily quotas and money caps, and adds what rolling days release.
     fn start_new_days(&mut self) {
         for (day, reset) in &mut self.resets {
             if *reset > self.now_secs + EPSILON {
@@ -217,7 +217,7 @@ impl<'a> FluidSim<'a> {
         }
     }
 
-    /// The next instant at which more may go than before; infinite where none is known.
+    /// The next instant at which more may be sent than before; infinite if none is known.
     fn next_change(&self, is_exact: bool) -> f64 {
         let later = |at: &f64| *at > self.now_secs + EPSILON;
         let mut next = f64::INFINITY;
@@ -226,7 +226,7 @@ impl<'a> FluidSim<'a> {
                 next = next.min(*at);
             }
             if is_exact {
-                // What is free now and taken in this step comes back a turn later.
+                // Room that is free now and used in this step comes back one turn later.
                 let next_turn =
                     state.minute_releases.front().map(|(at, _)| at.max(self.now_secs - MIN_STEP_SECS) + state.period);
                 let next_opening = state.minute_releases.iter().map(|(at, _)| *at).find(later);
@@ -244,8 +244,8 @@ impl<'a> FluidSim<'a> {
         let reset = self.resets.iter().map(|(_, at)| *at).fold(f64::INFINITY, f64::min);
         let next = next.min(self.now_secs + self.secs_until_money_limit());
         let next = next.max(self.now_secs + min_step).min(reset).min(self.budgets.next_midnight());
-        // No step is longer than what is left would take over all that is open: within a step, lanes are filled in
-        // turn, and only a short step makes them work side by side.
+        // A step is no longer than all usable routes together need for the rest. Within a step routes are filled one
+        // after the other; only short steps make them work side by side.
         let over_budget = self.over_budget_pools();
         let states = self.pools.iter().zip(&self.input.pools).zip(&over_budget);
         let rate: f64 = states.filter(|(_, broke)| !**broke).map(|((tank, pool), _)| tank.rate(pool.per_minute)).sum();
@@ -253,7 +253,7 @@ impl<'a> FluidSim<'a> {
         if rate > 0.0 { next.min(self.now_secs + (self.remaining() / rate).max(MIN_STEP_SECS)) } else { next }
     }
 
-    /// What each pool lets through in the coming step.
+    /// Sets what each pool admits in the coming step.
     fn set_step_capacities(&mut self, span: f64, is_exact: bool) {
         let at = self.now_secs;
         for (state, pool) in self.pools.iter_mut().zip(&self.input.pools) {
@@ -281,7 +281,8 @@ impl<'a> FluidSim<'a> {
         }
     }
 
-    /// Gives room to classes. How much goes, and the largest share that a class takes of what it could have.
+    /// Distributes room to the classes. Returns the amount sent, and the largest share that a class used of what it
+    /// could.
     fn allocate(&mut self, span: f64) -> (f64, f64) {
         let (mut amount, mut max_share) = (0.0, 0.0_f64);
         let in_flight_room = self.in_flight_bucket.capacity_within(span);
@@ -292,7 +293,7 @@ impl<'a> FluidSim<'a> {
                 continue;
             }
             let mut total_possible = 0.0;
-            // The strict pipeline and same-model spilling move on within a step when a lane is spent.
+            // The strict pipeline and same-model spilling move on within a step when a route is exhausted.
             for _ in 0..=self.input.routes.len() {
                 let (sent, class_possible, has_moved) = self.fill_class(class, in_flight_room - amount);
                 amount += sent;
@@ -308,7 +309,8 @@ impl<'a> FluidSim<'a> {
         (amount, max_share.min(1.0))
     }
 
-    /// One pass over a class's lanes: what went, what could have gone, and whether other lanes may go now.
+    /// Fills a class's routes once. Returns the amount sent, the amount possible, and whether other routes may now be
+    /// used.
     fn fill_class(&mut self, class: usize, mut in_flight_room: f64) -> (f64, f64, bool) {
         let input = self.input;
         let routes = &input.classes[class].routes;
@@ -388,7 +390,7 @@ impl<'a> FluidSim<'a> {
         }
     }
 
-    /// How far into the step its last request goes out.
+    /// How many seconds into the step its last request is sent.
     fn step_time(&self, amount: f64, share: f64, span: f64, is_exact: bool) -> f64 {
         let mut last_sent_after = self.in_flight_bucket.time_until(amount);
         for state in self.pools.iter().filter(|tank| tank.used_in_step > 0.0) {
@@ -401,7 +403,7 @@ impl<'a> FluidSim<'a> {
         last_sent_after.min(span)
     }
 
-    /// Whom the step's time was lost to.
+    /// Attributes the time of the step to the constraints that limited it.
     fn attribute_time(&mut self, span: f64, is_in_flight_limited: bool) {
         if !span.is_finite() || span <= 0.0 {
             return;
@@ -447,7 +449,7 @@ impl<'a> FluidSim<'a> {
         }
     }
 
-    /// What went leaves the tanks, and comes back when its window or rolling day has passed.
+    /// Takes the sent amounts from the pools, and schedules their return after the minute window or rolling day.
     fn consume(&mut self, span: f64, is_exact: bool, is_in_flight_limited: bool) {
         let (at, reset_of) = (self.now_secs, &self.resets);
         for (index, (state, pool)) in self.pools.iter_mut().zip(&self.input.pools).enumerate() {
@@ -462,7 +464,7 @@ impl<'a> FluidSim<'a> {
                 while let Some((free, amount)) = state.minute_releases.front().copied().filter(|_| left > EPSILON) {
                     let take = amount.min(left);
                     left -= take;
-                    // Taken the moment it was free, unless the step began later, or slots were lacking.
+                    // Used at the moment it became free, unless the step began later or the in-flight cap was reached.
                     let sent = if is_in_flight_limited && span.is_finite() {
                         at + span / 2.0
                     } else {
@@ -502,7 +504,8 @@ impl<'a> FluidSim<'a> {
         }
     }
 
-    /// Where nothing more goes today, or for this money, the run stops. Whether no day to come has money for the rest.
+    /// Records a stop if nothing more can be sent today, or for the money left. True if the money can't cover the rest
+    /// on any later day.
     fn detect_stop(&mut self, last_sent_after: f64) -> bool {
         if self.result.stop.is_some() && !self.budgets.is_capped() {
             return false;
@@ -539,7 +542,7 @@ impl<'a> FluidSim<'a> {
     }
 
     fn finish(mut self) -> FluidResult {
-        // The last answer: of the slowest route that has part in it.
+        // The last answer comes from the slowest route used.
         let loads = self.result.items_by_route.iter().zip(&self.input.routes);
         let used = loads.filter(|(load, _)| **load > 0.0).map(|(_, route)| self.input.models[route.model].latency_secs);
         let last_latency = used.fold(0.0, f64::max);
@@ -553,7 +556,7 @@ impl<'a> FluidSim<'a> {
                 let most_limited = (0..self.pools.len())
                     .max_by(|one, two| self.pools[*one].secs_lost[index].total_cmp(&self.pools[*two].secs_lost[index]));
                 match what {
-                    // A key's money, and the run's, which is no pool's.
+                    // Money of keys is attributed to pools; the run's own money is not.
                     Constraint::Money if self.secs_limited_by_money > total => {
                         (what, total + self.secs_limited_by_money, None)
                     }

@@ -1,5 +1,5 @@
-//! Money ahead of the clock: the caps of the run, of its keys and of their days, by the same rule as dispatch: the worst
-//! case of the next request must fit.
+//! Money caps in the simulation: those of the run, of its keys and of their days. The rule is that of dispatch: the
+//! worst case of the next request must fit.
 
 use crate::domain::QuotaDay;
 
@@ -8,14 +8,14 @@ use super::{
     EPSILON, FluidSim,
 };
 
-/// Dollars that one request takes.
+/// Dollars per request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestCost {
     pub mean: f64,
     pub worst: f64,
 }
 
-/// What the caps of one spender leave.
+/// The amounts left of one set of caps, in dollars; infinite without a cap.
 #[derive(Clone, Copy, Debug)]
 struct BudgetState {
     total_left: f64,
@@ -36,19 +36,19 @@ impl BudgetState {
         self.total_left.min(self.today_left)
     }
 
-    /// On a day that has just begun.
+    /// The amount that can be committed on a day that has just begun.
     const fn available_on_new_day(&self) -> f64 {
         self.total_left.min(self.per_day)
     }
 }
 
-/// All purses of a run.
+/// The caps of the run and of all keys.
 #[derive(Debug)]
 pub(super) struct BudgetStates {
     run: BudgetState,
     keys: Vec<BudgetState>,
     is_capped: bool,
-    /// When days of money begin anew, in seconds; infinite where none is capped.
+    /// When the next day begins, in seconds; infinite if there is no cap per day.
     next_midnight: f64,
 }
 
@@ -78,7 +78,7 @@ impl BudgetStates {
         self.keys[key].available_now().min(self.run.available_now())
     }
 
-    /// Requests that a key's money and the run's still cover.
+    /// Requests that the money of a key and of the run still covers.
     pub fn affordable_requests(&self, key: usize, cost: RequestCost) -> f64 {
         if cost.mean <= 0.0 {
             f64::INFINITY
@@ -87,12 +87,12 @@ impl BudgetStates {
         }
     }
 
-    /// Whether it is the run's own money that doesn't cover the request.
+    /// Whether the run's own money does not cover the request.
     pub fn exceeds_run_budget(&self, cost: RequestCost) -> bool {
         self.run.available_now() < cost.worst
     }
 
-    /// Whether some day to come covers the request.
+    /// Whether the money of a new day covers the request.
     pub fn affordable_on_new_day(&self, key: usize, cost: RequestCost) -> bool {
         cost.mean <= 0.0 || self.keys[key].available_on_new_day().min(self.run.available_on_new_day()) >= cost.worst
     }
@@ -104,7 +104,7 @@ impl BudgetStates {
         }
     }
 
-    /// Midnight has passed: days of money begin anew.
+    /// Starts a new day: resets what is left of the daily caps.
     pub fn start_new_day(&mut self) {
         self.next_midnight += 86_400.0;
         for budget in self.keys.iter_mut().chain([&mut self.run]) {
@@ -114,7 +114,7 @@ impl BudgetStates {
 }
 
 impl FluidSim<'_> {
-    /// `None` where the model has no price.
+    /// `None` if the model has no price.
     pub(super) fn request_cost(&self, class: usize, route: usize) -> Option<RequestCost> {
         let model = &self.input.models[self.input.routes[route].model];
         let price = model.price?;
@@ -123,8 +123,8 @@ impl FluidSim<'_> {
         Some(RequestCost { mean: cost_for(model.mean_output_tokens), worst: cost_for(model.max_output_tokens) })
     }
 
-    /// Requests that the money caps still cover: the last one by its worst case. What has no price costs nothing, as it
-    /// does where requests are sent.
+    /// Requests that the money caps still cover; the last one counts with its worst case. A model without a price costs
+    /// nothing, as in dispatch.
     pub(super) fn affordable_requests(&self, class: usize, route: usize) -> f64 {
         if !self.budgets.is_capped() {
             return f64::INFINITY;
@@ -133,13 +133,13 @@ impl FluidSim<'_> {
             .map_or(f64::INFINITY, |cost| self.budgets.affordable_requests(self.input.routes[route].key, cost))
     }
 
-    /// Classes with something left, and each of their lanes.
+    /// (class, route) pairs of classes with requests left.
     pub(super) fn waiting_routes(&self) -> impl Iterator<Item = (usize, usize)> {
         let classes = (0..self.remaining_by_class.len()).filter(|class| self.remaining_by_class[*class] > EPSILON);
         classes.flat_map(|class| self.input.classes[class].routes.iter().map(move |route| (class, *route as usize)))
     }
 
-    /// By pool: whether money alone keeps everything that is left from it.
+    /// By pool: whether only money keeps it from everything that is left.
     pub(super) fn over_budget_pools(&self) -> Vec<bool> {
         if !self.budgets.is_capped() {
             return vec![false; self.pools.len()];
@@ -154,7 +154,7 @@ impl FluidSim<'_> {
         over_budget.into_iter().map(|broke| broke == Some(true)).collect()
     }
 
-    /// Seconds for which no key's money, nor the run's, can run out, however the work is shared out.
+    /// Seconds for which no cap of a key or of the run can be reached, however the work is distributed.
     pub(super) fn secs_until_money_limit(&self) -> f64 {
         if !self.budgets.is_capped() {
             return f64::INFINITY;

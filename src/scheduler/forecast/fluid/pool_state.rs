@@ -1,10 +1,10 @@
-//! A pool ahead of the clock: what its minute, its day and its concurrency let through.
+//! State of a pool in the simulation: what its minute, its day and its concurrency admit.
 
 use std::collections::VecDeque;
 
 use crate::domain::forecast::Constraint;
 
-/// A level that refills at a rate: requests in flight under a cap.
+/// A bucket that refills at a constant rate: requests in flight under a cap.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RateBucket {
     level: f64,
@@ -29,7 +29,7 @@ impl RateBucket {
         };
     }
 
-    /// When the last of `amount` goes.
+    /// Seconds until the last of `amount` is sent.
     pub fn time_until(&self, amount: f64) -> f64 {
         ((amount - self.level) / self.rate).max(0.0)
     }
@@ -37,17 +37,17 @@ impl RateBucket {
 
 #[derive(Debug)]
 pub(super) struct PoolState {
-    /// A request's place in its minute is free again after this.
+    /// Seconds after which a request's room in its minute is free again.
     pub period: f64,
-    /// When how much of the minute is free, in time order.
+    /// (when, requests) that become free in the minute window, in time order.
     pub minute_releases: VecDeque<(f64, f64)>,
     pub left_today: f64,
     pub day_releases: VecDeque<(f64, f64)>,
     pub concurrency: Option<RateBucket>,
     pub is_day_exhausted: bool,
-    /// Given out in the present step.
+    /// Requests sent in the current step.
     pub used_in_step: f64,
-    /// May be given out in the present step, and what limits it.
+    /// Requests that may be sent in the current step, and what limits them.
     pub step_capacity: f64,
     pub limited_by: Constraint,
     /// Seconds lost, by constraint.
