@@ -1,7 +1,7 @@
-//! What deserves the attention of somebody who is not looking: decided here once, over snapshots, for the dashboard's
-//! bell and for webhooks alike.
+//! Alerts for people who are not watching the screen. They are derived from snapshots in this one place, for the
+//! dashboard's bell and for webhooks.
 //!
-//! It decides that there is news, not how often anybody is told: each way of telling has a pace of its own.
+//! This module decides what is an alert. How often a channel repeats or delays alerts is the channel's own decision.
 
 use std::{fmt, time::Duration};
 
@@ -11,32 +11,38 @@ use super::{
     time::WallTime,
 };
 
-/// A wait that ends sooner is the ordinary course of things: minutes fill up and open again.
+/// Shorter waits are normal: minute windows fill up and free up again.
 const MIN_STALL_WAIT: Duration = Duration::from_mins(5);
 
-/// A wait is told again after this at the earliest: a quota that returns little by little opens and closes all day.
+/// Shortest time between two alerts about a wait. A rolling quota frees up and fills again all day.
 const WAIT_ALERT_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Text from outside is in it as it came.
+/// Contains text from outside, not sanitized.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Alert {
-    /// Every item is done or failed.
-    Finished { done: u64, failed: u64 },
-    /// Over, with work left.
-    Stopped { reason: String },
-    /// An event of that level: a key died, a file can't be written.
-    Event { message: String },
-    /// Nothing goes out any more: every route is out for long, the money is spent, the disk is full.
+    Finished {
+        done: u64,
+        failed: u64,
+    },
+    /// The run ended with work left.
+    Stopped {
+        reason: String,
+    },
+    /// An event of level [`EventLevel::Alert`]: a key was disabled, a file can't be written.
+    Event {
+        message: String,
+    },
+    /// No request is sent any more: every route is unavailable for long, the money is spent, or the disk is full.
     Stalled {
         reason: String,
-        /// As soon as it may end by itself; `None`: somebody has to do something.
+        /// When it may end by itself; `None` if somebody must act.
         until: Option<ExpectedEnd>,
     },
-    /// Items end again after a standstill that was told.
+    /// Items end again after a stall that was announced.
     Resumed,
 }
 
-/// When a wait ends, and how far off that was when it was told.
+/// The expected end of a wait, and the time at which it was announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ExpectedEnd {
     pub at: WallTime,
@@ -49,7 +55,7 @@ impl Alert {
     }
 }
 
-/// What follows the run's name in a sentence; not yet neutralised for anybody's screen.
+/// The sentence after the run's name; not sanitized for a terminal.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,40 +72,40 @@ impl fmt::Display for Alert {
     }
 }
 
-/// Follows a run, and says each thing once.
+/// Follows the snapshots of a run and reports each alert once.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AlertTracker {
-    /// The newest event that was looked at.
+    /// Number of the newest event seen.
     last_event: u64,
     is_over: bool,
     stall: Option<Stall>,
-    /// When a wait was last told.
+    /// When a wait was last announced.
     last_wait_alert: Option<WallTime>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stall {
-    /// Only somebody's doing ends it.
+    /// It ends only if somebody acts.
     needs_operator: bool,
-    /// Items that had ended when it began.
+    /// Number of items that had ended when the stall began.
     ended_items: u64,
     was_announced: bool,
 }
 
 impl AlertTracker {
-    /// Events up to this number have been told by others.
+    /// Starts after event number `event`: earlier events have been announced by another process.
     pub fn after_event(event: u64) -> Self {
         Self { last_event: event, ..Self::default() }
     }
 
-    /// What `snapshot` says is no news.
+    /// Starts after `snapshot`: nothing in it is reported.
     pub fn after_snapshot(snapshot: &Snapshot) -> Self {
         let mut watch = Self::default();
         watch.new_alerts(snapshot);
         watch
     }
 
-    /// What is new since the last snapshot, in the order in which it came about.
+    /// The alerts that are new since the last snapshot, oldest first.
     pub fn new_alerts(&mut self, snapshot: &Snapshot) -> Vec<Alert> {
         let new_events = snapshot.events.iter().filter(|event| event.number > self.last_event);
         let alert_events: Vec<&Event> =
@@ -134,7 +140,7 @@ impl AlertTracker {
     fn update_stall(&mut self, snapshot: &Snapshot) -> Option<Alert> {
         let ended_items = snapshot.totals.done + snapshot.totals.failed;
         let Some((reason, until)) = stall_cause(snapshot) else {
-            // A trial that failed is no end of it, nor are the last minutes of a wait.
+            // A failed probe does not end a stall, nor do the last minutes of a wait.
             let stall = self.stall.filter(|standing| ended_items > standing.ended_items)?;
             self.stall = None;
             return stall.was_announced.then_some(Alert::Resumed);
@@ -185,7 +191,7 @@ mod tests {
 
     const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
-    /// A run of which so much is done so many minutes after noon.
+    /// A run with `done` items done, `minutes` after noon.
     fn at(minutes: u64, done: u64, state: RunState) -> Snapshot {
         Snapshot {
             state,
@@ -218,7 +224,7 @@ mod tests {
         RunState::NeedsOperator { reason: reason.to_owned() }
     }
 
-    /// What is told of a run that goes through these.
+    /// All alerts of a run that goes through these snapshots, as text.
     fn told(snapshots: impl IntoIterator<Item = Snapshot>) -> Vec<String> {
         let mut watch = AlertTracker::default();
         snapshots.into_iter().flat_map(|snapshot| watch.new_alerts(&snapshot)).map(|news| news.to_string()).collect()

@@ -1,4 +1,4 @@
-//! What one attempt brought back, once it is understood.
+//! The result of one attempt: its class, the answer, token usage and the stated wait.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What an output price applies to.
+    /// Output and thinking tokens together: the number an output price applies to.
     pub const fn billed_output(self) -> u64 {
         self.output_tokens.saturating_add(self.thinking_tokens)
     }
@@ -32,50 +32,50 @@ impl Usage {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
     pub text: String,
-    /// The provider's own word (`STOP`, `length`, `end_turn`), lower-cased.
+    /// The provider's own finish reason (`stop`, `length`, `end_turn`), in lower case.
     pub finish_reason: Option<String>,
-    /// The model that answered, where the provider says so: aliases and retired names are routed elsewhere.
+    /// The model that answered, if the provider names it. Providers route aliases and retired names to other models.
     pub model_version: Option<String>,
 }
 
-/// How long the provider asked us to stay away.
+/// A wait that the provider stated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RetryAfter {
     pub delay: Duration,
 }
 
-/// One attempt, classified: the only thing the rest of the program learns of a response.
+/// One classified attempt. The rest of the program sees nothing else of a response.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct AttemptResult {
     pub outcome: Outcome,
     pub action: OutcomeAction,
-    /// HTTP status; `None` where no response came.
+    /// HTTP status; `None` if no response came.
     pub status: Option<u16>,
-    /// The provider's wait, already judged trustworthy. `None` on a day quota whose hint must be ignored.
+    /// The provider's stated wait, if it can be trusted. `None` for a day quota whose stated wait must be ignored.
     pub retry_after: Option<RetryAfter>,
-    /// The provider's own words: redacted, control characters kept out, at most 500 characters.
+    /// The provider's own text, or a local reason: redacted, without control characters, at most 500 characters.
     pub message: String,
-    /// Which rule decided, in a phrase a person can follow.
+    /// The rule that decided the outcome, as a phrase for people.
     pub rule: String,
-    /// Present for `ok` and, where there was any text, for `truncated`.
+    /// Set for `ok`, and for `truncated` if there was any text.
     pub answer: Option<Answer>,
     pub usage: Usage,
-    /// A limit that the refusal itself states (Gemini's `quotaValue`).
+    /// A limit stated in the refusal itself (Gemini's `quotaValue`).
     pub stated_limit: Option<u64>,
-    /// The whole model is not offered to this project (`limit: 0`), rather than used up.
+    /// The project has no quota for this model at all (`limit: 0`); the quota is not just used up.
     pub limit_is_zero: bool,
-    /// What the response says of limits and of its own making.
+    /// Rate limits and server time that the response states.
     #[serde(default)]
     pub response_meta: ResponseMeta,
-    /// The request is longer than the model's context: a model with a larger one may take it.
+    /// The request is longer than the model's context; a model with a larger context may accept it.
     pub exceeds_context: bool,
     /// The provider can't use a picture of the request: it says nothing of other items.
     pub picture_refused: bool,
 }
 
 impl AttemptResult {
-    /// A web page turned the request away: somebody's in between, who may mean the key or the address it comes from.
-    /// Providers say such things in JSON, and then of the key.
+    /// Whether an HTML page refused the request with 401 or 403. Such a page comes from a proxy, which may object to
+    /// the key or to the client's address. Providers report errors of a key in JSON.
     pub const fn is_html_auth_error(&self) -> bool {
         matches!((self.outcome, self.status), (Outcome::ServerError, Some(401 | 403)))
     }

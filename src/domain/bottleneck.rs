@@ -1,12 +1,12 @@
-//! What holds the work back, and for how much of the last minutes: the answer to "why not faster?".
+//! Bottlenecks: what kept requests from being sent in the last minutes, and for which share of the time.
 
 use serde::{Deserialize, Serialize};
 
-/// One answer at a time: what keeps a route, or the run, from sending the next request now.
+/// The reason why a route, or the run, does not send the next request now. Exactly one applies at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bottleneck {
-    /// Nothing: requests are out, and no item waits that could go.
+    /// No bottleneck: requests are in flight, and no waiting item could be sent.
     Sending,
     RequestsPerMinute,
     TokensPerMinute,
@@ -15,10 +15,10 @@ pub enum Bottleneck {
     Cooldown,
     #[serde(alias = "breaker")]
     CircuitOpen,
-    /// The provider's concurrency limit, or a ramp after trouble.
+    /// The provider's concurrency limit, or the concurrency ramp after a failure.
     Concurrency,
     SwitchedOff,
-    /// Dead key, missing model, or a route that waits for the operator's judgement.
+    /// A disabled key, a missing model, or a route that needs the operator's decision.
     #[serde(alias = "dead")]
     Disabled,
     /// The run's cap on requests in flight.
@@ -26,9 +26,9 @@ pub enum Bottleneck {
     MaxInFlight,
     Budget,
     Paused,
-    /// Every waiting item sits out a delay after a failure.
+    /// Every waiting item is in its retry delay.
     RetryDelay,
-    /// It is ready, but the items that wait may not or need not go there.
+    /// The route is ready, but the waiting items may not or need not use it.
     #[serde(alias = "not_its_turn")]
     NotSelected,
     NothingToSend,
@@ -55,7 +55,7 @@ impl Bottleneck {
 
     pub const COUNT: usize = Self::ALL.len();
 
-    /// As it is said to people: "held by requests a minute 62%".
+    /// Label for people, as in "held by requests a minute 62%".
     pub const fn label(self) -> &'static str {
         match self {
             Self::Sending => "nothing, it is sending",
@@ -77,7 +77,7 @@ impl Bottleneck {
     }
 }
 
-/// A share of the last minutes: 0 to 1.
+/// A bottleneck's share of the last minutes: 0 to 1.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct BottleneckShare {
     #[serde(alias = "what")]

@@ -1,21 +1,21 @@
-//! How demanding an item looks from its text alone: what routing rules by complexity are judged on.
+//! Estimates how demanding an item is from its text alone, for routing rules by complexity.
 //!
-//! Only what the item asks is looked at: a system prompt is the same for thousands of items and tells them apart
-//! in nothing. Guesses that err are cheap here, since a rule only chooses among routes.
+//! Only the item's own messages count: a system prompt is the same for thousands of items and does not distinguish
+//! them. Wrong estimates are cheap, because a rule only chooses among routes.
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::request::{Part, Request};
 
-/// Code stands in a fence, or shows in at least this many lines.
+/// Text counts as code if it has a code fence, or at least this many lines that look like code.
 const MIN_CODE_LINES: usize = 2;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Complexity {
-    /// By Unicode's word boundaries, so that scripts without spaces have words too.
+    /// Counted by Unicode word boundaries, so that scripts without spaces are counted too.
     pub word_count: u64,
     pub has_code: bool,
-    /// The whole text in lower case, for terms.
+    /// The whole text in lower case, for finding terms.
     lowercase_text: String,
 }
 
@@ -33,7 +33,7 @@ impl Complexity {
         Self { word_count, has_code: has_code || code_lines >= MIN_CODE_LINES, lowercase_text }
     }
 
-    /// Which of `terms` occur as whole words, whatever their case.
+    /// Those of `terms` that occur as whole words, in any case.
     pub fn find_terms<'t>(&self, terms: &'t [String]) -> Vec<&'t str> {
         terms.iter().map(String::as_str).filter(|term| self.contains_term(&term.to_lowercase())).collect()
     }
@@ -44,7 +44,7 @@ impl Complexity {
             && self.lowercase_text.match_indices(term).any(|(at, found)| {
                 let before = self.lowercase_text[..at].chars().next_back();
                 let after = self.lowercase_text[at + found.len()..].chars().next();
-                // A term that itself begins or ends in a sign (`c++`) has its edge there.
+                // A term that begins or ends with a sign (`c++`) has its word boundary at that sign.
                 let extends_before = is_letter(before) && is_letter(term.chars().next());
                 let extends_after = is_letter(after) && is_letter(term.chars().next_back());
                 !extends_before && !extends_after
@@ -52,7 +52,7 @@ impl Complexity {
     }
 }
 
-/// A line that hardly anybody writes in prose.
+/// Whether a line has a form that is rare in prose.
 fn looks_like_code(line: &str) -> bool {
     const OPENINGS: [&str; 6] = ["#include", "#!/", "<?php", "@Override", "using namespace ", "package "];
     const DEFINITIONS: [&str; 8] =

@@ -1,4 +1,4 @@
-//! What happened, for the fallback log: short, typed, in plain words.
+//! Events of a run: short, typed, and readable as one sentence each.
 
 use std::{fmt, time::Duration};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{outcome::Outcome, time::WallTime};
 
-/// One line of the log. Numbered from 1 over the whole run, restarts included.
+/// One entry of the event log. Numbered from 1 over the whole run, restarts included.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Event {
     pub number: u64,
@@ -19,26 +19,26 @@ pub struct Event {
 #[serde(rename_all = "snake_case")]
 pub enum EventLevel {
     Info,
-    /// The operator acted.
+    /// An action of the operator.
     #[serde(alias = "you")]
     Operator,
     Warn,
-    /// Wants attention: a key died, the run holds.
+    /// Needs attention: a key was disabled, the run is blocked.
     #[serde(alias = "alarm")]
     Alert,
 }
 
-/// Routes are written `model@key`, items by their id.
+/// Routes are written `model@key`; items are named by their id.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
-    /// An attempt failed and the item goes on: to another route, or back to wait.
+    /// An attempt failed, and its item goes on to another route or waits.
     Fallback {
         seq: u64,
         #[serde(alias = "item")]
         item_id: String,
         from: String,
-        /// The next candidate, as far as it is known when the answer arrives.
+        /// The next candidate route, if it is known when the answer arrives.
         to: Option<String>,
         outcome: Outcome,
         status: Option<u16>,
@@ -46,7 +46,7 @@ pub enum EventKind {
         #[serde(alias = "words")]
         message: String,
     },
-    /// A route, pool, project or key is out until an instant.
+    /// A route, pool, project or key is unavailable until an instant.
     Cooldown {
         #[serde(alias = "what")]
         subject: String,
@@ -55,14 +55,14 @@ pub enum EventKind {
         #[serde(alias = "words")]
         message: String,
     },
-    /// Something that was out came back.
+    /// Something that was unavailable can be used again.
     Recovered {
         #[serde(alias = "what")]
         subject: String,
         #[serde(alias = "words")]
         message: String,
     },
-    /// Off for good, or until the operator says otherwise.
+    /// Disabled for good, or until the operator switches it on.
     Disabled {
         #[serde(alias = "what")]
         subject: String,
@@ -85,7 +85,7 @@ pub enum EventKind {
         #[serde(alias = "words")]
         message: String,
     },
-    /// The run changed its state, or says something about itself.
+    /// The run changed its state, or reports on itself.
     Run {
         level: EventLevel,
         #[serde(alias = "words")]
@@ -105,7 +105,7 @@ impl Event {
     }
 }
 
-/// A span as people read it at a glance: `0.8s`, `37s`, `4:05`, `6h12m`, `2d03h`.
+/// A duration in short form: `0.8s`, `37s`, `4:05`, `6h12m`, `2d03h`.
 pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -117,7 +117,7 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// One sentence, without time and number; text from outside is not yet neutralised for a terminal.
+/// One sentence, without time and number. Text from outside is not sanitized for a terminal yet.
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tail = |message: &str| if message.is_empty() { String::new() } else { format!(": {message}") };

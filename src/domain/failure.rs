@@ -1,18 +1,18 @@
-//! Failed items that failed alike, so that thousands of failures read as a handful of reasons.
+//! Groups of failed items with the same error, so that thousands of failures read as a few reasons.
 
 use serde::{Deserialize, Serialize};
 
 use super::{command::ReplayFilter, outcome::Outcome};
 
-/// Items that failed with the same outcome, on the same model, with the same words but for numbers.
+/// Failed items with the same outcome, the same model and the same message, numbers aside.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FailureGroup {
     pub outcome: Option<Outcome>,
-    /// Of the last attempt; `None` where nothing was sent.
+    /// The model of the last attempt; `None` if nothing was sent.
     pub model: Option<String>,
     pub pattern: String,
     pub count: u64,
-    /// The first of them in input order.
+    /// The group's first item in input order.
     #[serde(alias = "seq")]
     pub first_seq: u64,
     #[serde(alias = "id")]
@@ -20,7 +20,7 @@ pub struct FailureGroup {
 }
 
 impl FailureGroup {
-    /// Exactly the items of this group.
+    /// A filter that selects exactly the items of this group.
     pub fn replay_filter(&self) -> ReplayFilter {
         ReplayFilter {
             outcomes: self.outcome.into_iter().collect(),
@@ -31,7 +31,7 @@ impl FailureGroup {
     }
 }
 
-/// An error's words with every number as `#`: "retry in 37.2s" and "retry in 9.1s" are one reason.
+/// An error message with every number replaced by `#`: "retry in 37.2s" and "retry in 9.1s" give the same pattern.
 pub fn error_pattern(message: &str) -> String {
     let mut pattern = String::with_capacity(message.len());
     let mut in_number = false;

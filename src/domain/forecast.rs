@@ -1,4 +1,5 @@
-//! What is expected of the rest of a run: when it ends, what binds it, what runs out. Plain data for screens and JSON.
+//! The forecast for the rest of a run: when it ends, what limits it, which quota runs out. Plain data for screens and
+//! JSON.
 
 use std::time::Duration;
 
@@ -6,44 +7,44 @@ use serde::{Deserialize, Serialize};
 
 use super::{money::Money, time::WallTime};
 
-/// Reckoned from the state at `at`; bounded in size however large the fleet is.
+/// Computed from the state at `at`. Its size is bounded, however large the fleet is.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Forecast {
     pub at: WallTime,
-    /// Items that were neither done nor failed, those in flight included.
+    /// Items that were neither done nor failed, including those in flight.
     pub items: u64,
-    /// When the last of them ends. Where the run stops before (see `stops`) and is resumed at every reset, this is
-    /// when it ends then. `None` where it can't end: the money is too little, or no route is left.
+    /// When the last item ends. If the run stops earlier (see `stop`), this assumes that it is resumed at every reset.
+    /// `None` if it can't end: the budget is too small, or no route is left.
     pub finish: Option<WallTime>,
-    /// The range around `finish`.
+    /// Start of the range around `finish`; `latest_finish` is its end.
     #[serde(rename = "earliest")]
     pub earliest_finish: Option<WallTime>,
     #[serde(rename = "latest")]
     pub latest_finish: Option<WallTime>,
-    /// Where work will be left behind: quota or a day's money spent under `on_exhausted = "stop"`, the budget used up, no
-    /// route left.
+    /// Set if the run will stop with work left: quota or a day's money is used up under `on_exhausted = "stop"`, the
+    /// budget is used up, or no route is left.
     #[serde(rename = "stops")]
     pub stop: Option<ForecastStop>,
-    /// What holds the work back until then, the largest share first. Shares add up to 1; empty where nothing does.
+    /// The constraints until then, largest share first. The shares add up to 1; empty if nothing limits the run.
     #[serde(rename = "binds")]
     pub constraints: Vec<ConstraintShare>,
-    /// The first daily quota to be used up.
+    /// The first daily quota that will be used up.
     #[serde(rename = "runs_out")]
     pub first_exhausted: Option<QuotaExhaustion>,
-    /// How much fits before the next day's quota begins; `None` where all is done by then, or no day is limited.
+    /// How many items fit before the next daily reset; `None` if all are done by then, or no daily limit is known.
     pub before_reset: Option<BeforeReset>,
-    /// What one more key would save, the most useful first; one entry per kind of key.
+    /// The time that one more key would save, most useful first; one entry per kind of key.
     pub savings: Vec<KeySaving>,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// What models with a price will cost.
+    /// Expected cost at models that have a price.
     pub cost: Money,
     /// Some of the items go to models without a price.
     #[serde(rename = "unpriced")]
     pub has_unpriced_items: bool,
 }
 
-/// What keeps requests from going out faster.
+/// A limit on how fast requests are sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
@@ -51,9 +52,9 @@ pub enum Constraint {
     TokensPerMinute,
     #[serde(rename = "day")]
     DailyQuota,
-    /// Money: of the run, of a key, or of their days.
+    /// A spend cap: of the run, of a key, or of one of their days.
     Money,
-    /// Cooling down, or a breaker is open.
+    /// A cooldown or an open circuit breaker.
     Cooldown,
     Concurrency,
     /// The run's own cap on requests in flight.
@@ -72,7 +73,7 @@ impl Constraint {
         Self::MaxInFlight,
     ];
 
-    /// As it is said to people: "bound by requests a minute".
+    /// Label for people, as in "bound by requests a minute".
     pub const fn label(self) -> &'static str {
         match self {
             Self::RequestsPerMinute => "requests a minute",
@@ -90,9 +91,9 @@ impl Constraint {
 pub struct ConstraintShare {
     #[serde(rename = "what")]
     pub constraint: Constraint,
-    /// The pool that it holds back most, `model@project`; `None` for what belongs to the whole run.
+    /// The pool that is limited most, as `model@project`; `None` for a constraint of the whole run.
     pub pool: Option<String>,
-    /// Of the time until the last request goes out: 0 to 1.
+    /// Part of the time until the last request is sent: 0 to 1.
     pub share: f64,
 }
 
@@ -101,7 +102,7 @@ pub struct QuotaExhaustion {
     /// `model@project`.
     pub pool: String,
     pub at: WallTime,
-    /// When its next day begins; `None` for rolling days, which open little by little.
+    /// When the pool's next day begins; `None` for rolling days, which free up gradually.
     #[serde(rename = "returns")]
     pub resets_at: Option<WallTime>,
 }
@@ -117,10 +118,10 @@ pub struct ForecastStop {
     pub at: WallTime,
     #[serde(rename = "why")]
     pub reason: StopReason,
-    /// Items that are left then.
+    /// Items that are left at that time.
     #[serde(rename = "left")]
     pub items_left: u64,
-    /// When quota, or the money of a day, returns.
+    /// When quota, or the money of a day, is available again.
     #[serde(rename = "returns")]
     pub resumes_at: Option<WallTime>,
 }
@@ -128,21 +129,21 @@ pub struct ForecastStop {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// Every route is out for the day.
+    /// Every route's daily quota is used up.
     Quota,
-    /// The next request's worst case is over a cap of money: for good, or for today where something returns.
+    /// The worst case of the next request exceeds a spend cap: for the run, or for today if `resumes_at` is set.
     Budget,
-    /// What is left has no route that could ever take it as things stand.
+    /// No route can ever take the remaining items as things stand.
     NoRoute,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct KeySaving {
-    /// The alias of a key that the new one would be like, in a project of its own.
+    /// The alias of the key that the additional key would equal, in a project of its own.
     #[serde(rename = "like")]
     pub similar_to: String,
     pub finish: Option<WallTime>,
-    /// Time saved; `None` where the batch could not end at all without it.
+    /// Time saved; `None` if the batch could not end at all without the key.
     #[serde(rename = "saves")]
     pub time_saved: Option<Duration>,
 }

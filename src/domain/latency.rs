@@ -1,11 +1,11 @@
-//! How long answers took, counted so that whoever asks for a mean or a percentile gets the same one: the run under way,
-//! and the record of it.
+//! A latency histogram, shared by the running engine and the reports from the record, so that both show the same mean
+//! and percentiles.
 
-/// Milliseconds are told apart one by one below this; above it in as many steps to each doubling as there are in the
-/// one below it, so that a percentile is right to within 0.2 %.
+/// Below this, each millisecond has its own bucket. Above it, each doubling has as many buckets as the doubling before,
+/// so that a percentile is exact to 0.2 %.
 const EXACT_BELOW_MS: u64 = 1_024;
 
-/// A histogram of milliseconds, as large as the longest of them wants: 28 KiB at an hour.
+/// A histogram of milliseconds. It grows with the longest latency: 28 KiB for one hour.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LatencyHistogram {
     buckets: Vec<u32>,
@@ -51,19 +51,19 @@ impl LatencyHistogram {
     }
 }
 
-/// Above [`EXACT`] the leading digits, in base two, of the milliseconds, after so many steps as lie below them.
+/// The bucket of a latency. Above [`EXACT_BELOW_MS`], the leading binary digits choose the bucket within its doubling.
 const fn bucket_of(ms: u64) -> usize {
     let cut = halvings(ms);
     (cut * (EXACT_BELOW_MS / 2) + (ms >> cut)) as usize
 }
 
-/// The least milliseconds of a step.
+/// The smallest latency of a bucket, in milliseconds.
 const fn bucket_start(bucket: u64) -> u64 {
     let cut = (bucket / (EXACT_BELOW_MS / 2)).saturating_sub(1);
     (bucket - cut * (EXACT_BELOW_MS / 2)) << cut
 }
 
-/// How often `ms` has to be halved to be below [`EXACT`].
+/// How often `ms` must be halved to be below [`EXACT_BELOW_MS`].
 const fn halvings(ms: u64) -> u64 {
     (u64::BITS - ms.leading_zeros()).saturating_sub(EXACT_BELOW_MS.trailing_zeros()) as u64
 }

@@ -1,44 +1,44 @@
-//! Blocks of a provider's day, as processes that share it ask for them and are given them. Pools go by their number in
-//! the scheduler that asks.
+//! Requests for and grants of leases: parts of a shared daily quota that one process may use. Pools are given by their
+//! index in the scheduler of the requesting process.
 
 use super::time::WallTime;
 
-/// What a day counts.
+/// The unit that a daily quota counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum QuotaUnit {
     Requests,
     Tokens,
 }
 
-/// A block that is wanted, or a look at what others have used.
+/// A request for a lease, or only for the use by other processes (`requested` is 0).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseRequest {
     pub pool: usize,
     pub unit: QuotaUnit,
-    /// Until when the block counts in the ledger; names the day.
+    /// End of the period that the lease counts in; identifies the day.
     pub period_end: WallTime,
-    /// `None`: no limit is known, so there is nothing to lease.
+    /// The daily limit. `None`: no limit is known, so there is nothing to lease.
     pub limit: Option<u64>,
     pub requested: u64,
-    /// This process knows of so many that were used: the ledger can't say less.
+    /// Use that this process knows of; the ledger raises its count to at least this.
     pub known_used: u64,
-    /// Used beyond what was leased.
+    /// Use beyond the leased amount.
     pub overdrawn: u64,
-    /// The rest of an earlier block, and its row.
+    /// The unused rest of an earlier lease, with that lease's `period_end`.
     pub returned: Option<(WallTime, u64)>,
 }
 
-/// What the ledger says to a wish.
+/// The ledger's reply to a [`LeaseRequest`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseGrant {
     pub pool: usize,
     pub unit: QuotaUnit,
     pub period_end: WallTime,
     pub granted: u64,
-    /// By all processes, this block included.
+    /// Used or leased by all processes, this lease included.
     pub total_used: u64,
-    /// Where nothing was left: when something is again.
+    /// When quota becomes available again, if none was left.
     pub available_at: Option<WallTime>,
-    /// Some process was told that the day is spent.
+    /// Set if a provider told any process that the day's quota is used up: until when.
     pub exhausted_until: Option<WallTime>,
 }

@@ -1,7 +1,7 @@
-//! The words of the program as plain data: no I/O, no clock, no runtime.
+//! Plain data types shared by the whole program: no I/O, no clock, no runtime.
 //!
-//! Everything above (`scheduler`, `provider`, `store`, `engine`, `tui`) speaks in these types.
-//! This module imports nothing of theirs, and no tokio, reqwest, ratatui or database.
+//! All modules above (`scheduler`, `provider`, `store`, `engine`, `tui`) use these types. This module imports none of
+//! them, and no tokio, reqwest, ratatui or database.
 
 pub mod alert;
 pub mod attempt_result;

@@ -1,4 +1,4 @@
-//! Money, exactly: whole pico-dollars (10⁻¹² USD), so that a token at $0.075 per million is a whole number.
+//! Exact money: whole pico-dollars (10⁻¹² USD), so that a token at $0.075 per million costs a whole number.
 
 use std::{fmt, iter, ops};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Money(pub u64);
 
-/// Pico-dollars per token. Thinking tokens are billed as output by every provider known to us.
+/// Price in pico-dollars per token. Every known provider bills thinking tokens as output.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Price {
     pub input: u64,
@@ -19,13 +19,13 @@ pub struct Price {
 impl Money {
     pub const ZERO: Self = Self(0);
 
-    /// From dollars as people write them. `None` for negative, absurd or non-finite amounts.
+    /// Converts from dollars. `None` for negative, too large or non-finite amounts.
     pub fn from_usd(usd: f64) -> Option<Self> {
         let pico = usd * 1e12;
         (pico.is_finite() && (0.0..1.8e19).contains(&pico)).then(|| Self(pico.round() as u64))
     }
 
-    /// As a float for display and for JSON numbers; exact arithmetic stays in [`Money`].
+    /// Dollars as a float, for display and JSON numbers. Calculations use [`Money`] itself.
     pub fn as_usd(self) -> f64 {
         self.0 as f64 / 1e12
     }
@@ -37,7 +37,7 @@ impl Money {
 }
 
 impl Price {
-    /// From dollars per million tokens, the way price lists state it.
+    /// Converts from dollars per million tokens, the unit of price lists.
     pub fn from_usd_per_mtok(input: f64, output: f64) -> Option<Self> {
         Some(Self { input: Money::from_usd(input)?.0 / 1_000_000, output: Money::from_usd(output)?.0 / 1_000_000 })
     }

@@ -1,16 +1,16 @@
 //! Numbers with their nouns: `1 row`, `2 rows`.
 
-/// The noun that goes with `number`, of which `one` is the singular; its plural ends in `s`.
+/// The form of the noun for `number`. `singular` is the singular; the plural adds `s`.
 pub fn plural(number: u64, singular: &str) -> String {
     if number == 1 { singular.to_owned() } else { format!("{singular}s") }
 }
 
-/// `1 row`, `2 rows`
+/// A number with its noun: `1 row`, `2 rows`.
 pub fn pluralize(number: u64, singular: &str) -> String {
     format!("{number} {}", plural(number, singular))
 }
 
-/// `is` of one, `are` of several.
+/// `is` for 1, `are` for any other number.
 pub const fn is_or_are(number: u64) -> &'static str {
     if number == 1 { "is" } else { "are" }
 }

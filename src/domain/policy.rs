@@ -1,4 +1,4 @@
-//! How the run is conducted. Every number of the design is a field here, with the design's default.
+//! The policy of a run: every tunable number is a field here, with its default.
 
 use std::time::Duration;
 
@@ -27,14 +27,15 @@ impl CascadeOrder {
     }
 }
 
-/// What a full or cooling route means for the item in hand.
+/// How an item proceeds if its route is full or cooling down.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenLimited {
-    /// Take the next ready route, and come back.
+    /// Take the next ready route, and return to the preferred one later.
     #[default]
     Spill,
-    /// The strict pipeline: one cursor, which waits a minute limit out and moves on only after the ladder or a spent day.
+    /// The strict pipeline: one cursor, which waits for a minute limit and moves on only after the backoff schedule or
+    /// a spent day.
     Wait,
 }
 
@@ -49,13 +50,13 @@ impl WhenLimited {
     }
 }
 
-/// Where a spilled item may go.
+/// Where an item may go if its preferred route is limited.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpillTo {
     #[default]
     Any,
-    /// Only to other keys of the model it prefers.
+    /// Only to other keys of its preferred model.
     SameModel,
 }
 
@@ -70,14 +71,14 @@ impl SpillTo {
     }
 }
 
-/// What happens when every candidate of every waiting item is out for the day, out of credit or dead.
+/// How the run proceeds if every candidate of every waiting item is used up for the day, out of credit or disabled.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnExhausted {
-    /// Stop cleanly, resumable, exit status 4.
+    /// Stop cleanly with exit status 4. The run can be resumed.
     #[default]
     Stop,
-    /// Sleep to the reset and go on.
+    /// Sleep until the reset and go on.
     Wait,
 }
 
@@ -92,7 +93,7 @@ impl OnExhausted {
     }
 }
 
-/// How much each of its three concerns counts under [`Strategy::Balanced`], against each other.
+/// Weights of the three criteria of [`Strategy::Balanced`], relative to each other.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct BalanceWeights {
     pub quality: f64,
@@ -106,65 +107,66 @@ impl Default for BalanceWeights {
     }
 }
 
-/// More requests in flight than this nobody means.
+/// Upper bound of the in-flight setting; a larger value is a mistake.
 pub const MAX_IN_FLIGHT: u32 = 100_000;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Policy {
     pub strategy: Strategy,
     pub order: CascadeOrder,
-    /// The first key of the order gives way to the second at 00:00 UTC, and so on: today's first is tomorrow's last.
+    /// Rotate the order of the keys at each 00:00 UTC: today's first key is last tomorrow.
     pub rotate_keys_daily: bool,
     pub balance_weights: BalanceWeights,
-    /// Under [`Strategy::Fastest`], one request in so many goes to the next route in turn.
+    /// Under [`Strategy::Fastest`], one of this many requests goes to the next route in turn, to measure it.
     pub explore_every: u32,
-    /// The first that fits an item says where it may go.
+    /// Routing rules; the first that matches an item decides where it may go.
     pub rules: Vec<RoutingRule>,
     pub when_limited: WhenLimited,
     pub spill_to: SpillTo,
-    /// How long an item holds out for its preferred route before it spills.
+    /// How long an item waits for its preferred route before it takes another.
     pub spill_after: Duration,
     pub on_exhausted: OnExhausted,
     /// Most attempts in flight over the whole run.
     pub max_in_flight: u32,
-    /// Hard cap on the run's spend, by worst-case reservation.
+    /// Hard cap on the run's spend, enforced by reserving the worst case.
     pub max_usd: Option<Money>,
     /// The same for each UTC day of the run.
     pub max_usd_per_day: Option<Money>,
-    /// Cooldowns after per-minute refusals without a usable hint; one step per episode.
+    /// The backoff schedule: cooldowns after per-minute refusals without a usable stated wait. One step per cooldown
+    /// episode.
     pub backoff: Vec<Duration>,
-    /// The pool's rest after the ladder.
+    /// Cooldown of the pool after the last step of `backoff`.
     pub backoff_rest: Duration,
-    /// Stated waits are clamped to this.
+    /// Upper bound for waits that the provider states.
     pub max_retry_after: Duration,
-    /// Delays between tries after a provider's fault; the last one repeats.
+    /// Delays between attempts after a provider's error; the last one repeats.
     pub retry_delays: Vec<Duration>,
-    /// Tries after provider faults per model, before the next model.
+    /// Retries after provider errors per model, before the next model.
     pub retries_per_model: u32,
-    /// Quick tries after empty answers, before the next model.
+    /// Quick retries after empty answers, before the next model.
     pub max_empty_retries: u32,
-    /// After `truncated` without text, one more try with the output limit times this. `None`: the item fails.
+    /// Factor for the output limit of the one retry after `truncated` without text. `None`: the item fails.
     pub truncated_retry_factor: Option<u32>,
-    /// A blocked item goes on to the next model instead of failing.
+    /// Send a blocked item to the next model instead of failing it.
     pub next_model_when_blocked: bool,
-    /// Items refused alike, with none accepted, before the route holds and asks the operator.
+    /// Items refused in the same way, with none accepted, before the route stops and asks the operator.
     pub max_identical_rejections: u32,
-    /// A breaker opens after this many provider faults in a row.
+    /// Provider errors in a row that open a circuit breaker.
     pub breaker_threshold: u32,
-    /// First open time; doubles up to `breaker_max`.
+    /// How long a breaker stays open at first; doubles up to `breaker_max_open_time`.
     pub breaker_open_time: Duration,
     pub breaker_max_open_time: Duration,
     /// How often a project without credit is tried again, with one real item.
     pub billing_retry_interval: Duration,
-    /// Deadline of a TCP and TLS connection.
+    /// Deadline for the TCP and TLS connection.
     pub connect_timeout: Duration,
     /// Longest silence on an open response.
     pub idle_timeout: Duration,
-    /// Deadline of a whole attempt; half as long again after each timeout of the item.
+    /// Deadline for a whole attempt; grows by half after each timeout of the item.
     pub total_timeout: Duration,
-    /// How long a stop waits for what is in flight.
+    /// How long a drain waits for requests in flight.
     pub drain_timeout: Duration,
-    /// A run that nobody watches stops where no request has an answer so long after the first one was sent. Any HTTP response is an answer. Zero: never.
+    /// An unattended run stops if no request has got an answer since its start, and for this long. Zero: never.
     pub give_up_after: Duration,
 }
 
@@ -208,8 +210,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Why a strategy other than the cascade can't go with `when_limited = "wait"`, in words for the operator;
-    /// `None` where nothing is amiss.
+    /// The reason, as a message for the operator, why the strategy conflicts with `when_limited = "wait"`; `None` if it
+    /// does not.
     pub fn wait_conflict(&self) -> Option<String> {
         if self.when_limited != WhenLimited::Wait {
             return None;

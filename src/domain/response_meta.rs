@@ -1,15 +1,15 @@
-//! What a provider says of its limits beside an answer or a refusal, in no vendor's words.
+//! Rate limits and timing that a provider states beside an answer or a refusal, independent of the vendor.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a limit counts, and over which time.
+/// The unit of a limit and its period.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitDimension {
     RequestsPerMinute,
-    /// Counted as the configuration says (`counted`): input alone, or input and output.
+    /// Counted as configured (`counted`): input alone, or input and output.
     TokensPerMinute,
     InputTokensPerMinute,
     OutputTokensPerMinute,
@@ -24,27 +24,27 @@ pub enum LimitDimension {
 pub struct ProviderLimit {
     pub dimension: LimitDimension,
     pub limit: Option<u64>,
-    /// What was left when the request had been counted.
+    /// The amount left after this request was counted.
     pub remaining: Option<u64>,
-    /// When something will be left again, where nothing is now.
+    /// Time until something is left again, if nothing is left now.
     pub resets_in: Option<Duration>,
 }
 
-/// What one response says beside its content.
+/// Metadata that one response states beside its content.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ResponseMeta {
     pub limits: Vec<ProviderLimit>,
-    /// How long the server worked on the request: it has counted it before that.
+    /// How long the server worked on the request. It counted the request before that.
     pub server_time: Option<Duration>,
 }
 
-/// Where a limit in force comes from, the most certain first.
+/// The source of a limit in force, most certain first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSource {
     Configured,
-    /// The provider said so.
+    /// Stated by the provider.
     #[serde(alias = "stated")]
     Provider,
     /// Found by increasing until the provider refused.

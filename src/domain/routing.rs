@@ -1,4 +1,4 @@
-//! Where an item may go: what of it counts for that, and the one place that an operator may send it to.
+//! Where an item may go: the properties that decide it, and the target that an operator may choose.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ impl fmt::Display for RouteTarget {
     }
 }
 
-/// How a row is treated that names a model that can't be used.
+/// How to handle a row that names a model that can't be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UnknownModelPolicy {
     Refuse,
@@ -32,22 +32,22 @@ pub enum UnknownModelPolicy {
     UseAnyModel,
 }
 
-/// What routing may depend on, apart from the text: items that share these share a queue. Few by design: an
-/// item's money limit and the text of its row count only through the rule that they lead to.
+/// The properties that routing depends on, apart from the text. Items with the same traits share a queue. There are few
+/// by design: an item's money limit and the text of its row count only through the rule that they match.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RoutingTraits {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[serde(rename = "vision")]
     pub needs_vision: bool,
-    /// The item's own preferred model.
+    /// The model that the item's row asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(rename = "model")]
     pub preferred_model: Option<String>,
-    /// The name of the rule that applies; worked out anew for every unfinished item when the rules change.
+    /// The name of the rule that applies. It is determined again for every unfinished item when the rules change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Where the operator sent it, and nowhere else.
+    /// The only model or route that the item may use, chosen by the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(rename = "only")]
     pub required_target: Option<RouteTarget>,

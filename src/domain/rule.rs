@@ -1,7 +1,8 @@
-//! Routing rules: what an item is decides which models it may use, how they are chosen, and what it may cost.
+//! Routing rules: the properties of an item decide which models it may use, how a model is chosen, and the most it may
+//! cost.
 //!
-//! A rule is plain data from the configuration. Matching needs nothing but the item, so that the store can
-//! say which rule applies and why long after the decision, and work it out anew when the rules have changed.
+//! A rule is plain data from the configuration. Matching needs only the item. So the store can tell which rule applies
+//! and why at any later time, and match again when the rules have changed.
 
 use std::{cell::OnceCell, collections::BTreeMap, fmt};
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{complexity::Complexity, item::ItemSpec, money::Money, strategy::Strategy};
 
-/// The row's field that says whether somebody waits for the answer.
+/// The row's field that tells whether somebody waits for the answer.
 pub const LATENCY_SENSITIVE_FIELD: &str = "latency_sensitive";
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -19,15 +20,15 @@ pub struct RoutingRule {
     pub name: String,
     #[serde(rename = "when")]
     pub conditions: RuleConditions,
-    /// The only models such items may use, best first: they take the place of the cascade's order. `None`: all.
+    /// The only models for matching items, best first; they replace the cascade's order. `None`: all.
     pub models: Option<Vec<String>>,
-    /// Instead of the run's.
+    /// Replaces the run's strategy.
     pub strategy: Option<Strategy>,
-    /// Most that such an item may cost. An item's own limit counts as well.
+    /// Most that a matching item may cost. The item's own limit applies as well.
     pub max_usd: Option<Money>,
 }
 
-/// What must be true of an item, all of it; a condition that isn't stated is always met.
+/// Conditions on an item. All must hold; one that is not set always holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RuleConditions {
@@ -37,12 +38,12 @@ pub struct RuleConditions {
     pub images: Option<bool>,
     pub tier: Option<String>,
     pub latency_sensitive: Option<bool>,
-    /// Fields of the input row and the text that each must be.
+    /// Fields of the input row, each with the text it must equal.
     #[serde(rename = "field")]
     pub row_fields: BTreeMap<String, String>,
 }
 
-/// Technical terms, and how many different ones of them an item must mention.
+/// Technical terms, and how many different ones an item must contain.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RequiredTerms {
     #[serde(rename = "words")]
@@ -51,21 +52,21 @@ pub struct RequiredTerms {
     pub min_matches: u32,
 }
 
-/// A rule that fits an item, and what made it fit.
+/// A rule that matches an item, and the reason.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RuleMatch<'r> {
     pub rule: &'r RoutingRule,
     pub reason: String,
 }
 
-/// The first rule that fits.
+/// The first rule that matches `item`.
 pub fn first_match<'r>(rules: &'r [RoutingRule], item: &ItemSpec) -> Option<RuleMatch<'r>> {
     let complexity = OnceCell::new();
     let complexity = || complexity.get_or_init(|| Complexity::of(&item.request));
     rules.iter().find_map(|rule| Some(RuleMatch { rule, reason: rule.conditions.match_reason(item, complexity)? }))
 }
 
-/// The fields of a row that any of the rules looks at.
+/// The row fields that any of the rules looks at, sorted.
 pub fn referenced_fields(rules: &[RoutingRule]) -> Vec<String> {
     let latency = rules.iter().any(|rule| rule.conditions.latency_sensitive.is_some());
     let named = rules.iter().flat_map(|rule| rule.conditions.row_fields.keys().cloned());
@@ -76,7 +77,7 @@ pub fn referenced_fields(rules: &[RoutingRule]) -> Vec<String> {
 }
 
 impl RuleConditions {
-    /// In words why `item` meets every condition; `None` where it misses one. Cheap conditions come first.
+    /// The reason why `item` meets every condition; `None` if it misses one. Cheap conditions are tested first.
     fn match_reason<'c>(&self, item: &ItemSpec, complexity: impl Fn() -> &'c Complexity) -> Option<String> {
         let mut reasons: Vec<String> = Vec::new();
         if let Some(images) = self.images {
@@ -114,7 +115,7 @@ impl RuleConditions {
 }
 
 impl ItemSpec {
-    /// Whether its row says that somebody waits for the answer.
+    /// Whether the row says that somebody waits for the answer.
     pub fn is_latency_sensitive(&self) -> bool {
         self.rule_fields
             .get(LATENCY_SENSITIVE_FIELD)

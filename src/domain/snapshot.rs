@@ -1,4 +1,4 @@
-//! The engine's state as an operator sees it: aggregates only, bounded in size however long the run is.
+//! The engine's state for operators: aggregates only, bounded in size however long the run is.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,10 +23,10 @@ use super::{
 pub struct Snapshot {
     pub run: String,
     pub state: RunState,
-    /// Engine time: on a sped-up clock this is the simulated time.
+    /// Engine time; on a sped-up clock, the simulated time.
     pub at: WallTime,
     pub elapsed: Duration,
-    /// 1 except on a sped-up clock.
+    /// 1, except on a sped-up clock.
     #[serde(alias = "speed")]
     pub clock_speed: f64,
     pub strategy: Strategy,
@@ -40,14 +40,14 @@ pub struct Snapshot {
     pub spend: Spend,
     #[serde(alias = "pace")]
     pub throughput: Throughput,
-    /// What is expected of the rest; `None` before the first look ahead.
+    /// The forecast for the rest of the run; `None` before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
-    /// What held the run over the last five minutes, the largest share first; shares add up to 1.
+    /// The run's bottlenecks over the last five minutes, largest share first; the shares add up to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[serde(alias = "holding")]
     pub bottlenecks: Vec<BottleneckShare>,
-    /// Where the work goes right now: the route of the last dispatch.
+    /// The route of the attempt sent last.
     #[serde(alias = "place")]
     pub current_route: Option<CurrentRoute>,
     pub keys: Vec<KeyView>,
@@ -59,7 +59,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot before anything is known: a run without items, keys or models, at `at`.
+    /// A snapshot of a run at `at`, without items, keys or models.
     pub fn empty(run: &str, at: WallTime, clock_speed: f64) -> Self {
         Self {
             run: run.to_owned(),
@@ -90,18 +90,18 @@ impl Snapshot {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RunState {
-    /// Work is going out, or could.
+    /// Requests are being sent, or could be.
     Running,
-    /// Nothing can go out before an instant; `until` is `None` where only an operator or an answer can help.
+    /// Nothing can be sent before `until`. `None`: only the operator or an answer can change that.
     Waiting {
         #[serde(alias = "why")]
         reason: String,
         until: Option<WallTime>,
     },
-    /// The operator paused; in-flight work finishes.
+    /// The operator paused the run; requests in flight finish.
     Pausing,
     Paused,
-    /// The run itself holds (disk, network, budget, five items refused alike).
+    /// The run can't go on until somebody acts (disk, network, budget, five items refused in the same way).
     #[serde(alias = "held")]
     NeedsOperator {
         #[serde(alias = "why")]
@@ -144,15 +144,15 @@ pub struct Totals {
     pub in_flight: u64,
     pub done: u64,
     pub failed: u64,
-    /// Of `done`: answers cut off at a token limit.
+    /// Part of `done`: answers cut off at a token limit.
     pub truncated: u64,
     pub ingesting: bool,
-    /// Of `total`: items whose rows the input no longer has.
+    /// Part of `total`: items whose rows are no longer in the input.
     #[serde(default)]
     pub not_in_input: u64,
     /// HTTP requests sent over the whole run.
     pub attempts: u64,
-    /// Of those: answered with a per-minute or per-day refusal.
+    /// Part of `attempts`: those answered with a per-minute or per-day refusal.
     pub rate_limited: u64,
 }
 
@@ -160,18 +160,18 @@ pub struct Totals {
 pub struct Spend {
     pub usage: Usage,
     pub cost: Money,
-    /// Worst case of what is in flight now.
+    /// Worst-case cost of the requests in flight.
     pub reserved: Money,
-    /// Worst case of attempts that ended without an answer and may have been billed.
+    /// Worst-case cost of attempts that ended without an answer and may have been billed.
     pub at_risk: Money,
     pub budget: Option<Money>,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Throughput {
-    /// Items ended per second over the last minute of engine time.
+    /// Items that ended per second, over the last minute of engine time.
     pub items_per_second: f64,
-    /// By the forecast; `None` where the run stops before, or stands still.
+    /// Finish time by the forecast; `None` if the run stops earlier, or does not progress.
     pub finish_at: Option<WallTime>,
 }
 
@@ -192,12 +192,12 @@ pub struct CurrentRoute {
     pub max_retries: u32,
 }
 
-/// What a key, model or route is doing, in one word and why.
+/// The state of a key, model or route, and the cause.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "condition", rename_all = "snake_case")]
 pub enum Condition {
     Ready,
-    /// Room again at `until` (`None`: when something in flight answers); our own counters say so.
+    /// A local limit is full. There is room again at `until`; `None`: when a request in flight ends.
     #[serde(alias = "full")]
     Limited {
         #[serde(alias = "what")]
@@ -209,18 +209,18 @@ pub enum Condition {
         until: WallTime,
         cause: Cause,
     },
-    /// The day's quota is spent.
+    /// The day's quota is used up.
     Exhausted {
         until: WallTime,
         cause: Cause,
     },
-    /// A breaker is open; one probe at `until`.
+    /// The circuit breaker is open; one probe is sent at `until`.
     #[serde(alias = "broken")]
     CircuitOpen {
         until: WallTime,
         cause: Cause,
     },
-    /// Dead until the secret changes, or off until the operator says otherwise.
+    /// Disabled until the secret changes, or until the operator switches it on.
     Disabled {
         since: WallTime,
         cause: Cause,
@@ -233,7 +233,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// The word shown beside the glyph.
+    /// The label beside the symbol on the screen.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -257,12 +257,12 @@ impl Condition {
     }
 }
 
-/// Why something is out: the outcome, on whose word, and the provider's own words.
+/// The cause of unavailability: the outcome, its source, and the message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Cause {
     pub outcome: Outcome,
     pub source: CauseSource,
-    /// Redacted; may be empty.
+    /// The provider's own text or a local reason, redacted; may be empty.
     #[serde(alias = "words")]
     pub message: String,
     pub since: WallTime,
@@ -271,12 +271,12 @@ pub struct Cause {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CauseSource {
-    /// The provider said so.
+    /// Stated by the provider.
     #[serde(alias = "stated")]
     Provider,
-    /// Our own counters say so.
+    /// Measured by our own counters.
     Measured,
-    /// A ladder or backoff: nobody said how long.
+    /// From the backoff schedule: no duration was stated.
     #[serde(alias = "guessed")]
     Backoff,
 }
@@ -300,29 +300,29 @@ pub struct KeyView {
     /// 0 to 100.
     pub health: u8,
     pub ok: u64,
-    /// Attempts that did not end ok, refusals included.
+    /// Attempts that did not end `ok`, refusals included.
     pub failed: u64,
     pub in_flight: u32,
-    /// The best condition among its routes, or its own where the key itself is out.
+    /// The best condition among the key's routes, or the key's own if the key itself is unavailable.
     pub condition: Condition,
     pub usage: Usage,
     pub cost: Money,
-    /// The last failure in the provider's words.
+    /// The last failure, with the provider's own text.
     pub last_error: Option<String>,
 }
 
-/// A counter against its limit. `limit` is `None` where unlimited or unknown.
+/// A counter and its limit. `limit` is `None` if it is unlimited or unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Gauge {
     pub used: u64,
     pub limit: Option<u64>,
-    /// Where the limit comes from; `None` where there is none, or none is known.
+    /// The source of the limit; `None` if there is no limit, or none is known.
     #[serde(default)]
     #[serde(alias = "provenance")]
     pub source: Option<LimitSource>,
 }
 
-/// One model over all its keys. Gauges add up the pools of distinct projects.
+/// One model over all its keys. Gauges are sums over the pools of different projects.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ModelView {
     pub name: String,
@@ -335,7 +335,7 @@ pub struct ModelView {
     pub tpm: Gauge,
     pub rpd: Gauge,
     pub day: QuotaDay,
-    /// When the day's counter starts anew, for calendar days with a daily limit.
+    /// When the daily counter resets; set for calendar days with a daily limit.
     pub day_resets_at: Option<WallTime>,
     pub in_flight: u32,
     pub ok: u64,
@@ -358,7 +358,7 @@ pub struct RouteView {
     pub in_flight: u32,
     pub ok: u64,
     pub failed: u64,
-    /// What held it over the last five minutes, the largest share first; shares add up to 1.
+    /// The route's bottlenecks over the last five minutes, largest share first; the shares add up to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[serde(alias = "holding")]
     pub bottlenecks: Vec<BottleneckShare>,

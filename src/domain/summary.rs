@@ -1,4 +1,4 @@
-//! What `run --json` and `status --json` print. Field names are a contract: scripts read them.
+//! The output of `run --json` and `status --json`. Field names are a contract: scripts read them.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,15 +17,15 @@ pub struct Summary {
     pub attempts: u64,
     pub rate_limited: u64,
     pub input_tokens: u64,
-    /// Thinking included: it is billed as output.
+    /// Includes thinking tokens: they are billed as output.
     pub output_tokens: u64,
     pub cost_usd: f64,
-    /// Beside that, what requests without an answer may have cost.
+    /// The worst-case cost of requests without an answer, in addition to `cost_usd`.
     pub at_risk_usd: f64,
     pub elapsed_s: f64,
     pub keys: Vec<KeySummary>,
     pub models: Vec<ModelSummary>,
-    /// Of `total`: items whose rows the input no longer has. Said where there are any.
+    /// Part of `total`: items whose rows are no longer in the input. Written only if there are any.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_in_input: u64,
 }

@@ -1,13 +1,13 @@
-//! Time as a value: the pure parts of the program are handed [`Now`], never a clock.
+//! Time as a value: the pure parts of the program get [`Now`] as an argument and never read a clock.
 //!
-//! Two axes, because they answer different questions. [`Mono`] never jumps and measures windows and
-//! backoff; [`Wall`] is what calendars, provider days and people mean, and may jump.
+//! There are two kinds of time. [`MonoTime`] never jumps; it measures windows and backoff. [`WallTime`] is calendar
+//! time, for provider days and people; it may jump.
 
 use std::{fmt, ops, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// Microseconds on a clock that only goes forward, since an arbitrary beginning in this process.
+/// Microseconds on a monotonic clock, since an arbitrary start in this process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MonoTime(pub u64);
@@ -17,7 +17,7 @@ pub struct MonoTime(pub u64);
 #[serde(transparent)]
 pub struct WallTime(pub i64);
 
-/// One instant, read on both axes at once.
+/// One instant on both clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
     pub mono: MonoTime,
@@ -27,14 +27,14 @@ pub struct Now {
 impl MonoTime {
     pub const MAX: Self = Self(u64::MAX);
 
-    /// Time from `earlier` to here; zero where `earlier` is later.
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
 impl WallTime {
-    /// Time from `earlier` to here; zero where `earlier` is later.
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         let duration = self.0.saturating_sub(earlier.0);
         Duration::from_micros(if duration < 0 { 0 } else { duration as u64 })
@@ -44,7 +44,7 @@ impl WallTime {
         Self(seconds.saturating_mul(1_000_000))
     }
 
-    /// As jiff's timestamp. Out-of-range values are clamped to what jiff can hold.
+    /// The same instant as a jiff timestamp, clamped to jiff's range.
     pub fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 {
             jiff::Timestamp::MIN

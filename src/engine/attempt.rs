@@ -1,4 +1,4 @@
-//! One attempt as a task of its own: it sends, understands the answer, and reports.
+//! One attempt as a task of its own: it sends the request, classifies the response and reports the result.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     provider::{Client, Endpoint},
 };
 
-/// What a landed attempt reports.
+/// The report of a finished attempt.
 #[derive(Debug)]
 pub(super) struct AttemptDone {
     pub attempt: AttemptId,
@@ -16,7 +16,7 @@ pub(super) struct AttemptDone {
     pub latency: Duration,
 }
 
-/// Everything that an attempt needs, and nothing of the engine's.
+/// Everything that an attempt needs; it shares no state with the engine.
 #[derive(Debug)]
 pub(super) struct AttemptTask {
     pub attempt: AttemptId,
@@ -26,7 +26,7 @@ pub(super) struct AttemptTask {
     pub max_output: Option<u32>,
     pub spec: Arc<ItemSpec>,
     pub output_multiplier: Option<u32>,
-    /// In the clock's time.
+    /// In the clock's time, which may be sped up.
     pub timeout: Duration,
     pub clock: Clock,
 }

@@ -1,10 +1,10 @@
-//! Why money holds the run, in words: used up, or too little for any one item from the beginning.
+//! The message about a budget that blocks the run: it is used up, or too small for any item from the start.
 
 use super::event_loop::Engine;
 use crate::domain::Money;
 
 impl Engine {
-    /// `needs` is the least that a waiting item may cost at the worst.
+    /// `cheapest_item` is the lowest worst-case cost of a waiting item.
     pub(super) fn budget_message(&self, cheapest_item: Option<Money>) -> String {
         let money = self.scheduler.run_spend();
         let committed = money.spent + money.at_risk;
@@ -37,7 +37,7 @@ impl Engine {
     }
 }
 
-/// With all the digits that matter when it is typed as a cap: never less than the amount.
+/// Rounded up to $0.00001, so that the number can be typed as a cap and is never below the amount.
 fn dollars(amount: Money) -> String {
     let exact = format!("{:.5}", (amount.as_usd() * 1e5).ceil() / 1e5);
     format!("${}", exact.trim_end_matches('0').trim_end_matches('.'))

@@ -1,5 +1,6 @@
-//! Captions follow the record: an answer is committed first, then written beside its picture. What a crash left
-//! unwritten is written at the next start, from the committed text, so that file and record never disagree.
+//! Writes captions after the commit: an answer is committed first, then written beside its picture. Captions that a
+//! crash left unwritten are written at the next start, from the committed text, so that files and record never
+//! disagree.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +23,7 @@ use crate::{
     store::{ItemLoader, Op, OpenedRun, REPLACED_ANSWERS_STATE, RunDir, StoreError, report},
 };
 
-/// A caption that can't be written is tried again after this.
+/// Delay before a failed caption write is repeated.
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Threads that write captions. They have nothing else to do, so that a disk that does not answer holds up nothing but them.
@@ -39,25 +40,26 @@ pub(super) fn threads() -> Arc<WorkerPool> {
     Arc::new(WorkerPool::new("captions", THREADS))
 }
 
-/// Answers looked at in one go when a run is resumed.
+/// Items loaded at once when a run is resumed.
+
 const LOAD_BATCH_ITEMS: usize = 256;
 
-/// The name under which the run keeps what [`Owed`] holds.
+/// Name of the run's saved state for [`PendingCaptions`].
 const PENDING_CAPTIONS_STATE: &str = "captions_owed";
 
-/// Items with a recorded answer that may not have reached its file yet. Kept in the record, in the group of the
-/// answer itself: what a killed process leaves is exactly what its successor has to write, and no caption that
-/// somebody may have edited since.
+/// Items with a recorded answer whose caption may not be written yet. They are saved in the same group as the answer.
+/// So after a crash the next process writes exactly these captions, and no others, which somebody may have edited.
 #[derive(Debug, Default)]
 pub(super) struct PendingCaptions {
     items: BTreeSet<Seq>,
     is_dirty: bool,
-    /// Earlier answers of items whose request has changed since: captions that still are one of them are replaced.
+    /// Earlier answers of items whose request has changed since. A caption that still equals its earlier answer is
+    /// replaced.
     replaced_answers: BTreeMap<u64, String>,
 }
 
 impl PendingCaptions {
-    /// Those of the last process have been written by [`complete_captions`], but for those that it left in the states.
+    /// Restores the captions that [`write_missing_captions`] could not write; it has written all others.
     pub fn resumed(opened: &OpenedRun) -> Self {
         let items: Vec<u64> = read_state(opened, PENDING_CAPTIONS_STATE).unwrap_or_default();
         Self {
@@ -71,7 +73,7 @@ impl PendingCaptions {
         self.items.len()
     }
 
-    /// The answer to the item's earlier request, where its request has changed since.
+    /// The answer to the item's earlier request, if its request has changed since.
     pub fn previous_answer(&self, item: Seq) -> Option<String> {
         self.replaced_answers.get(&item.0).cloned()
     }
@@ -85,7 +87,7 @@ impl PendingCaptions {
         self.is_dirty |= self.items.remove(&item);
     }
 
-    /// What is to be recorded with the next group.
+    /// The state to record with the next group, if it has changed.
     pub fn take_state_op(&mut self) -> Option<Op> {
         if !std::mem::take(&mut self.is_dirty) {
             return None;
@@ -99,16 +101,16 @@ fn read_state<T: serde::de::DeserializeOwned>(opened: &OpenedRun, name: &str) ->
     serde_json::from_str(opened.saved_states.get(name).map_or("null", String::as_str))
 }
 
-/// What keeps something from the disk, in words.
+/// A failed disk access, with its message.
 #[derive(Debug)]
 pub(super) enum DiskFault {
-    /// It stands against this file alone.
+    /// Only this file is affected.
     OneFile(String),
-    /// Nothing new goes out while it lasts: the next one would fare no better.
+    /// No new request is sent while it lasts: the next access would fail as well.
     Blocking(String),
 }
 
-/// A committed answer on its way to its file.
+/// A committed answer and the file that it goes to.
 #[derive(Clone, Debug)]
 pub(super) struct Caption {
     pub seq: Seq,
@@ -119,7 +121,7 @@ pub(super) struct Caption {
 }
 
 impl Caption {
-    /// Writes it; whether it was written: a caption that somebody edited stays.
+    /// Writes the caption. Returns false if it was not written, because somebody has edited the file.
     fn write(&self, existing: ExistingCaptionPolicy) -> std::io::Result<bool> {
         match &self.previous_text {
             Some(previous) => replace_caption(&self.path, &self.text, previous, existing),
@@ -142,9 +144,8 @@ impl Caption {
         )
     }
 
-    /// Until it is written: a full disk is the operator's to mend, and the answer is paid for. Gives its item back, or
-    /// nothing where the file that is there stands against it, or where the disk does not answer: then it stays owed, and
-    /// the next start tries again.
+    /// Repeats the write until it succeeds: the operator can free a full disk, and the answer is paid for. Returns the
+    /// item; `None` if the file itself prevents it: then the caption stays pending, and the next start tries again.
     pub async fn save(
         self,
         existing: ExistingCaptionPolicy,
@@ -188,12 +189,12 @@ impl Caption {
             let error = match written {
                 Ok(Ok(true)) => return Some(self.seq),
                 Ok(Ok(false)) => {
-                    // The engine being gone means that the run is ending.
+                    // The send fails only if the engine is closing.
                     let _ = trouble.send(DiskFault::OneFile(self.kept_message())).await;
                     return Some(self.seq);
                 }
                 Ok(Err(error)) if is_permanent(&error) => {
-                    // The engine being gone means that the run is ending; the next start says it.
+                    // The send fails only if the engine is closing; the next start reports it.
                     let _ = trouble.send(DiskFault::OneFile(self.failed_message(&error))).await;
                     return None;
                 }
@@ -201,22 +202,22 @@ impl Caption {
                 Err(error) => error.to_string(),
             };
             let complaint = format!("the caption {} can't be written: {error}", self.path.display());
-            // The engine being gone means that the run is ending; the next start writes it.
+            // The send fails only if the engine is closing; the next start writes the caption.
             let _ = trouble.send(DiskFault::Blocking(complaint)).await;
             tokio::time::sleep(WRITE_RETRY_INTERVAL).await;
         }
     }
 }
 
-/// Captions named one by one in a message about many.
+/// Captions named individually in a message about several.
 const MAX_NAMED_CAPTIONS: usize = 10;
 
-/// Writes what an earlier process committed and may not have written, and what is there no more: a caption whose file has
-/// been deleted or emptied comes back from the record. Every other caption is left alone. What can't be written stays
-/// owed in the states of `opened`. Returns what there is to say about it, a message each.
+/// Writes captions that an earlier process committed but may not have written, and captions whose file has been deleted
+/// or emptied since. Other captions are not touched. Captions that can't be written stay pending in the states of
+/// `opened`. Returns one message for each thing to report.
 ///
 /// # Errors
-/// Where the record can't be read, or the disk takes no caption at all.
+/// If the record can't be read, or the disk accepts no caption at all.
 pub async fn write_missing_captions(
     dir: &RunDir,
     opened: &mut OpenedRun,
@@ -231,9 +232,9 @@ pub async fn write_missing_captions(
     let loader = ItemLoader::start(dir)?;
     for batch in report::done_items(dir.path())?.chunks(LOAD_BATCH_ITEMS) {
         for item in loader.load(batch.to_vec()).await?.items {
-            // A target that can't be looked at is told of when it is written to.
+            // If the path can't be read, writing it reports the error.
             let is_missing = |target: &Path| !has_caption(target).unwrap_or(true);
-            // Where the picture has gone, its caption has gone with it.
+            // If the picture is gone, its caption was removed with it.
             let has_picture =
                 || item.spec.request.images().all(|image| !matches!(image, Image::File(path) if !path.exists()));
             if let Some(target) = &item.spec.caption_path
@@ -263,7 +264,7 @@ pub async fn write_missing_captions(
             Ok(true) if pending.contains(&caption.seq.0) => {}
             Ok(true) => rewritten.push(caption.path.display().to_string()),
             Ok(false) => messages.push(caption.kept_message()),
-            // A text without letters is no caption, in whichever start.
+            // An empty text is not a caption, in any start.
             Err(_) if caption.text.trim().is_empty() => {}
             Err(error) if is_permanent(&error) => {
                 messages.push(caption.failed_message(&error));

@@ -1,4 +1,4 @@
-//! The operator's commands: done, logged as "you", recorded, answered.
+//! The operator's commands: applied, logged as the operator's, recorded and answered.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ impl Engine {
         self.snapshot_dirty = true;
         let CommandRequest { command, reply } = request;
         if matches!(self.phase, Phase::Closing { .. }) {
-            // A front end that has gone needs no answer.
+            // The send fails only if the front end has gone.
             let _ = reply.send(Err("the run is over".to_owned()));
             return;
         }
@@ -35,7 +35,7 @@ impl Engine {
                 }
                 self.emit_event(EventKind::Operator { message: message.clone() });
                 if let Some(target) = command.subject() {
-                    // In the same group as the decision: a switch that was acknowledged is never forgotten.
+                    // Saved in the same group as the decision, so that an acknowledged switch is never lost.
                     self.state_dirty = true;
                     let now = self.clock.now();
                     self.save_state(now, true);
@@ -62,7 +62,7 @@ impl Engine {
         self.publish(now);
     }
 
-    /// Does it; in words what was done, or why not.
+    /// Applies a command. Returns a message: what was done, or why it was not.
     pub(super) fn apply(&mut self, command: &Command) -> Result<String, String> {
         let now = self.clock.now();
         let on_off = |on: bool| if on { "on" } else { "off" };
@@ -173,7 +173,7 @@ impl Engine {
         }
     }
 
-    /// Keeps the widest cap there was, which an audit holds the run to.
+    /// Records the largest spend cap so far; the audit checks the run against it.
     pub(super) fn record_max_cap(&mut self) {
         let now = self.scheduler.policy().max_usd.unwrap_or(UNLIMITED_CAP);
         let max_cap = self.max_cap.map_or(now, |before| before.max(now));
@@ -190,7 +190,7 @@ impl Engine {
         self.scheduler.set_paused(paused);
     }
 
-    /// Nothing new goes out; the run ends when what is in flight has landed.
+    /// Starts draining: no new request is sent, and the run ends when the attempts in flight are done.
     pub(super) fn begin_drain(&mut self, run_outcome: RunOutcome) {
         if matches!(self.phase, Phase::Running) {
             let deadline = Instant::now() + self.scheduler.policy().drain_timeout;
@@ -200,7 +200,7 @@ impl Engine {
     }
 }
 
-/// Which failed items, as the operator's record says it.
+/// Describes the selected failed items for the operator's log.
 fn describe_filter(filter: &ReplayFilter) -> String {
     if filter.matches_all() {
         return "every failed item".to_owned();
@@ -246,7 +246,7 @@ fn describe_filter(filter: &ReplayFilter) -> String {
 /// Ids, outcomes or models named in one sentence.
 const MAX_NAMED_VALUES: usize = 4;
 
-/// Whether a run that rests may have something to do after this.
+/// Whether an idle run may have work after this command.
 const fn may_bring_work(command: &Command) -> bool {
     matches!(
         command,

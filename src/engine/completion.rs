@@ -1,4 +1,4 @@
-//! A verdict's consequences: for the item, for the record, for the counts and for the log.
+//! Completes attempts: applies a result to the item, the record, the counts and the log.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
 };
 
-/// What is counted once an outcome is on disk.
+/// Counted once an outcome is on disk.
 #[derive(Debug)]
 pub(super) struct CommittedAttempt {
     /// `None` for items that ended without a request.
@@ -50,7 +50,7 @@ impl Engine {
         }
     }
 
-    /// The attempt was broken off by us: it may have been billed.
+    /// Completes an attempt that the engine aborted; it may have been billed.
     pub(super) fn on_attempt_aborted(&mut self, now: Now, attempt: AttemptId) {
         let Some(sent) = self.in_flight.remove(&attempt) else { return };
         let result = AttemptResult {
@@ -144,7 +144,7 @@ impl Engine {
         }
     }
 
-    /// The item's own line in the log: where it goes now, or that it failed.
+    /// Logs what becomes of the item: its next route, or that it failed.
     fn log_disposition(&mut self, sent: &SentAttempt, effects: &AttemptEffects, result: &AttemptResult) {
         let item = |engine: &Self| engine.intake.spec(effects.seq).map_or_else(String::new, |spec| spec.id.clone());
         let kind = match &effects.disposition {
@@ -152,7 +152,7 @@ impl Engine {
             Disposition::Failed => EventKind::ItemFailed {
                 seq: effects.seq.0,
                 item_id: item(self),
-                // What never left this machine failed nowhere else.
+                // An item that was never sent did not fail on a route.
                 route: (!result.outcome.is_local()).then(|| self.scheduler.route_name(effects.route)),
                 outcome: result.outcome,
                 message: result.message.clone(),
@@ -214,7 +214,7 @@ impl Engine {
         })
     }
 
-    /// An item that ends without being sent.
+    /// Ends an item that is rejected without being sent.
     pub(super) fn on_rejected(&mut self, now: Now, rejection: &LocalRejection) {
         if let Some(spec) = self.intake.remove(rejection.seq) {
             self.fail_locally(now, &spec.id, &spec.request_hash, rejection);
@@ -243,7 +243,7 @@ impl Engine {
         })));
     }
 
-    /// An item whose body in the record is damaged can't be sent, now or ever.
+    /// Fails an item whose record is damaged and can never be sent.
     pub(super) fn fail_unreadable(&mut self, now: Now, item: UnreadableItem) {
         let UnreadableItem { seq, id, completed_attempts, reason } = item;
         let rejection =
@@ -251,7 +251,7 @@ impl Engine {
         self.fail_locally(now, &id, "", &rejection);
     }
 
-    /// The outcome is on disk: now it counts.
+    /// Counts an attempt whose outcome is on disk.
     pub(super) fn on_committed(&mut self, committed: CommittedAttempt) {
         self.uncommitted -= 1;
         if let Some(caption) = committed.caption {

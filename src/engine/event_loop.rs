@@ -1,4 +1,4 @@
-//! The loop: what can happen, in which order it is looked at, and what every turn begins with.
+//! The engine's event loop: the events, the order in which they are handled, and the work at the start of each tick.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -39,25 +39,25 @@ use crate::{
     store::{Ack, Intent, ItemLoader, LoadedItems, Op, OpReply, OpenFiles, report::KeyRecord},
 };
 
-/// Between two snapshots.
+/// Shortest time between two snapshots.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
-/// Between two saves of what the scheduler remembers, while it changes.
+/// Shortest time between two saves of the scheduler's state while it changes.
 const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two looks at whether what others are told of the keys is still so; the longest sleep, too: machines suspend and
-/// clocks jump.
+/// Time between two checks whether the recorded state of the keys is current. Also the longest sleep of the loop,
+/// because machines suspend and clocks jump.
 const KEY_STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// Events kept for the screen.
 const MAX_EVENTS_SHOWN: usize = 256;
-/// A stop that can't be recorded is given up after this.
+/// Time after which the engine ends although its last transitions could not be recorded.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What follows once a group of transitions is on disk.
+/// The effect of a transition, carried out once its group is on disk.
 #[derive(Debug)]
 pub(super) enum AfterCommit {
     Send(PlannedAttempt),
     CountAttempt(Box<CommittedAttempt>),
     Reply(tokio::sync::oneshot::Sender<Result<String, String>>, String),
-    /// A replay's answer says how many items wait again.
+    /// The reply to a replay, with the number of items that were queued again.
     ReplyRequeued(tokio::sync::oneshot::Sender<Result<String, String>>),
 }
 
@@ -68,35 +68,35 @@ pub(super) struct SentAttempt {
     pub abort: AbortHandle,
 }
 
-/// Where the run is on its way to the end.
+/// The phase of the run.
 #[derive(Debug)]
 pub(super) enum Phase {
     Running,
-    /// Nothing new goes out; ends when the last flight lands, or at the deadline.
+    /// No new request is sent. Ends when the last attempt is done, or at the deadline.
     Draining {
-        /// What it comes to, unless nothing is left to do by then.
+        /// The outcome of the run, unless nothing is left to do by then.
         run_outcome: RunOutcome,
         deadline: Instant,
     },
-    /// Nothing is left that could go out, and an operator is there who may yet replay, or bring a key back.
+    /// Nothing is left to send, but an operator is there who may replay items or bring a key back.
     Idle {
         run_outcome: RunOutcome,
     },
-    /// The last words are recorded; ends when they are on disk.
+    /// The last transitions are recorded; ends when they are on disk.
     Closing {
         run_outcome: RunOutcome,
         since: Instant,
     },
 }
 
-/// Answers of a load, on their way back to the engine.
+/// Items of one class that were loaded, or the ids of those that could not be.
 pub(super) type LoadedBatch = (usize, Result<LoadedItems, Vec<Seq>>);
 
 pub(super) struct Channels {
     pub commands: mpsc::Receiver<CommandRequest>,
     pub acks: mpsc::Receiver<Ack>,
     pub loaded: mpsc::Receiver<LoadedBatch>,
-    /// `None` where the whole input has been read.
+    /// `None` if the whole input has been read.
     pub input_rows: Option<mpsc::Receiver<InputRows>>,
     pub disk_faults: mpsc::Receiver<DiskFault>,
     pub forecasts: mpsc::Receiver<TimedForecast>,
@@ -108,13 +108,13 @@ pub(super) struct Engine {
     pub clock: Clock,
     pub started_at: Now,
     pub active_time: ActiveTime,
-    /// The widest cap on money that was ever in force; none at all is wider than any.
+    /// The largest spend cap that was ever in force; no cap counts as the largest.
     pub max_cap: Option<Money>,
     pub run: String,
     pub providers: Vec<Provider>,
     pub models: Vec<Model>,
     pub keys: Vec<Key>,
-    /// Of the keys' secrets, to tell a changed one.
+    /// Fingerprints of the keys' secrets, to detect a changed secret.
     pub key_fingerprints: Vec<Option<String>>,
     pub scheduler: Scheduler,
     pub journal: Journal<AfterCommit>,
@@ -128,12 +128,12 @@ pub(super) struct Engine {
     pub fault_tx: mpsc::Sender<DiskFault>,
     pub probe_tx: mpsc::Sender<ProbeResult>,
     pub attempt_tasks: JoinSet<AttemptDone>,
-    /// Committed answers on their way to their files.
+    /// Tasks that write committed captions to their files.
     pub caption_tasks: JoinSet<Option<Seq>>,
     pub caption_threads: Arc<WorkerPool>,
     pub pending_captions: PendingCaptions,
     pub in_flight: HashMap<AttemptId, SentAttempt>,
-    /// Landed attempts whose outcome is not on disk yet: still shown as in flight.
+    /// Finished attempts whose outcome is not on disk yet; shown as in flight.
     pub uncommitted: u64,
     /// When items that were sent more than once were first sent.
     pub first_sent_at: HashMap<Seq, WallTime>,
@@ -150,27 +150,27 @@ pub(super) struct Engine {
     pub next_event_number: u64,
     pub phase: Phase,
     pub is_paused: bool,
-    /// A caption that can't be written, and when that was last said.
+    /// The disk fault that blocks new requests, and when it was last reported.
     pub disk_fault: Option<(String, Instant)>,
-    /// Nobody is there to lift a hold: stop instead.
+    /// No operator is there to unblock the run: stop instead.
     pub is_unattended: bool,
-    /// An ingest batch is in the journal; the next waits for it.
+    /// An ingest batch is in the journal; the next one waits for it.
     pub ingesting: bool,
     pub snapshot_tx: watch::Sender<Arc<Snapshot>>,
     pub snapshot_dirty: bool,
     pub published_at: Instant,
     pub state_dirty: bool,
     pub state_saved_at: Instant,
-    /// As it was last recorded for others, and when that was looked at.
+    /// Recorded for other processes; `status_checked_at` is when it was last compared.
     pub key_records: Vec<KeyRecord>,
     pub status_checked_at: Instant,
-    /// The record's files, and when it was last looked whether they are in their places.
+    /// The record's files; `files_checked_at` is when they were last checked to be in place.
     pub held_files: OpenFiles,
     pub files_checked_at: Instant,
     pub contact: ProviderContact,
     /// Waiting items that this start does not send.
     pub held_back: u64,
-    /// Turns of the loop so far.
+    /// Ticks of the loop so far.
     #[cfg(test)]
     pub ticks: Arc<std::sync::atomic::AtomicU64>,
 }
@@ -178,9 +178,9 @@ pub(super) struct Engine {
 impl Engine {
     pub async fn run(mut self, mut channels: Channels) -> RunOutcome {
         loop {
-            // First of all: a resumed run has everything it needs, and nothing else would wake it.
+            // The tick comes first: a resumed run has all it needs, and no event would wake it.
             if let Some(run_outcome) = self.tick() {
-                // Blocks that are still coming are given back with the rest.
+                // Leases that are still on their way are returned with the others.
                 channels.lease_replies.close();
                 while let Ok(reply) = channels.lease_replies.try_recv() {
                     self.on_lease_reply(Some(reply));
@@ -202,7 +202,7 @@ impl Engine {
                 Some(trouble) = channels.disk_faults.recv() => self.on_disk_fault(trouble),
                 Some(written) = self.caption_tasks.join_next(), if !self.caption_tasks.is_empty() => {
                     self.snapshot_dirty = true;
-                    // Where its task was ended, or gave up, it is still owed.
+                    // If its task was aborted or gave up, the caption stays pending.
                     if let Ok(Some(item)) = written {
                         self.pending_captions.remove(item);
                     }
@@ -217,7 +217,7 @@ impl Engine {
         }
     }
 
-    /// What every turn of the loop begins with. The ending, once it is on disk.
+    /// The work at the start of each tick. Returns the run's outcome once it is on disk.
     pub(super) fn tick(&mut self) -> Option<RunOutcome> {
         #[cfg(test)]
         self.ticks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -245,7 +245,8 @@ impl Engine {
         }
     }
 
-    /// The writer's word on a group; none means that its thread has gone, and that nothing will be recorded again.
+    /// Handles the writer's reply to a group. `None` means that the writer's thread has ended and nothing can be
+    /// recorded.
     pub(super) fn on_ack(&mut self, ack: Option<Ack>) {
         match ack {
             Some(ack) => self.apply_ack(ack),
@@ -256,7 +257,8 @@ impl Engine {
     fn next_wakeup(&self) -> Instant {
         let now = Instant::now();
         let mut wakeup = now + KEY_STATUS_INTERVAL;
-        // A wakeup stays due until the scheduler is polled: where it is not, it must not cut the sleep to nothing.
+        // A wakeup stays due until the scheduler is polled. While it is not polled, the wakeup must not cut the sleep
+        // to nothing.
         if self.can_dispatch()
             && let Some(at) = self.scheduler.next_wakeup()
         {
@@ -307,7 +309,7 @@ impl Engine {
         }
     }
 
-    /// The intent is on disk: the request goes out.
+    /// Sends the request; its intent is on disk.
     fn send(&mut self, dispatch: PlannedAttempt) {
         let now = self.clock.now();
         let spec = self.intake.spec(dispatch.seq).cloned();
@@ -340,12 +342,12 @@ impl Engine {
         self.snapshot_dirty = true;
         let (answers, effects) = self.journal.on_ack(ack);
         let requeued: usize = answers.iter().map(OpReply::requeued_count).sum();
-        // What ended in this group is counted before what the group queued again.
+        // Items that ended in this group are counted before items that it queued again.
         for then in effects {
             match then {
                 AfterCommit::Send(dispatch) => self.send(dispatch),
                 AfterCommit::CountAttempt(committed) => self.on_committed(*committed),
-                // A front end that has gone needs no answer.
+                // The send fails only if the front end has gone.
                 AfterCommit::Reply(reply, message) => drop(reply.send(Ok(message))),
                 AfterCommit::ReplyRequeued(reply) => {
                     let wait = if requeued == 1 { "waits" } else { "wait" };
@@ -390,14 +392,14 @@ impl Engine {
                 let loaded = match loader.load(batch.clone()).await {
                     Ok(items) => Ok(items),
                     Err(error) => {
-                        // The engine being gone means that nobody is there to help.
+                        // The send fails only if the engine has ended.
                         let message = format!("waiting items can't be read from the run's database: {error}");
                         let _ = fault_tx.send(DiskFault::Blocking(message)).await;
                         tokio::time::sleep(Duration::from_secs(1)).await;
                         Err(batch)
                     }
                 };
-                // The engine being gone means that nobody waits for them.
+                // The send fails only if the engine has ended.
                 let _ = loaded_tx.send((class, loaded)).await;
             });
         }
@@ -435,7 +437,7 @@ impl Engine {
                 self.log(EventLevel::Alert, format!("the input can't be read on: {reason}"));
                 self.on_input_error(reason);
             }
-            // Its end is announced: a reader that just goes away has failed.
+            // The end of the input is announced: a reader that just disappears has failed.
             None => self.on_input_error("the input could not be read to its end".to_owned()),
         }
         self.snapshot_dirty = true;
@@ -465,7 +467,7 @@ impl Engine {
         match done {
             Ok(done) => self.on_attempt_done(done),
             Err(error) if error.is_panic() => {
-                // A bug, and the state of that one item is unknown: end in order, and say so.
+                // A bug; the state of that item is unknown. End in order and report it.
                 self.begin_closing(RunOutcome::Failed {
                     reason: "a worker panicked; the log has the details".to_owned(),
                 });
@@ -474,7 +476,7 @@ impl Engine {
         }
     }
 
-    /// Keeps what the scheduler knows for the next start.
+    /// Saves the scheduler's state for the next start, and the state of the keys for other processes.
     pub(super) fn save_state(&mut self, now: Now, at_once: bool) {
         if at_once || self.status_checked_at.elapsed() >= KEY_STATUS_INTERVAL {
             self.status_checked_at = Instant::now();

@@ -1,4 +1,4 @@
-//! Looking ahead: the forecast is reckoned off the engine's task, on a copy of what it depends on, one at a time.
+//! The forecast task: computes the forecast outside the engine's task, on a copy of its input, one at a time.
 
 use std::time::{Duration, Instant};
 
@@ -13,24 +13,25 @@ use crate::{
     },
 };
 
-/// Between two forecasts, while things change.
+/// Shortest time between two forecasts.
 const FORECAST_INTERVAL: Duration = Duration::from_secs(2);
 
-/// And at least so many times as long as one takes: a large fleet is not reckoned over and over.
+/// The interval is also at least this many times as long as one forecast takes, so that a large fleet is not computed
+/// without pause.
 const MIN_INTERVAL_FACTOR: u32 = 20;
 
-/// Means of fewer answers than this say nothing.
+/// Answers or ended items needed before their means are used.
 const MIN_ANSWERS: u64 = 10;
 
-/// A forecast and how long it took.
+/// A forecast and how long it took to compute.
 pub(super) type TimedForecast = (Forecast, Duration);
 
-/// The newest forecast, and when the next may be made.
+/// The newest forecast, and when the next may start.
 #[derive(Debug)]
 pub(super) struct ForecastTask {
     pub latest: Option<Forecast>,
     next_at: Instant,
-    /// One is being reckoned.
+    /// A forecast is being computed.
     is_running: bool,
     result_tx: mpsc::Sender<TimedForecast>,
 }
@@ -42,7 +43,7 @@ impl ForecastTask {
 }
 
 impl Engine {
-    /// Has a forecast made, if one is due.
+    /// Starts a forecast, if one is due.
     pub(super) fn maybe_forecast(&mut self, now: Now) {
         if self.forecasting.is_running
             || Instant::now() < self.forecasting.next_at
@@ -54,7 +55,7 @@ impl Engine {
         let input = self.scheduler.forecast_input(now, &self.assumptions());
         let result_tx = self.forecasting.result_tx.clone();
         tokio::task::spawn_blocking(move || {
-            // An engine that has gone needs no forecast.
+            // The send fails only if the engine has ended; then nobody needs the forecast.
             let _ = result_tx.blocking_send(compute(&input));
         });
     }
@@ -66,7 +67,7 @@ impl Engine {
         self.forecasting.latest = Some(forecast);
     }
 
-    /// What the run has shown so far: how long answers take, how large they are, how many tries an item needs.
+    /// Measurements of this run for the forecast: latency, tokens per answer, and requests per item.
     fn assumptions(&self) -> Assumptions {
         let (totals, usage) = (self.totals, self.spend.usage);
         let answered: u64 = self.model_counts.iter().map(|counts| counts.ok).sum();
@@ -87,8 +88,8 @@ impl Engine {
         }
     }
 
-    /// When the run is expected to end: `None` where it stops before, stands still, is later than foreseen, or nothing is
-    /// known yet.
+    /// When the run is expected to end. `None` if it stops before, is paused, is later than forecast, or if there is no
+    /// forecast yet.
     pub(super) fn finish_at(&self, now: Now) -> Option<WallTime> {
         let forecast =
             self.forecasting.latest.as_ref().filter(|_| !self.is_paused && matches!(self.phase, Phase::Running))?;

@@ -1,7 +1,7 @@
-//! Golden traces of whole runs: what the engine records, op by op, for seeded runs on a clock that is moved by hand.
+//! Golden traces of whole runs: the ops that the engine records, for seeded runs on a clock that is moved by hand.
 //!
-//! The record is real: its thread commits every group. Providers are not: each request is answered by the seed, at an
-//! instant that the seed decides. So the same seed gives the same ops, times included.
+//! The store is real: its thread commits every group. The providers are not: the seed decides each answer and the
+//! instant at which it arrives. So the same seed gives the same ops, times included.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,8 +35,7 @@ const RUNS: u64 = 20;
 const ITEMS: u64 = 60;
 const START: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
-/// Two providers, three models and three keys; a day that ends within the run is possible, a minute that is used up is
-/// the rule.
+/// Two providers, three models and three keys. Daily limits may be reached within the run; minute limits usually are.
 const KEYS: &str = "
 [[provider]]
 name = 'first'
@@ -102,14 +101,14 @@ fn item(number: u64, random: &mut fastrand::Rng) -> ItemSpec {
     }
 }
 
-/// A run, its clock, and the answers that are on their way.
+/// A run, its clock, and the answers on their way.
 struct Run {
     engine: Engine,
     channels: Channels,
     _handle: EngineHandle,
     micros: &'static AtomicU64,
     random: fastrand::Rng,
-    /// By the microsecond at which they arrive.
+    /// By the microsecond of their arrival.
     answers: BTreeMap<(u64, AttemptId), AttemptDone>,
     answered: BTreeSet<AttemptId>,
     commands: BTreeMap<u64, Command>,
@@ -133,7 +132,7 @@ impl Run {
         store.ingest(&specs, ChangedRowPolicy::Report).unwrap();
         store.accept_input("", ITEMS).unwrap();
         opened.totals = store.totals().unwrap();
-        // A clock is copied into everything that has one: what moves it lives as long as the test.
+        // The clock is copied into everything that has one; the counter that moves it lives as long as the test.
         let micros: &'static AtomicU64 = Box::leak(Box::default());
         let setup = EngineSetup {
             run: "run".to_owned(),
@@ -171,9 +170,9 @@ impl Run {
         Self { engine, channels, _handle: handle, micros, random, answers, answered, commands }
     }
 
-    /// Plays the run to its end. Returns the trace of all that was recorded.
+    /// Plays the run to its end. Returns the trace of everything that was recorded.
     async fn play(mut self) -> u64 {
-        // A run that holds for good says no more; its trace ends there.
+        // A run that is blocked for good records nothing more; its trace ends there.
         for _ in 0..5_000 {
             if let Some(run_outcome) = self.tick_until_quiet().await {
                 return self.trace(Some(&run_outcome));
@@ -198,7 +197,7 @@ impl Run {
         self.trace(None)
     }
 
-    /// Turns until nothing is on its way to or from the disk.
+    /// Ticks until nothing is on its way to or from the disk.
     async fn tick_until_quiet(&mut self) -> Option<RunOutcome> {
         loop {
             if let Some(run_outcome) = self.engine.tick() {
@@ -217,7 +216,7 @@ impl Run {
         }
     }
 
-    /// Replaces each request by an answer of the seed's.
+    /// Replaces each request by an answer that the seed decides.
     fn answer_what_was_sent(&mut self) {
         for sent in self.engine.in_flight.values() {
             sent.abort.abort();
@@ -327,7 +326,7 @@ fn trace_op(trace: &mut Trace, op: &Op) {
         Op::SetRunState(_) => trace.number(10),
         Op::Requeue(_) => trace.number(11),
         Op::RequeueTo(..) => trace.number(12),
-        // When these are written is decided by the real time, whatever the run's clock shows.
+        // These are written by real time, whatever the run's clock shows.
         Op::SetKeys(_) | Op::SetActiveTime(_) | Op::SetState { .. } => trace,
     };
 }
@@ -336,7 +335,7 @@ fn trace_usage(trace: &mut Trace, usage: Usage) {
     trace.number(usage.input_tokens).number(usage.output_tokens).number(usage.thinking_tokens);
 }
 
-/// A line of results without its message, which is text for people.
+/// A result line without its message, which is text for people.
 fn trace_line(trace: &mut Trace, line: &ResultLine) {
     trace.text(&line.id).number(u64::from(line.status == FinalState::Done));
     if let Some(error) = &line.error {

@@ -1,4 +1,4 @@
-//! The engine's loop costs nothing while it waits, whatever it waits for.
+//! The engine's loop sleeps while it waits, whatever it waits for.
 
 use std::{
     sync::{
@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// More turns than this in [`WATCHED`] are a loop that spins: one that does makes tens of thousands.
+/// More ticks than this in [`WATCH_TIME`] mean that the loop spins; a spinning loop makes tens of thousands.
 const MAX_TICKS: u64 = 12;
 const WATCH_TIME: Duration = Duration::from_millis(1_500);
-/// Before that, what is due in a minute or a day of the case's fast clock becomes overdue.
+/// Time before the watch, in which timers of a minute or a day become overdue on the case's fast clock.
 const SETTLE_TIME: Duration = Duration::from_millis(1_500);
 
 /// The first minutes of an hour and a day, so that what is leased of them is good for a while: 2026-11-20, 00:00:01 UTC.
@@ -42,30 +42,31 @@ enum Pending {
     LearnedLimits,
 }
 
-/// A run to watch: one model on a fast clock, so that what is due in a minute is overdue when its loop is
-/// looked at.
+/// A run to watch: one model on a fast clock, so that a timer of a minute is overdue when the loop is watched.
+
 struct Case {
-    /// Somebody is at the screen, so that the run rests at its end instead of ending.
+    /// An operator is there, so that the run goes idle at its end instead of ending.
     is_attended: bool,
-    /// Requests that the provider answers; it is silent to the others.
+    /// Requests that the provider answers; the others get no response.
     answered_requests: usize,
     /// Settings of the model.
     limits: &'static str,
+    /// The provider states a limit of three requests a minute, all used.
     pending: Pending,
     more_keys: &'static str,
     items: u64,
-    /// So many times faster than real time the program's clock runs.
+    /// How many times faster than real time the program's clock runs.
     speed: f64,
-    /// Sent once the run has come to what is waited for.
+    /// Sent once the awaited state is reached.
     command: Option<Command>,
     /// The disk is full from then on.
     disk_full: bool,
-    /// Requests that the daily ledger grants of each day, where leases are pending.
+    /// The daily ledger never answers, so that requests to it stay queued.
     leased: u64,
 }
 
-/// A second key, with limits of its own, and one request at a time: it takes over while the first one's minute is used up, so that a wakeup is pending
-/// when the last answer comes.
+/// A second key with limits of its own, and one request at a time. It takes over while the first key's minute is used
+/// up, so that a wakeup is pending when the last answer arrives.
 const BOB: &str = "
 [[key]]
 name = 'bob'
@@ -93,7 +94,7 @@ impl Default for Case {
     }
 }
 
-/// A provider that answers so many requests and is silent to the others; its address.
+/// Starts a provider that answers this many requests and no others. Returns its address.
 async fn provider(answered: usize, states_limit: bool) -> String {
     let body = r#"{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}"#;
     let requests = Arc::new(AtomicUsize::new(0));
@@ -125,7 +126,7 @@ async fn provider(answered: usize, states_limit: bool) -> String {
 }
 
 impl Case {
-    /// Runs until `reached` and asserts that the loop makes few turns from then on.
+    /// Runs until `reached`, then asserts that the loop makes few ticks.
     async fn assert_sleeps_after(self, reached: fn(&Snapshot) -> bool) {
         let home = tempfile::tempdir().unwrap();
         let (case, states_limit) = (

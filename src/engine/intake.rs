@@ -1,5 +1,5 @@
-//! From the input to the scheduler: rows are recorded as they are read, items wait by number alone, and only
-//! the next few of each class are held in memory whole.
+//! The items between the input and the scheduler. Rows are recorded as they are read; waiting items are kept as numbers
+//! only, and just the next few of each class are loaded.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,31 +15,31 @@ use crate::{
     store::{LoadedItem, WaitingItem},
 };
 
-/// Loaded tickets per class and flight, so that a burst never waits for the disk.
+/// Loaded items per class and in-flight slot, so that a burst does not wait for the disk.
 const LOADED_PER_IN_FLIGHT: usize = 4;
-/// And at least this many.
+/// Lower bound of loaded items per class.
 const MIN_LOADED_ITEMS: usize = 64;
 
 /// Waiting items, by the scheduler's class.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    /// By the scheduler's class index: numbers of items that are not loaded, in order.
+    /// By the scheduler's class index: the numbers of items that are not loaded, in order.
     backlogs: Vec<ClassBacklog>,
-    /// The store's traits ids to the scheduler's classes.
+    /// Maps the store's traits ids to the scheduler's classes.
     classes: HashMap<u32, usize>,
-    /// Loaded items that wait or fly.
+    /// Loaded items, waiting or in flight.
     specs: HashMap<Seq, Arc<ItemSpec>>,
     apis: SmallVec<[Api; 3]>,
     /// Rows are still being read.
     pub is_reading: bool,
-    /// Why reading ended before the input did.
+    /// Why reading ended before the end of the input.
     pub input_error: Option<String>,
 }
 
 #[derive(Debug, Default)]
 struct ClassBacklog {
     unloaded: VecDeque<Seq>,
-    /// Asked of the loader and not yet here.
+    /// Requested from the loader and not yet received.
     loading_count: usize,
 }
 
@@ -56,7 +56,7 @@ impl Intake {
         }
     }
 
-    /// A waiting item, known by number. Its traits have been learnt.
+    /// Adds a waiting item by number. The class of its traits is known.
     pub fn add_waiting(&mut self, scheduler: &mut Scheduler, item: WaitingItem) {
         let class = self.classes.get(&item.traits_id).copied().unwrap_or_else(|| {
             debug_assert!(false, "traits {} were never learnt", item.traits_id);
@@ -68,18 +68,18 @@ impl Intake {
         self.backlogs[class].unloaded.push_back(item.seq);
     }
 
-    /// Tells the scheduler how many items wait unseen.
+    /// Tells the scheduler how many items wait unloaded.
     pub fn update_backlog(&self, scheduler: &mut Scheduler) {
         for (class, queue) in self.backlogs.iter().enumerate() {
             scheduler.set_backlog(class, (queue.unloaded.len() + queue.loading_count) as u64);
         }
     }
 
-    /// The next items worth loading, if any: one class at a time.
+    /// The next items to load, if any; one class at a time.
     pub fn next_batch(&mut self, scheduler: &Scheduler) -> Option<(usize, Vec<Seq>)> {
         let target = (scheduler.policy().max_in_flight as usize * LOADED_PER_IN_FLIGHT).max(MIN_LOADED_ITEMS);
         for (class, queue) in self.backlogs.iter_mut().enumerate() {
-            // One batch under way at a time, asked for while half of the last is left.
+            // One batch at a time, requested when half of the last one is left.
             let loaded = scheduler.pending_count(class);
             let enough = loaded * 2 > target || !scheduler.has_capacity(class);
             if queue.loading_count > 0 || queue.unloaded.is_empty() || enough {
@@ -92,7 +92,7 @@ impl Intake {
         None
     }
 
-    /// Loaded items become tickets.
+    /// Queues loaded items in the scheduler.
     pub fn on_loaded(&mut self, scheduler: &mut Scheduler, now: MonoTime, class: usize, items: Vec<LoadedItem>) {
         self.backlogs[class].loading_count = 0;
         for LoadedItem { seq, spec, completed_attempts, .. } in items {
@@ -106,7 +106,7 @@ impl Intake {
         self.update_backlog(scheduler);
     }
 
-    /// A batch could not be loaded: it waits again, in front.
+    /// A batch could not be loaded: its items go back to the front.
     pub fn on_load_failed(&mut self, class: usize, batch: Vec<Seq>) {
         let queue = &mut self.backlogs[class];
         queue.loading_count = 0;
@@ -128,7 +128,7 @@ impl Intake {
         }
     }
 
-    /// Items were asked of the loader and have not come yet.
+    /// Whether items are requested from the loader and not yet received.
     #[cfg(test)]
     pub fn is_loading(&self) -> bool {
         self.backlogs.iter().any(|queue| queue.loading_count > 0)
@@ -138,7 +138,7 @@ impl Intake {
         self.specs.get(&seq)
     }
 
-    /// The item has ended.
+    /// Removes an item that has ended.
     pub fn remove(&mut self, seq: Seq) -> Option<Arc<ItemSpec>> {
         self.specs.remove(&seq)
     }

@@ -1,35 +1,35 @@
-//! The engine's side of the record: transitions gather into a group while the writer commits the one before.
+//! The engine's side of the store: transitions are collected into a group while the writer commits the previous group.
 
 use std::time::Duration;
 
 use crate::store::{Ack, Op, OpReply, StoreError, StoreWriter};
 
-/// What is to be done once the group that it belongs to is on disk.
+/// Collects transitions, and the effects to carry out once their group is on disk.
 #[derive(Debug)]
 pub(super) struct Journal<Then> {
     writer: StoreWriter,
     /// Transitions of the next group.
     pending: Vec<Op>,
-    /// What follows from them, once committed.
+    /// Their effects, carried out after the commit.
     after_commit: Vec<Then>,
-    /// The group at the writer, by number, and what follows from it.
+    /// The number of the group at the writer, and its effects.
     committing: Option<(u64, Vec<Then>)>,
     next_number: u64,
-    /// The last commit failed: why, and since when nothing is handed over.
+    /// The last commit failed: the reason, and since when. No group is submitted for a while.
     stalled: Option<(String, std::time::Instant)>,
-    /// The writer is gone, or a sync failed: nothing will ever be recorded again.
+    /// The writer has ended, or a sync failed: nothing can be recorded any more.
     is_closed: bool,
-    /// The results file lags; an empty group makes the writer try again.
+    /// The results file is behind the database; an empty group makes the writer try again.
     projection_lags: bool,
-    /// Everything that was ever recorded, in order.
+    /// Everything that was recorded, in order.
     #[cfg(test)]
     pub recorded: Vec<Op>,
 }
 
-/// Why a run ends whose record nobody writes any more.
+/// The reason given when the writer has ended.
 pub(super) const WRITER_GONE_MESSAGE: &str = "the writer of the run's database has ended; the log has the details";
 
-/// How long a group that could not be committed rests before it is tried again.
+/// Delay before a group that could not be committed is submitted again.
 const COMMIT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 impl<Then> Journal<Then> {
@@ -54,17 +54,17 @@ impl<Then> Journal<Then> {
         self.pending.push(op);
     }
 
-    /// Something was recorded since the last group was handed over.
+    /// Whether anything was recorded since the last group was submitted.
     pub const fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// To be done when everything recorded so far is on disk.
+    /// Adds an effect, carried out when everything recorded so far is on disk.
     pub fn after_commit(&mut self, effects: Then) {
         self.after_commit.push(effects);
     }
 
-    /// Hands the gathered group over, if the writer is free.
+    /// Submits the collected group, if the writer is free.
     pub fn flush(&mut self) {
         let nothing = self.pending.is_empty() && self.after_commit.is_empty() && !self.projection_lags;
         let resting = self.stalled.as_ref().is_some_and(|(_, since)| since.elapsed() < COMMIT_RETRY_INTERVAL);
@@ -91,7 +91,7 @@ impl<Then> Journal<Then> {
         self.stalled = Some((reason, std::time::Instant::now()));
     }
 
-    /// Takes the writer's word on the group at hand: answers, and what may now be done.
+    /// Handles the writer's reply to the submitted group. Returns its replies, and the effects to carry out now.
     pub fn on_ack(&mut self, ack: Ack) -> (Vec<OpReply>, Vec<Then>) {
         match ack.outcome {
             Ok(answers) => {
@@ -112,12 +112,12 @@ impl<Then> Journal<Then> {
         }
     }
 
-    /// The writer's thread has gone, with whatever was handed to it.
+    /// The writer's thread has ended, and the submitted group is lost.
     pub fn on_writer_exit(&mut self) {
         self.close_with(WRITER_GONE_MESSAGE.to_owned());
     }
 
-    /// Nothing will be recorded any more, and nothing follows from what was handed over.
+    /// Nothing is recorded any more, and the submitted effects are not carried out.
     fn close_with(&mut self, reason: String) {
         self.is_closed = true;
         self.stalled = Some((reason, std::time::Instant::now()));
@@ -132,7 +132,7 @@ impl<Then> Journal<Then> {
         self.is_closed
     }
 
-    /// Everything recorded is on disk.
+    /// Whether everything recorded is on disk.
     pub fn is_flushed(&self) -> bool {
         self.pending.is_empty() && self.after_commit.is_empty() && self.committing.is_none() && !self.projection_lags
     }

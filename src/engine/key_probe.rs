@@ -1,4 +1,4 @@
-//! A key examined on the operator's word: its provider lists its models, which costs nothing.
+//! Checks a key for the operator: its provider lists its models, which costs nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the provider said of a key.
+/// The result of a key check.
 #[derive(Debug)]
 pub(super) struct ProbeResult {
     key: usize,
@@ -20,12 +20,12 @@ pub(super) struct ProbeResult {
 #[derive(Debug)]
 struct ModelList {
     model_count: u64,
-    /// Who else gets it: it is a word on this key only where whoever has none is refused.
+    /// Tells whether the list is public. It proves the key only if requests without a key are refused.
     access: ModelListAccess,
 }
 
 impl Engine {
-    /// Asks; the answer comes as an event.
+    /// Starts the check of a key; the result is reported as an event.
     pub(super) fn probe_key(&self, name: &str) -> Result<String, String> {
         let key = self.keys.iter().position(|key| key.name == name);
         let key = key.ok_or_else(|| format!("there is no key called {name}"))?;
@@ -34,7 +34,7 @@ impl Engine {
         tokio::spawn(async move {
             let answer = match client.list_models(&endpoint, PROBE_TIMEOUT).await {
                 Ok(models) => {
-                    // Where there is no key, none is to be proved.
+                    // An endpoint without a key needs no proof.
                     let access = if endpoint.has_key() {
                         client.check_model_list_access(&endpoint, PROBE_TIMEOUT).await
                     } else {
@@ -44,7 +44,7 @@ impl Engine {
                 }
                 Err(result) => Err(result),
             };
-            // The engine being gone means that nobody asks any more.
+            // The send fails only if the engine has ended.
             let _ = probe_tx.send(ProbeResult { key, response: answer }).await;
         });
         let provider = &self.providers[self.keys[key].provider.index()].name;

@@ -1,7 +1,7 @@
-//! Days shared with other processes: the engine's side of the daily ledger.
+//! The lease client: shares daily quotas with other processes through the quota ledger.
 //!
-//! The ledger is a file, so a thread of its own talks to it, asked through a channel and answered through another.
-//! Where it can't be opened, stays locked or breaks, the run says so and goes on with its own counts.
+//! The ledger is a file, so a thread of its own accesses it; requests and replies go through channels. If the ledger
+//! can't be opened, stays locked or fails, the run reports it and continues with its own counts.
 
 use std::{
     collections::BTreeMap,
@@ -23,25 +23,25 @@ use crate::{
     store::{QuotaLedger, StoreError},
 };
 
-/// What the thread is asked for.
+/// A request to the ledger's thread.
 #[derive(Debug)]
 enum LedgerRequest {
     Lease(WallTime, Vec<LeaseRequest>),
-    /// The provider said that this pool's day is used up until then; or the operator, that it isn't.
+    /// The provider said that the pool's day is used up until then; `None`: the operator cleared that.
     SetExhausted(usize, Option<WallTime>),
 }
 
-/// What it says.
+/// A reply of the ledger's thread.
 #[derive(Debug)]
 pub(super) enum LedgerReply {
     Granted(Vec<LeaseGrant>),
     Failed(String),
 }
 
-/// Errands on their way; where the ledger lags so far behind, the rest waits.
+/// Capacity of the request channel; while it is full, further requests wait in the [`LeaseClient`].
 const MAX_QUEUED_REQUESTS: usize = 64;
 
-/// Whom a pool's quota is counted on, before the ledger's salt is known.
+/// The account that owns a pool's quota, before the ledger's salt is known.
 struct QuotaOwner {
     base_url: String,
     project: Option<String>,
@@ -64,7 +64,7 @@ fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
     let owner = |pool| {
         let (key, counter) = scheduler.pool_owner(pool)?;
         let of = &config.keys[key];
-        // Keys of one project are one account, if any of them names it.
+        // Keys of one project are one account, if any of them states the project.
         let stated = config
             .keys
             .iter()
@@ -80,15 +80,15 @@ fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
     (0..scheduler.pool_count()).filter_map(owner).collect()
 }
 
-/// The names that the pools of a scheduler have in `ledger`.
+/// The names of a scheduler's pools in `ledger`.
 pub(crate) fn pool_names(config: &Config, scheduler: &Scheduler, ledger: &QuotaLedger) -> Vec<String> {
     quota_owners(config, scheduler).iter().map(|owner| owner.pool_name(ledger)).collect()
 }
 
-/// What tells a changed secret from the same one at the next start. Made with the ledger's salt, which is in no run's
-/// directory: who has a run's record alone can't even confirm a guess. Without a ledger there are none.
+/// Fingerprints of the secrets, to detect a changed secret at the next start. They use the ledger's salt, which is in
+/// no run directory: with a run's record alone, nobody can even confirm a guess. Without a ledger there are none.
 pub(super) fn fingerprints(secrets: &[Option<SecretString>], ledger: Option<&Path>) -> Vec<Option<String>> {
-    // Why it can't be opened is said by its thread.
+    // The ledger's thread reports why it can't be opened.
     let ledger = ledger.and_then(|path| QuotaLedger::open(path).ok());
     let print = |secret: &Option<SecretString>| {
         Some(ledger.as_ref()?.key_fingerprint(secret.as_ref().map_or("", ExposeSecret::expose_secret)))
@@ -96,24 +96,24 @@ pub(super) fn fingerprints(secrets: &[Option<SecretString>], ledger: Option<&Pat
     secrets.iter().map(print).collect()
 }
 
-/// The engine's end of the thread; `None` inside once the ledger is given up.
+/// The engine's connection to the ledger's thread; `requests` is `None` once the ledger is given up.
 #[derive(Debug)]
 pub(super) struct LeaseClient {
     requests: Option<mpsc::Sender<LedgerRequest>>,
     thread: Option<thread::JoinHandle<()>>,
-    /// What the channel has had no room for yet: wishes, each of which its pool makes once until it is answered, and
-    /// the last word about each pool's day.
+    /// Lease requests that had no room in the channel yet (at most one open per pool and unit), and the latest state of
+    /// each pool's day.
     lease_requests: Vec<LeaseRequest>,
     exhausted: BTreeMap<usize, Option<WallTime>>,
 }
 
 impl LeaseClient {
-    /// Days are this process's own.
+    /// Daily quotas are not shared.
     pub const fn disabled() -> Self {
         Self::with_channel(None, None)
     }
 
-    /// Opens the ledger on its thread; what comes of it is told.
+    /// Opens the ledger on its thread; failures arrive as replies.
     pub fn start(
         path: PathBuf,
         config: &Config,
@@ -124,7 +124,7 @@ impl LeaseClient {
         let (requests, request_rx) = mpsc::channel(MAX_QUEUED_REQUESTS);
         let spawned = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             if let Err(error) = run_ledger_thread(&path, &owners, request_rx, &reply_tx) {
-                // The engine being gone means that nobody needs it any more.
+                // The send fails only if the engine has ended.
                 let _ = reply_tx.blocking_send(LedgerReply::Failed(error.to_string()));
             }
         });
@@ -147,18 +147,18 @@ impl LeaseClient {
         Self { requests, thread, lease_requests: Vec::new(), exhausted: BTreeMap::new() }
     }
 
-    /// A thread that died without a word.
+    /// A client whose thread has died.
     #[cfg(test)]
     pub fn disconnected() -> Self {
         Self::with_channel(Some(mpsc::channel(1).0), None)
     }
 
-    /// Whether a ledger is talked to, so that its silence means something.
+    /// Whether a ledger is in use, so that a closed channel means a failure.
     pub const fn is_connected(&self) -> bool {
         self.requests.is_some()
     }
 
-    /// Whether something waits for room in the channel.
+    /// Whether anything waits for room in the channel.
     pub fn has_backlog(&self) -> bool {
         !self.lease_requests.is_empty() || !self.exhausted.is_empty()
     }
@@ -173,7 +173,8 @@ impl LeaseClient {
         }
     }
 
-    /// Sends on what there is room for. What waits goes on waiting where the thread has died: that is told elsewhere.
+    /// Sends what the channel has room for. If the thread has died, the rest stays queued; the reply channel reports
+    /// that.
     fn flush(&mut self, now: WallTime) {
         let Some(requests) = &self.requests else { return };
         while let Some(word) = self.exhausted.first_entry()
@@ -189,7 +190,8 @@ impl LeaseClient {
         }
     }
 
-    /// All that was still to be said, and `unused` to be given back; of the wishes only what they give back or owe.
+    /// Everything that was still queued, and `unused` leases to return. Queued lease requests keep only what they
+    /// return or have overdrawn.
     fn final_requests(&mut self, now: WallTime, unused: Vec<LeaseRequest>) -> Vec<LedgerRequest> {
         let mut lease_requests: Vec<LeaseRequest> = std::mem::take(&mut self.lease_requests)
             .into_iter()
@@ -229,7 +231,7 @@ fn run_ledger_thread(
                     .map(|((name, lease_request), grant)| (name.clone(), return_of(lease_request, grant)))
                     .collect();
                 if reply_tx.blocking_send(LedgerReply::Granted(grants)).is_err() {
-                    // The run is ending: what it will not hear of goes back at once.
+                    // The run is ending: leases that it will not receive are returned at once.
                     ledger.lease(now, &returns)?;
                 }
             }
@@ -240,14 +242,14 @@ fn run_ledger_thread(
     Ok(())
 }
 
-/// The wish that gives back what was granted to `wish`.
+/// The request that returns what was granted to `lease_request`.
 fn return_of(lease_request: &LeaseRequest, grant: &LeaseGrant) -> LeaseRequest {
     let returned = Some((grant.period_end, grant.granted));
     LeaseRequest { requested: 0, known_used: 0, overdrawn: 0, returned, ..lease_request.clone() }
 }
 
 impl Engine {
-    /// Asks for the blocks that are wanted, and says on what had no room before.
+    /// Requests the leases that the scheduler needs, and sends what had no room before.
     pub(super) fn request_leases(&mut self, now: Now) {
         if self.lease_client.is_connected() {
             self.lease_client.lease_requests.extend(self.scheduler.lease_requests(now));
@@ -255,7 +257,7 @@ impl Engine {
         }
     }
 
-    /// What the ledger's thread says; nothing, once it has gone without a word.
+    /// Handles a reply of the ledger's thread; `None` if the thread has died.
     pub(super) fn on_lease_reply(&mut self, reply: Option<LedgerReply>) {
         let now = self.clock.now();
         self.snapshot_dirty = true;
@@ -277,7 +279,7 @@ impl Engine {
         );
     }
 
-    /// The provider says that this route's day is used up: every run should know.
+    /// Tells all runs that the provider reported this route's day as used up.
     pub(super) fn share_exhausted(&mut self, now: Now, route: RouteId) {
         let pool = self.scheduler.pool_of(route);
         if let Some(until) = self.scheduler.exhausted_until(now, pool) {
@@ -285,7 +287,7 @@ impl Engine {
         }
     }
 
-    /// The operator ended the cooldowns of a key: its days may be tried again by every run.
+    /// Tells all runs that the operator ended a key's cooldowns, so that its days may be tried again.
     pub(super) fn clear_exhausted(&mut self, key: &str) {
         for route in (0..self.scheduler.route_count() as u32).map(RouteId) {
             if self.keys[self.scheduler.route_indices(route).0].name == key {
@@ -294,7 +296,7 @@ impl Engine {
         }
     }
 
-    /// Gives back what is left of the blocks in hand; what can't be given back counts as used.
+    /// Returns the unused rest of all leases; what can't be returned counts as used.
     pub(super) async fn return_leases(&mut self) {
         let now = self.clock.now();
         let unused = self.scheduler.unused_leases(now);
@@ -308,7 +310,7 @@ impl Engine {
             }
         }
         drop(errands);
-        // A lock held elsewhere ends this by the ledger's own patience.
+        // If another process holds the lock, the ledger's own timeout ends this.
         if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
             tracing::warn!("the daily ledger's thread did not end as it should");
         }
@@ -335,7 +337,7 @@ mod tests {
         }
     }
 
-    /// Every word about a day that has arrived, in order.
+    /// All day states that have arrived, in order.
     fn words(request_rx: &mut mpsc::Receiver<LedgerRequest>) -> Vec<(usize, Option<WallTime>)> {
         let mut messages = Vec::new();
         while let Ok(LedgerRequest::SetExhausted(pool, until)) = request_rx.try_recv() {

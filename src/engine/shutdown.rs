@@ -1,4 +1,4 @@
-//! The ways in which a run ends: what is over, what rests, and the last words.
+//! The end of a run: when it is done or goes idle, and how its outcome is recorded.
 
 use std::time::{Duration, Instant};
 
@@ -16,21 +16,21 @@ use crate::{
     store::Op,
 };
 
-/// Between two looks at whether the record's files are in their places.
+/// Time between two checks whether the record's files are in place.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Whether a provider has answered this process, with whatever status.
+/// Whether any provider has responded to this process, with any status.
 #[derive(Debug)]
 pub(super) enum ProviderContact {
-    /// No request has gone out yet.
+    /// No request has ended yet.
     Untried,
-    /// No request so far has an answer.
+    /// Every request so far ended without a response.
     Failing {
         /// When the first of them was sent.
         since: MonoTime,
         /// Those that ended without an answer.
         requests: u64,
-        /// Why the last one had none.
+        /// Why the last one got no response.
         message: String,
     },
     Reached,
@@ -59,7 +59,7 @@ impl ProviderContact {
 }
 
 impl Engine {
-    /// When a run that nobody watches stops, unless a provider answers before.
+    /// Ends an unattended run if no provider has responded for too long.
     pub(super) fn gives_up_at(&self) -> Option<MonoTime> {
         let limit = self.scheduler.policy().give_up_after;
         match &self.contact {
@@ -96,7 +96,7 @@ impl Engine {
         self.begin_closing(RunOutcome::Stopped { reason });
     }
 
-    /// `ending`, or why it is none: the record's files are not where they were.
+    /// Returns `run_outcome`, or a failure if the record's files are not in their places.
     fn check_files(&self, run_outcome: RunOutcome) -> RunOutcome {
         match (self.held_files.check_in_place(), run_outcome) {
             (Ok(()), ending) | (Err(_), ending @ RunOutcome::Failed { .. }) => ending,
@@ -104,7 +104,7 @@ impl Engine {
         }
     }
 
-    /// Whether the run is over, for one reason or another.
+    /// Checks whether the run is done, for any reason.
     pub(super) fn check_done(&mut self, now: Now) {
         if self.disk_fault.as_ref().is_some_and(|(_, since)| since.elapsed() > Duration::from_secs(5)) {
             self.disk_fault = None;
@@ -131,7 +131,8 @@ impl Engine {
                 let (ending, is_late) = (run_outcome.clone(), Instant::now() >= *deadline);
                 let is_settled = is_quiet && self.is_intake_idle();
                 let nothing_left = self.scheduler.unfinished_items() == 0 && !self.intake.is_reading;
-                // Captions that the disk does not take are written by the next start: nobody has to wait for them.
+                // Captions that the disk does not accept are written by the next start, so the drain does not wait for
+                // them.
                 let only_captions_left = self.disk_fault.is_some()
                     && self.in_flight.is_empty()
                     && self.uncommitted == 0
@@ -157,7 +158,7 @@ impl Engine {
             }
             Phase::Running if !is_quiet || self.is_paused || !self.is_intake_idle() => {}
             Phase::Running => match self.scheduler.stall_reason(now) {
-                // What is still being read may have somewhere to go.
+                // Rows that are still being read may have a route.
                 _ if self.intake.is_reading => {}
                 StallReason::NothingToDo => self.go_idle(self.outcome_when_done()),
                 StallReason::Exhausted { resumes_at, reason } => self.on_exhausted(resumes_at, reason),
@@ -169,7 +170,7 @@ impl Engine {
         }
     }
 
-    /// Nothing is on its way from the disk that would change the picture.
+    /// Whether no rows are being ingested and everything recorded is on disk.
     fn is_intake_idle(&self) -> bool {
         !self.ingesting && self.journal.is_flushed()
     }
@@ -189,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// Nothing more can be done: the run ends, or rests while somebody is there who may have another idea.
+    /// Nothing more can be done: ends the run, or goes idle if an operator is there who may give a new command.
     fn go_idle(&mut self, run_outcome: RunOutcome) {
         let run_outcome = self.check_files(run_outcome);
         if self.is_unattended || matches!(run_outcome, RunOutcome::Failed { .. }) {
@@ -199,7 +200,7 @@ impl Engine {
         self.phase = Phase::Idle { run_outcome };
     }
 
-    /// The operator has had another idea.
+    /// Leaves the idle phase after a command of the operator.
     pub(super) fn leave_idle(&mut self) {
         if matches!(self.phase, Phase::Idle { .. }) {
             self.phase = Phase::Running;
@@ -208,7 +209,7 @@ impl Engine {
         }
     }
 
-    /// Records the last words; the loop ends once they are on disk.
+    /// Records the run's outcome; the loop ends once it is on disk.
     pub(super) fn begin_closing(&mut self, run_outcome: RunOutcome) {
         let run_outcome = self.check_files(run_outcome);
         let run_outcome = match std::mem::replace(&mut self.phase, Phase::Running) {
@@ -216,7 +217,7 @@ impl Engine {
                 self.phase = ended;
                 return;
             }
-            // Already announced; leaving changes nothing of it.
+            // The outcome was already recorded; leaving does not change it.
             Phase::Idle { run_outcome: announced } if !matches!(run_outcome, RunOutcome::Failed { .. }) => announced,
             Phase::Idle { .. } | Phase::Running | Phase::Draining { .. } => {
                 self.record_run_outcome(&run_outcome);
@@ -250,7 +251,7 @@ impl Engine {
         self.snapshot_dirty = true;
     }
 
-    /// Aborts what is in flight: each call may have been billed.
+    /// Aborts the requests in flight; each may have been billed.
     pub(super) fn abort_in_flight(&mut self, now: Now) {
         let attempts: Vec<AttemptId> = self.in_flight.keys().copied().collect();
         for attempt in attempts {
@@ -261,7 +262,7 @@ impl Engine {
         }
     }
 
-    /// The end of a run that has nothing left to do.
+    /// The outcome of a run that has nothing left to do.
     fn outcome_when_done(&self) -> RunOutcome {
         match &self.intake.input_error {
             Some(reason) => RunOutcome::Failed { reason: reason.clone() },
@@ -283,14 +284,14 @@ impl Engine {
         }
     }
 
-    /// The last snapshot, and the end of the writer.
+    /// Publishes the last snapshot and closes the writer.
     pub(super) async fn close(mut self, run_outcome: RunOutcome) -> RunOutcome {
         let run_outcome = self.check_files(run_outcome);
         self.attempt_tasks.shutdown().await;
         self.return_leases().await;
         self.caption_tasks.shutdown().await;
         let now = self.clock.now();
-        // It may have been another until its last words could not be recorded.
+        // The outcome may have changed because it could not be recorded.
         self.phase = Phase::Closing { run_outcome: run_outcome.clone(), since: Instant::now() };
         self.publish(now);
         let Self { journal, snapshot_tx: snapshots, .. } = self;
@@ -301,7 +302,7 @@ impl Engine {
         .await;
         drop(snapshots);
         match (closed, run_outcome) {
-            // What broke first is what is told.
+            // The first failure is the one to report.
             (Ok(Ok(_)), ending) | (_, ending @ RunOutcome::Failed { .. }) => ending,
             (Ok(Err(error)), _) => {
                 RunOutcome::Failed { reason: format!("the run's database could not be closed: {error}") }

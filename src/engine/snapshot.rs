@@ -1,4 +1,4 @@
-//! Snapshots: the engine's state and the scheduler's, put together for whoever watches.
+//! Builds snapshots from the state of the engine and the scheduler.
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,7 +15,7 @@ use crate::{
 impl Engine {
     pub(super) fn publish(&mut self, now: Now) {
         let snapshot = Arc::new(self.build_snapshot(now));
-        // Nobody watching is no reason not to work.
+        // The send fails only if there is no front end.
         let _ = self.snapshot_tx.send(snapshot);
         self.snapshot_dirty = false;
         self.published_at = Instant::now();
@@ -51,7 +51,7 @@ impl Engine {
         }
     }
 
-    /// Items whose end is not on disk yet still count as in flight.
+    /// The totals, with items whose end is not on disk yet counted as in flight.
     fn shown_totals(&self) -> Totals {
         let ended = self.totals.done + self.totals.failed;
         let open = self.totals.total.saturating_sub(ended);
@@ -93,7 +93,7 @@ impl Engine {
         Throughput { items_per_second, finish_at: self.finish_at(now) }
     }
 
-    /// Counted as people count: key 1 of 3, model 2 of 4.
+    /// The current route, numbered for people: key 1 of 3, model 2 of 4.
     fn current_route(&self) -> Option<CurrentRoute> {
         let dispatch = self.last_dispatch.as_ref()?;
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
@@ -113,7 +113,7 @@ impl Engine {
         })
     }
 
-    /// What `status` in another process says of the keys.
+    /// The state of the keys for `status` in another process.
     pub(super) fn key_records(&self, now: Now) -> Vec<KeyRecord> {
         let record = |(key, status): (&Key, KeyStatus)| KeyRecord {
             name: key.name.clone(),

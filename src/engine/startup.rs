@@ -1,4 +1,4 @@
-//! A run is opened or resumed: the record is read back into the scheduler, and the engine's task begins.
+//! Opens or resumes a run: restores the scheduler from the record, and starts the engine's task.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -43,37 +43,37 @@ use crate::{
     },
 };
 
-/// The name under which the scheduler's memory is kept in the run.
+/// Name of the run's saved state for the scheduler.
 pub(super) const SCHEDULER_STATE: &str = "scheduler";
 
-/// The name under which the last command line's flags are kept in the run.
+/// Name of the run's saved state for the last command line's flags.
 const FLAGS_STATE: &str = "flags";
 
-/// Daily windows look back no further: a day that saving time makes longest has 25 hours.
+/// How far daily windows look back: the longest day, at the end of daylight saving time, has 25 hours.
 const MAX_DAY_LENGTH: Duration = Duration::from_secs(26 * 3_600);
 
-/// So long after it was recorded a request that nobody saw the end of may still have reached its provider.
+/// How long after its intent a request with unknown result may have reached its provider.
 const MAX_ARRIVAL_DELAY: Duration = Duration::from_secs(30);
 
-/// What the engine is started with, beside the run itself.
+/// The settings that the engine is started with, besides the run itself.
 pub struct EngineSetup {
     pub run: String,
     pub config: Config,
     pub clock: Clock,
     pub existing_captions: ExistingCaptionPolicy,
-    /// Nobody is there to lift a hold: stop instead.
+    /// No operator is there to unblock the run: stop instead.
     pub is_unattended: bool,
-    /// Decides every jitter.
+    /// Seed for all jitter.
     pub seed: u64,
-    /// What was said on the command line, by what it decides. A flag that was not said, or said otherwise, when
-    /// the run was last started overrules the operator's decision about the same.
+    /// Command-line flags, by the setting that they decide. A flag that is new or changed since the last start
+    /// overrides the operator's decision on the same setting.
     pub flags: BTreeMap<String, String>,
-    /// The flags are said for this start alone (`replay`): they overrule, but are not compared with the last
-    /// start's nor remembered, and what they overrule holds again at the next.
+    /// The flags are for this start only (`replay`). They override decisions, but are neither compared with the last
+    /// start's flags nor saved. The decisions that they override apply again at the next start.
     pub ephemeral_flags: bool,
-    /// What the providers said of the keys a moment ago.
+    /// The results of key checks made just before the start.
     pub key_checks: Vec<KeyCheck>,
-    /// The daily ledger that this run shares with others; `None`: it goes by its own counts.
+    /// The quota ledger that this run shares with others. `None`: it uses its own counts only.
     pub ledger: Option<PathBuf>,
 }
 
@@ -83,30 +83,30 @@ impl fmt::Debug for EngineSetup {
     }
 }
 
-/// What a provider has just said of a key.
+/// The result of a key check at its provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KeyCheck {
-    /// It lists the key's models.
+    /// The key is valid: the provider lists its models.
     Valid {
         name: String,
-        /// Models of the configuration that are not on the list.
+        /// Configured models that are not in the list.
         missing_models: Vec<String>,
     },
-    /// It lists its models, and that proves no key: anybody may see them.
+    /// The provider lists its models to anybody, so the list does not prove the key.
     Unproven {
         name: String,
-        /// Models of the configuration that are not on the list.
+        /// Configured models that are not in the list.
         missing_models: Vec<String>,
     },
-    /// It does not know the key.
+    /// The provider does not know the key.
     Invalid {
         name: String,
-        /// Its own words.
+        /// The provider's own text.
         message: String,
     },
 }
 
-/// Rows on their way in.
+/// Rows read from the input.
 #[derive(Debug)]
 pub enum InputRows {
     Batch(Vec<ItemSpec>),
@@ -115,11 +115,11 @@ pub enum InputRows {
     Failed(String),
 }
 
-/// A run under way.
+/// A started engine.
 #[derive(Debug)]
 pub struct RunningEngine {
     pub handle: EngineHandle,
-    /// Events up to this number are of earlier processes, which have told them.
+    /// Events up to this number are from earlier processes, which have announced them.
     pub last_event: u64,
     pub task: JoinHandle<RunOutcome>,
 }
@@ -131,19 +131,19 @@ pub enum RunOutcome {
     Finished,
     /// Work is left; the same command resumes it.
     Stopped { reason: String },
-    /// Work is left; a larger budget resumes it, and the same command stops again.
+    /// Work is left; a larger budget resumes it, but the same command stops again.
     BudgetSpent { reason: String },
     /// A trial of the first rows has ended; items of an earlier start wait, and a start without a limit sends them.
     HeldBack { why: String },
-    /// Something here failed; what is recorded is recorded, and the same command resumes it.
+    /// Something failed on this machine. The record is kept, and the same command resumes the run.
     Failed { reason: String },
 }
 
-/// Starts the engine over an opened run. `rows` brings what is still to be read of the input, and announces its end;
-/// `None` where it has been read.
+/// Starts the engine for an opened run. `input_rows` delivers the rest of the input and announces its end; `None` if
+/// all of it has been read.
 ///
 /// # Errors
-/// Where the record can't be read, or the HTTP client can't be made.
+/// If the record can't be read, or the HTTP client can't be created.
 pub fn start(
     setup: EngineSetup,
     dir: &RunDir,
@@ -156,7 +156,7 @@ pub fn start(
     Ok(RunningEngine { handle, last_event, task: tokio::spawn(engine.run(channels)) })
 }
 
-/// The engine with everything that an opened run has, before its first turn.
+/// Builds the engine of an opened run, before its first tick.
 pub(super) fn prepare(
     setup: EngineSetup,
     dir: &RunDir,
@@ -226,7 +226,7 @@ pub(super) fn prepare(
     let mut route_counts = vec![(0, 0); scheduler.route_count()];
     restore_counts(&store, &mut scheduler, now, &mut key_counts, &mut model_tallies, &mut route_counts)?;
 
-    // A run that has ended, and that nobody adds to, is not worked on by looking at it.
+    // Time spent looking at a run that has ended, and gets no new items, does not count as active.
     let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back;
     let client =
         Client::new(clock.to_real(scheduler.policy().connect_timeout), clock.to_real(scheduler.policy().idle_timeout))?;
@@ -351,7 +351,7 @@ pub(super) fn prepare(
 }
 
 impl Engine {
-    /// Says what kind of start this is, and what the last process left behind.
+    /// Logs what kind of start this is, and what the last process left behind.
     fn log_startup(&mut self, opened: &OpenedRun, reclassified: &Reclassification) {
         if opened.is_new {
             self.log(EventLevel::Info, "a new run begins".to_owned());
@@ -409,11 +409,12 @@ impl Engine {
         }
     }
 
-    /// The operator's decisions of earlier processes hold, unless a changed flag overrules them. Switches are in
-    /// the scheduler's memory, with their time.
+    /// Applies the operator's decisions of earlier processes again, unless a changed flag overrides them. Switches are
+    /// in the scheduler's saved state, with their time.
     fn reapply_decisions(&mut self, mut decisions: Vec<OperatorDecision>, overruled: &[String], ephemeral_flags: bool) {
-        // What makes room for others comes first: the newest decision about each, in the order of their making,
-        // may otherwise ask for a strategy that what was configured, and then changed, forbids.
+        // Decisions that lift a restriction come first. Only the newest decision on each subject is kept. In the order
+        // in which they were made, one might choose a strategy that the configured `when_limited` forbids, because the
+        // decision that changed `when_limited` comes later.
         decisions.sort_by_key(|decision| {
             let spills = matches!(decision.command, Command::SetWhenLimited { when_limited: WhenLimited::Spill });
             !spills && !matches!(decision.command, Command::SetStrategy { strategy } if strategy.supports_wait())
@@ -447,13 +448,13 @@ impl Engine {
     }
 }
 
-/// Flags that are new, or say something else than last time.
+/// Flags that are new, or have another value than at the last start.
 fn changed_flags(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec<String> {
     let last: BTreeMap<String, String> = last.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     flags.iter().filter(|(what, value)| last.get(*what) != Some(value)).map(|(what, _)| what.clone()).collect()
 }
 
-/// Brings back the counts of earlier processes from the record of attempts.
+/// Restores the counts of earlier processes from the recorded attempts.
 fn restore_counts(
     store: &Store,
     scheduler: &mut Scheduler,
@@ -467,7 +468,7 @@ fn restore_counts(
         .collect();
     store.for_each_attempt_since(WallTime(i64::MIN), |past| {
         let at = past.completed_at.unwrap_or_else(|| (past.sent_at + MAX_ARRIVAL_DELAY).min(now.wall));
-        // Money stays spent, whatever has become of the model or the key.
+        // Money stays spent, even if the model or key is no longer configured.
         scheduler.restore_spend(now, &past.key, at, past.cost + past.at_risk);
         let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
         let (key, model) = scheduler.route_indices(route);

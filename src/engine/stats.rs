@@ -1,4 +1,4 @@
-//! What is counted over the whole run: successes, failures, tokens, money, latency. Everything in bounded space.
+//! Counts over the whole run: successes, failures, tokens, money, latency. All take bounded space.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,7 +12,7 @@ pub(super) struct AttemptCounts {
     pub usage: Usage,
     pub cost: Money,
     pub latencies: LatencyHistogram,
-    /// The last failure in the provider's words.
+    /// The last failure, with the provider's own text.
     pub last_error: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl AttemptCounts {
     }
 }
 
-/// How long processes have worked on the run, those before this one included. A run that rests is not worked on.
+/// How long processes have worked on the run, earlier ones included. Idle time does not count.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ActiveTime {
     accumulated: Duration,
@@ -60,7 +60,7 @@ impl ActiveTime {
     }
 }
 
-/// Items ended within the last minute of engine time, by the second.
+/// Items that ended within the last minute of engine time, by second.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ThroughputEstimate {
     seconds: VecDeque<(u64, u64)>,
@@ -84,7 +84,7 @@ impl ThroughputEstimate {
         }
     }
 
-    /// Per second, over the last minute or since `began`, whichever is shorter.
+    /// Items per second, over the last minute or since `began`, whichever is shorter.
     pub fn per_second(&mut self, now: MonoTime, began: MonoTime) -> f64 {
         self.drop_old(now.0 / 1_000_000);
         let ended: u64 = self.seconds.iter().map(|(_, count)| count).sum();

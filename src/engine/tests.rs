@@ -1,4 +1,4 @@
-//! The engine with nobody at the other end: what it makes of a record that misbehaves.
+//! The engine without a provider: how it handles a store that fails.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use crate::{
     store::{ChangedRowPolicy, PinnedSettings, RunDir, Store, StoreWriter},
 };
 
-/// One key, one model, and nobody who answers.
+/// One key and one model at an address where nothing answers.
 pub(super) const KEYS: &str = "
 [[provider]]
 name = 'nobody'
@@ -57,7 +57,7 @@ fn item(number: u64) -> ItemSpec {
     }
 }
 
-/// A run of so many items, all waiting, before the engine's first turn.
+/// A run of `items` waiting items, before the engine's first tick.
 fn prepared(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
     prepared_with(home, items, KEYS)
 }
@@ -71,7 +71,7 @@ fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engin
     prepared_on(home, items, keys, Clock::real(), true)
 }
 
-/// The same on a clock of the test's, with somebody at the screen unless `unattended`.
+/// The same on a given clock, with an operator unless `unattended`.
 pub(super) fn prepared_on(
     home: &tempfile::TempDir,
     items: u64,
@@ -82,7 +82,7 @@ pub(super) fn prepared_on(
     prepared_over(home, items, keys, clock, unattended, |_| {})
 }
 
-/// The same over a store that is changed before the engine gets it.
+/// The same with a store that is changed before the engine gets it.
 pub(super) fn prepared_over(
     home: &tempfile::TempDir,
     items: u64,
@@ -219,7 +219,7 @@ async fn a_ledger_thread_that_dies_is_noticed_and_the_run_goes_by_its_own_counts
     channels.lease_replies = tokio::sync::mpsc::channel(1).1;
     let running = tokio::spawn(engine.run(channels));
     let mut snapshots = handle.snapshots.clone();
-    // Nobody listens at the address: what was sent comes back as a connection that can't be made.
+    // Nothing listens at the address: the attempt ends as a refused connection.
     let is_cooldown = |event: &std::sync::Arc<crate::domain::Event>| matches!(event.kind, EventKind::Cooldown { .. });
     let has_cooldown = snapshots.wait_for(|snapshot| snapshot.events.iter().any(is_cooldown));
     let snapshot =
