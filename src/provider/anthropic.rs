@@ -1,4 +1,5 @@
-//! Anthropic's messages. Names after the SDK 2.11.0; spoken with `anthropic-version: 2023-06-01`, the long-standing form.
+//! Anthropic's messages API. Field names follow SDK 2.11.0; the version header is the long-standing `anthropic-version:
+//! 2023-06-01`.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
@@ -12,11 +13,11 @@ use super::{
     lenient_int::LenientInt,
 };
 
-/// `max_tokens` is required; where neither the request nor the model's configuration names one, what every model of
-/// this API allows.
+/// The `max_tokens` that is sent where neither the request nor the model's configuration sets a limit. The field is
+/// required, and every model of this API allows this value.
 const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 4_096;
 
-/// The least that extended thinking accepts.
+/// The smallest thinking budget that the API accepts.
 const MIN_THINKING_TOKENS: u32 = 1_024;
 
 #[derive(Serialize)]
@@ -180,7 +181,7 @@ fn encode_message<'a>(
     RequestMessage { role, content: Content::Blocks(blocks.collect()) }
 }
 
-/// What `messages` answer under 2xx.
+/// Body of a 2xx response to `messages`.
 #[derive(Deserialize)]
 pub(super) struct ResponseBody {
     content: Option<Vec<ResponseBlock>>,
@@ -215,7 +216,7 @@ struct OutputDetails {
 }
 
 impl From<TokenUsage> for Usage {
-    /// Cached input is counted beside `input_tokens`; thinking among `output_tokens`.
+    /// Cached input is counted beside `input_tokens`; thinking tokens are part of `output_tokens`.
     fn from(usage: TokenUsage) -> Self {
         let cached =
             usage.cache_creation_input_tokens.or_zero().saturating_add(usage.cache_read_input_tokens.or_zero());
@@ -230,7 +231,7 @@ impl From<TokenUsage> for Usage {
 }
 
 impl ResponseBody {
-    /// The answer, where this is one.
+    /// The decoded answer, or `None` if the body holds none.
     pub(super) fn into_answer(self) -> Option<DecodedAnswer> {
         if self.error.is_some() {
             return None;

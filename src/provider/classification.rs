@@ -1,8 +1,8 @@
-//! The one classification: (status, headers, body) or a transport failure becomes a verdict.
+//! Classifies a response (status, headers, body) or a transport failure into an [`AttemptResult`]. No other code does.
 //!
-//! An ordinary answer is read straight into its API's types. Everything else takes the long way: a body under 2xx may be
-//! wrapped, empty, or an error in disguise; a refusal is normalised and judged by the table in `rules`. Text is searched
-//! in refusals only, never in answers.
+//! An ordinary answer is parsed directly into its API's types. Everything else takes the slow path: a 2xx body may be
+//! wrapped, empty, or contain an error; an error body is normalized and matched against the table in `error_rules`.
+//! Only errors are searched for text, never answers.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::{
     transport::{ProviderResponse, TransportFailure, TransportResult},
 };
 
-/// Judges what came back. Pure and total: any bytes get a verdict.
+/// Classifies what came back from one attempt. Never fails: any bytes get a result.
 pub fn classify(api: Api, transport_result: &TransportResult<'_>) -> AttemptResult {
     match transport_result {
         TransportResult::Failed(failure) => classify_failure(failure),
@@ -39,7 +39,8 @@ pub fn classify(api: Api, transport_result: &TransportResult<'_>) -> AttemptResu
     }
 }
 
-/// A broken connection is the provider's failure, silence is a timeout; what was never sent is neither.
+/// A lost connection is the provider's failure and silence is a timeout. If nothing was sent, the trouble is on this
+/// side.
 fn classify_failure(failure: &TransportFailure) -> AttemptResult {
     let (outcome, rule) = match failure {
         TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "no connection: nothing was sent"),
@@ -75,8 +76,8 @@ pub(super) fn result_without_answer(
     }
 }
 
-/// Without a byte order mark, the blank lines that DeepSeek sends while a request waits, and the comment lines
-/// that others send for the same purpose.
+/// Removes a byte order mark, the blank lines that DeepSeek sends while a request waits, and the comment lines that
+/// other providers send for the same purpose.
 fn trim_body(mut body: &[u8]) -> &[u8] {
     body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     while body.first() == Some(&b':') {
@@ -102,14 +103,15 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
 }
 
-/// A 2xx body that is not plainly an answer: wrapped, an error in disguise, empty, or nothing of the kind.
+/// Classifies a 2xx body that is not an ordinary answer: it may be wrapped, contain an error, be empty, or be something
+/// else.
 fn classify_unusual(api: Api, response: &ProviderResponse<'_>, body: &[u8]) -> AttemptResult {
     let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
         let message =
             if is_text(body) { ErrorBody::from_text(&String::from_utf8_lossy(body)).message } else { String::new() };
         return malformed_result(response, &message, "a body that is not JSON, or is cut off");
     };
-    // Gemini's streaming endpoint without alt=sse, and its OpenAI-compatible surface, answer in an array.
+    // Gemini's streaming endpoint without alt=sse and its OpenAI-compatible API put the response into an array.
     if let Value::Array(elements) = &mut value
         && elements.len() == 1
     {
@@ -149,15 +151,15 @@ fn malformed_result(response: &ProviderResponse<'_>, message: &str, rule: &str) 
     )
 }
 
-/// Most characters of a body that are quoted where it says nothing in words.
+/// Characters of a body that are quoted at most, if it contains no message.
 const MAX_QUOTED_CHARS: usize = 120;
 
-/// The provider's words, or what its body is where there are none in it.
+/// The provider's message, or a description of the body if it contains none.
 fn message_or_body(message: String, response: &ProviderResponse<'_>) -> String {
     if message.is_empty() { describe_body(response) } else { message }
 }
 
-/// A body by its kind, its size and its first characters, redacted: `a JSON object of 13 bytes: {"hello":[1]}`.
+/// Describes a body by its kind, size and first characters, redacted: `a JSON object of 13 bytes: {"hello":[1]}`.
 fn describe_body(response: &ProviderResponse<'_>) -> String {
     let body = trim_body(response.body);
     let size = crate::domain::pluralize(body.len() as u64, "byte");
@@ -182,7 +184,7 @@ fn describe_body(response: &ProviderResponse<'_>) -> String {
     format!("{kind}: {quoted}")
 }
 
-/// Whether a body can be read as words; a few broken characters don't keep it from that.
+/// Whether a body is readable text. A few broken characters are allowed.
 fn is_text(body: &[u8]) -> bool {
     if let Ok(text) = std::str::from_utf8(body) {
         return !text.contains('\0');
@@ -191,7 +193,7 @@ fn is_text(body: &[u8]) -> bool {
     !lossy.contains('\0') && lossy.matches(char::REPLACEMENT_CHARACTER).count() * 8 < lossy.chars().count()
 }
 
-/// Says that a body came compressed, which nobody asked for.
+/// The content encoding of a compressed body. Compression is never requested.
 fn describe_compression(response: &ProviderResponse<'_>) -> String {
     let name = response.headers.get(reqwest::header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     name.map_or_else(String::new, |name| format!(" (content-encoding: {})", redact(name, response.secrets)))
@@ -229,7 +231,7 @@ fn classify_error(api: Api, response: &ProviderResponse<'_>, error: ErrorBody) -
     result
 }
 
-/// Limits that the refusal's body names, and those in headers that it quotes (OpenRouter's upstreams).
+/// Limits that the error body names, and those in headers that it quotes (OpenRouter's upstreams).
 fn read_provider_limits(response: &ProviderResponse<'_>, error: &ErrorBody) -> Vec<ProviderLimit> {
     let mut limits = quota_errors::provider_limits(error);
     let quoted_header = |name: &str| {
@@ -245,8 +247,8 @@ fn describe_redirect(response: &ProviderResponse<'_>) -> String {
     location.map_or_else(|| "a redirect to nowhere".to_owned(), |location| format!("redirected to {location}"))
 }
 
-/// The wait that the refusal asks for, where it can be believed: Gemini puts a `retryDelay` of seconds on a quota that
-/// comes back at midnight. Providers with rolling days (Groq, OpenAI) mean what they say.
+/// The wait that the error states, if it can be trusted. Gemini puts a `retryDelay` of seconds on a quota that returns
+/// at midnight. Providers with rolling days (Groq, OpenAI) state the real wait.
 fn stated_wait_for(api: Api, outcome: Outcome, response: &ProviderResponse<'_>, error: &ErrorBody) -> Option<Duration> {
     let can_state_wait = matches!(
         outcome,

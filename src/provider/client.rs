@@ -1,4 +1,5 @@
-//! Brings requests to providers and replies back. Every ending of an attempt is a verdict, never an error.
+//! Sends requests to providers and receives their responses. However an attempt ends, the result is an
+//! [`AttemptResult`], never an error.
 
 use std::{
     error::Error,
@@ -24,46 +25,47 @@ use super::{
     worker_pool::{WorkerPool, WorkerPoolError},
 };
 
-/// Most bytes of a body that are read. An endless one is judged by its beginning.
+/// Bytes of a response body that are read at most. A longer body is classified by its beginning.
 const MAX_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Threads that prepare pictures, on a machine with many cores.
 const MAX_PICTURE_THREADS: usize = 8;
 
-/// Most pages of a model list that are asked for.
+/// Pages of a model list that are requested at most.
+
 const MAX_MODEL_LIST_PAGES: usize = 20;
 
-/// One attempt's content.
+/// Content of one attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptRequest<'a> {
-    /// The id as the provider spells it.
+    /// Model id as the provider spells it.
     pub model: &'a str,
     pub request: &'a Request,
-    /// The model's own cap on an answer's tokens: sent where the request sets no limit, and never exceeded.
+    /// Output token limit of the model. It is sent where the request sets no limit, and caps the request's own.
     pub max_output: Option<u32>,
-    /// Deadline from the connection to the last byte of the answer; reading pictures comes before it.
+    /// Deadline from connecting to the last byte of the answer. Reading pictures happens before it and is not included.
     pub total_timeout: Duration,
 }
 
-/// Whom a provider lists its models to.
+/// Whether a provider's model list requires a valid key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ModelListAccess {
-    /// Whoever asks (llama-server does): a list proves no key.
+    /// The list is served without a key (llama-server does this), so it says nothing about a key.
     Public,
-    /// Whoever has no key is refused for it: a list proves the key that it was asked for with.
+    /// A request without a key is rejected, so a list proves that the key is valid.
     KeyRequired,
-    /// It could not be asked, or had no time.
+    /// The check failed or did not finish in time.
     Unknown,
 }
 
-/// Cheap to clone; all clones share their connections, and the threads that read pictures.
+/// HTTP client for all providers. Cheap to clone; clones share their connections and the threads that read pictures.
 ///
-/// Two clients in one: what is on this machine is reached without the proxies that the environment names.
+/// It holds two HTTP clients: the one for servers on this machine ignores the proxies named in the environment.
 #[derive(Clone, Debug)]
 pub struct Client {
     remote_client: reqwest::Client,
     local_client: reqwest::Client,
-    /// Where pictures are read, checked and put into requests.
+    /// Threads that read, check and encode pictures.
     picture_threads: Arc<WorkerPool>,
     decoded_pictures: Arc<DecodedPictureCache>,
     /// The head of some response has come, of whatever status.
@@ -75,9 +77,10 @@ pub struct Client {
 pub struct ClientError(String);
 
 impl Client {
-    /// `connect` bounds DNS, TCP and TLS together; `idle` the longest silence, before the first byte as well.
+    /// Creates a client. `connect_timeout` limits DNS, TCP and TLS together; `idle_timeout` limits the time without any
+    /// bytes, also before the first one.
     pub fn new(connect_timeout: Duration, idle_timeout: Duration) -> Result<Self, ClientError> {
-        // One provider for the process; a second attempt to install it finds it there.
+        // The provider is installed once per process; a second installation fails, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             reqwest::Client::builder()
@@ -98,6 +101,7 @@ impl Client {
         })
     }
 
+    /// Sends one request for one item on one route.
     /// Whether any response has begun to come, of whatever status.
     pub fn has_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
@@ -124,7 +128,7 @@ impl Client {
             Err(failure) => classify(endpoint.api(), &TransportResult::Failed(failure)),
         };
         if result.outcome == Outcome::Ok && result.answer.is_none() {
-            // A health answer is fine in itself, but not in place of a completion.
+            // A health response is valid in itself, but not in place of an answer.
             let rule = "the server answered with its state of health, not with a completion";
             return AttemptResult {
                 outcome: Outcome::MalformedResponse,
@@ -137,8 +141,8 @@ impl Client {
         result
     }
 
-    /// The request as it goes out, or why it can't. One with pictures is prepared on threads for that: a picture and what
-    /// is made of it are the largest things in memory, so that the item is shared with them, with the pictures it holds.
+    /// Encodes the request. A request with pictures is encoded on the picture threads: a picture and its encoded form
+    /// are the largest things in memory.
     async fn prepare(
         &self,
         endpoint: &Endpoint,
@@ -159,16 +163,19 @@ impl Client {
         prepared.await?
     }
 
-    /// The ids of the models that this key can see. Being listed is no promise: Gemini lists models that it
-    /// answers with 404. Nor is a list a verdict on the key, where [anybody gets it](Self::audience).
+    /// Ids of the models that this key can see.
+    ///
+    /// A listed model may still not work: Gemini lists models that it answers with 404. A list proves that the key is
+    /// valid only where [the provider requires one](Self::check_model_list_access).
     pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, AttemptResult> {
         let to_result = |failure| classify(endpoint.api(), &TransportResult::Failed(failure));
-        // OpenRouter lists to anybody, and has a place of its own where a key is looked at.
+        // OpenRouter lists its models without a key, but has an endpoint that checks one.
         if Vendor::detect(endpoint.provider()) == Vendor::OpenRouter {
             let request = HttpRequest::new(Method::GET, endpoint.url("/key", None));
             let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
             let result = received.classify(endpoint);
-            // Without its word on the key, the list that follows would be taken for it. A relay may lack the place.
+            // A list after a failed check would be taken as proof that the key is valid. A relay may lack the endpoint
+            // (404).
             if result.outcome.is_key_error() || !matches!(received.status, 200..=299 | 404) {
                 return Err(result);
             }
@@ -202,8 +209,10 @@ impl Client {
         Ok(models)
     }
 
-    /// Whom the provider lists its models to: it is asked without a key. Only where that is refused for want of one does
-    /// a list prove anything; silence, a full minute or a failure leaves it open.
+    /// Checks whether the provider lists its models without a key, by asking for the list without one.
+    ///
+    /// Only a 401 or 403 proves that the list requires a key. Silence, a rate limit or a failure gives
+    /// [`ModelListAccess::Unknown`].
     pub async fn check_model_list_access(&self, endpoint: &Endpoint, timeout: Duration) -> ModelListAccess {
         let Ok(keyless_endpoint) = Endpoint::new(endpoint.provider().clone(), None) else {
             return ModelListAccess::Unknown;
@@ -212,7 +221,7 @@ impl Client {
             Ok(_) => ModelListAccess::Public,
             Err(result) => match result.outcome {
                 Outcome::InvalidKey | Outcome::KeyForbidden => ModelListAccess::KeyRequired,
-                // Also a proxy's page.
+                // This includes a proxy's HTML page.
                 _ if result.status == Some(401) => ModelListAccess::KeyRequired,
                 _ => ModelListAccess::Unknown,
             },
@@ -243,7 +252,7 @@ impl Client {
                     }
                 }
                 Ok(None) => break,
-                // A refusal's status says enough, even where its body breaks off.
+                // The status of an error response is enough to classify it, even if its body breaks off.
                 Err(_) if !(200..300).contains(&status) => break,
                 Err(error) => return Err(transport_failure(endpoint, &error)),
             }
@@ -282,7 +291,7 @@ impl ReceivedResponse {
     }
 }
 
-/// Why a request could not be prepared.
+/// Reason why a request could not be prepared.
 #[derive(Debug, thiserror::Error)]
 enum PrepareError {
     #[error("{0}")]
@@ -321,7 +330,7 @@ impl PrepareError {
     }
 }
 
-/// A verdict on an item that was reached here: nothing was sent.
+/// Result of an attempt that failed on this machine: nothing was sent.
 fn local_result(outcome: Outcome, action: OutcomeAction, message: &str, rule: &str) -> AttemptResult {
     classification::result_without_answer(
         outcome,
@@ -332,7 +341,8 @@ fn local_result(outcome: Outcome, action: OutcomeAction, message: &str, rule: &s
     )
 }
 
-/// What a connection's failure means for whether the request was sent. A connection that timed out was never there.
+/// Maps a failed request to a [`TransportFailure`] by whether anything was sent. A connection that timed out while
+/// being set up sent nothing.
 fn transport_failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
     let (host, cause) = (endpoint.host(), describe_transport_error(error));
     if error.is_connect() || error.is_builder() {
@@ -344,7 +354,7 @@ fn transport_failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFa
     }
 }
 
-/// The innermost cause: the outer ones only say where it passed. URLs are in none of them.
+/// Describes a request's error by its innermost cause. The outer errors only name the layers; no cause contains a URL.
 pub fn describe_transport_error(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(source) = cause.source() {
@@ -371,7 +381,7 @@ fn next_page_url(endpoint: &Endpoint, token: &str) -> Url {
     url
 }
 
-/// The names on a page, and the next page's token. `None` where this is no list of models.
+/// Model ids on a page and the next page's token. `None` if the body is not a list of models.
 fn parse_model_page(api: Api, page: &Value) -> Option<(Vec<String>, Option<String>)> {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     if api == Api::Gemini {
@@ -380,7 +390,7 @@ fn parse_model_page(api: Api, page: &Value) -> Option<(Vec<String>, Option<Strin
         let next_token = text(page, "nextPageToken").filter(|token| !token.is_empty());
         return Some((models.iter().filter_map(name).collect(), next_token));
     }
-    // Most wrap the list in `data`, some (together.ai) don't.
+    // Most providers wrap the list in `data`; some (together.ai) don't.
     let models = page.get("data").unwrap_or(page).as_array()?;
     let has_more = api == Api::Anthropic && page.get("has_more").and_then(Value::as_bool) == Some(true);
     let next_token = if has_more { text(page, "last_id") } else { None };

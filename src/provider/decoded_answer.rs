@@ -1,4 +1,4 @@
-//! An answer under 2xx, in no provider's shape, and what it is worth: ok, cut off, empty, blocked, broken.
+//! A decoded 2xx answer, independent of the API, and its classification: ok, truncated, empty, blocked or broken off.
 
 use crate::domain::{Answer, AttemptResult, Outcome, OutcomeAction, Usage};
 
@@ -7,29 +7,29 @@ use super::{
     transport::ProviderResponse,
 };
 
-/// What an API's reader found in a well-formed body.
+/// Content of a well-formed response body, as the API's adapter decoded it.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct DecodedAnswer {
     pub text: String,
-    /// The provider's word for why it stopped, as it stood.
+    /// The provider's finish reason, unchanged.
     pub finish_reason: Option<String>,
     pub model_version: Option<String>,
     pub usage: Usage,
-    /// The prompt was refused, or the model declined: the reason in words.
+    /// Set if the prompt was blocked or the model declined: the reason as text.
     pub block_reason: Option<String>,
-    /// What the provider says about the finish.
+    /// The provider's explanation of the finish reason.
     pub finish_message: Option<String>,
-    /// The empty answer is a verdict on the request: sending it again won't help.
+    /// An empty answer that stays empty: sending the request again does not help.
     pub is_permanently_empty: bool,
 }
 
-/// What a finish reason means, over all three APIs and their imitators. An open set: unknown words are ordinary.
+/// Meaning of a finish reason, across the three APIs and compatible servers. Unknown reasons count as normal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum FinishClass {
     Normal,
     BrokenOff,
     Blocked,
-    /// Gemini's PUP_LIMITED_DISABLED: the account is limited by policy, so the item is not to blame.
+    /// Gemini's PUP_LIMITED_DISABLED: the account is limited by policy, so the item is not at fault.
     AccountLimited,
     TokenLimit,
     /// The provider itself says that the text is unusable.
@@ -51,7 +51,8 @@ fn classify_finish_reason(word: &str) -> FinishClass {
     }
 }
 
-/// The verdict on an answer. The order is the table's: an error outranks a block, a block a cut, a cut emptiness.
+/// Classifies an answer. The order matters: an error comes before a block, a block before a token limit, and that
+/// before an empty text.
 pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse<'_>) -> AttemptResult {
     let DecodedAnswer {
         text,
@@ -62,7 +63,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
         finish_message: message,
         is_permanently_empty,
     } = answer;
-    // No answer of a decent server holds a key; one that does is not written to files with it.
+    // An answer normally holds no key. If one does, the key must not reach the result files.
     let text = replace_secrets(text, response.secrets);
     let finish_reason =
         finish_reason.map(|finish_reason| clean_name(&replace_secrets(finish_reason, response.secrets).to_lowercase()));
@@ -139,7 +140,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
     }
 }
 
-/// Finish reasons and model names are short; anything long is not one.
+/// Drops control characters and keeps 200 characters: finish reasons and model names are short.
 fn clean_name(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

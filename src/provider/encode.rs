@@ -1,4 +1,4 @@
-//! A request in no dialect, said in one of the providers' dialects, or why it cannot be.
+//! Encodes a request for one of the wire APIs, or says why this API cannot express it.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,9 +10,9 @@ use super::{AttemptRequest, EncodedPicture, anthropic, gemini, openai, pictures}
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dialect {
     Gemini,
-    /// OpenAI itself, which wants `max_completion_tokens`: its reasoning models refuse `max_tokens`.
+    /// OpenAI itself, which takes `max_completion_tokens`: its reasoning models reject `max_tokens`.
     OpenAi,
-    /// Everyone else on that API, who mostly know `max_tokens` only.
+    /// Compatible servers, most of which only know `max_tokens`.
     OpenAiCompatible,
     Anthropic,
 }
@@ -37,14 +37,14 @@ impl From<Api> for Dialect {
     }
 }
 
-/// What goes out: the path under the provider's base URL, and JSON.
+/// A request ready to be sent: the path below the provider's base URL, and the JSON body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EncodedRequest {
     pub path: Cow<'static, str>,
     pub body: Vec<u8>,
 }
 
-/// What this API has no way to say, in a sentence.
+/// The reason why an API cannot express a request, as a sentence.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unsupported(pub String);
@@ -55,8 +55,14 @@ impl Unsupported {
     }
 }
 
-/// Whether a route that speaks `api` is a candidate for this request; if not, why. A picture's
-/// file is opened when the attempt is made; before that only the first bytes of one whose name speaks against it.
+/// Checks whether a route with this `api` is a candidate for the request.
+///
+/// A picture is checked by its file name. If the name suggests an unsupported format, the first bytes of the
+/// file decide. The whole file is read when the attempt is made.
+///
+/// # Errors
+///
+/// A sentence that says what the API does not support.
 pub fn supports(api: Api, request: &Request) -> Result<(), String> {
     let check_has_message = |request: &Request| {
         let is_empty = request.messages.iter().all(|message| message.parts.is_empty());
@@ -76,7 +82,7 @@ pub fn supports(api: Api, request: &Request) -> Result<(), String> {
 fn supports_picture(api: Api, image: &Image) -> Result<(), String> {
     match image {
         Image::File(path) => match pictures::PictureFormat::from_extension(path) {
-            // Names lie: what the file holds counts, where there is one.
+            // A file name may be wrong: if the file exists, its content decides.
             Some(format_by_name) if !format_by_name.is_supported_by(api) => {
                 match pictures::PictureFormat::detect_file(path).unwrap_or(format_by_name) {
                     format if format.is_supported_by(api) => Ok(()),
@@ -92,7 +98,11 @@ fn supports_picture(api: Api, image: &Image) -> Result<(), String> {
     }
 }
 
-/// Puts a call into words. `pictures` are those of the request, read, in its order.
+/// Encodes an attempt. `pictures` are the request's pictures, read and in its order.
+///
+/// # Errors
+///
+/// If the API cannot express the request, or the encoded body is larger than the API takes.
 pub fn encode(
     dialect: impl Into<Dialect>,
     attempt: &AttemptRequest<'_>,
@@ -122,7 +132,7 @@ pub fn encode(
     Ok(encoded)
 }
 
-/// What the answer may cost at most: the request's own limit under the model's cap, or the cap.
+/// The output token limit to send: the request's own limit, at most the model's; or the model's.
 pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> {
     match (attempt.request.params.max_output_tokens, attempt.max_output) {
         (Some(requested), Some(cap)) => Some(requested.min(cap)),
@@ -130,7 +140,7 @@ pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> 
     }
 }
 
-/// JSON bytes of a body that is known to serialise.
+/// Serializes a body to JSON. `size_hint` is the expected number of bytes.
 pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<Vec<u8>, Unsupported> {
     let mut bytes = Vec::with_capacity(size_hint);
     serde_json::to_writer(&mut bytes, body)
@@ -138,7 +148,7 @@ pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<
     Ok(bytes)
 }
 
-/// Room for the texts and pictures, and for what stands around them.
+/// Estimated size of the encoded body in bytes: texts, pictures and the JSON around them.
 pub(super) fn body_size_hint(request: &Request, pictures: &[EncodedPicture<'_>]) -> usize {
     let texts: usize = request.texts().map(|text| text.len() + text.len() / 8).sum();
     let pictures: usize = pictures.iter().map(EncodedPicture::encoded_len).sum();

@@ -1,8 +1,8 @@
-//! Finds a secret where a text has it in another encoding: percent-encoded, with the escapes of JSON or HTML, or inside
-//! base64, as in the header of a basic authorization.
+//! Finds a secret in a text where it is encoded: percent-encoded, escaped as in JSON or HTML, or inside base64, as in a
+//! basic authorization header.
 //!
-//! Answers are searched too, on the path of every attempt: a text without an escape is only searched for the base64 of
-//! the secret, and the number of escapes, not the length of the text, is what more costs.
+//! Answers are searched too, once per attempt. A text without escapes is only searched for the secret's base64 forms;
+//! the further cost grows with the number of escapes, not with the length of the text.
 
 use std::ops::Range;
 
@@ -12,10 +12,10 @@ use base64::{
 };
 use memchr::{memchr3, memchr3_iter, memmem};
 
-/// How often a text may have been escaped over again: `%252F`, `\\\\u002f`, `&amp;amp;lt;`.
+/// How many times a text may have been escaped again: `%252F`, `\\\\u002f`, `&amp;amp;lt;`.
 const MAX_ESCAPE_DEPTH: usize = 4;
 
-/// HTML's names for what may stand in a secret.
+/// HTML entities of the characters that a secret may contain.
 const HTML_ENTITIES: [(&str, u8); 26] = [
     ("amp;", b'&'),
     ("lt;", b'<'),
@@ -45,9 +45,9 @@ const HTML_ENTITIES: [(&str, u8); 26] = [
     ("Hat;", b'^'),
 ];
 
-/// Puts `replacement` wherever `text` has `secret` in another encoding than its own.
+/// Replaces every encoded form of `secret` in `text`. The plain secret is not replaced here.
 pub(super) fn replace_encoded(text: String, secret: &str, replacement: &str) -> String {
-    // No encoding is shorter than what it encodes.
+    // An encoded form is never shorter than the secret.
     if secret.is_empty() || text.len() < secret.len() {
         return text;
     }
@@ -62,7 +62,7 @@ pub(super) fn replace_encoded(text: String, secret: &str, replacement: &str) -> 
     })
 }
 
-/// Puts `replacement` wherever `find` finds something from an offset on.
+/// Replaces every range that `find` returns. `find` gets the text and the offset to search from.
 fn replace_ranges(text: String, replacement: &str, find: impl Fn(&[u8], usize) -> Option<Range<usize>>) -> String {
     let Some(mut found) = find(text.as_bytes(), 0) else { return text };
     let mut out = String::with_capacity(text.len());
@@ -80,12 +80,12 @@ fn replace_ranges(text: String, replacement: &str, find: impl Fn(&[u8], usize) -
     out
 }
 
-/// Where `pattern` stands from `from` on with at least one of its bytes escaped.
+/// First range from `from` on that matches `pattern` with at least one byte escaped.
 fn find_escaped(text: &[u8], pattern: &[u8], from: usize) -> Option<Range<usize>> {
     memchr3(b'%', b'&', b'\\', &text[from..])?;
     memchr3_iter(b'%', b'&', b'\\', &text[from..]).find_map(|escape_at| {
         let escape_at = from + escape_at;
-        // What stands before the first escape stands there as it is.
+        // The bytes before the first escape must match as they are.
         let earliest = escape_at.saturating_sub(pattern.len() - 1).max(from);
         (earliest..=escape_at).find_map(|start| {
             let unescaped_length = escape_at - start;
@@ -97,7 +97,7 @@ fn find_escaped(text: &[u8], pattern: &[u8], from: usize) -> Option<Range<usize>
     })
 }
 
-/// How many bytes at the beginning of `text` stand for all of `pattern`.
+/// Number of bytes at the start of `text` that encode all of `pattern`; `None` if they don't.
 fn match_escaped(text: &[u8], pattern: &[u8]) -> Option<usize> {
     let mut at = 0;
     let mut previous_byte = 0;
@@ -106,7 +106,8 @@ fn match_escaped(text: &[u8], pattern: &[u8]) -> Option<usize> {
         if let Some((escape, repeat)) = escape_of_escape_sign(byte)
             && rest.starts_with(escape)
         {
-            // Whether what follows belongs to this escape or to the secret, only the rest of it can tell.
+            // The following repeats may belong to this escape or to the secret. Only the rest of the text decides, so
+            // all are tried.
             let repeats = rest[escape.len()..].chunks(repeat.len()).take(MAX_ESCAPE_DEPTH - 1);
             let max_depth = repeats.take_while(|chunk| *chunk == repeat).count();
             return (0..=max_depth).rev().find_map(|depth| {
@@ -114,7 +115,7 @@ fn match_escaped(text: &[u8], pattern: &[u8]) -> Option<usize> {
                 match_escaped(&rest[length..], &pattern[index + 1..]).map(|more| at + length + more)
             });
         }
-        // Of several backslashes the first has taken them all.
+        // The first of several backslashes in the secret has already matched the whole run.
         if byte == b'\\' && previous_byte == b'\\' && at > 0 && text[at - 1] == b'\\' && rest.first() != Some(&b'\\') {
             continue;
         }
@@ -124,7 +125,7 @@ fn match_escaped(text: &[u8], pattern: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// How the sign that begins an escape is escaped itself, and what each further level adds to that.
+/// The escaped form of a character that begins escapes, and what each further level of escaping adds to it.
 const fn escape_of_escape_sign(byte: u8) -> Option<(&'static [u8], &'static [u8])> {
     match byte {
         b'%' => Some((b"%25", b"25")),
@@ -133,21 +134,21 @@ const fn escape_of_escape_sign(byte: u8) -> Option<(&'static [u8], &'static [u8]
     }
 }
 
-/// How many bytes at the beginning of `text` stand for this one.
+/// Number of bytes at the start of `text` that encode this byte.
 fn match_byte(text: &[u8], byte: u8) -> Option<usize> {
     let first = *text.first()?;
     let escape = match first {
         b'%' => match_percent(text, byte),
         b'&' => match_entity(text, byte),
         b'\\' => match_backslash(text, byte),
-        // Forms write a space so.
+        // Form encoding writes a space as `+`.
         b'+' if byte == b' ' => Some(1),
         _ => None,
     };
     escape.or_else(|| (first == byte).then_some(1))
 }
 
-/// `%2F`, `%252f`.
+/// Matches `%2F` and `%252f`.
 fn match_percent(text: &[u8], byte: u8) -> Option<usize> {
     (0..MAX_ESCAPE_DEPTH).map(|depth| 1 + 2 * depth).find_map(|at| {
         let is_repeated = text.get(1..at)?.chunks(2).all(|pair| pair == b"25");
@@ -155,7 +156,7 @@ fn match_percent(text: &[u8], byte: u8) -> Option<usize> {
     })
 }
 
-/// `\/`, `\"`, `\u002f`, `\u{2f}`, `\x2f`, also where the backslash was escaped itself.
+/// Matches `\/`, `\"`, `\u002f`, `\u{2f}` and `\x2f`, also with an escaped backslash.
 fn match_backslash(text: &[u8], byte: u8) -> Option<usize> {
     let max_run = 1 << (MAX_ESCAPE_DEPTH - 1);
     let run = text.iter().take(max_run).take_while(|&&byte| byte == b'\\').count();
@@ -174,7 +175,7 @@ fn match_backslash(text: &[u8], byte: u8) -> Option<usize> {
     escape.or_else(|| (byte == b'\\').then_some(run))
 }
 
-/// `&amp;`, `&#47;`, `&#x2F;`, also where the `&` was escaped itself.
+/// Matches `&amp;`, `&#47;` and `&#x2F;`, also with an escaped `&`.
 fn match_entity(text: &[u8], byte: u8) -> Option<usize> {
     let mut at = 1;
     for _ in 0..MAX_ESCAPE_DEPTH {
@@ -215,8 +216,8 @@ fn parse_hex(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// The base64 forms of a secret, wherever it stands in the encoded text: the characters that nothing beside it changes,
-/// at each of the three places that it can have in a group, in both alphabets.
+/// The secret's base64 forms: the characters that don't depend on the bytes beside it, for each of the three offsets in
+/// a group and both alphabets.
 fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = Vec::with_capacity(6);
     for offset in 0..3 {
@@ -233,12 +234,13 @@ fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
-/// Only these characters of base64 are ever escaped.
+/// Only these base64 characters are ever escaped.
 fn has_escapable_character(form: &[u8]) -> bool {
     form.iter().any(|byte| matches!(byte, b'+' | b'/'))
 }
 
-/// The whole of the base64 around a part of it: its neighbours hold the rest of the secret's first and last byte.
+/// Extends a match to the whole base64 text around it. Its neighbours hold the remaining bits of the secret's first and
+/// last byte.
 fn expand_base64(text: &[u8], found: Range<usize>, from: usize) -> Range<usize> {
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
     let is_escape = |at: usize| {
@@ -294,7 +296,7 @@ mod tests {
             ("q7/Zt+Kw=9&amp;m", "[]"),
             ("<b>q7&#47;Zt&#x2B;Kw&equals;9&amp;amp;m</b>", "<b>[]</b>"),
             ("q7%2FZt%2BKw%3D9%26m and q7%2FZt%2BKw%3D9%26m", "[] and []"),
-            // Almost.
+            // Texts that nearly match.
             ("q7%2FZt%2BKw%3D9%26", "q7%2FZt%2BKw%3D9%26"),
             ("q7%2EZt+Kw=9&m", "q7%2EZt+Kw=9&m"),
             ("100 % of \\ & nothing", "100 % of \\ & nothing"),
@@ -330,7 +332,7 @@ mod tests {
             let html = secret.replace('&', "&amp;");
             for text in [json.trim_matches('"'), &percent, &percent.replace('%', "%25"), &sparse, &html] {
                 let text = format!("<{text}>");
-                // What is the secret itself is replaced before.
+                // The plain secret is replaced before this step.
                 let text = text.replace(secret, "[]");
                 assert_eq!(replace_encoded(text.clone(), secret, "[]"), "<[]>", "{secret}: {text}");
             }

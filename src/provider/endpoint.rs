@@ -1,4 +1,4 @@
-//! One key at one provider: everything about a request that is the same for every call, prepared once.
+//! One key at one provider: the parts of a request that are the same for every attempt, prepared once.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::domain::{Api, Provider};
 
 use super::{Dialect, pictures};
 
-/// Where and as whom requests are sent. Cheap to clone; Debug shows no secret.
+/// Base URL, headers and credentials for requests. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
 pub struct Endpoint {
     inner: Arc<EndpointInner>,
@@ -23,7 +23,7 @@ struct EndpointInner {
     dialect: Dialect,
     base_url: Url,
     headers: HeaderMap,
-    /// What a provider must not be quoted with: the key, and credentials in configured headers.
+    /// Texts to remove from provider messages: the key, and credentials in configured headers.
     secrets: Vec<SecretString>,
     has_key: bool,
     is_loopback: bool,
@@ -43,15 +43,20 @@ pub enum EndpointError {
     Secret { provider: String },
 }
 
-/// Headers that carry credentials. Where the configuration sets one of them, the key is not sent a second way:
-/// Gemini answers two credentials with 400.
+/// Headers that carry credentials. If the configuration sets one of them, the key is not added a second time: Gemini
+/// rejects two credentials with 400.
 const CREDENTIAL_HEADERS: [&str; 5] =
     ["authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization"];
 
 impl Endpoint {
-    /// Checks and prepares. `{key}` in a configured header's value stands for the secret, so that Anthropic's newer
-    /// form is `authorization = "Bearer {key}"` with `anthropic-version = "2026-10-21"`. Such a header is left out where
-    /// there is no secret.
+    /// Validates the provider's settings and prepares the headers.
+    ///
+    /// `{key}` in a configured header's value stands for the secret. Anthropic's newer form is `authorization = "Bearer
+    /// {key}"` with `anthropic-version = "2026-10-21"`. A header with `{key}` is left out if there is no secret.
+    ///
+    /// # Errors
+    ///
+    /// If the base URL is invalid, or a configured header or the secret cannot be sent as a header.
     pub fn new(provider: Provider, secret: Option<SecretString>) -> Result<Self, EndpointError> {
         let base_url = parse_base_url(&provider)?;
         let host = base_url.host_str().unwrap_or_default();
@@ -81,7 +86,7 @@ impl Endpoint {
         self.inner.dialect
     }
 
-    /// A local server may want none.
+    /// A local server may need no key.
     pub fn has_key(&self) -> bool {
         self.inner.has_key
     }
@@ -94,7 +99,7 @@ impl Endpoint {
         &self.inner.secrets
     }
 
-    /// On this machine: no proxy has any business there.
+    /// Whether the host is this machine, which is reached without a proxy.
     pub(super) fn is_loopback(&self) -> bool {
         self.inner.is_loopback
     }
@@ -111,10 +116,10 @@ impl Endpoint {
         base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    /// The address of an API path such as `/v1/messages` or `/chat/completions`.
+    /// URL of an API path such as `/v1/messages` or `/chat/completions`.
     ///
-    /// A version stands in it once: a base URL may end with it or leave it out. A base URL of an OpenAI-compatible
-    /// server with any path at all is taken to be complete (`https://host/api/paas/v4`); without one, `/v1` is added.
+    /// The version appears once, whether the base URL ends with it or leaves it out. A base URL of an OpenAI-compatible
+    /// server that has any path is complete (`https://host/api/paas/v4`); without a path, `/v1` is added.
     pub(super) fn url(&self, path: &str, query: Option<&str>) -> Url {
         let base_path = self.inner.base_url.path().trim_end_matches('/');
         let last_segment = base_path.rsplit('/').next().unwrap_or_default();
@@ -147,7 +152,7 @@ impl fmt::Debug for Endpoint {
 
 fn parse_base_url(provider: &Provider) -> Result<Url, EndpointError> {
     let text = provider.base_url.trim();
-    // What may hold a credential is not repeated.
+    // A URL that may contain a credential is not repeated.
     let shown = if text.contains(['@', '?', '#']) { "…" } else { text };
     let invalid_url = |reason: &str| EndpointError::BaseUrl {
         provider: provider.name.clone(),

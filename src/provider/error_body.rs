@@ -1,9 +1,9 @@
-//! An error body, normalised: whatever its shape, its codes, words and quotas end up in the same fields.
+//! Normalized error body: the codes, message and quotas of any shape end up in the same fields.
 //!
-//! Shapes read: an `error` object or string (xAI, Ollama, LM Studio), a one-element array around it (Gemini's
-//! OpenAI-compatible surface), a flat `{object:"error", message, type, code}` (Mistral, old vLLM), `{message}`,
-//! `{detail}`, `base_resp` (MiniMax), and an upstream's error inside `error.metadata.raw` (OpenRouter). Codes may be
-//! numbers, strings, numeric strings or null.
+//! Shapes that are read: an `error` object or string (xAI, Ollama, LM Studio), a one-element array around it (Gemini's
+//! OpenAI-compatible API), a flat `{object:"error", message, type, code}` (Mistral, old vLLM), `{message}`, `{detail}`,
+//! `base_resp` (MiniMax), and an upstream's error inside `error.metadata.raw` (OpenRouter). Codes may be numbers,
+//! strings, numeric strings or null.
 
 use std::time::Duration;
 
@@ -11,38 +11,39 @@ use serde_json::{Map, Value};
 
 use super::{html, retry_after};
 
-/// How deep wrappers may be nested; real ones are two deep.
+/// Maximum nesting of wrappers; real errors have two levels.
 const MAX_NESTING_DEPTH: u8 = 4;
 
-/// Most bytes of words that are looked at and kept before redaction.
+/// Bytes of the message that are kept at most, before redaction.
 const MAX_ERROR_MESSAGE_BYTES: usize = 8 * 1024;
 
-/// A refusal's content, in no provider's shape.
+/// Content of an error response, independent of the provider.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct ErrorBody {
-    /// The provider's words, raw: not yet redacted.
+    /// The provider's message, not yet redacted.
     pub message: String,
-    /// Codes, types, statuses and reasons, each in plain form; for exact matches.
+    /// Codes, types, statuses and reasons, each in plain form, for exact matches.
     pub codes: Vec<String>,
-    /// An HTTP status that the body itself claims.
+    /// An HTTP status that the body itself states.
     pub inner_status: Option<u16>,
     pub violations: Vec<QuotaViolation>,
     /// A wait stated in a field of its own.
     pub stated_wait: Option<Duration>,
     /// Headers quoted inside the body.
     pub quoted_headers: Vec<(String, String)>,
-    /// OpenRouter's moderation says what it flagged.
+    /// OpenRouter's moderation details are present.
     pub is_moderation: bool,
-    /// Words of a web page are among it: a proxy's or a delivery network's.
+    /// The message contains the text of a web page, which a proxy or a delivery network sent.
     pub is_html: bool,
     /// The shape is Google's: a status in capitals or `google.rpc` details.
     pub is_google: bool,
-    /// Words and message in plain form, and in lower case as they stood; filled by `finish`.
+    /// Codes and message in plain form (`plain_text`), and the message in lower case (`lower_message`). Filled by
+    /// `normalize`.
     pub plain_text: String,
     pub lower_message: String,
 }
 
-/// One limit that a Google refusal names. `id` and `metric` are in lower case.
+/// One limit that a Google error names. `quota_id` and `metric` are in lower case.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct QuotaViolation {
     pub quota_id: String,
@@ -50,7 +51,8 @@ pub(super) struct QuotaViolation {
     pub limit: Option<u64>,
 }
 
-/// Lower case, `_`, `-` and white space folded to single spaces: "Insufficient-Quota" and "insufficient_quota" agree.
+/// Plain form: lower case, with `_`, `-` and white space folded to single spaces, so that "Insufficient-Quota" and
+/// "insufficient_quota" are equal.
 pub(super) fn to_plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -73,7 +75,7 @@ impl ErrorBody {
         error.normalize()
     }
 
-    /// A body that is no JSON: a page, or plain words.
+    /// Reads a body that is not JSON: a web page or plain text.
     pub(super) fn from_text(body: &str) -> Self {
         let mut error = Self::default();
         if html::is_html(body) {
@@ -96,12 +98,12 @@ impl ErrorBody {
         terms.iter().any(|term| self.plain_text.contains(term))
     }
 
-    /// Whether a code, type, status or reason is exactly one of these, in plain form.
+    /// Whether a code, type, status or reason equals one of these, in plain form.
     pub(super) fn has_code(&self, codes: &[&str]) -> bool {
         self.codes.iter().any(|code| codes.contains(&code.as_str()))
     }
 
-    /// The top of a body, or what stands where one could stand.
+    /// Reads a whole body, or a value that may contain a nested one.
     fn read_value(&mut self, value: &Value, depth: u8) {
         if depth > MAX_NESTING_DEPTH {
             return;
@@ -119,7 +121,7 @@ impl ErrorBody {
         }
     }
 
-    /// Words, or JSON that was put into a string.
+    /// Reads a text, or JSON inside a string.
     fn read_text(&mut self, text: &str, depth: u8) {
         let inner = text.trim_start();
         match inner.starts_with(['{', '[']).then(|| serde_json::from_str::<Value>(inner)) {
@@ -143,7 +145,7 @@ impl ErrorBody {
         }
         match fields.get("detail") {
             Some(Value::String(text)) => self.read_text(text, depth),
-            // FastAPI's list of complaints.
+            // FastAPI's list of validation errors.
             Some(detail @ (Value::Array(_) | Value::Object(_))) => {
                 if detail.get("error").is_some() || detail.get("message").is_some() {
                     self.read_value(detail, depth + 1);
@@ -159,7 +161,7 @@ impl ErrorBody {
         }
     }
 
-    /// One of FastAPI's: where, and what. Beside them it quotes what was sent, whose words are not the provider's.
+    /// Reads one of FastAPI's validation errors: location and message. It also quotes the request, which is ignored.
     fn read_validation_error(&mut self, validation_error: &Value, depth: u8) {
         let Some(fields) = validation_error.as_object() else { return self.read_value(validation_error, depth + 1) };
         let path: Vec<String> =
@@ -203,7 +205,7 @@ impl ErrorBody {
         }
     }
 
-    /// Google's `details[]` (order varies, any may be missing), or Anthropic's `details` object.
+    /// Reads Google's `details[]` (any order, any may be missing), or Anthropic's `details` object.
     fn read_detail(&mut self, detail: &Value, depth: u8) {
         let Value::Object(fields) = detail else { return };
         if fields.get("@type").and_then(Value::as_str).is_some_and(|kind| kind.contains("google.rpc")) {
@@ -235,7 +237,7 @@ impl ErrorBody {
         }
     }
 
-    /// OpenRouter's `metadata`, and that of Google's ErrorInfo.
+    /// Reads OpenRouter's `metadata`, or that of Google's ErrorInfo.
     fn read_metadata(&mut self, metadata: &Map<String, Value>, depth: u8) {
         if let Some(raw) = metadata.get("raw") {
             self.read_value(raw, depth + 1);
@@ -272,13 +274,13 @@ impl ErrorBody {
         }
     }
 
-    /// A numeric code: an HTTP status where it can be one.
+    /// Keeps a numeric code if it is an HTTP error status.
     fn add_status(&mut self, code: Option<i64>) {
         let status = code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
         self.inner_status = self.inner_status.or(status);
     }
 
-    /// MiniMax's own codes (platform.minimax.io, errorcode.md), as the HTTP status that says the same.
+    /// Maps MiniMax's own codes (platform.minimax.io, errorcode.md) to HTTP statuses with the same meaning.
     fn add_minimax_code(&mut self, code: Option<i64>) {
         let (status, code_word) = match code {
             Some(1000 | 1013 | 1024 | 1033) => (500, ""),
@@ -299,7 +301,7 @@ impl ErrorBody {
         self.stated_wait = self.stated_wait.max(wait);
     }
 
-    /// Adds to the message what it doesn't say already.
+    /// Appends a text to the message unless the message contains it already.
     fn add_message(&mut self, text: &str) {
         let text = text.trim();
         let remaining_bytes = MAX_ERROR_MESSAGE_BYTES.saturating_sub(self.message.len());
@@ -314,7 +316,7 @@ impl ErrorBody {
             end -= 1;
         }
         self.message.push_str(&text[..end]);
-        // Surfaces of MiniMax that speak another API keep its code at the end of the words: "… (1008)".
+        // MiniMax's endpoints for other APIs put its code at the end of the message: "… (1008)".
         if let Some(code) = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map(|(_, code)| code)
             && code.len() == 4
         {
@@ -348,8 +350,8 @@ fn parse_number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// Whether a 2xx body is an error in disguise: it names one, or says that it is one and holds no answer. An answer
-/// beside a named error is half of one: OpenRouter's upstream broke off after it had begun.
+/// Whether a 2xx body contains an error: it names one, or is marked as an error and holds no answer. If both are
+/// present, the answer is incomplete: OpenRouter's upstream broke off after it had begun.
 pub(super) fn is_error_in_success(body: &Value) -> bool {
     let has = |name: &str| match body.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,
@@ -366,7 +368,7 @@ pub(super) fn is_error_in_success(body: &Value) -> bool {
     has("error") || has("errors") || is_typed("object") || is_typed("type") || minimax.is_some_and(|code| code != 0)
 }
 
-/// A step of a path: a field's name, or a place in a list.
+/// One step of a path: a field name or an index.
 fn path_step(step: &Value) -> String {
     step.as_str().map_or_else(|| step.to_string(), str::to_owned)
 }

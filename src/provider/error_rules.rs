@@ -1,20 +1,20 @@
-//! The ordered table of refusals: which words, codes and statuses mean what.
+//! The ordered table of error rules: which texts, codes and statuses mean what.
 //!
-//! The order is the meaning: the first match wins. It is ordered by how much a mistake costs. What kills a project or key
-//! is looked for first and by its own words, because providers send it under 400, 403, 429, 500 and 200 alike; what can
-//! never succeed before what only has to wait; a day's quota before a minute's, because waiting a minute for it burns
-//! requests; statuses alone come last.
+//! The first match wins. The order follows the cost of a mistake. Errors that disable a project or key come first and
+//! are matched by their own texts, because providers send them with 400, 403, 429, 500 and 200 alike. Errors that can
+//! never succeed come before those that only need a wait. A day's quota comes before a minute's, because waiting a
+//! minute for it wastes requests. Statuses alone come last.
 
 use crate::domain::{Outcome, OutcomeAction};
 
 use super::{error_body::ErrorBody, quota_errors};
 
-/// A refusal as the rules see it.
+/// An error as the rules see it.
 pub(super) struct ErrorContext {
-    /// The HTTP status, or the one that the body claims where HTTP's says less (see [`effective_status`]).
+    /// The HTTP status, or the one in the body if it is more specific (see [`effective_status`]).
     pub status: u16,
     pub error: ErrorBody,
-    /// About quota at all: what "per day" means in a 400 is no concern of ours.
+    /// Whether the error is about quota. "per day" in a 400 is not.
     is_quota_error: bool,
 }
 
@@ -28,7 +28,8 @@ impl ErrorContext {
         self.error.contains_any(terms)
     }
 
-    /// Of the words that switch keys off: only the provider's own ([`own_words`](Self::own_words)).
+    /// Matches phrases that disable a key. An error with status 400, 413, 415 or 422 may quote the prompt, so only the
+    /// text before the first quotation mark counts there.
     fn account_text_contains_any(&self, terms: &[&str]) -> bool {
         let unquoted = self.own_words();
         terms.iter().any(|term| unquoted.contains(term))
@@ -64,11 +65,11 @@ pub(super) struct ErrorRule {
     matches: fn(&ErrorContext) -> bool,
     pub outcome: Outcome,
     pub action: OutcomeAction,
-    /// For a person who asks why; without what the provider said.
+    /// Explanation for a person, without the provider's message.
     pub description: &'static str,
-    /// The whole model is out of reach, rather than used up.
+    /// The model is not offered to the project at all, rather than used up.
     pub limit_is_zero: bool,
-    /// The model's context is too small.
+    /// The request exceeds the model's context.
     pub exceeds_context: bool,
     /// A picture of the request can't be used.
     pub picture_refused: bool,
@@ -91,7 +92,7 @@ const fn rule(
     }
 }
 
-/// The first rule that fits. The last one fits everything.
+/// The first rule that matches. [`FALLBACK_RULE`] matches everything.
 pub(super) fn find_rule(context: &ErrorContext) -> &'static ErrorRule {
     RULES.iter().find(|rule| (rule.matches)(context)).unwrap_or(&FALLBACK_RULE)
 }
@@ -101,14 +102,14 @@ const FALLBACK_RULE: ErrorRule =
 
 /// All terms are in plain form: lower case, `_` and `-` as spaces.
 const RULES: &[ErrorRule] = &[
-    // A provider speaks of keys in JSON. A page is somebody's in between, who knows no keys: no key may die of it.
+    // Providers report key errors in JSON. A web page comes from a proxy in between, so it must not disable a key.
     rule(
         |case| case.error.is_html && matches!(case.status, 401 | 403),
         Outcome::ServerError,
         OutcomeAction::Retry,
         "a web page turns the request away, so it is a delivery network's or a proxy's word, not the provider's on a key",
     ),
-    // Money. OpenRouter's 402 for what is in flight at the moment passes by itself.
+    // Billing. OpenRouter's 402 for requests in flight passes by itself.
     rule(
         |case| case.has_code(&["openrouter in flight budget"]) || case.contains_any(&["openrouter in flight budget"]),
         Outcome::RateLimitedMinute,
@@ -121,9 +122,9 @@ const RULES: &[ErrorRule] = &[
         OutcomeAction::DisableProject,
         "the account's credit or spending limit is used up",
     ),
-    // The key itself. Gemini sends this under HTTP 400.
+    // The key itself. Gemini sends this with HTTP 400.
     rule(is_bad_key, Outcome::InvalidKey, OutcomeAction::DisableKey, "the provider does not accept the key"),
-    // The key is real, but may not.
+    // The key is valid, but not allowed to do this.
     rule(
         |case| {
             case.status == 403
@@ -140,7 +141,7 @@ const RULES: &[ErrorRule] = &[
         OutcomeAction::DisableKey,
         "the key or its project may not use this service",
     ),
-    // The request, which will not get better by waiting.
+    // The request; waiting does not help.
     rule(
         lacks_vision,
         Outcome::BadRequest,
@@ -201,14 +202,14 @@ const RULES: &[ErrorRule] = &[
         OutcomeAction::DisableRoute,
         "the model does not exist for this key, or no longer does",
     ),
-    // Capacity that calls itself a rate limit.
+    // Overload that calls itself a rate limit.
     rule(
         |case| case.is_quota_error && is_overloaded(case),
         Outcome::Overloaded,
         OutcomeAction::Retry,
         "the provider is overloaded, whatever its status calls it",
     ),
-    // Before the daily rule: such a refusal names its day quota too.
+    // Before the rule for days, because such an error names its day quota too.
     ErrorRule {
         matches: |case| case.is_quota_error && quota_errors::limit_is_zero(&case.error),
         outcome: Outcome::QuotaExhaustedBilling,
@@ -218,7 +219,7 @@ const RULES: &[ErrorRule] = &[
         exceeds_context: false,
         picture_refused: false,
     },
-    // Gemini's daily refusal differs from its per-minute one by `quotaId` alone.
+    // Gemini's errors for day and minute differ only by `quotaId`.
     rule(
         |case| case.is_quota_error && is_daily_quota(case),
         Outcome::QuotaExhaustedDay,
@@ -231,7 +232,7 @@ const RULES: &[ErrorRule] = &[
         OutcomeAction::CoolPool,
         "too many tokens in a minute",
     ),
-    // Anthropic says "Overloaded" under HTTP 500 as well.
+    // Anthropic also sends "Overloaded" with HTTP 500.
     rule(
         |case| matches!(case.status, 503 | 529) || is_overloaded(case),
         Outcome::Overloaded,
@@ -253,14 +254,14 @@ const RULES: &[ErrorRule] = &[
         OutcomeAction::Retry,
         "the provider ran out of time",
     ),
-    // 409, 425 and 499 pass by themselves; the providers' own SDKs send again.
+    // 409, 425 and 499 pass by themselves; the providers' own SDKs retry them.
     rule(
         |case| matches!(case.status, 409 | 425 | 499 | 500..=599),
         Outcome::ServerError,
         OutcomeAction::Retry,
         "the provider failed",
     ),
-    // A redirect is never followed: it would carry the key to another address.
+    // Redirects are never followed, because that would send the key to another address.
     rule(
         |case| matches!(case.status, 300..=399),
         Outcome::MalformedResponse,
@@ -321,7 +322,7 @@ fn is_out_of_credit(context: &ErrorContext) -> bool {
 fn is_bad_key(context: &ErrorContext) -> bool {
     context.status == 401
         || context.has_code(&["authentication error", "invalid authentication error", "unauthenticated"])
-        // LiteLLM's proxy, where it has no database to look up a key that is not its master key.
+        // LiteLLM's proxy sends this for a key other than its master key if it has no database to look it up.
         || context.has_code(&["no db connection"])
         || context.account_text_contains_any(&[
             "api key invalid",
@@ -387,7 +388,7 @@ fn exceeds_context(context: &ErrorContext) -> bool {
         ])
 }
 
-/// What is too large for one API's limit may fit another's.
+/// Some providers send this with 400; as a plain bad request it would look like a configuration error.
 fn picture_too_large(case: &ErrorContext) -> bool {
     let own = case.own_words();
     case.refuses_request()
@@ -524,7 +525,7 @@ fn is_token_limit(context: &ErrorContext) -> bool {
         ])
 }
 
-/// Whether this is about quota: by status, or by name where the status is no verdict of its own.
+/// Whether the error is about quota: by status, or by text if the status does not decide.
 fn is_quota_error(status: u16, error: &ErrorBody) -> bool {
     let has_quota_term = || {
         error.has_code(&["resource exhausted", "rate limit exceeded", "rate limit error", "rate limited"])
@@ -533,8 +534,8 @@ fn is_quota_error(status: u16, error: &ErrorBody) -> bool {
     status == 429 || (matches!(status, 200..=299 | 500..=599) && has_quota_term())
 }
 
-/// The status to judge by. A body's own claim counts under 2xx, where HTTP's says nothing, and as a client error
-/// inside a 5xx, where a relay wraps what its upstream said. Under 4xx, HTTP's own is the better witness.
+/// The status to classify by. The status in the body counts under 2xx, where HTTP's says nothing. It also counts as a
+/// client error inside a 5xx, where a relay wraps its upstream's error. Under 4xx, HTTP's status is more reliable.
 fn effective_status(http_status: u16, error: &ErrorBody) -> u16 {
     match (http_status, error.inner_status) {
         (200..=299, Some(inner)) => inner,
@@ -544,7 +545,7 @@ fn effective_status(http_status: u16, error: &ErrorBody) -> u16 {
     }
 }
 
-/// Under 2xx and without a number, the type is all there is.
+/// The status that belongs to the error type, for a 2xx body without a number.
 fn status_by_name(error: &ErrorBody) -> Option<u16> {
     const NAMES: [(&str, u16); 14] = [
         ("invalid request error", 400),

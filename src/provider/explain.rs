@@ -1,4 +1,4 @@
-//! `cascadeck explain`: the same judgement, shown to a person.
+//! `cascadeck explain`: classifies a response that the user gives, and shows the result.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
@@ -7,11 +7,15 @@ use crate::domain::{Api, AttemptResult, Outcome, Policy};
 
 use super::{ProviderResponse, TransportFailure, TransportResult, classify};
 
-/// The fields of an example that anything is made of.
+/// Fields of an example that are read.
 const KNOWN_FIELDS: [&str; 5] = ["status", "headers", "body", "transport", "error"];
 
-/// Judges `{"status", "headers", "body"}`: `body` is JSON or a string, `status` null where the transport failed; how it
-/// failed may stand in `transport`, `error` or `body`. The error is a sentence about the example's shape.
+/// Classifies an example `{"status", "headers", "body"}`. `body` is JSON or a string. `status` is null if the transport
+/// failed; `transport`, `error` or `body` may then describe the failure.
+///
+/// # Errors
+///
+/// A message for the user if the example does not have this shape.
 pub fn explain(api: Api, example: &Value) -> Result<Value, String> {
     let Value::Object(fields) = example else {
         return Err("the example must be one JSON object with \"status\", \"headers\" and \"body\"".to_owned());
@@ -86,7 +90,7 @@ fn parse_headers(value: Option<&Value>) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// What kind of transport failure the example speaks of; with nothing else said, a broken connection.
+/// The kind of transport failure that the example describes. The default is a lost connection.
 fn parse_transport_failure(fields: &Map<String, Value>) -> TransportFailure {
     const TIMEOUT_TERMS: [&str; 6] = ["timeout", "timed out", "time out", "stall", "deadline", "idle"];
     const UNREACHABLE_TERMS: [&str; 9] = [
@@ -130,7 +134,8 @@ fn to_json(result: &AttemptResult) -> Value {
     })
 }
 
-/// Whole seconds, rounded up, clamped as the default policy does. A day's hint is worth a day at most.
+/// The stated wait in whole seconds, rounded up and limited as in the default policy. For a day quota the maximum is
+/// one day.
 fn cooldown_seconds(result: &AttemptResult) -> Option<u64> {
     let stated_wait = result.retry_after?.delay;
     let max_wait = match result.outcome {

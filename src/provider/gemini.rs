@@ -1,7 +1,7 @@
-//! Gemini's `generateContent`, as the Developer API speaks it (`v1beta`, names after google-genai 3.4.0).
+//! Gemini's `generateContent` of the Developer API (`v1beta`, field names after google-genai 3.4.0).
 //!
 //! `store` is not sent. Since 2026-10-26 new paid projects keep requests unless told `"store": false`, but servers that
-//! don't know the field refuse it, so opting out stays with the project's settings.
+//! don't know the field reject it. Opting out is therefore left to the project's settings.
 
 use serde::{
     Deserialize, Serialize,
@@ -121,7 +121,7 @@ pub(super) fn supports(request: &Request) -> Result<(), String> {
     Ok(())
 }
 
-/// A file that was uploaded to Google beforehand: the only kind of URL that Gemini reads.
+/// Whether the URL is a file that was uploaded to Google beforehand. Gemini reads no other URLs.
 pub(super) fn is_google_file(url: &str) -> bool {
     url.starts_with("https://generativelanguage.googleapis.com/")
 }
@@ -167,8 +167,8 @@ fn encode_thinking(thinking: &Thinking) -> ThinkingConfig {
     }
 }
 
-/// `models/` is understood; names with a collection of their own (`tunedModels/…`) stand as they are. Names come from a
-/// file: what would leave the path is refused, what would end it is escaped.
+/// The URL path of a model. The prefix `models/` is optional; a name with another collection (`tunedModels/…`) is kept.
+/// Names come from a file: one that would leave the path is rejected, and characters that would end it are escaped.
 fn model_path(model: &str) -> Result<String, Unsupported> {
     if model.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
         return Err(Unsupported::new(format_args!("\"{model}\" is not a model name that fits into a URL")));
@@ -207,7 +207,7 @@ fn encode_message<'a>(
     Content { role: Some(role), parts: parts.collect() }
 }
 
-/// What `generateContent` answers under 2xx.
+/// Body of a 2xx response to `generateContent`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ResponseBody {
@@ -221,7 +221,7 @@ pub(super) struct ResponseBody {
     error: Option<IgnoredAny>,
 }
 
-/// The field is there, `null` included.
+/// `Some` if the field is present, even if it is `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Candidate>>, D::Error> {
     Option::deserialize(deserializer).map(|list: Option<Vec<Candidate>>| Some(list.unwrap_or_default()))
 }
@@ -266,7 +266,7 @@ struct UsageMetadata {
 }
 
 impl From<UsageMetadata> for Usage {
-    /// Thoughts are not among the candidates' tokens: total = prompt + candidates + thoughts.
+    /// Thoughts are not part of the candidates' tokens: total = prompt + candidates + thoughts.
     fn from(usage: UsageMetadata) -> Self {
         Self {
             input_tokens: usage.prompt.or_zero().saturating_add(usage.tool_use_prompt.or_zero()),
@@ -277,12 +277,12 @@ impl From<UsageMetadata> for Usage {
 }
 
 impl ResponseBody {
-    /// The answer, or the refusal of the prompt, where this is plainly one.
+    /// The decoded answer or prompt block, or `None` if the body holds neither.
     pub(super) fn into_answer(mut self) -> Option<DecodedAnswer> {
         if self.error.is_some() { None } else { self.take_answer() }
     }
 
-    /// As `completion`, but a reply without candidates is an empty answer if it looks like Gemini's at all.
+    /// As `into_answer`, but a body without candidates is an empty answer if it has any field of Gemini's.
     pub(super) fn into_answer_or_empty(mut self) -> Option<DecodedAnswer> {
         self.take_answer().or_else(|| {
             let looks_like_gemini = self.candidates.is_some()
@@ -298,9 +298,9 @@ impl ResponseBody {
         })
     }
 
-    /// Takes the answer out, where there is one.
+    /// Takes the answer or the prompt block out of the body, if there is one.
     fn take_answer(&mut self) -> Option<DecodedAnswer> {
-        // A blocked prompt has no candidates key at all.
+        // The response to a blocked prompt has no `candidates` field at all.
         let block_reason = self.prompt_feedback.as_ref().and_then(PromptFeedback::block_message);
         let candidate = self.candidates.as_mut().and_then(|list| (!list.is_empty()).then(|| list.swap_remove(0)));
         if block_reason.is_none() && candidate.is_none() {
@@ -329,7 +329,7 @@ impl PromptFeedback {
     }
 }
 
-/// Thoughts are not part of the answer. One part is the rule, and moves without a copy.
+/// Joins the parts' texts without the thoughts. Usually there is one part, which is moved without a copy.
 fn answer_text(parts: Vec<CandidatePart>) -> String {
     let mut texts = parts.into_iter().filter(|part| part.thought != Some(true)).filter_map(|part| part.text);
     let mut text = texts.next().unwrap_or_default();

@@ -1,12 +1,12 @@
-//! Error pages: what a proxy or a content delivery network says where JSON was expected.
+//! HTML error pages, which proxies and content delivery networks send where JSON was expected.
 
-/// Whether a body is a web page rather than words.
+/// Whether a body is a web page rather than plain text.
 pub(super) fn is_html(body: &str) -> bool {
     let head: String = body.trim_start().chars().take(256).collect::<String>().to_ascii_lowercase();
     head.starts_with("<!doctype") || head.contains("<html") || head.contains("<head") || head.contains("<title")
 }
 
-/// The words of a page, tags, scripts and styles left out; spaces are not yet folded. At most `limit` bytes are read.
+/// The text of a page without tags, scripts and styles; white space is not yet folded. At most `limit` bytes are read.
 pub(super) fn visible_text(body: &str, limit: usize) -> String {
     let mut end = body.len().min(limit);
     while !body.is_char_boundary(end) {

@@ -1,4 +1,4 @@
-//! Numbers as providers write them: integers, floats, numeric strings, null.
+//! Numbers as providers write them: integers, floats, numeric strings or null.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// More tokens than any answer has: larger numbers are this one. A run's sums of tokens and money stay whole, whatever
-/// a server makes up.
+/// Larger numbers are cut to this one. No answer has so many tokens, and sums of a run's tokens and money cannot
+/// overflow.
 const MAX_VALUE: u64 = 1 << 30;
 
-/// A token count that never spoils an answer: whatever is not a number counts as absent.
+/// A token count that never makes an answer unreadable: a value that is not a number counts as absent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct LenientInt(Option<u64>);
 

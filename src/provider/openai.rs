@@ -1,4 +1,4 @@
-//! OpenAI's chat completions, as OpenAI and everyone compatible with it speak them.
+//! OpenAI's chat completions, for OpenAI and compatible servers.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ struct RequestMessage<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
-    /// Plain text as a string: some compatible servers know nothing else.
+    /// Plain text is sent as a string, because some compatible servers accept nothing else.
     Text(&'a str),
     Parts(Vec<ContentPart<'a>>),
 }
@@ -65,7 +65,7 @@ struct ImageUrl<'a> {
     url: PictureUrl<'a>,
 }
 
-/// A URL; a picture's data is written as one without being copied first.
+/// A URL. A picture's data is written as a data URL without being copied first.
 struct PictureUrl<'a>(&'a EncodedPicture<'a>);
 
 impl Serialize for PictureUrl<'_> {
@@ -170,7 +170,7 @@ fn encode_message<'a>(
     RequestMessage { role, content: Content::Parts(parts.collect()) }
 }
 
-/// What chat completions answer under 2xx.
+/// Body of a 2xx response to chat completions.
 #[derive(Deserialize)]
 pub(super) struct ResponseBody {
     #[serde(default, deserialize_with = "present")]
@@ -182,12 +182,12 @@ pub(super) struct ResponseBody {
     base_resp: Option<BaseResp>,
 }
 
-/// The field is there, `null` included.
+/// `Some` if the field is present, even if it is `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Choice>>, D::Error> {
     Option::deserialize(deserializer).map(|list: Option<Vec<Choice>>| Some(list.unwrap_or_default()))
 }
 
-/// MiniMax's verdict on itself; 0 is success.
+/// MiniMax's own status; 0 is success.
 #[derive(Deserialize)]
 struct BaseResp {
     status_code: LenientInt,
@@ -196,10 +196,10 @@ struct BaseResp {
 #[derive(Deserialize)]
 struct Choice {
     message: Option<ChoiceMessage>,
-    /// Of old completion endpoints.
+    /// Used by the old completion endpoints.
     text: Option<String>,
     finish_reason: Option<String>,
-    /// OpenRouter: the upstream broke off after it had begun.
+    /// Set by OpenRouter if the upstream broke off during the answer.
     error: Option<IgnoredAny>,
 }
 
@@ -210,7 +210,7 @@ struct ChoiceMessage {
     refusal: Option<String>,
 }
 
-/// A string, null, or a list of parts of which the texts count.
+/// Text content that arrives as a string, as null, or as a list of parts whose texts are joined.
 #[derive(Default)]
 struct TextContent(String);
 
@@ -271,8 +271,8 @@ struct CompletionDetails {
 }
 
 impl From<TokenUsage> for Usage {
-    /// OpenAI counts reasoning among the completion's tokens; xAI and Gemini's compatible surface don't, which shows
-    /// in their total.
+    /// OpenAI counts reasoning within the completion's tokens. xAI and Gemini's OpenAI-compatible API count it beside
+    /// them, which shows in the total.
     fn from(usage: TokenUsage) -> Self {
         let (input_tokens, completion) = (usage.prompt_tokens.or_zero(), usage.completion_tokens.or_zero());
         let reasoning = usage.completion_tokens_details.unwrap_or_default().reasoning_tokens.or_zero();
@@ -286,25 +286,25 @@ impl From<TokenUsage> for Usage {
 }
 
 impl ResponseBody {
-    /// The answer, where this is plainly one.
+    /// The decoded answer, or `None` if the body holds none.
     pub(super) fn into_answer(mut self) -> Option<DecodedAnswer> {
         let is_minimax_error = self.base_resp.as_ref().is_some_and(|base| base.status_code.or_zero() != 0);
         if self.error.is_some() || is_minimax_error { None } else { self.take_answer() }
     }
 
-    /// As `completion`, but a reply whose choices are missing is an empty answer.
+    /// As `into_answer`, but a body with empty or null `choices` is an empty answer.
     pub(super) fn into_answer_or_empty(mut self) -> Option<DecodedAnswer> {
         self.take_answer().or_else(|| {
             self.choices.as_ref()?;
             let usage = self.usage.take().unwrap_or_default();
-            // LM Studio: a prompt over the context, or a picture for a model that can't see.
+            // LM Studio does this if the prompt exceeds the context, or if the model cannot see a picture.
             let is_permanently_empty = usage.prompt_tokens.or_zero() > 0 && usage.completion_tokens.value() == Some(0);
             let model_version = self.model.take();
             Some(DecodedAnswer { usage: usage.into(), model_version, is_permanently_empty, ..DecodedAnswer::default() })
         })
     }
 
-    /// Takes the first choice out, where there is one.
+    /// Takes the first choice out of the body, if there is one.
     fn take_answer(&mut self) -> Option<DecodedAnswer> {
         let choice = self.choices.as_mut().and_then(|list| (!list.is_empty()).then(|| list.swap_remove(0)))?;
         let (content, refusal) = choice.message.map(|message| (message.content.0, message.refusal)).unwrap_or_default();
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn reasoning_is_counted_once_wherever_a_vendor_puts_it() {
         let cases = [
-            // OpenAI: inside the completion.
+            // OpenAI: within the completion.
             (
                 r#"{"prompt_tokens":10,"completion_tokens":64,"total_tokens":74,
                 "completion_tokens_details":{"reasoning_tokens":60}}"#,
@@ -338,7 +338,7 @@ mod tests {
                 "completion_tokens_details":{"reasoning_tokens":60}}"#,
                 (10, 4, 60),
             ),
-            // Gemini's compatible surface: only in the total.
+            // Gemini's OpenAI-compatible API: only in the total.
             (r#"{"prompt_tokens":10,"completion_tokens":4,"total_tokens":74}"#, (10, 4, 60)),
             (r#"{"prompt_tokens":null,"completion_tokens":null,"total_tokens":0}"#, (0, 0, 0)),
             (r#"{"prompt_tokens":3,"completion_tokens":"1","completion_tokens_details":null}"#, (3, 1, 0)),

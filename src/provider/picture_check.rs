@@ -1,8 +1,8 @@
-//! Whether a picture can be decoded: no provider is asked about one that can't.
+//! Checks that a picture can be decoded, before it is sent to a provider.
 //!
-//! The decoders forgive a lot, as a viewer should: a JPEG that was cut off becomes grey at the bottom. Providers refuse such
-//! files, so that the end that each format has is looked for as well. What follows that end is no fault: cameras append
-//! previews, depth maps and films.
+//! Decoders are tolerant: a JPEG that was cut off becomes grey at the bottom. Providers reject such files, so each
+//! format's end marker is checked as well. Bytes after the end are allowed: cameras append previews, depth maps and
+//! films.
 
 use std::{
     io::{self, Cursor},
@@ -11,17 +11,21 @@ use std::{
 
 use image::{ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits};
 
-/// Pixels at most. Pillow, which many servers decode with, refuses more as a decompression bomb.
+/// Maximum number of pixels. Pillow, which many servers use, rejects larger pictures as decompression bombs.
 const MAX_PICTURE_PIXELS: u64 = 178_956_970;
-/// Bytes that the pixels may take.
+/// Maximum memory for the decoded pixels, in bytes.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
-/// Pictures of more pixels are decoded one at a time, so that a pool of threads doesn't need that many times the memory.
+/// Pictures with more pixels are decoded one at a time, so that the threads don't need that memory many times over.
 const LARGE_PICTURE_PIXELS: u64 = 24_000_000;
 
 static LARGE_DECODE_LOCK: Mutex<()> = Mutex::new(());
 
-/// Decodes the picture, or its first frame, and says what is wrong with it: "it is cut off, …". A kind of picture that the
-/// decoder doesn't know (an arithmetic-coded JPEG) passes: others may know it.
+/// Decodes the picture, or its first frame. A variant that the decoder does not support (an arithmetic-coded JPEG)
+/// passes, because the provider may support it.
+///
+/// # Errors
+///
+/// A description of the damage: "it is cut off, …".
 pub(super) fn check_decodable(format: ImageFormat, bytes: &[u8]) -> Result<(), String> {
     let has_end = match format {
         ImageFormat::Png => has_png_end(bytes),
@@ -76,12 +80,12 @@ fn decode(format: ImageFormat, bytes: &[u8]) -> Result<(), DecodeError> {
     if pixels > MAX_PICTURE_PIXELS {
         return Err(DecodeError::TooManyPixels { width, height });
     }
-    // The pixels are not the decoder's to take too.
+    // The pixel buffer is reserved from the limit, so that the decoder cannot use that part too.
     limits.reserve(decoder.total_bytes())?;
     decoder.set_limits(limits)?;
     let _large_decode_guard =
         (pixels > LARGE_PICTURE_PIXELS).then(|| LARGE_DECODE_LOCK.lock().unwrap_or_else(PoisonError::into_inner));
-    // Within the limit just reserved, which is far below any address space.
+    // The size is within the reserved limit, which fits any address space.
     let mut decoded = vec![0; decoder.total_bytes() as usize];
     decoder.read_image(&mut decoded)?;
     Ok(())
@@ -95,7 +99,7 @@ fn has_png_end(bytes: &[u8]) -> bool {
         if rest.starts_with(END) {
             return true;
         }
-        // Length, name and checksum stand around the content.
+        // Each chunk has 12 more bytes around its content: length, name and checksum.
         rest = rest.get(12 + length as usize..).unwrap_or_default();
     }
     false
@@ -103,21 +107,21 @@ fn has_png_end(bytes: &[u8]) -> bool {
 
 fn has_jpeg_end(bytes: &[u8]) -> bool {
     const END: [u8; 2] = [0xff, 0xd9];
-    // Bytes that belong to no segment can hide the end from the walk, but not from a look at the last bytes.
+    // Stray bytes between segments can stop the walk. The end marker at the end of the file then counts too.
     find_jpeg_end(bytes).is_some() || bytes.trim_ascii_end().ends_with(&END)
 }
 
-/// The place of the end marker after the first scan. Those of previews within segments don't count.
+/// Offset of the end marker after the first scan. End markers of previews inside segments don't count.
 fn find_jpeg_end(bytes: &[u8]) -> Option<usize> {
     let mut has_scan = false;
     let mut at = 2;
     loop {
-        // Coded data holds no 0xff that is not followed by 0.
+        // In coded data, 0xff is always followed by 0.
         at += memchr::memchr(0xff, bytes.get(at..)?)?;
         match *bytes.get(at + 1)? {
-            // Filling before a marker.
+            // Padding before a marker.
             0xff => at += 1,
-            // Coded data, restart markers and others without content.
+            // Coded data, restart markers and other markers without content.
             0x00 | 0x01 | 0xd0..=0xd8 => at += 2,
             0xd9 if has_scan => return Some(at),
             0xd9 => return None,
@@ -134,8 +138,8 @@ fn has_gif_end(bytes: &[u8]) -> bool {
     find_gif_end(bytes).is_some()
 }
 
-/// Walks over the blocks to the trailer, to what no decoder would read any further, or to the end of the bytes after a whole
-/// block: some programs write no trailer.
+/// Walks over the blocks to the trailer, to a byte where every decoder stops, or to the end of the file after a whole
+/// block, because some programs write no trailer. Returns the offset.
 fn find_gif_end(bytes: &[u8]) -> Option<usize> {
     let table_bytes = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let end_of_sub_blocks = |mut at: usize| {
@@ -153,18 +157,18 @@ fn find_gif_end(bytes: &[u8]) -> Option<usize> {
         match block {
             b'!' => at = end_of_sub_blocks(at + 2)?,
             b',' => {
-                // Place, size and flags; the colours; the width of the codes.
+                // A frame has its position, size and flags, then the colour table, then the code width.
                 at = end_of_sub_blocks(at + 11 + table_bytes(*bytes.get(at + 9)?))?;
                 has_frame = true;
             }
-            // Some encoders fill up with zeros between blocks.
+            // Some encoders write zeros between blocks.
             0 => at += 1,
             _ => return has_frame.then_some(at),
         }
     }
 }
 
-/// The file says how long it is.
+/// The header states the file's length.
 fn has_webp_end(bytes: &[u8]) -> bool {
     let stated_bytes = bytes.get(4..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_le_bytes);
     stated_bytes.is_some_and(|stated_bytes| stated_bytes as usize <= bytes.len().saturating_sub(8))
@@ -182,7 +186,7 @@ mod tests {
         assert!(has_jpeg_end(&whole));
         assert!(has_jpeg_end(&[whole.as_slice(), b"\xff\xd8 another, cut off"].concat()));
         for cut in 2..whole.len() {
-            // A cut right behind the thumbnail leaves no scan, which no decoder lets pass.
+            // A cut right after the thumbnail leaves no scan, which no decoder accepts.
             assert_eq!(has_jpeg_end(&whole[..cut]), cut == 2 + notes.len(), "{cut}");
         }
     }

@@ -1,5 +1,5 @@
-//! Pictures as they go out: read when the attempt is made, recognised by their bytes, decoded to see that they are whole,
-//! checked against what the API takes. What can't go out is told before anything is sent.
+//! Pictures of a request: read when the attempt is made, detected by their bytes, decoded to check that they are
+//! complete, and checked against the API's limits. A picture that cannot be sent is reported before anything is sent.
 
 use std::{
     borrow::Cow,
@@ -18,7 +18,7 @@ use crate::domain::{Api, Image, Request};
 
 use super::picture_check::check_decodable;
 
-/// A picture, ready to be put into a request.
+/// A picture that is ready to be put into a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EncodedPicture<'a> {
     Data { mime: &'static str, base64: Cow<'a, str> },
@@ -26,7 +26,7 @@ pub enum EncodedPicture<'a> {
 }
 
 impl EncodedPicture<'_> {
-    /// Bytes it takes in a request.
+    /// Estimated size in a request, in bytes.
     pub(super) fn encoded_len(&self) -> usize {
         match self {
             Self::Data { mime, base64 } => mime.len() + base64.len() + 64,
@@ -35,19 +35,19 @@ impl EncodedPicture<'_> {
     }
 }
 
-/// Why a picture can't be sent, in a sentence that names it.
+/// The reason why a picture cannot be sent, as a sentence that names the picture.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PictureError {
-    /// It can be sent to nobody.
+    /// No API can take it.
     #[error("{0}")]
     Unreadable(String),
-    /// This API does not take it; another may.
+    /// This API does not take it; another one may.
     #[error("{0}")]
     Unsupported(String),
 }
 
 impl PictureError {
-    /// Puts the picture's name before the words.
+    /// Puts the picture's name before the message.
     fn with_name(self, name: impl std::fmt::Display) -> Self {
         match self {
             Self::Unreadable(message) => Self::Unreadable(format!("{name}: {message}")),
@@ -75,8 +75,9 @@ pub(super) enum PictureFormat {
 
 const MIB: u64 = 1024 * 1024;
 
-/// Bytes of a picture's file that go to an API at `host` at most.
-///
+/// Maximum size of a picture file in bytes. OpenAI limits the file to 20 MB. Anthropic limits the base64 text to 5 MB,
+/// which is a third longer than the file. Gemini limits the whole request ([`max_request_bytes`]); 20 MiB is this
+/// program's own limit there.
 /// Anthropic counts the base64, which is a third longer: 10 MB on its own API (5 MB until mid 2026), 5 MB on Amazon Bedrock
 /// and Google Cloud (platform.claude.com/docs/en/build-with-claude/vision). A relay elsewhere may lead to either: it is
 /// taken for the former, since what it refuses for its size goes to the next model. Gemini and OpenAI count the request as
@@ -95,7 +96,7 @@ const fn of_base64(encoded: u64) -> u64 {
     encoded / 4 * 3
 }
 
-/// Pixels a side that an API takes: Anthropic 8000, and 2000 where a request has more than 20 pictures.
+/// Maximum width and height in pixels: 8000 at Anthropic, or 2000 if a request has more than 20 pictures.
 const fn max_side_pixels(api: Api, pictures: usize) -> Option<usize> {
     match api {
         Api::Gemini | Api::OpenAi => None,
@@ -104,8 +105,8 @@ const fn max_side_pixels(api: Api, pictures: usize) -> Option<usize> {
     }
 }
 
-/// Bytes that a request may have, its pictures as base64: 32 MB at Anthropic, 100 MB at Gemini (20 MB until January 2026).
-/// OpenAI's limit has changed too often to be held here.
+/// Maximum size of a request in bytes, with its pictures as base64: 32 MB at Anthropic, 100 MB at Gemini (20 MB until
+/// January 2026). OpenAI's limit changes too often to be checked here.
 pub(super) const fn max_request_bytes(api: Api) -> Option<u64> {
     match api {
         Api::Gemini => Some(100 * MIB),
@@ -115,7 +116,7 @@ pub(super) const fn max_request_bytes(api: Api) -> Option<u64> {
 }
 
 impl PictureFormat {
-    /// By the first bytes: extensions lie.
+    /// Detects the format by the first bytes, because file extensions can be wrong.
     fn detect(bytes: &[u8]) -> Option<Self> {
         let brand = || Some((bytes.get(4..8)?, bytes.get(8..12)?));
         Some(match bytes {
@@ -134,9 +135,9 @@ impl PictureFormat {
         })
     }
 
-    /// By the first bytes of a file; `None` where it can't be read, or is no picture that is known here.
+    /// Detects the format by the first bytes of a file. `None` if the file cannot be read or the format is unknown.
     pub(super) fn detect_file(path: &Path) -> Option<Self> {
-        // Looked at before it is opened: a pipe would block.
+        // Checked before the file is opened, because opening a pipe would block.
         if !path.is_file() {
             return None;
         }
@@ -145,9 +146,9 @@ impl PictureFormat {
         Self::detect(&head)
     }
 
-    /// A guess from the name, good enough to choose a route by.
+    /// Guesses the format by the file name, which is good enough to choose a route.
     ///
-    /// [`Self::of_file`] knows better where a file is there.
+    /// [`Self::detect_file`] is more reliable if the file exists.
     pub(super) fn from_extension(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         Some(match extension.as_str() {
@@ -164,7 +165,7 @@ impl PictureFormat {
         })
     }
 
-    /// Gemini answers 400 to GIF and BMP (gemini-cli#14838); nobody takes BMP, TIFF or AVIF.
+    /// Gemini rejects GIF and BMP with 400 (gemini-cli#14838); no API takes BMP, TIFF or AVIF.
     pub(super) const fn is_supported_by(self, api: Api) -> bool {
         match self {
             Self::Png | Self::Jpeg | Self::Webp => true,
@@ -174,7 +175,7 @@ impl PictureFormat {
         }
     }
 
-    /// Which decoder here reads it, if any does.
+    /// The decoder for this format, if there is one.
     const fn decoder(self) -> Option<ImageFormat> {
         match self {
             Self::Png => Some(ImageFormat::Png),
@@ -216,12 +217,12 @@ impl PictureFormat {
     }
 }
 
-/// Contents of pictures that were decoded without a fault, by their hash: a retry need not decode them again.
+/// Hashes of pictures that were decoded without an error, so that a retry does not decode them again.
 #[derive(Default, Debug)]
 pub(super) struct DecodedPictureCache(Mutex<VecDeque<u128>>);
 
 impl DecodedPictureCache {
-    /// More than ever wait for a retry at once.
+    /// More pictures than ever wait for a retry at the same time.
     const MAX_HASHES: usize = 4_096;
 
     fn check(&self, format: PictureFormat, bytes: &[u8]) -> Result<(), PictureError> {
@@ -245,7 +246,11 @@ impl DecodedPictureCache {
     }
 }
 
-/// The request's pictures in its order. Reads files and decodes: for threads that may block.
+/// Reads, checks and encodes the request's pictures, in its order. Blocks the thread.
+///
+/// # Errors
+///
+/// If a picture cannot be read, is damaged, or is not supported by this API.
 ///
 /// `max_bytes` is what [`max_bytes`] says.
 pub(super) fn load<'r>(
@@ -271,17 +276,17 @@ pub(super) fn load<'r>(
     request.images().map(picture).collect()
 }
 
-/// The limits that a request's picture is checked against.
+/// Checks a request's pictures against the API's limits.
 struct PictureChecker<'d> {
     api: Api,
     max_bytes: u64,
-    /// Pictures of the request.
+    /// Number of pictures in the request.
     picture_count: usize,
     decoded_pictures: &'d DecodedPictureCache,
 }
 
 impl PictureChecker<'_> {
-    /// Checks everything and gives the picture's type. Its bytes decide what it is, not the name or the type that it was given.
+    /// Checks a picture and returns its MIME type. Only the bytes decide the type, not the file name or a stated type.
     fn check(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
         let format = check_header(self.api, self.picture_count, bytes)?;
         self.decoded_pictures.check(format, bytes)?;
@@ -295,7 +300,7 @@ impl PictureChecker<'_> {
         Ok(EncodedPicture::Data { mime, base64: Cow::Owned(STANDARD.encode(bytes)) })
     }
 
-    /// A picture that came with the row.
+    /// Checks a picture that is embedded in the input row.
     fn check_inline<'r>(&self, base64: &'r str) -> Result<EncodedPicture<'r>, PictureError> {
         let with_row_name = |error: PictureError| error.with_name("a picture in the row");
         let approximate_bytes = base64.len() as u64 / 4 * 3;
@@ -310,7 +315,8 @@ impl PictureChecker<'_> {
     }
 }
 
-/// The whole file if it is a file and no larger than the API takes. Looked at before it is opened: a pipe would block.
+/// Reads a regular file that is no larger than the API takes. The metadata is checked before the file is opened,
+/// because opening a pipe would block.
 fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, PictureError> {
     let describe = |error: io::Error| {
         unreadable(match error.kind() {
@@ -327,7 +333,7 @@ fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, Pictur
         return Err(too_large(api, max_bytes, metadata.len()));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    // One byte more than allowed, so that a file that grows meanwhile is noticed.
+    // One byte more than allowed is read, to notice a file that grows meanwhile.
     File::open(path).and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes)).map_err(describe)?;
     if bytes.len() as u64 > max_bytes {
         return Err(too_large(api, max_bytes, bytes.len() as u64));
@@ -348,7 +354,8 @@ fn too_large(api: Api, max_mib: u64, bytes: u64) -> PictureError {
     PictureError::Unsupported(format!("the picture has {:.2} MiB and {limit}; make it smaller", mib(bytes)))
 }
 
-/// Recognises a picture and holds what its header says against the API's limits. `count` is how many the request has.
+/// Detects the format and checks the header against the API's limits. `picture_count` is the number of pictures in the
+/// request.
 fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureFormat, PictureError> {
     if bytes.is_empty() {
         return Err(unreadable("the picture is empty"));
@@ -450,7 +457,7 @@ mod tests {
             for api in APIS {
                 let error = check_header(api, 1, bytes).unwrap_err();
                 assert!(error.to_string().contains(words), "{error}");
-                // Another API may take what this one has no eyes for; nobody takes a broken file.
+                // Another API may support a format that this one does not; a broken file is never sendable.
                 let is_a_kind = matches!(words, "BMP" | "AVIF");
                 assert_eq!(matches!(error, PictureError::Unsupported(_)), is_a_kind, "{error}");
             }
@@ -484,12 +491,12 @@ mod tests {
 
     #[test]
     fn anthropics_limit_counts_base64_as_its_refusals_do() {
-        // As it came: "… image exceeds 5 MB maximum: 8259148 bytes > 5242880 bytes".
+        // The recorded message: "… image exceeds 5 MB maximum: 8259148 bytes > 5242880 bytes".
         let recorded = include_str!("../../tests/wire/examples/anthropic_400_image_5mb.json");
         let (_, numbers) = recorded.split_once("maximum: ").unwrap();
         let numbers: Vec<u64> = numbers.split(' ').filter_map(|word| word.parse().ok()).take(2).collect();
         let &[refused, most] = numbers.as_slice() else { panic!("two numbers, not {numbers:?}") };
-        // Not a multiple of four, it could not be base64.
+        // Base64 has a multiple of four characters.
         assert_eq!(refused % 4, 0);
         let encoded = |bytes: u64| base64::encoded_len(bytes as usize, true).unwrap() as u64;
         for (host, most) in [
@@ -537,7 +544,7 @@ mod tests {
         }
         assert_eq!(*decoded.hashes(), [xxh3_128(&whole)]);
         for number in 0..DecodedPictureCache::MAX_HASHES {
-            // What follows the end of a picture makes it another one.
+            // Bytes after the end of a picture change its hash.
             assert_eq!(decoded.check(PictureFormat::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()), Ok(()));
         }
         assert_eq!(decoded.hashes().len(), DecodedPictureCache::MAX_HASHES);

@@ -1,10 +1,10 @@
-//! Numbers in a refusal: limits that are stated, limits of nothing, and requests larger than any limit.
+//! Numbers in an error: stated limits, limits of zero, and requests larger than any limit.
 
 use crate::domain::{LimitDimension, Outcome, ProviderLimit};
 
 use super::error_body::{ErrorBody, QuotaViolation};
 
-/// "Limit 30000, Requested 31538": more than the limit was asked for at once. Comes as 429 (OpenAI) and as 413 (Groq).
+/// Whether the request alone exceeds the limit: "Limit 30000, Requested 31538". Sent as 429 (OpenAI) and 413 (Groq).
 pub(super) fn exceeds_whole_limit(error: &ErrorBody) -> bool {
     let text = &error.lower_message;
     text.match_indices("requested").any(|(at, word)| {
@@ -14,14 +14,14 @@ pub(super) fn exceeds_whole_limit(error: &ErrorBody) -> bool {
     })
 }
 
-/// "limit: 0, model: …", or a quota whose value is 0. An absent value proves nothing.
+/// Whether the limit is zero: "limit: 0, model: …", or a quota whose value is 0. A missing value proves nothing.
 pub(super) fn limit_is_zero(error: &ErrorBody) -> bool {
     let text = &error.lower_message;
     error.violations.iter().any(|violation| violation.limit == Some(0))
         || text.match_indices("limit").any(|(at, word)| starts_with_zero(&text[at + word.len()..]))
 }
 
-/// The limit behind this outcome, where the refusal states it: the smallest of its kind.
+/// The smallest limit in the error that fits this outcome.
 pub(super) fn smallest_stated_limit(error: &ErrorBody, outcome: Outcome) -> Option<u64> {
     let is_of_kind = |violation: &&QuotaViolation| {
         let is_daily = violation.quota_id.contains("perday");
@@ -35,7 +35,7 @@ pub(super) fn smallest_stated_limit(error: &ErrorBody, outcome: Outcome) -> Opti
     error.violations.iter().filter(is_of_kind).filter_map(|violation| violation.limit).min()
 }
 
-/// Every limit that the refusal states, by what it counts. A limit of 0 is no limit but an absence, and left out.
+/// All limits that the error states. A limit of 0 means that the model is not offered, and is left out.
 pub(super) fn provider_limits(error: &ErrorBody) -> Vec<ProviderLimit> {
     let to_limit = |violation: &QuotaViolation| {
         let id = if violation.quota_id.is_empty() { &violation.metric } else { &violation.quota_id };
@@ -45,7 +45,7 @@ pub(super) fn provider_limits(error: &ErrorBody) -> Vec<ProviderLimit> {
             (_, true, true) if id.contains("input") => LimitDimension::InputTokensPerMinute,
             (_, true, true) => LimitDimension::TokensPerMinute,
             (_, true, false) => LimitDimension::RequestsPerMinute,
-            // A metric alone does not tell a minute from a day.
+            // A metric alone does not distinguish a minute from a day.
             _ => return None,
         };
         let limit = violation.limit.filter(|limit| *limit > 0)?;
@@ -58,7 +58,7 @@ pub(super) fn provider_limits(error: &ErrorBody) -> Vec<ProviderLimit> {
     error.violations.iter().filter_map(to_limit).chain(concurrency).collect()
 }
 
-/// About too many of them, rather than about one that went wrong in parallel.
+/// Whether the text is about a limit, rather than about parallel requests that failed.
 fn mentions_limit(text: &str) -> bool {
     ["limit", "too many", "exceed", "max", "at most"].iter().any(|word| text.contains(word))
 }
@@ -67,14 +67,14 @@ fn skip_separators(text: &str) -> &str {
     text.trim_start_matches([':', '=', ' ', '"'])
 }
 
-/// The number right behind a word: ": 30,000", " 6000", "=20".
+/// The number that follows a word: ": 30,000", " 6000", "=20".
 fn parse_leading_number(text: &str) -> Option<u64> {
     let digits =
         skip_separators(text).chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(char::is_ascii_digit);
     digits.take(19).collect::<String>().parse().ok()
 }
 
-/// Whether the number right behind a word is 0, and not the beginning of 0.5.
+/// Whether the number that follows a word is 0, and not the start of 0.5.
 fn starts_with_zero(text: &str) -> bool {
     let number = skip_separators(text);
     let rest = number.trim_start_matches('0');

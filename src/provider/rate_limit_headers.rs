@@ -1,8 +1,8 @@
-//! Limits that responses state in their headers, and how long the server says that it worked.
+//! Rate limits stated in response headers, and the processing time that the server reports.
 //!
-//! The same names mean different things: `x-ratelimit-limit-requests` is per minute at OpenAI and per day at Groq, and a
-//! reset is a Go duration, an instant or an epoch in milliseconds. Who is speaking decides, and is told by the provider's
-//! name or address.
+//! The same header means different things: `x-ratelimit-limit-requests` is per minute at OpenAI and per day at Groq,
+//! and a reset is a Go duration, a point in time or an epoch in milliseconds. The vendor decides; it is detected by the
+//! provider's name or address.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use crate::domain::{Api, LimitDimension, Provider, ProviderLimit, ResponseMeta, 
 
 use super::retry_after::{self, ResetTime};
 
-/// Whose meaning the headers have.
+/// The vendor whose header conventions apply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Vendor {
-    /// Says nothing in headers (its refusals carry `quotaValue`).
+    /// Sends no rate-limit headers (its errors carry `quotaValue`).
     Gemini,
     Anthropic,
     /// Requests are per day, tokens per minute (console.groq.com/docs/rate-limits).
     Groq,
     /// `X-RateLimit-*` without a dimension; resets in epoch milliseconds.
     OpenRouter,
-    /// OpenAI, and whoever follows it: requests and tokens are per minute.
+    /// OpenAI and compatible servers: requests and tokens are per minute.
     OpenAi,
 }
 
-/// A window of a minute can't take longer than this to open, whatever a clock that is wrong makes of it.
+/// Upper bound for the reset of a minute window, in case a clock is wrong.
 const MAX_MINUTE_RESET: Duration = Duration::from_secs(60);
 
-/// A reset further off than this belongs to a day, not to a minute.
+/// A longer reset belongs to a day limit, not to a minute.
 const MIN_DAILY_RESET: Duration = Duration::from_secs(120);
 
 impl Vendor {
@@ -48,7 +48,7 @@ impl Vendor {
     }
 }
 
-/// What a response's headers say. Pure and total: what can't be read is left out.
+/// Reads a response's headers. Never fails: values that cannot be read are left out.
 pub(super) fn read_response_meta(vendor: Vendor, headers: &HeaderMap, received_at: WallTime) -> ResponseMeta {
     let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let now = get("date").and_then(retry_after::parse_http_date).unwrap_or_else(|| received_at.timestamp());
@@ -61,7 +61,7 @@ pub(super) fn read_response_meta(vendor: Vendor, headers: &HeaderMap, received_a
     ResponseMeta { limits, server_time: read_server_time(&get) }
 }
 
-/// One triple of headers, as numbers.
+/// The three headers of one limit, parsed.
 struct HeaderTriple {
     limit: Option<u64>,
     remaining: Option<u64>,
@@ -73,7 +73,7 @@ impl HeaderTriple {
         let number = |name: &str| get(name).and_then(|text| text.parse::<f64>().ok()).filter(|number| *number >= 0.0);
         let [limit, remaining, reset] = names;
         let limit = number(limit).map(|number| number as u64).filter(|limit| *limit > 0);
-        // Less than one is none: some count in fractions.
+        // Some providers count in fractions; less than one remaining is none.
         let remaining = number(remaining).map(|number| number as u64);
         let reset = get(reset).and_then(|text| retry_after::parse_reset(text, now)).map(|reset| match reset {
             ResetTime::After(wait) | ResetTime::At(wait) => wait,
@@ -99,14 +99,14 @@ fn read_openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: 
     if let Some(requests) = HeaderTriple::read(get, names, now) {
         if vendor == Vendor::Groq {
             let limit = requests.to_provider_limit(LimitDimension::RequestsPerDay);
-            // A bucket: the reset is when it will be full again, and one request fits long before.
+            // Groq's limit is a bucket: the reset is the time until it is full, and one request fits long before.
             let time_until_one = |reset: Duration| {
                 let share = u32::try_from(requests.limit.unwrap_or(1)).unwrap_or(u32::MAX).max(1);
                 (reset / share).max(Duration::from_secs(1))
             };
             limits.push(ProviderLimit { resets_in: limit.resets_in.map(time_until_one), ..limit });
         } else if requests.is_daily() {
-            // The lowest tiers are limited by the day, under the same name.
+            // OpenAI's lowest tiers are limited per day under the same header names.
             limits.push(requests.to_provider_limit(LimitDimension::RequestsPerDay));
         } else {
             limits.push(requests.to_provider_limit(LimitDimension::RequestsPerMinute));
@@ -128,13 +128,13 @@ fn read_anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) ->
     let requests = read("requests", LimitDimension::RequestsPerMinute);
     let input = read("input-tokens", LimitDimension::InputTokensPerMinute);
     let output = read("output-tokens", LimitDimension::OutputTokensPerMinute);
-    // `tokens` repeats the tightest of the others where those are given.
+    // `tokens` repeats the tightest of input and output where those are given.
     let tokens =
         if input.is_some() || output.is_some() { None } else { read("tokens", LimitDimension::TokensPerMinute) };
     [requests, input, output, tokens].into_iter().flatten().collect()
 }
 
-/// `X-RateLimit-Limit`, `-Remaining`, `-Reset`: requests, of a minute or of a day as the reset tells.
+/// Reads `X-RateLimit-Limit`, `-Remaining` and `-Reset`: requests, per minute or per day depending on the reset.
 pub(super) fn read_without_dimension<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
     let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
     let Some(requests) = HeaderTriple::read(get, names, now) else { return Vec::new() };
@@ -143,7 +143,8 @@ pub(super) fn read_without_dimension<'a>(get: &impl Fn(&str) -> Option<&'a str>,
     vec![requests.to_provider_limit(dimension)]
 }
 
-/// `openai-processing-ms`, Envoy's `x-envoy-upstream-service-time`, or Google's `server-timing: gfet4t7; dur=812`.
+/// Reads `openai-processing-ms`, Envoy's `x-envoy-upstream-service-time`, or Google's `server-timing: gfet4t7;
+/// dur=812`.
 fn read_server_time<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
     let millis = |text: &str| text.trim().parse::<f64>().ok().filter(|ms| ms.is_finite() && *ms >= 0.0);
     let google_timing = |text: &str| {
@@ -166,7 +167,7 @@ mod tests {
     /// 2026-11-21T12:00:00Z.
     const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
-    /// What it is about, limit, remaining, seconds.
+    /// Dimension, limit, remaining, seconds until the reset.
     type Reading = (LimitDimension, Option<u64>, Option<u64>, Option<f64>);
 
     fn read(vendor: Vendor, pairs: &[(&str, &str)]) -> Vec<Reading> {

@@ -1,8 +1,8 @@
-//! Makes a provider's words safe to keep and to show: no credentials, no control characters, no flood.
+//! Makes a provider's message safe to store and show: no credentials, no control characters, limited length.
 //!
 //! Some providers echo the whole key in an error (Gemini's CONSUMER_SUSPENDED does, in two places), or the ids of
-//! organizations and keys (Moonshot, OpenAI). What looks like one of these is replaced wherever it stands, and the key
-//! itself in other encodings too.
+//! organizations and keys (Moonshot, OpenAI). Everything that looks like one of these is replaced. The key itself is
+//! also replaced where it is encoded.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -10,14 +10,14 @@ use super::encoded_secrets::replace_encoded;
 
 const REDACTED: &str = "[redacted]";
 
-/// Most characters of a provider's words that are kept.
+/// Characters of a provider's message that are kept at most.
 const MAX_MESSAGE_CHARS: usize = 500;
 
-/// Longest stretch of raw text that is looked at; an error that needs more than this is not read by anyone.
+/// Bytes of the raw text that are searched at most. Longer errors are not useful to a reader.
 const MAX_REDACT_BYTES: usize = 16 * 1024;
 
-/// What keys and account ids begin with, and how many more characters make it one.
-/// `anywhere` ones are so distinctive that they count in the middle of a word as well.
+/// Start of a key or account id, and how many more bytes it must have. A prefix with `matches_inside_words` is so
+/// distinctive that it also counts in the middle of a word.
 struct CredentialPrefix {
     prefix: &'static str,
     min_tail_bytes: usize,
@@ -53,7 +53,7 @@ const CREDENTIAL_PREFIXES: [CredentialPrefix; 22] = [
     whole_word_prefix("eyJ", 16),
 ];
 
-/// Names that announce a credential. Compared without case.
+/// Names that are followed by a credential. Compared without case.
 const CREDENTIAL_NAMES: [&str; 13] = [
     "api_key",
     "api-key",
@@ -70,18 +70,18 @@ const CREDENTIAL_NAMES: [&str; 13] = [
     "bearer",
 ];
 
-/// A provider's words, redacted: `secrets` and whatever is shaped like a credential become `[redacted]`, control and
-/// bidirectional-override characters are dropped, white space is folded, at most 500 characters remain.
+/// Redacts a provider's message. `secrets` and texts that look like credentials become `[redacted]`, control and
+/// bidirectional-override characters are dropped, white space is folded, and at most 500 characters remain.
 pub fn redact(text: &str, secrets: &[SecretString]) -> String {
     let text = normalize(&text[..floor_char_boundary(text, MAX_REDACT_BYTES)]);
     clip(hide_credentials(&replace_secrets(text, secrets)), MAX_MESSAGE_CHARS)
 }
 
-/// A text that is kept as it is, an answer, but for `secrets` themselves, in whatever encoding.
+/// Removes only `secrets`, in any encoding, and keeps the rest of the text. Used for answers.
 pub(super) fn replace_secrets(text: String, secrets: &[SecretString]) -> String {
     secrets.iter().fold(text, |text, secret| {
         let secret = secret.expose_secret().trim();
-        // A "secret" of a few letters is a placeholder for a local server; hiding it would hide ordinary words.
+        // A secret of less than 6 characters is a placeholder for a local server; hiding it would hide ordinary words.
         if secret.len() < 6 {
             return text;
         }
@@ -90,7 +90,7 @@ pub(super) fn replace_secrets(text: String, secrets: &[SecretString]) -> String 
     })
 }
 
-/// White space folded to single spaces; what a terminal would act on, or a reader could not see, left out.
+/// Folds white space to single spaces and drops characters that control a terminal or are invisible.
 fn normalize(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut space_pending = false;
@@ -108,7 +108,7 @@ fn normalize(text: &str) -> String {
     out
 }
 
-/// Controls, bidirectional controls, and characters of no width that could hide a key from the search below.
+/// Control characters, bidirectional controls, and zero-width characters, which could hide a key from the search.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -133,7 +133,7 @@ fn clip(text: String, max_chars: usize) -> String {
     clipped
 }
 
-/// What a credential is made of.
+/// Whether a credential may contain this byte.
 const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'*')
 }
@@ -157,7 +157,8 @@ fn hide_credentials(text: &str) -> String {
     out
 }
 
-/// Whether a credential starts here, perhaps after its name: how many bytes stay, and how many go.
+/// Matches a credential at the start of the text, possibly after its name. Returns how many bytes to keep and how many
+/// to hide.
 fn match_credential(text: &str, at_boundary: bool) -> Option<(usize, usize)> {
     if let Some(length) = match_prefix(text, at_boundary) {
         return Some((0, length));
@@ -182,7 +183,7 @@ fn match_prefix(text: &str, at_boundary: bool) -> Option<usize> {
     })
 }
 
-/// `key=…`, `api_key:…`, `"token": "…"`, `Authorization: Bearer …`: the value goes, the name stays.
+/// Matches `key=…`, `api_key:…`, `"token": "…"`, `Authorization: Bearer …`. The name is kept and the value is hidden.
 fn match_named(text: &str) -> Option<(usize, usize)> {
     CREDENTIAL_NAMES.iter().find_map(|&name| {
         let head = text.get(..name.len())?;
@@ -199,7 +200,7 @@ fn match_named(text: &str) -> Option<(usize, usize)> {
             keep += 7;
             value = &value[7..];
         }
-        // What is hidden already ends in a bracket of its own.
+        // A value that is already redacted contains a bracket of its own.
         let hidden_length = if value.starts_with(REDACTED) { REDACTED.len() } else { 0 };
         let length = value[hidden_length..]
             .bytes()
@@ -211,7 +212,7 @@ fn match_named(text: &str) -> Option<(usize, usize)> {
         let length = value[..length].trim_end_matches('.').len();
         let is_joined = separator.contains('=') || (separator.contains(':') && !separator.starts_with(' '));
         let is_credential = match name {
-            // "token" and the like are also plain English; a value is only one where it is joined on.
+            // Words such as "token" are also plain English; what follows is a value only if it is joined to the name.
             "key" | "secret" | "token" | "password" | "authorization" => {
                 separator.contains('=') || (is_joined && looks_opaque(&value[..length]))
             }
@@ -222,7 +223,7 @@ fn match_named(text: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// Not a word of any language: has a digit, a mask or a mix of cases inside.
+/// Whether the value does not look like a word: it has a digit, a mask character, or mixed case inside.
 fn looks_opaque(value: &str) -> bool {
     value.len() >= 6
         && (value.bytes().any(|byte| byte.is_ascii_digit() || byte == b'*')
@@ -230,7 +231,7 @@ fn looks_opaque(value: &str) -> bool {
                 && value.bytes().any(|byte| byte.is_ascii_lowercase())))
 }
 
-/// A key of a vendor nobody has met yet: long, of one piece, and of all three kinds of characters.
+/// Matches a key of an unknown vendor: at least 30 characters without a break, with digits, lower and upper case.
 fn match_opaque(text: &str) -> Option<usize> {
     let length = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
     let token = &text.as_bytes()[..length];

@@ -1,8 +1,8 @@
-//! How long the provider asked us to stay away, in every form in which providers say it.
+//! How long the provider asks to wait, in all the forms that providers use.
 //!
-//! Explicit waits (`retry-after-ms`, `retry-after`, Google's RetryInfo, words such as "Please try again in 9m38.016s")
-//! and resets of the exhausted dimension are all read, and the longest counts. Absolute reset times are only used where
-//! nobody named a wait: they depend on two clocks, and belong to whole windows rather than to this refusal.
+//! The longest of these counts: explicit waits (`retry-after-ms`, `retry-after`, Google's RetryInfo, texts such as
+//! "Please try again in 9m38.016s") and relative resets of the exhausted dimension. Absolute reset times are used only
+//! if there is no other wait: they depend on two clocks, and describe whole windows rather than this error.
 
 use std::time::Duration;
 
@@ -11,19 +11,20 @@ use reqwest::header::HeaderMap;
 
 use crate::domain::WallTime;
 
-/// A wait beyond this is a mistake (a count of milliseconds read as seconds, an epoch read as a delay), not a request.
+/// Longer waits are taken as mistakes: milliseconds read as seconds, or a point in time read as a delay.
 const MAX_PLAUSIBLE_WAIT: Duration = Duration::from_hours(31 * 24);
 
-/// What is known of a refusal, as far as waiting goes.
+/// The parts of an error response that may state a wait.
 pub(super) struct WaitSources<'a> {
     pub headers: &'a HeaderMap,
     /// Headers quoted inside the body (OpenRouter's `metadata.headers`).
     pub quoted_headers: &'a [(String, String)],
-    /// Google's RetryInfo, and `retry_after` fields, from the body.
+    /// Wait from the body: Google's RetryInfo and `retry_after` fields.
     pub stated_in_body: Option<Duration>,
-    /// The refusal's words in lower case.
+    /// The error message in lower case.
     pub lower_message: &'a str,
-    /// The refusal is about tokens: their reset counts even though some remain (too few for this request).
+    /// The error is about tokens. Their reset then counts even if some remain, because they are too few for this
+    /// request.
     pub is_about_tokens: bool,
     pub received_at: WallTime,
 }
@@ -38,13 +39,13 @@ impl WaitSources<'_> {
         })
     }
 
-    /// The provider's own clock where it shows one, else ours.
+    /// The provider's clock if the response has a `Date`, else the local one.
     fn now(&self) -> Timestamp {
         self.header("date").and_then(parse_http_date).unwrap_or_else(|| self.received_at.timestamp())
     }
 }
 
-/// The wait that was asked for; `None` where there was none, or only an absurd or unreadable one.
+/// The wait that the provider asks for. `None` if there is none, or only an implausible or unreadable one.
 pub(super) fn stated_wait(sources: &WaitSources<'_>) -> Option<Duration> {
     let now = sources.now();
     let after_ms = sources.header("retry-after-ms").and_then(|text| parse_seconds(text)?.checked_div(1_000));
@@ -67,7 +68,7 @@ fn parse_seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()
 }
 
-/// Seconds, which may have a fraction, an HTTP date, or (some gateways) a duration with a unit.
+/// Parses seconds, which may have a fraction, an HTTP date, or a duration with a unit (some gateways).
 fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     parse_seconds(text)
         .or_else(|| wait_until(parse_http_date(text)?, now))
@@ -83,8 +84,8 @@ fn wait_until(then: Timestamp, now: Timestamp) -> Option<Duration> {
     Duration::try_from(then.duration_since(now)).ok()
 }
 
-/// `x-ratelimit-reset-*`, `ratelimit-reset`, `X-RateLimit-Reset`, `anthropic-ratelimit-*-reset` of exhausted
-/// dimensions: the longest that is a delay, and the longest that is a point in time.
+/// The longest relative and the longest absolute reset of the exhausted dimensions, from `x-ratelimit-reset-*`,
+/// `ratelimit-reset`, `X-RateLimit-Reset` and `anthropic-ratelimit-*-reset`.
 fn exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<Duration>, Option<Duration>) {
     let names = sources.headers.keys().map(reqwest::header::HeaderName::as_str);
     let quoted_names = sources.quoted_headers.iter().map(|(name, _)| name.as_str());
@@ -97,7 +98,7 @@ fn exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<Durati
         let remaining = sources.header(&name.replace("reset", "remaining")).and_then(|text| text.parse::<f64>().ok());
         let is_exhausted = match remaining {
             Some(remaining) => remaining <= 0.0,
-            // A lone `X-RateLimit-Reset` is about the only thing it can be about.
+            // A single `X-RateLimit-Reset` without a remaining count refers to the limit that was hit.
             None => name.ends_with("reset") && !name.starts_with("anthropic"),
         };
         let lacks_tokens = sources.is_about_tokens && name.contains("token");
@@ -118,7 +119,7 @@ pub(super) enum ResetTime {
     At(Duration),
 }
 
-/// A Go duration ("6m0s"), plain seconds, an epoch in seconds or milliseconds, or RFC 3339.
+/// Parses a Go duration ("6m0s"), plain seconds, an epoch in seconds or milliseconds, or RFC 3339.
 pub(super) fn parse_reset(text: &str, now: Timestamp) -> Option<ResetTime> {
     if let Ok(number) = text.parse::<f64>() {
         let epoch_ms = if number > 1e11 {
@@ -136,16 +137,16 @@ pub(super) fn parse_reset(text: &str, now: Timestamp) -> Option<ResetTime> {
     parse_duration(text, false).map(|(wait, _)| ResetTime::After(wait))
 }
 
-/// RetryInfo's `retryDelay`: "12.5s", or whole seconds, which Google rounds down ("12s" beside "Please retry in
-/// 12.134s"): those get the second back.
+/// Parses RetryInfo's `retryDelay`: "12.5s" or whole seconds. Google rounds whole seconds down ("12s" beside "Please
+/// retry in 12.134s"), so one second is added to them.
 pub(super) fn parse_retry_delay(text: &str) -> Option<Duration> {
     let (wait, _) = parse_duration(text.trim(), true)?;
     Some(if text.contains('.') || text.contains("ms") { wait } else { wait.saturating_add(Duration::from_secs(1)) })
 }
 
-/// The longest wait that the words name. `text` is in lower case.
+/// The longest wait that the text names. `text` is in lower case.
 fn longest_wait_in_text(text: &str) -> Option<Duration> {
-    // After these words a bare number means seconds; after the others it needs a unit.
+    // A number without a unit means seconds after the first list of phrases; after the second it needs a unit.
     const ANCHORS_BEFORE_SECONDS: [&str; 5] =
         ["retry after", "retry-after", "retry_after", "again after", "retry_after_seconds"];
     const ANCHORS_BEFORE_UNIT: [&str; 9] = [
@@ -177,8 +178,8 @@ fn longest_wait_in_text(text: &str) -> Option<Duration> {
         .max()
 }
 
-/// The duration that `text` begins with ("9m38.016s", "174ms", "1 seconds", "1 hour 5 minutes"), and what follows it.
-/// A number without a unit counts as seconds where `bare` allows it.
+/// The duration at the start of `text` ("9m38.016s", "174ms", "1 seconds", "1 hour 5 minutes") and the text after it. A
+/// number without a unit counts as seconds if `unit_is_optional`.
 fn parse_duration(text: &str, unit_is_optional: bool) -> Option<(Duration, &str)> {
     let mut total = 0.0;
     let mut rest = text;
@@ -191,7 +192,7 @@ fn parse_duration(text: &str, unit_is_optional: bool) -> Option<(Duration, &str)
         let spaced = after.strip_prefix(' ').unwrap_or(after);
         let letters = spaced.bytes().take_while(u8::is_ascii_alphabetic).count();
         let Some(unit) = unit_seconds(&spaced[..letters]) else {
-            // "2026-11-22" and "12:30" are no waits.
+            // "2026-11-22" and "12:30" are not waits.
             let is_complete =
                 !after.starts_with(['-', ':', '/']) && !after.starts_with(|c: char| c.is_ascii_alphabetic());
             if unit_is_optional && !found_unit && is_complete {

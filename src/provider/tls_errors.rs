@@ -1,10 +1,10 @@
-//! What TLS has against a server, in words that say what to do next.
+//! TLS errors as messages that say what to do next.
 
 use std::error::Error;
 
 use rustls::CertificateError;
 
-/// TLS's own error, where one stands behind this. Readers and writers wrap it in one of their own.
+/// Finds the TLS error behind another error. I/O layers wrap it in an error of their own.
 pub(super) fn find_tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let wrapped = || find_tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?);
     error.downcast_ref().or_else(wrapped).or_else(|| find_tls_error(error.source()?))

@@ -1,4 +1,4 @@
-//! What came back from one request, before anyone has judged it.
+//! The unclassified result of one HTTP request.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::domain::WallTime;
 
-/// Either a response, however odd, or the way in which there was none.
+/// A response of any kind, or the failure that prevented one.
 #[derive(Clone, Debug)]
 pub enum TransportResult<'a> {
     Response(ProviderResponse<'a>),
@@ -19,9 +19,9 @@ pub struct ProviderResponse<'a> {
     pub status: u16,
     pub headers: &'a HeaderMap,
     pub body: &'a [u8],
-    /// When it arrived: what absolute reset times are measured from where the response has no `Date` of its own.
+    /// Arrival time. Absolute reset times are measured from it if the response has no `Date` header.
     pub received_at: WallTime,
-    /// What must never be repeated, even where the provider echoes it.
+    /// Texts to remove from messages, even if the provider echoes them.
     pub secrets: &'a [SecretString],
 }
 
@@ -31,14 +31,14 @@ impl ProviderResponse<'_> {
     }
 }
 
-/// A request that ended without a response. What matters is whether the provider may have seen, and billed, it.
+/// A request that ended without a response. The variants tell whether the provider may have received, and billed, it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TransportFailure {
-    /// Not a byte of the request was sent: DNS, refused or timed-out connection, TLS, no file handles.
+    /// Nothing was sent: DNS error, refused or timed-out connection, TLS error, no file handles.
     Unreachable(String),
-    /// The connection broke after the request was sent, or in the middle of the response.
+    /// The connection was lost after the request was sent, or during the response.
     ConnectionLost(String),
-    /// Silence for too long, or the whole attempt took too long.
+    /// No data arrived for too long, or the whole attempt took too long.
     TimedOut(String),
 }
 

@@ -1,7 +1,8 @@
 //! A small, fixed set of threads for work that blocks or computes.
 //!
-//! The runtime's own blocking pool starts a thread for every job that finds none idle, up to 512, and the allocator keeps
-//! for each thread what the largest job on it took. Here as many threads share all jobs, however many wait.
+//! The runtime's own blocking pool starts a thread for every task that finds none idle, up to 512, and the allocator
+//! keeps the memory of each thread's largest task. This pool keeps the number of threads fixed, however many tasks
+//! wait.
 
 use std::{
     io,
@@ -29,7 +30,7 @@ impl std::fmt::Debug for WorkerPool {
     }
 }
 
-/// Why a job has no result.
+/// Reason why a task has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerPoolError {
     #[error("no thread can be started: {0}")]
@@ -48,7 +49,8 @@ impl WorkerPool {
         Self::new(name, thread::available_parallelism().map_or(1, NonZero::get).min(max_threads))
     }
 
-    /// Runs `job` on one of the threads, after those that came before it.
+    /// Runs `task` on one of the threads, after the tasks before it.
+
     pub async fn run<T: Send + 'static>(
         &self,
         task: impl FnOnce() -> T + Send + 'static,
@@ -56,17 +58,17 @@ impl WorkerPool {
         let sender = self.sender().map_err(WorkerPoolError::NoThread)?;
         let (result, done) = oneshot::channel();
         let task: Task = Box::new(move || {
-            // Nobody waits for it any more: the attempt was broken off.
+            // The result is no longer wanted if the attempt was cancelled.
             if !result.is_closed() {
                 let _ = result.send(task());
             }
         });
-        // A thread outlives every sender, so that a job without a result has panicked.
+        // The threads outlive every sender, so a task without a result has panicked.
         sender.send(task).await.map_err(|_| WorkerPoolError::Panicked)?;
         done.await.map_err(|_| WorkerPoolError::Panicked)
     }
 
-    /// The way to the threads, which the first job starts.
+    /// The sender to the threads. The first call starts them.
     fn sender(&self) -> io::Result<mpsc::Sender<Task>> {
         let mut task_sender = self.task_sender.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task_sender) = &*task_sender {
@@ -80,7 +82,7 @@ impl WorkerPool {
             match started {
                 Ok(_) => {}
                 Err(error) if number == 0 => return Err(error),
-                // Fewer do as well.
+                // The pool also works with fewer threads.
                 Err(_) => break,
             }
         }
@@ -91,10 +93,10 @@ impl WorkerPool {
 
 fn run_tasks(receiver: &Mutex<mpsc::Receiver<Task>>) {
     loop {
-        // The lock is this thread's turn to wait for a job; it is free again before the job runs.
+        // A thread holds the lock while it waits for a task, and frees it before the task runs.
         let task = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(task) = task else { return };
-        // The panic hook has said it, and whoever waits for the result is told.
+        // The panic hook has logged it, and the caller gets an error.
         let _ = catch_unwind(AssertUnwindSafe(task));
     }
 }

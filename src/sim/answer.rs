@@ -1,6 +1,6 @@
-//! What the simulator says: sums and conversions worked out, quoted passages cut to their beginning, pictures described by
-//! their size, JSON where JSON is asked for, and otherwise a sentence about the prompt that makes no secret of being
-//! simulated. The same prompt always gets the same answer.
+//! Answers of the simulator. Sums and unit conversions are solved, quoted passages are cut to their beginning, and
+//! pictures are described by their size. A request for JSON gets JSON. Every other prompt gets a sentence about the
+//! prompt that says it is simulated. The same prompt always gets the same answer.
 
 mod arithmetic;
 mod filler_text;
@@ -12,7 +12,7 @@ use super::{
     request::{JsonOutput, SimPicture, SimRequest, cut_to_tokens, text_tokens},
 };
 
-/// A whole answer, before any API gives it a form.
+/// A whole answer, before an API's adapter encodes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct SimAnswer {
     pub text: String,
@@ -24,14 +24,14 @@ pub(super) struct SimAnswer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum SimStopReason {
     EndOfAnswer,
-    /// The output limit cut it off.
+    /// The output token limit cut it off.
     OutputLimit,
-    /// A stop sequence, left out of the text, ended it.
+    /// This stop sequence ended it; the text does not include it.
     StopSequence(String),
 }
 
 impl SimAnswer {
-    /// Thinking is billed as output.
+    /// Output tokens as they are billed: thinking counts as output.
     pub const fn output_tokens(&self) -> u64 {
         self.text_tokens + self.thinking_tokens
     }
@@ -77,7 +77,7 @@ fn describe_picture(picture: &SimPicture) -> String {
     format!("A picture of {width}x{height} pixels, {shape}, {} KB of {kind}.", bytes.div_ceil(1_024))
 }
 
-/// A small value that satisfies the usual kinds of JSON schema.
+/// A small value that satisfies the common kinds of JSON schema.
 fn example_value(schema: &Value, text: &str, depth: usize) -> Value {
     if let Some(choice) = schema["enum"].get(0).or_else(|| schema.get("const")) {
         return choice.clone();
@@ -87,7 +87,7 @@ fn example_value(schema: &Value, text: &str, depth: usize) -> Value {
     }
     let kind = schema["type"].as_str().or_else(|| schema["type"].get(0)?.as_str()).unwrap_or("object");
     match kind.to_ascii_lowercase().as_str() {
-        // Schemas nest as deep as their author likes.
+        // Limits the depth, because schemas can nest without end.
         _ if depth > 16 => Value::Null,
         "string" => text.into(),
         "integer" => 7.into(),

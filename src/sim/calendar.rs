@@ -4,7 +4,7 @@ use jiff::{civil::Date, tz::TimeZone};
 
 use crate::domain::{QuotaDay, WallTime};
 
-/// One provider's calendar, with the current day remembered: time zone look-ups are too dear for every request.
+/// Calendar of one provider. The current day is cached, because time zone look-ups are too slow for every request.
 #[derive(Clone, Debug)]
 pub(super) struct Calendar {
     zone: TimeZone,
@@ -15,12 +15,12 @@ pub(super) struct Calendar {
 pub(super) struct ProviderDay {
     pub date: Date,
     pub starts_at: WallTime,
-    /// The next day's first instant. A day has 23 to 25 hours.
+    /// First instant of the next day. A day has 23 to 25 hours.
     pub ends_at: WallTime,
 }
 
 impl Calendar {
-    /// Rolling days have no calendar; their books are kept by UTC dates.
+    /// Rolling days have no calendar; their statistics use UTC dates.
     pub fn new(day: QuotaDay) -> Self {
         let zone = match day {
             QuotaDay::Pacific => TimeZone::get("America/Los_Angeles").expect("the time zone database is compiled in"),
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn pacific_days_change_length_with_daylight_saving() {
-        // (some instant, its day in Los Angeles, the day's first and last instant in UTC)
+        // (an instant, its date in Los Angeles, the first instants of that day and of the next one in UTC)
         let cases = [
             ("2026-03-08T12:00:00Z", "2026-03-08", "2026-03-08T08:00:00Z", "2026-03-09T07:00:00Z"),
             ("2026-11-01T07:30:00Z", "2026-11-01", "2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),

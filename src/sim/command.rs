@@ -1,4 +1,4 @@
-//! `cascadeck sim`: the simulated provider as a server, for trying things out.
+//! `cascadeck sim`: runs the simulated provider as a server.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, signal};
 use super::{Profile, Simulator};
 use crate::clock::Clock;
 
-/// Serve the simulated provider: Gemini's, OpenAI's and Anthropic's APIs with limits, errors and bad days.
+/// Serve the simulated provider: Gemini's, OpenAI's and Anthropic's APIs with limits, errors and outages.
 #[derive(Args, Clone, Debug)]
 pub struct SimArgs {
     /// Where to listen
@@ -29,11 +29,11 @@ pub struct SimArgs {
     #[arg(long, value_name = "NAME|FILE", default_value = "free-tier")]
     pub profile: String,
 
-    /// How many times faster than real time minutes and days pass
+    /// Speed of the simulated clock, as a multiple of real time
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = parse_speed)]
     pub speed: f64,
 
-    /// Draw other latencies and faults than the profile's seed does
+    /// Use other random latencies and faults than the profile's seed gives
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
@@ -42,13 +42,12 @@ pub struct SimArgs {
     pub print_keys: bool,
 }
 
-/// What was asked for can't be: the asker's to mend.
+/// Invalid arguments, which the user can correct.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SimUsageError(String);
 
-/// Serves until interrupted. The text is the command's result, for standard output: the books as JSON, or the keys.toml
-/// that was asked for.
+/// Serves until interrupted. Returns the text for standard output: the statistics as JSON, or the requested keys.toml.
 pub async fn run(args: SimArgs) -> anyhow::Result<String> {
     let profile = load_profile(&args.profile, args.seed)?;
     if args.print_keys {

@@ -1,16 +1,16 @@
-//! What goes wrong, on demand: by rate, by outage, or because a prompt asks for it with `[sim:KIND]`.
+//! Faults that the simulator injects: by rate, by outage, or because a prompt asks for one with `[sim:KIND]`.
 
 use serde::{Deserialize, Serialize};
 
-/// A way in which an admitted request does not get its answer.
+/// A reason why an admitted request gets no answer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InjectedFault {
-    /// 500 in the provider's words.
+    /// 500 with the provider's error body.
     ServerError,
-    /// 503 (Anthropic: 529) in the provider's words.
+    /// 503 (Anthropic: 529) with the provider's error body.
     Overloaded,
-    /// The socket stays open and no byte comes.
+    /// The connection stays open and no byte is sent.
     Stall,
     /// The connection breaks in the middle of the body.
     Reset,
@@ -18,31 +18,32 @@ pub enum InjectedFault {
     Truncated,
     /// A proxy's 502 page.
     Html,
-    /// A 200 that stops without a word.
+    /// A 200 without any text.
     Empty,
-    /// A 200 that declines, for the prompt's content.
+    /// A 200 that declines because of the prompt's content.
     Blocked,
 }
 
-/// What a prompt asks for by hand.
+/// A fault that a prompt asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum PromptMarker {
     Fault(InjectedFault),
-    /// 400.
+    /// An HTTP 400.
     BadRequest,
 }
 
-/// An oddity that leaves the outcome as it is.
+/// An irregularity that does not change the outcome.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quirk {
-    /// The answer's body comes in dribbles.
+    /// The body of the answer is sent slowly.
     SlowBody,
-    /// A refusal that misstates when to come back.
+    /// A refusal states a false wait.
     LyingRetry,
 }
 
-/// How often, as shares of all admitted requests (0 to 1). The faults exclude each other and add up to at most 1.
+/// Fault rates as shares of all admitted requests (0 to 1). At most one fault applies to a request, so the rates add up
+/// to at most 1.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultRates {
@@ -54,9 +55,9 @@ pub struct FaultRates {
     pub html: f64,
     pub empty: f64,
     pub blocked: f64,
-    /// Of the answers.
+    /// Share of the answers.
     pub slow_body: f64,
-    /// Of the refusals.
+    /// Share of the refusals.
     pub lying_retry: f64,
 }
 
@@ -74,7 +75,7 @@ impl FaultRates {
         ]
     }
 
-    /// One draw; `lot` is uniform in 0..1.
+    /// Chooses a fault, or none. `draw` is uniform in 0..1.
     pub(super) fn sample(&self, draw: f64) -> Option<InjectedFault> {
         let mut cumulative = 0.0;
         self.rates().into_iter().find_map(|(fault, rate)| {
@@ -97,7 +98,7 @@ impl FaultRates {
     }
 }
 
-/// The first `[sim:KIND]` in a prompt, where there is such a kind.
+/// The first `[sim:KIND]` in a prompt, if the kind exists.
 pub(super) fn parse_marker(prompt: &str) -> Option<PromptMarker> {
     let (_, rest) = prompt.split_once("[sim:")?;
     let (kind, _) = rest.split_once(']')?;

@@ -1,4 +1,4 @@
-//! One request from its arrival to its last byte.
+//! Handles one request from its arrival to the last byte of the response.
 
 use std::{
     convert::Infallible,
@@ -30,17 +30,17 @@ use crate::{
     domain::{Api, Now},
 };
 
-/// Pieces that a slow body comes in.
+/// Number of chunks in which a slow body is sent.
 const SLOW_BODY_CHUNKS: u32 = 8;
 
-/// The running simulator, shared by all its connections.
+/// The running simulator, shared by all connections.
 #[derive(Debug)]
 pub(super) struct SimService {
     profile_index: ProfileIndex,
     clock: Clock,
     started_at: Now,
     state: Mutex<SimState>,
-    /// Turns true once, when the simulator stops: whatever sleeps then wakes.
+    /// Becomes true once, when the simulator stops. Everything that sleeps then wakes up.
     stop_signal: watch::Sender<bool>,
 }
 
@@ -63,14 +63,14 @@ impl IncomingRequest {
     }
 }
 
-/// A request that passed everything that doesn't depend on the moment.
+/// A request that passed all checks that don't depend on the time.
 struct ValidRequest {
     route: SimRoute,
     request: SimRequest,
     requested_fault: Option<InjectedFault>,
 }
 
-/// A turned-away request, and on whose account.
+/// A rejected request, and the key and model it is counted for.
 struct RejectedRequest {
     rejection: Rejection,
     secret: String,
@@ -95,13 +95,13 @@ impl SimService {
         self.stop_signal.send_replace(true);
     }
 
-    /// Ends when the simulator stops.
+    /// Waits until the simulator stops.
     pub async fn wait_for_stop(&self) {
-        // The sender lives as long as `self`.
+        // Cannot fail, because `self` holds the sender.
         let _ = self.stop_signal.subscribe().wait_for(|stopping| *stopping).await;
     }
 
-    /// A request for an answer.
+    /// Handles a request for an answer.
     pub async fn handle_generate(self: Arc<Self>, incoming: IncomingRequest) -> Response<HttpBody> {
         match self.validate(&incoming) {
             Ok(valid) => self.answer_valid(incoming.api, valid).await,
@@ -109,7 +109,7 @@ impl SimService {
         }
     }
 
-    /// Where the API streams at a path of its own.
+    /// Rejects a request to an API's separate streaming path.
     pub async fn reject_streaming(self: Arc<Self>, incoming: IncomingRequest) -> Response<HttpBody> {
         let rejected = match self.validate(&incoming) {
             Ok(ValidRequest { route: SimRoute { key, model }, .. }) => RejectedRequest {
@@ -123,7 +123,7 @@ impl SimService {
         self.reject(incoming.api, &rejected).await
     }
 
-    /// `GET` models; with `name`, one model.
+    /// Handles `GET` models; with `name`, one model.
     pub async fn handle_models(self: Arc<Self>, incoming: IncomingRequest, name: Option<String>) -> Response<HttpBody> {
         let (key, secret) = match self.authenticate(&incoming) {
             Ok(known) => known,
@@ -143,7 +143,7 @@ impl SimService {
         }
     }
 
-    /// Gemini's `countTokens`, which uses no quota.
+    /// Handles Gemini's `countTokens`, which uses no quota.
     pub async fn handle_count_tokens(self: Arc<Self>, incoming: IncomingRequest) -> Response<HttpBody> {
         match self.validate(&incoming) {
             Ok(ValidRequest { route, request, .. }) => {
@@ -158,7 +158,7 @@ impl SimService {
     }
 
     fn state(&self) -> MutexGuard<'_, SimState> {
-        // Nothing under the lock leaves the ledger half-written in a way that matters to a simulator.
+        // A panic under the lock leaves no inconsistency that matters to a simulator.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -166,7 +166,7 @@ impl SimService {
         now.mono.since(self.started_at.mono)
     }
 
-    /// Sleeps on the simulator's clock, but not beyond its end.
+    /// Sleeps on the simulator's clock, at most until it stops.
     async fn sleep(&self, duration: Duration) {
         if !duration.is_zero() {
             tokio::select! {
@@ -190,7 +190,8 @@ impl SimService {
         }
     }
 
-    /// Key, body, model and the body's fitness for it, in the order in which providers look.
+    /// Checks the key, the body, the model, and the body against the model's limits, in the same order as the
+    /// providers.
     fn validate(&self, incoming: &IncomingRequest) -> Result<ValidRequest, RejectedRequest> {
         let (key, secret) = self.authenticate(incoming)?;
         let reject = |rejection, model| RejectedRequest { rejection, secret: secret.clone(), key: Some(key), model };
@@ -292,7 +293,7 @@ impl SimService {
         requested_fault: Option<InjectedFault>,
     ) -> (SimDecision, u64, Now) {
         let mut state = self.state();
-        // Read under the lock, so that no request is booked before one that came earlier.
+        // Read under the lock, so that requests are counted in the order of their times.
         let now = self.clock.now();
         let context = RequestContext {
             now,
@@ -331,7 +332,7 @@ impl SimService {
         }
     }
 
-    /// Sends the body piece by piece; the answer is served with the last one.
+    /// Sends the body in chunks. The answer counts as served with the last one.
     fn send_slowly(
         self: &Arc<Self>,
         response: &SimResponse,
@@ -359,8 +360,8 @@ impl SimService {
     }
 }
 
-/// A request's place in its pool's concurrency, given back when it is dropped, whoever drops it: the connection's task
-/// does, the moment the client is gone.
+/// A request's slot in its pool's concurrency limit, released when dropped. The connection's task drops it as soon as
+/// the client disconnects.
 struct ConcurrencySlot {
     sim: Arc<SimService>,
     route: SimRoute,
@@ -396,7 +397,7 @@ impl Drop for ConcurrencySlot {
     }
 }
 
-/// The complete body of a faulty answer; cutting it off is for later.
+/// The complete response for a fault; the caller cuts it off where needed.
 fn faulty_response(
     fault: InjectedFault,
     wire_api: &dyn WireApi,

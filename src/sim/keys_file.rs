@@ -1,4 +1,4 @@
-//! A profile as the `keys.toml` of a program that wants to run against it.
+//! Prints a profile as the `keys.toml` of a program that runs against it.
 
 use std::{fmt::Write, net::SocketAddr};
 
@@ -8,7 +8,7 @@ use super::profile::{ModelProfile, PriceProfile, Profile};
 use crate::domain::{Api, Limits, QuotaDay, TokenCounting};
 
 impl Profile {
-    /// The providers at `addr`, the models with the limits that are enforced on them, and the keys, dead ones too.
+    /// The providers at `addr`, the models with their enforced limits, and the keys, including invalid ones.
     pub fn keys_toml(&self, addr: SocketAddr) -> String {
         let mut text = format!("# For the simulated provider, profile \"{}\".\n", self.name);
         for provider in &self.providers {
@@ -41,7 +41,7 @@ impl Profile {
     fn model_settings(&self, model: &ModelProfile) -> Vec<(&'static str, Value)> {
         let Limits { rpm, tpm, token_counting, itpm, otpm, rpd, tpd, quota_day, burst, concurrency } =
             self.limits(model);
-        // A limit of 0 is how a provider says that it does not offer the model: nothing that a client would configure.
+        // A limit of 0 means that the provider does not offer the model; a client would not configure it.
         let number = |limit: Option<u64>| limit.filter(|limit| *limit > 0).map(|limit| Value::from(limit as i64));
         let small = |limit: Option<u32>| number(limit.map(u64::from));
         let counted = match token_counting {

@@ -1,4 +1,4 @@
-//! One project's limits on one model: a request is counted when it arrives, and refused when that would be too much.
+//! Limits of one project on one model. A request is counted when it arrives, and refused if it exceeds a limit.
 
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
@@ -12,9 +12,9 @@ use super::{
 };
 use crate::domain::{Limits, MonoTime, Now, QuotaDay};
 
-/// Dates kept in the books; older ones are dropped.
+/// Dates kept in the statistics at most; older ones are dropped.
 const MAX_DAYS_KEPT: usize = 400;
-/// What a refusal for concurrency suggests: when a slot becomes free is anyone's guess.
+/// The wait that a refusal for concurrency states. The real wait is unknown.
 const CONCURRENCY_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -30,18 +30,18 @@ pub enum SimLimit {
     Concurrency,
 }
 
-/// One limit that a request would break.
+/// One limit that a request would exceed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LimitViolation {
     pub limit: SimLimit,
     pub allowed: u64,
     pub used: u64,
     pub requested: u64,
-    /// When this limit alone would let it through.
+    /// Time until this limit alone would admit the request.
     pub wait: Duration,
 }
 
-/// Every limit that a request would break; never empty, the longest wait first.
+/// All limits that a request would exceed: never empty, the longest wait first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct LimitRefusal {
     pub violations: Vec<LimitViolation>,
@@ -52,11 +52,11 @@ pub(super) struct LimitRefusal {
 pub(super) struct SimGauge {
     pub limit: u64,
     pub remaining: u64,
-    /// When more becomes free: a sliding window has no reset.
+    /// Time until more becomes free. A sliding window has no fixed reset.
     pub resets_in: Duration,
 }
 
-/// What a pool's minute looks like after a request was counted or refused.
+/// A pool's minute limits after a request was counted or refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct LimitGauges {
     pub requests: Option<SimGauge>,
@@ -70,17 +70,17 @@ pub(super) struct SimPool {
     limits: Limits,
     counts_refusals: bool,
     minute: SimWindow,
-    /// Refused requests too.
+    /// All requests, including refused ones.
     arrivals: SimWindow,
     gcra: Option<SimGcra>,
     calendar: Calendar,
-    /// The current date's count, with what was used before the simulator started.
+    /// Usage of the current date, including what was used before the start.
     today: Option<(ProviderDay, DayUsage)>,
-    /// Kept only where a rolling day is limited, and so no longer than the limit.
+    /// Present only if a rolling day is limited, so that the limit bounds its size.
     rolling_day: Option<SimWindow>,
     in_flight: u32,
     pub peaks: PeakUsage,
-    /// Without what was used before.
+    /// Usage by date, without what was used before the start.
     pub days: BTreeMap<Date, DayUsage>,
 }
 
@@ -120,7 +120,7 @@ impl SimPool {
         pool
     }
 
-    /// Counts the request, or says everything that stands against it.
+    /// Counts the request, or returns all the limits that it would exceed.
     pub fn admit(&mut self, now: Now, request_tokens: SimTokens) -> Result<(), LimitRefusal> {
         self.expire_old(now);
         let mut violations = self.violations(now, request_tokens);
@@ -134,7 +134,7 @@ impl SimPool {
         Err(LimitRefusal { violations })
     }
 
-    /// The answer is out, or its reader is gone.
+    /// Releases a slot: the answer was sent, or the client disconnected.
     pub fn release(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
@@ -361,7 +361,7 @@ mod tests {
         assert!(pool.admit(at(0), SMALL).is_ok());
         let refusal = pool.admit(at(1), SMALL).unwrap_err();
         assert_eq!(refusal.longest_wait().limit, SimLimit::Rpd);
-        // The simulator began at 09:00:00 UTC.
+        // The simulator started at 09:00:00 UTC.
         assert_eq!(refusal.longest_wait().wait, Duration::from_hours(15) - Duration::from_secs(1));
         assert!(pool.admit(at(15 * 3_600), SMALL).is_ok());
         assert_eq!(pool.days.len(), 2);

@@ -1,6 +1,6 @@
-//! What is simulated, as people write it: one TOML file, checked as a whole before anything listens.
+//! Simulation profile: one TOML file, checked as a whole before the server listens.
 //!
-//! Times are seconds (or milliseconds where the name says so) of the simulator's own clock, which may run faster than
+//! Times are in seconds (or milliseconds where the name says so) of the simulator's clock, which may run faster than
 //! real time.
 
 use std::collections::HashSet;
@@ -19,24 +19,24 @@ const BUILT_IN_PROFILES: [(&str, &str); 3] = [
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Shown in the books.
+    /// Name, shown in the statistics.
     pub name: String,
-    /// Every draw (latencies, faults) comes from this.
+    /// Seed for all random choices (latencies, faults).
     #[serde(default)]
     pub seed: u64,
-    /// Requests refused with 429 take up the minute's requests too.
+    /// Whether requests refused with 429 count against the requests per minute.
     #[serde(default)]
     pub refusals_count: bool,
-    /// How long a refusal takes.
+    /// Duration of a refusal, in milliseconds.
     #[serde(default = "default_refusal_ms")]
     pub refusal_ms: u64,
-    /// How long an answer of the `slow_body` kind dribbles.
+    /// Duration of a `slow_body` answer, in seconds.
     #[serde(default = "default_slow_body_s")]
     pub slow_body_s: f64,
-    /// For models that state none of their own.
+    /// Default for models without a latency of their own.
     #[serde(default)]
     pub latency: LatencyProfile,
-    /// For models that state none of their own.
+    /// Default for models without fault rates of their own.
     #[serde(default)]
     pub faults: FaultRates,
     #[serde(rename = "provider")]
@@ -47,7 +47,7 @@ pub struct Profile {
     pub keys: Vec<KeyProfile>,
     #[serde(rename = "outage", default)]
     pub outages: Vec<Outage>,
-    /// Quota that was used elsewhere earlier in the day on which the simulator starts.
+    /// Quota that was used elsewhere on the day of the start, before the simulator started.
     #[serde(default)]
     pub used: Vec<PriorUsage>,
 }
@@ -59,8 +59,8 @@ pub struct ProviderProfile {
     pub api: Api,
 }
 
-/// A model and the limits each project has on it. An absent limit is not enforced; a limit of 0 means that the model
-/// is not offered on this tier.
+/// A model and each project's limits on it. A missing limit is not enforced; a limit of 0 means that the model is not
+/// offered on this tier.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelProfile {
@@ -82,27 +82,27 @@ pub struct ModelProfile {
     pub tpd: Option<u64>,
     /// Default: `pacific` for Gemini, `rolling` for OpenAI, `utc` for Anthropic.
     pub day: Option<QuotaDay>,
-    /// A leaky bucket under `rpm`: how many requests may come at once; the rest must keep to an even pace.
+    /// A leaky bucket in addition to `rpm`: this many requests may arrive at once; the rest must be evenly spaced.
     pub burst: Option<u32>,
-    /// Most requests in flight at once.
+    /// Requests in flight at most.
     pub concurrency: Option<u32>,
     #[serde(default = "default_vision")]
     pub vision: bool,
-    /// Most input tokens one request may have.
+    /// Input tokens of a request at most.
     #[serde(default = "default_context_tokens")]
     pub context: u64,
-    /// Most output tokens one answer may have.
+    /// Output tokens of an answer at most.
     #[serde(default = "default_max_output_tokens")]
     pub max_output: u32,
-    /// What one picture costs: 258 on older models, 1120 on Gemini 3.
+    /// Tokens per picture: 258 on older models, 1120 on Gemini 3.
     #[serde(default = "default_picture_tokens")]
     pub image_tokens: u64,
-    /// Tokens thought before each answer; they come out of the answer's limit and are billed as output.
+    /// Thinking tokens before each answer; they count against its output limit and are billed as output.
     #[serde(default)]
     pub thinking_tokens: u64,
-    /// What the answer names as the model that answered. Default: the model that was asked for.
+    /// Model that the answer names. Default: the requested model.
     pub model_version: Option<String>,
-    /// Projects to which this model is closed (404, "no longer available to new users").
+    /// Projects that may not use this model (404, "no longer available to new users").
     #[serde(default)]
     pub closed_to: Vec<String>,
     pub usd_per_mtok: Option<PriceProfile>,
@@ -118,13 +118,13 @@ pub struct PriceProfile {
     pub output: f64,
 }
 
-/// Log-normal, cut off at a quarter and at six times the median.
+/// Log-normal latency, limited to between a quarter of the median and six times the median.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyProfile {
-    /// Half of the answers are faster.
+    /// Median, in milliseconds.
     pub median_ms: u64,
-    /// Standard deviation of the logarithm: 0 is constant, 0.4 is lively, 1 is wild.
+    /// Standard deviation of the logarithm: 0 is constant, 0.4 moderate, 1 extreme.
     #[serde(default)]
     pub spread: f64,
 }
@@ -132,19 +132,19 @@ pub struct LatencyProfile {
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyProfile {
-    /// The alias, in the books and in the printed keys.toml.
+    /// Alias, in the statistics and in the printed keys.toml.
     pub name: String,
     pub provider: String,
     /// Keys of one project share every quota.
     pub project: String,
-    /// Made up, and therefore no secret.
+    /// Made up, so it need not be kept secret.
     pub secret: String,
     #[serde(default)]
     pub state: SimKeyState,
-    /// When `state` sets in. Before that the key is valid.
+    /// Time from which `state` applies. Before it, the key is valid.
     #[serde(default)]
     pub from_s: f64,
-    /// When the key is valid again. Default: never.
+    /// Time from which the key is valid again. Default: never.
     pub until_s: Option<f64>,
 }
 
@@ -163,7 +163,7 @@ pub enum SimKeyState {
     Billing,
 }
 
-/// A stretch of time in which a model, a provider or everything is down. Its requests count against no quota.
+/// A period in which a model, a provider or everything is down. Its requests count against no quota.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outage {
@@ -185,7 +185,7 @@ pub struct PriorUsage {
     pub requests: u32,
 }
 
-/// Why a profile cannot be simulated.
+/// Reason why a profile cannot be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     #[error("the profile is not what the simulator expects: {0}")]
@@ -215,7 +215,7 @@ impl Profile {
         self.providers.iter().find(|provider| provider.name == name)
     }
 
-    /// What each project may do with `model`.
+    /// The limits of each project on `model`.
     pub(super) fn limits(&self, model: &ModelProfile) -> Limits {
         let api = self.find_provider(&model.provider).map_or(Api::OpenAi, |provider| provider.api);
         let (counted, day) = match api {
@@ -237,7 +237,8 @@ impl Profile {
         }
     }
 
-    /// Every rule that the types don't hold, in the words of the file. Also for profiles that were put together in code.
+    /// Checks the rules that the types don't enforce, also for profiles built in code. The error uses the names of the
+    /// file.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.providers.is_empty() || self.models.is_empty() || self.keys.is_empty() {
             return Err("it needs at least one [[provider]], one [[model]] and one [[key]]".to_owned());

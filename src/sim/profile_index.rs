@@ -1,4 +1,4 @@
-//! A profile indexed for look-up. Nothing here changes while the simulator runs, so that it is read without a lock.
+//! Index over a profile. It does not change while the simulator runs, so it is read without a lock.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,15 +11,15 @@ use crate::domain::Api;
 #[derive(Debug)]
 pub(super) struct ProfileIndex {
     pub profile: Profile,
-    /// Where each secret sits.
+    /// The key with each secret.
     keys_by_secret: HashMap<String, KeyRef>,
-    /// Per provider: where each model name stands in the profile.
+    /// Per provider: index of each model name in the profile.
     models_by_name: Vec<HashMap<String, usize>>,
-    /// Provider and project, in order of first mention.
+    /// Provider index and project name, in order of first mention.
     pub projects: Vec<(usize, String)>,
 }
 
-/// A known key's place: indices into the profile and into [`Layout::projects`].
+/// A known key: indices into the profile and into [`ProfileIndex::projects`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct KeyRef {
     pub key: usize,
@@ -49,7 +49,7 @@ impl ProfileIndex {
         Self { profile, keys_by_secret, models_by_name, projects }
     }
 
-    /// The key with this secret at a provider that speaks `api`.
+    /// The key with this secret at a provider that uses `api`.
     pub fn find_key(&self, api: Api, secret: &str) -> Option<KeyRef> {
         self.keys_by_secret.get(secret).copied().filter(|seat| self.profile.providers[seat.provider].api == api)
     }
@@ -63,7 +63,7 @@ impl ProfileIndex {
         self.profile.models.iter().filter(move |model| model.provider == provider)
     }
 
-    /// What the key is `running` after the simulator's start.
+    /// State of the key `uptime` after the simulator's start.
     pub fn key_state(&self, key: KeyRef, uptime: Duration) -> SimKeyState {
         let KeyProfile { state, from_s, until_s, .. } = self.profile.keys[key.key];
         let now = uptime.as_secs_f64();
@@ -75,7 +75,7 @@ impl ProfileIndex {
         self.profile.models[model].closed_to.contains(project)
     }
 
-    /// The fault of an outage that covers this model `running` after the start.
+    /// Fault of an outage that covers this model `uptime` after the start.
     pub fn active_outage(&self, key: KeyRef, model: usize, uptime: Duration) -> Option<InjectedFault> {
         let provider = &self.profile.providers[key.provider].name;
         let name = &self.profile.models[model].name;
@@ -134,7 +134,7 @@ mod tests {
         let layout = layout();
         assert!(layout.find_key(Api::Gemini, "g-secret").is_some());
         assert_eq!(layout.find_key(Api::OpenAi, "g-secret"), None);
-        // Projects of one name at two providers are two projects.
+        // The same project name at two providers means two projects.
         assert_eq!(layout.projects.len(), 2);
     }
 

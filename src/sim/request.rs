@@ -1,4 +1,4 @@
-//! What a request asks for, in no API's dialect, and what can be wrong with it.
+//! A decoded request, independent of the API, and the errors it can have.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
@@ -6,21 +6,21 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::profile::ModelProfile;
 
-/// Bytes of text that make a token: English runs at about four.
+/// Bytes of text per token; English has about four.
 const BYTES_PER_TOKEN: usize = 4;
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct SimRequest {
-    /// The model's id, as asked for.
+    /// The model id in the request.
     pub model: String,
     pub system: String,
-    /// Every turn's text, one after the other.
+    /// The texts of all messages, joined by line breaks.
     pub prompt: String,
     pub pictures: Vec<SimPicture>,
     pub max_output: Option<u64>,
     pub stop: Vec<String>,
     pub json: Option<JsonOutput>,
-    /// What the request says a picture should cost (Gemini's media resolution).
+    /// Tokens per picture that the request asks for (Gemini's media resolution).
     pub tokens_per_picture: Option<u64>,
 }
 
@@ -39,12 +39,12 @@ pub(super) enum JsonOutput {
     Schema(Value),
 }
 
-/// Why a request can't be answered, whoever sends it. Each API has its own words for it.
+/// Reason why a request is invalid, independent of the key and the moment. Each API has its own message for it.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum RequestError {
-    /// Not JSON at all.
+    /// The body is not JSON.
     InvalidJson(String),
-    /// In the API's own words.
+    /// A field is missing or invalid; the message is in the API's own wording.
     InvalidField(String),
     MissingVersion,
     StreamingUnsupported,
@@ -58,7 +58,7 @@ pub(super) enum RequestError {
     },
     NoVision,
     Picture(SimPictureError),
-    /// The prompt said `[sim:400]`.
+    /// The prompt contains `[sim:400]`.
     RequestedByPrompt,
 }
 
@@ -66,16 +66,16 @@ pub(super) enum RequestError {
 pub(super) enum SimPictureError {
     NotBase64,
     Unreadable,
-    /// A readable picture of a kind that the API does not take.
+    /// The picture is readable, but the API does not take its format.
     UnsupportedFormat,
-    /// A link: the simulator fetches nothing.
+    /// A URL; the simulator downloads nothing.
     RemoteUrl,
     TooManyBytes(usize),
     TooManyPixels,
 }
 
-/// How the books tell prompts apart: a hash of the text of all turns, without the system instruction. For a prompt
-/// without pictures.
+/// The hash that identifies a prompt in the statistics: over the text of all messages, without the system instruction.
+/// This function is for prompts without pictures.
 pub fn prompt_hash(prompt: &str) -> u64 {
     SimRequest { prompt: prompt.to_owned(), ..SimRequest::default() }.prompt_hash()
 }
@@ -84,7 +84,7 @@ pub(super) const fn text_tokens(bytes: usize) -> u64 {
     bytes.div_ceil(BYTES_PER_TOKEN) as u64
 }
 
-/// As many bytes of `text` as `tokens` allow, cut between characters.
+/// The part of `text` that fits into `tokens`, cut between characters.
 pub(super) fn cut_to_tokens(text: &str, tokens: u64) -> &str {
     let max_bytes = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_TOKEN);
     &text[..text.floor_char_boundary(max_bytes)]
@@ -100,7 +100,7 @@ impl SimRequest {
         hash.digest()
     }
 
-    /// From a marker in the prompt: `[item 42]`.
+    /// The item id from a marker in the prompt: `[item 42]`.
     pub fn item_id(&self) -> Option<&str> {
         let (_, rest) = self.prompt.split_once("[item ")?;
         rest.split_once(']').map(|(id, _)| id)
@@ -113,7 +113,7 @@ impl SimRequest {
         self.prompt.push_str(text);
     }
 
-    /// Text and pictures; at least one token.
+    /// Tokens of texts and pictures; at least one.
     pub fn input_tokens(&self, model: &ModelProfile) -> u64 {
         text_tokens(self.system.len() + self.prompt.len()).max(1) + self.picture_tokens(model)
     }
@@ -122,7 +122,7 @@ impl SimRequest {
         self.tokens_per_picture.unwrap_or(model.image_tokens) * self.pictures.len() as u64
     }
 
-    /// What this model has against it.
+    /// Checks the request against the model's limits.
     pub fn check(&self, model: &ModelProfile) -> Result<(), RequestError> {
         let tokens = self.input_tokens(model);
         if tokens > model.context {
@@ -141,7 +141,7 @@ impl SimRequest {
 }
 
 impl SimPicture {
-    /// `accepted` names the kinds that the API takes, as [`Picture::kind`] spells them.
+    /// Decodes a picture. `accepted` lists the formats that the API takes, spelled as in [`SimPicture::format`].
     pub fn from_base64(data: &str, accepted: &[&str]) -> Result<Self, RequestError> {
         let error = |error| Err(RequestError::Picture(error));
         let Ok(bytes) = BASE64_STANDARD.decode(data) else { return error(SimPictureError::NotBase64) };
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_what_its_bytes_say() {
-        // The smallest GIF there is.
+        // The smallest possible GIF.
         let gif = "R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
         let picture = SimPicture::from_base64(gif, &["gif"]).unwrap();
         assert_eq!((picture.width, picture.height), (1, 1));

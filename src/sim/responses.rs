@@ -1,4 +1,4 @@
-//! Replies as HTTP responses: whole, cut short, or broken off.
+//! HTTP responses: complete, truncated or interrupted.
 
 use std::io;
 
@@ -20,22 +20,22 @@ pub(super) fn body_bytes(body: &SimBody) -> Bytes {
     }
 }
 
-/// A reply sent as it is.
+/// The complete response.
 pub(super) fn complete_response(response: &SimResponse) -> Response<HttpBody> {
     build_response(response, HttpBody::from(body_bytes(&response.body)))
 }
 
-/// The first part of a reply, as if it were all of it.
+/// The first three fifths of the body, sent as if it were complete.
 pub(super) fn truncated_response(response: &SimResponse) -> Response<HttpBody> {
     let bytes = body_bytes(&response.body);
     build_response(response, HttpBody::from(bytes.slice(..bytes.len() * 3 / 5)))
 }
 
-/// A 200 that promises `promised` bytes and breaks off after these.
+/// A 200 that announces `content_length` bytes and breaks off after `bytes`.
 pub(super) fn interrupted_response(bytes: &[u8], content_length: usize) -> Response<HttpBody> {
     let sent = stream::iter([Ok(Bytes::copy_from_slice(bytes))]);
     let disconnect = stream::once(async {
-        // While the body has nothing to say, what it has said is flushed.
+        // A pending body makes the server flush what was already sent.
         tokio::task::yield_now().await;
         Err(io::Error::from(io::ErrorKind::ConnectionReset))
     });
@@ -45,7 +45,7 @@ pub(super) fn interrupted_response(bytes: &[u8], content_length: usize) -> Respo
     response
 }
 
-/// A reply's status and headers over any body.
+/// A response with the given body and the status and headers of `sim_response`.
 pub(super) fn build_response(sim_response: &SimResponse, body: HttpBody) -> Response<HttpBody> {
     let content_type = if matches!(sim_response.body, SimBody::Json(_)) { JSON } else { HTML };
     let mut response = Response::new(body);

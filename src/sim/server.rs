@@ -1,4 +1,4 @@
-//! The simulator's socket: routes, listening and stopping.
+//! The simulator's HTTP server: routes, listening and stopping.
 
 use std::{
     io,
@@ -28,12 +28,12 @@ use super::{
 };
 use crate::{clock::Clock, domain::Api};
 
-/// Gemini's inline limit is 100 MB.
+/// Above Gemini's inline limit of 100 MB.
 const MAX_BODY_BYTES: usize = 128 * 1_024 * 1_024;
-/// How long, in real time, a stop waits for connections that don't close.
+/// How long a stop waits for connections that don't close, in real time.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown` ends; then answers what is in flight at once and closes.
+/// Serves until `shutdown` completes, then answers the requests in flight at once and closes.
 pub async fn serve(
     listener: TcpListener,
     profile: Profile,
@@ -43,7 +43,7 @@ pub async fn serve(
     run_server(listener, new_service(profile, clock)?, shutdown).await
 }
 
-/// A simulator on a port of its own, in a task of its own. Dropping it stops it as well.
+/// A simulator on its own port, in its own task. Dropping it stops it too.
 #[derive(Debug)]
 pub struct Simulator {
     addr: SocketAddr,
@@ -53,7 +53,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// On a free port of 127.0.0.1.
+    /// Starts on a free port of 127.0.0.1.
     pub async fn start(profile: Profile, clock: Clock) -> io::Result<Self> {
         Self::start_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, profile, clock)
     }
@@ -64,7 +64,7 @@ impl Simulator {
         let (stop_sender, stopped) = oneshot::channel();
         let shared_service = Arc::clone(&sim);
         let task = tokio::spawn(async move {
-            // A dropped sender is a stop too.
+            // A dropped sender also stops it.
             let shutdown = async { drop(stopped.await) };
             run_server(listener, shared_service, shutdown).await
         });
@@ -79,7 +79,7 @@ impl Simulator {
         self.sim.stats()
     }
 
-    /// Stops listening and waits until nothing is open; the last books.
+    /// Stops listening, waits until all connections are closed, and returns the final statistics.
     pub async fn stop(self) -> io::Result<ServerStats> {
         drop(self.stop_sender);
         self.task.await.map_err(io::Error::other)??;
@@ -92,7 +92,7 @@ fn new_service(profile: Profile, clock: Clock) -> io::Result<Arc<SimService>> {
 }
 
 async fn run_server(listener: TcpListener, sim: Arc<SimService>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    // Small answers in several writes would wait for the client's acknowledgements.
+    // Without this, small responses in several writes would wait for the client's acknowledgements.
     let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
     let stopped = {
         let sim = Arc::clone(&sim);
@@ -114,7 +114,7 @@ fn router(sim: Arc<SimService>) -> Router {
         .route("/v1/chat/completions", post(post_chat_completion))
         .route("/v1/messages", post(post_message))
         .route("/v1/models", get(get_models))
-        // Google's SDK says v1 where most of its users say v1beta.
+        // Google's SDK uses v1 where most of its users use v1beta.
         .route("/v1/models/{*name}", get(get_model).post(gemini_post))
         .route("/sim/books", get(get_stats))
         .route("/sim/health", get(get_health))
@@ -123,7 +123,7 @@ fn router(sim: Arc<SimService>) -> Router {
         .with_state(sim)
 }
 
-/// `{model}:{verb}`, which no router splits.
+/// Handles `{model}:{verb}`, which the router cannot split.
 async fn gemini_post(
     State(sim): State<Arc<SimService>>,
     Path(call): Path<String>,
@@ -183,7 +183,7 @@ async fn get_model(
     sim.handle_models(request_without_body(api_of(&headers), headers, query), Some(name)).await
 }
 
-/// All three list their models at `/v1/models`.
+/// All three APIs list their models at `/v1/models`, so the headers decide.
 fn api_of(headers: &HeaderMap) -> Api {
     if headers.contains_key("x-goog-api-key") {
         Api::Gemini

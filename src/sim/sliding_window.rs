@@ -7,7 +7,7 @@ use crate::domain::{MonoTime, TokenCounting};
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 pub(super) const DAY: Duration = Duration::from_hours(24);
 
-/// The tokens of one request, known in full on arrival: a simulator knows what it is going to say.
+/// The tokens of one request. All are known on arrival, because the simulator computes its answer first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct SimTokens {
     pub input: u64,
@@ -23,7 +23,7 @@ impl SimTokens {
     }
 }
 
-/// The requests of the last `span`: one that came at `t` is out at `t + span`.
+/// The requests of the last `span`. One that arrived at `t` leaves at `t + span`.
 #[derive(Clone, Debug)]
 pub(super) struct SimWindow {
     span: Duration,
@@ -60,7 +60,7 @@ impl SimWindow {
         self.sum
     }
 
-    /// How long until one more request fits under `limit`; zero where it does now. A limit of 0 is the whole span away.
+    /// Time until one more request fits under `limit`; zero if it fits now. A limit of 0 gives the whole span.
     pub fn wait_for_request(&self, now: MonoTime, limit: u64) -> Duration {
         match self.requests().checked_sub(limit) {
             _ if limit == 0 => self.span,
@@ -69,8 +69,9 @@ impl SimWindow {
         }
     }
 
-    /// How long until `amount` more tokens fit under `limit`, reckoned by `measure`; zero where they do now. An amount
-    /// above the limit never fits: then it is how long until nothing else is in the way, at least a moment.
+    /// Time until `amount` more tokens fit under `limit`, counted by `measure`; zero if they fit now. An amount above
+    /// the limit never fits: the result is then the time until the window is empty, or the whole span if it is empty
+    /// now.
     pub fn wait_for_tokens(
         &self,
         now: MonoTime,
@@ -91,7 +92,7 @@ impl SimWindow {
         self.entries.len().checked_sub(1).map_or(self.span, |last| self.time_until_leaves(last, now))
     }
 
-    /// How long until the oldest request leaves.
+    /// Time until the oldest request leaves.
     pub fn time_until_oldest_leaves(&self, now: MonoTime) -> Duration {
         self.time_until_leaves(0, now)
     }
@@ -106,7 +107,7 @@ impl SimWindow {
 pub(super) struct SimGcra {
     interval: Duration,
     tolerance: Duration,
-    /// When the bucket will have drained.
+    /// Time at which the bucket will be empty.
     drained_at: MonoTime,
 }
 
@@ -116,7 +117,7 @@ impl SimGcra {
         Self { interval, tolerance: interval * burst.saturating_sub(1), drained_at: MonoTime::default() }
     }
 
-    /// How long until a request is on time; zero where it is now.
+    /// Time until a request conforms; zero if it does now.
     pub fn wait(&self, now: MonoTime) -> Duration {
         self.drained_at.since(now + self.tolerance)
     }

@@ -1,5 +1,5 @@
-//! Everything that changes while the simulator runs, behind one lock that is held for microseconds and never over an
-//! await: the pools, the tallies, the dice. Only drawing up the books takes longer.
+//! All state that changes while the simulator runs: pools, counts and the random generator. It is behind one lock,
+//! which is held for microseconds and never over an await. Only the statistics take longer.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,19 +17,19 @@ use super::{
 };
 use crate::domain::{Api, Limits, Now};
 
-/// Distinct prompts remembered; about 50 MB.
+/// Distinct prompts that are remembered at most; about 50 MB.
 const MAX_TRACKED_PROMPTS: usize = 500_000;
-/// A hint that sent real pools to sleep for 18 days.
+/// A false wait. A stated wait of 18 days has blocked real pools.
 const ABSURD_RETRY_WAIT: Duration = Duration::from_hours(18 * 24);
 
-/// Where a request is booked.
+/// The key and model that a request is counted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct SimRoute {
     pub key: KeyRef,
     pub model: usize,
 }
 
-/// What becomes of a request that nothing but limits and luck can stop.
+/// Decision on a valid request: only limits and random faults can prevent its answer.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct SimDecision {
     pub outcome: SimOutcome,
@@ -44,19 +44,19 @@ pub(super) enum SimOutcome {
     Answer { is_slow: bool },
 }
 
-/// What a ruling takes into account beside the pools.
+/// Input of a decision, beside the pools.
 pub(super) struct RequestContext<'a> {
     pub now: Now,
     pub api: Api,
     pub tokens: SimTokens,
-    /// An outage that covers the request, or what its prompt asks for.
+    /// The fault of an outage that covers the request. `requested_fault` is the one that its prompt asks for.
     pub outage: Option<InjectedFault>,
     pub requested_fault: Option<InjectedFault>,
     pub fault_rates: &'a FaultRates,
     pub latency: LatencyProfile,
 }
 
-/// An answer that went out.
+/// An answer that was sent.
 pub(super) struct ServedAnswer {
     pub tokens: SimTokens,
     pub prompt_hash: u64,
@@ -65,7 +65,7 @@ pub(super) struct ServedAnswer {
 
 #[derive(Debug)]
 pub(super) struct SimState {
-    /// Project by project, all models.
+    /// One pool per project and model, ordered by project.
     pools: Vec<SimPool>,
     model_count: usize,
     pool_counts: Vec<RequestCounts>,
@@ -148,7 +148,7 @@ impl SimState {
     }
 
     fn decide_outcome(&mut self, route: SimRoute, context: &RequestContext<'_>) -> SimOutcome {
-        // What is down doesn't count.
+        // A provider that is down counts nothing.
         if let Some(fault) = context.outage {
             return SimOutcome::Fault { fault, is_counted: false };
         }
@@ -174,11 +174,11 @@ impl SimState {
             self.update_counts(route, |counts| *counts.quirks.entry(Quirk::LyingRetry).or_default() += 1);
             return RetryAdvice { wait: if self.rng.bool() { ABSURD_RETRY_WAIT } else { longest.wait / 10 } };
         }
-        // Gemini's hint on a daily quota is some seconds, whatever the hour.
+        // Gemini states some seconds on a daily quota, at any hour.
         if context.api == Api::Gemini && matches!(longest.limit, SimLimit::Rpd | SimLimit::Tpd) {
             return RetryAdvice { wait: Duration::from_millis(self.rng.u64(5_000..60_000)) };
         }
-        // Rounded up, or a client that does as it is told comes a moment too early.
+        // Rounded up, so that a client that waits exactly this long is not too early.
         RetryAdvice { wait: Duration::from_millis(longest.wait.as_micros().div_ceil(1_000) as u64) }
     }
 
@@ -187,13 +187,13 @@ impl SimState {
         if median.is_zero() || spread == 0.0 {
             return median;
         }
-        // Box and Muller's way from two even draws to a normal one.
+        // Box-Muller transform from two uniform values to a normal one.
         let (radius, angle) = (self.rng.f64().max(f64::MIN_POSITIVE), self.rng.f64());
         let normal = (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos();
         median.mul_f64((spread * normal).exp().clamp(0.25, 6.0))
     }
 
-    /// The answer went out whole.
+    /// Counts an answer that was sent completely.
     pub fn complete(&mut self, route: SimRoute, answer: &ServedAnswer) {
         self.pool(route).release();
         self.update_counts(route, |counts| {
@@ -213,7 +213,7 @@ impl SimState {
         }
     }
 
-    /// The client left before its answer was ready.
+    /// Counts a request whose client disconnected before its answer was ready.
     pub fn abandon(&mut self, route: SimRoute) {
         self.pool(route).release();
         self.update_counts(route, |counts| {
@@ -222,7 +222,7 @@ impl SimState {
         });
     }
 
-    /// A fault that had been counted is over.
+    /// Releases the slot of a fault that was counted.
     pub fn end_fault(&mut self, route: SimRoute) {
         self.pool(route).release();
     }

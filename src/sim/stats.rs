@@ -1,5 +1,5 @@
-//! The public account of what was served and refused, as `GET /sim/books` prints it: the second opinion that tests hold
-//! against the program's own record.
+//! Statistics of what was served and rejected, printed by `GET /sim/books`. Tests compare them with the program's own
+//! record.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -13,33 +13,35 @@ use super::{
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ServerStats {
     pub profile: String,
-    /// The simulator's own time since it started.
+    /// Seconds of simulated time since the start.
     pub running_s: f64,
     pub total: RequestCounts,
-    /// Model lists and token counts, which use no quota.
+    /// Requests for model lists and token counts, which use no quota.
     pub other_requests: u64,
     pub keys: Vec<KeyStats>,
-    /// One per project and model that was asked for at least once.
+    /// One entry per project and model that was requested at least once.
     pub pools: Vec<PoolStats>,
     pub prompts: PromptTotals,
 }
 
-/// Every request for an answer is in exactly one of `ok`, `refused`, `faults`, `rejected`, `abandoned` and `in_flight`.
+/// Request counts. Every request for an answer is in exactly one of `ok`, `refused`, `faults`, `rejected`, `abandoned`
+/// and `in_flight`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct RequestCounts {
     pub requests: u64,
-    /// Answers handed to the connection whole.
+    /// Answers that were completely passed to the connection.
     pub ok: u64,
-    /// By the limit that stood longest in the way.
+    /// Requests refused by a limit, by the limit with the longest wait.
     pub refused: BTreeMap<SimLimit, u64>,
     pub faults: BTreeMap<InjectedFault, u64>,
-    /// Before any limit was looked at: `invalid_key`, `suspended`, `not_found`, `bad_request` and so on.
+    /// Requests rejected before any limit was checked: `invalid_key`, `suspended`, `not_found`, `bad_request` and so
+    /// on.
     pub rejected: BTreeMap<String, u64>,
-    /// The client went away before its answer was ready.
+    /// Requests whose client disconnected before the answer was ready.
     pub abandoned: u64,
     pub in_flight: u64,
     pub quirks: BTreeMap<Quirk, u64>,
-    /// Of the `ok` ones.
+    /// Input tokens of the `ok` requests.
     pub input_tokens: u64,
     pub output_tokens: u64,
 }
@@ -67,16 +69,16 @@ pub struct PoolStats {
     pub counts: RequestCounts,
 }
 
-/// The most that was ever admitted at one time, measured like the limits.
+/// The highest usage that was ever admitted, measured like the limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PeakUsage {
     pub minute_requests: u64,
-    /// Refused requests too: how hard the client knocked.
+    /// Includes refused requests.
     pub minute_arrivals: u64,
     pub minute_tokens: u64,
     pub minute_input_tokens: u64,
     pub minute_output_tokens: u64,
-    /// With what was used elsewhere that day.
+    /// Includes what was used elsewhere that day.
     pub day_requests: u64,
     pub day_tokens: u64,
     pub in_flight: u64,
@@ -93,21 +95,21 @@ pub struct DayUsage {
 pub struct PromptTotals {
     pub distinct: u64,
     pub answered_more_than_once: u64,
-    /// Answers to prompts that came after the books were full.
+    /// Answers to prompts that arrived after the table was full.
     pub untracked: u64,
-    /// By the prompt's hash, in hexadecimal.
+    /// Statistics by the prompt's hash in hexadecimal.
     pub by_hash: BTreeMap<String, PromptStats>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PromptStats {
-    /// From a marker in the prompt: `[item 42]`.
+    /// The item id from a marker in the prompt: `[item 42]`.
     pub item: Option<String>,
     pub ok: u64,
 }
 
 impl RequestCounts {
-    /// Whether every request is accounted for exactly once.
+    /// Whether every request is counted exactly once.
     pub fn is_consistent(&self) -> bool {
         let sum = |map: &mut dyn Iterator<Item = &u64>| map.sum::<u64>();
         let refused = sum(&mut self.refused.values());
@@ -163,11 +165,11 @@ impl ServerStats {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// Every limit that was broken by admitted requests, in words. Empty, or the simulator has a fault.
+    /// Descriptions of all limits that admitted requests exceeded. If there are any, the simulator has a bug.
     pub fn exceeded_limits(&self) -> Vec<String> {
         let mut exceeded = Vec::new();
         for pool in &self.pools {
-            // A burst is a shape of the minute, and its peak can't tell.
+            // A burst is about the spacing within a minute, which the peak does not show.
             for (limit, allowed) in pool.limits.iter().filter(|(limit, _)| **limit != SimLimit::Burst) {
                 let peak = pool.peaks.peak(*limit);
                 if peak > *allowed {
@@ -178,7 +180,7 @@ impl ServerStats {
         exceeded
     }
 
-    /// What does not add up, in words. Empty, or the simulator has a fault.
+    /// Descriptions of counts that don't add up. If there are any, the simulator has a bug.
     pub fn discrepancies(&self) -> Vec<String> {
         let totals = [("all", &self.total)].into_iter();
         let keys = self.keys.iter().map(|key| (key.name.as_str(), &key.counts));

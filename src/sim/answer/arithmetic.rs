@@ -1,6 +1,6 @@
-//! Sums and unit conversions that stand in a prompt, worked out.
+//! Solves sums and unit conversions in a prompt.
 
-/// `12 × 7`, `15 % of 80`, `5 miles to kilometres`: the first one found, as a short sentence.
+/// Solves the first one in the prompt (`12 × 7`, `15 % of 80`, `5 miles to kilometres`) as a short sentence.
 pub(super) fn solve(prompt: &str) -> Option<String> {
     let words: Vec<&str> =
         prompt.split_whitespace().map(|word| word.trim_end_matches(['?', '.', ',', ':', ';'])).collect();
@@ -34,7 +34,7 @@ fn solve_arithmetic(words: &[&str]) -> Option<String> {
         _ if right == 0.0 => return Some("Division by zero has no result.".to_owned()),
         _ => left / right,
     };
-    // A stop sequence or a reader may look for the plain sign.
+    // The ASCII sign is printed, because a stop sequence or a reader may look for it.
     let sign = if sign == '−' { '-' } else { sign };
     Some(format!("{} {sign} {} = {}.", format_number(left), format_number(right), format_number(result)))
 }
@@ -55,7 +55,7 @@ fn solve_conversion(words: &[&str]) -> Option<String> {
     Some(format!("{} {} is {} {}.", format_number(amount), from.name, format_number(result), to.name))
 }
 
-/// `value × factor + offset` is the value in its measure's base unit.
+/// A unit. `value × factor + offset` is the value in the base unit of its dimension.
 struct MeasureUnit {
     name: &'static str,
     dimension: char,
@@ -112,7 +112,7 @@ fn parse_number(word: &str) -> Option<f64> {
     digits.parse().ok().filter(|number: &f64| plain && number.is_finite())
 }
 
-/// Whole numbers whole, others to four decimals without idle zeros.
+/// Formats a whole number without decimals, another one with up to four.
 fn format_number(number: f64) -> String {
     let text = format!("{number:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');

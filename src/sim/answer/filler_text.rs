@@ -1,6 +1,6 @@
-//! Sentences made of the prompt's own words.
+//! Sentences made from the prompt's own words.
 
-/// Words that say what to do or hold a sentence together, and not what it is about.
+/// Words that say what to do or join a sentence, and not what it is about.
 const STOP_WORDS: &[&str] = &[
     "about",
     "after",
@@ -108,7 +108,7 @@ const STOP_WORDS: &[&str] = &[
     "your",
 ];
 
-/// For prompts that ask to shorten a quoted passage: the passage's beginning.
+/// The beginning of a quoted passage, if the prompt asks to shorten one.
 pub(super) fn quoted_beginning(prompt: &str) -> Option<String> {
     let summary_terms = ["summarise", "summarize", "headline", "summary"];
     let (request, rest) = prompt.split_once('"')?;
@@ -121,7 +121,7 @@ pub(super) fn quoted_beginning(prompt: &str) -> Option<String> {
     (clause.split_whitespace().count() >= 3).then(|| format!("{}.", clause.trim()))
 }
 
-/// `hash` chooses the form.
+/// A sentence about the prompt. `hash` chooses its form.
 pub(super) fn filler_sentence(prompt: &str, hash: u64) -> String {
     let [first, second] = main_words(prompt);
     match hash % 6 {
@@ -134,7 +134,7 @@ pub(super) fn filler_sentence(prompt: &str, hash: u64) -> String {
     }
 }
 
-/// The two most telling words, as they follow each other in the prompt.
+/// The two longest main words, in the prompt's order.
 fn main_words(prompt: &str) -> [String; 2] {
     let letter_count = |word: &String| word.chars().count();
     let mut words: Vec<String> = Vec::new();
@@ -146,7 +146,7 @@ fn main_words(prompt: &str) -> [String; 2] {
     }
     while words.len() > 2 {
         let shortest = words.iter().map(letter_count).min().unwrap_or_default();
-        // Of equals the last one goes: what a prompt is about tends to come first.
+        // Of equally long words the last one is dropped, because a prompt's subject tends to come first.
         let Some(at) = words.iter().rposition(|word| letter_count(word) == shortest) else { break };
         words.remove(at);
     }

@@ -1,4 +1,4 @@
-//! Anthropic's messages.
+//! Anthropic's messages API.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const PICTURE_FORMATS: &[&str] = &["png", "jpeg", "gif", "webp"];
-/// Of base64.
+/// Length of the base64 text.
 const MAX_PICTURE_BASE64_BYTES: usize = 10 * 1_024 * 1_024;
 const MAX_SIDE_PIXELS: usize = 8_000;
 
@@ -125,7 +125,7 @@ impl WireApi for Anthropic {
                 "permission_error",
                 "This API key was found in a public place and has been disabled.",
             ),
-            // The API has a 402 for it, and still sends this.
+            // The API has a 402 for this, but still sends 400.
             Rejection::UnusableKey(SimKeyState::Billing) => error_response(
                 400,
                 "invalid_request_error",
@@ -179,7 +179,7 @@ impl WireApi for Anthropic {
     }
 }
 
-/// For requests, tokens, input tokens and output tokens: limit, remaining, reset.
+/// Header names for requests, tokens, input tokens and output tokens: limit, remaining, reset.
 const RATE_HEADERS: [[&str; 3]; 4] = [
     [
         "anthropic-ratelimit-requests-limit",
@@ -200,7 +200,7 @@ const RATE_HEADERS: [[&str; 3]; 4] = [
 ];
 
 fn gauge_headers(gauge: SimGauge, [limit, remaining, reset]: [&'static str; 3], wall: WallTime) -> HeaderList {
-    // Whole seconds, rounded up.
+    // Rounded up to whole seconds.
     let at = wall + gauge.resets_in + Duration::from_millis(999);
     let second = WallTime::from_unix_seconds(at.timestamp().as_second());
     vec![

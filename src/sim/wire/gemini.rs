@@ -22,7 +22,7 @@ const SERVICE: &str = "generativelanguage.googleapis.com";
 const LIMITS_PAGE: &str = "https://ai.google.dev/gemini-api/docs/rate-limits";
 const PICTURE_FORMATS: &[&str] = &["png", "jpeg", "webp", "heic"];
 
-/// The API refuses fields it doesn't know; these are what its SDK sends, in either spelling.
+/// The fields that the API's SDK sends. Others are rejected; either spelling is accepted.
 const REQUEST_FIELDS: &[&str] = &[
     "model",
     "contents",
@@ -121,7 +121,7 @@ impl WireApi for Gemini {
             NoAnswer::Empty => {
                 json!({ "candidates": [{ "content": { "role": "model" }, "finishReason": "STOP", "index": 0 }] })
             }
-            // No `candidates` key at all.
+            // The body has no `candidates` field at all.
             NoAnswer::Blocked => json!({ "promptFeedback": {
                 "blockReason": "PROHIBITED_CONTENT",
                 "safetyRatings": [{
@@ -158,7 +158,7 @@ impl WireApi for Gemini {
                 "links": [{ "description": "Learn more about Gemini API quotas", "url": LIMITS_PAGE }],
             },
             { "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": violations },
-            // Whole seconds, rounded down, as seen: the message is more precise than the field.
+            // Rounded down to whole seconds, as observed: the message is more precise than the field.
             { "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{}s", retry_advice.wait.as_secs()) },
         ]);
         error_response(429, "RESOURCE_EXHAUSTED", &message, Some(details))
@@ -173,7 +173,7 @@ impl WireApi for Gemini {
                  or other form of API consumer identity to call this API.",
                 None,
             ),
-            // Keys of the newer kind go through another door.
+            // Keys of the newer kind get a different error.
             Rejection::UnknownKey | Rejection::UnusableKey(SimKeyState::Invalid) if secret.starts_with("AQ.") => {
                 auth_key_error()
             }
@@ -187,7 +187,7 @@ impl WireApi for Gemini {
                     Some(error_info_details("API_KEY_INVALID", message, &metadata)),
                 )
             }
-            // The real answer, too, repeats the whole key, twice.
+            // The real response also repeats the whole key, twice.
             Rejection::UnusableKey(SimKeyState::Suspended) => {
                 let message = format!("Permission denied: Consumer 'api_key:{secret}' has been suspended.");
                 let metadata = json!({
@@ -270,7 +270,7 @@ impl WireApi for Gemini {
     }
 }
 
-/// A field by its JSON name, or by its protobuf name, which the API takes as well.
+/// A field by its JSON name or its protobuf name; the API accepts both.
 fn field<'a>(object: &'a Map<String, Value>, name: &str) -> &'a Value {
     object.get(name).or_else(|| object.get(&to_snake_case(name))).unwrap_or(&Value::Null)
 }
@@ -343,7 +343,7 @@ fn add_metadata(mut body: Value, usage: Value, context: &ResponseContext<'_>) ->
     body
 }
 
-/// The same for minute and day, as in real life.
+/// The quota metric, which is the same for minute and day, as at the real provider.
 const fn metric(limit: SimLimit) -> &'static str {
     match limit {
         SimLimit::Tpm | SimLimit::Itpm | SimLimit::Otpm | SimLimit::Tpd => {
@@ -369,7 +369,7 @@ fn quota_violation(violation: &LimitViolation, model: &str) -> Value {
         "quotaId": quota_id,
         "quotaDimensions": { "location": "global", "model": model },
     });
-    // A quota of nothing is stated in the message only.
+    // A limit of 0 is stated only in the message.
     if violation.allowed > 0 {
         violation_json["quotaValue"] = violation.allowed.to_string().into();
     }

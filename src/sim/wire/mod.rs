@@ -1,7 +1,7 @@
-//! The three wire APIs: how each writes a request, an answer, an error and its rate-limit headers. One file per API, and
-//! nothing here knows a profile, a quota or a clock beyond what it is handed.
+//! The three wire APIs: how each encodes a request, an answer, an error and its rate-limit headers. There is one file
+//! per API. They know a profile, a limit or the time only from their arguments.
 //!
-//! Bodies follow answers seen from the real providers, down to what they get wrong.
+//! The bodies follow responses of the real providers, including their mistakes.
 
 mod anthropic;
 mod gemini;
@@ -23,7 +23,7 @@ use crate::domain::{Api, WallTime};
 /// Header names and values.
 pub(super) type HeaderList = Vec<(&'static str, String)>;
 
-/// A complete answer, good or bad, before it is sent.
+/// A complete response, before it is sent.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct SimResponse {
     pub status: u16,
@@ -37,47 +37,47 @@ pub(super) enum SimBody {
     Html(&'static str),
 }
 
-/// A request's envelope, as far as an API may look at it.
+/// The parts of a request beside its body that an API reads.
 pub(super) struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     pub query: Option<&'a str>,
-    /// Where the API names the model in the path.
+    /// The model name, if the API puts it into the path.
     pub model_in_path: Option<&'a str>,
 }
 
-/// What an answer's JSON needs to know beside the answer.
+/// The data that an answer's JSON needs beside the answer.
 pub(super) struct ResponseContext<'a> {
     pub model: &'a ModelProfile,
     pub project: &'a str,
-    /// Unique in this process; ids are made of it.
+    /// Unique in this process; ids are made from it.
     pub serial: u64,
     pub wall: WallTime,
-    /// Pictures included.
+    /// Includes pictures.
     pub input_tokens: u64,
     pub picture_tokens: u64,
 }
 
-/// What a refusal says about coming back, which need not be true.
+/// The wait that a refusal states. It need not be true.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct RetryAdvice {
     pub wait: Duration,
 }
 
-/// Why a request was turned away before any limit was looked at.
+/// Reason why a request was rejected before any limit was checked.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Rejection {
     MissingKey,
-    /// Also a key that the profile calls invalid.
+    /// Includes a key that the profile calls invalid.
     UnknownKey,
     UnusableKey(SimKeyState),
     /// The API has no such model.
     UnknownModel(String),
-    /// It exists, but not for this project.
+    /// The model exists, but not for this project.
     ClosedModel(String),
     InvalidRequest(RequestError),
 }
 
-/// A 200 without an answer in it.
+/// A 200 without an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NoAnswer {
     Empty,
@@ -91,7 +91,7 @@ pub(super) enum ServerFailure {
 }
 
 pub(super) trait WireApi: Sync {
-    /// The key a request came with.
+    /// The key in the request.
     fn credential(&self, head: &RequestHead<'_>) -> Option<String>;
     fn decode_request(&self, head: &RequestHead<'_>, body: &[u8]) -> Result<SimRequest, RequestError>;
     fn encode_answer(&self, answer: &SimAnswer, context: &ResponseContext<'_>) -> Value;
@@ -104,9 +104,9 @@ pub(super) trait WireApi: Sync {
     ) -> SimResponse;
     fn encode_rejection(&self, rejection: &Rejection, secret: &str) -> SimResponse;
     fn encode_failure(&self, kind: ServerFailure) -> SimResponse;
-    /// What every counted request's response says about the limits.
+    /// Rate-limit headers of the response to a counted request.
     fn rate_limit_headers(&self, gauges: &LimitGauges, wall: WallTime) -> HeaderList;
-    /// Puts the request's id where the API has it.
+    /// Adds the request id where the API puts it.
     fn add_request_id(&self, _response: &mut SimResponse, _serial: u64) {}
     fn encode_model(&self, model: &ModelProfile) -> Value;
     fn encode_model_list(&self, models: Vec<Value>) -> Value;
@@ -121,7 +121,7 @@ pub(super) fn wire_api(api: Api) -> &'static dyn WireApi {
 }
 
 impl Rejection {
-    /// The reason's name in the books.
+    /// Name of the reason in the statistics.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::MissingKey => "no_key",
@@ -141,14 +141,14 @@ impl SimResponse {
         Self { status, headers: HeaderList::new(), body: SimBody::Json(body) }
     }
 
-    /// A proxy in front of the provider, and none of its words.
+    /// The error page of a proxy in front of the provider.
     pub fn bad_gateway_page() -> Self {
         const PAGE: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
             <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
         Self { status: 502, headers: vec![("server", "nginx".to_owned())], body: SimBody::Html(PAGE) }
     }
 
-    /// For paths that no API has.
+    /// Response for a path that no API has.
     pub fn unknown_path() -> Self {
         Self::json(
             404,
@@ -158,7 +158,7 @@ impl SimResponse {
 }
 
 impl RetryAdvice {
-    /// Whole seconds, rounded up: no provider tells a client to come back too early on purpose.
+    /// Whole seconds, rounded up: no provider states too short a wait on purpose.
     pub fn seconds(self) -> u64 {
         self.wait.as_secs() + u64::from(self.wait.subsec_nanos() > 0)
     }
@@ -173,7 +173,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Text of a value that is a string or a list of `{"text": ...}`.
+/// The text of a string, or the texts of a list of `{"text": ...}`.
 fn texts_of(value: &Value) -> Vec<&str> {
     match value {
         Value::String(text) => vec![text],

@@ -19,7 +19,7 @@ use crate::{
 };
 
 const PICTURE_FORMATS: &[&str] = &["png", "jpeg", "gif", "webp"];
-/// Any date will do; SDKs want a number.
+/// An arbitrary date; SDKs require a number.
 const MODEL_CREATED_AT: i64 = 1_788_000_000;
 
 pub(super) struct OpenAi;
@@ -102,7 +102,7 @@ impl WireApi for OpenAi {
         let organization = format!("org-{}", context.project);
         let model = context.model.name.as_str();
         let page = "Visit https://platform.openai.com/account/rate-limits to learn more.";
-        // Dressed as a rate limit, but it can never pass.
+        // It looks like a rate limit, but it can never pass.
         let message = if requested > allowed {
             format!(
                 "Request too large for {model} in organization {organization} on {measure}: \nLimit {allowed}, Requested \
@@ -258,7 +258,7 @@ fn completion_body(
     })
 }
 
-/// As Go prints durations: `0s`, `120ms`, `1.2s`, `6m0s`, `9m38.016s`, `23h59m59s`.
+/// Formats a duration as Go does: `0s`, `120ms`, `1.2s`, `6m0s`, `9m38.016s`, `23h59m59s`.
 fn go_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let seconds = |millis: u128| {
@@ -274,7 +274,7 @@ fn go_duration(duration: Duration) -> String {
     }
 }
 
-/// The ends of a key, as the real message shows it.
+/// Shows only the ends of a key, as the real message does.
 fn mask_key(secret: &str) -> String {
     let letters: Vec<char> = secret.chars().collect();
     if letters.len() < 12 {
