@@ -1,6 +1,6 @@
-//! Brings one message to one address, once. Its answer is a verdict: delivered, to be tried again, or refused.
+//! Sends one message to one address, once. The result is delivered, to be retried, or rejected.
 //!
-//! The address is in none of the words that come out of here, not even where a server repeats it.
+//! The address never appears in the texts returned here, even if a server repeats it.
 
 use std::time::Duration;
 
@@ -15,50 +15,50 @@ use crate::{
     provider::{redact, transport_words},
 };
 
-/// To connect, and for everything.
+/// Timeouts for connecting and for the whole request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest pause that a server may ask for.
+/// Longest wait that a server may state.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// What is read of a refusal, in bytes, and told of it, in characters.
+/// How much of an error response is read, in bytes, and quoted, in characters.
 const MAX_ERROR_BYTES: usize = 4 * 1024;
 const MAX_ERROR_CHARS: usize = 120;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Delivery {
     Delivered,
-    /// Trouble that may pass.
+    /// A failure that may be temporary.
     Retry {
         reason: String,
-        /// How long the server asked to be left alone.
+        /// The wait that the server stated.
         retry_after: Option<Duration>,
     },
-    /// The same message would be refused again.
+    /// The server would reject the same message again.
     Rejected {
         reason: String,
     },
 }
 
-/// One webhook's way out.
+/// The HTTP client of one webhook.
 #[derive(Debug)]
 pub(super) struct WebhookClient {
     client: Client,
     url: SecretString,
-    /// What of the address may not be repeated.
+    /// Parts of the address that must not be repeated.
     secret_parts: Vec<SecretString>,
 }
 
 impl WebhookClient {
     /// # Errors
-    /// Where the HTTP client can't be set up, in words.
+    /// A message if the HTTP client can't be set up.
     pub fn new(webhook: &Webhook) -> Result<Self, String> {
-        // One provider for the process; a second attempt to install it finds it there.
+        // There is one crypto provider for the process; installing it a second time has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder()
             .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
-            // An address is a secret, and is followed nowhere.
+            // The address is a secret, so redirects are not followed.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT);
@@ -112,10 +112,10 @@ impl WebhookClient {
         }
     }
 
-    /// `: no_service`, what the service has to say.
+    /// The server's error text, as in `: no_service`.
     async fn read_error_text(&self, mut response: Response) -> String {
         let mut bytes = Vec::new();
-        // What breaks off has said enough.
+        // If the response breaks off, the part received so far is used.
         while let Ok(Some(chunk)) = response.chunk().await {
             bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BYTES - bytes.len())]);
             if bytes.len() >= MAX_ERROR_BYTES {
@@ -123,7 +123,7 @@ impl WebhookClient {
             }
         }
         let text = String::from_utf8_lossy(&bytes);
-        // A page for browsers says nothing that its number doesn't.
+        // An HTML page says nothing that the status doesn't.
         if text.trim_start().starts_with('<') {
             return String::new();
         }
@@ -132,7 +132,7 @@ impl WebhookClient {
     }
 }
 
-/// `Retry-After`, in seconds or as a date.
+/// Parses `Retry-After`, in seconds or as a date.
 fn parse_retry_after(value: &str) -> Option<Duration> {
     let pause = match value.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
@@ -144,7 +144,7 @@ fn parse_retry_after(value: &str) -> Option<Duration> {
     Some(pause.min(MAX_RETRY_AFTER))
 }
 
-/// Everything in an address that tells it from another of the same service.
+/// Every part of an address that differs from other addresses of the same service.
 fn secret_parts(text: &str) -> Vec<SecretString> {
     let mut parts = vec![text.to_owned()];
     if let Ok(url) = Url::parse(text) {

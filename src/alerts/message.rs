@@ -1,6 +1,6 @@
-//! A message as it is sent: one sentence for people, figures for programs, in the words that each service wants.
+//! The content of a webhook message: one sentence for people and figures for programs, in each service's format.
 //!
-//! No prompt, answer, item or secret is ever in it.
+//! It never contains a prompt, an answer, an item or a secret.
 
 use serde::Serialize;
 use serde_json::json;
@@ -11,37 +11,38 @@ use crate::{
     domain::{Alert, Snapshot, Summary, WallTime, event::format_duration},
 };
 
-/// Characters of the reason for an ending or a standstill.
+/// Most characters of the reason for a stop or a stall.
 const MAX_REASON_CHARS: usize = 300;
 
-/// Characters of the sentence: Discord takes 2,000, ntfy 4,096 bytes.
+/// Most characters of the sentence. Discord accepts 2,000 characters, ntfy 4,096 bytes.
 const MAX_SENTENCE_CHARS: usize = 1_300;
 
-/// What format `json` sends. Field names are a contract, those of `status --json` where there is the same.
+/// The JSON object that format `json` sends. Field names are a contract; fields that `status --json` has too have the
+/// same names.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(super) struct WebhookMessage {
     pub text: String,
-    /// The same again, for services that look there.
+    /// The same text, for services that read this field.
     content: String,
     /// `finished`, `stopped`, `attention`, `resumed` or `test`.
     pub event: &'static str,
     run: String,
     state: String,
-    /// Why it stopped or stands still.
+    /// Why the run stopped or is stalled.
     #[serde(rename = "why")]
     reason: Option<String>,
-    /// Until when it waits, in RFC 3339.
+    /// When the wait ends, in RFC 3339.
     until: Option<String>,
-    /// What happened, one sentence each.
+    /// Events since the last message, one sentence each.
     #[serde(rename = "alarms")]
     events: Vec<String>,
-    /// How many alarms there were beside those.
+    /// Number of events left out of `events`.
     #[serde(rename = "more_alarms")]
     more_events: u64,
-    /// `None` where there is no run to have any.
+    /// `None` if there is no run.
     #[serde(flatten)]
     totals: Option<MessageTotals>,
-    /// When it was put together, in RFC 3339.
+    /// When the message was created, in RFC 3339.
     at: String,
     host: Option<String>,
     /// The alias of the webhook.
@@ -59,14 +60,14 @@ struct MessageTotals {
     elapsed_s: f64,
 }
 
-/// A request's body and what it is.
+/// The body of a request and its content type.
 pub(super) struct MessageBody {
     pub content_type: &'static str,
     pub bytes: Vec<u8>,
 }
 
 impl WebhookMessage {
-    /// What `parcel` tells of the run as `snapshot` has it.
+    /// Creates the message for `pending`, with the run's figures from `snapshot`.
     pub fn new(pending: &PendingMessage, snapshot: &Snapshot, webhook: &str, host: Option<String>) -> Self {
         let summary = Summary::from(snapshot);
         let (event, reason, until) = match pending.ending.as_ref().or(pending.stall.as_ref()) {
@@ -102,7 +103,7 @@ impl WebhookMessage {
         }
     }
 
-    /// A message of no run, for trying a webhook out.
+    /// A message without a run, for testing a webhook.
     pub fn test(webhook: &str, at: WallTime, host: Option<String>) -> Self {
         let text = escape_mentions(&format!(
             "cascadeck: this is a test of the webhook {webhook}. When a run ends, stops or needs attention, it is said here."
@@ -110,7 +111,7 @@ impl WebhookMessage {
         Self { state: "finished".to_owned(), ..Self::without_totals("test", "test", text, webhook, at, host) }
     }
 
-    /// Of a run that could not begin. Of `why` its first line: others name rows.
+    /// A message about a run that could not start. Only the first line of `reason` is used: later lines may name rows.
     pub fn start_failure(run: &str, reason: &str, webhook: &str, at: WallTime, host: Option<String>) -> Self {
         let run = shorten(run, MAX_REASON_CHARS);
         let why = shorten(reason.lines().next().unwrap_or_default().trim_end_matches(['.', ':']), MAX_REASON_CHARS);
@@ -150,9 +151,9 @@ impl WebhookMessage {
     pub fn body(&self, format: WebhookFormat) -> MessageBody {
         let json = |value: serde_json::Value| value.to_string().into_bytes();
         let bytes = match format {
-            // Plain data with text keys: there is nothing in it that JSON can't hold.
+            // Plain data with text keys can always be written as JSON.
             WebhookFormat::Json => serde_json::to_vec(self).unwrap_or_default(),
-            // Google Chat refuses a message with a field that it doesn't know.
+            // Google Chat rejects a message with an unknown field.
             WebhookFormat::Slack => json(json!({ "text": self.text })),
             WebhookFormat::Discord => json(json!({ "content": self.text, "allowed_mentions": { "parse": [] } })),
             WebhookFormat::Teams => json(json!({
@@ -221,7 +222,8 @@ fn describe_totals(snapshot: &Snapshot, summary: &Summary) -> String {
     )
 }
 
-/// Chats take some words for orders: `<!channel>`, `<@U1>`, `@everyone`. Nothing that a provider says may call people.
+/// Escapes what chats read as commands: `<!channel>`, `<@U1>`, `@everyone`. A provider's message must not notify
+/// people.
 fn escape_mentions(text: &str) -> String {
     let mut before = ' ';
     text.chars()

@@ -1,11 +1,11 @@
-//! Tells people who are away how a run fares: messages to webhooks when it ends, stops or needs attention.
+//! Sends messages to webhooks when a run ends, stops or needs attention.
 //!
-//! What deserves a message is decided in [`crate::domain::news`], over the snapshots that every front end sees. Here,
-//! one [`courier`] a webhook keeps an [`outbox`], puts its content into a [`message`], and brings it by [`post`].
-//! Nothing of it can hold the engine up, and no trouble with it changes how a run ends.
+//! [`crate::domain::alert`] decides over the snapshots what deserves a message. Here each webhook has one [`worker`]:
+//! it collects alerts in an [`outbox`], writes them as a [`message`] and sends it with a [`client`]. None of this can
+//! delay the engine, and no failure of a webhook changes how a run ends.
 //!
 //! ```text
-//! snapshots ──> Watch ──> Outbox ──> Message ──> Post ──> somebody's telephone
+//! snapshots ──> AlertTracker ──> Outbox ──> WebhookMessage ──> WebhookClient ──> the webhook's server
 //! ```
 
 mod client;
@@ -33,13 +33,13 @@ use crate::{
     engine::EngineHandle,
 };
 
-/// How long the end of a process waits for the last messages.
+/// How long the process waits at its end for the last messages.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Complaints kept until somebody reads them; the log has every one.
+/// Most warnings kept until they are read. The log has all of them.
 const WARNING_CAPACITY: usize = 16;
 
-/// The webhooks of a run under way.
+/// The webhooks of a running run.
 #[derive(Debug)]
 pub struct WebhookSender {
     workers: Vec<(String, JoinHandle<()>)>,
@@ -47,8 +47,8 @@ pub struct WebhookSender {
 }
 
 impl WebhookSender {
-    /// Follows the run of `handle` until it is over. Events up to `told` were told by earlier processes; `interrupted`
-    /// says whether a signal asked for the end.
+    /// Follows the run of `handle` until it is over. Earlier processes have reported the events up to
+    /// `last_known_event`. `is_interrupted` is set when a signal asks the run to stop.
     pub fn start(
         webhooks: Vec<Webhook>,
         handle: &EngineHandle,
@@ -77,7 +77,7 @@ impl WebhookSender {
         Self { workers, warnings }
     }
 
-    /// The next trouble with a webhook, in a sentence. Waits for ever where there is none.
+    /// Waits for the next warning about a webhook, as a sentence. Never returns if there is none.
     pub async fn next_warning(&mut self) -> String {
         match self.warnings.recv().await {
             Some(complaint) => complaint,
@@ -85,7 +85,7 @@ impl WebhookSender {
         }
     }
 
-    /// The run is over: waits for the last messages, at most [`LAST_WAIT`], and gives back what there is to complain of.
+    /// Waits for the last messages after the run's end, at most [`SHUTDOWN_TIMEOUT`]. Returns the remaining warnings.
     pub async fn finish(mut self) -> Vec<String> {
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         let mut late_warnings = Vec::new();
@@ -117,7 +117,7 @@ impl WebhookSender {
     }
 }
 
-/// Tells `webhooks` that a run could not begin, and waits at most [`LAST_WAIT`] for them: what there is to complain of.
+/// Tells `webhooks` that a run could not start, and waits for them at most [`SHUTDOWN_TIMEOUT`]. Returns warnings.
 pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str) -> Vec<String> {
     let mut sends = JoinSet::new();
     for webhook in webhooks.into_iter().filter(|webhook| webhook.alert_kinds.contains(&AlertKind::Stopped)) {
@@ -142,12 +142,12 @@ pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str)
 /// Sends `webhook` a message that says it is a test.
 ///
 /// # Errors
-/// Why it was not delivered, in words that follow the webhook's name.
+/// Why it was not delivered, as a phrase that follows the webhook's name.
 pub async fn test(webhook: &Webhook) -> Result<(), String> {
     deliver(webhook, &WebhookMessage::test(&webhook.name, crate::clock::system_time(), host_name())).await
 }
 
-/// Brings a message that stands alone, with a second try where the first may have met a passing trouble.
+/// Sends a single message, with a second attempt after a failure that may be temporary.
 async fn deliver(webhook: &Webhook, message: &WebhookMessage) -> Result<(), String> {
     const PAUSE: Duration = Duration::from_secs(1);
     let post = WebhookClient::new(webhook)?;
@@ -164,7 +164,7 @@ async fn deliver(webhook: &Webhook, message: &WebhookMessage) -> Result<(), Stri
     }
 }
 
-/// What this machine calls itself.
+/// This machine's host name.
 fn host_name() -> Option<String> {
     nix::unistd::gethostname().ok()?.into_string().ok()
 }

@@ -1,6 +1,7 @@
-//! What one webhook has yet to be told, put together so that a storm of alarms is one message.
+//! The alerts that one webhook has not received yet, collected so that a burst of events becomes one message.
 //!
-//! Bounded whatever happens: some alarms in their own words, the others counted, the last standstill, the last ending.
+//! Its size is bounded: it keeps the messages of some events and counts the others, and keeps the last stall and the
+//! final alert.
 
 use std::time::{Duration, Instant};
 
@@ -9,26 +10,26 @@ use crate::{
     domain::{Alert, sanitize},
 };
 
-/// Alarms of the same moment come close together; the first waits this long for the others.
+/// The first event waits this long for others, since events of the same moment come close together.
 const GATHER_DELAY: Duration = Duration::from_secs(2);
 
-/// Between two messages that want attention.
+/// Least time between two messages of the kind `attention`.
 const ATTENTION_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Alarms told in their own words.
+/// Most events whose own message is kept.
 const MAX_EVENTS_SHOWN: usize = 5;
 
-/// Characters of an alarm that are told.
+/// Most characters of an event's message.
 const MAX_EVENT_CHARS: usize = 160;
 
-/// What one message tells.
+/// The content of one message.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct PendingMessage {
     pub ending: Option<Alert>,
     pub stall: Option<Alert>,
-    /// Distinct ones, neutralised and shortened, the first to come in front.
+    /// Distinct messages of events, sanitized and shortened, oldest first.
     pub events: Vec<String>,
-    /// Alarms beyond those.
+    /// Number of events beyond those.
     pub more_events: u64,
 }
 
@@ -36,9 +37,9 @@ pub(super) struct PendingMessage {
 pub(super) struct Outbox {
     alert_kinds: Vec<AlertKind>,
     pending: PendingMessage,
-    /// When the oldest of what wants attention came in.
+    /// When the oldest pending alert of the kind `attention` came in.
     pending_since: Option<Instant>,
-    /// When a message that wants attention was last dealt with.
+    /// When a message of the kind `attention` was last delivered or given up.
     last_attention_at: Option<Instant>,
 }
 
@@ -53,7 +54,7 @@ impl PendingMessage {
 
     fn add_event(&mut self, message: String, number: u64) {
         if self.events.contains(&message) {
-            // The same again adds nothing to what is told.
+            // A repeated message adds nothing.
         } else if self.events.len() < MAX_EVENTS_SHOWN {
             self.events.push(message);
         } else {
@@ -75,7 +76,7 @@ impl Outbox {
             Alert::Event { .. } | Alert::Stalled { .. } | Alert::Resumed => AlertKind::Attention,
         };
         if alert.is_final() {
-            // How it stood before is no news any more.
+            // The final alert replaces a stall.
             self.pending.stall = None;
         }
         if !self.alert_kinds.contains(&kind) {
@@ -84,14 +85,14 @@ impl Outbox {
         match alert {
             Alert::Finished { .. } | Alert::Stopped { .. } => self.pending.ending = Some(alert),
             Alert::Event { message } => self.pending.add_event(shorten(&message, MAX_EVENT_CHARS), 1),
-            // Nobody has heard that it stood still.
+            // The stall was not sent yet, so its end isn't sent either.
             Alert::Resumed if self.pending.stall.take().is_some() => {}
             Alert::Stalled { .. } | Alert::Resumed => self.pending.stall = Some(alert),
         }
         self.update_pending_since(now);
     }
 
-    /// What could not be delivered: told again with what has come since, which it doesn't overrule.
+    /// Puts an undelivered message back. Newer alerts are added to it and take precedence.
     pub fn put_back(&mut self, now: Instant, message: PendingMessage) {
         let newer = std::mem::replace(&mut self.pending, message);
         self.pending.ending = newer.ending.or(self.pending.ending.take());
@@ -113,7 +114,7 @@ impl Outbox {
         self.pending_since = self.pending.wants_attention().then(|| self.pending_since.unwrap_or(now));
     }
 
-    /// When there is something to send; an ending never waits.
+    /// When the next message is due. A final alert is due at once.
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
         if self.pending.ending.is_some() {
             return Some(now);
@@ -122,7 +123,7 @@ impl Outbox {
         Some((since + GATHER_DELAY).max(self.last_attention_at.map_or(since, |told| told + ATTENTION_INTERVAL)))
     }
 
-    /// What is due; `at_once` also what is not.
+    /// Takes the pending message if it is due, or in any case if `is_forced`.
     pub fn take(&mut self, now: Instant, is_forced: bool) -> Option<PendingMessage> {
         if self.pending.is_empty() || !(is_forced || self.due_at(now).is_some_and(|due| due <= now)) {
             return None;
@@ -131,7 +132,7 @@ impl Outbox {
         Some(std::mem::take(&mut self.pending))
     }
 
-    /// `parcel` is done with: delivered, or given up.
+    /// Called when `message` was delivered or given up.
     pub fn on_done(&mut self, now: Instant, parcel: &PendingMessage) {
         if parcel.wants_attention() {
             self.last_attention_at = Some(now);
@@ -139,7 +140,7 @@ impl Outbox {
     }
 }
 
-/// One line for a reader far away, without what would act on a screen there, cut to `most` characters.
+/// Makes `text` one line without control characters, with at most `max_chars` characters.
 pub(super) fn shorten(text: &str, max_chars: usize) -> String {
     let words = sanitize(text);
     match words.char_indices().nth(max_chars) {

@@ -1,6 +1,6 @@
-//! One webhook's task: watches the run, keeps what is to be told, brings it, tries again.
+//! The task of one webhook: follows the run, collects alerts, sends messages and retries.
 //!
-//! It only ever reads snapshots: however slow its server is, the engine doesn't notice.
+//! It only reads snapshots, so a slow server does not slow the engine.
 
 use std::{
     pin::Pin,
@@ -24,7 +24,7 @@ use crate::{
     domain::{Alert, AlertTracker, Snapshot},
 };
 
-/// Pauses before a message is tried again, where the server asks for none.
+/// Delays before a message is retried, if the server states none.
 const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
 
@@ -34,17 +34,17 @@ pub(super) struct WebhookWorker {
     client: Arc<WebhookClient>,
     tracker: AlertTracker,
     outbox: Outbox,
-    /// A signal asked for the end.
+    /// Set once a signal has asked the run to stop.
     is_interrupted: Arc<AtomicBool>,
-    /// For the operator.
+    /// Warnings for the operator.
     warning_tx: mpsc::Sender<String>,
-    /// Attempts that failed since the last success, or since a message was given up.
+    /// Failed attempts since the last success, or since a message was given up.
     failed_attempts: usize,
-    /// Nothing is sent before; `stated` where the server asked for it.
+    /// Nothing is sent before its end.
     pause: Option<RetryPause>,
-    /// Since when nothing new can come.
+    /// When the last snapshot was received; `None` while the run goes on.
     closed_at: Option<Instant>,
-    /// Trouble has been told to the operator, and nothing was delivered since.
+    /// True if the operator was warned and nothing was delivered since.
     has_warned: bool,
 }
 
@@ -54,7 +54,7 @@ struct RetryPause {
     is_stated: bool,
 }
 
-/// A message on its way.
+/// A message that is being sent.
 struct SendInProgress {
     message: PendingMessage,
     event: &'static str,
@@ -84,7 +84,7 @@ impl WebhookWorker {
         })
     }
 
-    /// Until the run is over and everything is delivered or given up.
+    /// Runs until the run is over and every message is delivered or given up.
     pub async fn run(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
         let mut snapshot = Arc::clone(&snapshots.borrow_and_update());
         self.check_snapshot(&snapshot);
@@ -141,7 +141,7 @@ impl WebhookWorker {
         self.outbox.add(now, news);
     }
 
-    /// The last word is worth another try at once, unless the server itself has asked for a pause.
+    /// Retries at once, for the final alert, unless the server itself has stated a wait.
     fn retry_now(&mut self, now: Instant) {
         self.failed_attempts = 0;
         if let Some(pause) = &mut self.pause
@@ -151,7 +151,7 @@ impl WebhookWorker {
         }
     }
 
-    /// Nobody publishes snapshots any more.
+    /// Called when no more snapshots are published.
     fn close(&mut self, last: &Snapshot) {
         if !last.state.is_over() {
             self.add_alert(Alert::Stopped { reason: "the run ended unexpectedly; its log says why".to_owned() });
@@ -197,7 +197,7 @@ impl WebhookWorker {
         }
     }
 
-    /// Whether anybody will be there at `then` to try again.
+    /// True if the process still waits for this webhook at `then`.
     fn is_before_deadline(&self, then: Instant) -> bool {
         self.closed_at.is_none_or(|closed| then < closed + SHUTDOWN_TIMEOUT)
     }
@@ -213,13 +213,13 @@ impl WebhookWorker {
                 "webhook {name} {reason}; it was not told that the run {event}. Mend its url in keys.toml, and try it \
                  with: cascadeck check --webhooks"
             );
-            // Where nobody listens the log has it.
+            // If the channel is full or closed, the warning is still in the log.
             let _ = self.warning_tx.try_send(warning);
         }
     }
 }
 
-/// What a message of that kind says of the run.
+/// Describes the run in the words of a message's event.
 fn describe_event(event: &str) -> &'static str {
     match event {
         "finished" => "is finished",

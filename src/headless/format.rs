@@ -1,4 +1,4 @@
-//! Numbers, times and columns in plain text.
+//! Formats numbers, times and tables as plain text.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(super) fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
     at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
-/// An instant ahead, as exactly as it matters, and how far off it is: `14:09:30 (in 37s)`, `Nov 22 09:00 (in 18h51m)`.
+/// A future time, only as exact as useful, and the time until then: `14:09:30 (in 37s)`, `Nov 22 09:00 (in 18h51m)`.
 pub(super) fn time_ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let span = at.since(now);
@@ -44,11 +44,11 @@ pub(super) fn time_ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String
     format!("{} (in {})", then.strftime(format), format_duration(Duration::from_secs(span.as_secs())))
 }
 
-/// A usual terminal.
+/// Width of a usual terminal, in columns.
 const TERMINAL_COLUMNS: usize = 80;
 
-/// A heading and rows below it, every column as wide as its widest cell: the first to the left, others to the right.
-/// They stand closer together where that is what it takes to fit a usual terminal.
+/// A table with a heading. Every column is as wide as its widest cell: the first is left-aligned, the others
+/// right-aligned. Columns are one space apart instead of two if the table would be wider than a usual terminal.
 pub(super) fn text_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = heading.map(str::len);
     for row in rows {

@@ -1,4 +1,4 @@
-//! A plan in plain words and as JSON: what a batch would take, before anything is sent.
+//! A plan as text and as JSON: what a batch would need, before anything is sent.
 
 use std::fmt::Write as _;
 
@@ -13,22 +13,22 @@ use crate::domain::{
     plural, sanitize,
 };
 
-/// Rows of the capacity table; the rest is in the JSON.
+/// Most rows of the capacity table. The JSON has all of them.
 const ROWS: usize = 40;
 
-/// What `plan` found. Field names are a contract: scripts read them.
+/// The result of `plan`. Field names are a contract: scripts read them.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Plan {
     pub input: String,
-    /// As people call the rows: "JSONL rows".
+    /// The name of the rows for people: "JSONL rows".
     pub kind: String,
-    /// The same, of one or of several.
+    /// The same, in the singular or plural for this number of rows.
     #[serde(skip)]
     pub noun: String,
     pub rows: u64,
-    /// Pictures that have a caption already, and are not asked about.
+    /// Pictures that have a caption already and are left out.
     pub skipped: u64,
-    /// Rows that have ended in the run directory already, answered or failed.
+    /// Rows that are done or failed already in the run directory.
     pub ended: u64,
     /// Items of an earlier start that wait in the run directory and are not among the rows.
     pub other_waiting: u64,
@@ -37,7 +37,7 @@ pub struct Plan {
     pub run_dir: String,
     pub budget_usd: Option<f64>,
     pub assumed: PlanAssumptions,
-    /// RFC 3339, as in `forecast`; null where it can't end.
+    /// RFC 3339, as in `forecast`; null if the batch can't end.
     pub ends_at: Option<String>,
     pub earliest_at: Option<String>,
     pub latest_at: Option<String>,
@@ -47,10 +47,10 @@ pub struct Plan {
     pub capacity: Vec<RouteCapacity>,
 }
 
-/// What was reckoned with where nothing is known.
+/// Values that the forecast uses, and whether they were measured or assumed.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct PlanAssumptions {
-    /// Input tokens were estimated from the rows, or taken from the run's answers so far.
+    /// True if input tokens come from the run's answers so far; false if they were estimated from the rows.
     pub input_measured: bool,
     pub output_tokens_per_answer: f64,
     pub output_measured: bool,
@@ -58,24 +58,24 @@ pub struct PlanAssumptions {
     pub latency_measured: bool,
 }
 
-/// What one key may do with one model. Keys of one project share a pool.
+/// The capacity of one route. Keys of one project share a pool.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct RouteCapacity {
     pub key: String,
     pub model: String,
-    /// `model@project`: rows with the same pool share what it says.
+    /// `model@project`. Rows with the same pool share its limits.
     pub pool: String,
-    /// Requests of this batch that a minute lets through; `None`: no limit is known.
+    /// Requests of this batch that the limits allow per minute; `None` if no limit is known.
     pub per_minute: Option<f64>,
     #[serde(rename = "minute_by")]
     pub minute_limit: Constraint,
     pub per_day: Option<f64>,
     pub left_today: Option<f64>,
-    /// Items of this batch that would go here.
+    /// Items of this batch that would use this route.
     pub items: u64,
 }
 
-/// The plan for people; ends with a line break.
+/// The plan as text. Ends with a newline.
 pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
     let mut text = String::new();
     let mut line = |name: &str, words: String| {

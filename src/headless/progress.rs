@@ -1,4 +1,4 @@
-//! A snapshot as one line, and an event as one line.
+//! Formats a snapshot, or an event, as one line.
 
 use jiff::tz::TimeZone;
 
@@ -10,11 +10,11 @@ use crate::domain::{
     snapshot::{CurrentRoute, RunState, Spend, Totals},
 };
 
-/// Characters of an event's sentence in plain progress; with the time and the level before it a line has 160.
+/// Most characters of an event's message. With the time and the level before it a line has 160.
 const MAX_MESSAGE_CHARS: usize = 143;
 
-/// Where the run stands: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight
-/// $0.84  key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what it waits for where it does.
+/// The progress line: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight $0.84
+/// key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what limits the run, if anything does.
 pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     let mut parts = vec![time_of_day(snapshot.at, zone), format_counts(&snapshot.totals)];
     let is_active = !snapshot.state.is_over();
@@ -45,7 +45,7 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     sanitize(&parts.join("  ")).into_owned()
 }
 
-/// The progress line of `newest`, where the last one told, of `told`, says something else of the run.
+/// The progress line of `newest` if it differs from the last one written, which was made from `last`.
 pub fn correction_line(last: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option<String> {
     let at_once = Snapshot { at: last.at, ..newest.clone() };
     (progress_line(last, zone) != progress_line(&at_once, zone)).then(|| progress_line(newest, zone))
@@ -64,8 +64,8 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     sanitize(&format!("{}  {level}  {words}", time_of_day(event.at, zone))).into_owned()
 }
 
-/// What the program says itself, of itself or of a connection that it can't make, is short, and what to do may stand at
-/// its end.
+/// True for the program's own messages, about itself or a connection that it can't make. They are short, and the advice
+/// may be at their end, so they are not shortened.
 const fn is_own_message(event: &EventKind) -> bool {
     match event {
         EventKind::Run { .. } => true,
@@ -76,7 +76,7 @@ const fn is_own_message(event: &EventKind) -> bool {
     }
 }
 
-/// Providers may say pages; the log has all of it.
+/// Shortens a provider's message. The log has all of it.
 fn shorten(text: &str, max_chars: usize) -> String {
     match text.char_indices().nth(max_chars) {
         None => text.to_owned(),
@@ -84,7 +84,7 @@ fn shorten(text: &str, max_chars: usize) -> String {
     }
 }
 
-/// The percentage stands before both of what it counts, done and failed, and reads 100 only when nothing is left.
+/// Item counts. The percentage covers done and failed items, and is 100 only when nothing is left.
 fn format_counts(totals: &Totals) -> String {
     let ended = u128::from(totals.done) + u128::from(totals.failed);
     let percent = (ended * 100).checked_div(u128::from(totals.total)).unwrap_or_default();
@@ -92,7 +92,7 @@ fn format_counts(totals: &Totals) -> String {
     let both = format!("{} done, {} failed", group_digits(totals.done), group_digits(totals.failed));
     match (totals.ingesting, totals.total) {
         (true, 0) => "reading the input".to_owned(),
-        // Of how many is not known yet.
+        // The total is not known yet.
         (true, _) => format!("{both} of {total}+"),
         (false, _) => format!("{percent}% of {total}: {both}"),
     }
@@ -116,14 +116,14 @@ fn describe_route(route: &CurrentRoute) -> String {
     )
 }
 
-/// The first answer to "why not faster?", where something in particular holds the run up.
+/// The first bottleneck, if it limits the run.
 fn describe_bottleneck(bottlenecks: &[BottleneckShare]) -> Option<String> {
     let top = bottlenecks.first().filter(|top| top.share >= 0.1)?;
     let idle = matches!(top.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected);
     (!idle).then(|| format!("held by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
 }
 
-/// `None` while work goes out as it should.
+/// `None` while the run is running normally.
 fn describe_state(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
     let text = match &snapshot.state {
         RunState::Running => return None,

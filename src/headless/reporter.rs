@@ -1,4 +1,4 @@
-//! What is worth a line, and when: decides over snapshots and instants, writes nothing.
+//! Decides which lines to write and when, from snapshots and instants. Writes nothing itself.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::{EventLevel, Snapshot, plural, snapshot::RunState};
 
-/// Warnings shown one by one between two progress lines; the rest are counted. Alarms always have their line.
+/// Most warnings shown between two progress lines; the others are counted. Alerts are always shown.
 const WARNINGS_SHOWN: u64 = 10;
 
 /// Turns a stream of snapshots into lines.
@@ -16,24 +16,24 @@ const WARNINGS_SHOWN: u64 = 10;
 pub struct Reporter {
     options: ProgressOptions,
     last: Option<LastReport>,
-    /// The number of the newest event dealt with.
+    /// The number of the newest event that was handled.
     last_event: u64,
     warnings_shown: u64,
     warnings_suppressed: u64,
-    /// Whether the newest snapshot differs noteworthily from what was last told.
+    /// True if the newest snapshot differs in its [`ReportKey`] from the last progress line.
     has_changes: bool,
-    /// Since when only an operator could help.
+    /// Since when the run waits for an operator.
     stuck_since: Option<Instant>,
 }
 
-/// The last progress line: when, and what it told.
+/// The time and content of the last progress line.
 #[derive(Debug)]
 struct LastReport {
     at: Instant,
     key: ReportKey,
 }
 
-/// A change in any of these is news.
+/// The values whose change is worth a progress line.
 #[derive(Clone, PartialEq, Debug)]
 struct ReportKey {
     state: RunState,
@@ -57,7 +57,7 @@ impl Reporter {
         }
     }
 
-    /// The lines that `snapshot` is worth at `now`: new warnings and alarms at once, progress when it is due.
+    /// Returns the lines to write for `snapshot` at `now`: new warnings and alerts at once, progress when it is due.
     pub fn lines(&mut self, now: Instant, snapshot: &Snapshot) -> Vec<String> {
         let mut lines = self.new_events(snapshot);
         let key = ReportKey::of(snapshot);
@@ -79,7 +79,7 @@ impl Reporter {
         lines
     }
 
-    /// When the next progress line is due if no snapshot comes before; `None`: at once.
+    /// When the next progress line is due if no snapshot comes before; `None` means at once.
     pub fn due_at(&self) -> Option<Instant> {
         let pause = if self.has_changes || self.warnings_suppressed > 0 {
             self.options.progress_interval
@@ -89,7 +89,7 @@ impl Reporter {
         self.last.as_ref().map(|last| last.at + pause)
     }
 
-    /// When patience with a run that only an operator could help ends.
+    /// When a run that waits for an operator is stopped.
     pub fn give_up_at(&self) -> Option<Instant> {
         self.stuck_since.map(|since| since + self.options.stuck_timeout)
     }
@@ -124,7 +124,7 @@ impl ReportKey {
     }
 }
 
-/// Nothing moves, and nothing will by itself.
+/// True if nothing is in flight and only an operator can change that.
 fn needs_operator(snapshot: &Snapshot) -> bool {
     let is_halted = matches!(
         snapshot.state,

@@ -10,18 +10,18 @@ use crate::domain::{
     summary::{KeySummary, ModelSummary},
 };
 
-/// What is printed on standard output when a run ends: the summary as one JSON object on one line, or the table.
+/// The text printed on standard output when a run ends: the summary as one JSON object on one line, or the table.
 pub fn report(snapshot: &Snapshot, json: bool) -> String {
     let summary = Summary::from(snapshot);
     if json {
-        // Plain data with text keys: there is nothing in it that JSON can't hold.
+        // Plain data with text keys can always be written as JSON.
         serde_json::to_string(&summary).map(|line| line + "\n").unwrap_or_default()
     } else {
         summary_table(&summary)
     }
 }
 
-/// Totals in a few lines, then a table of models and one of keys; ends with a line break.
+/// A few lines of totals, then a table of models and one of keys. Ends with a newline.
 pub fn summary_table(summary: &Summary) -> String {
     let mut text = totals_text(summary);
     if !summary.models.is_empty() {
@@ -96,7 +96,7 @@ fn model_row(model: &ModelSummary) -> [String; 10] {
 fn key_row(key: &KeySummary) -> [String; 6] {
     [
         sanitized(&key.name).into_owned(),
-        // Of what it is full is not said anywhere near.
+        // The table doesn't show which limit is reached.
         if key.state == "full" { "full for now".to_owned() } else { sanitized(&key.state).into_owned() },
         key.health.to_string(),
         group_digits(key.ok),

@@ -1,4 +1,4 @@
-//! Follows a run to its end, writing lines.
+//! Follows a run to its end and writes progress lines.
 
 use std::{
     io::Write,
@@ -14,19 +14,19 @@ use crate::{
     engine::EngineHandle,
 };
 
-/// How progress is told. Spans are real time, whatever the engine's clock does.
+/// Options for progress lines. Durations are real time, whatever the engine's clock does.
 #[derive(Clone, Debug)]
 pub struct ProgressOptions {
     /// Least time between two progress lines while things change.
     pub progress_interval: Duration,
-    /// Time after which a line is written although nothing changed, so that silence means trouble.
+    /// Time after which a line is written even if nothing changed, so that silence means a problem.
     pub heartbeat_interval: Duration,
-    /// How long a run that only an operator could help (held, paused) may stand still before it is told to stop,
-    /// resumable: nobody can type at a log.
+    /// How long a run may wait for an operator (blocked, paused) before it is told to stop. It can be resumed. A log
+    /// has no operator who could type.
     pub stuck_timeout: Duration,
-    /// Events up to this number have been shown elsewhere.
+    /// Events up to this number were reported before.
     pub last_known_event: u64,
-    /// Whose time of day is shown.
+    /// Time zone of the times shown.
     pub zone: TimeZone,
 }
 
@@ -42,10 +42,10 @@ impl Default for ProgressOptions {
     }
 }
 
-/// Writes progress, warnings and alarms to `err` until the run is over, and returns its last snapshot.
+/// Writes progress, warnings and alerts to `err` until the run is over, and returns its last snapshot.
 ///
-/// Where nobody reads `err` any more the run goes on unseen. Where the engine goes away without ending the run,
-/// the snapshot's state tells: it is not over.
+/// If `err` is closed, the run goes on without output. If the engine ends without ending the run, the returned
+/// snapshot's state is not over.
 pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: impl Write) -> Arc<Snapshot> {
     let stuck_timeout = options.stuck_timeout;
     let mut reporter = Reporter::new(options);
@@ -77,7 +77,7 @@ pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: 
     }
 }
 
-/// A closed pipe or a full disk must not end the run.
+/// Ignores write errors: a closed pipe or a full disk must not end the run.
 fn write_lines(err: &mut impl Write, lines: &[String]) {
     for line in lines {
         let _ = writeln!(err, "{line}");

@@ -1,8 +1,8 @@
-//! Captions beside pictures, written so that neither a crash nor a repetition spoils one.
+//! Writes captions beside pictures, so that a crash or a repeated write does no damage.
 //!
-//! A caption appears whole or not at all: it is written to a temporary file in the same folder, synced, and renamed.
-//! Writing the same caption again changes nothing, so that whoever isn't sure may simply repeat it. For that the text
-//! must be the same, which is why an answer is recorded first and written as a caption after.
+//! A caption appears as a whole or not at all: it is written to a temporary file in the same folder, synced, and
+//! renamed. Writing the same caption again changes nothing, so a caller that is unsure may repeat it. This needs the
+//! same text each time, so an answer is recorded before it is written as a caption.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What becomes of a caption that is there already.
+/// Policy for a caption that exists already.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExistingCaptionPolicy {
@@ -30,7 +30,7 @@ pub enum ExistingCaptionPolicy {
 }
 
 impl ExistingCaptionPolicy {
-    /// As it is said on the command line.
+    /// The name used on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -40,10 +40,10 @@ impl ExistingCaptionPolicy {
     }
 }
 
-/// Files up to this size are looked into, to see whether there is more than blanks.
+/// Files up to this size in bytes are read, to see whether they contain more than whitespace.
 const PEEKED: u64 = 4_096;
 
-/// Is there a caption? A file that is empty, or blank, is none.
+/// True if there is a caption. An empty or blank file is none.
 pub fn has_caption(target: &Path) -> io::Result<bool> {
     let meta = match fs::metadata(target) {
         Ok(meta) => meta,
@@ -58,23 +58,24 @@ pub fn has_caption(target: &Path) -> io::Result<bool> {
     Ok(!head.trim_ascii().is_empty())
 }
 
-/// Whether text can be added to what is there: not to bytes that are no UTF-8, which two encodings in one file would
-/// spoil, nor to a link.
+/// Checks that text can be added to an existing caption: it must be UTF-8, since a file with two encodings would be
+/// unusable, and must not be a link.
 ///
 /// # Errors
-/// As for [`write_caption`].
+/// The same as for [`write_caption`].
 pub fn check_appendable(target: &Path) -> io::Result<()> {
     read_caption(target).map(drop)
 }
 
-/// Writes a caption, ending in one line end; folders that are missing are made.
+/// Writes a caption that ends with one newline. Creates missing folders.
 ///
-/// With [`Existing::Skip`] a caption that has appeared in the meantime stays. With [`Existing::Append`] and
-/// [`Existing::Prepend`], text that stands at that end already is not added again.
+/// With [`ExistingCaptionPolicy::Skip`] a caption that has appeared in the meantime stays. With
+/// [`ExistingCaptionPolicy::Append`] and [`ExistingCaptionPolicy::Prepend`] the text is not added if that end of the
+/// file has it already.
 ///
 /// # Errors
-/// A text without any letters is refused (`InvalidInput`), as is adding to a file that is not UTF-8 (`InvalidData`)
-/// or to a link (`InvalidInput`): the file it leads to is somebody else's.
+/// A blank text is refused (`InvalidInput`). So is adding to a file that is not UTF-8 (`InvalidData`) or to a link
+/// (`InvalidInput`), since the linked file may belong to someone else.
 pub fn write_caption(target: &Path, text: &str, policy: ExistingCaptionPolicy) -> io::Result<()> {
     let text = text.trim();
     if text.is_empty() {
@@ -93,15 +94,14 @@ pub fn write_caption(target: &Path, text: &str, policy: ExistingCaptionPolicy) -
     replace_file(target, content.as_bytes())
 }
 
-/// Writes a caption in the place of `previous`, an earlier answer to the same picture; whether it is written. One that a
-/// crash kept from being marked as written is found there, and stays as it is.
+/// Writes a caption in place of `previous`, an earlier answer to the same picture. Returns true if it was written.
 ///
-/// With [`Existing::Skip`] a caption that is not `previous` any more stays: somebody has edited it. With
-/// [`Existing::Append`] and [`Existing::Prepend`] the new text stands where `previous` stood; where that is gone, it is
-/// added as if there had been none.
+/// With [`ExistingCaptionPolicy::Skip`] a caption that differs from `previous` stays, since someone has edited it. With
+/// [`ExistingCaptionPolicy::Append`] and [`ExistingCaptionPolicy::Prepend`] the new text replaces `previous`; if
+/// `previous` is no longer there, the new text is added.
 ///
 /// # Errors
-/// As for [`write_caption`].
+/// The same as for [`write_caption`].
 pub fn replace_caption(target: &Path, text: &str, previous: &str, policy: ExistingCaptionPolicy) -> io::Result<bool> {
     let normalize = |text: &str| text.trim().replace("\r\n", "\n");
     let previous = normalize(previous);
@@ -110,7 +110,7 @@ pub fn replace_caption(target: &Path, text: &str, previous: &str, policy: Existi
         ExistingCaptionPolicy::Overwrite => {}
         ExistingCaptionPolicy::Skip => {
             if has_caption(target)? {
-                // What is no text, or a link, is none of ours.
+                // A file that is not text, or a link, was not written by this program.
                 let Ok(content) = read_caption(target) else { return Ok(false) };
                 if normalize(&content) == normalize(text) {
                     return Ok(true);
@@ -147,7 +147,8 @@ pub fn replace_caption(target: &Path, text: &str, previous: &str, policy: Existi
     Ok(true)
 }
 
-/// The old caption with the new one on its side of it; `None` where the new one's lines stand there already.
+/// Joins the old and the new caption, with the new one on the given side. `None` if the old caption has its lines there
+/// already.
 fn join_captions(old: &str, new: &str, side: ExistingCaptionPolicy) -> Option<String> {
     if old.is_empty() {
         return Some(format!("{new}\n"));
@@ -163,7 +164,7 @@ fn join_captions(old: &str, new: &str, side: ExistingCaptionPolicy) -> Option<St
     (rest != Some(true)).then_some(joined)
 }
 
-/// The present caption without byte order mark and outer blanks; empty where there is none.
+/// Reads the present caption without byte order mark and surrounding whitespace; empty if there is none.
 fn read_caption(target: &Path) -> io::Result<String> {
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
@@ -182,8 +183,8 @@ fn read_caption(target: &Path) -> io::Result<String> {
     Ok(old.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
-/// Whether an error stands against this one caption, and stays until somebody changes its file or folder: to try again is
-/// to try for ever. A full disk is none of these, nor is a lack of file handles.
+/// True if the error concerns this one caption and stays until its file or folder is changed, so that a retry is
+/// useless. A full disk and a lack of file handles are not permanent.
 pub fn is_permanent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -198,10 +199,10 @@ pub fn is_permanent(error: &io::Error) -> bool {
     )
 }
 
-/// Whether new files can be made in a folder, or could be once it is made: tried where the nearest folder is that exists.
+/// Checks that files can be created in a folder, which may not exist yet. Tries it in the nearest existing folder.
 ///
 /// # Errors
-/// Why they can't.
+/// The error of that trial.
 pub fn check_writable(folder: &Path) -> io::Result<()> {
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };
     let nearest = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
@@ -214,7 +215,7 @@ fn caption_error(kind: ErrorKind, target: &Path, message: &str) -> io::Error {
     io::Error::new(kind, format!("{}: {message}", target.display()))
 }
 
-/// Puts a whole file in the place of another, or of none.
+/// Replaces or creates a file as a whole.
 fn replace_file(target: &Path, content: &[u8]) -> io::Result<()> {
     let folder = match target.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -224,7 +225,7 @@ fn replace_file(target: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = temporary_path(folder, target);
     let written = write_new(&temporary, content, target).and_then(|()| fs::rename(&temporary, target));
     if written.is_err() {
-        // Best effort: the error that counts is the first one.
+        // Best effort: the first error is the one to report.
         let _ = fs::remove_file(&temporary);
     }
     written?;
@@ -234,7 +235,7 @@ fn replace_file(target: &Path, content: &[u8]) -> io::Result<()> {
 fn write_new(temporary: &Path, content: &[u8], target: &Path) -> io::Result<()> {
     let create = || OpenOptions::new().write(true).create_new(true).open(temporary);
     let mut file = match create() {
-        // Left by a crash: nobody else uses this name.
+        // Left by a crash; no other program uses this name.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             fs::remove_file(temporary)?;
             create()?
@@ -248,14 +249,14 @@ fn write_new(temporary: &Path, content: &[u8], target: &Path) -> io::Result<()> 
     file.sync_all()
 }
 
-/// The same name for the same target every time, so that crashes don't litter the folder; short, whatever the
-/// target's length; hidden, so that nobody takes it for a caption.
+/// The path of the temporary file. The same target always has the same name, so that crashes don't fill the folder. The
+/// name is short, whatever the target's length, and hidden, so that it isn't mistaken for a caption.
 fn temporary_path(folder: &Path, target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().as_encoded_bytes();
     folder.join(format!(".cascadeck-{:016x}.tmp", xxh3_64(name)))
 }
 
-/// Like `create_dir_all`, and the new folders survive a power cut too.
+/// Like `create_dir_all`, but the new folders also survive a power cut.
 fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -270,7 +271,7 @@ fn create_folder(folder: &Path) -> io::Result<()> {
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
-        // Some network file systems can't; the rename itself has happened.
+        // Some network file systems can't sync a folder. The rename itself has happened.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         synced => synced,
     }

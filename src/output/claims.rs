@@ -1,9 +1,9 @@
-//! Claims on caption files: which files the runs of this user that are alive now are going to write.
+//! Claims on caption files: the files that this user's living runs are going to write.
 //!
-//! Two runs over the same pictures, each with a run directory of its own, would both pay for every one of them. So each
-//! run leaves the digests of its caption files in a file of its own in the user's state directory, and holds a lock on
-//! it for as long as it lives. A start looks at the claims of the others before anything is sent. Nothing is left among
-//! the pictures, and the claim of a killed process counts for nothing: the system drops its lock.
+//! Two runs over the same pictures, each with a run directory of its own, would both pay for every picture. So each run
+//! writes the digests of its caption files to a claim file in the user's state directory, and holds a lock on it while
+//! it lives. A start checks the claims of other runs before it sends anything. No file is left among the pictures, and
+//! the claim of a killed process has no effect, since the system releases its lock.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -16,14 +16,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The ending of a claim's file name.
+/// Extension of claim files.
 const CLAIM_EXTENSION: &str = "claim";
 
-/// Digests of caption files, as claims hold them: 8 bytes a file, so that a million files are 8 MB.
+/// Digests of caption files, as stored in claims. One digest has 8 bytes, so a million files take 8 MB.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CaptionFiles {
     digests: Vec<u64>,
-    /// The last folder and its real path: captions come folder by folder.
+    /// The last folder and its real path, as a cache: captions come folder by folder.
     folder: Option<(PathBuf, PathBuf)>,
 }
 
@@ -43,21 +43,21 @@ impl CaptionFiles {
     }
 }
 
-/// The path without links, also of a folder that does not exist yet.
+/// The path without links, also for a folder that does not exist yet.
 fn real_path(folder: &Path) -> PathBuf {
     let real = folder.ancestors().find_map(|nearest| Some((nearest, nearest.canonicalize().ok()?)));
     real.and_then(|(nearest, real)| Some(real.join(folder.strip_prefix(nearest).ok()?)))
         .unwrap_or_else(|| folder.to_owned())
 }
 
-/// The first line of a claim's file; the digests follow it, sorted, in 8 bytes each.
+/// The first line of a claim file. The sorted digests follow it, 8 bytes each.
 #[derive(Serialize, Deserialize)]
 struct ClaimHeader {
     process: u32,
     run_dir: PathBuf,
 }
 
-/// This process's claim. Dropping it gives the files back.
+/// This process's claim. Dropping it releases the files.
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,
@@ -66,30 +66,30 @@ pub struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Best effort: without its lock it counts for nothing, and the next start removes it.
+        // Best effort: without its lock the file has no effect, and the next start removes it.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A run that is alive and is going to write some of the same files.
+/// A living run that is going to write some of the same files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConflictingRun {
     pub run_dir: PathBuf,
     pub process: u32,
-    /// How many files both would write.
+    /// Number of files that both would write.
     pub shared_files: u64,
 }
 
-/// Claims files for the run in `run_dir`, or names the run that has claimed some of them. `folder` holds the claims of
-/// all runs of this user; it is made where there is none.
+/// Claims files for the run in `run_dir`, or returns the run that has claimed some of them. `folder` holds the claims
+/// of all runs of this user; it is created if missing.
 ///
-/// A claim of the same run directory is passed over: that another process owns the directory is told when it is opened.
+/// A claim of the same run directory is ignored: opening the directory reports that another process owns it.
 ///
 /// # Errors
-/// Where the claims can't be read or written.
+/// If the claims can't be read or written.
 pub fn claim_files(folder: &Path, run_dir: &Path, files: CaptionFiles) -> io::Result<Result<Claim, ConflictingRun>> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    // One start at a time, so that of two that begin together the later one sees the earlier one's claim.
+    // Only one start at a time, so that of two simultaneous starts the later one sees the earlier one's claim.
     let start_lock = open_private(&folder.join("lock"))?;
     start_lock.lock()?;
     let run_dir = real_path(&std::path::absolute(run_dir)?);
@@ -121,17 +121,17 @@ pub fn claim_files(folder: &Path, run_dir: &Path, files: CaptionFiles) -> io::Re
     Ok(Ok(claim))
 }
 
-/// The run behind a claim's file, if it is alive, is another run and shares files; a dead one's file is removed.
+/// Returns the run of a claim file if it is alive, is another run and shares files. Removes the file of a dead run.
 fn find_conflict(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Option<ConflictingRun>> {
     let file = match File::open(path) {
         Ok(file) => file,
-        // It has just ended.
+        // The other run has just ended.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     match file.try_lock_shared() {
         Ok(()) => {
-            // Best effort: a file that stays is looked at again next time.
+            // Best effort: a file that stays is checked again at the next start.
             let _ = fs::remove_file(path);
             return Ok(None);
         }
@@ -153,7 +153,7 @@ fn find_conflict(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Opt
     Ok((shared_files > 0).then_some(ConflictingRun { run_dir: other_dir, process, shared_files }))
 }
 
-/// Opens a file that is made for its owner alone.
+/// Opens or creates a file that only its owner may read and write.
 fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }

@@ -1,6 +1,6 @@
-//! A run's results for other programs: JSONL, CSV, or what OpenAI's batch API would have returned.
+//! Exports a run's results for other programs: JSONL, CSV, or the format of OpenAI's batch API.
 //!
-//! Streams: a line is written as soon as it is handed over, and none is kept.
+//! Streams: each line is written at once and none is kept in memory.
 
 use std::io::{self, Write};
 
@@ -62,7 +62,7 @@ const CSV_COLUMNS: [&str; 20] = [
     "request_hash",
 ];
 
-/// Writes all lines, in the order they come: how many there were.
+/// Writes all lines in the given order. Returns their number.
 pub fn export<W: Write>(
     format: ExportFormat,
     options: ExportOptions,
@@ -80,7 +80,7 @@ pub fn export<W: Write>(
 }
 
 impl<W: Write> Exporter<W> {
-    /// A CSV gets its header at once, so that an export of nothing is a table too.
+    /// Starts an export. CSV writes its header at once, so that an empty export has one too.
     pub fn new(format: ExportFormat, options: ExportOptions, out: W) -> io::Result<Self> {
         let sink = match format {
             ExportFormat::Jsonl => ExportSink::Jsonl(out),
@@ -109,7 +109,7 @@ impl<W: Write> Exporter<W> {
         }
     }
 
-    /// Hands everything on to the writer below.
+    /// Flushes everything to the underlying writer.
     pub fn finish(self) -> io::Result<()> {
         match self.sink {
             ExportSink::Jsonl(mut out) | ExportSink::OpenAiBatch(mut out) => out.flush(),
@@ -141,7 +141,7 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The cells of a row, in the order of [`COLUMNS`].
+/// The cells of a row, in the order of [`CSV_COLUMNS`].
 fn record(line: &ResultLine) -> [String; CSV_COLUMNS.len()] {
     let error = line.error.as_ref();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -172,8 +172,8 @@ fn record(line: &ResultLine) -> [String; CSV_COLUMNS.len()] {
     ]
 }
 
-/// A line of OpenAI's batch output. What HTTP refused stands under `response` with its status, as there; what
-/// failed otherwise (a blocked answer, nothing sent) stands under `error`.
+/// A line of OpenAI's batch output. HTTP errors are under `response` with their status, as in OpenAI's files. Other
+/// failures (a blocked answer, nothing sent) are under `error`.
 fn openai_batch_line(line: &ResultLine) -> Value {
     let refused = line.error.as_ref().and_then(|error| Some((error, error.status.filter(|status| *status >= 400)?)));
     let (status, body) = match (line.status, refused) {
@@ -205,7 +205,7 @@ fn openai_batch_line(line: &ResultLine) -> Value {
     })
 }
 
-/// A chat completion as OpenAI shapes it. Thinking counts as completion tokens there.
+/// A chat completion in OpenAI's format, in which thinking tokens count as completion tokens.
 fn openai_completion(line: &ResultLine) -> Value {
     let usage = line.usage;
     let created = line.finished_at.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
@@ -229,7 +229,7 @@ fn openai_completion(line: &ResultLine) -> Value {
     })
 }
 
-/// OpenAI's word for what each provider says in its own.
+/// Maps the providers' finish reasons to OpenAI's.
 fn openai_finish_reason(reason: Option<&str>) -> &'static str {
     match reason {
         Some("length" | "max_tokens" | "model_length" | "max_output_tokens" | "model_context_window_exceeded") => {

@@ -1,6 +1,6 @@
-//! What leaves the program as files: captions beside pictures, and exports of a run's results.
+//! Files that the program writes for users: captions beside pictures, and exports of a run's results.
 //!
-//! Knows result lines and where they go; knows nothing of the run that made them.
+//! Knows result lines and target paths; knows nothing of the run that produced them.
 
 pub mod captions;
 pub mod claims;

@@ -1,4 +1,4 @@
-//! Ops to SQL: one function per transition, each a handful of cached statements.
+//! Executes each [`Op`] as SQL: one function per op, each with a few cached statements.
 
 use rusqlite::{OptionalExtension as _, params};
 
@@ -58,7 +58,7 @@ fn record_intent(txn: &mut Txn<'_>, intent: &Intent) -> Result<(), StoreError> {
     let Some(route) = txn.route_ids.get(intent.route.index()).copied() else {
         return Err(StoreError::Contradiction(format!("attempt {} names no known route", intent.attempt.0)));
     };
-    // Only a waiting item may be sent: a finished one never is again.
+    // Only a waiting item may be sent. A finished item is never sent again.
     let recorded = txn.execute(
         "INSERT INTO in_flight(attempt, seq, route, sent_at, reserved, est_tokens)
          SELECT ?1, seq, ?3, ?4, ?5, ?6 FROM progress WHERE seq = ?2 AND state = 0",
@@ -120,7 +120,7 @@ fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) -> Result<(
     )
 }
 
-/// A settled attempt, or one whose answer nobody was there to see.
+/// The end of an attempt, including one whose answer was lost when the process died.
 pub(super) struct AttemptEnd<'a> {
     pub attempt: u64,
     pub completed_at: Option<WallTime>,
@@ -133,7 +133,7 @@ pub(super) struct AttemptEnd<'a> {
     pub at_risk: Money,
 }
 
-/// Moves an intent to the attempts, and its item on: to its end, or back to wait.
+/// Moves an intent to the table of attempts. The item ends if `final_line` is set, else it waits again.
 pub(super) fn close_attempt(
     txn: &mut Txn<'_>,
     end: &AttemptEnd<'_>,
@@ -177,7 +177,7 @@ pub(super) fn close_attempt(
     if let Some(line) = final_line {
         return txn.end_item(seq as u64, end.outcome, Some(route), line);
     }
-    // An item that ended meanwhile keeps the outcome it ended with.
+    // An item that has ended in the meantime keeps its outcome.
     txn.execute(
         "UPDATE progress SET attempts = attempts + 1,
                              outcome = iif(state = 0, ?2, outcome),

@@ -1,5 +1,6 @@
-//! Proves from the record alone that nothing was lost, doubled or overspent. Every sum that is kept beside
-//! the rows is made again from the rows; nothing is taken on trust but the rows themselves.
+//! Checks from the database alone that no item was lost, no item was answered twice and the budget was kept.
+//!
+//! Every stored sum is computed again from the rows. Only the rows themselves are trusted.
 
 use std::{fs, fs::File, path::Path};
 
@@ -12,13 +13,13 @@ mod invariants;
 
 use invariants::INVARIANTS;
 
-/// Examples that one check names; it counts all.
+/// Most examples that a check keeps. Its count covers all violations.
 const MAX_EXAMPLES: usize = 10;
 
-/// The name under which the engine keeps the widest cap on money that was ever in force, in pico-dollars.
+/// Name of the saved state that holds the largest budget cap ever in force, in pico-dollars.
 pub const MAX_CAP_STATE: &str = "widest_cap";
 
-/// What is kept once there was none.
+/// Saved as the largest cap once the run had no cap.
 pub const UNLIMITED_CAP: Money = Money(u64::MAX);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,18 +32,18 @@ pub struct Audit {
     pub input_complete: bool,
     pub attempts: u64,
     pub cost: Money,
-    /// Worst case of calls that may have been billed without an answer, those of `open` included.
+    /// Worst-case cost of attempts that may have been billed without an answer, those in flight included.
     pub at_risk: Money,
-    /// The calls that this is about.
+    /// The attempts that `at_risk` covers.
     pub unanswered: Vec<UnansweredAttempt>,
-    /// Sent, and of no outcome yet: a living process waits for them, or a killed one never heard.
+    /// Attempts that were sent and have no outcome: a living process waits for them, or a killed process left them.
     pub in_flight: u64,
     pub checks: Vec<AuditCheck>,
     /// Captions that are gone together with their pictures: what a user deletes breaks no promise.
     pub deleted_captions: u64,
 }
 
-/// A call that may have been billed, and whose answer nobody has.
+/// An attempt that may have been billed and whose answer was never received.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UnansweredAttempt {
     pub attempt: u64,
@@ -50,17 +51,17 @@ pub struct UnansweredAttempt {
     pub key: String,
     pub model: String,
     pub sent_at: WallTime,
-    /// How it ended; `None` while it has no outcome.
+    /// The outcome's name; `None` while there is no outcome.
     pub outcome: Option<String>,
     pub at_risk: Money,
 }
 
-/// One promise, and what breaks it.
+/// The result of checking one invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditCheck {
     pub invariant: &'static str,
     pub violations: u64,
-    /// What breaks it, in words: the first ten.
+    /// One sentence each for the first ten violations.
     pub examples: Vec<String>,
 }
 
@@ -70,7 +71,7 @@ impl Audit {
     }
 }
 
-/// Looks at every row. `budget` is the run's hard cap, where it has one.
+/// Checks every row. `budget` is the run's hard cap, if it has one; without it the largest recorded cap is used.
 pub fn audit(dir: &Path, budget: Option<Money>) -> Result<Audit, StoreError> {
     let dir = RunDir::new(dir);
     let conn = connect::open_reader(&dir)?;
@@ -78,9 +79,9 @@ pub fn audit(dir: &Path, budget: Option<Money>) -> Result<Audit, StoreError> {
 }
 
 fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Audit, StoreError> {
-    // Asked first: of a run that ends meanwhile the files are newer than the record that is looked at.
+    // Read before the database snapshot: if the run ends in between, its files are newer than the snapshot.
     let owned = dir.is_owned();
-    // One state of the database for all the checks.
+    // A read transaction, so that all checks see the same state of the database.
     let snapshot = conn.unchecked_transaction()?;
     let conn = &*snapshot;
     let mut checks = vec![check_database_file(conn)];
@@ -90,7 +91,7 @@ fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<
     let mut deleted_captions = 0;
     checks.push(check_or_unchecked(CAPTIONS_EXIST, || check_captions(conn, owned, &mut deleted_captions)));
     let mut audit = Audit { checks, deleted_captions, ..Audit::default() };
-    // What is damaged beyond counting has been named above.
+    // A database too damaged to count has been reported by the checks above.
     match load_totals(conn, &mut audit).and_then(|()| budget.map_or_else(|| load_max_cap(conn), |cap| Ok(Some(cap)))) {
         Ok(cap) => audit.checks.push(check_budget(&audit, cap)),
         Err(error) => audit.checks.push(unchecked(BUDGET_KEPT, &error)),
@@ -98,11 +99,10 @@ fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<
     Ok(audit)
 }
 
-/// What breaks the record's promises, in words: none where it is sound. Of a directory that this process owns. What is
-/// beside the record is no part of it: the start makes the results file and the captions anew.
+/// Describes the broken invariants; empty if the database is consistent. For a directory that this process has locked.
 pub(super) fn broken_invariants(dir: &RunDir, conn: &Connection) -> Result<Vec<String>, StoreError> {
     let audit = run_checks(dir, conn, None)?;
-    // Money that was spent is no damage.
+    // An exceeded budget is not damage to the database.
     let others = [RESULTS_FILE_MATCHES, CAPTIONS_EXIST, BUDGET_KEPT];
     let broken = audit.checks.into_iter().filter(|check| check.violations > 0 && !others.contains(&check.invariant));
     Ok(broken.map(|check| format!("{} ({})", check.invariant, check.examples.join(", "))).collect())
@@ -154,7 +154,7 @@ fn load_max_cap(conn: &Connection) -> Result<Option<Money>, StoreError> {
     json.map_or(Ok(None), |json| super::open::parse_json(&json, "the cap on money"))
 }
 
-/// A check that could not be made proves nothing, and says so.
+/// The result of a check that could not be run. It counts as one violation.
 fn unchecked(invariant: &'static str, error: &StoreError) -> AuditCheck {
     AuditCheck { invariant, violations: 1, examples: vec![format!("it could not be checked: {error}")] }
 }
@@ -194,7 +194,8 @@ fn check_database_file(conn: &Connection) -> AuditCheck {
     if check.examples == ["ok"] { AuditCheck::new(check.invariant) } else { check }
 }
 
-/// Lines that an earlier version of the schema recorded have no digest to hold them to; none comes after one that has.
+/// Compares each line with its recorded digest. Lines recorded under an earlier schema have no digest; they all come
+/// before the first line that has one.
 fn check_line_digests(dir: &RunDir, conn: &Connection) -> Result<AuditCheck, StoreError> {
     let mut check = AuditCheck::new(LINES_UNALTERED);
     if !schema::has_digests(conn, dir)? {
@@ -218,7 +219,8 @@ fn check_line_digests(dir: &RunDir, conn: &Connection) -> Result<AuditCheck, Sto
     Ok(check)
 }
 
-/// While a process owns the run its file may be a moment behind; nothing can be said of its end then.
+/// Compares results.jsonl with the table. The end of the file isn't compared while a process owns the run: the file may
+/// lag behind by a moment.
 fn check_results_file(dir: &RunDir, conn: &Connection, owned: bool) -> Result<AuditCheck, StoreError> {
     let path = dir.results();
     let file = File::open(&path).map_err(|error| StoreError::file("open the results file", &path, error))?;
@@ -241,8 +243,8 @@ fn check_results_file(dir: &RunDir, conn: &Connection, owned: bool) -> Result<Au
     Ok(check)
 }
 
-/// A caption may have been edited since, and while a process owns the run the newest may not be there yet. Those that
-/// went with their pictures are counted in `deleted`.
+/// Checks that every done item's caption file exists and is not empty. The text isn't compared, since the caption may
+/// have been edited. While a process owns the run nothing is checked, since the newest captions may not be written yet.
 fn check_captions(conn: &Connection, owned: bool, deleted: &mut u64) -> Result<AuditCheck, StoreError> {
     let mut check = AuditCheck::new(CAPTIONS_EXIST);
     if owned {

@@ -1,13 +1,14 @@
-//! Groups become transactions, and transactions become durable.
+//! Commits groups of ops as transactions and makes them durable.
 //!
-//! A commit writes SQLite's log and does not wait for the disk: a killed process loses nothing by that. For
-//! power cuts the log is synced with the first commit that comes more than [`SYNC_EVERY`] after the last
-//! sync, before it is acknowledged, and otherwise that long after the first commit that is not: so that a
-//! power cut costs at most the last 100 ms. That is SQLite's own `synchronous=FULL` at a pace. The disk is
-//! real, so is the time here, whatever clock the run goes by.
+//! A commit writes SQLite's write-ahead log (WAL) and does not wait for the disk. A killed process loses nothing by
+//! that. The WAL is synced for power cuts: before the acknowledgement of the first commit that comes more than
+//! [`SYNC_INTERVAL`] after the last sync, and otherwise that long after the first commit that isn't synced. A power cut
+//! costs at most the last 100 ms. This is SQLite's `synchronous=FULL` with a limited rate. The intervals are real time,
+//! whatever clock the run uses.
 //!
-//! A sync that fails is final: the system may have dropped what it could not write, and would call the next sync of the
-//! same file a success. From then on nothing is committed, synced or acknowledged, and the next start checks the record.
+//! A failed sync is final: the system may have dropped the data that it could not write, and may report the next sync
+//! of the same file as a success. After that nothing is committed, synced or acknowledged, and the next start checks
+//! the database.
 
 use std::{
     fs::File,
@@ -29,28 +30,30 @@ use super::{
 };
 
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
-/// The log starts over by itself when no reader holds it; beyond this it is made to.
-/// Pages of log (4 KiB each) after which a commit moves them into the database.
+/// Pages of the WAL (4 KiB each) after which a commit moves them into the database.
 const CHECKPOINT_PAGES: i64 = 4_000;
+/// Size in bytes beyond which the WAL is truncated. SQLite starts it over by itself when no reader uses it.
 const MAX_WAL_BYTES: u64 = 64 << 20;
-/// How long a reader is waited for then, and how often.
+/// How long a truncation of the WAL waits for readers.
 pub(super) const WAL_TRUNCATE_TIMEOUT: Duration = Duration::from_millis(200);
 const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(2);
-/// Between two looks at whether the results file is still in its place.
+/// How often it is checked that results.jsonl is still the file that is written to.
 const RESULTS_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// SQLite's log, through a descriptor of our own: syncing any descriptor syncs the file, and SQLite keeps no
-/// lock on this one that closing ours could drop. The file stays the same for as long as a connection is open.
+/// Tracks which commits are on the disk, and syncs the WAL.
+///
+/// It has a file descriptor of its own for the WAL: a sync through any descriptor syncs the file, and SQLite holds no
+/// lock on the WAL that closing this descriptor could drop. The file stays the same as long as a connection is open.
 #[derive(Debug)]
 pub(super) struct Durability {
     wal: File,
-    /// The first commit that is not known to be on the disk.
+    /// Time of the first commit that is not known to be on the disk.
     dirty_since: Option<Instant>,
     last_sync: Instant,
     last_truncate: Instant,
-    /// When it was last looked whether the results file is in its place.
+    /// Last check that results.jsonl is still the file that is written to.
     last_results_check: Instant,
-    /// The first sync that failed.
+    /// The first sync that failed, if any.
     failed_sync: Option<FailedSync>,
 }
 
@@ -69,7 +72,7 @@ impl FailedSync {
 }
 
 impl Durability {
-    /// The database must be open and have been written or read, so that its log exists.
+    /// Opens the WAL. It exists once the open database has been read or written.
     pub fn new(dir: &RunDir) -> Result<Self, StoreError> {
         let wal = File::open(dir.wal()).map_err(|error| StoreError::file("open", dir.wal(), error))?;
         let now = Instant::now();
@@ -83,7 +86,7 @@ impl Durability {
         })
     }
 
-    /// How long until what was committed must be synced; `None` where everything is.
+    /// Time until the next sync is due; `None` if everything is synced.
     pub fn sync_due_in(&self) -> Option<Duration> {
         self.dirty_since.map(|since| SYNC_INTERVAL.saturating_sub(since.elapsed()))
     }
@@ -97,7 +100,7 @@ impl Durability {
         Ok(())
     }
 
-    /// An error once a sync has failed.
+    /// Fails if a sync has failed.
     fn check_failed_sync(&self) -> Result<(), StoreError> {
         self.failed_sync.as_ref().map_or(Ok(()), |failed| Err(failed.error()))
     }
@@ -109,15 +112,15 @@ impl Durability {
 }
 
 impl Store {
-    /// Commits a group as one transaction, or leaves no trace of it.
+    /// Commits a group of ops as one transaction, or changes nothing.
     pub(super) fn commit(&mut self, ops: &[Op]) -> Result<Vec<OpReply>, StoreError> {
         self.durability.check_failed_sync()?;
-        // A file that lags must not fall further behind: what can't be shown is not recorded either.
+        // While the results file lags behind the database, nothing more is recorded.
         self.projection.catch_up(&self.conn)?;
         self.transact(|group| ops.iter().try_for_each(|op| apply(group, op)))
     }
 
-    /// Runs `change` in a transaction and adopts what it leaves behind, or rolls everything back.
+    /// Runs `change` in a transaction. On success, takes over the changed counters; on failure, rolls everything back.
     pub(super) fn transact(
         &mut self,
         change: impl FnOnce(&mut Txn<'_>) -> Result<(), StoreError>,
@@ -142,14 +145,14 @@ impl Store {
         Ok(changes.replies)
     }
 
-    /// Moves a log of some length into the database, as far as no reader is in the way. Only a sync that fails is an error:
-    /// what stays in the log is moved another time.
+    /// Moves a long WAL into the database, as far as readers allow. Only a failed sync is an error; other pages are
+    /// moved later.
     fn checkpoint_if_due(&mut self) -> Result<(), StoreError> {
         let pages = |mode: &str| -> rusqlite::Result<i64> {
             self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
         };
         let moved = || {
-            // This mode moves nothing and says how long the log is.
+            // This mode moves nothing and returns the length of the WAL.
             if pages("NOOP")? >= CHECKPOINT_PAGES {
                 pages("PASSIVE")?;
             }
@@ -161,7 +164,7 @@ impl Store {
         }
     }
 
-    /// Makes an error of SQLite's that is a failed sync final.
+    /// Records `error` as final if it is a failed sync; returns other errors unchanged.
     fn record_if_sync_failure(&mut self, error: StoreError) -> StoreError {
         if error.is_sqlite_sync_failure() {
             self.record_sync_failure(self.dir.database(), error.to_string())
@@ -170,7 +173,8 @@ impl Store {
         }
     }
 
-    /// A sync has failed: nothing more is committed or synced, and a mark makes the next start check the record.
+    /// Records a failed sync: nothing more is committed or synced. Writes a marker file that makes the next start check
+    /// the database.
     fn record_sync_failure(&mut self, path: PathBuf, reason: String) -> StoreError {
         let mark = || {
             let mut file = run_dir::private_options().open(self.dir.sync_failure_marker())?;
@@ -179,7 +183,7 @@ impl Store {
             File::open(self.dir.path())?.sync_all()
         };
         let is_marked = mark().is_ok();
-        // Closing would move the log into the database, as if every page of it were as it was written.
+        // Without this setting, closing would move the WAL into the database as if all its pages were intact.
         if let Err(error) = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
             tracing::warn!("the log of the run's database will be moved into it: {error}");
         }
@@ -187,7 +191,7 @@ impl Store {
         failed.error()
     }
 
-    /// What follows a commit and can't undo it: the results file, and the disk where that is due.
+    /// Work after a commit that can't undo it: appends to the results file, and syncs and truncates the WAL if due.
     pub(super) fn after_commit(&mut self) -> Result<(), StoreError> {
         if self.durability.last_results_check.elapsed() >= RESULTS_CHECK_INTERVAL {
             self.restore_results_file()?;
@@ -203,7 +207,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the results file anew where somebody has removed, moved or replaced it: the record has all of it.
+    /// Rebuilds the results file from the database if it was removed, moved or replaced.
     fn restore_results_file(&mut self) -> Result<(), StoreError> {
         self.durability.last_results_check = Instant::now();
         if !self.projection.is_in_place() {
@@ -215,7 +219,7 @@ impl Store {
         Ok(())
     }
 
-    /// An error once a sync has failed.
+    /// Fails if a sync has failed.
     pub(super) fn check_failed_sync(&self) -> Result<(), StoreError> {
         self.durability.check_failed_sync()
     }
@@ -225,7 +229,8 @@ impl Store {
         self.durability.sync().map_err(|error| self.record_sync_failure(self.dir.wal(), error.to_string()))
     }
 
-    /// Moves the log into the database and empties it. A reader in the way is no error: later, then.
+    /// Moves the WAL into the database and truncates it. Waits at most `timeout` for readers; a busy reader is no
+    /// error.
     pub(super) fn truncate_wal(&mut self, timeout: Duration) -> Result<(), StoreError> {
         self.durability.last_truncate = Instant::now();
         let cut = || -> rusqlite::Result<()> {
@@ -238,7 +243,8 @@ impl Store {
         cut.map_err(|error| self.record_if_sync_failure(error))
     }
 
-    /// Everything on the disk, the log empty: the end of a process's work on the run.
+    /// Flushes the results file and the database to the disk and truncates the WAL, at the end of a process's work on
+    /// the run.
     pub(super) fn flush_and_close(&mut self) -> Result<(), StoreError> {
         self.durability.check_failed_sync()?;
         self.restore_results_file()?;
@@ -251,7 +257,7 @@ impl Store {
 
 #[cfg(test)]
 impl Store {
-    /// Every sync of the log fails from here on, the next after the next commit: only a file can be synced.
+    /// Makes every sync of the WAL fail, starting after the next commit. `/dev/full` can be opened but not synced.
     pub fn break_syncs(&mut self) {
         self.durability.wal = File::options().write(true).open("/dev/full").expect("a device that every Linux has");
         self.durability.last_sync = Instant::now().checked_sub(SYNC_INTERVAL).expect("the machine has run so long");
@@ -333,7 +339,7 @@ mod tests {
         assert_eq!(store.counters.totals(&store.conn).unwrap().waiting, 200);
     }
 
-    /// A store with one item whose log can't be synced any more, and the log it had.
+    /// A store with one item after a failed sync. Its WAL can be synced again.
     fn unsynced(home: &tempfile::TempDir) -> Store {
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         store.commit(&[items(1..=1)]).unwrap();

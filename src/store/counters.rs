@@ -1,5 +1,4 @@
-//! Sums over the whole run, kept with every commit so that no start, screen or report has to count a
-//! million rows.
+//! Sums over the whole run, saved with every commit, so that no start, screen or report has to count a million rows.
 
 use std::collections::BTreeMap;
 
@@ -15,17 +14,17 @@ use crate::domain::{
     snapshot::{Spend, Totals},
 };
 
-/// One row of `meta`, written anew by every group.
+/// The run's counters, one row of `meta`. Every transaction writes them again.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct RunCounters {
-    /// Items in the table; the last one's seq.
+    /// Number of items, which is also the last item's seq.
     pub items: u64,
-    /// Rows of the input, once it was read to its end.
+    /// Number of rows of the input, once it was read to its end.
     pub input_rows: Option<u64>,
-    /// Settled attempts.
+    /// Completed attempts.
     pub attempts: u64,
-    /// Of those: no request went out.
+    /// Completed attempts for which no request was sent.
     #[serde(rename = "never_left")]
     pub unsent: u64,
     pub rate_limited: u64,
@@ -56,7 +55,7 @@ impl RunCounters {
         Ok(())
     }
 
-    /// Takes one settled attempt into the sums.
+    /// Adds one completed attempt.
     pub fn add_attempt(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money) {
         self.attempts += 1;
         self.unsent += u64::from(outcome.is_local());
@@ -68,7 +67,7 @@ impl RunCounters {
         self.at_risk += at_risk;
     }
 
-    /// The engine's totals, read in one transaction with the counters of states.
+    /// Loads the engine's totals. To be called in one transaction with the counters of the blocks.
     pub fn totals(&self, conn: &Connection) -> Result<Totals, StoreError> {
         let states = StateCounts::load(conn)?;
         let (open_intents, in_flight): (i64, i64) =
@@ -89,7 +88,7 @@ impl RunCounters {
         })
     }
 
-    /// The budget is the engine's; it is not known here.
+    /// Loads the money spent, reserved and at risk. The budget is not known here and stays `None`.
     pub fn spend(&self, conn: &Connection) -> Result<Spend, StoreError> {
         let reserved: i64 = conn.query_row("SELECT coalesce(sum(reserved), 0) FROM in_flight", [], |row| row.get(0))?;
         Ok(Spend {
@@ -102,7 +101,7 @@ impl RunCounters {
     }
 }
 
-/// Items by state over the whole run, open intents not told apart.
+/// Items by state over the whole run. Items in flight count as waiting.
 pub(super) struct StateCounts {
     pub waiting: u64,
     pub done: u64,
@@ -119,7 +118,7 @@ impl StateCounts {
     }
 }
 
-/// What one group does to the counters of the blocks it touches: few, since items go out in order.
+/// Changes of the blocks' counters by one transaction. Few blocks change, since items are sent in order.
 #[derive(Default)]
 pub(super) struct BlockChanges(BTreeMap<u64, [i64; 3]>);
 

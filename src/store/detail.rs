@@ -1,4 +1,4 @@
-//! One item whole: its prompt, its answer, and every attempt at it.
+//! The details of one item: its prompt, its answer and all its attempts.
 
 use rusqlite::{OptionalExtension as _, Row};
 
@@ -54,7 +54,7 @@ pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<
     }))
 }
 
-/// Which routing rule applies and why, and what the item itself prefers.
+/// Describes the routing rule that applies and its reason, and the item's own preferred model.
 fn describe_routing(conn: &rusqlite::Connection, spec: &ItemSpec) -> Result<Option<String>, StoreError> {
     let rules = rules::load_rules(conn)?;
     let own = spec.preferred_model.as_ref().map(|model| format!("its row asks for {model} first"));
@@ -102,7 +102,7 @@ fn read_attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
     })
 }
 
-/// A single question as it is; a conversation with its speakers.
+/// The text of a single message, or a conversation with the role before each message.
 pub(super) fn prompt_text(request: &Request) -> String {
     let is_single_message = request.messages.len() == 1;
     let turns = request.messages.iter().map(|message| {
@@ -124,7 +124,7 @@ pub(super) fn prompt_text(request: &Request) -> String {
     turns.collect::<Vec<_>>().join("\n\n")
 }
 
-/// What a picture is called. One that came with the row is megabytes of text, as a `data:` URL too.
+/// A short label for a picture. Inline pictures and `data:` URLs are megabytes of text and are not shown.
 fn image_label(image: &Image) -> String {
     match image {
         Image::File(path) => path.display().to_string(),
@@ -136,7 +136,7 @@ fn image_label(image: &Image) -> String {
     }
 }
 
-/// One of an item's pictures; `None` where it has fewer.
+/// Loads one of an item's pictures; `None` if the item has fewer.
 pub(super) fn load_picture(conn: &rusqlite::Connection, seq: u64, index: usize) -> Result<Option<Image>, StoreError> {
     let body: Option<String> = conn
         .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?

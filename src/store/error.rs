@@ -1,4 +1,4 @@
-//! What can go wrong with a run's record, as sentences an operator can act on.
+//! Errors of the run's database and files, as sentences that an operator can act on.
 
 use std::{
     fmt, io,
@@ -49,7 +49,7 @@ pub enum StoreError {
     #[error("can't {doing} {}: {source}{}", path.display(), io_advice(source))]
     File { doing: &'static str, path: PathBuf, source: io::Error },
 
-    /// A sync failed. What was written before may be lost, and no later success could say otherwise.
+    /// A sync failed. Earlier writes may be lost, and a later successful sync proves nothing.
     #[error(
         "the disk did not take what was written to {}: {reason}. Nothing more is sent or recorded. Look at the disk and \
          the system's log; {}",
@@ -72,8 +72,8 @@ pub enum StoreError {
     )]
     CorruptRecord { what: String, source: serde_json::Error },
 
-    /// A group that contradicts the record (an item ended twice, an answer to nothing): a fault of the
-    /// program. The group is refused whole, so that the record stays right.
+    /// An op that contradicts the database, for example ending an item twice. This is a bug in the program. The whole
+    /// group is refused, so that the database stays consistent.
     #[error("the run's record refused a contradiction: {0}. This is a fault in cascadeck; nothing wrong was written")]
     Contradiction(String),
 
@@ -90,7 +90,7 @@ impl StoreError {
         Self::CorruptRecord { what: what.into(), source }
     }
 
-    /// Names the database's full path where an inner function only knew that it was `run.db`.
+    /// Sets the full path of the database in errors of inner functions, which only say `run.db`.
     #[must_use]
     pub(super) fn with_path(self, path: impl Into<PathBuf>) -> Self {
         match self {
@@ -102,7 +102,7 @@ impl StoreError {
         }
     }
 
-    /// Whether SQLite could not sync a file.
+    /// True if SQLite failed to sync a file.
     pub(super) fn is_sqlite_sync_failure(&self) -> bool {
         use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
         let Self::Database { source, .. } = self else { return false };
@@ -111,12 +111,12 @@ impl StoreError {
             .is_some_and(|error| matches!(error.extended_code, SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC))
     }
 
-    /// Nothing can be recorded after this: the run ends.
+    /// True if nothing can be recorded after this error: the run ends.
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::SyncFailed { .. })
     }
 
-    /// The disk or the file system is in the way, and the same may well work later: the run holds.
+    /// True if the disk or the file system caused the error. A retry may succeed, so the run is blocked until then.
     pub const fn is_disk_fault(&self) -> bool {
         matches!(self, Self::File { .. } | Self::Database { .. })
     }
@@ -164,7 +164,7 @@ fn database_advice(source: &rusqlite::Error) -> &'static str {
     }
 }
 
-/// Without a mark nothing would make the next start look.
+/// Without a marker file the next start would not check the database.
 fn describe_next_check(is_marked: bool, path: &Path) -> String {
     let dir = path.parent().unwrap_or(path).display();
     if is_marked {

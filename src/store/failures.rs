@@ -1,4 +1,4 @@
-//! Failed items grouped by what they failed of, and their lines written to a file of their own.
+//! Groups of failed items with the same error, and the export of their result lines to a new file.
 
 use std::{
     collections::HashMap,
@@ -15,12 +15,12 @@ use super::{
 };
 use crate::domain::{FailureGroup, Outcome, Page, ReplayFilter, failure::error_pattern};
 
-/// Groups on a screen; the items of smaller ones still count.
+/// Most groups returned. The total count covers the items of all groups.
 const MAX_GROUPS: usize = 200;
-/// As with filtered windows: groups that the run has outdated serve for this many times what they took to make.
+/// Outdated groups are used again for this many times the time that loading them took.
 const CACHE_REUSE_FACTOR: u32 = 10;
 
-/// The groups of one filter, kept for as long as they are true or dear.
+/// A cache of the groups of one filter. An outdated entry is used again for a while if it was slow to load.
 #[derive(Debug, Default)]
 pub(super) struct FailureGroupCache(Option<CachedGroups>);
 
@@ -29,7 +29,7 @@ struct CachedGroups {
     filter: ReplayFilter,
     groups: Vec<FailureGroup>,
     matching: u64,
-    /// SQLite's mark that changes when another connection commits.
+    /// SQLite's `data_version`, which changes when another connection commits.
     data_version: i64,
     loaded_at: Instant,
     load_time: Duration,
@@ -87,7 +87,7 @@ fn group_failures(conn: &Connection, filter: &ReplayFilter) -> Result<(Vec<Failu
     Ok((groups, matching))
 }
 
-/// Writes the lines of the failed items that a filter means to a new file in the run's directory.
+/// Writes the result lines of the failed items that match a filter to a new file in the run's directory.
 pub(super) fn export(dir: &RunDir, conn: &Connection, filter: &ReplayFilter) -> Result<Page, StoreError> {
     let (path, file) = create_export_file(dir)?;
     let failed = |error| StoreError::file("write", &path, error);
@@ -109,7 +109,7 @@ pub(super) fn export(dir: &RunDir, conn: &Connection, filter: &ReplayFilter) -> 
     Ok(Page::Exported { path: path.display().to_string(), rows })
 }
 
-/// `failed-1.jsonl`, or the next number that is free: nothing is overwritten.
+/// Creates `failed-1.jsonl`, or the next number that is free. Never overwrites a file.
 fn create_export_file(dir: &RunDir) -> Result<(std::path::PathBuf, std::fs::File), StoreError> {
     let mut number = 1;
     loop {

@@ -1,4 +1,4 @@
-//! Rows of the input become items: new ones are added, known ones recognised, changed ones named.
+//! Ingests rows of the input: adds new items, skips known ones, reports changed ones.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -10,23 +10,23 @@ use super::{
 };
 use crate::domain::{ItemSpec, RoutingTraits, Seq};
 
-/// What happens to a row whose id is known but whose request is another.
+/// Policy for a row whose id is known but whose request has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChangedRowPolicy {
-    /// Nothing is written; the row is named in the answer.
+    /// Report the row and write nothing.
     Report,
-    /// The new request takes the old one's place and waits, whatever became of the old one.
+    /// Replace the old request. The item waits again, whatever its state was.
     Replace,
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct IngestReport {
-    /// New items, and replaced ones, in the order of the rows.
+    /// New and replaced items, in the order of the rows.
     pub added: Vec<WaitingItem>,
-    /// Rows that were there already, unchanged.
+    /// Number of rows that were recorded already and have not changed.
     pub unchanged: u64,
     pub changed: Vec<ChangedItem>,
-    /// Traits seen for the first time.
+    /// Traits seen for the first time in the run, with their ids.
     pub new_traits: Vec<(u32, RoutingTraits)>,
 }
 
@@ -34,9 +34,9 @@ pub struct IngestReport {
 pub struct ChangedItem {
     pub seq: Seq,
     pub id: String,
-    /// Where the row stands now.
+    /// The row's line number in the input now.
     pub line: u64,
-    /// It is done: an answer to the old request is recorded.
+    /// True if an answer to the old request is recorded.
     pub is_done: bool,
 }
 
@@ -78,16 +78,15 @@ pub(super) fn ingest(
     Ok(report)
 }
 
-/// A recorded item by its id: number, hash and state.
+/// Finds a recorded item by its id: number, hash and state.
 const FIND_ITEM_SQL: &str = "SELECT seq, hash, state FROM items JOIN progress USING (seq) WHERE id = ?1";
 
-/// A row of [`KNOWN`]: the item's number, its hash, and whether it is done.
+/// Reads a row of [`FIND_ITEM_SQL`]: the item's number, its hash, and whether it is done.
 fn read_known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], bool)> {
     Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get::<_, i64>(2)? == DONE))
 }
 
-/// Whether a picture has another content under the same name. Where no content was recorded, it is not known; one that
-/// could not be read when the item was recorded, and has an answer, was there when it was sent.
+/// True if the picture has other content under the same name. False if no content was recorded.
 fn is_picture_changed(conn: &Connection, seq: u64, answered: bool, spec: &ItemSpec) -> Result<bool, StoreError> {
     let Some(now) = &spec.picture_stamp else { return Ok(false) };
     let find = "SELECT iif(json_valid(body), body -> 'picture' ->> 'digest', NULL) FROM payload WHERE seq = ?1";
@@ -95,7 +94,8 @@ fn is_picture_changed(conn: &Connection, seq: u64, answered: bool, spec: &ItemSp
     Ok(recorded.is_some_and(|digest| digest != now.digest && !(answered && digest.is_empty())))
 }
 
-/// Keeps the newest stamp of unchanged pictures, so that their files are not read again for their new times.
+/// Saves the newest stamp of an unchanged picture, so that the file is not read again because of its new times. A
+/// picture recorded without a stamp stays without one, since its earlier content is unknown.
 pub(super) fn save_picture_stamp(txn: &Txn<'_>, seq: u64, spec: &ItemSpec) -> Result<(), StoreError> {
     let Some(picture) = &spec.picture_stamp else { return Ok(()) };
     let json = serde_json::to_string(picture)
@@ -108,16 +108,16 @@ pub(super) fn save_picture_stamp(txn: &Txn<'_>, seq: u64, spec: &ItemSpec) -> Re
     Ok(())
 }
 
-/// How rows of the input compare with the record.
+/// The difference between rows of the input and the recorded items.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct InputDiff {
-    /// Known by their ids, but as other requests.
+    /// Items whose id is known but whose request has changed.
     pub changed: Vec<ChangedItem>,
-    /// Of these ids none is known.
+    /// Number of rows whose id is not known.
     pub new: u64,
 }
 
-/// Writes nothing.
+/// Compares rows of the input with the recorded items. Writes nothing.
 pub(super) fn compare(conn: &Connection, specs: &[ItemSpec]) -> Result<InputDiff, StoreError> {
     let mut find = conn.prepare_cached(FIND_ITEM_SQL)?;
     let mut compared = InputDiff::default();
@@ -176,8 +176,8 @@ fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) ->
     Ok(WaitingItem { seq: Seq(seq), traits_id })
 }
 
-/// An ended item waits again. Its line stays in results.jsonl until the end of the run, or until a later
-/// line for the same id overrules it.
+/// Makes an ended item wait again. Its line stays in results.jsonl until the end of the run, or until a later line for
+/// the same id supersedes it.
 pub(super) fn reopen_item(txn: &mut Txn<'_>, seq: u64, old_state: i64) -> Result<(), StoreError> {
     let row = seq as i64;
     txn.execute("INSERT INTO superseded(n) SELECT result FROM progress WHERE seq = ?1 AND result IS NOT NULL", [row])?;
@@ -190,7 +190,7 @@ fn item_json(spec: &ItemSpec) -> Result<String, StoreError> {
     serde_json::to_string(spec).map_err(|error| StoreError::corrupt_record(format!("item {}", spec.id), error))
 }
 
-/// The 32 hex digits as 16 bytes: half the size, and a form that can't be misspelt.
+/// Parses the 32 hex digits of a hash to 16 bytes: half the size, and every value has exactly one form.
 fn parse_hash(spec: &ItemSpec) -> Result<[u8; 16], StoreError> {
     let digits = &spec.request_hash;
     let is_hash = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());

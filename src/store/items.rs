@@ -1,7 +1,7 @@
-//! Windows of items for a screen: any window of a million rows for about the price of one of ten.
+//! Windows of items for a screen. A window anywhere in a million rows costs about as much as one in ten rows.
 //!
-//! Unfiltered, a window is a range of seqs. By state, the counters of blocks say in which block it begins.
-//! By text, all rows are looked at once, and the list of matches serves the windows after that.
+//! Without a filter a window is a range of seqs. A filter by state finds the first block of the window by the blocks'
+//! counters. A filter by text scans all rows once and caches the list of matches for later windows.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,10 +24,10 @@ use super::{
 };
 use crate::domain::{ItemFilter, ItemRow, ItemSpec, ItemState, Page};
 
-/// Most rows of one window, whatever was asked for.
+/// Most rows of one window, also if more are requested.
 const MAX_WINDOW_ROWS: u32 = 1_000;
-/// A list of matches that the run has outdated is used again for this many times what it took to make:
-/// a filter never costs more than a tenth of one core.
+/// An outdated list of matches is used again for this many times the time that the scan took. So a filter costs at most
+/// a tenth of one core.
 const SCAN_REUSE_FACTOR: u32 = 10;
 
 pub(super) struct ItemWindows {
@@ -39,7 +39,7 @@ pub(super) struct ItemWindows {
 struct CachedMatches {
     filter: ItemFilter,
     seqs: Vec<u64>,
-    /// SQLite's mark that changes when another connection commits.
+    /// SQLite's `data_version`, which changes when another connection commits.
     data_version: i64,
     scanned_at: Instant,
     scan_time: Duration,
@@ -69,7 +69,7 @@ impl ItemWindows {
 
     pub fn page(&mut self, filter: &ItemFilter, offset: u64, limit: u32) -> Result<Page, StoreError> {
         let limit = limit.min(MAX_WINDOW_ROWS) as usize;
-        // One state of the database for the count and the rows.
+        // A read transaction, so that the count and the rows come from the same state of the database.
         self.conn.execute_batch("BEGIN")?;
         let page = self.load_window(filter, offset, limit);
         let ended = self.conn.execute_batch("COMMIT");
@@ -106,7 +106,7 @@ impl ItemWindows {
         Ok(Page::Items { rows, matching, offset, outdated })
     }
 
-    /// One item as a row; `None` where there is none.
+    /// Loads one item as a row; `None` if there is none.
     pub fn load_row(&mut self, seq: u64, in_flight: bool) -> Result<Option<ItemRow>, StoreError> {
         let found = self
             .conn
@@ -127,7 +127,7 @@ impl ItemWindows {
         found.into_row(seq, in_flight, &self.routes).map(Some)
     }
 
-    /// The items that match, and whether the run has gone on since they were looked for.
+    /// Returns the seqs of the matching items, and true if the run has changed since the scan.
     fn find_matches(&mut self, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<(&[u64], bool), StoreError> {
         let version = self.conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
         let is_usable = |matches: &CachedMatches| {
@@ -142,7 +142,7 @@ impl ItemWindows {
     }
 }
 
-/// Items with an open intent.
+/// The seqs of items with an open intent.
 pub(super) fn in_flight_seqs(conn: &Connection) -> Result<BTreeSet<u64>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT seq FROM in_flight")?;
     let seqs = statement.query_map([], |row| row.get::<_, i64>(0).map(|seq| seq as u64))?;
@@ -154,7 +154,8 @@ fn window_of(seqs: &[u64], offset: u64, limit: usize) -> Vec<u64> {
     seqs.iter().copied().skip(skipped).take(limit).collect()
 }
 
-/// The window of items in one state, without those in `but`, and how many there are in all.
+/// Loads a window of the items in one state, leaving out those in `excluded`. Also returns the number of all such
+/// items.
 fn window_in_state(
     conn: &Connection,
     state: i64,
@@ -197,7 +198,7 @@ fn window_in_state(
     Ok((seqs, matching))
 }
 
-/// Every item that matches, by looking at all of them.
+/// Scans all items and returns the seqs of those that match.
 fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<Vec<u64>, StoreError> {
     let needle = Needle::new(&filter.text);
     let mut statement = conn.prepare_cached(
@@ -237,7 +238,7 @@ const fn item_state(state: i64, in_flight: bool) -> ItemState {
     }
 }
 
-/// An item's row as it stands in the tables.
+/// An item as it is stored in the tables.
 struct ItemRecord {
     id: String,
     state: i64,
@@ -246,7 +247,7 @@ struct ItemRecord {
     route: Option<i64>,
     message: Option<String>,
     line: Option<String>,
-    /// Of an item that was not tried yet.
+    /// Set only for items without attempts.
     body: Option<String>,
 }
 

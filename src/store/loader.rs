@@ -1,4 +1,4 @@
-//! Bodies of items for the engine, which holds only their numbers: read, and decoded, off its task.
+//! Loads and decodes items' bodies on a thread of its own, since the engine keeps only their numbers in memory.
 
 use std::thread;
 
@@ -8,21 +8,21 @@ use tokio::sync::{mpsc, oneshot};
 use super::{connect, error::StoreError, open::parse_json, run_dir::RunDir};
 use crate::domain::{ItemSpec, Seq, WallTime};
 
-/// Loads that may wait their turn; the engine asks for a few items at a time.
+/// Most queued load requests. The engine requests a few items at a time.
 const LOAD_QUEUE_CAPACITY: usize = 16;
 
-/// An item as it goes out, and what was tried before.
+/// An item that is ready to be sent, and its earlier attempts.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LoadedItem {
     pub seq: Seq,
     pub spec: ItemSpec,
-    /// Settled so far, in earlier processes too.
+    /// Completed attempts so far, also of earlier processes.
     pub completed_attempts: u32,
-    /// When the first of them was sent.
+    /// When the first attempt was sent.
     pub started_at: Option<WallTime>,
 }
 
-/// An item whose body is damaged: it can never be sent.
+/// An item whose body is damaged, so that it can never be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UnreadableItem {
     pub seq: Seq,
@@ -31,14 +31,14 @@ pub struct UnreadableItem {
     pub reason: String,
 }
 
-/// What a load brought: each item asked for is in one of the two, in the order asked for.
+/// The result of a load request. Each requested item is in one of the two lists, in the requested order.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct LoadedItems {
     pub items: Vec<LoadedItem>,
     pub unreadable: Vec<UnreadableItem>,
 }
 
-/// Cheap to clone; the thread ends with the last one.
+/// A handle to the loading thread. Cheap to clone; the thread ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct ItemLoader {
     requests: mpsc::Sender<LoadRequest>,
@@ -67,7 +67,10 @@ impl ItemLoader {
         Ok(Self { requests })
     }
 
-    /// The items, in the order asked for. An error is the database's as a whole: the same may well work later.
+    /// Loads the items in the given order.
+    ///
+    /// # Errors
+    /// If the database can't be read. A retry may succeed.
     pub async fn load(&self, seqs: Vec<Seq>) -> Result<LoadedItems, StoreError> {
         let (reply, loaded) = oneshot::channel();
         self.requests.send(LoadRequest { seqs, reply }).await.map_err(|_| StoreError::Closed)?;
@@ -75,7 +78,7 @@ impl ItemLoader {
     }
 }
 
-/// In one transaction: taking and dropping SQLite's locks costs more than reading a row.
+/// Loads items in one transaction: taking and releasing SQLite's locks costs more than reading a row.
 fn load_batch(conn: &Connection, seqs: &[Seq]) -> Result<LoadedItems, StoreError> {
     let transaction = conn.unchecked_transaction()?;
     let mut batch = LoadedItems::default();

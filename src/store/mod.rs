@@ -1,15 +1,15 @@
-//! The durable run: `run.db` is the truth, `results.jsonl` its projection.
+//! The durable record of a run: `run.db` is the source of truth, and `results.jsonl` is a projection of it.
 //!
-//! Owns the run's directory, its lock, the database and the results file. It knows the domain's words and
-//! nothing of engines, providers or screens; time and every decision are handed in.
+//! Owns the run's directory, its lock, the database and the results file. It uses the types of `domain` and knows
+//! nothing of the engine, providers or screens. Times and decisions come from the caller.
 //!
-//! Two phases. [`Store`] is synchronous: it opens or creates a run, recovers what a crash left, and tells
-//! what there is to resume. [`Store::into_writer`] then hands it to the one thread that writes, which takes
-//! groups of [`Op`]s, commits each group as one transaction and answers with an [`Ack`]. Everything else
-//! reads through connections of its own: [`Loader`] for the engine's payloads, [`spawn_reader`] for
-//! screens, [`report`] and [`mod@audit`] for other processes.
+//! A run has two phases. [`Store`] is synchronous: it opens or creates a run, recovers from a crash, and returns what
+//! is needed to resume. [`Store::into_writer`] then moves it to the writing thread, which commits each group of [`Op`]s
+//! as one transaction and answers with an [`Ack`]. Everything else reads through connections of its own: [`ItemLoader`]
+//! for the engine, [`spawn_reader`] for screens, [`report`] and [`mod@audit`] for other processes.
 //!
-//! Beside the runs stands [`ledger`]: what all runs of a user have used of each provider's day.
+//! [`quota_ledger`] is separate from the runs: it records how much of each provider's daily quota all runs of a user
+//! have used.
 
 mod apply;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! Opening a run: begun, or taken up again where it was left, however it was left.
+//! Opens a run: creates a new one, or resumes one from any state that a process left it in.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -28,11 +28,12 @@ use crate::domain::{
     snapshot::{Spend, Totals},
 };
 
-/// How many events a start brings back.
+/// Number of events restored at the start.
 const RESTORED_EVENTS: i64 = 256;
 const LOST_MESSAGE: &str = "the program ended before the answer came; the call may have been billed";
 
-/// A run's record, open for writing, owned by this process. Synchronous; see the module for what follows.
+/// A run's database and results file, open for writing and locked by this process. Synchronous; the module's
+/// documentation tells how it becomes a writing thread.
 #[derive(Debug)]
 pub struct Store {
     pub(super) dir: RunDir,
@@ -41,42 +42,42 @@ pub struct Store {
     pub(super) durability: Durability,
     pub(super) counters: RunCounters,
     pub(super) traits: HashMap<RoutingTraits, u32>,
-    /// The routing rules that unfinished items were last classed by.
+    /// The routing rules that determined the traits of unfinished items.
     pub(super) rules: Vec<RoutingRule>,
-    /// Rows of the table of routes, by the engine's route index.
+    /// Ids in the table of routes, by the engine's route index.
     pub(super) route_ids: Vec<i64>,
-    /// Committed lines on their way to results.jsonl.
+    /// Committed lines that are not yet in results.jsonl.
     pub(super) unwritten_lines: Vec<u8>,
-    /// Last, so that the directory is let go only once everything above is closed.
+    /// The last field, so that the lock is released after everything above is closed.
     pub(super) _lock: RunLock,
 }
 
-/// What there is to resume.
+/// Everything that is needed to resume a run.
 #[derive(Debug)]
 pub struct OpenedRun {
-    /// Nothing was here before.
+    /// True if the run was created now.
     pub is_new: bool,
-    /// The input's contents are not what they were: read it again, with [`Store::ingest`] where changed rows
-    /// may take the place of old ones, then [`Store::accept_input`].
+    /// True if the input's contents have changed. The caller then reads it again, with [`Store::ingest`] if changed
+    /// rows may replace old ones, and calls [`Store::accept_input`].
     pub input_changed: bool,
     pub ingest: IngestProgress,
     pub totals: Totals,
     pub spend: Spend,
     /// When the first request of the run was sent.
     pub first_sent_at: Option<WallTime>,
-    /// How long earlier processes have worked on it.
+    /// How long earlier processes have worked on the run.
     pub active_time: Duration,
     pub next_attempt: AttemptId,
     pub next_event: u64,
-    /// Calls that were in flight when the last process died: they may have been billed, and their items wait again.
+    /// Attempts that were in flight when the last process died. They may have been billed; their items wait again.
     pub lost_attempts: Vec<LostAttempt>,
     pub decisions: Vec<OperatorDecision>,
     pub saved_states: BTreeMap<String, String>,
-    /// The newest 256, oldest first.
+    /// The newest 256 events, oldest first.
     pub events: Vec<Arc<Event>>,
-    /// What had to be put right in results.jsonl.
+    /// Repairs made to results.jsonl.
     pub repair: Repair,
-    /// Why the record was checked before anything else: a sync failed in the last process. It is sound.
+    /// The reason of a failed sync in the last process, if any. The database was checked and is consistent.
     pub failed_sync: Option<String>,
     /// Of the waiting items, those that this start sends, where it is a trial of the first rows; `None`: all.
     pub only: Option<HashSet<Seq>>,
@@ -85,7 +86,7 @@ pub struct OpenedRun {
 /// How far the input was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IngestProgress {
-    /// Items recorded so far; the input's rows once it is `complete`.
+    /// Number of recorded items; the number of the input's rows if `is_complete`.
     pub rows: u64,
     pub is_complete: bool,
 }
@@ -101,13 +102,13 @@ pub struct LostAttempt {
 }
 
 impl Store {
-    /// Begins a run in `dir`, or resumes the one that is there. Takes the directory's lock, settles what a
+    /// Creates a run in `dir` or resumes the one that is there. Locks the directory, completes the attempts that a
     /// crash left open and repairs results.jsonl.
     pub fn open(dir: &RunDir, settings: &PinnedSettings) -> Result<(Self, OpenedRun), StoreError> {
         Self::open_with_lock(dir, dir.create_and_lock()?, settings)
     }
 
-    /// The same in a directory that this process has taken already.
+    /// Does the same as [`Store::open`] in a directory that this process has locked already.
     pub fn open_with_lock(
         dir: &RunDir,
         lock: RunLock,
@@ -116,7 +117,7 @@ impl Store {
         if !dir.has_run() && fs::metadata(dir.results()).is_ok_and(|results| results.len() > 0) {
             return Err(StoreError::OrphanedResults { results: dir.results() });
         }
-        // A rebuild of the results file that was cut short; the file itself is untouched then.
+        // Left by an interrupted rebuild of the results file; the file itself is unchanged then.
         let _ = fs::remove_file(dir.path().join("results.jsonl.new"));
         Self::open_locked(dir, lock, settings).map_err(|error| error.with_path(dir.database()))
     }
@@ -178,15 +179,16 @@ impl Store {
         Ok((store, opened))
     }
 
-    /// The files that must stay where they are while this process works on the run.
+    /// The files that must not be moved or replaced while this process works on the run.
     ///
     /// # Errors
-    /// Where one is gone already.
+    /// If one of them is missing.
     pub fn open_files(&self) -> Result<OpenFiles, StoreError> {
         OpenFiles::capture(&self.dir)
     }
 
-    /// Intents without an outcome: the process that sent them died. Nobody knows whether they were served.
+    /// Completes intents without an outcome as lost. The process that sent them died, so it is unknown whether they
+    /// were answered.
     fn complete_lost_attempts(&mut self) -> Result<Vec<LostAttempt>, StoreError> {
         let lost_attempts = load_lost_attempts(&self.conn)?;
         if lost_attempts.is_empty() {
@@ -213,8 +215,8 @@ impl Store {
     }
 }
 
-/// Why a sync of the record failed in the last process, if one did. What the system holds of the database in memory is
-/// dropped then: the disk may have something else.
+/// Returns why a sync failed in the last process, if one did. Then also drops the system's cached pages of the
+/// database, since the disk may hold something else.
 fn read_failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
     let mark = dir.sync_failure_marker();
     let reason = match fs::read_to_string(&mark) {
@@ -225,7 +227,8 @@ fn read_failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
     #[cfg(target_os = "linux")]
     for path in [dir.database(), dir.wal()] {
         use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-        // Where it can't be dropped, what is held is checked. SQLite has no lock yet that closing could drop.
+        // If the cache can't be dropped, the cached pages are checked. SQLite holds no lock yet that closing the file
+        // could drop.
         if let Ok(file) = fs::File::open(path) {
             let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
         }
@@ -233,7 +236,7 @@ fn read_failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
     Ok(Some(reason))
 }
 
-/// Holds the record to its promises; what the start itself repairs is none of them.
+/// Checks the invariants of the database. They don't cover what the start itself repairs.
 fn check_after_failed_sync(dir: &RunDir, conn: &Connection, reason: &str) -> Result<(), StoreError> {
     let violations = audit::broken_invariants(dir, conn)?;
     if violations.is_empty() {
@@ -242,7 +245,7 @@ fn check_after_failed_sync(dir: &RunDir, conn: &Connection, reason: &str) -> Res
     Err(StoreError::Damaged { dir: dir.path().to_owned(), reason: reason.to_owned(), found: violations })
 }
 
-/// Refuses to go on with a run under settings that would make its answers incomparable.
+/// Refuses to resume a run under settings that would make its answers incomparable.
 fn check_settings(previous: &PinnedSettings, current: &PinnedSettings, dir: &RunDir) -> Result<(), StoreError> {
     let changes = previous.changes_to(current);
     if changes.is_empty() { Ok(()) } else { Err(StoreError::SettingsChanged { dir: dir.path().to_owned(), changes }) }

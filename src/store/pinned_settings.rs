@@ -1,4 +1,4 @@
-//! What makes the answers of one run comparable: kept with the run, compared at every resume.
+//! The settings that make the answers of one run comparable. They are saved with the run and compared at every resume.
 
 use std::{
     fmt,
@@ -7,38 +7,38 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Stands between a folder for captions and what becomes of those that are there.
+/// Separates, in the caption setting, the captions' folder from the policy for existing captions.
 const EXISTING_SEPARATOR: &str = ", existing: ";
 
-/// The settings a run was begun with and is held to.
+/// The settings that a run was created with and must keep.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PinnedSettings {
-    /// The input as it was named on the command line.
+    /// The input as given on the command line.
     pub input: String,
-    /// The absolute path of an input that lies somewhere. Not compared: a folder may be moved with its runs.
+    /// The absolute path of the input, if it is a file or folder. Not compared, since a folder may be moved with its
+    /// runs.
     #[serde(rename = "place")]
     pub input_path: Option<String>,
-    /// What the input was recognised as (`jsonl`, `csv`, `pictures`).
+    /// The detected kind of the input (`jsonl`, `csv`, `pictures`).
     pub kind: String,
-    /// Changes with the input's contents. A changed one is no refusal: rows may have been added.
+    /// Fingerprint of the input's contents. A change is allowed, since rows may have been added.
     pub fingerprint: String,
     pub prompt: Option<String>,
     pub system: Option<String>,
-    /// The sampling parameters that rows inherit, as JSON text, so that no number is rounded on the way.
+    /// The sampling parameters that rows inherit, as JSON text so that no number is rounded.
     pub params: String,
-    /// The caption settings, in words; `None` where answers are not written as captions.
+    /// The caption settings as text; `None` if answers are not written as captions.
     pub captions: Option<String>,
-    /// What becomes of a caption that is there already, by name: for commands that name the run alone. Compared as
-    /// a part of `captions`.
+    /// Name of the policy for existing captions, for commands that name only the run. Compared as a part of `captions`.
     #[serde(rename = "existing")]
     pub existing_captions: Option<String>,
-    /// Rows are read with all their picture fields, and refused where a name stands twice. Not so in runs of earlier
-    /// versions, which go on with their rows as they were. Not compared.
+    /// True if rows are read with all their picture fields and refused if a name stands twice. False in runs of earlier
+    /// versions, which keep their rows as they were. Not compared.
     pub strict_rows: bool,
 }
 
-/// One setting that is not what it was.
+/// One changed setting.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SettingChange {
     pub setting: &'static str,
@@ -47,7 +47,7 @@ pub struct SettingChange {
 }
 
 impl PinnedSettings {
-    /// Everything that differs and may not. The fingerprint is left out: the caller reconciles the input.
+    /// Returns the settings that differ and may not. The fingerprint is not compared: the caller reconciles the input.
     pub fn changes_to(&self, current: &Self) -> Vec<SettingChange> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         [
@@ -76,13 +76,13 @@ impl PinnedSettings {
     }
 }
 
-/// Two spellings of one path, seen from here.
+/// True if both are the same path, relative to the current directory.
 fn is_same_path(was: &str, now: &str) -> bool {
     let real = |path: &str| Path::new(path).canonicalize().or_else(|_| absolute(path)).ok();
     was == now || real(was).is_some_and(|was| Some(was) == real(now))
 }
 
-/// The same but for the spelling of the folder, which stands in front.
+/// True if both are the same apart from the spelling of the folder, which comes first.
 fn is_same_caption_setting(was: &str, now: &str) -> bool {
     match (was.rsplit_once(EXISTING_SEPARATOR), now.rsplit_once(EXISTING_SEPARATOR)) {
         (Some((was_in, was)), Some((now_in, now))) => was == now && is_same_path(was_in, now_in),
@@ -90,7 +90,7 @@ fn is_same_caption_setting(was: &str, now: &str) -> bool {
     }
 }
 
-/// Earlier records name what becomes of captions with a capital.
+/// Earlier versions saved the policy for existing captions with a capital letter.
 fn normalize_captions(captions: String) -> String {
     match captions.rsplit_once(EXISTING_SEPARATOR) {
         Some((dir, rest)) => format!("{dir}{EXISTING_SEPARATOR}{}", rest.to_lowercase()),
@@ -104,8 +104,8 @@ impl fmt::Display for SettingChange {
     }
 }
 
-/// At most 60 characters in quotes, from a little before the first difference: two long prompts that
-/// begin alike must not look alike.
+/// At most 60 characters in quotes, starting a little before the first difference, so that two long prompts that start
+/// alike don't look alike.
 fn excerpt(text: &str, common_prefix: usize) -> String {
     const SHOWN: usize = 60;
     const LEAD: usize = 20;

@@ -1,8 +1,8 @@
-//! `results.jsonl`: the table of results, line by line, as a file that other programs read.
+//! `results.jsonl`: the table of results as a file that other programs read.
 //!
-//! The table is the truth. The file is appended to after each commit and may lag behind it (the process
-//! died, the disk was full), never run ahead of it. Nothing about the file is remembered: at every start it
-//! is compared with the table from its first byte, cut back where they part, and completed.
+//! The table is the source of truth. The file is appended to after each commit. It may lag behind the table (the
+//! process died, the disk was full), but is never ahead of it. Nothing about the file is saved: every start compares it
+//! with the table from the first byte, cuts it at the first difference and completes it.
 
 use std::{
     fs::File,
@@ -15,32 +15,32 @@ use rusqlite::Connection;
 
 use super::{error::StoreError, run_dir, run_dir::RunDir};
 
-/// Lines are gathered to this many bytes before they are written.
+/// Lines are collected up to this many bytes before they are written.
 const CHUNK_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Projection {
     path: PathBuf,
     file: File,
-    /// Bytes that are known to be right.
+    /// Number of bytes that are known to match the table.
     valid_length: u64,
-    /// The table's row behind the last of them.
+    /// The table's row of the last line in those bytes.
     last_row: i64,
-    /// A write failed: the file ends at `length`, or in rubbish, and the table knows more.
+    /// True if a write failed: the file ends at `valid_length` or in garbage, and the table has more lines.
     is_behind: bool,
 }
 
-/// What the start had to put right.
+/// Repairs that the start made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Repair {
-    /// Bytes that were not in the record, or only half a line.
+    /// Bytes cut off: lines that were not in the table, or half a line.
     pub cut_bytes: u64,
-    /// Lines of the record that the file lacked.
+    /// Lines of the table that were missing in the file.
     pub added_lines: u64,
 }
 
 impl Projection {
-    /// Opens the file, or makes it, and brings it to what the table says.
+    /// Opens or creates the file and makes it match the table.
     pub fn open(dir: &RunDir, conn: &Connection) -> Result<(Self, Repair), StoreError> {
         let path = dir.results();
         let file = run_dir::private_options()
@@ -55,14 +55,15 @@ impl Projection {
         Ok((projection, Repair { cut_bytes: found.saturating_sub(valid_length), added_lines }))
     }
 
-    /// Appends what a group added; `last` is the table's row behind its last line.
+    /// Appends the lines of a transaction. `last_row` is the table's row of the last line.
     pub fn append(&mut self, lines: &[u8], last_row: u64) -> Result<(), StoreError> {
         if lines.is_empty() {
             return Ok(());
         }
         if let Err(error) = self.file.write_all(lines) {
             self.is_behind = true;
-            // Nobody should read half a line. Where even this fails, the next attempt cuts first.
+            // Removes half-written lines, so that readers don't see them. If this fails too, the next attempt cuts the
+            // file first.
             let _ = self.file.set_len(self.valid_length);
             return Err(StoreError::file("append to", &self.path, error));
         }
@@ -71,7 +72,7 @@ impl Projection {
         Ok(())
     }
 
-    /// Completes a file that lags. Returns how many lines it lacked.
+    /// Completes the file if it lags behind. Returns the number of missing lines.
     pub fn catch_up(&mut self, conn: &Connection) -> Result<u64, StoreError> {
         if !self.is_behind {
             return Ok(0);
@@ -97,10 +98,10 @@ impl Projection {
         Ok(added)
     }
 
-    /// Whether its name still leads to the file that is written to.
+    /// True if the path still names the file that is written to.
     pub fn is_in_place(&self) -> bool {
         let Ok(held) = self.file.metadata() else { return true };
-        // What can't be looked at now is not known to be gone.
+        // If the file can't be checked now, it isn't known to be missing.
         run_dir::file_id(&self.path).map_or(true, |found| found == Some((held.dev(), held.ino())))
     }
 
@@ -108,7 +109,7 @@ impl Projection {
         self.file.sync_data().map_err(|error| StoreError::file("sync", &self.path, error))
     }
 
-    /// Writes the file anew beside the old one and puts it in its place: a reader sees one or the other, whole.
+    /// Writes the file again beside the old one and renames it into place. A reader sees one or the other as a whole.
     pub fn rebuild(dir: &RunDir, conn: &Connection) -> Result<Self, StoreError> {
         let (path, fresh) = (dir.results(), dir.path().join("results.jsonl.new"));
         let file = run_dir::private_options()
@@ -124,15 +125,15 @@ impl Projection {
     }
 }
 
-/// How far file and table are the same, in whole lines.
+/// How far the file and the table match, in whole lines.
 pub(super) struct MatchPoint {
-    /// Bytes of the file.
+    /// Number of matching bytes.
     pub length: u64,
-    /// The table's row behind the last of them.
+    /// The table's row of the last matching line.
     pub last_row: i64,
 }
 
-/// Compares from the first byte on.
+/// Compares the file with the table from the first byte.
 pub(super) fn find_match_point(file: &File, path: &Path, conn: &Connection) -> Result<MatchPoint, StoreError> {
     let mut reader = BufReader::with_capacity(CHUNK_BYTES, file);
     let mut statement = conn.prepare_cached("SELECT n, line FROM results ORDER BY n")?;
@@ -157,7 +158,7 @@ pub(super) fn find_match_point(file: &File, path: &Path, conn: &Connection) -> R
 
 #[cfg(test)]
 impl Projection {
-    /// Writes elsewhere from here on; gives back where it wrote.
+    /// Writes to `file` from now on; returns the file used before.
     pub fn redirect(&mut self, file: File) -> File {
         std::mem::replace(&mut self.file, file)
     }

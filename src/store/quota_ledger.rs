@@ -1,11 +1,11 @@
-//! The daily ledger: what a user's runs have used of each provider's day, all of them together.
+//! The daily quota ledger: how much of each provider's daily quota all runs of a user have used together.
 //!
-//! A small database of its own in the user's state directory, since it outlives every run and belongs to none.
-//! Processes lease blocks of a day's quota in short transactions and give back what they did not use; what a process
-//! that was killed had leased counts as used. What it says is a lower bound: keys are used elsewhere too.
+//! It is a small database in the user's state directory, since it outlives every run. Processes lease parts of a day's
+//! quota in short transactions and return what they did not use. A lease of a killed process counts as used. The
+//! recorded usage is a lower bound, since the keys are also used elsewhere.
 //!
-//! Pools go by names that mean the same in every configuration: base URL, project, model. A key without a stated
-//! project goes by a salted fingerprint of its secret; the salt is in here, the secret is not.
+//! A pool's name means the same in every configuration: base URL, project, model. A key without a configured project is
+//! identified by a salted fingerprint of its secret. The ledger holds the salt and never the secret.
 
 use std::{
     fmt::Write as _,
@@ -27,11 +27,12 @@ use crate::domain::{
     lease::{LeaseGrant, LeaseRequest, QuotaUnit},
 };
 
-/// Transactions take well under a millisecond; who can't get in for so long goes on without.
+/// How long to wait for the database's lock. Transactions take well under a millisecond; a process that can't get the
+/// lock in this time continues without the ledger.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 const LEDGER_VERSION: u32 = 1;
-/// "cscd" and a number, so that nobody else's database is taken for a ledger.
+/// "cscd" and a number, so that another program's database is not used as a ledger.
 const LEDGER_APPLICATION_ID: i32 = 0x6373_6402;
 
 const LEDGER_SCHEMA: &str = "
@@ -46,7 +47,7 @@ const LEDGER_SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS spent (pool TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-/// What has been used of a pool's day, for plans.
+/// The recorded usage of a pool's day, for plans.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DailyUsage {
     pub requests: u64,
@@ -62,15 +63,15 @@ pub struct QuotaLedger {
 }
 
 impl QuotaLedger {
-    /// Where it is kept: `$XDG_STATE_HOME/cascadeck/ledger.db`, by default under `~/.local/state`. `None` where
-    /// neither that nor a home is known.
+    /// The ledger's default path: `$XDG_STATE_HOME/cascadeck/ledger.db`, or the same under `~/.local/state`. `None` if
+    /// neither directory is known.
     pub fn default_path(environment: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
         let directory = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let state = directory("XDG_STATE_HOME").or_else(|| Some(directory("HOME")?.join(".local/state")))?;
         Some(state.join("cascadeck").join("ledger.db"))
     }
 
-    /// Opens the ledger at `path`, made for its owner alone where there is none.
+    /// Opens the ledger at `path`. Creates it, readable only by its owner, if there is none.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -94,7 +95,7 @@ impl QuotaLedger {
         if version > LEDGER_VERSION {
             return Err(StoreError::NewerSchema { path: path.to_owned(), found: version, known: LEDGER_VERSION });
         }
-        // A journal that every file system can keep: transactions are few and small.
+        // SQLite's default journal works on every file system and is fast enough: transactions are few and small.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if version < LEDGER_VERSION {
@@ -107,12 +108,13 @@ impl QuotaLedger {
         Ok(Self { conn, path: path.to_owned(), salt })
     }
 
-    /// The name of a pool that means the same in every run: `account` is a stated project, or else a fingerprint.
+    /// A pool's name, the same in every run. `account` is the configured project or a key's fingerprint.
     pub fn pool_name(base_url: &str, account: &str, counter: &str) -> String {
         format!("{} {account} {counter}", base_url.trim_end_matches('/'))
     }
 
-    /// What a key goes by that has no stated project. It can't be told back, and differs between ledgers.
+    /// The identity of a key without a configured project. The secret can't be computed from it, and it differs between
+    /// ledgers.
     pub fn key_fingerprint(&self, secret: &str) -> String {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.salt), secret.as_bytes());
         tag.as_ref().iter().take(16).fold("key:".to_owned(), |mut text, byte| {
@@ -122,7 +124,7 @@ impl QuotaLedger {
         })
     }
 
-    /// Answers wishes, all in one transaction; `pool` names the pool of each.
+    /// Answers lease requests, all in one transaction. Each request comes with the name of its pool.
     pub fn lease(&mut self, now: WallTime, requests: &[(String, LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         self.transact(|transaction| {
             transaction.prepare_cached("DELETE FROM day WHERE ends <= ?1")?.execute([now.0])?;
@@ -130,7 +132,7 @@ impl QuotaLedger {
         })
     }
 
-    /// The provider said that this pool's day is used up.
+    /// Records that the provider reported this pool's day as exhausted.
     pub fn mark_exhausted(&mut self, pool: &str, until: WallTime) -> Result<(), StoreError> {
         self.transact(|transaction| {
             let sql =
@@ -139,14 +141,14 @@ impl QuotaLedger {
         })
     }
 
-    /// The operator says that it isn't.
+    /// Removes that record, by the operator's decision.
     pub fn clear_exhausted(&mut self, pool: &str) -> Result<(), StoreError> {
         self.transact(|transaction| {
             transaction.prepare_cached("DELETE FROM spent WHERE pool = ?1")?.execute([pool]).map(drop)
         })
     }
 
-    /// What is known of a pool's day.
+    /// Reads the recorded usage of a pool's day.
     pub fn daily_usage(&self, now: WallTime, pool: &str) -> Result<DailyUsage, StoreError> {
         let read = || -> rusqlite::Result<DailyUsage> {
             Ok(DailyUsage {
@@ -193,7 +195,7 @@ fn grant_lease(
         transaction.prepare_cached(sql)?.execute(params![pool, request.unit as i64, row.0, amount as i64])?;
     }
     let used_before = total_used(transaction, now, pool, request.unit)? + request.overdrawn;
-    // What a process has seen used was used, whatever has become of the ledger since.
+    // Usage that a process has seen counts, even if the ledger was lost since.
     let before = used_before.max(request.known_used);
     let remaining = request.limit.map_or(0, |limit| limit.saturating_sub(before));
     let granted = request.requested.min(remaining);
@@ -297,7 +299,7 @@ mod tests {
     fn what_is_given_back_can_be_had_again_and_what_is_not_counts_as_used() {
         let (_dir, mut ledger) = ledger();
         assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 8);
-        // A process that was killed gives nothing back.
+        // A killed process returns nothing.
         assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 2);
         let back = LeaseRequest { returned: Some((MIDNIGHT, 5)), ..wish(10, 0) };
         assert_eq!(one(&mut ledger, NOON, back).total_used, 5);

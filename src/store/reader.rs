@@ -1,5 +1,5 @@
-//! Answers a screen's queries from a connection of its own, on a thread of its own: no question waits on
-//! the engine, and none delays it.
+//! Answers a screen's queries on a thread and a connection of its own. Queries don't wait for the engine and don't
+//! delay it.
 
 use std::thread::{self, JoinHandle};
 
@@ -15,14 +15,14 @@ use super::{
 };
 use crate::domain::{Page, Query};
 
-/// A query and where its page goes.
+/// A query and the channel for its page.
 #[derive(Debug)]
 pub struct PageRequest {
     pub query: Query,
     pub reply: oneshot::Sender<Result<Page, String>>,
 }
 
-/// Answers until every sender of `asks` is gone.
+/// Starts the thread. It ends when every sender of `requests` is dropped.
 pub fn spawn_reader(dir: &RunDir, mut requests: mpsc::Receiver<PageRequest>) -> Result<JoinHandle<()>, StoreError> {
     let mut windows = ItemWindows::new(connect::open_reader(dir)?);
     let mut failures = FailureGroupCache::default();
@@ -31,7 +31,7 @@ pub fn spawn_reader(dir: &RunDir, mut requests: mpsc::Receiver<PageRequest>) -> 
         .name("store-reader".to_owned())
         .spawn(move || {
             while let Some(PageRequest { query, reply }) = requests.blocking_recv() {
-                // A screen that scrolled on has given up on this one.
+                // The screen has scrolled on and no longer waits for this page.
                 if !reply.is_closed() {
                     let _ = reply.send(
                         run_query(&run_dir, &mut windows, &mut failures, &query).map_err(|error| error.to_string()),

@@ -1,5 +1,5 @@
-//! What other commands, in other processes, read of a run: its summary, its results in input order, and
-//! what a replay would queue. Read-only, also while the run goes on.
+//! Read-only access to a run for commands in other processes, also while the run goes on: its summary, its results in
+//! input order, and the items that a replay would queue.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -34,24 +34,24 @@ pub(super) const RUN_STATE: &str = "run";
 pub(super) const KEY_RECORDS: &str = "keys";
 pub(super) const ACTIVE_TIME: &str = "worked";
 
-/// Rows of one read: a long export must not pin the log of a run that goes on.
+/// Rows of one read. A long export must not keep the WAL of a running run from being truncated.
 const RESULT_CHUNK_ROWS: i64 = 1_000;
 
-/// A key as the engine last saw it, for reports of other processes.
+/// The last saved state of a key, for reports of other processes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeyRecord {
     pub name: String,
-    /// The word of its condition.
+    /// The label of its condition.
     pub state: String,
-    /// 0 to 100.
+    /// Health from 0 to 100.
     pub health: u8,
 }
 
-/// A final line, with the item's place in the input.
+/// An item's final result line, with its position in the input.
 #[derive(Clone, Copy, Debug)]
 pub struct FinalLine<'a> {
     pub seq: Seq,
-    /// As it stands in results.jsonl, without the newline.
+    /// The line as in results.jsonl, without the newline.
     pub line: &'a str,
 }
 
@@ -61,10 +61,10 @@ impl FinalLine<'_> {
     }
 }
 
-/// The items that are done, in input order.
+/// The done items in input order.
 ///
 /// # Errors
-/// Where the record can't be read.
+/// If the database can't be read.
 pub fn done_items(dir: &Path) -> Result<Vec<Seq>, StoreError> {
     let dir = RunDir::new(dir);
     let conn = connect::open_reader(&dir)?;
@@ -83,12 +83,12 @@ pub fn summary(dir: &Path) -> Result<Summary, StoreError> {
 }
 
 fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> {
-    // One state of the database for all the figures.
+    // A read transaction, so that all figures come from the same state of the database.
     let snapshot = conn.unchecked_transaction()?;
     let conn = &*snapshot;
     let counters = RunCounters::load(conn)?;
     let totals = counters.totals(conn)?;
-    // Calls that a killed process left open have nobody any more who could hear their answer.
+    // If no process owns the run, attempts still in flight were left by a killed process and will never be answered.
     let abandoned = if dir.is_owned() { Money::ZERO } else { counters.spend(conn)?.reserved };
     let route_totals = RouteTotals::load(conn)?;
     Ok(Summary {
@@ -112,7 +112,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
     })
 }
 
-/// What a run that nobody owns calls itself is only true if it says that it is over: otherwise it was killed.
+/// The saved state of a run without an owner is valid only if it is `Finished`; otherwise the process was stopped.
 fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
     let recorded: Option<RunState> = read_state(conn, RUN_STATE)?;
     let word = match recorded {
@@ -124,7 +124,8 @@ fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError
     Ok(word.to_owned())
 }
 
-/// Of a run that nobody owns the newest are those of its end, and no minute stays full that long.
+/// Loads the saved state of the keys. Without an owner they are those of the run's end, and a limit per minute no
+/// longer holds: such keys are shown as ready.
 fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
     let mut keys: Vec<KeyRecord> = read_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
@@ -136,15 +137,14 @@ fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreErr
     Ok(keys)
 }
 
-/// What the engine keeps under a name of its own ([`super::Op::State`]), for commands in other processes.
+/// Loads a value that the engine saved with [`super::Op::SetState`].
 pub fn load_saved_state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, StoreError> {
     let dir = RunDir::new(dir);
     let conn = connect::open_reader(&dir)?;
     read_state(&conn, name).map_err(|error| error.with_path(dir.database()))
 }
 
-/// Tells which ids the record has, for whoever reads the input beside it. An id that can't be looked up counts as
-/// unknown.
+/// Returns a function that tells whether an id is recorded. An id that can't be looked up counts as unknown.
 pub fn known_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
     id_lookup(dir, "SELECT 1 FROM items WHERE id = ?1")
 }
@@ -161,7 +161,8 @@ pub fn unchanged(dir: &Path) -> Result<impl Fn(&ItemSpec) -> Result<bool, StoreE
     })
 }
 
-/// Tells which ids are of items that are done or failed.
+/// Returns a function that tells whether an id belongs to an item that is done or failed.
+
 pub fn ended_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
     id_lookup(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
 }
@@ -176,10 +177,11 @@ pub fn settled_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static,
     )
 }
 
-/// Hands over where captions go that are still to be written: of the items that wait or have failed.
+/// Calls `each` with the caption path of every item that waits or has failed.
+
 ///
 /// # Errors
-/// Where the record can't be read.
+/// If the database can't be read.
 pub fn for_each_unfinished_caption(dir: &Path, mut each: impl FnMut(&Path)) -> Result<(), StoreError> {
     let dir = RunDir::new(dir);
     let conn = connect::open_reader(&dir)?;
@@ -225,10 +227,11 @@ pub fn other_waiting(
     read().map_err(|error| error.with_path(dir.database()))
 }
 
-/// Tells the stamps of pictures that the record has, by the ids of their items. One that can't be read counts as none.
+/// Returns a function that looks up a recorded picture stamp by the item's id. A stamp that can't be read counts as
+/// missing.
 ///
 /// # Errors
-/// Where the record can't be opened.
+/// If the database can't be opened.
 pub fn picture_stamp_lookup(dir: &Path) -> Result<impl Fn(&str) -> Option<PictureStamp> + Send + 'static, StoreError> {
     let conn = connect::open_reader(&RunDir::new(dir))?;
     Ok(move |id: &str| {
@@ -245,7 +248,7 @@ fn id_lookup(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + 
     Ok(move |id: &str| conn.prepare_cached(query).and_then(|mut find| find.exists([id])).unwrap_or(false))
 }
 
-/// How long processes have worked on the run, to the last group of each.
+/// How long processes have worked on the run, up to each one's last group.
 pub(super) fn worked(conn: &Connection) -> Result<Duration, StoreError> {
     Ok(Duration::from_micros(read_state(conn, ACTIVE_TIME)?.unwrap_or_default()))
 }
@@ -257,7 +260,7 @@ fn read_state<T: DeserializeOwned>(conn: &Connection, name: &str) -> Result<Opti
         .transpose()
 }
 
-/// Attempts added up by route.
+/// Sums of attempts by route.
 struct RouteTotals {
     routes: Vec<(RouteName, AttemptSums)>,
 }
@@ -267,11 +270,11 @@ struct AttemptSums {
     ok: u64,
     failed: u64,
     input_tokens: u64,
-    /// Thinking included.
+    /// Thinking tokens included.
     output_tokens: u64,
-    /// Pico-dollars.
+    /// In pico-dollars.
     cost: u64,
-    /// Of good answers.
+    /// Of successful attempts only.
     latencies: LatencyHistogram,
 }
 
@@ -303,7 +306,7 @@ impl RouteTotals {
         Ok(Self { routes })
     }
 
-    /// Adds routes up by a name of theirs, in the order in which the names were first recorded.
+    /// Adds up the routes with the same `name`, in the order in which the names were first recorded.
     fn sum_by(&self, name: impl Fn(&RouteName) -> &str) -> Vec<(String, AttemptSums)> {
         let mut groups: Vec<(String, AttemptSums)> = Vec::new();
         for (route, sums) in &self.routes {
@@ -359,7 +362,7 @@ impl AttemptSums {
     }
 }
 
-/// Hands over the final line of every item that has one, in input order.
+/// Calls `each` with the final line of every item that has one, in input order.
 pub fn for_each_result<E: From<StoreError>>(
     dir: &Path,
     mut each: impl FnMut(FinalLine<'_>) -> Result<(), E>,
@@ -389,17 +392,17 @@ pub fn for_each_result<E: From<StoreError>>(
     }
 }
 
-/// What a replay would queue.
+/// The items that a replay would queue.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ReplayPreview {
     pub matching: u64,
-    /// How many of them failed of what; `None` where the outcome is one that this program does not know.
+    /// Number of items by outcome; `None` is an outcome that this version does not know.
     pub outcomes: BTreeMap<Option<Outcome>, u64>,
     /// The first of them in input order.
     pub first: Vec<ItemRow>,
 }
 
-/// The failed items that a filter means, counted one by one as they are read: only the first `limit` are kept.
+/// Counts the failed items that match a filter, one by one as they are read. Keeps only the first `limit`.
 pub fn preview_replay(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<ReplayPreview, StoreError> {
     let dir = RunDir::new(dir);
     let mut windows = ItemWindows::new(connect::open_reader(&dir)?);

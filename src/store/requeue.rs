@@ -1,4 +1,4 @@
-//! Failed items wait again, on purpose and filtered.
+//! Requeues failed items that match a filter.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::{Outcome, ReplayFilter, ResultLine, RouteTarget, RoutingTraits, Seq, failure::error_pattern};
 
-/// The failed items, in input order. Blocks without a failed item are not looked at.
+/// Selects the failed items in input order. Skips blocks without a failed item.
 pub(super) const FAILED_ITEMS_SQL: &str = "
     SELECT progress.seq, progress.traits, progress.outcome, progress.route, progress.words, items.id
     FROM blocks JOIN progress ON progress.seq BETWEEN blocks.block * 4096 AND blocks.block * 4096 + 4095
@@ -27,25 +27,25 @@ const FAILED_ITEM_SQL: &str = "
     SELECT progress.seq, progress.traits, progress.outcome, progress.route, progress.words, items.id
     FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state = 2";
 
-/// A failed item, as far as filters and groups look at it.
+/// A failed item with the fields that filters and groups use.
 #[derive(Debug)]
 pub(super) struct FailedItem {
     pub queue_entry: WaitingItem,
     pub outcome: Option<Outcome>,
-    /// Of the last attempt.
+    /// Model of the last attempt.
     pub model: Option<String>,
     key: Option<String>,
     pub message: String,
     pub id: String,
 }
 
-/// Queues what a filter means again: to the cascade, or to one target alone.
+/// Requeues the items that match a filter: to the whole cascade, or to one target only.
 pub(super) fn requeue(
     txn: &mut Txn<'_>,
     filter: &ReplayFilter,
     to: Option<&RouteTarget>,
 ) -> Result<Vec<WaitingItem>, StoreError> {
-    // Items are found by the counters of blocks: those that failed in this very group too.
+    // Failed items are found by the blocks' counters, so changes of this transaction are saved first.
     std::mem::take(&mut txn.block_changes).save(txn.conn)?;
     let known_before = txn.new_traits.len();
     let mut items = matching_items(txn.conn, filter)?;
@@ -68,7 +68,7 @@ pub(super) fn requeue(
     Ok(items)
 }
 
-/// The id of the same traits with another target.
+/// Returns the id of the same traits with another target.
 fn retarget_traits(txn: &mut Txn<'_>, traits_id: u32, to: Option<&RouteTarget>) -> Result<u32, StoreError> {
     let traits = read_traits(txn.conn, traits_id)?;
     if traits.required_target.as_ref() == to {
@@ -83,7 +83,7 @@ pub(super) fn read_traits(conn: &rusqlite::Connection, id: u32) -> Result<Routin
     parse_json(&json, "an item's traits")
 }
 
-/// Which failed items a filter means, in input order.
+/// The failed items that match a filter, in input order.
 pub(super) fn matching_items(
     conn: &rusqlite::Connection,
     filter: &ReplayFilter,
@@ -97,8 +97,8 @@ pub(super) fn matching_items(
     Ok(items)
 }
 
-/// Calls `take` with every failed item that a filter means, once, one at a time however many there are: in input
-/// order, or in the order of the ids that the filter names.
+/// Calls `each` with every failed item that matches a filter, once, one at a time. In input order, or in the order of
+/// the ids that the filter names.
 pub(super) fn for_each_failed(
     conn: &rusqlite::Connection,
     filter: &ReplayFilter,
@@ -140,7 +140,7 @@ pub(super) fn for_each_failed(
     Ok(())
 }
 
-/// A filter, made ready to be held against many items.
+/// A filter prepared for matching many items.
 struct FilterMatcher<'f> {
     filter: &'f ReplayFilter,
     text: Option<Needle>,
@@ -155,7 +155,7 @@ impl<'f> FilterMatcher<'f> {
         Self { filter, text, messages }
     }
 
-    /// Whether the item is meant, as far as its own row says.
+    /// True if the fields in the item's own row match.
     fn matches(&self, item: &FailedItem) -> bool {
         let filter = self.filter;
         let among = |names: &[String], name: &Option<String>| {
@@ -167,7 +167,8 @@ impl<'f> FilterMatcher<'f> {
             && filter.pattern.as_ref().is_none_or(|wanted| error_pattern(&item.message) == *wanted)
     }
 
-    /// Whether the item has the text, and its error says one of the messages, in all that is recorded of it.
+    /// True if the item contains the text and its error contains one of the messages. Reads the full record of the
+    /// item.
     fn matches_message(&self, conn: &rusqlite::Connection, item: &FailedItem) -> Result<bool, StoreError> {
         let has = |needle: &Needle| needle.is_in_item(conn, item.queue_entry.seq.0, &item.id);
         Ok((self.messages.is_empty() || self.has_message(&full_message(conn, item)?))
@@ -181,7 +182,7 @@ impl<'f> FilterMatcher<'f> {
     }
 }
 
-/// An item's error, of which its row has the beginning.
+/// The item's full error message. Its row has only the first characters.
 fn full_message(conn: &rusqlite::Connection, item: &FailedItem) -> Result<String, StoreError> {
     if item.message.chars().count() < MAX_MESSAGE_CHARS {
         return Ok(item.message.clone());

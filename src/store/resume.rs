@@ -1,4 +1,4 @@
-//! What a start asks of the record before the engine runs, and may still change without it.
+//! Reads and changes of the database at the start of a run, before the engine runs.
 
 use std::collections::BTreeMap;
 
@@ -19,24 +19,24 @@ use crate::domain::{
     WallTime, snapshot::Totals,
 };
 
-/// The state that holds answers to requests that have changed since: a map from item to text.
+/// Name of the saved state with answers to requests that have changed since: a map from item to text.
 pub const REPLACED_ANSWERS_STATE: &str = "replaced_answers";
 
-/// One attempt as a quota window has to know it.
+/// One recorded attempt, with what the quota windows need.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttemptRecord {
     pub key: String,
     pub model: String,
     pub sent_at: WallTime,
-    /// `None` where the process died before the answer.
+    /// `None` if the process died before the answer.
     pub completed_at: Option<WallTime>,
     pub outcome: Outcome,
     pub usage: Usage,
-    /// What stays spent where no usage was ever heard.
+    /// Counts as used if no usage was reported.
     pub est_tokens: u64,
     pub latency_ms: u64,
     pub cost: Money,
-    /// What it may have cost: sent, and never answered.
+    /// Its possible cost if it was sent and never answered.
     pub at_risk: Money,
 }
 
@@ -45,19 +45,19 @@ impl Store {
         &self.dir
     }
 
-    /// The settings a run was begun with: commands that name only its directory resume it with these.
+    /// The settings that a run was created with. Commands that name only its directory resume it with these.
     pub fn settings_of(dir: &RunDir) -> Result<PinnedSettings, StoreError> {
         let pins = connect::open_reader(dir).and_then(|conn| load_settings(&conn));
         pins.map_err(|error| error.with_path(dir.database()))?
             .ok_or_else(|| StoreError::NotARun { dir: dir.path().to_owned() })
     }
 
-    /// Items by state, as they stand now.
+    /// The current number of items by state.
     pub fn totals(&self) -> Result<Totals, StoreError> {
         self.counters.totals(&self.conn)
     }
 
-    /// Every waiting item in input order.
+    /// Calls `each` with every waiting item in input order.
     pub fn for_each_waiting(&self, mut each: impl FnMut(WaitingItem)) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare("SELECT seq, traits FROM progress WHERE state = 0 ORDER BY seq")?;
         let mut rows = statement.query([])?;
@@ -83,8 +83,9 @@ impl Store {
         traits
     }
 
-    /// Attempts sent at `since` or later, lost ones included, in order: quota windows are rebuilt from them.
-    /// All are looked at: after a jump of the wall clock their order is not their times'.
+    /// Calls `each` with the attempts sent at `since` or later, lost ones included, in order. Quota windows are rebuilt
+    /// from them. All attempts are scanned: after a jump of the wall clock their order differs from that of their
+    /// times.
     pub fn for_each_attempt_since(
         &self,
         since: WallTime,
@@ -118,12 +119,12 @@ impl Store {
         Ok(())
     }
 
-    /// Rows of the input beside what was recorded of them. Writes nothing.
+    /// Compares rows of the input with the recorded items. Writes nothing.
     pub fn compare(&self, specs: &[ItemSpec]) -> Result<InputDiff, StoreError> {
         compare(&self.conn, specs)
     }
 
-    /// Takes rows of the input in before the engine starts: to reconcile a changed input.
+    /// Ingests rows of the input before the engine starts, to reconcile a changed input.
     pub fn ingest(&mut self, specs: &[ItemSpec], policy: ChangedRowPolicy) -> Result<IngestReport, StoreError> {
         let mut report = IngestReport::default();
         self.transact(|group| {
@@ -133,11 +134,11 @@ impl Store {
         Ok(report)
     }
 
-    /// Keeps the answers that these items have now, before others take their place: a caption that still is one of them
-    /// may be replaced. They stand in the states under [`REPLACED_ANSWERS`], by item.
+    /// Saves the present answers of these items before new ones replace them, so that a caption that still has one of
+    /// these texts may be replaced. They are saved by item as [`REPLACED_ANSWERS_STATE`].
     ///
     /// # Errors
-    /// Where the record can't be read or written.
+    /// If the database can't be read or written.
     pub fn save_replaced_answers(&mut self, items: &[Seq]) -> Result<(), StoreError> {
         let mut kept: BTreeMap<u64, String> = match self.saved_states()?.get(REPLACED_ANSWERS_STATE) {
             Some(json) => parse_json(json, "answers that were replaced")?,
@@ -165,11 +166,10 @@ impl Store {
         Ok(())
     }
 
-    /// Stamps the pictures of these items anew: they are about to be sent as they are now. `stamp` has the request and
-    /// the stamp that is recorded.
+    /// Updates the picture stamps of items that are about to be sent. `stamp` gets the request and the recorded stamp.
     ///
     /// # Errors
-    /// Where the record can't be read or written.
+    /// If the database can't be read or written.
     pub fn update_picture_stamps(
         &mut self,
         items: &[WaitingItem],
@@ -181,7 +181,7 @@ impl Store {
                     .conn
                     .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
                     .query_row([item.seq.0 as i64], |row| row.get(0))?;
-                // A damaged one fails when it is sent, by name.
+                // An item with a damaged body fails when it is sent, and is named then.
                 let Ok(mut spec) = serde_json::from_str::<ItemSpec>(&body) else { continue };
                 if let Some(recorded) = spec.picture_stamp.take() {
                     spec.picture_stamp = stamp(&spec.request, Some(recorded));
@@ -193,15 +193,15 @@ impl Store {
         Ok(())
     }
 
-    /// Values that the engine keeps from one process to the next, by name.
+    /// Values that the engine saves from one process to the next, by name.
     ///
     /// # Errors
-    /// Where the record can't be read.
+    /// If the database can't be read.
     pub fn saved_states(&self) -> Result<BTreeMap<String, String>, StoreError> {
         load_states(&self.conn)
     }
 
-    /// The input as it is now is the run's: its changes were reconciled, all `rows` of it were read.
+    /// Accepts the changed input as the run's: its changes were reconciled and all its `rows` were read.
     pub fn accept_input(&mut self, fingerprint: &str, rows: u64) -> Result<(), StoreError> {
         let pins = load_settings(&self.conn)?.unwrap_or_default();
         let pins = PinnedSettings { fingerprint: fingerprint.to_owned(), ..pins };
@@ -212,7 +212,7 @@ impl Store {
         self.sync()
     }
 
-    /// Failed items wait again, for the cascade or for one target alone, before the engine starts: `replay`.
+    /// Requeues failed items before the engine starts, to the whole cascade or to one target only. Used by `replay`.
     pub fn requeue(&mut self, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<Vec<WaitingItem>, StoreError> {
         let mut items = Vec::new();
         self.transact(|group| {
@@ -223,7 +223,7 @@ impl Store {
         Ok(items)
     }
 
-    /// The rows of these routes, in their order; new ones are added.
+    /// Returns the ids of these routes in their order. Adds new routes.
     pub(super) fn register_routes(&mut self, routes: &[RouteName]) -> Result<Vec<i64>, StoreError> {
         let mut rows = Vec::with_capacity(routes.len());
         self.transact(|group| {
@@ -246,7 +246,7 @@ pub(super) fn parse_outcome(name: &str) -> Result<Outcome, StoreError> {
     Outcome::from_name(name).map_or_else(|| parse_json(&format!("{name:?}"), "an outcome"), Ok)
 }
 
-/// All routes that attempts may name: key, model and provider by row.
+/// All recorded routes: key, model and provider by id.
 pub(super) fn load_routes(conn: &Connection) -> Result<std::collections::HashMap<i64, RouteName>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT id, key, model, provider FROM routes")?;
     let routes = statement.query_map([], |row| {

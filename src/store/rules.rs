@@ -1,8 +1,8 @@
-//! The routing rules that a run's items were classed by, and classing them anew when the rules have changed.
+//! The routing rules that determine items' traits, and the update of the traits when the rules change.
 //!
-//! An item's traits name the rule that applies, which is what its queue is found by. The rules are read afresh at
-//! every start; what they are judged on is the item's own body, so that nothing depends on which rules were there
-//! when its row was read, but the row's fields that were kept for them.
+//! An item's traits name the rule that applies to it; its queue is found by them. The rules are read again at every
+//! start. They are evaluated on the item's recorded body, so that the result doesn't depend on the rules at the time
+//! when the row was read. Only the row's fields that were recorded then can be used.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -15,21 +15,21 @@ use super::{
 };
 use crate::domain::{ItemSpec, RoutingRule, RoutingTraits, rule::referenced_fields};
 
-/// The name under which the rules are kept.
+/// Name of the saved state with the rules.
 const RULES_STATE: &str = "rules";
 
-/// What a change of the rules has brought.
+/// The effects of a change of the rules.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Reclassification {
-    /// Waiting items to which another rule applies now, or none.
+    /// Number of waiting items to which another rule, or none, applies now.
     pub changed_waiting: u64,
-    /// Fields that the rules look at now and that were not kept of the rows read before.
+    /// Fields that the rules use now and that were not recorded for the rows read before.
     pub missing_fields: Vec<String>,
 }
 
 impl Store {
-    /// From now on items are classed by `rules`. Where these are not the last start's, every item that isn't done
-    /// is looked at again.
+    /// Uses `rules` from now on. If they differ from those of the last start, updates the traits of every item that
+    /// isn't done.
     pub fn apply_rules(&mut self, rules: &[RoutingRule]) -> Result<Reclassification, StoreError> {
         let mut report = Reclassification::default();
         if self.rules == rules {

@@ -1,31 +1,31 @@
-//! The shape of `run.db`, its version, and the way forward from older ones.
+//! The schema of `run.db`, its version, and the migrations from older versions.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{error::StoreError, run_dir::RunDir};
 
-/// "casc", so that no other program's database is taken for a run.
+/// "casc", so that another program's database is not used as a run's.
 const APPLICATION_ID: i32 = 0x6361_7363;
 
-/// `progress.state`. In flight is not a state here: it is an open intent.
+/// Values of `progress.state`. In flight is not one of them: it is an open intent.
 pub(super) const WAITING: i64 = 0;
 pub(super) const DONE: i64 = 1;
 pub(super) const FAILED: i64 = 2;
 
-/// Items are counted by state in blocks of this many, so that a window anywhere in a million rows is found
-/// by reading a few hundred counters. Fixed for good: the counters on disk depend on it.
+/// Items are counted by state in blocks of this many items, so that a window anywhere in a million rows is found by
+/// reading a few hundred counters. Must never change: the counters on disk depend on it.
 pub(super) const BLOCK_ITEMS: u64 = 4_096;
 
 pub(super) const fn block_index(seq: u64) -> u64 {
     seq / BLOCK_ITEMS
 }
 
-/// Each step brings a database from the version of its index to the next. Steps are never edited once
-/// released, only added.
+/// Each migration takes a database from the version of its index to the next. A released migration is never edited; new
+/// ones are appended.
 const MIGRATIONS: [&str; 2] = [
-    // Rows that change often are small and apart from those that never do: `progress` is updated at every
-    // answer and must not drag ids and bodies through the log. Times are microseconds of wall clock, money
-    // is whole pico-dollars, outcomes are the names of the results file.
+    // Rows that change often are small and apart from those that never change: `progress` is updated at every answer,
+    // and must not write ids and bodies to the WAL again. Times are microseconds of wall clock, money is in
+    // pico-dollars, outcomes are the names used in the results file.
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE traits(id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
      -- Routes by name: the configuration, and with it every index into it, may change between starts.
@@ -60,16 +60,16 @@ const MIGRATIONS: [&str; 2] = [
      CREATE TABLE decisions(target TEXT PRIMARY KEY, at INTEGER NOT NULL, reason TEXT NOT NULL,
                             command TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE states(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;",
-    // Of the line's bytes, made when it was recorded; NULL for lines of before.
+    // Digest of the line's bytes, computed when the line was recorded. NULL for older lines.
     "ALTER TABLE results ADD COLUMN digest BLOB;",
 ];
 
-/// The version from which on lines have digests.
+/// The first schema version in which lines have digests.
 const DIGEST_VERSION: u32 = 2;
 
 pub(super) const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
-/// Brings the database to [`VERSION`], from an empty one on.
+/// Migrates the database to [`SCHEMA_VERSION`], from any version or from an empty file.
 pub(super) fn migrate(conn: &mut Connection, dir: &RunDir) -> Result<(), StoreError> {
     let found = read_version(conn, dir)?;
     if found == SCHEMA_VERSION {
@@ -85,8 +85,8 @@ pub(super) fn migrate(conn: &mut Connection, dir: &RunDir) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Refuses what a reader can't read. It must not migrate, and needn't: all that readers ask for has been there since
-/// the first version, but for what [`has_digests`] tells.
+/// Checks that a reader can read the database. Readers must not migrate it and needn't: everything they read exists
+/// since the first version, apart from the digests (see [`has_digests`]).
 pub(super) fn check_readable(conn: &Connection, dir: &RunDir) -> Result<(), StoreError> {
     match read_version(conn, dir)? {
         0 => Err(StoreError::NotARun { dir: dir.path().to_owned() }),
@@ -98,7 +98,10 @@ pub(super) fn has_digests(conn: &Connection, dir: &RunDir) -> Result<bool, Store
     Ok(read_version(conn, dir)? >= DIGEST_VERSION)
 }
 
-/// The version on disk, 0 for an empty file. Refuses databases of other programs and of newer ones.
+/// Reads the schema version; 0 for an empty file.
+///
+/// # Errors
+/// If the database belongs to another program or was written by a newer version of this one.
 pub(super) fn read_version(conn: &Connection, dir: &RunDir) -> Result<u32, StoreError> {
     let foreign = || StoreError::ForeignDatabase { path: dir.database() };
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));

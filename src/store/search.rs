@@ -1,21 +1,20 @@
-//! What an operator looks for, held against all that an item says: its id, its error, what it asks and what it was
-//! answered, in any case.
+//! Searches the text of an item: its id, its error, its prompt and its answer, ignoring case.
 //!
-//! A million rows are looked at for each new text, so the stored JSON is searched as it stands, and is understood only
-//! where it may hold the text: names of fields are no answers.
+//! A new text is searched in up to a million rows. So the stored JSON is searched as text first, and parsed only if it
+//! may contain the text. Parsing makes sure that names of JSON fields don't count as matches.
 
 use std::borrow::Cow;
 
 use super::{error::StoreError, open::parse_json};
 use crate::domain::{ItemSpec, Part, ResultLine, short_id};
 
-/// In bytes. What longer items ask is not looked through: most have pictures in them, megabytes of digits.
+/// Largest body in bytes that is searched. Most longer ones contain pictures, which are megabytes of digits.
 pub(super) const MAX_SEARCHED_BODY_BYTES: u32 = 256 * 1_024;
 
 pub(super) struct Needle {
     /// In lower case.
     text: String,
-    /// The same as it stands within a JSON string.
+    /// The same text as it is written inside a JSON string.
     json: String,
 }
 
@@ -31,12 +30,12 @@ impl Needle {
         text.to_lowercase().contains(&self.text)
     }
 
-    /// Whether an id has it, as it is or as a list shows it.
+    /// True if the id contains the text, in full or in its short form on the screen.
     pub fn is_in_id(&self, id: &str) -> bool {
         self.is_in_text(id) || matches!(short_id(id), Cow::Owned(short) if self.is_in_text(&short))
     }
 
-    /// Whether an item's stored body asks it, in any turn of a conversation.
+    /// True if a message in an item's stored body contains the text, in any turn of a conversation.
     pub fn is_in_body(&self, body: &str) -> Result<bool, StoreError> {
         if !self.may_be_in(body) {
             return Ok(false);
@@ -48,7 +47,7 @@ impl Needle {
         }))
     }
 
-    /// Whether the answer or the error of a stored result line has it.
+    /// True if the answer or the error of a stored result line contains the text.
     pub fn is_in_result(&self, line: &str) -> Result<bool, StoreError> {
         if !self.may_be_in(line) {
             return Ok(false);
@@ -58,7 +57,7 @@ impl Needle {
         Ok(texts.iter().flatten().any(|said| self.is_in_text(said)))
     }
 
-    /// Whether an item has it anywhere. For a few items: [`super::items`] looks at all of them in one go.
+    /// True if an item contains the text anywhere. For a few items; [`super::items`] scans all of them with one query.
     pub fn is_in_item(&self, conn: &rusqlite::Connection, seq: u64, id: &str) -> Result<bool, StoreError> {
         if self.is_in_id(id) {
             return Ok(true);

@@ -1,5 +1,6 @@
-//! One transaction in the making: everything a group changes besides the rows themselves, so that a group
-//! that is rolled back leaves no trace in memory either.
+//! A transaction and the in-memory changes that belong to it.
+//!
+//! The changes are taken over only after the commit, so that a rollback leaves the memory unchanged too.
 
 use std::collections::HashMap;
 
@@ -14,26 +15,26 @@ use super::{
 };
 use crate::domain::{FinalState, Outcome, ResultLine, RoutingRule, RoutingTraits};
 
-/// At most this many characters of an error are kept with the item; the attempt has them all.
+/// Most characters of an error message kept with the item. The attempt has the full message.
 pub(super) const MAX_MESSAGE_CHARS: usize = 200;
 
 pub(super) struct Txn<'a> {
     pub conn: &'a Connection,
-    /// Rows of the table of routes, by the engine's route index.
+    /// Ids in the table of routes, by the engine's route index.
     pub route_ids: &'a [i64],
-    /// The routing rules that items are classed by.
+    /// The routing rules that decide items' traits.
     pub rules: &'a [RoutingRule],
     pub counters: RunCounters,
     pub block_changes: BlockChanges,
-    /// What results.jsonl gains by this group.
+    /// Lines to append to results.jsonl.
     pub result_lines: Vec<u8>,
     pub replies: Vec<OpReply>,
-    /// Not yet in `known`: it may only learn them once they are committed.
+    /// Traits added by this transaction. They join `known_traits` after the commit.
     pub new_traits: HashMap<RoutingTraits, u32>,
     known_traits: &'a HashMap<RoutingTraits, u32>,
 }
 
-/// What a group leaves behind once it is committed.
+/// The in-memory changes of a committed transaction.
 pub(super) struct TxnChanges {
     pub counters: RunCounters,
     pub new_traits: HashMap<RoutingTraits, u32>,
@@ -61,7 +62,7 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Writes the sums; the caller commits.
+    /// Writes the counters. The caller commits.
     pub fn finish(self) -> Result<TxnChanges, StoreError> {
         self.block_changes.save(self.conn)?;
         self.counters.save(self.conn)?;
@@ -85,7 +86,7 @@ impl<'a> Txn<'a> {
         Ok(id)
     }
 
-    /// Ends a waiting item: its line goes to the results, and it never changes again but by being queued anew.
+    /// Ends a waiting item and adds its line to the results. An ended item changes only by being requeued.
     pub fn end_item(
         &mut self,
         seq: u64,
@@ -122,7 +123,7 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// Where an item stands, for the sentence that refuses a contradiction.
+    /// Describes an item's state, for the message of a `Contradiction` error.
     pub fn describe_state(&self, seq: u64) -> Result<String, StoreError> {
         let found = self
             .conn
@@ -140,12 +141,13 @@ impl<'a> Txn<'a> {
     }
 }
 
-/// Of a line of the results, to tell one that was altered later. Not a signature: who can alter a line can make its digest.
+/// The digest of a result line, used to detect later changes. It is not a signature: a person who changes a line can
+/// compute the new digest.
 pub(super) fn line_digest(line: &[u8]) -> [u8; 16] {
     xxh3_128(line).to_be_bytes()
 }
 
-/// The first [`WORDS`] characters.
+/// The first [`MAX_MESSAGE_CHARS`] characters.
 pub(super) fn truncate(text: &str) -> &str {
     text.char_indices().nth(MAX_MESSAGE_CHARS).map_or(text, |(end, _)| &text[..end])
 }

@@ -1,6 +1,8 @@
-//! The one thread that writes. The engine never waits for a disk: it submits a group, goes on, and acts on
-//! what was in it once the acknowledgement comes. While one group is being committed the next one forms,
-//! so that groups are as large as the disk is slow and no timer is needed.
+//! The writing thread, the only one that writes to the database.
+//!
+//! The engine never waits for the disk: it submits a group of ops, continues, and acts on the ops when the
+//! acknowledgement arrives. While one group is being committed the next one is collected. So groups grow when the disk
+//! is slow, and no timer is needed.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
@@ -15,13 +17,13 @@ use super::{
     open::Store,
 };
 
-/// Groups that may be unacknowledged: one being committed, one ready behind it.
+/// Most groups without an acknowledgement: one being committed and one waiting.
 pub const MAX_PENDING_GROUPS: usize = 2;
 
-/// The number of an [`Ack`] that answers no group.
+/// The number of an [`Ack`] that belongs to no group.
 const NO_GROUP: u64 = 0;
 
-/// The way to the writing thread. Dropped, it ends the thread as [`Writer::close`] does, unwatched.
+/// A handle to the writing thread. Dropping it ends the thread as [`StoreWriter::close`] does, but reports no error.
 #[derive(Debug)]
 pub struct StoreWriter {
     groups: SyncSender<OpGroup>,
@@ -34,7 +36,7 @@ struct OpGroup {
     ops: Vec<Op>,
 }
 
-/// A group that was not taken, given back: [`OUTSTANDING`] groups are on their way already, or the thread is gone.
+/// A group that was not accepted and is returned: [`MAX_PENDING_GROUPS`] groups are pending, or the thread has ended.
 #[derive(Debug)]
 pub struct SubmitError {
     pub ops: Vec<Op>,
@@ -42,12 +44,12 @@ pub struct SubmitError {
 }
 
 impl Store {
-    /// Hands the record to the writing thread. `routes` are the configuration's, in its order: intents name
-    /// them by index.
+    /// Moves the store to the writing thread. `routes` are the configuration's, in its order; intents refer to them by
+    /// index.
     pub fn into_writer(mut self, routes: &[RouteName]) -> Result<(StoreWriter, mpsc::Receiver<Ack>), StoreError> {
         self.route_ids = self.register_routes(routes)?;
         let (groups, submitted) = sync_channel(MAX_PENDING_GROUPS);
-        // One more than can be outstanding: the thread never waits for the engine to listen.
+        // One more than can be pending, so that the thread never waits for the engine to receive.
         let (acks, ack_rx) = mpsc::channel(MAX_PENDING_GROUPS + 1);
         let dir = self.dir.path().to_owned();
         let thread = thread::Builder::new()
@@ -67,8 +69,8 @@ impl StoreWriter {
         })
     }
 
-    /// Commits what was submitted, brings everything to the disk and gives the record back, still locked.
-    /// Waits for the thread: not to be called on an async task.
+    /// Commits the submitted groups, flushes everything to the disk and returns the store, still locked. Blocks until
+    /// the thread ends, so don't call it in an async task.
     pub fn close(self) -> Result<Store, StoreError> {
         drop(self.groups);
         let (store, flushed) = self.thread.join().map_err(|_| StoreError::Closed)?;
@@ -78,7 +80,7 @@ impl StoreWriter {
 
 #[cfg(test)]
 impl StoreWriter {
-    /// A writer whose thread panics over the first group.
+    /// A writer whose thread panics at the first group.
     pub fn panicking() -> (Self, mpsc::Receiver<Ack>) {
         let (groups, submitted) = sync_channel::<OpGroup>(MAX_PENDING_GROUPS);
         let (acks, answers) = mpsc::channel(MAX_PENDING_GROUPS + 1);
@@ -105,7 +107,7 @@ fn run_writer(
             Ok(group) => {
                 let ack = commit_group(&mut store, group);
                 let is_final = matches!(&ack.outcome, Err(rejected) if rejected.error.is_final());
-                // With nobody listening any more the record still counts.
+                // If the engine no longer receives, the commit is still valid.
                 let _ = acks.blocking_send(ack);
                 if is_final {
                     break;
@@ -113,7 +115,7 @@ fn run_writer(
             }
             Err(RecvTimeoutError::Timeout) => {
                 if let Err(error) = store.sync() {
-                    // Nobody listening will hear of it when the writer is closed.
+                    // If the engine no longer receives, `close` returns the error.
                     let _ = acks.blocking_send(Ack::rejected(NO_GROUP, error, Vec::new()));
                     break;
                 }

@@ -1,7 +1,7 @@
-//! Panics of any thread go into the log; onto the screen only when nobody holds the terminal.
+//! Logs the panics of all threads, and prints them only if no dashboard uses the terminal.
 //!
-//! ratatui's own hook leaves the alternate screen for a panic in *any* thread, which tears a live dashboard
-//! apart for a worker's mistake. Here the hook only speaks; the terminal is given back by whoever holds it.
+//! ratatui's own hook leaves the alternate screen at a panic in any thread, which breaks a running dashboard because of
+//! a worker's panic. This hook only reports; the terminal is restored by the code that uses it.
 
 use std::{
     any::Any,
@@ -12,10 +12,10 @@ use std::{
 
 use crate::domain::plain_text::sanitize;
 
-/// Messages kept while the terminal is held; later ones are only logged.
+/// Most messages kept while output is deferred. Later ones are only logged.
 const MAX_DEFERRED: usize = 8;
 
-/// Who may print. Outside a test there is one of these for the process.
+/// Whether panics are printed. The process has one, in [`PANIC_OUTPUT`].
 #[derive(Debug)]
 struct PanicOutput {
     guards: u32,
@@ -25,12 +25,12 @@ struct PanicOutput {
 static PANIC_OUTPUT: Mutex<PanicOutput> = Mutex::new(PanicOutput { guards: 0, deferred: Vec::new() });
 
 fn lock_output() -> MutexGuard<'static, PanicOutput> {
-    // Nothing that is called under this lock panics; a poisoned one is still consistent.
+    // Nothing called under this lock panics, so a poisoned one is still consistent.
     PANIC_OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// While this lives panics are not printed. Drop it only after the terminal is itself again: what was
-/// withheld is then printed to stderr.
+/// Defers the printing of panics until it is dropped; the deferred messages are then printed to stderr. Drop it only
+/// after the terminal is restored.
 #[derive(Debug)]
 #[must_use = "panics are printed again as soon as this is dropped"]
 pub struct PanicOutputGuard(());
@@ -48,13 +48,13 @@ impl Drop for PanicOutputGuard {
             if printing.guards > 0 { Vec::new() } else { std::mem::take(&mut printing.deferred) }
         };
         for message in withheld {
-            // Not `eprintln!`, which panics where stderr was a terminal that is gone.
+            // Not `eprintln!`, which panics if stderr was a terminal that is gone.
             let _ = writeln!(io::stderr(), "{message}");
         }
     }
 }
 
-/// Logs every panic, and prints it too unless the terminal is held.
+/// Installs a panic hook that logs every panic, and prints it unless output is deferred.
 pub fn install_hook() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -66,7 +66,7 @@ pub fn install_hook() {
     }));
 }
 
-/// Keeps the message for later where the terminal is held.
+/// Keeps the message if output is deferred. Returns true if it is.
 fn defer_message(message: String) -> bool {
     let mut printing = lock_output();
     if printing.guards == 0 {
@@ -85,7 +85,7 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     format!("thread '{name}' panicked{place}: {}", panic_message(info.payload()))
 }
 
-/// What a panic said, safe to show.
+/// A panic's message, sanitized for display.
 pub fn panic_message(payload: &(dyn Any + Send)) -> String {
     let message = payload
         .downcast_ref::<&str>()
@@ -99,7 +99,7 @@ pub fn panic_message(payload: &(dyn Any + Send)) -> String {
 mod tests {
     use super::*;
 
-    // One test, because the hold is the process's.
+    // One test, because the state is shared by the whole process.
     #[test]
     fn panics_are_withheld_exactly_while_the_terminal_is_held() {
         assert!(!defer_message("free".to_owned()));

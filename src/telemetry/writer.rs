@@ -1,6 +1,6 @@
-//! The log file: a bounded channel to one writing thread, so that a slow disk never holds up the engine.
+//! The log file. Lines go through a bounded channel to one writing thread, so that a slow disk never delays the engine.
 //!
-//! What doesn't fit into the channel is dropped and counted, and the count is written into the log itself.
+//! Lines that don't fit into the channel are dropped and counted. The count is written to the log.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,7 +19,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::domain::plain_text::sanitize;
 
-/// Lines that may wait for the disk.
+/// Most lines that wait for the disk.
 const MAX_QUEUED_LINES: usize = 4_096;
 
 enum LogMessage {
@@ -27,7 +27,7 @@ enum LogMessage {
     Close,
 }
 
-/// Flushes and closes the log when dropped; later lines are lost.
+/// Flushes and closes the log when dropped. Later lines are lost.
 #[derive(Debug)]
 pub struct LogGuard {
     lines: SyncSender<LogMessage>,
@@ -36,7 +36,7 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// Lines that were dropped because the disk couldn't keep up, and not yet reported in the log.
+    /// Lines dropped because the disk was too slow, and not yet reported in the log.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -44,8 +44,8 @@ impl LogGuard {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        // A full channel is being emptied, so that this waits for the disk at most; a thread that died has
-        // hung up, and then there is nothing to flush.
+        // The thread is emptying a full channel, so this waits at most for the disk. If the thread has died, sending
+        // fails and there is nothing to flush.
         if self.lines.send(LogMessage::Close).is_ok()
             && let Some(thread) = self.thread.take()
         {
@@ -54,7 +54,7 @@ impl Drop for LogGuard {
     }
 }
 
-/// Hands whole lines to the writing thread.
+/// Sends whole lines to the writing thread.
 #[derive(Clone, Debug)]
 pub(super) struct LogWriter {
     lines: SyncSender<LogMessage>,
@@ -82,7 +82,7 @@ impl<'a> MakeWriter<'a> for LogWriter {
     }
 }
 
-/// One event is one line, whatever a provider put into its message.
+/// Makes an event one line, whatever a provider's message contains.
 fn sanitize_line(line: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(line);
     let mut plain = sanitize(text.trim_end_matches('\n')).into_owned().into_bytes();
@@ -91,7 +91,7 @@ fn sanitize_line(line: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn open(path: &Path) -> io::Result<(LogWriter, LogGuard)> {
-    // It quotes prompts and providers: its owner's business alone.
+    // The log quotes prompts and providers, so only its owner may read it.
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     let (lines, waiting) = sync_channel(MAX_QUEUED_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
@@ -103,8 +103,8 @@ pub(super) fn open(path: &Path) -> io::Result<(LogWriter, LogGuard)> {
     Ok((writer, LogGuard { lines, dropped, thread: Some(thread) }))
 }
 
-/// Writes until told to close. Flushes whenever nothing waits, so that the file is current at every lull.
-/// A failing disk is not reported here: the log is the only place to report to.
+/// Writes lines until it receives `Close`. Flushes whenever the channel is empty, so that the file is up to date then.
+/// A disk error is not reported, since the log is the only place to report to.
 fn write_lines(file: File, queue: &Receiver<LogMessage>, dropped: &AtomicU64) {
     let mut file = BufWriter::new(file);
     loop {

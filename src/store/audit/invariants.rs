@@ -1,6 +1,6 @@
-//! What a record promises, as queries over its rows that find what breaks it.
+//! Invariants of a run's database, as SQL queries that return their violations.
 
-/// Promises as queries that find what breaks them, one sentence a row.
+/// Pairs of an invariant and its query. The query returns one sentence for each violation.
 pub(super) const INVARIANTS: [(&str, &str); 13] = [
     (
         "every item of the input is recorded whole, once, in order",
