@@ -1,4 +1,4 @@
-//! `cascadeck audit`: proof from the record that nothing was lost, doubled or overspent.
+//! `cascadeck audit`: proves from the record that nothing was lost, doubled or overspent.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -13,7 +13,7 @@ use crate::{
 
 /// Prove from the record that nothing was lost, doubled or overspent
 ///
-/// Looks at every row. Exits with 0 only where every promise holds, and otherwise with 1, naming what breaks it.
+/// Checks every row. Exits with 0 only if every promise holds, and otherwise with 1, naming each broken promise.
 #[derive(Args, Clone, Debug)]
 pub(super) struct AuditArgs {
     #[arg(value_name = "RUN_DIR")]
@@ -24,7 +24,7 @@ pub(super) struct AuditArgs {
     pub json: bool,
 }
 
-/// Calls named in the report; the JSON object has all.
+/// Most attempts named in the text report. The JSON object contains all.
 const MAX_NAMED: usize = 20;
 
 pub(super) fn run(args: &AuditArgs) -> Result<u8, CliError> {

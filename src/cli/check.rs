@@ -1,4 +1,4 @@
-//! `cascadeck check`: is the configuration good, and is each key?
+//! `cascadeck check`: validates the configuration and tests each key.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,19 +17,19 @@ use crate::{
 
 /// Validate keys.toml and each key, by listing the models at its provider; try webhooks out
 ///
-/// Where a provider lists its models to anybody, as llama-server does, that proves no key: it is said, and only a run
-/// shows whether the key is good. Exits with 0 only where every key was checked and is good, unless --offline or
-/// --allow-unchecked says that this is enough.
+/// If a provider lists its models to anybody, as llama-server does, that proves no key: the check says so, and only a
+/// run shows whether the key is good. Exits with 0 only if every key was checked and is good, unless --offline or
+/// --allow-unchecked says that less is enough.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub keys: KeysArgs,
 
-    /// Only the file: ask no provider
+    /// Check only the file: ask no provider
     #[arg(long)]
     pub offline: bool,
 
-    /// Exit with 0 also where nothing could be learned of some keys, as without a network; a bad key still fails the check
+    /// Exit with 0 even if some keys could not be checked, as without a network; a bad key still fails the check
     #[arg(long)]
     pub allow_unchecked: bool,
 
@@ -38,7 +38,7 @@ pub(super) struct CheckArgs {
     pub webhooks: bool,
 }
 
-/// For one key.
+/// Time limit for one key.
 const KEY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
@@ -109,7 +109,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
     Ok(super::EXIT_DONE)
 }
 
-/// What a webhook is sent, and when.
+/// Describes the format of a webhook's messages and the alerts it gets.
 fn describe_webhook(webhook: &Webhook) -> String {
     let on: Vec<&str> = webhook.alert_kinds.iter().map(|occasion| occasion.name()).collect();
     format!("{}, on {}", webhook.format.name(), on.join(", "))
@@ -119,21 +119,21 @@ fn count_label(number: usize, one: &str) -> String {
     pluralize(number as u64, one)
 }
 
-/// What a provider says of a key.
+/// The result of checking a key.
 enum KeyFinding {
-    /// It accepts it, lists so many models, and lacks these of the configuration's.
+    /// The provider accepts the key. It lists this many models; `missing` are configured models that it doesn't list.
     Good {
         listed: usize,
         missing: Vec<String>,
     },
     Bad(Outcome, String),
-    /// A list that says what is served, and nothing of the key: anybody gets it, or may get it for all that is known.
+    /// The provider listed its models, but to anybody, or perhaps to anybody. This proves nothing about the key.
     Unproven {
         why: &'static str,
         listed: usize,
         missing: Vec<String>,
     },
-    /// The provider could not be asked: nothing is known of the key.
+    /// The provider could not be asked, so nothing is known about the key.
     Unknown(String),
 }
 
@@ -150,7 +150,7 @@ impl KeyFinding {
     }
 }
 
-/// A list is what can be seen, not what may be called: a model that is not on it is no verdict.
+/// Describes the list of models. A model that is not listed may still be usable.
 fn describe_model_list(listed: usize, missing: &[String]) -> String {
     let listed = format!("{} listed", count_label(listed, "model"));
     if missing.is_empty() { listed } else { format!("{listed}; not among them: {}", missing.join(", ")) }
@@ -164,7 +164,7 @@ async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFi
         let provider = config.providers[key.provider.index()].clone();
         let secret = secret.as_ref().map(|secret| secret.expose_secret().to_owned().into());
         let endpoint = Endpoint::new(provider, secret).map_err(|error| CliError::usage(error.to_string()))?;
-        // Once for each provider, not with every key: nobody's asking looks like somebody's trying doors.
+        // Ask once per provider, not with every key: many requests without a key look like an attack.
         if endpoint.has_key() && !audience_tasks.contains_key(&key.provider) {
             let (client, endpoint) = (client.clone(), endpoint.clone());
             let asked = tokio::spawn(async move { client.check_model_list_access(&endpoint, KEY_TIMEOUT).await });
@@ -210,15 +210,15 @@ async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFi
     Ok(findings)
 }
 
-/// Before a run: bad keys are named, and what the providers said for certain is given back; where every key is bad there
-/// is no point in starting.
+/// Checks the keys before a run and names bad ones. Returns the results that are certain. It is an error if every key
+/// is bad, since a run would be pointless.
 pub(super) async fn check_keys(config: &Config, clock: &Clock) -> Result<Vec<KeyCheck>, CliError> {
     let findings = query_keys(config, clock).await?;
     let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, KeyFinding::Bad(..))).collect();
     for (name, finding) in &bad {
         print_stderr(&format!("key {name} {}", finding.message()));
     }
-    // Whom the list is forbidden may yet be answered.
+    // A key that may not list models may still be able to send requests.
     let refused =
         |finding: &KeyFinding| matches!(finding, KeyFinding::Bad(outcome, _) if *outcome != Outcome::KeyForbidden);
     if !bad.is_empty() && findings.iter().all(|(_, finding)| refused(finding)) {
@@ -231,7 +231,7 @@ pub(super) async fn check_keys(config: &Config, clock: &Clock) -> Result<Vec<Key
         KeyFinding::Good { missing, .. } => Some(KeyCheck::Valid { name, missing_models: missing }),
         KeyFinding::Unproven { missing, .. } => Some(KeyCheck::Unproven { name, missing_models: missing }),
         KeyFinding::Bad(Outcome::InvalidKey, message) => Some(KeyCheck::Invalid { name, message }),
-        // Whom the list is forbidden may yet be answered, and credit may have come.
+        // A key that may not list models may still be able to send requests, and an account may have new credit.
         KeyFinding::Bad(..) | KeyFinding::Unknown(_) => None,
     };
     Ok(findings.into_iter().filter_map(checked).collect())

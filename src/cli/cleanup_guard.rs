@@ -1,4 +1,4 @@
-//! An interrupt before there is a run: what was copied of a pipe so far goes with the process.
+//! Cleans up if the program is interrupted before the run starts: removes the unfinished copy of a pipe.
 
 use std::{io, process, sync::mpsc, thread};
 
@@ -12,13 +12,13 @@ use super::CliError;
 /// The exit status of an interrupted process.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// Cleans up and ends the process on an interrupt, a termination or a hang-up, until it is dropped.
+/// Until it is dropped: cleans up and ends the process on an interrupt, a termination or a hang-up.
 pub(super) struct CleanupGuard {
     _dropped: oneshot::Sender<()>,
 }
 
 impl CleanupGuard {
-    /// On a thread of its own: whoever copies a pipe blocks the thread that it is on. Returns once signals are heeded.
+    /// Starts a separate thread, since copying a pipe blocks the caller's. Returns once it listens for signals.
     pub fn new(clean_up: impl FnOnce() + Send + 'static) -> Result<Self, CliError> {
         Self::listen(clean_up).map_err(|error| signal_error(&error))
     }
@@ -29,7 +29,7 @@ impl CleanupGuard {
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
                 Ok(runtime) => runtime,
-                // Nobody waits for it any more where this fails, here and below.
+                // If this fails, here and below, the caller has gone already.
                 Err(error) => return drop(ready.send(Err(error))),
             };
             runtime.block_on(async {

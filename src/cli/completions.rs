@@ -1,4 +1,4 @@
-//! `cascadeck completions`: for the shell.
+//! `cascadeck completions`: prints a completion script for a shell.
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;

@@ -1,4 +1,4 @@
-//! `cascadeck demo`: the whole program over a bundled batch and the simulated provider, without key or network.
+//! `cascadeck demo`: runs a bundled batch with the simulated provider, without key or network.
 
 use std::{
     ffi::OsStr,
@@ -28,7 +28,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 30.0, value_parser = parse_speed)]
     pub speed: f64,
 
-    /// Keep the demo's run in DIR (new, empty, or an earlier demo's) instead of a temporary place
+    /// Keep the demo's run in DIR (emptied first) instead of a temporary directory
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 
@@ -41,7 +41,8 @@ const DEMO_BATCH: &str = include_str!("../../assets/demo.jsonl");
 /// Its file, and that of the simulated provider's keys.
 const BATCH_FILE: &str = "demo.jsonl";
 const KEYS_FILE: &str = "keys.toml";
-/// The run's directory beside it, and so its name on the screen.
+/// Name of the run's directory beside the batch, also shown on the screen.
+
 const RUN_NAME: &str = "demo";
 
 fn parse_speed(text: &str) -> Result<f64, String> {
@@ -79,14 +80,14 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
             policy_args: PolicyArgs::default(),
         },
         front_end: args.front_end,
-        // The dead key shall be found by the run, before the operator's eyes.
+        // The run itself is to find the disabled key, while the operator watches.
         no_check: true,
         accept_changed: false,
     };
     let config = config::load(Some(&demo_dir.join(KEYS_FILE)), &|_| None, &demo_dir)?;
     let status = run::run_batch(&run_args, config, clock).await;
     if args.run_dir.is_none() {
-        // A temporary place that can't be removed is the system's to clean.
+        // If it can't be removed, the system cleans up temporary files.
         let _ = fs::remove_dir_all(&temp_dir);
     } else {
         print_stderr(&format!("the demo's run is in {}", demo_dir.join(RUN_NAME).display()));
@@ -94,7 +95,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     status
 }
 
-/// Refuses a folder that holds anything but an earlier demo, which a new one replaces.
+/// Creates a fresh folder with the bundled batch and the simulated provider's keys.
 fn refuse_foreign_files(home: &Path, keys: &str) -> Result<(), CliError> {
     let foreign = foreign_file(home, keys).map_err(|error| {
         CliError::usage(format!("--run-dir {} can't be used for the demo: {error}", home.display()))

@@ -1,4 +1,4 @@
-//! Why a command ended early, and with which exit status.
+//! The error that ends a command, and its exit status.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ use crate::{
 pub enum CliError {
     /// Wrong usage, configuration or input: exit 2.
     Usage(String),
-    /// Another process has the run, and goes on with it: exit 2.
+    /// Another process is running this run: exit 2.
     Busy(String),
-    /// Something broke here: exit 1.
+    /// An error in the program or the system: exit 1.
     Internal(anyhow::Error),
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for CliError {
     }
 }
 
-/// An error and its causes, without those that it has put into its own words.
+/// Joins an error and its causes, without those whose text it already contains.
 pub(super) fn format_chain(error: &anyhow::Error) -> String {
     let mut message = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

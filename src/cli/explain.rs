@@ -1,4 +1,4 @@
-//! `cascadeck explain`: what the program makes of a provider's answer.
+//! `cascadeck explain`: shows how a provider's answer is classified.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 use super::{CliError, print};
 use crate::{config::read_at_most, domain::Api, provider};
 
-/// Longest answer that is read: more than a provider's may have.
+/// Largest answer in bytes that is read: more than a provider's may have.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// Say what the program makes of a provider's answer: outcome and action
+/// Show how a provider's answer is classified: outcome and action
 ///
 /// Reads one JSON object {"status":429,"headers":{...},"body":...}; a status of null means that the transport failed.
 #[derive(Args, Clone, Debug)]

@@ -1,4 +1,4 @@
-//! `cascadeck export`: a run's results in input order.
+//! `cascadeck export`: writes a run's results in input order.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -52,14 +52,14 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8, CliError> {
     };
     match written {
         Ok(rows) => {
-            // The last line may still stand in standard output's own buffer.
+            // Flush standard output: its buffer may still hold the last line.
             finish_stdout(Ok(()))?;
             if let Some(path) = &args.output {
                 print_stderr(&format!("{} written to {}", pluralize(rows, "result"), path.display()));
             }
             Ok(super::EXIT_DONE)
         }
-        // The reader has seen enough: no fault of anybody.
+        // The reader closed the pipe because it needs no more: not an error.
         Err(ExportError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(super::EXIT_DONE),
         Err(ExportError::Output(error)) => Err(CliError::internal(format!("the export could not be written: {error}"))),
         Err(ExportError::Store(error)) => Err(error.into()),

@@ -1,4 +1,4 @@
-//! Where an export may be written: to a new file or over an earlier export, and over nothing else.
+//! Opens the target of an export. An earlier export may be replaced, but never a file of the run or its input.
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use crate::{
     store::{PinnedSettings, RunDir, Store},
 };
 
-/// Looked at of a file that an export would replace.
+/// Opens `target` empty for an export. Refuses a run that can't be read, and a target that is a file of the run or its
 const HEAD_BYTES: u64 = 64 * 1024;
 
 /// Opens `target` for an export of the run, emptied. A run that can't be read, and a target that is a run's own, its
@@ -32,7 +32,7 @@ fn refuse_run_files(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Resul
     if dir.files().iter().any(|file| is_same_file(file, target)) {
         return refused(format!("is a file that the run in {} lives on", dir.path().display()));
     }
-    // The folder may have been moved with its runs, and may be looked at from anywhere: either name may be the one.
+    // The folder may have been moved with its runs, and the working directory may differ: check both recorded names.
     let inputs = pins.input_path.iter().chain([&pins.input]);
     if inputs.into_iter().any(|input| is_same_file(Path::new(input), target)) {
         return refused("is the run's input".to_owned());
@@ -70,7 +70,7 @@ fn may_be_replaced(target: &Path) -> io::Result<bool> {
     Ok(head.is_empty() || output::looks_like_an_export(&head))
 }
 
-/// One file by whichever names, also where it is not there yet: SQLite makes and removes files of its own.
+/// True if both paths name the same file, also if it doesn't exist yet: SQLite creates and removes some of its files.
 fn is_same_file(file: &Path, other: &Path) -> bool {
     match (fs::metadata(file), fs::metadata(other)) {
         (Ok(file), Ok(other)) => (file.dev(), file.ino()) == (other.dev(), other.ino()),

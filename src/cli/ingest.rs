@@ -1,4 +1,4 @@
-//! Rows from the input to the engine, behind the run, on a thread of their own.
+//! Reads the input's rows on their own thread and passes them to the engine while the run is going on.
 
 use std::{
     collections::HashSet,
@@ -19,14 +19,14 @@ use crate::{
 /// Rows recorded in one transaction.
 const BATCH_ROWS: usize = 512;
 
-/// What was read for so long is recorded, however little it is: pictures are read whole.
+/// Rows are recorded at least this often, even if there are few: pictures are read whole, which takes time.
 const MAX_BATCH_TIME: Duration = Duration::from_millis(200);
 
-/// Changed rows named in a refusal.
+/// Most changed rows named in an error message.
 const MAX_NAMED: usize = 10;
 
-/// Reads `input` from its beginning; rows that are recorded already, which `known` tells, are recognised and skipped.
-/// `stamps` tells the recorded stamps of pictures.
+/// Reads `input` from the start. Rows for which `known_ids` returns true are already recorded and are skipped.
+/// `recorded_stamps` returns the recorded stamp of a picture.
 pub(super) fn spawn_reader(
     input: Input,
     known_ids: impl Fn(&str) -> bool + Send + 'static,
@@ -42,7 +42,7 @@ pub(super) fn spawn_reader(
                 match row {
                     Ok(item) => batch.push(item),
                     Err(fault) => {
-                        // It was good a moment ago: somebody writes to it.
+                        // The row was valid in the check before, so the file is being written to.
                         let message = format!("{fault}; it has changed since it was checked");
                         let _ = sender.blocking_send(InputRows::Failed(message));
                         return;
@@ -64,7 +64,7 @@ pub(super) fn spawn_reader(
     Ok(rows)
 }
 
-/// What a changed input has brought.
+/// The changes found in a changed input.
 pub(super) struct InputChanges {
     added: u64,
     replaced: u64,
@@ -73,7 +73,8 @@ pub(super) struct InputChanges {
     removed: u64,
     /// How many rows a trial takes, of which alone this is said.
     first: Option<u64>,
-    /// A trial's pipe had only the first of the rows: how many. The record and the kept copy stay as they are.
+    /// Number of rows if a pipe contained only the first rows of the recorded input, with a limit. The record and the
+    /// kept copy are unchanged then.
     prefix_rows: Option<u64>,
 }
 
@@ -96,7 +97,7 @@ impl InputChanges {
         }
         let first = match unanswered {
             0 => String::new(),
-            // Not silently run again: another question waits.
+            // Say that these are not just repeated: they are new questions.
             unanswered => {
                 format!(" ({unanswered} of them had no answer, and {} a new question now)", is_or_are(unanswered))
             }
@@ -119,11 +120,11 @@ impl InputChanges {
     }
 }
 
-/// Rows of a changed input that a run can't take in.
+/// Rows of a changed input that a run can't accept.
 #[derive(Default)]
 pub(super) struct RefusedRows {
     total: u64,
-    /// The first of them, as they are said.
+    /// Messages of the first refused rows.
     first: Vec<String>,
 }
 
@@ -154,7 +155,7 @@ impl RefusedRows {
     }
 
     /// # Errors
-    /// All of them together, where there are any.
+    /// All refused rows together, if there are any.
     pub fn into_result(self) -> Result<(), CliError> {
         if self.total == 0 {
             return Ok(());
@@ -170,10 +171,10 @@ impl RefusedRows {
     }
 }
 
-/// Takes a changed input in before the run goes on: new rows are added, changed ones refused unless asked for, and so is
-/// a pipe that lacks what was recorded, unless it is `limited` to its first rows, and these are known. Such a beginning
-/// changes nothing, and no pipe takes the place of kept rows that are not recorded yet. A refusal leaves the record as it
-/// was, and what is kept.
+/// Adds a changed input to the record before the run continues. New rows are added. Changed rows are refused unless
+/// `accept_changed` is set. A pipe that lacks recorded rows is refused too, unless it is limited to its first rows
+/// (`has_limit`) and all of these are known. In that case nothing changes. No pipe replaces a kept copy that has rows
+/// which are not recorded yet. If the input is refused, the record and the kept copy stay as they were.
 pub(super) fn reconcile(
     store: &mut Store,
     input: &mut Input,
@@ -194,7 +195,7 @@ pub(super) fn reconcile(
         refused_rows.add_unknown_models(input, batch, &is_unchanged)?;
         for item in compared.changed {
             changed += 1;
-            // What has no answer is a new question: there is none that could stand beside it.
+            // A row without an answer is simply a new question: no old answer would be mixed with it.
             if !item.is_done {
                 continue;
             }
@@ -208,7 +209,7 @@ pub(super) fn reconcile(
     refused_rows.into_result()?;
     let removed = recorded.saturating_sub(rows - new_rows);
     let is_prefix = has_limit && new_rows == 0 && rows > 0;
-    // Only the kept copy has the rows that were not read before the process ended.
+    // Rows that were not read before the process ended are only in the kept copy.
     let loses_unread = is_stream && totals.ingesting && (diff != SpoolDiff::ContainsKept || (is_prefix && removed > 0));
     if loses_unread && (has_limit || !accept_changed) {
         return Err(unread_pipe_error(store, recorded));
@@ -242,7 +243,7 @@ pub(super) fn reconcile(
     // What a trial does not look at has not left the input.
     let input_rows = if has_limit { recorded - totals.not_in_input + new_rows } else { rows };
     store.accept_input(fingerprint, input_rows)?;
-    // A trial with more rows than the last one may still be a beginning of what is kept.
+    // A test with a larger limit may still contain only the first rows of the kept copy.
     if !(has_limit && diff == SpoolDiff::PrefixOfKept) {
         input.commit_copy()?;
     }
@@ -287,7 +288,8 @@ impl OtherWaiting {
     }
 }
 
-/// What was piped in first was not read to its end, and this would take its place.
+/// The error if the first pipe was not read to its end and the new one would replace its copy.
+
 fn unread_pipe_error(store: &Store, recorded: u64) -> CliError {
     let dir = store.dir();
     CliError::usage(format!(
@@ -300,7 +302,8 @@ fn unread_pipe_error(store: &Store, recorded: u64) -> CliError {
     ))
 }
 
-/// Every pipe has the same name, so that two batches may come to one directory without anybody's meaning it.
+/// The error for a different batch. All pipes have the same run name, so two batches may get the same directory by
+/// accident.
 fn different_batch_error(store: &Store, recorded: u64, removed: u64) -> CliError {
     let remaining = if removed == recorded { "none".to_owned() } else { format!("only {}", recorded - removed) };
     CliError::usage(format!(
@@ -311,8 +314,8 @@ fn different_batch_error(store: &Store, recorded: u64, removed: u64) -> CliError
     ))
 }
 
-/// Hands the input on from its beginning, some rows at a time: how many there were. `new` has pictures that are not
-/// recorded stamped too.
+/// Calls `handle_batch` with all rows of the input, some at a time. Returns the number of rows. With
+/// `stamp_unrecorded`, pictures that are not recorded are stamped too.
 fn for_each_batch(
     store: &mut Store,
     input: &Input,

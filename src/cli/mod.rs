@@ -1,4 +1,5 @@
-//! The commands: arguments in, exit status out. One file per command; what several share stands beside them.
+//! The commands. Each takes parsed arguments and returns an exit status. One file per command; shared parts have their
+//! own files.
 
 mod audit;
 mod check;
@@ -33,13 +34,13 @@ pub use error::CliError;
 
 use crate::{domain::plain_text::sanitize, sim};
 
-/// Everything went as it was meant to.
+/// Exit status for success.
 const EXIT_DONE: u8 = 0;
 
 /// Run long batches of prompts and image captions through a cascade of API keys and models.
 ///
-/// Only use keys you are entitled to use: quotas are counted per project, as the providers count them, and
-/// cascadeck never tries to get round them.
+/// Only use keys you are entitled to use: quotas are counted per project, as the providers count them, and cascadeck
+/// never tries to get round them.
 #[derive(Parser, Debug)]
 #[command(version, max_term_width = 100, after_help = EXIT_STATUSES)]
 struct Cli {
@@ -71,18 +72,18 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// Parses the command line, does it, and says how it went.
+/// Parses the command line, runs the command, and returns its exit status.
 pub fn main() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(cli) => execute(cli.command),
-        // Wrong usage; help and the version are results, and are printed like any other.
+        // Wrong usage exits here. Help and the version are results, and are printed like any other.
         Err(error) if error.use_stderr() => with_pattern_hint(error).exit(),
         Err(error) => finish_stdout(error.print()).map(|()| EXIT_DONE),
     };
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            // Nobody reading is no reason to fail in another way.
+            // A closed stderr must not change the exit status.
             let _ = writeln!(io::stderr().lock(), "cascadeck: {}", sanitize_lines(&error.to_string()));
             ExitCode::from(error.exit_status())
         }
@@ -128,12 +129,12 @@ fn execute(command: Command) -> Result<u8, CliError> {
 /// Prints a command's result to standard output.
 ///
 /// # Errors
-/// Where it could not be written. A closed pipe is no error: its reader has seen enough.
+/// Write errors. A closed pipe is no error: its reader needs no more.
 fn print(text: &str) -> Result<(), CliError> {
     finish_stdout(io::stdout().lock().write_all(text.as_bytes()))
 }
 
-/// The same where something else has printed: what stands in the buffer is written as well.
+/// Finishes a write that another function made: flushes the buffer and converts the error.
 fn finish_stdout(written: io::Result<()>) -> Result<(), CliError> {
     match written.and_then(|()| io::stdout().lock().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -143,21 +144,21 @@ fn finish_stdout(written: io::Result<()>) -> Result<(), CliError> {
     }
 }
 
-/// A line for the operator on stderr.
+/// Prints a line for the operator to stderr.
 fn print_stderr(message: &str) {
-    // Nobody reading is no reason to stop.
+    // A closed stderr must not stop the program.
     let _ = writeln!(io::stderr().lock(), "{}", sanitize_lines(message));
 }
 
-/// Lines stay lines; what is inside them can't move the cursor.
+/// Keeps line breaks, but removes other control characters, which could move the cursor.
 fn sanitize_lines(text: &str) -> String {
     text.lines().map(sanitize).collect::<Vec<_>>().join("\n")
 }
 
-/// Threads for what blocks and has no threads of its own: host names, forecasts, the record's end. The runtime starts one
-/// for each such job that finds none idle, and the allocator keeps memory for each.
+/// Most threads for blocking work other than reading pictures: caption files, host names, forecasts. The runtime starts
+/// one for each such job if none is idle, and the allocator reserves memory for each.
 const MAX_BLOCKING_THREADS: usize = 16;
-/// How long the runtime's threads for what blocks wait for work: longer than any run.
+/// How long an idle blocking thread is kept: longer than any run.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(10 * 366 * 24);
 
 fn run_on_runtime(command: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
@@ -165,12 +166,12 @@ fn run_on_runtime(command: impl Future<Output = Result<u8, CliError>>) -> Result
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
-        // A job that blocks panics where no thread is there for it and none can be started: the first one stays.
+        // A blocking job panics if it has no thread and none can be started, so the first thread is kept.
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .build()
         .map_err(|error| CliError::internal(format!("can't start the asynchronous runtime: {error}")))?;
     runtime.block_on(async {
-        // A thread that could not be started is told by the check above, and by a panic if the limit fell since.
+        // If the thread could not be started, the check above reported it; if the limit fell since, this panics.
         let _ = tokio::task::spawn_blocking(|| ()).await;
         command.await
     })

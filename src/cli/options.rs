@@ -1,4 +1,4 @@
-//! Options that several commands share, and what they do to the configuration.
+//! Options that several commands share, and how they change the configuration.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{
     store::QuotaLedger,
 };
 
-/// Where keys come from, and how the run is conducted.
+/// Options that override the policy of the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct PolicyArgs {
     /// Most requests in flight at once
@@ -27,7 +27,7 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_strategy)]
     pub strategy: Option<Strategy>,
 
-    /// When every route is out for the day: stop (exit 4, resumable), or wait for the reset
+    /// When no route has quota left for the day: stop (exit 4, resumable), or wait for the reset
     #[arg(long, value_name = "WHAT")]
     pub on_exhausted: Option<WhenExhausted>,
 
@@ -35,13 +35,13 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "USD", value_parser = parse_dollars)]
     pub max_usd: Option<Money>,
 
-    /// Without the dashboard: stop (exit 4, resumable) where no provider has answered, not once, so long after the first
+    /// Without the dashboard: stop (exit 4, resumable) if no provider has answered even once for this long; 0s: never;
     /// request was sent. Any HTTP response is an answer, a 500 too. 0s: never; default: 15m
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
     pub give_up_after: Option<Duration>,
 }
 
-/// Which front end.
+/// Options of the front end.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct FrontEndArgs {
     /// Plain progress instead of the dashboard, also on a terminal
@@ -65,10 +65,11 @@ pub(super) struct FrontEndArgs {
     pub theme: Option<String>,
 }
 
-/// Where keys come from.
+/// The option that names the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct KeysArgs {
-    /// Keys and models; default: ./keys.toml, then the user's configuration, then GEMINI_API_KEYS and the like
+    /// File with keys and models; default: ./keys.toml, then the user's configuration, then GEMINI_API_KEYS and the
+    /// like
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
 }
@@ -101,7 +102,7 @@ fn parse_dollars(text: &str) -> Result<Money, String> {
 }
 
 impl KeysArgs {
-    /// Loads the configuration; its warnings go to stderr.
+    /// Loads the configuration and prints its warnings to stderr.
     pub fn load(&self) -> Result<Config, CliError> {
         let here =
             std::env::current_dir().map_err(|error| CliError::internal(format!("no working directory: {error}")))?;
@@ -114,7 +115,7 @@ impl KeysArgs {
 }
 
 impl PolicyArgs {
-    /// Flags win over the file.
+    /// Applies the options to the configuration. They take precedence over the file.
     pub fn apply(&self, config: &mut Config) -> Result<(), CliError> {
         let policy = &mut config.policy;
         policy.max_in_flight = self.in_flight.unwrap_or(policy.max_in_flight);
@@ -137,7 +138,7 @@ impl PolicyArgs {
         )))
     }
 
-    /// What was said on the command line, by what it decides: a changed flag overrules the operator's decision.
+    /// The options stated on the command line, by name. A changed option overrides the operator's decision.
     pub fn stated_flags(&self) -> BTreeMap<String, String> {
         let mut flags = BTreeMap::new();
         let mut add = |what: &str, value: Option<String>| {
@@ -153,7 +154,7 @@ impl PolicyArgs {
     }
 }
 
-/// The ledger of days that this user's runs share. A clock that isn't the world's has nothing to share.
+/// Path of the daily ledger that this user's runs share; `None` with a simulated or sped-up clock.
 pub(super) fn ledger_path(clock: &Clock) -> Option<PathBuf> {
     let real = (clock.speed() - 1.0).abs() < f64::EPSILON;
     if real { QuotaLedger::default_path(&config::process_environment) } else { None }

@@ -1,5 +1,4 @@
-//! `cascadeck plan`: what a batch would take, reckoned from the configuration, the input and what is left of today.
-//! Nothing is sent.
+//! `cascadeck plan`: estimates a batch from the configuration, the input and the quota left today. Sends nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -35,18 +34,17 @@ use crate::{
 
 /// Show what a batch would take: capacity, duration, cost and what runs out first. Sends nothing
 ///
-/// Where the batch has a run directory already, the plan is about the rest of it, and goes by what its answers
-/// have taken so far.
+/// If the batch already has a run directory, the plan is for the rest of it, and uses the values measured so far.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
     pub job: BatchArgs,
 
-    /// Reckon with answers of N tokens; default: as measured so far, or else 256
+    /// Assume answers of N tokens; default: as measured so far, or else 256
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub expect_output: Option<u32>,
 
-    /// Reckon with answers that take SECONDS; default: as measured so far, or else 2
+    /// Assume answers that take SECONDS; default: as measured so far, or else 2
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub expect_latency: Option<Duration>,
 
@@ -60,7 +58,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.001 to 3600".to_owned())
 }
 
-/// Output tokens of an answer, where nothing is known.
+/// Assumed output tokens of an answer if nothing is measured.
 const ASSUMED_OUTPUT_TOKENS: f64 = 256.0;
 
 pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
@@ -85,7 +83,8 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     if has_run && input.kind().is_pictures() {
         input.spare_ended(report::settled_ids(&run_dir)?);
     }
-    // All faults together, as a run would report them.
+    // Validate first, to report all errors together as a run would.
+
     let summary = if has_run { input.validate_resumed()? } else { input.validate()? };
     let fingerprint = args.job.prompt_args.limited_fingerprint(&summary.fingerprint);
     let has_changed = pins.is_some_and(|pins| pins.fingerprint != fingerprint);
@@ -107,7 +106,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     super::print(&text).map(|()| super::EXIT_DONE)
 }
 
-/// A place for standard input while it is read, removed afterwards.
+/// A temporary directory for the copy of standard input, removed on drop.
 struct TempDir(PathBuf);
 
 impl TempDir {
@@ -118,26 +117,26 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // Only standard input is spooled; a temporary place that can't be removed is the system's to clean.
+        // Holds only a copy of standard input. If it can't be removed, the system cleans up temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// What the input holds, and how much of it is still to be asked.
+/// The rows of the input, and how much work is left.
 struct PlannedBatch {
     rows: u64,
     skipped: u64,
-    /// Rows that have ended in the run already.
+    /// Rows that the run has already finished.
     ended: u64,
     /// Items of an earlier start that wait and are not among the rows.
     other_waiting: u64,
-    /// Of the others, by what routing depends on: items and estimated input tokens.
+    /// The other rows by their routing traits: items and estimated input tokens.
     classes: HashMap<RoutingTraits, (u64, u64)>,
 }
 
 impl PlannedBatch {
-    /// `begun` is the directory of the run that the batch has already, and whose input `has_changed` since. A start that is
-    /// `limited` to the first rows leaves what waits beyond them waiting.
+    /// Reads the input. `run_dir` is the directory of an existing run; `has_changed` says whether its input has changed
+    /// since.
     fn read(
         input: &Input,
         rules: &[RoutingRule],
@@ -255,7 +254,7 @@ fn build_plan(
     }
 }
 
-/// What the user's runs have used of today, as far as the ledger knows.
+/// Counts what the user's runs have used today, according to the daily ledger.
 fn apply_usage_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
     let Some(path) = ledger_path(&Clock::real()).filter(|path| path.exists()) else { return };
     let counted = QuotaLedger::open(&path).and_then(|ledger| {

@@ -1,4 +1,4 @@
-//! `cascadeck replay`: failed items again, on purpose, after a preview.
+//! `cascadeck replay`: sends failed items again, after a preview.
 
 use std::{
     io::{BufRead as _, IsTerminal as _},
@@ -28,8 +28,8 @@ use crate::{
 
 /// Queue failed items again, after a preview, and run
 ///
-/// Filters of different kinds must all fit an item; of one that is given several times, any. Model and key are those
-/// of the item's last attempt.
+/// Filters of different kinds must all match an item; of a filter that is given several times, one must match. Model
+/// and key are those of the item's last attempt.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ReplayArgs {
     #[arg(value_name = "RUN_DIR")]
@@ -55,7 +55,7 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "NAME")]
     pub key: Vec<String>,
 
-    /// Items whose error has this text in it, in whatever case, with # for any number; may be given several times
+    /// Items whose error contains this text, ignoring case, with # for any number; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub message: Vec<String>,
 
@@ -76,7 +76,7 @@ pub(super) struct ReplayArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Do not ask. Where standard input is no terminal nobody is asked
+    /// Do not ask for confirmation. If standard input is no terminal, there is no question either
     #[arg(short, long)]
     pub yes: bool,
 
@@ -85,7 +85,7 @@ pub(super) struct ReplayArgs {
     pub no_check: bool,
 }
 
-/// Items named in the preview.
+/// Most items named in the preview.
 const MAX_NAMED: usize = 10;
 
 fn parse_outcome(name: &str) -> Result<Outcome, String> {
@@ -146,7 +146,7 @@ async fn start(
     report::for_each_unfinished_caption(dir.path(), |caption| caption_files.add(caption))?;
     let caption_claim = claim_captions(&clock, dir, caption_files)?;
     let key_checks = if args.no_check { Vec::new() } else { check_keys(&config, &clock).await? };
-    // Only now: where no key is good, the record stays as it was.
+    // Only now: if no key is good, the record stays as it was.
     let existing_captions =
         pins.existing_captions.as_deref().and_then(ExistingCaptionPolicy::from_name).unwrap_or_default();
     if pins.captions.is_some() {
@@ -176,7 +176,7 @@ async fn start(
     Ok(StartedRun { running, dashboard, log_guard, caption_claim })
 }
 
-/// Where `--to` leads, if there is such a route. A model's name may have an `@` in it.
+/// Returns the target of `--to` if there is such a route. A model's name may contain an `@`.
 fn find_target(name: &str, config: &Config) -> Result<RouteTarget, CliError> {
     let routes = || {
         config.models.iter().flat_map(|model| {
@@ -255,7 +255,7 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -
     Ok(agreed)
 }
 
-/// Says what has failed instead.
+/// Handles a filter that matches nothing. The exit status is that of the run, since nothing has changed.
 fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), CliError> {
     let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), 0)?;
     let reasons: Vec<String> = failed
@@ -271,10 +271,10 @@ fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Failed items among which a near id is looked for.
+/// Most failed items that are searched for a similar id.
 const MAX_SEARCHED: usize = 10_000;
 
-/// Refuses an id that the run does not have, and says which ids are of items that have not failed.
+/// Refuses ids that the run does not have, and names ids of items that have not failed.
 fn check_ids(args: &ReplayArgs) -> Result<(), CliError> {
     if args.id.is_empty() {
         return Ok(());
@@ -304,7 +304,7 @@ fn check_ids(args: &ReplayArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A name that no attempt went to is a slip of the pen, not a filter that happens to match nothing.
+/// Refuses a name that no attempt used: it is probably a typing error, and the filter would match nothing.
 fn check_names(what: &str, names: &[String], known: &[&str]) -> Result<(), CliError> {
     match names.iter().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
@@ -315,7 +315,7 @@ fn check_names(what: &str, names: &[String], known: &[&str]) -> Result<(), CliEr
     }
 }
 
-/// What so many items may cost on average there; `None` where nothing was answered yet.
+/// Average cost of `count` items there, in dollars; `None` if there is no answer yet.
 fn estimate_cost(summary: &Summary, to: Option<&RouteTarget>, count: u64) -> Option<f64> {
     let models = summary.models.iter().filter(|model| to.is_none_or(|to| model.name == to.model));
     let (cost, answers) = models.fold((0.0, 0), |(cost, ok), model| (cost + model.cost_usd, ok + model.ok));

@@ -1,4 +1,4 @@
-//! `cascadeck run`: start or resume a batch.
+//! `cascadeck run`: starts or resumes a batch.
 
 use std::{
     fs::File,
@@ -35,8 +35,8 @@ use crate::{
 
 /// Start or resume a batch
 ///
-/// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of
-/// pictures, or - for standard input. The same command resumes a run that was stopped, in whatever way.
+/// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of pictures,
+/// or - for standard input. The same command resumes a run, however it was stopped.
 ///
 /// A glob is quoted, so that the shell leaves it alone: * and ? stand for signs of one name, ** for any folders, [abc]
 /// and [a-z] for one of these signs, [!abc] for any other; {a,b} is not known.
@@ -52,12 +52,12 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub no_check: bool,
 
-    /// Answer rows anew whose text has changed since the run began
+    /// Send rows again whose text has changed since the run began
     #[arg(long)]
     pub accept_changed: bool,
 }
 
-/// What a run does, and what its plan is about.
+/// The options that describe a batch, for a run and for its plan.
 #[derive(Args, Clone, Debug)]
 pub(super) struct BatchArgs {
     /// The batch
@@ -85,14 +85,14 @@ fn prompt_help() -> String {
     )
 }
 
-/// What is asked, and where captions go.
+/// Options for the prompt and the captions.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct PromptArgs {
     /// Template over a row's fields or a picture: '{{ question }}', '{{ name }}'
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", long_help = prompt_help())]
     pub prompt: Option<String>,
 
-    /// The template from a file
+    /// Read the template from a file
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
 
@@ -104,12 +104,11 @@ pub(super) struct PromptArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_output_tokens: Option<u32>,
 
-    /// Only the first N rows: a trial. Items of an earlier start that wait beyond them stay waiting, and are counted at the
-    /// end
+    /// Only the first N rows, for a test
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 
-    /// INPUT is a list of pictures: every line names one, but for blank lines and those that begin with #
+    /// INPUT is a list of pictures: every line names one, except blank lines and those that begin with #
     #[arg(long, conflicts_with = "lines")]
     pub list: bool,
 
@@ -186,14 +185,14 @@ impl PromptArgs {
         }
     }
 
-    /// Fingerprint of the rows that are taken: the whole input's, and how many of its first rows.
+    /// Fingerprint of the rows that are used: the whole input's, and the number of its first rows if there is a limit.
     pub fn limited_fingerprint(&self, fingerprint: &str) -> String {
         let limit = self.limit.map(|limit| format!(" first {limit}")).unwrap_or_default();
         format!("{fingerprint}{limit}")
     }
 }
 
-/// The template in a file.
+/// Reads the prompt template from a file.
 fn read_prompt_file(path: &Path, config: &Config) -> Result<String, CliError> {
     let read = File::open(path).and_then(|file| config::read_at_most(file, config.input_limits.max_prompt_file_bytes));
     let text = read.and_then(|bytes| {
@@ -213,7 +212,8 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, CliError> {
     run_batch(&args, config, Clock::real()).await
 }
 
-/// The settings of the run that `dir` holds, if it does. A run that can't be read is reported when it is opened.
+/// The settings recorded in the run directory, if it holds a run. Errors in reading them are reported when the run is
+/// opened.
 pub(super) fn read_pins(dir: &RunDir) -> Option<PinnedSettings> {
     if dir.has_run() { Store::settings_of(dir).ok() } else { None }
 }
@@ -227,8 +227,8 @@ fn model_check(config: &Config) -> ModelCheck {
     }
 }
 
-/// Warns of rows that name unknown models and are not refused for it: batch lines that have to name one, and rows that a
-/// run has already.
+/// Warns of accepted rows that name unknown models: lines of a batch format that must name a model, and rows that the
+/// run already has.
 pub(super) fn warn_of_unknown_models(summary: &InputSummary, config: &Config) {
     let UnknownModels { rows, names, first_line } = &summary.unknown_models;
     if *rows > 0 && config.unknown_model != Some(UnknownModelPolicy::UseAnyModel) {
@@ -249,7 +249,8 @@ fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, limi
     Ok(())
 }
 
-/// Pictures that no model takes would all fail, one by one.
+/// Refuses an input of pictures if no model accepts pictures, since every item would fail.
+
 pub(super) fn refuse_without_vision(input: &Input, config: &Config) -> Result<(), CliError> {
     if !input.kind().is_pictures() || config.models.iter().any(|model| model.vision) {
         return Ok(());
@@ -262,7 +263,7 @@ pub(super) fn refuse_without_vision(input: &Input, config: &Config) -> Result<()
     )))
 }
 
-/// The whole of a batch, on whichever clock.
+/// Runs a batch to its end, with any clock.
 pub(super) async fn run_batch(args: &RunArgs, mut config: Config, clock: Clock) -> Result<u8, CliError> {
     let path = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.batch.input)));
     let dir = RunDir::new(&path);
@@ -274,11 +275,11 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     args.batch.policy_args.apply(&mut config)?;
     let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
     let mut input_options = args.batch.prompt_args.input_options(&config)?;
-    // A stream is kept in the run's directory, which has to be ours before anything is written there.
+    // A pipe is copied to the run directory, so the directory must be locked before.
     let lock = if Input::is_stream(&args.batch.input) { Some(dir.create_and_lock()?) } else { None };
     let uncommitted_copy = Input::uncommitted_copy_path(&dir.spooled_input());
     let _cleanup = match lock {
-        // What can't be removed is overwritten by the next pipe.
+        // If it can't be removed, the next pipe overwrites it.
         Some(_) => Some(CleanupGuard::new(move || drop(std::fs::remove_file(uncommitted_copy)))?),
         None => None,
     };
@@ -300,7 +301,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
 
     let mut fingerprint = summary.fingerprint.clone();
     if summary.fingerprint_unstable {
-        // The next start looks at the pictures one by one.
+        // Make the fingerprint unique, so that the next start compares the pictures one by one.
         fingerprint = format!("{fingerprint} at {}", clock.now().wall.0);
     }
     let pins = args.batch.prompt_args.pinned_settings(&input, &args.batch.input, &input_options, &fingerprint);
@@ -323,7 +324,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let limited = args.batch.prompt_args.limit.is_some();
     let is_resumed = !opened.is_new;
     let rows = if opened.input_changed {
-        // A file that is handed over as the standard input has no name that would tell it from the next one.
+        // A file redirected to standard input has no name that would distinguish it from another one.
         let is_stream = pins.input == "-" || Input::is_stream(&args.batch.input);
         let reconciled =
             ingest::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;

@@ -1,4 +1,4 @@
-//! `cascadeck status`: a run's state, also while it runs.
+//! `cascadeck status`: shows a run's state, also while it runs.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! A run under way: the front end, signals, the end, the summary and the exit status.
+//! Supervises a run: front end, signals, end, summary and exit status.
 
 use std::{
     io::IsTerminal as _,
@@ -28,8 +28,8 @@ use crate::{
 /// How long the engine may take to close the record of a large run.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The dashboard as it was asked for, checked before anything begins; `None` where plain progress serves. It wants
-/// both ends: keys come in on one, the screen goes out on the other.
+/// The dashboard's options, checked before the run starts; `None` for plain progress. The dashboard needs a terminal as
+/// both standard input and standard output.
 pub(super) fn dashboard_options(
     front_end: &FrontEndArgs,
     config: &Dashboard,
@@ -68,7 +68,7 @@ fn to_rebinding(binding: &KeyBinding) -> tui::keymap::KeyOverride {
     tui::keymap::KeyOverride { action, keys, location }
 }
 
-/// Takes the caption files for this run, so that no two runs pay for the same captions at the same time.
+/// Claims the caption files for this run, so that no two runs pay for the same captions at the same time.
 pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, CliError> {
     let folder = super::options::ledger_path(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
     let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
@@ -94,17 +94,18 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
     }
 }
 
-/// A run that has begun.
+/// A run that has started.
 pub(super) struct StartedRun {
     pub running: RunningEngine,
     pub dashboard: Option<tui::DashboardOptions>,
-    /// Kept to the end.
+    /// Must live until the end of the run.
     pub log_guard: telemetry::LogGuard,
-    /// The caption files that this run alone may write, to the end.
+    /// The claim on the caption files. No other run may write them until it is dropped.
     pub caption_claim: Option<Claim>,
 }
 
-/// Begins the run called `run` and watches it to its end; `webhooks` are told how that comes, also where `begin` fails.
+/// Starts the run called `run` and watches it until it ends. `webhooks` are notified of the result, also if `start`
+/// fails.
 pub(super) async fn supervise(
     run: &str,
     json: bool,
@@ -114,7 +115,7 @@ pub(super) async fn supervise(
     match start.await {
         Ok(started) => watch_run(started, json, webhooks).await,
         Err(error) => {
-            // Another process goes on with the run; and whoever types a command reads what becomes of it.
+            // No message if another process continues the run, or if the user sees the error on a terminal.
             if !matches!(error, CliError::Busy(_)) && !std::io::stderr().is_terminal() {
                 for warning in alerts::send_start_failure(webhooks, run, &error.to_string()).await {
                     print_stderr(&format!("warning: {warning}"));
@@ -125,7 +126,7 @@ pub(super) async fn supervise(
     }
 }
 
-/// To the end, in whichever front end; prints the summary; says the exit status.
+/// Watches the run in its front end until it ends, prints the summary, and returns the exit status.
 async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, CliError> {
     let StartedRun { running, dashboard, log_guard: _log, caption_claim: _claim } = started;
     let RunningEngine { handle, last_event, task: mut engine } = running;
@@ -134,7 +135,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     let has_dashboard = dashboard.is_some();
     if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
-            // Whether the run is over is the engine's to say; what is left of it is watched below.
+            // The engine decides whether the run is over. If not, it is watched below.
             Ok(
                 tui::ExitReason::Detached
                 | tui::ExitReason::RunEnded
@@ -150,11 +151,11 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
         }
     }
     let mut plain_zone = None;
-    // Without a dashboard a run that has ended already still has warnings to show.
+    // Without a dashboard, a run that has already ended may still have warnings to show.
     let snapshot = if has_dashboard && handle.snapshot().state.is_over() {
         handle.snapshot()
     } else {
-        // To the end of the process: a handler that is dropped leaves the signal without effect.
+        // Runs until the process exits: if the handler were dropped, the signal would have no effect.
         tokio::spawn(handle_signals(handle.clone(), Arc::clone(&interrupted)));
         let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
         let last_known_event = if has_dashboard { shown() } else { last_event };
@@ -163,16 +164,16 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
         let watching = headless::watch(handle.clone(), plain, std::io::stderr());
         with_warnings(&mut webhook_sender, watching).await
     };
-    // With an operator there, the engine rests rather than ends when nothing is left to do; now nobody is.
+    // With an operator present, the engine is idle instead of ending when no work is left. Now there is none.
     if snapshot.state.is_over() && has_dashboard {
-        // Where it has ended already there is nobody to answer.
+        // If the engine has ended already, no reply comes.
         let _ = handle.command(Command::Drain).await;
     }
     let outcome = tokio::time::timeout(CLOSE_TIMEOUT, &mut engine).await;
-    // The engine's last snapshot may be newer than the one the front end left with.
+    // The engine's last snapshot may be newer than the one that the front end saw last.
     let told = snapshot;
     let snapshot = if told.state.is_over() { handle.snapshot() } else { Arc::clone(&told) };
-    // What was given up at the end, for one, is told before the summary counts it.
+    // Report late changes, like items given up at the end, before the summary counts them.
     if let Some(line) = plain_zone.and_then(|zone| headless::progress::correction_line(&told, &snapshot, &zone)) {
         print_stderr(&line);
     }
@@ -199,7 +200,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     }
 }
 
-/// Does `work`, and says what goes wrong with the webhooks meanwhile.
+/// Does `work`, and meanwhile prints warnings of the webhooks.
 async fn with_warnings<T>(webhook_sender: &mut WebhookSender, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {
@@ -229,12 +230,13 @@ fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, interrupted: bool) -> 
     }
 }
 
-/// What is left may be a caption, which no count of items shows.
+/// The exit status if work is left. This may be a caption file, which the counts of items don't show.
 const fn status_with_work_left(interrupted: bool) -> u8 {
     if interrupted { 130 } else { headless::EXIT_WORK_LEFT }
 }
 
-/// The first interrupt drains, the second stops at once. A lost terminal changes nothing: the log goes on.
+/// The first interrupt drains the run, the second stops it at once. A closed terminal changes nothing: the log
+/// continues.
 async fn handle_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
@@ -258,7 +260,8 @@ async fn handle_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
             print_stderr("interrupted: finishing what is in flight; once more stops at once");
         }
         draining = true;
-        // Answered only once it is recorded, which a full disk may keep from happening: listen on meanwhile.
+        // The reply comes only after the command is recorded, which a full disk may prevent. Listen for signals
+        // meanwhile.
         let handle = handle.clone();
         tokio::spawn(async move { handle.command(command).await });
     }

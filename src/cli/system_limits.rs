@@ -1,24 +1,25 @@
-//! The file handles and threads that a run needs, asked for before anything begins: the asynchronous runtime panics where it
-//! can't have its own.
+//! Checks before a run starts that enough file handles and threads are available, since the asynchronous runtime panics
+//! without them.
 
 use std::{io, num::NonZero, os::unix::net::UnixStream, sync::RwLock, thread};
 
 use super::CliError;
 
-/// Pairs of file handles that must be free: a run needs about two dozen handles, its first connection included.
+/// Pairs of file handles that must be free: a run needs about two dozen handles, including its first connection.
 const MIN_HANDLE_PAIRS: usize = 12;
 
-/// Threads beside the runtime's workers: of the input, the log, the ledger, three of the record, and one for what blocks.
+/// Threads in addition to the runtime's workers: one each for the input, the log, the ledger and blocking work, and
+/// three for the record.
 const EXTRA_THREADS: usize = 7;
 
-/// Takes what a run needs and gives it back.
+/// Acquires the resources that a run needs and releases them again.
 pub(super) fn check() -> Result<(), CliError> {
     check_handles(MIN_HANDLE_PAIRS).map_err(|error| {
         CliError::internal(format!(
             "there are too few file handles: {error}. Raise the limit (`ulimit -n 1024`) and run the same command again"
         ))
     })?;
-    // As many as the runtime starts.
+    // The number that the runtime starts.
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     check_threads(workers + EXTRA_THREADS).map_err(|error| {
         CliError::internal(format!(
@@ -33,7 +34,7 @@ fn check_handles(pairs: usize) -> io::Result<()> {
     (0..pairs).map(|_| UnixStream::pair()).collect::<io::Result<Vec<_>>>().map(drop)
 }
 
-/// Starts so many threads that all live at once, and ends them.
+/// Starts `count` threads that live at the same time, and ends them.
 fn check_threads(count: usize) -> io::Result<()> {
     let gate = RwLock::new(());
     thread::scope(|scope| {

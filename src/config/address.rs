@@ -1,7 +1,6 @@
-//! Addresses: where keys, and what webhooks tell, may be sent at all.
+//! Checks the addresses that keys and webhook messages are sent to.
 //!
-//! They go over https. Plain http is for this machine, or, where `insecure = true` says so, for an address that
-//! only a private network has.
+//! They must use https. Plain http is allowed to this machine and, with `insecure = true`, to private networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,7 +13,7 @@ use crate::domain::Api;
 pub(super) struct Address {
     /// Without a trailing slash.
     pub url: String,
-    /// On this machine or in a private network: a server of one's own, which may need no key.
+    /// On this machine or in a private network: the user's own server, which may need no key.
     pub is_private: bool,
 }
 
@@ -30,7 +29,7 @@ pub(super) fn check_base_url(text: &str, api: Option<Api>, insecure: bool) -> Re
     let url = Url::parse(text)
         .map_err(|_| format!("base_url must be an address like {example}, not {}", quote_unless_secret(text)))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        // Not echoed: whatever stands there is likely a credential.
+        // Not echoed: it is probably a credential.
         return Err("base_url must be a plain address: keys belong under [[key]], and ?… or #… nowhere".to_owned());
     }
     let host = url.host_str().unwrap_or_default();
@@ -66,7 +65,7 @@ pub(super) fn check_base_url(text: &str, api: Option<Api>, insecure: bool) -> Re
     Ok(Address { url: base_url, is_private: scope != HostScope::Public })
 }
 
-/// A webhook's address, which is a secret as a whole: no part of it is echoed.
+/// Checks a webhook's address. The whole address is a secret, so no part of it is echoed.
 pub(super) fn check_webhook_url(text: &str, insecure: bool) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "url is no address; it must begin with https://")?;
     let host = url.host_str().unwrap_or_default();
@@ -87,12 +86,12 @@ pub(super) fn check_webhook_url(text: &str, insecure: bool) -> Result<Url, &'sta
     }
 }
 
-/// Whether a host's name or address means this machine.
+/// True if a host's name or address means this machine.
 pub(super) fn is_this_machine(host: &str) -> bool {
     host_scope(host) == HostScope::Loopback
 }
 
-/// The end of an address that the adapters append themselves.
+/// The part at the end of an address that the provider adapters append themselves.
 fn redundant_suffix(api: Api, url: &str) -> Option<&'static str> {
     let ends: &[&str] = match api {
         Api::Gemini => &["/v1beta", "/v1", "/v1beta/models"],
@@ -113,7 +112,7 @@ fn host_scope(host: &str) -> HostScope {
 
 fn scope_v4(address: Ipv4Addr) -> HostScope {
     let [a, b, ..] = address.octets();
-    // 100.64.0.0/10 is what carriers and overlay networks hand out.
+    // 100.64.0.0/10 is used by carriers and overlay networks.
     let is_shared = a == 100 && (64..128).contains(&b);
     if address.is_loopback() {
         HostScope::Loopback
@@ -137,7 +136,7 @@ fn scope_v6(address: Ipv6Addr) -> HostScope {
     }
 }
 
-/// Names are judged by what can't exist on the public internet; they are not looked up.
+/// Decides by name only, without a lookup: some names can't exist on the public internet.
 fn scope_of_name(name: &str) -> HostScope {
     const PRIVATE: [&str; 5] = [".local", ".lan", ".internal", ".home.arpa", ".test"];
     let name = name.trim_end_matches('.').to_ascii_lowercase();

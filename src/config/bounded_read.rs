@@ -1,4 +1,4 @@
-//! The small files that configuration is made of (secrets, `.env`, schemas), and who else may read them.
+//! Reads files up to a size limit (secrets, `.env`, schemas), and checks who may read them.
 
 use std::{
     fs::File,
@@ -6,23 +6,23 @@ use std::{
     path::Path,
 };
 
-/// No key is longer; a larger file is the wrong file.
+/// Largest size in bytes. No key is longer; a larger file is the wrong file.
 const SMALL_FILE_BYTES: u64 = 64 * 1024;
 
-/// A text file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
+/// Reads a text file of at most [`SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
 pub(super) fn read_small_text(path: &Path) -> Result<String, String> {
     String::from_utf8(read_small_bytes(path)?).map_err(|_| "is not a text file".to_owned())
 }
 
-/// A file of at most [`SMALL_FILE`] bytes, or what is wrong with it.
+/// Reads a file of at most [`SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
 pub(super) fn read_small_bytes(path: &Path) -> Result<Vec<u8>, String> {
     File::open(path).and_then(|file| read_at_most(file, SMALL_FILE_BYTES)).map_err(|error| describe_read_error(&error))
 }
 
-/// Reads a file or a stream whole, but no more than `max_bytes` of it: some have no end.
+/// Reads a whole file or stream of at most `max_bytes` bytes, since some never end.
 ///
 /// # Errors
-/// Where it can't be read; [`io::ErrorKind::FileTooLarge`] where it is longer.
+/// Read errors; [`io::ErrorKind::FileTooLarge`] if it is longer.
 pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -35,16 +35,16 @@ pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// `cannot be read: no such file or directory`.
+/// Describes an error: `cannot be read: no such file or directory`.
 pub(super) fn describe_read_error(error: &std::io::Error) -> String {
     let text = error.to_string();
     let message = text.split(" (os error").next().unwrap_or(&text);
-    // The program's own sentences stay as they are.
+    // Messages of this program stay as they are.
     let words = if error.kind() == io::ErrorKind::FileTooLarge { message.to_owned() } else { message.to_lowercase() };
     format!("cannot be read: {words}")
 }
 
-/// A warning where others on this machine may read `path`.
+/// Returns a warning if other users of this machine may read `path`.
 #[cfg(unix)]
 pub(super) fn permission_warning(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;

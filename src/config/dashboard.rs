@@ -1,5 +1,5 @@
-//! `[dashboard]`: how the screen looks, and which keys do what. Names of themes, actions and keys are the
-//! dashboard's own business; it is told where each stands, so that it can say what is wrong with it.
+//! `[dashboard]`: how the screen looks, and which keys trigger which actions. The dashboard itself checks the names of
+//! themes, actions and keys. It gets the location of each binding for its error messages.
 
 use toml::de::DeValue;
 
@@ -18,7 +18,7 @@ pub struct Dashboard {
     pub keys: Vec<KeyBinding>,
 }
 
-/// How items' pictures are shown.
+/// How the pictures of items are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PictureSetting {
     #[default]
@@ -44,7 +44,7 @@ const PICTURE_SETTINGS: [(&str, PictureSetting); 6] = [
 pub struct KeyBinding {
     pub action: String,
     pub keys: Vec<String>,
-    /// Where it is written: file and line.
+    /// File and line of the setting.
     pub location: String,
 }
 

@@ -1,4 +1,4 @@
-//! `[defaults]`: what a row that does not say otherwise is sent with.
+//! `[defaults]`: request parameters for rows that don't set them.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::{JsonMode, Params, Thinking, sanitize};
 
-/// Rows and the command line win over these.
+/// Values of rows and of the command line take precedence.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Defaults {
     pub system: Option<String>,
@@ -21,7 +21,7 @@ pub struct Defaults {
 
 const LEVELS: [&str; 4] = ["minimal", "low", "medium", "high"];
 
-/// `directory` is where paths in the file start.
+/// Reads the defaults. Paths in the file start from `directory`.
 pub(super) fn read(root: &TomlTable<'_>, directory: &Path) -> Defaults {
     let Some(table) = root.table("defaults", &schema::DEFAULTS) else { return Defaults::default() };
     Defaults {
@@ -38,7 +38,7 @@ pub(super) fn read(root: &TomlTable<'_>, directory: &Path) -> Defaults {
     }
 }
 
-/// Blanks and line breaks are honest stop sequences; nothing at all is not.
+/// Reads stop sequences. Blanks and line breaks are valid; an empty text is not.
 fn read_stop(field: TomlField<'_>) -> Option<Vec<String>> {
     let mut stops = Vec::new();
     for entry in field.list("texts")? {

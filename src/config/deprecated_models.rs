@@ -1,6 +1,6 @@
-//! Models that have gone, or whose end is announced (the vendors' deprecation pages, read in November 2026).
+//! Models that were shut down, or whose end is announced (from the vendors' deprecation pages, read in November 2026).
 
-/// What to know about `model`, if its end is known.
+/// The deprecation notice for `model`, if there is one.
 pub(super) fn deprecation_notice(model: &str) -> Option<&'static str> {
     let exact = match model {
         "gemini-2.5-flash" => {

@@ -1,11 +1,11 @@
-//! Durations as people write them: `250ms`, `10s`, `1.5s`, `2m`, `1h30m`, `1d`.
+//! Parses durations: `250ms`, `10s`, `1.5s`, `2m`, `1h30m`, `1d`.
 
 use std::time::Duration;
 
-/// Longer than a year is a slip of the keyboard.
+/// A duration longer than a year is taken for a typing error.
 const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
-/// Reads a duration, or says in a phrase what is wrong with it.
+/// Parses a duration. The error is a phrase that says what is wrong with it.
 pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     const USAGE: &str = "a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"";
     let mut rest = text.trim();

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: every fault at once, each with its place, none with a secret in it.
+//! Errors in a configuration: all errors together, each with its position, none with a secret in it.
 
 use std::{
     fmt::{self, Write as _},
@@ -7,24 +7,24 @@ use std::{
 
 use crate::domain::sanitize;
 
-/// More than this is a wrong file rather than a file with mistakes.
+/// Number of errors shown. A file with more of them is probably the wrong file.
 const MAX_SHOWN: usize = 40;
 
-/// Everything that is wrong; `Display` prints one fault a line, then what to do next.
+/// All errors of a configuration. `Display` prints one error a line, then what to do next.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {
-    /// As the user gave or would type it; `None` where no file is to blame.
+    /// The path as the user gave it or would write it; `None` if the error is in no file.
     pub file: Option<PathBuf>,
-    /// `None` where the whole file is meant.
+    /// `None` if the error concerns the whole file.
     pub position: Option<Position>,
     /// One sentence that says what to change, without a full stop.
     pub message: String,
 }
 
-/// Counted from 1; columns in characters.
+/// A position counted from 1; columns in characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
     pub line: usize,
@@ -32,7 +32,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Where a byte offset of `text` is. Offsets past the end, or inside a character, are rounded down.
+    /// Converts a byte offset of `text`. An offset past the end, or inside a character, is rounded down.
     pub fn from_offset(text: &str, offset: usize) -> Self {
         let before = &text[..text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -68,7 +68,7 @@ impl fmt::Display for ConfigErrors {
         if let Some(more @ 1..) = self.0.len().checked_sub(MAX_SHOWN) {
             write!(f, "\n… and {more} more")?;
         }
-        // Faults without a file say themselves what to do.
+        // Errors without a file say in their message what to do.
         if let Some(file) = self.0.iter().find_map(|fault| fault.file.as_deref()) {
             let file = sanitize(&file.display().to_string()).into_owned();
             write!(
@@ -83,7 +83,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// A word of the user's, quoted for a message, unless it may be a key pasted into the wrong place.
+/// Quotes a word of the user for a message, unless it may be a key in the wrong place.
 pub(super) fn quote_unless_secret(word: &str) -> String {
     if looks_like_secret(word) {
         "(not shown: it looks like a secret)".to_owned()
@@ -92,7 +92,7 @@ pub(super) fn quote_unless_secret(word: &str) -> String {
     }
 }
 
-/// Errs on the side of secrecy: names of models and variables don't look like this, API keys do.
+/// True if a word may be an API key. Names of models and variables don't look like this. In doubt, returns true.
 pub(super) fn looks_like_secret(word: &str) -> bool {
     const PREFIXES: [&str; 9] = ["sk-", "sk_", "AIza", "AQ.", "gsk_", "xai-", "tgp_", "hf_", "nvapi-"];
     let long_mixed_run = word.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| {
@@ -103,13 +103,13 @@ pub(super) fn looks_like_secret(word: &str) -> bool {
     long_mixed_run || word.len() > 100 || word.len() >= 8 && PREFIXES.iter().any(|prefix| word.starts_with(prefix))
 }
 
-/// ` (did you mean ...?)`, or nothing where no word of `words` is near `word`.
+/// Returns ` (did you mean ...?)`, or nothing if no candidate is similar to `word`.
 pub(super) fn suggestion<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> String {
     nearest_match(word, candidates)
         .map_or_else(String::new, |near| format!(" (did you mean {}?)", quote_unless_secret(near)))
 }
 
-/// The word of `words` that `word` is most likely a slip for; `None` where none is near.
+/// Returns the candidate that is most similar to `word`; `None` if none is similar enough.
 pub fn nearest_match<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let lowered: String = word.to_lowercase().chars().take(100).collect();
     candidates
@@ -120,7 +120,7 @@ pub fn nearest_match<'w>(word: &str, candidates: impl IntoIterator<Item = &'w st
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters to insert, drop, replace or swap with their neighbour (optimal string alignment).
+/// Edit distance: letters to insert, drop, replace or swap with their neighbour (optimal string alignment).
 fn edit_distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
@@ -140,7 +140,7 @@ fn edit_distance(from: &str, to: &str) -> usize {
     rows[from.len()][to.len()]
 }
 
-/// `a`, `a or b`, `a, b or c`: the words a setting may have.
+/// Joins words for a message: `a`, `a or b`, `a, b or c`.
 pub(super) fn join_alternatives<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     let words: Vec<&str> = words.into_iter().collect();
     match words.as_slice() {

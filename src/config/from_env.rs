@@ -1,4 +1,4 @@
-//! Starting without a file: keys from the environment or a `.env`, with models that serve for most work.
+//! Starts without a file: keys from the environment or a `.env`, with models that suit most work.
 
 use std::fmt::Write as _;
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::domain::{Limits, Model, Policy, Price, ProviderId, QuotaDay, TokenCounting};
 
-/// A provider that can be started from the environment.
+/// A provider whose keys may come from the environment.
 struct EnvProvider {
     provider: &'static str,
-    /// All are read; each may hold several keys, separated by commas.
+    /// All of them are read. Each may contain several keys, separated by commas.
     variables: [&'static str; 2],
     /// Best first.
     models: &'static [DefaultModel],
@@ -27,7 +27,7 @@ struct EnvProvider {
 
 struct DefaultModel {
     name: &'static str,
-    /// Free-tier limits; paid tiers differ by account and are learned.
+    /// Free-tier limits. Limits of paid tiers depend on the account and are learned.
     rpm: Option<u32>,
     tpm: Option<u64>,
     rpd: Option<u32>,
@@ -66,10 +66,10 @@ const ENV_PROVIDERS: [EnvProvider; 3] = [
     },
 ];
 
-/// What every starting model can give at least; makes the worst case of a request finite.
+/// Output tokens that every default model supports. Makes the worst case of a request finite.
 const MAX_OUTPUT_TOKENS: u32 = 8_192;
 
-/// The configuration the environment amounts to; `looked_for` names the files that were not there.
+/// Builds the configuration from the environment; `searched_files` names the files that were not found.
 pub(super) fn from_environment(variables: &Variables<'_>, searched_files: &[String]) -> Result<Config, ConfigErrors> {
     let mut providers = Providers::default();
     let (mut keys, mut models) = (ConfiguredKeys::default(), Vec::new());
@@ -112,7 +112,7 @@ pub(super) fn from_environment(variables: &Variables<'_>, searched_files: &[Stri
     })
 }
 
-/// The distinct keys of a provider, in the order they are listed.
+/// The different keys of a provider, in the order in which they are listed.
 fn read_secrets(
     starter: &EnvProvider,
     variables: &Variables<'_>,

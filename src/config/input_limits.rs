@@ -1,4 +1,4 @@
-//! `[input]`: how much is read of what may have no end, and how rows are treated that name an unknown model.
+//! `[input]`: size limits for inputs that may be endless.
 
 use super::{schema, toml_reader::TomlTable};
 use crate::domain::UnknownModelPolicy;
@@ -7,12 +7,12 @@ const MIB: u64 = 1 << 20;
 const UNKNOWN_MODEL: [(&str, UnknownModelPolicy); 2] =
     [("refuse", UnknownModelPolicy::Refuse), ("any", UnknownModelPolicy::UseAnyModel)];
 
-/// The most that is read of inputs that may have no end.
+/// Size limits for inputs that may be endless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InputLimits {
-    /// Most bytes taken from a pipe.
+    /// Most bytes read from a pipe.
     pub max_pipe_bytes: u64,
-    /// Most bytes of a file that `--prompt-file` names.
+    /// Most bytes of the file that `--prompt-file` names.
     pub max_prompt_file_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! `[[key]]`: credentials by alias, and the implied keys of servers that need none.
+//! `[[key]]`: credentials by alias, and implied keys for servers that need none.
 
 use std::path::PathBuf;
 
@@ -17,16 +17,16 @@ use crate::domain::{Key, KeyRole, MoneyCaps, ProviderId};
 
 const ROLE_CHOICES: [(&str, KeyRole); 2] = [("primary", KeyRole::Primary), ("backup", KeyRole::Backup)];
 
-/// The keys of a configuration; all vectors go by `KeyId`.
+/// The keys of a configuration. All vectors are indexed by `KeyId`.
 #[derive(Debug, Default)]
 pub(super) struct ConfiguredKeys {
     pub list: Vec<Key>,
     pub secrets: Vec<Option<SecretString>>,
-    /// Whether the project was named, rather than being the key's own.
+    /// True if the project is named in the file. Otherwise the key has its own project.
     pub has_named_project: Vec<bool>,
-    /// Files that hold secrets.
+    /// Files that contain secrets.
     pub secret_files: Vec<PathBuf>,
-    /// Where the aliases stand in the file.
+    /// Byte offsets of the aliases in the file.
     name_offsets: Vec<usize>,
 }
 
@@ -59,7 +59,7 @@ impl ConfiguredKeys {
         let keyless = provider.is_some_and(|id| providers.get(id).is_keyless);
         let reference = if keyless { table.field("secret") } else { table.require("secret") };
         let resolved = reference.and_then(|field| {
-            // Blank is left to the check of secrets, which says so in its own words.
+            // A blank text is not an error here: the check of secrets reports it with its own message.
             let Some(text) = field.value.as_str() else {
                 field.wrong_type("a text in quotes: \"env:NAME\", \"file:PATH\" or the secret itself");
                 return None;
@@ -117,7 +117,7 @@ impl ConfiguredKeys {
         }
     }
 
-    /// One secret under two aliases would be counted as two quotas.
+    /// Refuses a secret that another alias has already: its quota would be counted twice.
     fn check_duplicate_secret(&self, table: &TomlTable<'_>, secret: &SecretString, provider: ProviderId) {
         let is_duplicate = |&index: &usize| {
             self.list[index].provider == provider
@@ -135,7 +135,7 @@ impl ConfiguredKeys {
         }
     }
 
-    /// Adds a key for every provider that has models, needs no key and was given none.
+    /// Adds a key for every provider that has models, needs no key and has none.
     pub fn add_implied(&mut self, providers: &Providers, models: &[LocatedModel]) {
         for (id, entry) in providers.iter() {
             let used = models.iter().any(|located| located.model.provider == id);
@@ -161,13 +161,13 @@ impl ConfiguredKeys {
         self.name_offsets.push(name_offset);
     }
 
-    /// Where key number `index` stands in the file.
+    /// Byte offset of key number `index` in the file.
     pub fn offset_of(&self, index: usize) -> usize {
         self.name_offsets[index]
     }
 }
 
-/// A key with a project of its own and nothing else said about it.
+/// A key with its own project and default settings.
 pub(super) fn key_with_own_project(name: String, provider: ProviderId) -> Key {
     Key {
         project: name.clone(),

@@ -1,5 +1,5 @@
-//! A whole keys.toml, from text to a checked configuration: the parts are read in the order in which they refer to
-//! each other, then checked against each other.
+//! Reads a whole keys.toml, from text to a checked configuration. The parts are read in the order in which they refer
+//! to each other, and then checked against each other.
 
 use std::path::{Path, PathBuf};
 
@@ -19,14 +19,14 @@ use super::{
     webhooks::Webhooks,
 };
 
-/// Longest keys.toml that is read: tens of thousands of keys.
+/// Largest keys.toml in bytes: enough for tens of thousands of keys.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// A configuration file on its way to being read.
+/// A configuration file to read.
 pub(super) struct ConfigFile<'f> {
-    /// As the user would name it.
+    /// The path as the user would write it.
     pub display_path: &'f Path,
-    /// Where it really is; relative paths in it start beside it.
+    /// The actual path. Relative paths in the file start from its folder.
     pub path: PathBuf,
     pub home_dir: Option<PathBuf>,
 }
@@ -58,8 +58,8 @@ pub(super) fn read(file: &ConfigFile<'_>, variables: &Variables<'_>) -> Result<C
     Ok(Config { warnings: doc_warnings.into_iter().chain(config.warnings).collect(), ..config })
 }
 
-/// What the parser could not make sense of. Only its description is used: its full text quotes the line, and the
-/// line may hold a secret.
+/// Converts syntax errors of the parser. Only the description is used: the full text quotes the line, which may contain
+/// a secret.
 fn syntax_errors(path: &Path, text: &str, errors: &[toml::de::Error]) -> ConfigErrors {
     let to_error = |error: &toml::de::Error| ConfigError {
         file: Some(path.to_owned()),
@@ -67,7 +67,7 @@ fn syntax_errors(path: &Path, text: &str, errors: &[toml::de::Error]) -> ConfigE
         message: format!("this is not TOML: {}", error.message()),
     };
     let mut faults: Vec<ConfigError> = errors.iter().map(to_error).collect();
-    // One slip often trips the parser several times over on its line.
+    // A single mistake often causes several errors on its line.
     faults.dedup_by_key(|fault| fault.position.map(|position| position.line));
     ConfigErrors(faults)
 }
@@ -94,7 +94,7 @@ fn read_document(
     if models.is_empty() && root.field("model").is_none() {
         doc.add_error(0, "there is no [[model]]: list the models to use, best first, each with name and provider");
     }
-    // Keys and models that could not be read would be missed here too.
+    // Keys and models with errors would be missing here, and cause misleading errors.
     if doc.has_no_errors() {
         check_routes(doc, &providers, &models, &keys);
     }
@@ -120,7 +120,7 @@ fn read_document(
     }
 }
 
-/// Every model needs a key and every key a model; where nothing fits anything, nothing can run.
+/// Warns about models without a key and keys without a model. If there is no route at all, reports an error.
 fn check_routes(doc: &TomlDoc<'_>, providers: &Providers, models: &[LocatedModel], keys: &ConfiguredKeys) {
     let mut routes = 0;
     for located in models {

@@ -1,4 +1,4 @@
-//! The models that rows of an input may name, and how rows are treated that name another one.
+//! The models that rows may name, and what happens to rows that name another one.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,9 +10,9 @@ use super::{
 /// The models that the rows of an input may name.
 #[derive(Clone, Debug)]
 pub struct KnownModels {
-    /// Models that some key may use.
+    /// Models that at least one key may use.
     usable: Arc<BTreeSet<String>>,
-    /// Models that are configured for nothing.
+    /// Configured models that no key may use.
     without_key: BTreeSet<String>,
     origin: String,
 }
@@ -34,12 +34,12 @@ impl KnownModels {
         Self { usable: Arc::new(usable), without_key, origin }
     }
 
-    /// Models that some key may use.
+    /// Models that at least one key may use.
     pub fn usable(&self) -> Arc<BTreeSet<String>> {
         Arc::clone(&self.usable)
     }
 
-    /// Says why a row may not name this model, which is none of the usable ones.
+    /// Explains why a row may not name this model. The model must not be a usable one.
     pub fn unknown_model_message(&self, name: &str) -> String {
         const MAX_LISTED: usize = 10;
         let usable = || self.usable.iter().map(String::as_str);
@@ -59,7 +59,8 @@ impl KnownModels {
         )
     }
 
-    /// Says that rows were let through that name other models: how many, some of the names, and the first one's line.
+    /// The warning for accepted rows that name unknown models: the number of rows, some names, and the first row's
+    /// line.
     pub fn warning(&self, rows: u64, names: &[String], first_line: u64) -> String {
         const MAX_LISTED: usize = 3;
         let listed: Vec<String> = names.iter().take(MAX_LISTED).map(|name| quote_unless_secret(name)).collect();

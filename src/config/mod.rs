@@ -1,8 +1,8 @@
-//! keys.toml, or the environment, turned into validated domain types.
+//! Reads keys.toml, or the environment, into validated domain types.
 //!
-//! This module owns the file format: what may stand in it ([`schema`]), what well-known providers need not say,
-//! where secrets come from, and how mistakes are reported: all at once, each with its line, none showing a secret.
-//! After [`load`] every value is known to be good. It knows nothing of the command line, the engine or HTTP.
+//! This module owns the file format: its settings ([`schema`]), the defaults of well-known providers, the sources of
+//! secrets, and the error reports. All errors are reported together, each with its line, and none shows a secret. After
+//! [`load`] every value is valid. It knows nothing of the command line, the engine or HTTP.
 
 mod address;
 mod bounded_read;
@@ -50,7 +50,7 @@ use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
 
 const FILE_NAME: &str = "keys.toml";
 
-/// Everything a run is configured with. Ids are indices into the vectors.
+/// The whole configuration of a run. Ids are indices into the vectors.
 #[derive(Debug)]
 pub struct Config {
     pub providers: Vec<Provider>,
@@ -59,26 +59,26 @@ pub struct Config {
     pub keys: Vec<Key>,
     /// By `KeyId`; `None` for servers that need no key.
     pub secrets: Vec<Option<SecretString>>,
-    /// By `KeyId`: whether the key's project was named. Where not, the project is the key's own and carries its
-    /// alias, which says nothing outside this file: identities that outlive the run must not be built on it.
+    /// By `KeyId`: true if the key's project is named in the file. Otherwise the key has its own project, called like
+    /// its alias. That name means nothing outside this file: do not build identities on it that outlive the run.
     pub has_named_project: Vec<bool>,
     pub policy: Policy,
     pub defaults: Defaults,
     pub input_limits: InputLimits,
-    /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
+    /// `None`: a row that names an unknown model is refused, except in batch formats whose lines must name one.
     pub unknown_model: Option<UnknownModelPolicy>,
     pub dashboard: Dashboard,
     pub webhooks: Vec<Webhook>,
-    /// Things to know that stop nothing, one sentence each.
+    /// Warnings, one sentence each. They don't stop a run.
     pub warnings: Vec<String>,
     pub origin: Origin,
 }
 
-/// Where a configuration came from.
+/// The source of a configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     File(PathBuf),
-    /// The variables that were used.
+    /// The environment variables that were used.
     Environment(Vec<String>),
 }
 
@@ -92,19 +92,19 @@ impl fmt::Display for Origin {
 }
 
 impl Config {
-    /// The models for which a hard money cap can't be kept, and why: no price, or no bound on the answer. A cap
-    /// from the command line must be refused while there are any; one in the file already is.
+    /// The models for which a hard money cap can't be guaranteed, and why: no price, or no limit on the answer. With
+    /// any of these, a cap on the command line must be refused. A cap in the file is already refused.
     pub fn uncapped_models(&self) -> Vec<(&str, &'static str)> {
         self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
     }
 }
 
-/// Finds and reads the configuration: `explicit`, or else `keys.toml` in `cwd`, or else
-/// `$XDG_CONFIG_HOME/cascadeck/keys.toml` (by default under `~/.config`), or else keys in the environment.
-/// Variables that the environment lacks may stand in a `.env` in `cwd`.
+/// Finds and reads the configuration. The first of these counts: `keys_path`, `keys.toml` in `working_dir`,
+/// `$XDG_CONFIG_HOME/cascadeck/keys.toml` (by default under `~/.config`), keys in the environment. A `.env` in
+/// `working_dir` may set variables that the environment lacks.
 ///
 /// # Errors
-/// Everything that is wrong, at once. A file that is there but faulty is never passed over for the next place.
+/// All errors together. A file that exists but has errors is an error: the next place is not tried.
 pub fn load(keys_path: Option<&Path>, environment: &EnvLookup<'_>, working_dir: &Path) -> Result<Config, ConfigErrors> {
     let variables = variables::Variables::new(environment, working_dir.join(".env"));
     let directory = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -121,7 +121,7 @@ pub fn load(keys_path: Option<&Path>, environment: &EnvLookup<'_>, working_dir: 
     let personal = directory("XDG_CONFIG_HOME").or_else(|| home_dir.as_ref().map(|home| home.join(".config")));
     let mut candidates = vec![PathBuf::from(FILE_NAME)];
     candidates.extend(personal.map(|base| base.join("cascadeck").join(FILE_NAME)));
-    // A broken link counts as present: reading it says what is wrong.
+    // A broken link counts as present: reading it reports the error.
     if let Some(place) = candidates.iter().find(|place| working_dir.join(place).symlink_metadata().is_ok()) {
         return read(place);
     }

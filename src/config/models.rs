@@ -11,10 +11,10 @@ use crate::domain::{Limits, Model, Price, ProviderId};
 
 const MAX_REQUESTS: i64 = 1_000_000_000;
 const MAX_TOKENS: i64 = 1_000_000_000_000;
-/// Dollars per million tokens; the dearest known model is a hundredth of this.
+/// Dollars per million tokens. The most expensive known model costs a hundredth of this.
 const MAX_USD_PER_MTOK: f64 = 100_000.0;
 
-/// A model and where its name stands.
+/// A model and the byte offset of its name.
 #[derive(Debug)]
 pub(super) struct LocatedModel {
     pub model: Model,
@@ -26,7 +26,7 @@ pub(super) fn read(root: &TomlTable<'_>, providers: &mut Providers) -> Vec<Locat
     for table in root.tables("model", &schema::MODEL) {
         let name = table.required_text("name");
         let provider = table.required_text("provider").and_then(|given| providers.find(table.doc, given));
-        // Settings are read even where name or provider are faulty, for faults of their own.
+        // Settings are read even if name or provider are bad, so that their errors are reported too.
         let settings = read_settings(&table, provider.map(|id| providers.get(id)));
         let (Some(name), Some(provider)) = (name, provider) else { continue };
         check_name(table.doc, "a model's name", name);
@@ -52,7 +52,7 @@ pub(super) fn read(root: &TomlTable<'_>, providers: &mut Providers) -> Vec<Locat
     models
 }
 
-/// Everything but name and provider.
+/// Reads everything except name and provider.
 fn read_settings(table: &TomlTable<'_>, entry: Option<&ProviderEntry>) -> Model {
     let max_output = table.limit("max_output", i64::from(u32::MAX));
     let context = table.limit("context", MAX_TOKENS);
@@ -106,7 +106,7 @@ fn read_limits(table: &TomlTable<'_>, entry: Option<&ProviderEntry>) -> Limits {
 fn read_price(table: &TomlTable<'_>) -> Option<Price> {
     let prices = table.table("usd_per_mtok", &schema::PRICE)?;
     let read_side = |name| prices.require(name)?.number(0.0..=MAX_USD_PER_MTOK);
-    // Both are read before either is given up on.
+    // Both are read first, so that errors in both are reported.
     let (input, output) = (read_side("input"), read_side("output"));
     Price::from_usd_per_mtok(input?, output?)
 }

@@ -1,14 +1,14 @@
-//! Placeholders that people leave where a key belongs: the name of a variable that nothing here expands, or an example's stand-in.
+//! Placeholders that users leave instead of a key: an unexpanded variable, or a text from an example.
 //!
-//! Only what is certainly no key is one of these. Local servers take any word ("ollama", "EMPTY", "sk-no-key-required"),
-//! and a key may have nearly any letters, so that neither short nor plain words are held against anybody.
+//! Only a text that is certainly no key counts. Local servers accept any word ("ollama", "EMPTY",
+//! "sk-no-key-required"), and a key may have nearly any letters, so short or plain words are not refused.
 
 use std::fmt;
 
 use super::error::{looks_like_secret, quote_unless_secret};
 use crate::domain::sanitize;
 
-/// Brackets that shells and templates put around a variable's name, with what begins them.
+/// Notations for a variable in shells and templates: the text before and after its name.
 const EXPANSIONS: [(&str, &str); 10] = [
     ("${", "}"),
     ("$(", ")"),
@@ -22,10 +22,10 @@ const EXPANSIONS: [(&str, &str); 10] = [
     ("os.environ.", ""),
 ];
 
-/// Brackets around a description of what belongs there.
+/// Brackets around a description of the missing value.
 const BRACKETS: [(char, char); 3] = [('<', '>'), ('[', ']'), ('{', '}')];
 
-/// Words of stand-ins, in lower case and without what is no letter or digit.
+/// Words of example texts, in lower case, letters and digits only.
 const EXAMPLE_WORDS: [&str; 12] = [
     "yourapikey",
     "yourkey",
@@ -41,24 +41,24 @@ const EXAMPLE_WORDS: [&str; 12] = [
     "placeholder",
 ];
 
-/// Prefixes that keys begin with; in a placeholder, the rest is crosses.
+/// Prefixes of keys. In a placeholder, only `x` or `*` follows them.
 const KEY_PREFIXES: [&str; 14] =
     ["sk", "rk", "pk", "ak", "ant", "api03", "proj", "or", "v1", "gsk", "xai", "hf", "nvapi", "AIza"];
 
-/// How many crosses make a stand-in.
+/// The number of `x` or `*` that makes a placeholder.
 const MIN_MASK_CHARS: usize = 3;
 
 /// A text that is certainly no key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Placeholder {
-    /// A variable, by its name: to be expanded, which nothing here does, or bare.
+    /// A variable: in a notation that is not expanded here, or its bare name.
     Variable { name: String, text: String },
-    /// A stand-in from an example, as it may be shown.
+    /// A text from an example, in a form that may be shown.
     Example(String),
 }
 
 impl Placeholder {
-    /// The placeholder that `text` is, if it is one.
+    /// Returns the placeholder that `text` is, if it is one.
     pub fn detect(text: &str) -> Option<Self> {
         let text = text.trim();
         if is_example(text) {
@@ -71,7 +71,7 @@ impl Placeholder {
         (bracketed || text.starts_with('$')).then(|| Self::Example(quote_placeholder(text)))
     }
 
-    /// The variable that a setting means which lacks its `env:`: `OPENAI_API_KEY`, `ENV:OPENAI_API_KEY`.
+    /// Detects a variable without its `env:` prefix: `OPENAI_API_KEY`, `ENV:OPENAI_API_KEY`.
     pub fn bare_variable(text: &str) -> Option<Self> {
         let (name, has_no_prefix) = match text.split_at_checked(4) {
             Some((prefix, name)) if prefix.eq_ignore_ascii_case("env:") => (name.trim(), false),
@@ -105,7 +105,7 @@ impl fmt::Display for Placeholder {
     }
 }
 
-/// For a message, unless there may be a key inside: words are shown, digits are not.
+/// Quotes a text for a message unless it may contain a key. Texts with digits are not shown.
 fn quote_placeholder(text: &str) -> String {
     let inside = text.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     if is_masked(text) && text.len() <= 100 {
@@ -117,7 +117,7 @@ fn quote_placeholder(text: &str) -> String {
     }
 }
 
-/// The name in `$NAME`, `${NAME}`, `%NAME%` and the like, if it is one that a variable may have.
+/// The variable in `$NAME`, `${NAME}`, `%NAME%` and the like, if the name is valid.
 fn expanded_variable(text: &str) -> Option<&str> {
     EXPANSIONS.iter().find_map(|(open, close)| {
         let name = text.strip_prefix(open)?.strip_suffix(close)?.trim();
@@ -125,7 +125,7 @@ fn expanded_variable(text: &str) -> Option<&str> {
     })
 }
 
-/// Variables are words in capitals by custom; what is not may be a key.
+/// By custom, names of variables are words in capitals. Other texts may be keys.
 fn is_variable_name(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     let in_words = name.contains('_') || !name.contains(|c: char| c.is_ascii_digit());
@@ -135,12 +135,12 @@ fn is_variable_name(name: &str) -> bool {
         && !looks_like_secret(name)
 }
 
-/// `OPENAI_API_KEY`, `GEMINI_KEY_ALICE`: words, one of which says that it is a key.
+/// True for words of which one means a key: `OPENAI_API_KEY`, `GEMINI_KEY_ALICE`.
 fn names_a_key(name: &str) -> bool {
     name.contains('_') && name.split('_').any(|word| matches!(word, "KEY" | "KEYS" | "TOKEN" | "SECRET" | "APIKEY"))
 }
 
-/// An example's own words, an ellipsis, or crosses.
+/// True for words of an example, an ellipsis, or a masked key.
 fn is_example(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
     EXAMPLE_WORDS.iter().any(|word| letters.contains(word))
@@ -161,7 +161,8 @@ fn names_your_key(text: &str, letters: &str) -> bool {
         || (in_one() && text.bytes().all(|byte| byte.is_ascii_alphabetic()))
 }
 
-/// `xxx`, `sk-xxxxxxxx`, `AIzaXXXXX`, `sk-ant-****`: nothing but crosses behind what keys begin with.
+/// True for a masked key: `xxx`, `sk-xxxxxxxx`, `AIzaXXXXX`, `sk-ant-****`. Only `x` or `*` follows the prefix.
+
 fn is_masked(text: &str) -> bool {
     let mut mask_chars = 0;
     for part in text.split(['-', '_', '.']) {

@@ -1,4 +1,4 @@
-//! `[policy]`: how the run is conducted, over the defaults of the domain.
+//! `[policy]`: how the run works. Settings override the defaults of the domain.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const WHEN_LIMITED_CHOICES: [(&str, WhenLimited); 2] = [("spill", WhenLimited::S
 const SPILL_CHOICES: [(&str, SpillTo); 2] = [("any", SpillTo::Any), ("same_model", SpillTo::SameModel)];
 const ON_EXHAUSTED_CHOICES: [(&str, OnExhausted); 2] = [("stop", OnExhausted::Stop), ("wait", OnExhausted::Wait)];
 
-/// `strategies_at` says where rules ask for strategies of their own.
+/// Reads the policy. `rule_strategies` are the strategies that rules ask for, with their byte offsets.
 pub(super) fn read(
     root: &TomlTable<'_>,
     models: &[LocatedModel],
@@ -72,7 +72,8 @@ pub(super) fn read(
     policy
 }
 
-/// The strict pipeline walks the cascade's order: another strategy beside it could only be ignored.
+/// Refuses strategies other than the cascade with the strict pipeline, which follows the cascade's order and would
+/// ignore them.
 fn check_wait_strategy(table: &TomlTable<'_>, policy: &Policy, mut strategies: Vec<(usize, Strategy)>) {
     if policy.when_limited != WhenLimited::Wait {
         return;
@@ -88,7 +89,7 @@ fn check_wait_strategy(table: &TomlTable<'_>, policy: &Policy, mut strategies: V
     }
 }
 
-/// Every strategy by the word that stands for it.
+/// All strategies by their names in the file.
 pub(super) fn strategy_choices() -> [(&'static str, Strategy); Strategy::ALL.len()] {
     Strategy::ALL.map(|strategy| (strategy.name(), strategy))
 }
@@ -123,7 +124,7 @@ fn read_durations(table: &TomlTable<'_>, name: &'static str, positive: bool) -> 
     Some(durations)
 }
 
-/// A hard cap needs a finite worst case of every model that it covers.
+/// Reads a hard cap. Every model that it covers needs a finite worst case.
 pub(super) fn read_money_cap<'m>(
     table: &TomlTable<'_>,
     name: &'static str,
@@ -139,7 +140,7 @@ pub(super) fn read_money_cap<'m>(
     Money::from_usd(usd)
 }
 
-/// Faults every model for which a cap could not be kept.
+/// Reports every model for which a cap can't be guaranteed.
 pub(super) fn require_bounded_costs<'m>(
     table: &TomlTable<'_>,
     name: &str,

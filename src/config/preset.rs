@@ -1,4 +1,4 @@
-//! Well-known providers: what `[[provider]]` need not say for them.
+//! Presets: the defaults of well-known providers.
 
 use crate::domain::{Api, QuotaDay, TokenCounting};
 
@@ -6,12 +6,12 @@ use crate::domain::{Api, QuotaDay, TokenCounting};
 pub(super) struct Preset {
     pub name: &'static str,
     pub api: Api,
-    /// OpenAI-compatible addresses include the version path; `/chat/completions` is appended. For the others
-    /// the whole path is.
+    /// OpenAI-compatible addresses include the version; `/chat/completions` is appended. For the others the whole path
+    /// is appended.
     pub base_url: &'static str,
     pub day: QuotaDay,
     pub counted: TokenCounting,
-    /// A server of one's own: needs no key and costs nothing.
+    /// The user's own server: needs no key and costs nothing.
     pub is_local: bool,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn find_preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
-/// Gemini's days end at midnight Pacific; where nothing else is known, a day is 24 hours.
+/// Gemini's days end at midnight Pacific time. Otherwise a day is a rolling 24 hours.
 pub(super) const fn default_day(api: Api) -> QuotaDay {
     match api {
         Api::Gemini => QuotaDay::Pacific,

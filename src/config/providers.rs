@@ -1,4 +1,4 @@
-//! `[[provider]]`: presets, and what the file says over them.
+//! `[[provider]]`: presets, and the settings of the file that override them.
 
 use super::{
     address,
@@ -16,7 +16,7 @@ pub(super) const DAY_CHOICES: [(&str, QuotaDay); 3] =
 pub(super) const COUNTED_CHOICES: [(&str, TokenCounting); 2] =
     [("input", TokenCounting::Input), ("total", TokenCounting::Total)];
 
-/// A provider and what its models and keys take over from it.
+/// A provider and the defaults for its models and keys.
 #[derive(Debug)]
 pub(super) struct ProviderEntry {
     pub provider: Provider,
@@ -24,11 +24,11 @@ pub(super) struct ProviderEntry {
     pub counted: TokenCounting,
     /// On this machine or in a private network: works without a key.
     pub is_keyless: bool,
-    /// A preset for a server of one's own, whose answers cost nothing.
+    /// A preset for the user's own server, whose answers cost nothing.
     pub is_free: bool,
 }
 
-/// The providers of a file in its order; presets join when something first names them.
+/// The providers of a file in their order. A preset is added when it is first named.
 #[derive(Debug, Default)]
 pub(super) struct Providers(Vec<ProviderEntry>);
 
@@ -52,7 +52,7 @@ impl Providers {
         providers
     }
 
-    /// The provider of this name, a preset included; otherwise a fault.
+    /// Returns the provider with this name, which may be a preset. Otherwise reports an error.
     pub fn find(&mut self, doc: &TomlDoc<'_>, name: TomlText<'_>) -> Option<ProviderId> {
         if let Some(position) = self.position(name.text) {
             return Some(ProviderId(position as u32));
@@ -107,8 +107,8 @@ fn from_preset(preset: &Preset) -> ProviderEntry {
     }
 }
 
-/// Whatever is faulty is reported and replaced by something plausible, so that what refers to this provider is
-/// not reported as well.
+/// Reads a provider. Reports each bad value and replaces it by a plausible one, so that references to this provider
+/// cause no further errors.
 fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
     check_name(table.doc, "a provider's name", name);
     let preset = preset::find_preset(name.text);
@@ -198,7 +198,7 @@ fn header_error(name: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// Names stand in logs, tables and commands: one visible word, and never a secret.
+/// Checks a name. Names appear in logs, tables and commands, so each must be one visible word, and never a secret.
 pub(super) fn check_name(doc: &TomlDoc<'_>, what: &str, name: TomlText<'_>) {
     let text = name.text;
     if super::error::looks_like_secret(text) {

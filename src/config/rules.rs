@@ -1,4 +1,4 @@
-//! `[[rule]]`: what items are decides where they may go.
+//! `[[rule]]`: decides by an item's properties where it may go.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::{Money, RequiredTerms, RoutingRule, RuleConditions};
 
-/// A rule, and where its name and its strategy stand.
+/// A rule, and the byte offsets of its name and its strategy.
 #[derive(Debug)]
 pub(super) struct LocatedRule {
     pub rule: RoutingRule,
@@ -93,7 +93,7 @@ fn read_terms(table: &TomlTable<'_>) -> Option<RequiredTerms> {
     Some(RequiredTerms { terms: words, min_matches })
 }
 
-/// `{ lang = "de", level = 3 }`: texts, whole numbers and true or false, each as the row would write it.
+/// Reads `{ lang = "de", level = 3 }`: texts, whole numbers and booleans, each as the row would write it.
 fn read_field_conditions(field: &TomlField<'_>) -> Option<BTreeMap<String, String>> {
     let Some(entries) = field.value.as_table() else {
         field.wrong_type("a table of the row's fields, like { lang = \"de\" }");

@@ -1,5 +1,5 @@
-//! Where a key's secret comes from: a variable, a file, or the configuration itself; and what a secret may look
-//! like. Nothing here ever puts a secret into a message.
+//! Reads a key's secret from a variable, a file, or the configuration itself, and checks its form. No message ever
+//! contains a secret.
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,13 @@ use super::{
 
 pub(super) struct ResolvedSecret {
     pub secret: SecretString,
-    /// The file that holds the secret, whose permissions matter; `None` for the environment.
+    /// The file that contains the secret, whose permissions are checked; `None` for the environment.
     pub file: Option<PathBuf>,
 }
 
-/// Where relative and `~` paths start.
+/// The places that relative and `~` paths start from.
 pub(super) struct SecretPaths<'p> {
-    /// The file being read; literal secrets stand in it.
+    /// The configuration file. It contains the literal secrets.
     pub config_file: &'p Path,
     pub home_dir: Option<&'p Path>,
 }
@@ -55,7 +55,7 @@ fn from_variable(name: &str, variables: &Variables<'_>) -> Result<ResolvedSecret
         return Err(format!("env: must be followed by the name of a variable, as in \"env:GEMINI_KEY\", not {label}"));
     }
     let (value, source) = variables.get(name).ok_or_else(|| {
-        // A line of the .env that could not be read may be the very one.
+        // The variable may be in a line of the .env that could not be read.
         let problems = match variables.dotenv_problems() {
             [] => String::new(),
             complaints => format!(" ({})", complaints.join("; ")),
@@ -86,7 +86,7 @@ fn from_file(path: &str, paths: &SecretPaths<'_>) -> Result<ResolvedSecret, Stri
     Ok(ResolvedSecret { secret, file: Some(secret_path) })
 }
 
-/// Secrets travel in HTTP headers, so they are one word of visible ASCII.
+/// Checks a secret. It is sent in an HTTP header, so it must be one word of visible ASCII.
 pub(super) fn check_secret(text: &str) -> Result<SecretString, String> {
     if let Some(placeholder) = Placeholder::detect(text) {
         return Err(format!("{placeholder}; the key itself belongs there"));

@@ -1,7 +1,7 @@
-//! A TOML file under examination: its text, a cursor over its tables, and everything found wrong so far.
+//! Reads a TOML file: its text, a cursor over its tables, and the errors found so far.
 //!
-//! Readers never stop at a fault. They note it with its place and answer `None`, so that one pass over the file
-//! finds everything there is to say.
+//! Reading never stops at an error. The error is recorded with its position and the value becomes `None`, so that one
+//! pass over the file finds all errors.
 
 use std::{cell::RefCell, ops::RangeInclusive, path::Path, time::Duration};
 
@@ -24,7 +24,7 @@ pub(super) struct TomlDoc<'t> {
     warnings: RefCell<Vec<String>>,
 }
 
-/// A table of the file, its unknown fields already reported.
+/// A table of the file. Unknown fields have been reported already.
 #[derive(Clone, Copy)]
 pub(super) struct TomlTable<'s> {
     pub doc: &'s TomlDoc<'s>,
@@ -34,14 +34,14 @@ pub(super) struct TomlTable<'s> {
     entries: &'s DeTable<'s>,
 }
 
-/// A text with its place.
+/// A text with its byte offset.
 #[derive(Clone, Copy)]
 pub(super) struct TomlText<'s> {
     pub text: &'s str,
     pub offset: usize,
 }
 
-/// A value of the file and the field it stands in.
+/// A value of the file and the name of its field.
 #[derive(Clone, Copy)]
 pub(super) struct TomlField<'s> {
     pub doc: &'s TomlDoc<'s>,
@@ -59,7 +59,7 @@ impl<'t> TomlDoc<'t> {
         self.errors.borrow_mut().push((offset, message.into()));
     }
 
-    /// Something to know that stops nothing, with its line.
+    /// Adds a warning with its line. Warnings don't stop a run.
     pub fn add_warning(&self, offset: usize, message: &str) {
         let file = self.path.display().to_string();
         let line = Position::from_offset(self.text, offset).line;
@@ -70,7 +70,7 @@ impl<'t> TomlDoc<'t> {
         self.errors.borrow().is_empty()
     }
 
-    /// `keys.toml:12`, for complaints of others.
+    /// `keys.toml:12`, for messages of other modules.
     pub fn location(&self, offset: usize) -> String {
         format!("{}:{}", sanitize(&self.path.display().to_string()), self.line_number(offset))
     }
@@ -79,7 +79,7 @@ impl<'t> TomlDoc<'t> {
         Position::from_offset(self.text, offset).line
     }
 
-    /// The warnings, or else every fault in the order of the file.
+    /// Returns the warnings, or else all errors in the order of the file.
     pub fn finish(self) -> Result<Vec<String>, ConfigErrors> {
         let mut errors = self.errors.into_inner();
         if errors.is_empty() {
@@ -123,7 +123,7 @@ impl<'s> TomlTable<'s> {
         field
     }
 
-    /// The tables of `[[name]]`, whichever way they are written.
+    /// The tables of `[[name]]`, in any TOML notation.
     pub fn tables(&self, name: &'static str, schema: &'static Schema) -> Vec<TomlTable<'s>> {
         let Some(field) = self.field(name) else { return Vec::new() };
         let DeValue::Array(entries) = field.value else {
@@ -141,7 +141,7 @@ impl<'s> TomlTable<'s> {
         entries.iter().filter_map(open_table).collect()
     }
 
-    /// The one table of `[name]`.
+    /// The table of `[name]`.
     pub fn table(&self, name: &'static str, schema: &'static Schema) -> Option<TomlTable<'s>> {
         let field = self.field(name)?;
         let Some(entries) = field.value.as_table() else {
@@ -156,7 +156,7 @@ impl<'s> TomlTable<'s> {
         self.field(name)?.text()
     }
 
-    /// As [`Table::text`]; its absence is a fault.
+    /// As [`TomlTable::text`]; reports an error if it is missing.
     pub fn required_text(&self, name: &'static str) -> Option<TomlText<'s>> {
         self.require(name)?.text()
     }
@@ -174,7 +174,7 @@ impl<'s> TomlTable<'s> {
         self.field(name)?.count(allowed)
     }
 
-    /// A limit: at least 1, since no limit is written by leaving it out.
+    /// A limit of at least 1. To have no limit, the setting is left out.
     pub fn limit<T: TryFrom<i64>>(&self, name: &'static str, most: i64) -> Option<T> {
         self.field(name)?.integer_in_range(1..=most, "; leave it out where there is no limit")
     }
@@ -187,7 +187,7 @@ impl<'s> TomlTable<'s> {
         self.field(name)?.duration()
     }
 
-    /// A duration longer than nothing.
+    /// A duration greater than zero.
     pub fn positive_duration(&self, name: &'static str) -> Option<Duration> {
         let field = self.field(name)?;
         field.duration().filter(|span| {
@@ -198,14 +198,14 @@ impl<'s> TomlTable<'s> {
         })
     }
 
-    /// One of the words of `choices`.
+    /// One of `choices`.
     pub fn choice<T: Copy>(&self, name: &'static str, choices: &[(&'static str, T)]) -> Option<T> {
         self.field(name)?.choice(choices)
     }
 }
 
 impl<'s> TomlField<'s> {
-    /// Notes that the value has the wrong type. The value itself is not shown: it may be a secret.
+    /// Reports a value of the wrong type. The value is not shown, since it may be a secret.
     pub fn wrong_type(&self, expected: &str) {
         let found = match self.value {
             DeValue::String(_) => "a text",
@@ -231,7 +231,7 @@ impl<'s> TomlField<'s> {
         Some(TomlText { text, offset: self.offset })
     }
 
-    /// One of the words of `choices`.
+    /// One of `choices`.
     pub fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
         let choice_names = || choices.iter().map(|&(word, _)| word);
         let Some(given) = self.value.as_str() else {
@@ -260,7 +260,7 @@ impl<'s> TomlField<'s> {
             self.wrong_type("a whole number");
             return None;
         };
-        // What doesn't fit i64 is out of every range here.
+        // A number that doesn't fit `i64` is out of every allowed range.
         let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
         if let Some(number) = number.filter(|number| allowed.contains(number)) {
             return T::try_from(number).ok();
@@ -309,7 +309,7 @@ impl<'s> TomlField<'s> {
             .ok()
     }
 
-    /// The entries of a list that may not be empty.
+    /// The entries of a list that must not be empty.
     pub fn list(&self, entries_name: &str) -> Option<Vec<TomlField<'s>>> {
         let Some(entries) = self.value.as_array() else {
             self.wrong_type(&format!("a list of {entries_name}, like [...]"));

@@ -1,4 +1,4 @@
-//! Environment variables, with a `.env` beside the work standing in for those that are not set.
+//! Environment variables. A `.env` file in the working directory supplies variables that are not set.
 
 use std::{
     cell::OnceCell,
@@ -11,10 +11,10 @@ use dotenvy::Error as DotenvError;
 
 use super::bounded_read::read_small_bytes;
 
-/// Looks a variable up; `None` where it is not set. [`process_environment`] is the real one.
+/// Looks up a variable; `None` if it is not set. [`process_environment`] is the real one.
 pub type EnvLookup<'e> = dyn Fn(&str) -> Option<String> + 'e;
 
-/// The variables of this process.
+/// Looks up a variable of this process.
 pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -22,14 +22,14 @@ pub fn process_environment(name: &str) -> Option<String> {
 pub(super) struct Variables<'e> {
     environment: &'e EnvLookup<'e>,
     dotenv_path: PathBuf,
-    /// Read only when a variable is missing from the environment: a `.env` is often another program's.
+    /// Read only when a variable is missing from the environment, since a `.env` often belongs to another program.
     dotenv: OnceCell<Dotenv>,
 }
 
 #[derive(Default)]
 struct Dotenv {
     values: HashMap<String, String>,
-    /// Why lines, or the file, could not be read.
+    /// Why some lines, or the file, could not be read.
     problems: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl<'e> Variables<'e> {
         Self { environment, dotenv_path, dotenv: OnceCell::new() }
     }
 
-    /// A variable that is not blank: the environment's, or else the `.env`'s.
+    /// Returns a variable that is not blank: from the environment, or else from the `.env`.
     pub fn get(&self, name: &str) -> Option<(String, VariableSource)> {
         let is_not_blank = |value: &String| !value.trim().is_empty();
         if let Some(value) = (self.environment)(name).filter(is_not_blank) {
@@ -58,7 +58,7 @@ impl<'e> Variables<'e> {
         &self.dotenv_path
     }
 
-    /// What was wrong with the `.env`, if it had to be read.
+    /// Problems in the `.env`, if it was read.
     pub fn dotenv_problems(&self) -> &[String] {
         self.dotenv.get().map_or(&[], |dotenv| &dotenv.problems)
     }
@@ -73,7 +73,7 @@ impl fmt::Debug for Variables<'_> {
 impl Dotenv {
     fn read(path: &Path) -> Self {
         let name = path.display();
-        // Some keep a virtual environment of that name.
+        // A folder of this name may be a Python virtual environment.
         if !path.exists() || path.is_dir() {
             return Self::default();
         }
@@ -97,22 +97,23 @@ impl Dotenv {
         Self { problems: vec![problem], ..Self::default() }
     }
 
-    /// The first setting of a name counts, as it does for every reader of such files.
+    /// Parses a `.env`. If a name is set twice, the first one counts, as in other readers of such files.
     fn parse(text: &str, name: &str) -> Self {
         let mut dotenv = Self::default();
         let lines: Vec<&str> = text.trim_start_matches('\u{feff}').lines().map(str::trim).collect();
-        // Each faulty line is looked for behind the one before it: the same line may be wrong again.
+        // Each bad line is searched after the previous one, since the same line may occur again.
         let mut next_index = 0;
         for entry in dotenvy::Iter::new(text.trim_start_matches('\u{feff}').as_bytes()) {
             match entry {
                 Ok((variable, value)) => {
                     dotenv.values.entry(variable).or_insert(value);
                 }
-                // The error holds the rest of the line, which may be a secret: only the line's number is told.
+                // The error contains the rest of the line, which may be a secret. Only the line number is reported.
                 Err(DotenvError::LineParse(entry, _)) => {
                     let mut entry_lines = entry.lines();
                     let first_line = entry_lines.next().unwrap_or_default().trim();
-                    // What is told is the whole of a line, or its value.
+                    // Each is searched after the previous one, since the same line may occur again. The error contains
+                    // the whole line, or only its value.
                     let value = |line: &str| line.split_once('=').is_some_and(|(_, value)| value.trim() == first_line);
                     let rest = &lines[next_index..];
                     let whole_line = rest.iter().position(|line| *line == first_line);
@@ -120,7 +121,7 @@ impl Dotenv {
                         + whole_line.or_else(|| rest.iter().position(|line| value(line))).unwrap_or_default();
                     next_index = (index + 1).min(lines.len());
                     let location = format!("{name}:{}", index + 1);
-                    // Lines are only joined where a quote is open.
+                    // Lines are joined only if a quote is open.
                     let reason = if entry_lines.next().is_some() {
                         "a quote opens here that nothing closes; it is ignored to its end"
                     } else {

@@ -1,5 +1,5 @@
-//! `[[webhook]]`: who is told of a run from afar. Their addresses are secrets like keys: whoever has one can write
-//! there.
+//! `[[webhook]]`: addresses that are notified about a run. An address is a secret like a key, since anyone who has it
+//! can send messages there.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,16 @@ use super::{
     variables::Variables,
 };
 
-/// One address that messages are sent to.
+/// An address that messages are sent to.
 #[derive(Clone, Debug)]
 pub struct Webhook {
-    /// The alias shown everywhere, instead of the address.
+    /// The alias shown everywhere instead of the address.
     pub name: String,
-    /// Known to be a URL that messages may be sent to.
+    /// A valid URL that messages may be sent to.
     pub url: SecretString,
-    /// On this machine: reached without the proxies that the environment names.
+    /// True if it is on this machine. Proxies from the environment are then not used.
     pub is_local: bool,
-    /// What it wants to hear of, each once, in the order of [`Occasion::ALL`].
+    /// The kinds of alerts to send, each once, in the order of [`AlertKind::ALL`].
     pub alert_kinds: Vec<AlertKind>,
     pub format: WebhookFormat,
 }
@@ -33,22 +33,22 @@ pub struct Webhook {
 pub enum AlertKind {
     Finished,
     Stopped,
-    /// Also the end of what wanted attention.
+    /// A problem that needs attention, and its end.
     Attention,
 }
 
-/// What the address wants to be sent.
+/// The format of messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WebhookFormat {
-    /// Everything, as one object.
+    /// All data as one JSON object.
     Json,
     /// `{"text": …}` and nothing else: Slack, Mattermost, Rocket.Chat, Google Chat.
     Slack,
-    /// `{"content": …}`, with nobody mentioned.
+    /// `{"content": …}`, with mentions disabled.
     Discord,
-    /// An adaptive card, as Teams' workflows take it.
+    /// An adaptive card for the workflows of Teams.
     Teams,
-    /// The sentence alone, as plain text: ntfy.
+    /// Only the sentence, as plain text: ntfy.
     Text,
 }
 
@@ -77,7 +77,7 @@ impl WebhookFormat {
         }
     }
 
-    /// What a well-known service wants, by its host; of others nothing is known.
+    /// The format that a well-known service expects, by its host; JSON for other hosts.
     fn for_url(url: &Url) -> Self {
         const KNOWN: [(&str, WebhookFormat); 9] = [
             ("hooks.slack.com", WebhookFormat::Slack),
@@ -100,9 +100,9 @@ impl WebhookFormat {
 #[derive(Debug, Default)]
 pub(super) struct Webhooks {
     pub list: Vec<Webhook>,
-    /// Files that hold their addresses.
+    /// Files that contain their addresses.
     pub secret_files: Vec<PathBuf>,
-    /// Where the aliases stand in the file.
+    /// Byte offsets of the aliases in the file.
     name_offsets: Vec<usize>,
 }
 

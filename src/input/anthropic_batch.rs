@@ -1,4 +1,4 @@
-//! Anthropic batch lines: `{"custom_id":…,"params":{…}}`, the params being a Messages request.
+//! Reads Anthropic batch lines: `{"custom_id":…,"params":{…}}`, where `params` is a Messages request.
 
 use crate::domain::JsonMode;
 
@@ -50,7 +50,7 @@ fn read_params(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> 
             "output_format" => {
                 request.params.json = Some(parse_schema(value).map_err(|wrong| wrong.within("output_format"))?);
             }
-            // These say how to deliver or bill an answer; without tools a choice among them is idle.
+            // These control delivery and billing of an answer. `tool_choice` has no effect without tools.
             "stream" | "metadata" | "service_tier" | "inference_geo" | "tool_choice" => {}
             name => params::refuse_unsupported(name, value)?,
         }
@@ -67,7 +67,7 @@ fn read_params(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> 
     Ok(())
 }
 
-/// `{"type":"json_schema","schema":{…}}`.
+/// Reads `{"type":"json_schema","schema":{…}}`.
 fn parse_schema(format: &Json<'_>) -> Result<JsonMode, FieldError> {
     let kind = format.get("type").ok_or_else(|| FieldError::new("type", "is missing"))?.text("type")?;
     if kind != "json_schema" {

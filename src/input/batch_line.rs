@@ -1,4 +1,4 @@
-//! What the lines of the providers' batch files have in common: an id and a whole request, each under a name of its own.
+//! The common part of the providers' batch lines: an id and a complete request, each under a provider's own field name.
 
 use crate::domain::Request;
 
@@ -9,14 +9,14 @@ use super::{
     picture_fields, row,
 };
 
-/// The names that one provider gives them.
+/// The field names of one provider.
 pub(super) struct BatchLine {
     pub id_field: &'static str,
     pub request_field: &'static str,
 }
 
 impl BatchLine {
-    /// Takes the id, and hands the request on. What else stands in the line is the uploader's business.
+    /// Reads the id and passes the request to `read_request`. Ignores the other fields of the line.
     pub fn read(
         &self,
         row: &Json<'_>,
@@ -44,8 +44,7 @@ impl BatchLine {
         Ok(draft)
     }
 
-    /// Refuses a picture that stands beside the request, where no provider's batch has one: it would not be sent. Those
-    /// that the request itself sends may stand there too.
+    /// Refuses a picture beside the request. No provider's batch format has one there, so it would not be sent.
     fn refuse_stray_pictures(
         &self,
         fields: &Fields<'_>,

@@ -1,17 +1,17 @@
-//! Conversations as OpenAI and Anthropic write them, and as a row's `messages` may: roles, strings, parts.
+//! Reads conversations in the format of OpenAI and Anthropic, also used for a row's `messages`: roles, strings, parts.
 
 use crate::domain::{Image, Message, MessageRole, Part};
 
 use super::{error::FieldError, image_ref, json::Json, params::refuse_unsupported};
 
-/// A conversation, its leading system messages taken out.
+/// A conversation with its leading system messages separated.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
     pub system: Option<String>,
     pub messages: Vec<Message>,
 }
 
-/// Reads a `messages` list. Errors are seen from inside it: `messages[2].role`.
+/// Reads a `messages` list. Field paths in errors start inside it: `messages[2].role`.
 pub(super) fn read(value: &Json<'_>) -> Result<Conversation, FieldError> {
     let mut conversation = Conversation::default();
     let mut system = Vec::new();
@@ -50,7 +50,7 @@ fn parse_turn(message: &Json<'_>) -> Result<ParsedTurn, FieldError> {
     let role = message.get("role").ok_or_else(|| FieldError::new("role", "is missing"))?.text("role")?;
     for (name, value) in fields {
         match name.as_ref() {
-            // A speaker's name and an empty refusal change nothing that can be passed on to every provider.
+            // A speaker's name and an empty refusal change nothing that all providers accept.
             "role" | "content" | "name" | "refusal" | "annotations" => {}
             name => refuse_unsupported(name, value)?,
         }
@@ -65,7 +65,7 @@ fn parse_turn(message: &Json<'_>) -> Result<ParsedTurn, FieldError> {
     }
 }
 
-/// A string, or a list of text and picture parts. Never empty.
+/// Reads a string, or a list of text and picture parts. The result is never empty.
 pub(super) fn parse_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
     let parts = match content {
         Json::Text(text) => text_part(text).into_iter().collect(),
@@ -81,7 +81,7 @@ pub(super) fn parse_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
     if parts.is_empty() { Err(FieldError::new("", "is empty")) } else { Ok(parts) }
 }
 
-/// The text of parts that must be text only.
+/// Joins parts that must contain only text.
 pub(super) fn join_text(parts: Vec<Part>) -> Result<String, FieldError> {
     let texts: Result<Vec<_>, _> = parts
         .into_iter()
@@ -105,13 +105,13 @@ fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
     let require = |name: &str| part.get(name).ok_or_else(|| FieldError::new(name, "is missing"));
     match require("type")?.text("type")? {
         "text" | "input_text" => {
-            // A picture beside the text, where no API has one, would be lost.
+            // No API has a picture in a text part, so it would be lost.
             for name in ["image_url", "image", "source"] {
                 part.get(name).map_or(Ok(()), |value| refuse_unsupported(name, value))?;
             }
             Ok(text_part(require("text")?.text("text")?))
         }
-        // `detail` is a hint on OpenAI's price of a picture that no other provider knows: left out.
+        // `detail` is OpenAI's hint on the price of a picture. No other provider knows it, so it is left out.
         "image_url" | "input_image" => {
             let url = require("image_url")?;
             let url = url.get("url").unwrap_or(url).text("image_url.url")?;
@@ -122,7 +122,7 @@ fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
     }
 }
 
-/// Anthropic's `{"type":"base64","media_type":…,"data":…}` or `{"type":"url","url":…}`.
+/// Reads Anthropic's `{"type":"base64","media_type":…,"data":…}` or `{"type":"url","url":…}`.
 fn parse_source(source: &Json<'_>) -> Result<Option<Part>, FieldError> {
     let require = |name: &str| source.get(name).ok_or_else(|| FieldError::new(name, "is missing"))?.text(name);
     match require("type")? {

@@ -1,8 +1,8 @@
-//! CSV with a header, as spreadsheets write it (RFC 4180): a record a row, a column a field.
+//! Reads CSV with a header, as spreadsheets write it (RFC 4180): one record per row, one column per field.
 //!
-//! Records are put together from lines here rather than by a library, because a fault must name the line a person
-//! sees in an editor (also after CRLF, blank lines and cells with line ends), and because a quote that is never
-//! closed must end in a fault rather than in reading the rest of the file into memory.
+//! Records are assembled from lines here, without a CSV library, for two reasons. An error must name the line that an
+//! editor shows, also after CRLF, blank lines and cells with line ends. And a quote that is never closed must cause an
+//! error instead of reading the rest of the file into memory.
 
 use std::{borrow::Cow, io, path::Path};
 
@@ -19,7 +19,7 @@ pub(super) struct CsvReader {
     delimiter: u8,
     header: Option<Vec<String>>,
     record: Vec<u8>,
-    /// A fault after which nothing more can be told apart.
+    /// Set by an error after which records can't be separated any more.
     is_broken: bool,
 }
 
@@ -29,7 +29,7 @@ impl CsvReader {
         Ok(Self { lines, delimiter, header: None, record: Vec::new(), is_broken: false })
     }
 
-    /// The next record's first line and what it asks.
+    /// Reads the next record: its first line and its draft.
     pub(super) fn next(&mut self, options: &RowOptions) -> Option<(u64, Result<Draft, FieldError>)> {
         if self.is_broken {
             return None;
@@ -53,7 +53,7 @@ impl CsvReader {
         self.lines.fingerprint()
     }
 
-    /// Puts the next record into `self.record`: its first line's number, or `None` at the end.
+    /// Reads the next record into `self.record`. Returns the number of its first line, or `None` at the end.
     fn read_record(&mut self) -> Option<(u64, Result<(), FieldError>)> {
         self.record.clear();
         let mut quotes = QuoteState::FieldStart;
@@ -97,14 +97,14 @@ impl CsvReader {
     }
 }
 
-/// Where in a record a scan stands.
+/// The position of the scan relative to quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum QuoteState {
     FieldStart,
-    /// In an unquoted cell, where quotes are characters like any other.
+    /// In an unquoted cell, where quotes are ordinary characters.
     Outside,
     Inside,
-    /// After a quote in a quoted cell: its end, or the first of two.
+    /// After a quote in a quoted cell: its end, or the first of a doubled quote.
     Closing,
 }
 
@@ -119,7 +119,7 @@ impl QuoteState {
     }
 }
 
-/// The cells of one whole record. Cells without doubled quotes are slices of it.
+/// Splits a record into cells. A cell without doubled quotes is a slice of the record.
 fn split_cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
     let delimiter = char::from(delimiter);
     let mut cells = Vec::new();
@@ -134,7 +134,7 @@ fn split_cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
                 let end = find_closing_quote(quoted);
                 let inside = &quoted[..end];
                 let after = quoted.get(end + 1..).unwrap_or_default();
-                // Text after the closing quote belongs to the cell, as spreadsheets read it.
+                // Text after the closing quote belongs to the cell, as in spreadsheets.
                 let tail = after.find(delimiter).unwrap_or(after.len());
                 let cell = match (inside.contains("\"\""), &after[..tail]) {
                     (false, "") => Cow::Borrowed(inside),
@@ -151,7 +151,7 @@ fn split_cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
     }
 }
 
-/// Where the quote stands that isn't one of two.
+/// Position of the closing quote, skipping doubled quotes.
 fn find_closing_quote(quoted: &str) -> usize {
     let bytes = quoted.as_bytes();
     let mut at = 0;
@@ -188,13 +188,13 @@ fn draft_record(record: &[u8], delimiter: u8, columns: &[String], options: &RowO
         named().map(|(name, cell)| (name.into(), Json::Text(cell.as_ref().into()))).collect();
     let fields: Fields<'_> = named().filter_map(|(name, cell)| typed_field(name, cell, options.legacy_rows)).collect();
     if !options.legacy_rows {
-        // Cells may hold JSON.
+        // Cells may contain JSON.
         fields.iter().try_for_each(|(name, value)| value.refuse_duplicates().map_err(|error| error.within(name)))?;
     }
     row::build_draft(&fields, &template_fields, options)
 }
 
-/// A cell as the field of a row that its column names; `None` for columns that only templates read.
+/// Converts a cell to the type that its column has in a row; `None` for columns that only templates read.
 fn typed_field<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a, str>, Json<'a>)> {
     let blank = cell.trim().is_empty();
     let text = || Json::Text(cell.into());
@@ -214,11 +214,11 @@ fn typed_field<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a
         name if picture_fields::may_name_pictures(name) && !legacy => parse_json_cell(cell).unwrap_or_else(text),
         _ => return None,
     };
-    // Earlier versions knew the column under both names, and the last one counted.
+    // Earlier versions accepted both names for this column, and the last one counted.
     Some((Cow::Borrowed(if name == "image" && legacy { "images" } else { name }), value))
 }
 
-/// A number where it reads as one; what it says otherwise, so that the fault can show it.
+/// Parses a number. Other text stays text, so that the error message can show it.
 fn parse_number(cell: &str) -> Json<'_> {
     let cell = cell.trim();
     if let Ok(whole) = cell.parse() {
@@ -230,13 +230,13 @@ fn parse_number(cell: &str) -> Json<'_> {
     }
 }
 
-/// A list or an object written as JSON in the cell.
+/// Parses a list or an object that is written as JSON in the cell.
 fn parse_json_cell(cell: &str) -> Option<Json<'_>> {
     let looks_so = cell.trim_start().starts_with(['[', '{']);
     looks_so.then(|| Json::parse(cell).ok()).flatten()
 }
 
-/// The delimiter of a header: a comma, unless there is none and semicolons or tabs are.
+/// Detects the delimiter from the header: a comma if there is one, else a tab or a semicolon.
 pub(super) fn detect_delimiter(header: &str) -> u8 {
     if header.contains(',') {
         return b',';

@@ -1,4 +1,4 @@
-//! Which format a file is in: from its first bytes, its extension, and the fields of its first row.
+//! Detects the format of a file from its first bytes, its extension, and the fields of its first row.
 
 use std::{
     ffi::OsStr,
@@ -17,7 +17,7 @@ use super::{
     picture_names::LineShape,
 };
 
-/// Rows looked at before giving up on finding one that parses.
+/// Rows that are tried until one parses.
 const MAX_ROWS_TRIED: usize = 20;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,15 +26,15 @@ pub(super) enum DetectedFormat {
     Csv {
         delimiter: u8,
     },
-    /// A file that names pictures, relative to `base`.
+    /// A file that lists pictures by paths relative to `base_dir`.
     List {
         base_dir: PathBuf,
     },
     Picture,
 }
 
-/// `shown` is the name people know the file by: its extension counts, and messages use it. `base` is the folder that
-/// paths in it are relative to.
+/// Detects the format of the file at `path`. `display_path` is the name that users know: its extension counts, and
+/// messages use it. `base_dir` is the folder that paths in the file start from.
 pub(super) fn detect(
     path: &Path,
     display_path: &Path,
@@ -84,7 +84,7 @@ pub(super) fn detect(
     Ok(detected)
 }
 
-/// Formats that people do try, and what to do with them.
+/// Refuses known binary formats, and says how to convert them.
 pub(super) fn refuse_binary(head: &[u8], display_path: &Path) -> Result<(), InputError> {
     let unpacked = || converted_path(display_path, display_path.file_stem().and_then(OsStr::to_str), "-unpacked");
     let message = match head {
@@ -112,7 +112,7 @@ pub(super) fn refuse_binary(head: &[u8], display_path: &Path) -> Result<(), Inpu
     Err(InputError::unsupported_format(display_path, message))
 }
 
-/// A command that makes the file `to` of `from`, for people to copy; of a pipe one that stands in it.
+/// A shell command for users that converts the file `from` to `to`. For a pipe: the same command as part of the pipe.
 fn shell_command(program: &str, from: &Path, to: &Path) -> String {
     if from.is_file() {
         format!("`{program} {} > {}`", shell_quote(from), shell_quote(to))
@@ -121,8 +121,8 @@ fn shell_command(program: &str, from: &Path, to: &Path) -> String {
     }
 }
 
-/// A file beside `shown` under another name: `name`, or else its own name with `suffix` before the extension. Never
-/// `shown` itself, which a command that writes there would empty before it reads.
+/// A path beside `display_path` for the converted file: `name`, or else its own name with `suffix` before the
+/// extension. Never `display_path` itself, because the shell would empty that file before it is read.
 fn converted_path(display_path: &Path, name: Option<&str>, suffix: &str) -> PathBuf {
     if let Some(path) = name.map(|name| display_path.with_file_name(name)).filter(|path| path != display_path) {
         return path;
@@ -136,25 +136,25 @@ fn converted_path(display_path: &Path, name: Option<&str>, suffix: &str) -> Path
     display_path.with_file_name(name)
 }
 
-/// The file for rows that are made from another format.
+/// The path for JSONL rows made from another format.
 fn jsonl_path(display_path: &Path) -> PathBuf {
     let name = format!("{}.jsonl", display_path.file_stem().unwrap_or_default().to_string_lossy());
     converted_path(display_path, Some(&name), "-lines")
 }
 
-/// A path as a shell reads it.
+/// Quotes a path for a shell.
 fn shell_quote(path: &Path) -> String {
     let path = path.display().to_string();
     let is_plain = |letter: char| letter.is_alphanumeric() || "._-/+,:@%=".contains(letter);
     if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
-/// A path as SQL reads it.
+/// Quotes a path for SQL.
 fn sql_quote(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "''"))
 }
 
-/// The first line that isn't blank, as far as it is text. Faults in it are for validation to report.
+/// Returns the next line that isn't blank, with invalid UTF-8 replaced. Validation reports errors in it later.
 fn next_nonblank_line(lines: &mut LineReader) -> Option<String> {
     loop {
         match lines.advance() {
@@ -166,7 +166,7 @@ fn next_nonblank_line(lines: &mut LineReader) -> Option<String> {
     }
 }
 
-/// By the fields of the first row that parses.
+/// Detects the kind from the fields of the first row that parses.
 fn detect_json_kind(first: &str, lines: &mut LineReader, display_path: &Path) -> Result<InputKind, InputError> {
     if first.starts_with('[') {
         return Err(json_array_error(display_path));
@@ -222,22 +222,22 @@ fn json_array_error(display_path: &Path) -> InputError {
     InputError::unsupported_format(display_path, message)
 }
 
-/// The lines of a text file, held against what a list of pictures has.
+/// Counts of the lines of a text file, to decide whether it lists pictures or prompts.
 #[derive(Debug)]
 struct LineStats {
-    /// Folders that paths may be relative to, and how many lines name a picture that is there: the list's own folder, and
-    /// the working directory (as `find photos -name '*.jpg' > /tmp/list.txt` leaves it).
+    /// Folders that paths may start from, each with the number of lines that name an existing picture: the list's own
+    /// folder, and the working directory (as for `find photos -name '*.jpg' > /tmp/list.txt`).
     base_dirs: Vec<(PathBuf, u64)>,
     /// Lines that were looked up though they are written like prompts, and name no picture that is there.
     misses: u64,
     existing: LineCount,
-    /// Written as a picture's name is, in one word.
+    /// Written like a picture's file name, without blanks.
     picture_names: LineCount,
-    /// Written as a picture's name, path or URL may be.
+    /// With blanks, like a sentence, but with a picture's extension at the end.
     possible_names: LineCount,
     /// Sentences with a picture's extension at their end. In a file of prompts they are prompts; alone they leave doubt.
     sentences: LineCount,
-    /// No picture's name.
+    /// Not a picture's name.
     other: LineCount,
 }
 
@@ -265,7 +265,8 @@ fn look_up(base: &Path, line: &str) -> AtPath {
     }
 }
 
-/// How many lines, and the first of them.
+/// A number of lines, and the first of them.
+
 #[derive(Default, Debug)]
 struct LineCount {
     count: u64,
@@ -289,7 +290,7 @@ fn truncate_line(line: &str) -> String {
 }
 
 impl LineStats {
-    /// Longer lines are no paths.
+    /// Longer lines are not paths.
     const MAX_PATH_BYTES: usize = 4_096;
     /// Longer names are none that a file has; two bytes for quotes.
     const MAX_NAME: usize = 255 + 2;
@@ -326,7 +327,7 @@ impl LineStats {
                     let line = String::from_utf8_lossy(lines.bytes().trim_ascii()).into_owned();
                     stats.add(lines.line_number(), &line, reads_all, &mut look_up);
                 }
-                // The pass over the rows says what is wrong with it.
+                // Validation reports the error.
                 Err(_) => {
                     stats.other.add(lines.line_number(), "");
                     break;
@@ -371,7 +372,8 @@ impl LineStats {
         self.other.count > 0 && self.existing.count + self.picture_names.count + self.possible_names.count > 0
     }
 
-    /// The folder under which most of the pictures are; its own where there is no difference.
+    /// The folder in which most of the pictures exist; the list's own folder if there is no difference.
+
     fn best_base(&self) -> PathBuf {
         let mut best = &self.base_dirs[0];
         for base_dir in &self.base_dirs[1..] {
@@ -382,8 +384,7 @@ impl LineStats {
         best.0.clone()
     }
 
-    /// Pictures or prompts, where the lines leave no doubt: a path that goes out as a prompt is paid for and answered
-    /// wrongly, so that one line which looks like a picture's name is enough for doubt.
+    /// Returns pictures or prompts if the lines are unambiguous.
     fn line_format(&self, display_path: &Path) -> Result<LineFormat, InputError> {
         let Self { existing: there, picture_names: named, possible_names: perhaps, sentences, other, .. } = self;
         let in_doubt = perhaps.count + sentences.count;
@@ -419,7 +420,7 @@ impl LineStats {
     }
 }
 
-/// Rows from a pipe have no extension: a header with a `prompt` among other columns is taken for one.
+/// Rows from a pipe have no extension: a first line with `prompt` among other columns counts as a CSV header.
 fn is_csv_header(first: &str) -> bool {
     let delimiter = char::from(detect_delimiter(first));
     first.contains(delimiter) && first.split(delimiter).any(|name| name.trim().trim_matches('"').eq("prompt"))

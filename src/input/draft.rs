@@ -1,4 +1,4 @@
-//! What a reader makes of a row, and what every reader is given to make it with.
+//! The result of reading a row, and the settings that every reader gets.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -12,33 +12,33 @@ use super::{
     template::Templates,
 };
 
-/// A row understood, but without its final id and hash; paths still as written.
+/// A parsed row without its final id and hash. Paths are still as written.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// The row's own.
+    /// The id stated in the row.
     pub id: Option<String>,
     pub request: Request,
     pub model: Option<String>,
     pub tier: Option<String>,
     pub max_usd: Option<Money>,
-    /// What routing rules look at, see [`Recipe::kept`].
+    /// Fields for routing rules, see [`RowOptions::kept_fields`].
     pub kept_fields: BTreeMap<String, String>,
     pub sidecar: Option<Sidecar>,
-    /// The captioned picture's size.
+    /// Size in bytes of the picture to caption.
     pub picture_bytes: Option<u64>,
 }
 
-/// The settings of an input, compiled: shared by all passes over it.
+/// The settings of an input with compiled templates. Shared by all passes over it.
 pub(super) struct RowOptions {
     pub templates: Templates,
-    /// A row's own values win over these.
+    /// Parameters for rows that don't state their own.
     pub default_params: Params,
-    /// Absolute; what relative paths in rows are relative to.
+    /// Absolute folder that relative paths in rows start from.
     pub base_dir: PathBuf,
-    /// `None`: captions are not written to sidecars.
+    /// `None`: captions are not written to files.
     pub captions: Option<CaptionSettings>,
     pub max_rows: Option<u64>,
-    /// Fields of the row that are kept with the item.
+    /// Names of the fields that are stored with the item.
     pub kept_fields: Vec<String>,
     /// See [`super::InputOptions::legacy_rows`].
     pub legacy_rows: bool,
@@ -46,7 +46,7 @@ pub(super) struct RowOptions {
 }
 
 impl RowOptions {
-    /// One line as JSON. A name that stands twice in an object is refused: which of the two counts is anybody's guess.
+    /// Parses one line as JSON. Refuses an object with the same field twice, since it is unclear which one counts.
     pub(super) fn parse_row<'l>(&self, line: &'l str) -> Result<Json<'l>, FieldError> {
         let row = Json::parse(line)?;
         if !self.legacy_rows {
@@ -55,7 +55,7 @@ impl RowOptions {
         Ok(row)
     }
 
-    /// Of a row's fields those that are to be kept: texts, numbers, true and false, as text.
+    /// Selects the fields that are stored with the item. Keeps strings, numbers and booleans, as text.
     pub(super) fn pick_kept_fields(&self, fields: &Fields<'_>) -> BTreeMap<String, String> {
         let text = |value: &Json<'_>| match value {
             Json::Text(text) => Some(text.to_string()),

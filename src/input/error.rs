@@ -1,4 +1,4 @@
-//! What can be wrong with an input, in sentences: the whole of it, one row, or one field of a row.
+//! Errors in an input: in the whole input, in one row, or in one field of a row.
 
 use std::{
     fmt, io,
@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-/// Faults kept in full by [`InputFaults`]; the rest is counted.
+/// Number of errors that [`RowErrors`] keeps in full; the rest are counted.
 pub const MAX_REPORTED_ERRORS: usize = 100;
 
-/// Why an input can't be opened at all.
+/// Why an input can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     #[error("{0} is not there: give a file, a folder of pictures, a glob in quotes, or `-` for rows on standard input")]
@@ -26,12 +26,12 @@ pub enum InputError {
     EmptyPipe(String),
     #[error("{place} holds no pictures: looked for PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF and BMP files{hint}")]
     NoPictures { place: String, hint: &'static str },
-    /// The bytes are no format that is read here; `words` says what to do.
+    /// The format of the file is not supported; `message` says what to do.
     #[error("{path} {message}", path = path.display())]
     UnsupportedFormat { path: PathBuf, message: String },
     #[error("the {template} template can't be used: {message}")]
     Template { template: &'static str, message: String },
-    /// Options that contradict the kind of input.
+    /// The options don't fit the kind of input.
     #[error("{0}")]
     InvalidOptions(String),
     #[error("standard input is a terminal: pipe the rows in (`cat rows.jsonl | cascadeck run -`) or name a file")]
@@ -50,10 +50,10 @@ impl InputError {
     }
 }
 
-/// What is wrong with a row, and in which field of it. Not yet tied to a line.
+/// An error in a row and the field it is in. The line is not known yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct FieldError {
-    /// `body.messages[2].role`; empty for the row as a whole.
+    /// Path of the field, like `body.messages[2].role`; empty for the row as a whole.
     field_path: String,
     message: String,
     dedup_key: Option<&'static str>,
@@ -64,13 +64,13 @@ impl FieldError {
         Self { field_path: field_path.into(), message: message.into(), dedup_key: None }
     }
 
-    /// Said once however many rows have it, even where the words differ from row to row.
+    /// Reports this error once for all rows with the same key, even if the message differs from row to row.
     pub(super) fn with_dedup_key(mut self, theme: &'static str) -> Self {
         self.dedup_key = Some(theme);
         self
     }
 
-    /// The same fault, seen from the enclosing field: `role` within `messages[2]` is `messages[2].role`.
+    /// Prefixes the path with the enclosing field: `role` within `messages[2]` becomes `messages[2].role`.
     #[must_use]
     pub(super) fn within(mut self, outer: impl fmt::Display) -> Self {
         let dot = if self.field_path.is_empty() || self.field_path.starts_with('[') { "" } else { "." };
@@ -88,11 +88,11 @@ impl fmt::Display for FieldError {
     }
 }
 
-/// One bad row. Prints as `rows.jsonl:17: …`.
+/// An error in one row. Prints as `rows.jsonl:17: …`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RowError {
     pub input: Arc<str>,
-    /// 1-based line; for pictures their place in the list; 0 where the fault is in no line.
+    /// Line number from 1. For pictures: position in the list. 0 if the error is in no line.
     pub line: u64,
     pub message: String,
     dedup_key: Option<&'static str>,
@@ -119,19 +119,19 @@ impl fmt::Display for RowError {
 
 impl std::error::Error for RowError {}
 
-/// A fault and how many later rows have the same one.
+/// An error and the number of later rows with the same error.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReportedError {
     pub error: RowError,
     pub duplicates: u64,
 }
 
-/// Everything wrong with an input, found in one pass: the first [`FAULTS_KEPT`] different faults in full.
+/// All errors of an input, found in one pass. The first [`MAX_REPORTED_ERRORS`] different errors are kept in full.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RowErrors {
     pub input: Arc<str>,
     pub reported: Vec<ReportedError>,
-    /// Bad rows altogether.
+    /// Number of all bad rows.
     pub total: u64,
 }
 

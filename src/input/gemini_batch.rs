@@ -1,6 +1,6 @@
-//! Gemini batch lines: `{"key":…,"request":{…}}`, the request being a `GenerateContentRequest`.
+//! Reads Gemini batch lines: `{"key":…,"request":{…}}`, where `request` is a `GenerateContentRequest`.
 //!
-//! Google reads both `camelCase` and `snake_case` here, and so does this.
+//! As at Google, field names may be in `camelCase` or `snake_case`.
 
 use std::borrow::Cow;
 
@@ -51,7 +51,7 @@ fn read_request(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) ->
                 let model = row::nonblank_text(value, "model")?;
                 draft.model = Some(model.strip_prefix("models/").unwrap_or(&model).to_owned());
             }
-            // How Google files a request, not what it asks; without tools their settings are idle.
+            // These control how Google stores a request. `toolConfig` has no effect without tools.
             "store" | "labels" | "toolConfig" => {}
             _ => params::refuse_unsupported(name, value)?,
         }
@@ -76,7 +76,7 @@ fn set_config(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), F
         "candidateCount" if *value == Json::Int(1) => {}
         "responseMimeType" => match value.text(name)? {
             "text/plain" => {}
-            // A schema beside it says more, whichever comes first.
+            // A schema takes precedence, in whichever order the two fields come.
             "application/json" => params.json = params.json.take().or(Some(JsonMode::Object)),
             other => {
                 return Err(FieldError::new(name, format!("is `{other}`; read are text/plain and application/json")));
@@ -106,7 +106,7 @@ fn set_config(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), F
 
 fn set_thinking(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), FieldError> {
     match to_camel_case(name).as_ref() {
-        // -1 leaves the amount to the model, as saying nothing does.
+        // -1 lets the model decide, which is the default.
         "thinkingBudget" if *value == Json::Int(-1) => params.thinking = None,
         "thinkingBudget" => params.thinking = Some(params::thinking_budget(value, name)?),
         "thinkingLevel" => params.thinking = Some(params::thinking_level(value, name)?),
@@ -136,7 +136,7 @@ fn parse_contents(value: &Json<'_>) -> Result<Vec<Message>, FieldError> {
     Ok(messages)
 }
 
-/// A content's parts; a bare string is one text part. Never empty.
+/// Reads a content's parts; a bare string is one text part. The result is never empty.
 fn parse_content_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
     if content.as_text().is_some() {
         return chat::parse_parts(content);
@@ -147,7 +147,7 @@ fn parse_content_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
         }
     }
     let part_values = content.get("parts").ok_or_else(|| FieldError::new("parts", "is missing"))?;
-    // One part may stand without its list.
+    // A single part may be written without a list.
     let listed = if let Json::List(items) = part_values { items.as_slice() } else { std::slice::from_ref(part_values) };
     let mut parts = Vec::with_capacity(listed.len());
     for (index, item) in listed.iter().enumerate() {
@@ -158,7 +158,7 @@ fn parse_content_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
 
 fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
     let mut parsed = None;
-    // One of two would be lost.
+    // Otherwise one of the two would be lost.
     let mut set_once = |part: Part, name: &str| match parsed.replace(part) {
         None => Ok(()),
         Some(_) => Err(FieldError::new(name, "stands beside other content in one part; give each a part of its own")),
@@ -191,7 +191,7 @@ fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
     Ok(parsed)
 }
 
-/// A picture by address. Google's own file store is per project: another key could not read it.
+/// Reads a picture URL. Files at Google belong to one project: another key could not read them.
 fn parse_file_data(value: &Json<'_>) -> Result<Image, FieldError> {
     let uri = value.get("fileUri").or_else(|| value.get("file_uri"));
     let uri = uri.ok_or_else(|| FieldError::new("fileUri", "is missing"))?.text("fileUri")?;
@@ -204,7 +204,7 @@ fn parse_file_data(value: &Json<'_>) -> Result<Image, FieldError> {
     }
 }
 
-/// `response_mime_type` as `responseMimeType`.
+/// Converts `response_mime_type` to `responseMimeType`.
 fn to_camel_case(name: &str) -> Cow<'_, str> {
     if !name.contains('_') {
         return Cow::Borrowed(name);
@@ -224,7 +224,7 @@ fn to_camel_case(name: &str) -> Cow<'_, str> {
     Cow::Owned(camel)
 }
 
-/// Google's schema dialect to JSON Schema: types in lower case, `nullable` as a second type.
+/// Converts Google's schema dialect to JSON Schema: types in lower case, `nullable` as a second type.
 fn to_json_schema(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(to_json_schema),
@@ -242,7 +242,7 @@ fn to_json_schema(schema: &mut Value) {
             }
             for (name, value) in fields {
                 match (name.as_str(), value) {
-                    // The names in here are the data's, whatever they look like.
+                    // The names in here are field names of the data, not schema keywords.
                     ("properties" | "$defs", Value::Object(named)) => named.values_mut().for_each(to_json_schema),
                     ("enum" | "default" | "example", _) => {}
                     (_, value) => to_json_schema(value),

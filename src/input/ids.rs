@@ -1,6 +1,6 @@
-//! Names for items: the row's own id, or a hash of what it asks; and the proof that no two are alike.
+//! Assigns ids to items: the row's own id, or one made from a hash of its request. Ensures that all ids differ.
 //!
-//! A million rows must fit: what is kept per row is 16 bytes of hash and a line number, never a string.
+//! Must work for a million rows: per row it keeps 16 bytes of hash and a line number, no string.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -12,24 +12,24 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::{GENERATED_ID_LEN, Request};
 
-/// Everything that makes two answers comparable, serialised in this order and hashed.
+/// Everything that identifies a question, serialized in this order and hashed.
 ///
-/// Changing this changes every hash in every run directory: a resumed run would take all its rows for changed.
+/// Changing this type changes every hash in every run directory: a resumed run would then treat all rows as changed.
 #[derive(Serialize)]
 pub(super) struct HashInput<'a> {
     pub request: &'a Request,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<&'a str>,
-    /// The sidecar as named from the input, so that a folder may move as a whole.
+    /// Path of the caption file relative to the input, so that the folder may be moved as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption: Option<&'a str>,
-    /// Of a captioned picture that has no stamp, which tells better whether it is another picture under the same name.
+    /// Size of a picture to caption that has no stamp. A stamp detects better that a file holds another picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
 }
 
 impl HashInput<'_> {
-    /// 32 hex digits. `scratch` is reused between rows.
+    /// The hash as 32 hex digits. `scratch` is reused between rows.
     pub(super) fn hash(&self, scratch: &mut Vec<u8>) -> Result<String, serde_json::Error> {
         scratch.clear();
         serde_json::to_writer(&mut *scratch, self)?;
@@ -41,16 +41,16 @@ pub(super) fn hex(digest: u128) -> String {
     format!("{digest:032x}")
 }
 
-/// The ids given out so far in one pass over an input.
+/// The ids assigned so far in one pass over an input.
 #[derive(Default)]
 pub(super) struct IdAssigner {
     line_by_id: HashMap<Digest, u32, BuildHasherDefault<IdentityHasher>>,
-    /// How often a made-up id came up; only for those that came up twice.
+    /// How often a generated id occurred; only for ids that occurred more than once.
     duplicate_counts: HashMap<Digest, u32, BuildHasherDefault<IdentityHasher>>,
 }
 
 impl IdAssigner {
-    /// Takes a row's own id. `Err` is the line that has it already.
+    /// Reserves a row's own id. `Err` is the line that already has it.
     pub(super) fn claim(&mut self, id: &str, line: u64) -> Result<(), u64> {
         match self.line_by_id.entry(Digest::of(id)) {
             Entry::Occupied(first) => Err(u64::from(*first.get())),
@@ -61,7 +61,7 @@ impl IdAssigner {
         }
     }
 
-    /// Makes an id from a request's hash; the second of its like ends in `-2`, the third in `-3`.
+    /// Makes an id from a request's hash. The second equal request gets the suffix `-2`, the third `-3`.
     pub(super) fn generate(&mut self, hash: &str, line: u64) -> String {
         let base = &hash[..GENERATED_ID_LEN.min(hash.len())];
         if self.claim(base, line).is_ok() {
@@ -79,7 +79,7 @@ impl IdAssigner {
     }
 }
 
-/// 128 bits in words of 32, so that an entry with its line takes 20 bytes rather than 32.
+/// 128 bits as four 32-bit words, so that an entry with its line takes 20 bytes instead of 32.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Digest([u32; 4]);
 
@@ -96,7 +96,7 @@ impl std::hash::Hash for Digest {
     }
 }
 
-/// A hasher for what is a hash already.
+/// A hasher that returns its input, which is already a hash.
 #[derive(Default)]
 pub(super) struct IdentityHasher(u64);
 

@@ -1,4 +1,4 @@
-//! Caption jobs: a picture an item, asked with a prompt that may speak of its name, place and size.
+//! Caption jobs: one item per picture. The prompt may use the picture's name, folder and size.
 
 use std::{
     collections::HashMap,
@@ -23,27 +23,27 @@ use super::{
     sidecar::Sidecar,
 };
 
-/// What a picture is asked where nobody says otherwise.
+/// The prompt for pictures if no other is configured.
 pub const DEFAULT_CAPTION_PROMPT: &str = "Describe this picture for a training caption: its subject, what happens, \
     the setting, colours, light and style, in one paragraph of plain text. Write only the description.";
 
-/// One pass over an album.
+/// One pass over the pictures of an [`ImageSource`].
 pub(super) struct ImageReader {
     batches: ImageBatches,
     errors: vec::IntoIter<(u64, FieldError)>,
     pictures: vec::IntoIter<(u32, Box<str>)>,
-    /// Line of a picture whose caption an earlier picture has, and which.
+    /// Pictures whose caption file is already used by an earlier picture, by line, with the earlier picture's path.
     clashes: HashMap<u32, Box<str>>,
-    /// Over every path, size, inode and time.
+    /// Hashes every path, size, inode and time.
     hasher: Box<Xxh3>,
     started_at: SystemTime,
-    /// Of the pictures looked at, one has changed so shortly before that its next change may not show.
+    /// True if a picture changed so recently that another change might not be detected.
     is_unstable: bool,
-    /// The last picture's.
+    /// Size in bytes of the last picture.
     last_bytes: u64,
-    /// The last folder that captions may go to: pictures come folder by folder.
+    /// The last folder that was checked to be inside the captions' folder. Pictures come folder by folder.
     dir_checked_inside: Option<PathBuf>,
-    /// The last folder that captions are to be written to, which was found to take them, or told.
+    /// The last folder that was checked to be writable for captions. An error was reported then.
     dir_checked_writable: Option<PathBuf>,
 }
 
@@ -63,7 +63,7 @@ impl ImageReader {
         }
     }
 
-    /// The next picture: `Ok(None)` where it has its caption already.
+    /// Reads the next picture. The draft is `Ok(None)` if it already has a caption.
     pub(super) fn next(
         &mut self,
         options: &RowOptions,
@@ -88,7 +88,7 @@ impl ImageReader {
         Some((u64::from(line), draft))
     }
 
-    /// The hash of the whole album, and whether it is unsettled: looks at what has not been looked at yet.
+    /// The hash of all pictures and whether it is unstable. Reads the metadata of the remaining pictures first.
     pub(super) fn fingerprint(mut self, options: &RowOptions) -> (u128, bool) {
         loop {
             while let Some((_, path)) = self.pictures.next() {
@@ -123,7 +123,7 @@ impl ImageReader {
         }
     }
 
-    /// Where the caption goes, and whether there is one already; `None` where captions aren't written.
+    /// The caption file of a picture and whether it exists; `None` if captions aren't written.
     fn find_sidecar(
         &mut self,
         path: &str,
@@ -152,7 +152,7 @@ impl ImageReader {
             is_there => is_there?,
         };
         if !is_captioned && folder != self.dir_checked_writable.as_deref() && !has_ended(path) {
-            // Told once a folder.
+            // Report the error once per folder.
             self.dir_checked_writable = folder.map(Path::to_owned);
             sidecar.check_writable()?;
         }
@@ -184,7 +184,7 @@ impl ImageReader {
     }
 }
 
-/// What templates may say of a picture. A size that can't be read is 0: such a picture fails when it is sent.
+/// The fields of a picture for templates. A size that can't be read is 0: such a picture fails when it is sent.
 fn template_fields<'p>(picture: &'p str, options: &RowOptions) -> Fields<'p> {
     let path = Path::new(picture);
     let part = |part: Option<&std::ffi::OsStr>| part.and_then(|part| part.to_str()).unwrap_or_default().to_owned();
@@ -205,7 +205,7 @@ fn template_fields<'p>(picture: &'p str, options: &RowOptions) -> Fields<'p> {
 }
 
 fn dimensions(path: &Path) -> io::Result<(i64, i64)> {
-    // Looked at before it is opened: a pipe would block.
+    // Check before opening: a pipe would block.
     if !path.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }

@@ -1,11 +1,11 @@
-//! Pictures as rows refer to them: a path, an `http(s)` URL, a `data:` URL, or base64 with its type beside it.
+//! Picture references in rows: a path, an `http(s)` URL, a `data:` URL, or base64 with a separate media type.
 
 use std::path::{Path, PathBuf};
 
 use crate::domain::{Image, Part, Request};
 
-/// A picture by reference. Paths stay as written until [`resolve`]; whether a file is there is found out when it is
-/// sent, since one lost picture should not hold up a run.
+/// Parses a picture reference. Paths stay as written until [`resolve_paths`]. Whether a file exists is checked when it
+/// is sent: one missing picture should not stop a run.
 pub(super) fn parse_reference(text: &str) -> Result<Image, String> {
     let text = text.trim();
     let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
@@ -25,7 +25,7 @@ pub(super) fn parse_reference(text: &str) -> Result<Image, String> {
     }
 }
 
-/// `image/png;base64,iVBOR…`
+/// Parses `image/png;base64,iVBOR…`.
 fn parse_data_url(rest: &str) -> Result<Image, String> {
     let (head, data) = rest.split_once(',').ok_or("is a data: URL without a comma")?;
     let mut params = head.split(';');
@@ -36,7 +36,7 @@ fn parse_data_url(rest: &str) -> Result<Image, String> {
     parse_inline(mime, data)
 }
 
-/// Base64 with its media type. Checked here, so that a broken row is found before anything is sent.
+/// Parses base64 with its media type. It is checked here, so that a bad row is found before anything is sent.
 pub(super) fn parse_inline(mime: &str, data: &str) -> Result<Image, String> {
     let mime = mime.trim().to_ascii_lowercase();
     if !mime.starts_with("image/") {
@@ -54,9 +54,9 @@ pub(super) fn parse_inline(mime: &str, data: &str) -> Result<Image, String> {
     Ok(Image::Inline { mime, data: data.to_owned() })
 }
 
-/// Makes the paths of a request absolute: they are meant relative to the input file.
+/// Makes the paths of a request absolute, starting from the input file's folder.
 ///
-/// Done after hashing, so that a folder that moves as a whole keeps its hashes.
+/// Called after hashing, so that a folder that is moved as a whole keeps its hashes.
 pub(super) fn resolve_paths(request: &mut Request, base_dir: &Path) {
     for part in request.messages.iter_mut().flat_map(|message| &mut message.parts) {
         if let Part::Image(Image::File(path)) = part {

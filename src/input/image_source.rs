@@ -1,8 +1,8 @@
-//! Finding pictures: in a folder and its sub-folders, by a glob, or in a list; in an order that is always the same.
+//! Finds pictures in a folder and its sub-folders, by a glob, or in a list. The order is always the same.
 //!
-//! A folder is read folder by folder: its own pictures first, then its sub-folders', each in natural order, so
-//! that only one folder's names are held at a time. Hidden files are passed over and linked folders are not
-//! entered (they may lead round in circles); linked pictures are read.
+//! A folder is read folder by folder: its own pictures first, then those of its sub-folders, each in natural order. So
+//! only one folder's names are held in memory at a time. Hidden files are skipped. Linked folders are not entered,
+//! since they may form loops; linked pictures are read.
 
 use std::{
     borrow::Cow,
@@ -18,22 +18,22 @@ use nix::fcntl::OFlag;
 
 use super::{error::FieldError, lines::LineReader, natural_sort, picture_names::extension_of};
 
-/// Taken for pictures whatever is in them; a broken one fails when it is sent, as an item of its own.
+/// Files with these extensions are pictures, whatever they contain. A broken one fails when it is sent, as an item.
 pub(super) const PICTURE_EXTENSIONS: [&str; 11] =
     ["png", "jpg", "jpeg", "webp", "gif", "heic", "heif", "avif", "tif", "tiff", "bmp"];
-/// Not opened to look for a picture: they lie beside pictures by the thousand.
+/// Files with these extensions are not opened to look for a picture: there may be thousands beside pictures.
 const TEXT_EXTENSIONS: [&str; 9] = ["txt", "caption", "json", "jsonl", "csv", "tsv", "md", "xml", "yaml"];
 
-/// Where pictures come from. Paths in it are absolute.
+/// A source of pictures. Its paths are absolute.
 #[derive(Clone, Debug)]
 pub(super) enum ImageSource {
     Folder(PathBuf),
-    /// Shell pattern, and the folder before its first wildcard.
+    /// A shell pattern, and the folder before its first wildcard.
     Glob {
         pattern: String,
         base_dir: PathBuf,
     },
-    /// A file that names a picture a line, relative to the base.
+    /// A file that names one picture per line, relative to `base_dir`.
     List {
         file: PathBuf,
         base_dir: PathBuf,
@@ -44,19 +44,19 @@ pub(super) enum ImageSource {
     },
 }
 
-/// Pictures that can clash with each other over a sidecar: those of one folder, or of one list.
+/// Pictures that may share a caption file: those of one folder, or of one list.
 #[derive(Debug, Default)]
 pub(super) struct ImageBatch {
-    /// Line (or place in the album, from 1) and path, relative to the base where it can be.
+    /// Line (or position in the source, from 1) and path, relative to the base folder if possible.
     pub pictures: Vec<(u32, Box<str>)>,
-    /// Line (0 where it is in none) and what is wrong.
+    /// Line (0 if it is in none) and error.
     pub errors: Vec<(u64, FieldError)>,
-    /// Files, folders and lines that can't be taken, with their line (0 where they are in none) and the reason.
+    /// Files, folders and lines that can't be used, with their line (0 if there is none) and the reason.
     pub excluded: Vec<(u64, String)>,
-    /// Lines of a list that name no picture that can be sent, and the reason. Each is among the pictures all the same:
-    /// its item fails by name.
+    /// Lines of a list that name a picture that can't be sent, and the reason. They are in `pictures` too: their items
+    /// fail and are reported by name.
     pub unsendable: Vec<(u64, String)>,
-    /// Folders that a pattern did not enter since they are links.
+    /// Linked folders that a pattern did not enter.
     linked_folders: Vec<PathBuf>,
 }
 
@@ -73,7 +73,7 @@ impl ImageBatch {
         self.exclude(format!("{} has a name that is not UTF-8; rename it", path.display()));
     }
 
-    /// Files that can't be taken are left out, whatever they are called.
+    /// Excludes a file that can't be read. Returns whether it can be.
     fn accepts_file(&mut self, path: &Path) -> bool {
         let reason = reason_not_a_file(path);
         if let Some(reason) = reason {
@@ -93,14 +93,14 @@ impl ImageBatch {
     }
 }
 
-/// One pass over an album.
+/// One pass over an image source.
 pub(super) struct ImageBatches {
     remaining: Remaining,
     count: u32,
 }
 
 enum Remaining {
-    /// The root, and folders in it still to be read, the next one last.
+    /// The root, and the folders in it that are still to be read; the next one is last.
     Folders(PathBuf, Vec<String>),
     Source(ImageSource),
     Done,
@@ -188,7 +188,7 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> ImageBat
         let is_folder = kind.as_ref().is_ok_and(fs::FileType::is_dir);
         let path = entry.path();
         if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && path.is_dir() {
-            // Links inside the album lead to what is read anyway.
+            // A link to a folder inside the root leads to pictures that are read anyway.
             if !points_inside(&path, root) {
                 batch.exclude_link(&path);
             }
@@ -237,7 +237,7 @@ fn read_source(source: &ImageSource) -> ImageBatch {
     }
 }
 
-/// Finds the pictures of a shell pattern, which begins with `base`.
+/// Finds the pictures that match a shell pattern, which begins with `base_dir`.
 fn read_glob(pattern: &str, base_dir: &Path) -> ImageBatch {
     let mut batch = ImageBatch::default();
     let parts: Result<Vec<_>, _> = pattern
@@ -251,7 +251,7 @@ fn read_glob(pattern: &str, base_dir: &Path) -> ImageBatch {
         Err(error) => batch.add_error(format!("the pattern {pattern} can't be used: {error}")),
     }
     batch.pictures.sort_by(|(_, a), (_, b)| natural_sort::compare(a, b));
-    // `**` may come to one folder in several ways.
+    // `**` may find the same folder in several ways.
     batch.pictures.dedup();
     exclude_duplicates(base_dir, &mut batch);
     batch.excluded.sort();
@@ -259,8 +259,8 @@ fn read_glob(pattern: &str, base_dir: &Path) -> ImageBatch {
     batch
 }
 
-/// Leaves out pictures that a pattern finds by a linked folder, where it finds them by another path as well, and names the
-/// linked folders of which it finds nothing.
+/// Excludes pictures that a pattern finds through a linked folder if it finds them by another path too. Also reports
+/// linked folders in which it finds nothing.
 fn exclude_duplicates(base_dir: &Path, batch: &mut ImageBatch) {
     let mut folders: HashMap<PathBuf, PathBuf> = HashMap::new();
     let mut first_index: BTreeMap<PathBuf, usize> = BTreeMap::new();
@@ -273,7 +273,7 @@ fn exclude_duplicates(base_dir: &Path, batch: &mut ImageBatch) {
             .or_insert_with(|| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
         real_paths.push((real_folder.join(path.file_name().unwrap_or_default()), real_folder.as_path() != folder));
     }
-    // By its own path, where the pattern finds it so.
+    // A picture's direct path takes precedence.
     for linked in [false, true] {
         for (index, (real_path, _)) in real_paths.iter().enumerate().filter(|(_, (_, is_linked))| *is_linked == linked)
         {
@@ -304,8 +304,9 @@ fn exclude_duplicates(base_dir: &Path, batch: &mut ImageBatch) {
 const GLOB_OPTIONS: glob::MatchOptions =
     glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// Takes what matches the rest of a pattern in a folder, which is `within` the base. As in a shell `**` enters no linked
-/// folders, since these may lead round in circles; links that the pattern names part by part are followed.
+/// Adds what matches the rest of a pattern in a folder; `prefix` is the folder's path relative to the base. As in a
+/// shell, `**` enters no linked folders, since these may form loops. Links that the pattern names explicitly are
+/// followed.
 fn match_parts(folder: &Path, prefix: &str, parts: &[glob::Pattern], batch: &mut ImageBatch) {
     let Some((part, rest)) = parts.split_first() else { return };
     let is_any_depth = part.as_str() == "**";
@@ -329,7 +330,7 @@ fn match_parts(folder: &Path, prefix: &str, parts: &[glob::Pattern], batch: &mut
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let display_name = name.to_string_lossy();
         if is_any_depth {
-            // At its end `**` stands for everything below.
+            // A trailing `**` matches everything below.
             let is_match = is_folder || (rest.is_empty() && is_picture(&path));
             if !display_name.starts_with('.') && !is_folder && path.is_dir() {
                 batch.linked_folders.push(path);
@@ -363,7 +364,7 @@ fn join_path(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
 }
 
-/// A list keeps its own order and its line numbers.
+/// Reads a list. It keeps its own order and line numbers.
 fn read_list(file: &Path, base_dir: &Path) -> io::Result<ImageBatch> {
     let mut lines = LineReader::open(file)?;
     let mut batch = ImageBatch::default();
@@ -390,13 +391,13 @@ fn read_list(file: &Path, base_dir: &Path) -> io::Result<ImageBatch> {
     }
 }
 
-/// A line of a list that begins with `#` and names nothing that is there.
+/// True for a line of a list that begins with `#` and names no existing file.
 fn is_comment(base_dir: &Path, line: &str) -> bool {
     line.trim_start().starts_with('#') && !path_exists(base_dir, &resolve_listed_path(base_dir, line))
 }
 
-/// The path that a line of a list names: as it stands, or else without quotes, without a shell's backslashes, or with
-/// Windows' backslashes turned round, whichever is there.
+/// The path that a line of a list names: as written, or else without quotes, without shell escapes, or with backslashes
+/// turned into slashes. The first of these that exists.
 pub(super) fn resolve_listed_path<'l>(base_dir: &Path, line: &'l str) -> Cow<'l, str> {
     let plain = strip_dot_slash(line);
     if path_exists(base_dir, plain) {
@@ -419,7 +420,7 @@ fn path_exists(base_dir: &Path, path: &str) -> bool {
     !path.is_empty() && base_dir.join(path).symlink_metadata().is_ok()
 }
 
-/// Without the quotes around it, if it has any.
+/// Removes surrounding quotes.
 pub(super) fn strip_quotes(line: &str) -> &str {
     let strip = |quote: char| line.strip_prefix(quote)?.strip_suffix(quote);
     strip('"').or_else(|| strip('\'')).map_or(line, strip_dot_slash)
@@ -434,7 +435,7 @@ fn remove_escapes(path: &str) -> String {
     plain
 }
 
-/// Why a path of a list can't be sent, as far as it shows before it is read.
+/// The reason why a listed path can't be sent, as far as it is known without reading the file.
 fn reason_unsendable(base_dir: &Path, path: &str) -> Option<String> {
     let whole = base_dir.join(path);
     if is_url(path) {
@@ -447,7 +448,7 @@ fn reason_unsendable(base_dir: &Path, path: &str) -> Option<String> {
     reason.or_else(|| (!is_picture(&whole)).then(|| "is no picture".to_owned()))
 }
 
-/// Why something can't be read as a file. Nothing is opened: a pipe would block.
+/// The reason why a path can't be read as a file. Nothing is opened: a pipe would block.
 fn reason_not_a_file(path: &Path) -> Option<String> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => None,
@@ -468,7 +469,7 @@ fn line_number(lines: &LineReader) -> u32 {
     u32::try_from(lines.line_number()).unwrap_or(u32::MAX)
 }
 
-/// A path as listed, so that `./a.png` and `a.png` are one picture.
+/// Removes leading `./`, so that `./a.png` and `a.png` are the same picture.
 pub(super) fn strip_dot_slash(path: &str) -> &str {
     let mut path = path.trim();
     while let Some(rest) = path.strip_prefix("./") {
@@ -477,7 +478,7 @@ pub(super) fn strip_dot_slash(path: &str) -> &str {
     path
 }
 
-/// By its name, or else by its first bytes.
+/// True for a picture, by its extension, or else by its first bytes.
 pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
     if PICTURE_EXTENSIONS.contains(&extension.as_str()) {
@@ -486,12 +487,13 @@ pub fn is_picture(path: &Path) -> bool {
     !TEXT_EXTENSIONS.contains(&extension.as_str()) && has_picture_header(path)
 }
 
-/// Opens a regular file for reading, and nothing else: a pipe without a writer would block.
+/// Opens a regular file for reading. Anything else is refused: a pipe without a writer would block.
 pub(super) fn open_regular_file(path: &Path) -> io::Result<File> {
     let is_regular = |meta: fs::Metadata| {
         if meta.is_file() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file")) }
     };
-    // Looked at first, since opening a device may do something; and again, since the name may lead elsewhere by now.
+    // Checked before opening, since opening a device may have effects, and again after, since the path may point
+    // elsewhere by then.
     is_regular(fs::metadata(path)?)?;
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     is_regular(file.metadata()?)?;
@@ -506,7 +508,7 @@ pub(super) fn has_picture_header(path: &Path) -> bool {
 const HEIF_BRANDS: [&[u8; 4]; 11] =
     [b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"heif", b"mif1", b"msf1", b"avif", b"avis"];
 
-/// Formats whose first bytes can't be taken for text. (BMP's "BM" can, so that it needs its extension.)
+/// True for formats whose first bytes can't be text. (BMP's "BM" can be, so BMP needs its extension.)
 pub(super) fn has_picture_magic(head: &[u8]) -> bool {
     let brand = || head.get(8..12).unwrap_or_default();
     head.starts_with(b"\x89PNG\r\n\x1a\n")

@@ -1,7 +1,7 @@
-//! One pass over an input: rows are read, named and hashed one at a time.
+//! One pass over an input: reads rows one at a time and gives each an id and a hash.
 //!
-//! Every pass makes the same ids, since each names its rows anew in the same order. Validation is such a pass whose
-//! items are thrown away.
+//! Every pass gives the same ids, because each assigns them from the start, in the same order. Validation is a pass
+//! whose items are discarded.
 
 use std::{
     io, mem,
@@ -31,39 +31,38 @@ use super::{
     row,
 };
 
-/// What a pass over the whole input has shown.
+/// Summary of one pass over the whole input.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InputSummary {
-    /// Items, without those that are skipped.
+    /// Number of items, without skipped ones.
     pub items: u64,
-    /// Pictures that have their caption already.
+    /// Number of pictures that already have a caption.
     pub skipped: u64,
-    /// Does any item send a picture?
+    /// True if any item sends a picture.
     pub has_pictures: bool,
-    /// Over all items, by the estimate that room is reserved with.
+    /// Sum over all items, by the same estimate that reservations use.
     pub estimated_input_tokens: u64,
-    /// Of items that were not refused for it.
+    /// Unknown models of the items that were not refused for them.
     pub unknown_models: UnknownModels,
-    /// 32 hex digits over the input's bytes; of pictures over paths, sizes, inodes and times, those of the files that rows
-    /// name as well. Covers the whole input, also where only its first rows are taken, but for such files.
+    /// 32 hex digits over the input's bytes; for pictures, over paths, sizes, inodes and times. Covers the whole input,
+    /// even if only its first rows are used.
     pub fingerprint: String,
-    /// A picture has changed so shortly before that its next change may leave the fingerprint as it is.
+    /// True if a picture changed so recently that another change might not change the fingerprint.
     pub fingerprint_unstable: bool,
-    /// Where the answers go, of the items that get captions.
+    /// The caption files of all items that get captions.
     pub caption_files: CaptionFiles,
 }
 
-/// Models that rows name and that can't be used.
+/// Models that rows name but that can't be used.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UnknownModels {
     pub rows: u64,
-    /// The first four different ones.
+    /// The first four different names.
     pub names: Vec<String>,
     pub first_line: u64,
 }
 
 impl UnknownModels {
-    /// Names kept.
     const MAX_NAMES: usize = 4;
 
     fn add(&mut self, name: &str, line: u64) {
@@ -110,8 +109,9 @@ impl Files {
     }
 }
 
-/// The items of an input, streamed. After a [`RowFault`] the rows behind it still come, unless the file itself
-/// can't be read on.
+/// Streams the items of an input. After a [`RowError`] the next rows still follow, unless the file itself can't be read
+
+/// any further.
 pub struct ItemReader {
     input: Arc<str>,
     options: Arc<RowOptions>,
@@ -123,14 +123,14 @@ pub struct ItemReader {
     known_ids: KnownIds,
     ended: Option<Ended>,
     recorded_stamps: Option<RecordedStamps>,
-    /// Pictures that are not recorded are stamped too.
+    /// Also computes stamps for pictures that have none recorded.
     stamps_unrecorded: bool,
 }
 
-/// The stamp that is recorded for the item of this id.
+/// Returns the recorded stamp of the item with this id.
 type RecordedStamps = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
 
-/// Does the run have an item of this id already?
+/// Returns true if the run already has an item with this id.
 pub(super) type KnownIds = Box<dyn Fn(&str) -> bool + Send>;
 
 /// Has the item of this id ended in the run? Shared by the passes over an input.
@@ -140,7 +140,7 @@ pub(super) enum RowSource {
     Lines(InputKind, LineReader),
     Csv(Box<CsvReader>),
     Pictures(Box<ImageReader>),
-    /// Could not be opened.
+    /// The input could not be opened.
     OpenFailed(io::Error),
     Ended,
 }
@@ -163,38 +163,38 @@ impl ItemReader {
         }
     }
 
-    /// For a run that is resumed: a picture it has among its items is not skipped for being captioned, since the
-    /// caption may be its own.
+    /// For a resumed run: a picture that is among its items is not skipped because it has a caption, since the run may
+    /// have written that caption itself.
     #[must_use]
     pub fn with_known_ids(mut self, known: impl Fn(&str) -> bool + Send + 'static) -> Self {
         self.known_ids = Box::new(known);
         self
     }
 
-    /// For rows that are recorded or compared with the record: picture files are stamped with their content, which is read
-    /// unless size and time are those that `recorded` has.
+    /// For rows that are recorded or compared with the record: pictures that get captions are stamped with a digest of
+    /// their content. The content is read only if size or times differ from those in `recorded`.
     #[must_use]
     pub fn with_recorded_stamps(mut self, recorded: impl Fn(&str) -> Option<PictureStamp> + Send + 'static) -> Self {
         self.recorded_stamps = Some(Box::new(recorded));
         self
     }
 
-    /// For rows that are only compared with the record: pictures that are not recorded need not be read for it.
+    /// For rows that are only compared with the record: pictures without a recorded stamp are not read.
     #[must_use]
     pub fn without_new_stamps(mut self) -> Self {
         self.stamps_unrecorded = false;
         self
     }
 
-    /// Reads everything, and reports all that is wrong at once.
+    /// Reads the whole input and reports all errors together.
     ///
     /// # Errors
-    /// All that is wrong with the rows.
+    /// All bad rows.
     pub fn check(self) -> Result<InputSummary, RowErrors> {
         self.check_with(|_| None)
     }
 
-    /// The same; `refuses` may find fault with an item that could be read.
+    /// As [`Self::check`]; `reject` may refuse an item that was read without errors.
     pub(super) fn check_with(
         mut self,
         reject: impl Fn(&ItemSpec) -> Option<RowError>,
@@ -259,7 +259,7 @@ impl ItemReader {
         })
     }
 
-    /// The fingerprint, and whether it is unsettled.
+    /// Returns the fingerprint and whether it is unstable.
     fn fingerprint(self) -> io::Result<(u128, bool)> {
         match self.rows {
             RowSource::Lines(_, lines) => Ok((lines.fingerprint()?, false)),
@@ -270,12 +270,12 @@ impl ItemReader {
         }
     }
 
-    /// Captioned already, of the pictures passed so far.
+    /// Number of pictures skipped so far because they already have a caption.
     pub const fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// The next row as drafted: its line, and `Ok(None)` for a picture that is skipped.
+    /// Reads the next row: its line and its draft. The draft is `Ok(None)` for a skipped picture.
     fn next_draft(&mut self) -> Option<(u64, Result<Option<Draft>, FieldError>)> {
         match &mut self.rows {
             RowSource::Lines(kind, lines) => {
@@ -311,7 +311,7 @@ impl ItemReader {
             sidecar: caption,
             picture_bytes: bytes,
         } = draft;
-        // Of what was recorded without a stamp, the content then is not known: it goes on being told by its size.
+        // If an item was recorded without a stamp, its content at that time is not known. Its size still identifies it.
         let picture = match (&self.recorded_stamps, &id, &caption) {
             (Some(recorded), Some(id), Some(_)) => match recorded(id) {
                 Some(recorded) => Some(Some(recorded)),
@@ -402,7 +402,7 @@ impl Iterator for ItemReader {
     }
 }
 
-/// The next line that isn't blank.
+/// Reads the next line that isn't blank.
 fn next_row(kind: InputKind, lines: &mut LineReader, options: &RowOptions) -> Option<(u64, Result<Draft, FieldError>)> {
     loop {
         match lines.advance() {
@@ -414,7 +414,7 @@ fn next_row(kind: InputKind, lines: &mut LineReader, options: &RowOptions) -> Op
                     InputKind::AnthropicBatch => anthropic_batch::read(text, options),
                     InputKind::GeminiBatch => gemini_batch::read(text, options),
                     InputKind::Text => row::read_text(text, options),
-                    // The other kinds are not read by lines.
+                    // The other kinds are not read line by line.
                     InputKind::Jsonl | InputKind::Csv | InputKind::Pictures => row::read_jsonl(text, options),
                 });
                 return Some((lines.line_number(), draft));

@@ -1,8 +1,8 @@
-//! A row as parsed: JSON that borrows its strings from the line.
+//! Parsed JSON that borrows its strings from the line.
 //!
-//! `serde_json::Value` copies every string and builds a map per object; a million short rows feel that. Here an
-//! object is a list of pairs in the order of the line, and a string without escapes is a slice of it. Every
-//! format's reader walks this one type, so that they report a wrong field in the same words.
+//! `serde_json::Value` copies every string and builds a map per object, which is slow for a million short rows. Here an
+//! object is a list of pairs in their order in the line, and a string without escapes is a slice of the line. All
+//! formats use this type, so that errors about a field have the same wording.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
@@ -13,11 +13,11 @@ use serde::{
 
 use super::error::FieldError;
 
-/// An object's fields, in order. Where a name stands twice, the last one counts, as in every JSON reader; rows that have
-/// such are refused before ([`Json::refuse_duplicates`]).
+/// The fields of an object, in order. If a name occurs twice, the last one counts, as in other JSON readers. Such rows
+/// are refused before that ([`Json::refuse_duplicates`]).
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
-/// Whole numbers below this are kept exactly as floats.
+/// Whole numbers below this are exact as floats.
 pub(super) const EXACT_FLOAT_LIMIT: f64 = 9e15;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub(super) enum Json<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// Whole numbers beyond `i64`.
+    /// A whole number beyond the range of `i64`.
     BigUnsigned(u64),
     Float(f64),
     Text(Cow<'a, str>),
@@ -34,7 +34,7 @@ pub(super) enum Json<'a> {
 }
 
 impl<'a> Json<'a> {
-    /// One line as one JSON value. The error says what is wrong and at which column.
+    /// Parses one line as one JSON value. The error gives the reason and the column.
     pub(super) fn parse(line: &'a str) -> Result<Self, FieldError> {
         serde_json::from_str(line).map_err(|error| {
             let message = error.to_string();
@@ -43,7 +43,7 @@ impl<'a> Json<'a> {
         })
     }
 
-    /// Refuses a name that stands twice in an object, at any depth.
+    /// Refuses an object with the same field name twice, at any depth.
     pub(super) fn refuse_duplicates(&self) -> Result<(), FieldError> {
         match self {
             Self::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
@@ -65,7 +65,7 @@ impl<'a> Json<'a> {
         matches!(self, Self::Null)
     }
 
-    /// What it is, for "must be a string, not …".
+    /// Name of the type, for "must be a string, not …".
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -77,7 +77,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Nothing asked for: null, false, zero, or empty. A field that isn't supported may say this much.
+    /// True for null, false, zero, or empty: nothing is asked for. An unsupported field may have such a value.
     pub(super) fn is_empty_or_default(&self) -> bool {
         match self {
             Self::Null => true,
@@ -98,7 +98,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// A field of an object.
+    /// Returns a field of an object.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         match self {
             Self::Object(fields) => get_field(fields, name),
@@ -133,7 +133,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// A whole number; `4096.0` is one too, as some exporters write it.
+    /// Returns a whole number. Accepts `4096.0` too, since some exporters write it.
     pub(super) fn integer(&self, field_path: &str) -> Result<i64, FieldError> {
         match self {
             Self::Int(number) => Ok(*number),
@@ -153,7 +153,7 @@ impl<'a> Json<'a> {
         FieldError::new(field_path, format!("must be {expected}, not {}", self.type_name()))
     }
 
-    /// As an owned value, for what is passed on whole: a JSON schema.
+    /// Converts to an owned value, for JSON schemas, which are passed on whole.
     pub(super) fn to_value(&self) -> serde_json::Value {
         match self {
             Self::Null => serde_json::Value::Null,
@@ -168,14 +168,14 @@ impl<'a> Json<'a> {
     }
 }
 
-/// The value that counts under `name`.
+/// Returns the value of `name`; the last one if the name occurs twice.
 pub(super) fn get_field<'f, 'a>(fields: &'f Fields<'a>, name: &str) -> Option<&'f Json<'a>> {
     fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// A name that stands twice.
+/// Returns a name that occurs twice.
 fn find_duplicate<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
-    // Most objects have a handful of fields, for which a set costs more than looking through them.
+    // For the usual few fields, a linear search is faster than a set.
     const SMALL_OBJECT_FIELDS: usize = 16;
     let mut names = fields.iter().map(|(name, _)| name.as_ref()).enumerate();
     if fields.len() <= SMALL_OBJECT_FIELDS {
@@ -185,7 +185,7 @@ fn find_duplicate<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
     names.find(|(_, name)| !seen.insert(*name)).map(|(_, name)| name)
 }
 
-/// The fault of a field that has to be there and is not, or is null.
+/// The error for a required field that is missing or null.
 pub(super) fn missing_field(fields: &Fields<'_>, name: &str) -> FieldError {
     FieldError::new(name, if get_field(fields, name).is_some() { "is null" } else { "is missing" })
 }
@@ -250,7 +250,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
-/// A field's name; borrowed where it has no escapes (serde's own `Cow` never borrows inside a tuple).
+/// A field name; borrowed if it has no escapes (serde's own `Cow` never borrows inside a tuple).
 struct FieldName<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for FieldName<'a> {
@@ -277,7 +277,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for FieldName<'a> {
     }
 }
 
-/// For templates, which take their context through serde.
+/// For templates, which read their context through serde.
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -1,7 +1,6 @@
-//! A file's lines, one at a time, counted and hashed on the way.
+//! Reads a file line by line, counts the lines and hashes the bytes.
 //!
-//! Owns the file and the fingerprint of its bytes. Knows UTF-8, the byte order mark and CRLF; knows nothing of
-//! what a line means.
+//! Owns the file and its fingerprint. Handles UTF-8, the byte order mark and CRLF; does not interpret lines.
 
 use std::{
     fs::File,
@@ -13,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FieldError;
 
-/// Longer lines are refused: a row with a dozen inline pictures stays below this, a file without line ends doesn't.
+/// Longest line. A row with a dozen inline pictures is shorter; a file without line ends is longer.
 pub(super) const MAX_LINE_BYTES: usize = 64 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -50,9 +49,10 @@ impl LineReader {
         })
     }
 
-    /// Goes on to the next line, blank ones included. `Ok(false)` at the end of the file.
+    /// Reads the next line; a blank line counts. `Ok(false)` at the end of the file.
     ///
-    /// After a line that is too long the next call reads the one after it; after an I/O error there is none.
+    /// After a line that is too long, the next call reads the line after it. After an I/O error there are no more
+    /// lines.
     pub(super) fn advance(&mut self) -> Result<bool, FieldError> {
         self.line.clear();
         let max_bytes = self.max_bytes as u64 + 2;
@@ -83,7 +83,7 @@ impl LineReader {
         Ok(true)
     }
 
-    /// The present line's number, from 1.
+    /// Number of the current line, from 1.
     pub(super) const fn line_number(&self) -> u64 {
         self.line_number
     }
@@ -92,7 +92,7 @@ impl LineReader {
         self.line.trim_ascii().is_empty()
     }
 
-    /// The present line, without its line end.
+    /// The current line as text, without its line end.
     pub(super) fn text(&self) -> Result<&str, FieldError> {
         decode_utf8(&self.line)
     }
@@ -101,7 +101,7 @@ impl LineReader {
         &self.line
     }
 
-    /// The hash of the whole file's bytes: reads to the end what has not been read yet.
+    /// The hash of the whole file. Reads the rest of the file first.
     pub(super) fn fingerprint(mut self) -> io::Result<u128> {
         loop {
             let count = self.reader.fill_buf()?.len();
@@ -113,7 +113,7 @@ impl LineReader {
     }
 }
 
-/// Bytes of a row as text, or which byte is none.
+/// Converts bytes to text. The error names the first invalid byte.
 pub(super) fn decode_utf8(bytes: &[u8]) -> Result<&str, FieldError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let offset = error.valid_up_to();

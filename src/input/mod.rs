@@ -1,11 +1,12 @@
-//! Inputs: what stands in files, folders and pipes, turned into items.
+//! Reads inputs: turns files, folders and pipes into items.
 //!
-//! An input is recognised by itself, checked in one pass before anything is sent, and then streamed: no format is
-//! ever held whole. This module owns the readers, the templates, the ids and the hashes; it must not know of keys,
-//! providers or the run's database. Pictures are read further than their headers only for their digests (`stamp`).
+//! The format of an input is detected from its content. An input is checked in one pass before anything is sent, and
+//! then streamed: no format is ever held in memory as a whole. This module owns the readers, the templates, the ids and
+//! the hashes. It must not know keys, providers or the run's database. Of a picture, only the header is read, except to
+//! compute its digest (`picture_stamp`).
 //!
-//! Reading goes in layers: `lines` (bytes to lines) → `json` / `csv` (lines to fields) → one file per format (fields
-//! to a [`draft`]) → `items` (a draft gets its id, hash and absolute paths).
+//! Reading goes in layers: `lines` (bytes to lines) → `json` / `csv` (lines to fields) → one file per format (fields to
+//! a [`draft`]) → `item_reader` (a draft gets its id, hash and absolute paths).
 
 mod anthropic_batch;
 mod batch_line;
@@ -63,49 +64,50 @@ use self::{
     spool::Spool,
 };
 
-/// What is asked of every row besides what it says itself.
+/// Settings that apply to every row of an input.
 #[derive(Clone, Debug, Default)]
 pub struct InputOptions {
-    /// Template over a row's fields, or a picture's `name`, `stem`, `extension`, `directory`, `path`, `width`, `height`.
+    /// Template over a row's fields, or over a picture's `name`, `stem`, `extension`, `directory`, `path`, `width` and
+    /// `height`.
     pub prompt: Option<String>,
     /// System prompt for rows without their own; may be a template too.
     pub system: Option<String>,
-    /// Takes only the first so many rows or pictures, captioned ones included.
+    /// Takes only the first rows or pictures, at most this many. Pictures that already have a caption count too.
     pub limit: Option<u64>,
-    /// A row's own values win.
+    /// Parameters for rows that don't state their own.
     pub default_params: Params,
-    /// Writes answers beside pictures. `None`: answers go to the results only.
+    /// Writes answers to files beside the pictures. `None`: answers go to the results only.
     pub captions: Option<CaptionOptions>,
-    /// The prompt for pictures where `prompt` is not set; [`DEFAULT_CAPTION_PROMPT`] if this isn't either.
+    /// Prompt for pictures if `prompt` is not set. If this is not set either: [`DEFAULT_CAPTION_PROMPT`].
     pub default_caption_prompt: Option<String>,
-    /// Fields of rows that are kept with their items, for routing rules.
+    /// Fields of rows that are stored with their items, for routing rules.
     pub kept_fields: Vec<String>,
     /// How the lines of a text file are read.
     pub line_format: LineFormat,
-    /// Most bytes that are taken from a pipe; `None`: 4 GiB.
+    /// Most bytes that are read from a pipe; `None`: 4 GiB.
     pub max_pipe_bytes: Option<u64>,
-    /// Reads rows as versions did that took no picture field but `images` and let the last of two fields with one name
-    /// count. For the runs that they began, whose items would be others otherwise.
+    /// Reads rows as earlier versions did: they knew no picture field but `images`, and the last of two fields with the
+    /// same name counted. For runs that such a version started, whose items would otherwise change.
     pub legacy_rows: bool,
-    /// Judges the models that rows name. `None`: any name is good.
+    /// Checks the models that rows name. `None`: any name is accepted.
     pub model_check: Option<ModelCheck>,
 }
 
-/// Says what is wrong with the name of a model that can't be used.
+/// Explains why a model with this name can't be used.
 pub type ModelErrorFn = dyn Fn(&str) -> String + Send + Sync;
 
-/// Judges the models that rows name.
+/// Checks the models that rows name.
 #[derive(Clone)]
 pub struct ModelCheck {
-    /// The names that rows may have.
+    /// The model names that rows may use.
     pub usable: Arc<BTreeSet<String>>,
     pub error_message: Arc<ModelErrorFn>,
-    /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
+    /// `None`: a row that names an unknown model is refused, except in batch formats whose lines must name one.
     pub on_unknown: Option<UnknownModelPolicy>,
 }
 
 impl ModelCheck {
-    /// The model that a row names and that can't be used.
+    /// Returns the model that the item names if it can't be used.
     fn unknown_model<'i>(&self, item: &'i ItemSpec) -> Option<&'i str> {
         item.preferred_model.as_deref().filter(|model| !self.usable.contains(*model))
     }
@@ -120,25 +122,25 @@ impl fmt::Debug for ModelCheck {
 /// How the lines of a text file are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum LineFormat {
-    /// Recognised by the lines themselves; refused where they leave doubt.
+    /// Detected from the lines; the input is refused if both readings are possible.
     #[default]
     Detect,
-    /// Each names a picture.
+    /// Each line names a picture.
     Pictures,
-    /// Each is a prompt.
+    /// Each line is a prompt.
     Prompts,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CaptionOptions {
-    /// Captions go here, in the sub-folders of their pictures; `None` puts them beside the pictures.
+    /// Captions go to this folder, in the same sub-folders as their pictures. `None` puts them beside the pictures.
     pub dir: Option<PathBuf>,
     pub existing: ExistingCaptionPolicy,
-    /// `a.jpg.txt` instead of `a.txt`, so that `a.jpg` and `a.png` may share a folder.
+    /// `a.jpg.txt` instead of `a.txt`, so that `a.jpg` and `a.png` may be in the same folder.
     pub keeps_extension: bool,
 }
 
-/// The format of an input.
+/// The kind of an input: its format.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum InputKind {
     Jsonl,
@@ -151,7 +153,7 @@ pub enum InputKind {
 }
 
 impl InputKind {
-    /// As it is said to people: "1,319 JSONL rows".
+    /// The plural for messages, as in "1,319 JSONL rows".
     pub const fn name(self) -> &'static str {
         match self {
             Self::Jsonl => "JSONL rows",
@@ -164,7 +166,7 @@ impl InputKind {
         }
     }
 
-    /// What goes with a number: `JSONL row` with 1, `JSONL rows` with 1,319.
+    /// The noun for this number of rows: `JSONL row` for 1, `JSONL rows` for 1,319.
     pub fn noun(self, rows: u64) -> String {
         match self {
             Self::Text => format!("{} of text", plural(rows, "line")),
@@ -172,7 +174,7 @@ impl InputKind {
         }
     }
 
-    /// `1 JSONL row`, `1319 JSONL rows`
+    /// The number and its noun: `1 JSONL row`, `1319 JSONL rows`.
     pub fn format_count(self, rows: u64) -> String {
         format!("{rows} {}", self.noun(rows))
     }
@@ -181,12 +183,12 @@ impl InputKind {
         matches!(self, Self::Pictures)
     }
 
-    /// Are its lines whole requests, so that a prompt template has no say?
+    /// True if each line is a complete request, so that a prompt template can't be used.
     const fn is_batch(self) -> bool {
         matches!(self, Self::OpenAiBatch | Self::AnthropicBatch | Self::GeminiBatch)
     }
 
-    /// Must each of its lines name a model?
+    /// True if each line must name a model.
     const fn needs_model(self) -> bool {
         matches!(self, Self::OpenAiBatch | Self::AnthropicBatch)
     }
@@ -208,16 +210,16 @@ impl fmt::Display for InputKind {
     }
 }
 
-/// An input that was found and recognised, with its templates compiled.
+/// An input that was found and whose format is known, with its templates compiled.
 pub struct Input {
     kind: InputKind,
-    /// As messages call it.
+    /// The name used in messages.
     display_name: Arc<str>,
-    /// As its run directory is called.
+    /// The name of the run directory.
     run_name: String,
     source: InputSource,
     row_options: Arc<RowOptions>,
-    /// Where its rows are, of one that comes only once.
+    /// The copy of the rows, if the input is a pipe, which can be read only once.
     spool: Option<Spool>,
     /// Tells which items have ended in the run, and their captions with them.
     ended: Option<Ended>,
@@ -234,28 +236,29 @@ impl Input {
         self.kind
     }
 
-    /// For `runs/<name>`: never empty, and safe as a folder's name.
+    /// The name for `runs/<name>`: never empty, and safe as a folder's name.
     pub fn run_name(&self) -> &str {
         &self.run_name
     }
 
-    /// Reads everything once, before anything is sent, and reports all bad rows together.
+    /// Reads the whole input before anything is sent, and reports all bad rows together.
     ///
     /// # Errors
-    /// All that is wrong with the rows.
+    /// All bad rows.
     pub fn validate(&self) -> Result<InputSummary, RowErrors> {
         self.items().check_with(|item| self.unknown_model_error(item))
     }
 
-    /// The same for a run that has rows of the input already: those that name unknown models are only counted.
+    /// As [`Self::validate`], for a run that already has rows of this input: rows that name unknown models are only
+    /// counted.
     ///
     /// # Errors
-    /// All that is wrong with the rows.
+    /// All bad rows.
     pub fn validate_resumed(&self) -> Result<InputSummary, RowErrors> {
         self.items().check()
     }
 
-    /// Names the pictures that can't be taken or can't be sent, in sentences. Looks through the collection once more.
+    /// Warnings about pictures that can't be read or sent, one sentence each. Reads the list of pictures once more.
     pub fn warnings(&self) -> Vec<String> {
         let InputSource::Pictures(source) = &self.source else { return Vec::new() };
         let (mut left_out, mut unsendable) = (Vec::new(), Vec::new());
@@ -279,7 +282,7 @@ impl Input {
         warnings
     }
 
-    /// The fault of an item that can't be taken into a run because of the model that its row names.
+    /// Returns an error if the item must be refused because its row names an unknown model.
     pub fn unknown_model_error(&self, item: &ItemSpec) -> Option<RowError> {
         let check = self.row_options.model_check.as_ref()?;
         let by_default =
@@ -296,7 +299,8 @@ impl Input {
         self.ended = Some(Arc::new(Mutex::new(Box::new(ended))));
     }
 
-    /// Streams the items: the same ids and hashes in the same order, each time.
+    /// Streams the items. Every call gives the same ids and hashes in the same order.
+
     pub fn items(&self) -> ItemReader {
         let rows = match &self.source {
             InputSource::Lines(path) => LineReader::open(path).map(|lines| RowSource::Lines(self.kind, lines)),
@@ -316,7 +320,7 @@ impl fmt::Debug for Input {
     }
 }
 
-/// An input can be streamed on a thread of its own while others look at it.
+/// An input can be streamed on its own thread while other threads read its properties.
 const _: () = {
     const fn is_send<T: Send + 'static>() {}
     const fn is_sync<T: Sync>() {}

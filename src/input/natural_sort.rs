@@ -1,8 +1,8 @@
-//! The order people expect of numbered files: `img2` before `img10`.
+//! Natural sort order for numbered files: `img2` before `img10`.
 
 use std::cmp::Ordering;
 
-/// Runs of digits compare as numbers, everything else byte by byte; a total order.
+/// Compares runs of digits as numbers, everything else byte by byte. This is a total order.
 pub(super) fn compare(left: &str, right: &str) -> Ordering {
     let (mut a, mut b) = (left.as_bytes(), right.as_bytes());
     loop {
@@ -26,7 +26,7 @@ pub(super) fn compare(left: &str, right: &str) -> Ordering {
     }
 }
 
-/// The digits at the start, without leading zeros, and what comes after them.
+/// Returns the leading digits without leading zeros, and the rest.
 fn leading_number(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);

@@ -1,4 +1,4 @@
-//! From an argument to an input: find it, recognise it, and refuse options that don't go with it.
+//! Opens an input: finds what the argument names, detects its format, and refuses options that don't fit.
 
 use std::{
     env,
@@ -21,10 +21,10 @@ use super::{
 };
 
 const WILDCARDS: [char; 3] = ['*', '?', '['];
-/// The name of every run whose rows came through a pipe.
+/// Run name for all rows that come through a pipe.
 const PIPE_RUN_NAME: &str = "stdin";
 
-/// What an argument turned out to be.
+/// The input that an argument names.
 struct FoundInput {
     kind: InputKind,
     source: InputSource,
@@ -35,7 +35,7 @@ struct FoundInput {
 }
 
 impl Input {
-    /// The name an input will have, before it is opened: a pipe is kept in the directory of its run.
+    /// The run name for this argument, before the input is opened: the copy of a pipe is kept in the run directory.
     pub fn run_name_of(argument: &str) -> String {
         if is_pipe(argument) {
             return PIPE_RUN_NAME.to_owned();
@@ -50,20 +50,20 @@ impl Input {
         folder_name(&name.unwrap_or_default().to_string_lossy())
     }
 
-    /// Whether the argument is something that comes only once, so that opening it writes a copy.
+    /// True if the argument can be read only once, like a pipe. Opening it then writes a copy.
     pub fn is_stream(argument: &str) -> bool {
         argument == "-" || fs::metadata(argument).is_ok_and(|meta| !meta.is_dir() && !meta.is_file())
     }
 
-    /// The argument as a run remembers it: however a folder or a pipe is spelt, it is the same one.
+    /// Normalizes the argument for the record, so that different spellings of a folder or a pipe compare as equal.
     pub fn normalize_argument(argument: &str) -> String {
         if is_pipe(argument) { "-".to_owned() } else { normalize_path(argument) }
     }
 
     /// Opens a file, folder, glob, list of pictures, or `-`.
     ///
-    /// Pipes are copied first, so that they can be read again; the copy is at `spool` once it is [kept](Self::keep). On
-    /// a terminal, or where `/dev/null` is piped in, an earlier copy there is used.
+    /// A pipe is copied first so that it can be read again; the copy is at `spool` after [`Self::commit_copy`]. On a
+    /// terminal, or if nothing is piped in, an earlier copy there is used.
     pub fn open(argument: &str, options: InputOptions, spool: &Path) -> Result<Self, InputError> {
         let found = find_input(argument, spool, &options)?;
         let kind = found.kind;
@@ -107,18 +107,18 @@ impl Input {
         })
     }
 
-    /// Where a copy of a pipe stands until it is [kept](Self::keep) at `spool`.
+    /// Path of a pipe's copy until [`Self::commit_copy`] moves it to `spool`.
     pub fn uncommitted_copy_path(spool: &Path) -> PathBuf {
         spool::new_copy_path(spool)
     }
 
-    /// What came through a pipe beside what is kept of an earlier one.
+    /// Compares the new copy of a pipe with the one kept from an earlier start.
     pub fn diff_with_kept(&self) -> Result<SpoolDiff, InputError> {
         let Some(spool) = &self.spool else { return Ok(SpoolDiff::ContainsKept) };
         spool.diff_with_kept().map_err(|source| InputError::Spool { path: spool.path().to_owned(), source })
     }
 
-    /// The rows that came through a pipe are the run's from now on; others are where they were.
+    /// Makes the new copy of a pipe the run's input. Does nothing for other inputs.
     pub fn commit_copy(&mut self) -> Result<(), InputError> {
         let Some(spool) = &mut self.spool else { return Ok(()) };
         let fresh = spool.path().to_owned();
@@ -135,12 +135,12 @@ impl Input {
     }
 }
 
-/// Something that a shell names anew every time (`/dev/fd/63`), or not at all.
+/// True for a pipe: its name differs from shell to shell (`/dev/fd/63`), or it has none.
 fn is_pipe(argument: &str) -> bool {
     argument == "-" || ["/dev/fd", "/dev/stdin", "/proc"].iter().any(|pipes| Path::new(argument).starts_with(pipes))
 }
 
-/// Without what does not tell one path from another: `./pics//2026/` is `pics/2026`.
+/// Removes parts that don't change the meaning of a path: `./pics//2026/` becomes `pics/2026`.
 fn normalize_path(path: &str) -> String {
     let normalized: PathBuf = Path::new(path).components().filter(|part| *part != Component::CurDir).collect();
     if normalized.as_os_str().is_empty() { path.to_owned() } else { normalized.to_string_lossy().into_owned() }
@@ -196,12 +196,12 @@ fn find_input(argument: &str, spool: &Path, options: &InputOptions) -> Result<Fo
     if metadata.is_file() {
         return open_file(&absolute_path, path, &base_dir, name, format);
     }
-    // A named pipe, `<(command)`, /dev/stdin: what comes out comes out once.
+    // A named pipe, `<(command)`, /dev/stdin: can be read only once.
     let stream = File::open(&absolute_path).map_err(|error| InputError::unreadable(path, error))?;
     open_pipe(spool::named(stream, spool, argument, max_pipe_bytes)?, path, name, format)
 }
 
-/// `--list` and `--lines` say what the lines of a file are; there are none elsewhere.
+/// Refuses `--list` and `--lines` for an input that is not a text file.
 fn refuse_line_format(format: LineFormat, display_path: &str, message: &str) -> Result<(), InputError> {
     let option = match format {
         LineFormat::Detect => return Ok(()),
@@ -227,7 +227,7 @@ fn current_dir() -> Result<PathBuf, InputError> {
     env::current_dir().map_err(|error| InputError::unreadable(Path::new("."), error))
 }
 
-/// A file: rows of some kind, a picture, or a list of pictures. `shown` is what people call it.
+/// Opens a file: rows of some kind, a picture, or a list of pictures. `display_path` is its name in messages.
 fn open_file(
     path: &Path,
     display_path: &Path,
@@ -265,7 +265,7 @@ fn open_glob(pattern: &str) -> Result<FoundInput, InputError> {
     open_pictures(source, pattern, Input::run_name_of(pattern))
 }
 
-/// A pattern as seen from a folder, whose own name may hold what looks like a wildcard.
+/// Makes a pattern absolute. The folder is escaped, since its own name may contain wildcard characters.
 fn glob_source(folder: &Path, pattern: &str) -> ImageSource {
     let base_dir = folder
         .join(Path::new(pattern).components().take_while(|component| !has_wildcard(component)).collect::<PathBuf>());
@@ -278,7 +278,7 @@ fn glob_source(folder: &Path, pattern: &str) -> ImageSource {
 }
 
 fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Result<FoundInput, InputError> {
-    // Faults count as something: validation reports them.
+    // A batch with errors counts: validation reports them.
     let mut left_out = Vec::new();
     let mut shelves = image_source.batches().inspect(|batch| left_out.extend_from_slice(&batch.excluded));
     let first = shelves.find(|shelf| !shelf.pictures.is_empty() || !shelf.errors.is_empty());
@@ -300,7 +300,7 @@ fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Re
     Ok(FoundInput { kind: InputKind::Pictures, source, base_dir, run_name, display_name, spool: None })
 }
 
-/// A list of which no picture can be sent is none, or stands at the wrong place.
+/// Refuses a list if none of its pictures can be sent: it is no list, or its paths start from another folder.
 fn refuse_unsendable_list(batch: &ImageBatch, label: &str) -> Result<(), InputError> {
     if batch.unsendable.len() < batch.pictures.len() || batch.unsendable.is_empty() {
         return Ok(());
@@ -312,7 +312,7 @@ fn refuse_unsendable_list(batch: &ImageBatch, label: &str) -> Result<(), InputEr
     Err(InputError::unsupported_format(Path::new(label), message))
 }
 
-/// Places in an input, one a line: the first of them with their reasons, and how many more there are.
+/// Lists the first places with their reasons, one a line, and the number of the others.
 pub(super) fn list_places(label: &str, places: &[(u64, String)]) -> String {
     const NAMED: usize = 20;
     let named = places.iter().take(NAMED).map(|(line, message)| match line {
@@ -323,7 +323,7 @@ pub(super) fn list_places(label: &str, places: &[(u64, String)]) -> String {
     named.chain((more > 0).then(|| format!("\n  … and {more} more"))).collect()
 }
 
-/// A pattern from the folder before its first wildcard on: `photos/*.jpg`.
+/// The pattern from the folder before its first wildcard on: `photos/*.jpg`.
 fn glob_tail(pattern: &Path) -> PathBuf {
     let components: Vec<_> = pattern.components().collect();
     let wild = components.iter().position(has_wildcard).unwrap_or(0);
@@ -334,7 +334,7 @@ fn has_wildcard(component: &Component<'_>) -> bool {
     component.as_os_str().to_string_lossy().contains(WILDCARDS)
 }
 
-/// What is safe as a folder's name: `photos-jpg` for `photos/*.jpg`.
+/// Makes a safe folder name: `photos-jpg` for `photos/*.jpg`.
 fn folder_name(name: &str) -> String {
     let is_safe = |letter: char| letter.is_alphanumeric() || "._-".contains(letter);
     let pieces: Vec<_> = name

@@ -1,4 +1,4 @@
-//! OpenAI batch lines: `{"custom_id":…,"method":"POST","url":"/v1/chat/completions","body":{…}}`.
+//! Reads OpenAI batch lines: `{"custom_id":…,"method":"POST","url":"/v1/chat/completions","body":{…}}`.
 
 use super::{
     batch_line::BatchLine,
@@ -11,7 +11,7 @@ use super::{
 
 const BATCH_LINE: BatchLine = BatchLine { id_field: "custom_id", request_field: "body" };
 
-/// `method` is always POST; `url` says which of OpenAI's APIs the request is for.
+/// Reads one line. `method` is always POST; `url` names the OpenAI API that the request is for.
 pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
     let row = options.parse_row(line)?;
     if let Some(url) = row.get("url").filter(|url| !url.is_null()) {
@@ -41,8 +41,8 @@ fn read_body(body: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Resu
             "n" => {
                 return Err(FieldError::new("n", "asks for several answers; an item has one: repeat the line instead"));
             }
-            // These say how to deliver, bill or file an answer, not what to answer; the last two are idle without
-            // tools, and `tools` itself is refused below.
+            // These control delivery, billing and storage of an answer, not its content. The last two have no effect
+            // without tools, and `tools` itself is refused below.
             "stream"
             | "stream_options"
             | "user"

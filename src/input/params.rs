@@ -1,6 +1,6 @@
-//! Sampling parameters, one function per setting: the formats spell the fields differently, but agree on values.
+//! Reads sampling parameters, one function per parameter. Formats use different field names but the same values.
 //!
-//! `null` never reaches these: readers skip null fields, and the default stays.
+//! `null` never gets here: readers skip null fields, and the default applies.
 
 use crate::domain::{JsonMode, Params, Thinking};
 
@@ -8,7 +8,7 @@ use super::{error::FieldError, json::Json};
 
 type ParamResult<T> = Result<T, FieldError>;
 
-/// Sets the parameter that `name` spells in a row or an OpenAI body. `Ok(false)`: it is none.
+/// Sets the parameter called `name` in a row or an OpenAI body. `Ok(false)`: `name` is not a parameter.
 pub(super) fn set_param(params: &mut Params, name: &str, value: &Json<'_>) -> ParamResult<bool> {
     match name {
         "temperature" => params.temperature = Some(temperature(value, name)?),
@@ -43,7 +43,7 @@ pub(super) fn max_output_tokens(value: &Json<'_>, field_path: &str) -> ParamResu
         .ok_or_else(|| FieldError::new(field_path, "must be a positive number of tokens"))
 }
 
-/// One string or a list of them.
+/// Reads one string or a list of strings.
 pub(super) fn stop(value: &Json<'_>, field_path: &str) -> ParamResult<Vec<String>> {
     if let Some(text) = value.as_text() {
         return Ok(vec![text.to_owned()]);
@@ -52,7 +52,7 @@ pub(super) fn stop(value: &Json<'_>, field_path: &str) -> ParamResult<Vec<String
     items.iter().enumerate().map(|(index, item)| Ok(item.text(&format!("{field_path}[{index}]"))?.to_owned())).collect()
 }
 
-/// A thinking level in words; `none` is a budget of nothing.
+/// Reads a thinking level; `none` means a budget of 0 tokens.
 pub(super) fn thinking_level(value: &Json<'_>, field_path: &str) -> ParamResult<Thinking> {
     let word = value.text(field_path)?.to_ascii_lowercase();
     match word.as_str() {
@@ -72,7 +72,7 @@ pub(super) fn thinking_budget(value: &Json<'_>, field_path: &str) -> ParamResult
     Ok(Thinking::Budget(tokens))
 }
 
-/// A row's `thinking`: a level, a budget, `false`, or Anthropic's object. `None`: as the provider likes.
+/// Reads a row's `thinking`: a level, a budget, `false`, or Anthropic's object. `None`: the provider decides.
 pub(super) fn thinking(value: &Json<'_>, field_path: &str) -> ParamResult<Option<Thinking>> {
     match value {
         Json::Text(_) => thinking_level(value, field_path).map(Some),
@@ -83,7 +83,7 @@ pub(super) fn thinking(value: &Json<'_>, field_path: &str) -> ParamResult<Option
     }
 }
 
-/// `{"type":"enabled","budget_tokens":1024}`, `{"type":"disabled"}`, `{"type":"adaptive"}`.
+/// Reads `{"type":"enabled","budget_tokens":1024}`, `{"type":"disabled"}` or `{"type":"adaptive"}`.
 fn thinking_object(value: &Json<'_>) -> ParamResult<Option<Thinking>> {
     let kind = value.get("type").map(|kind| kind.text("type")).transpose()?;
     match (kind, value.get("budget_tokens")) {
@@ -97,7 +97,7 @@ fn thinking_object(value: &Json<'_>) -> ParamResult<Option<Thinking>> {
     }
 }
 
-/// A row's `json`: `true`, `false`, or a JSON schema.
+/// Reads a row's `json`: `true`, `false`, or a JSON schema.
 pub(super) fn json(value: &Json<'_>, field_path: &str) -> ParamResult<Option<JsonMode>> {
     match value {
         Json::Bool(true) => Ok(Some(JsonMode::Object)),
@@ -107,7 +107,7 @@ pub(super) fn json(value: &Json<'_>, field_path: &str) -> ParamResult<Option<Jso
     }
 }
 
-/// OpenAI's `response_format`. A schema's name and strictness are the adapter's to choose.
+/// Reads OpenAI's `response_format`. A schema's name and strictness are ignored: the provider adapter sets them.
 fn response_format(value: &Json<'_>) -> ParamResult<Option<JsonMode>> {
     let field_path = "response_format";
     value.object(field_path)?;
@@ -129,7 +129,7 @@ fn response_format(value: &Json<'_>) -> ParamResult<Option<JsonMode>> {
     }
 }
 
-/// A field of a batch line that asks for what can't be passed on. Saying nothing (null, false, 0, empty) is fine.
+/// Refuses a field of a batch line that can't be passed on, unless its value asks for nothing (null, false, 0, empty).
 pub(super) fn refuse_unsupported(name: &str, value: &Json<'_>) -> ParamResult<()> {
     if value.is_empty_or_default() {
         return Ok(());

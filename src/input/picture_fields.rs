@@ -1,7 +1,7 @@
 //! The fields of a row that name its pictures.
 //!
-//! A picture that a row names is sent or the row is refused: a question about a picture that goes out without it is
-//! paid for and answered wrongly.
+//! Every picture that a row names is sent, or the row is refused. A question about a picture that is sent without it
+//! would be paid for and answered wrongly.
 
 use std::path::Path;
 
@@ -18,27 +18,26 @@ use super::{
 
 /// Fields that name pictures and nothing else.
 const PICTURE_FIELDS: [&str; 4] = ["images", "image", "image_path", "image_url"];
-/// Fields that name files of any kind, and so a picture where the value says so.
+/// Fields that name files of any kind; they name a picture if the value looks like one.
 const FILE_FIELDS: [&str; 3] = ["file_name", "file", "path"];
-/// Parts of other names, without case and punctuation, that make a field look as if it named a picture.
+/// If a field's name contains one of these, it may be meant as a picture. Compared without case and punctuation.
 const PICTURE_WORDS: [&str; 4] = ["image", "img", "picture", "photo"];
-
-/// Keys of an object under which a picture stands, as data sets and APIs have them.
+/// Extensions of pictures that no provider accepts.
 const PICTURE_KEYS: [&str; 9] = ["url", "path", "src", "data", "base64", "b64_json", "file", "image", "image_url"];
-/// Parts of the names of fields whose addresses are those of pages about a picture.
+/// First characters of PNG, JPEG, GIF and WebP as base64.
 const OTHER_ADDRESSES: [&str; 6] = ["license", "licence", "credit", "author", "attribution", "page"];
 
-/// Whether `name` is a field that may name pictures.
+/// True if a field called `name` may name pictures.
 pub(super) fn may_name_pictures(name: &str) -> bool {
     PICTURE_FIELDS.contains(&name) || FILE_FIELDS.contains(&name)
 }
 
-/// Whether `name` is a field that names pictures and nothing else.
+/// True if a field called `name` names pictures and nothing else.
 pub(super) fn names_only_pictures(name: &str) -> bool {
     PICTURE_FIELDS.contains(&name)
 }
 
-/// The pictures that a row's fields name. `has_picture` says whether its messages hold some themselves.
+/// Reads the pictures that a row's fields name. `has_picture` says whether its messages already contain one.
 pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions) -> Result<Vec<Image>, FieldError> {
     let mut found: Option<(&str, Vec<Image>)> = None;
     for (name, value) in fields {
@@ -63,7 +62,8 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions)
     Ok(found.map(|(_, images)| images).unwrap_or_default())
 }
 
-/// Refuses a field that looks as if it named a picture but is not read, unless all its pictures are among those of the request.
+/// Refuses a field that looks like a picture but is not read. Only for rows without a picture: if one is sent, such a
+/// field describes it.
 pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, options: &RowOptions) -> Result<(), FieldError> {
     for (name, value) in fields {
         let is_read = may_name_pictures(name) || options.templates.uses_field(name);
@@ -135,8 +135,8 @@ fn has_picture_word(name: &str) -> bool {
     letters == "filename" || PICTURE_WORDS.iter().any(|word| letters.contains(word))
 }
 
-/// Whether the field names pictures in this row. A field that a template writes into the prompt does so only where its
-/// value can be nothing else.
+/// True if the field names pictures in this row. A field that a template uses in the prompt counts only if its value
+/// can be nothing else.
 fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &RowOptions) -> Result<bool, FieldError> {
     let in_template = options.templates.uses_field(name);
     if value.is_null() {
@@ -151,7 +151,7 @@ fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &R
         "file_name" => {
             let file = match value {
                 Json::Text(file) => file,
-                // Names of other files, unless some are pictures: those would be lost.
+                // Names of other files, unless some are pictures, which would be lost.
                 Json::List(items)
                     if items.iter().all(|item| item.as_text().is_some_and(|it| !refers_to_a_picture(it))) =>
                 {
@@ -164,14 +164,14 @@ fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &R
                 let message = format!("is of a kind that can't be sent ({extension}); convert it to PNG or JPEG");
                 return Err(FieldError::new(name, message));
             }
-            // Names without an extension are looked up: data sets have such pictures.
+            // A name without an extension is looked up, since some data sets have such pictures.
             Ok(!has_picture && extension.is_empty() && is_picture(&options.base_dir.join(file.trim())))
         }
         _ => Ok(true),
     }
 }
 
-/// Whether a value is text, or a list of texts, of which each `names` a picture.
+/// True if `names` accepts the text, or each text of a list.
 fn all_name_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
     match value {
         Json::Text(text) => names(text),
@@ -181,7 +181,7 @@ fn all_name_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
     }
 }
 
-/// By its scheme, or else its extension.
+/// Decides by the scheme, or else by the extension.
 fn refers_to_a_picture(text: &str) -> bool {
     let text = text.trim();
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));

@@ -1,10 +1,10 @@
-//! Stamps of the picture files that items send: what tells whether a file holds the same picture later.
+//! Picture stamps: they detect whether a file still holds the same picture.
 //!
-//! To read every picture at every start would cost minutes in a large folder. So the digest of a picture is recorded with
-//! its file's size, inode and times, and the file is read again only where one of these is another. That is safe for two
-//! reasons: a copy may preserve the time of modification, but nobody can set the time of change (ctime); and a file that
-//! has changed a moment ago is read again the next time, since a second change within the resolution of the file system's
-//! clock would leave all of these as they are.
+//! Reading every picture at every start would take minutes for a large folder. So the digest of a picture is recorded
+//! together with its file's size, inode and times, and the file is read again only if one of these differs. This is
+//! safe for two reasons. A copy may preserve the modification time, but no program can set the change time (ctime). And
+//! a file that has just changed is read again at the next start, since a second change within the resolution of the
+//! file system's clock would leave all these values as they are.
 
 use std::{
     fs::Metadata,
@@ -23,16 +23,16 @@ use super::{ids::hex, image_source::open_regular_file};
 /// Bytes of a picture that are read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The coarsest resolution of times among the file systems in use (FAT's).
+/// The coarsest time resolution of common file systems (FAT).
 const TIME_RESOLUTION: Duration = Duration::from_secs(2);
 
-/// The stamp of a file as it is at `now`, without a digest.
+/// The stamp of a file at `now`, from its metadata only, without a digest.
 pub(super) fn metadata_stamp(metadata: &Metadata, now: SystemTime) -> PictureStamp {
     let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     let (modified_ns, changed_ns) =
         (nanoseconds(metadata.mtime(), metadata.mtime_nsec()), nanoseconds(metadata.ctime(), metadata.ctime_nsec()));
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(TIME_RESOLUTION);
-    // Times in the future are never settled.
+    // A time in the future is never stable.
     let is_stable = u128::try_from(modified_ns.max(changed_ns)).unwrap_or_default() < now.as_nanos();
     PictureStamp {
         size_bytes: metadata.len(),
@@ -44,7 +44,7 @@ pub(super) fn metadata_stamp(metadata: &Metadata, now: SystemTime) -> PictureSta
     }
 }
 
-/// Adds what is known of an unread file to a hash.
+/// Computes the stamp of the first picture file of a request. Its path is absolute or relative to `base_dir`. The
 pub(super) fn hash_unread(hash: &mut Xxh3, stamp: &PictureStamp) {
     let PictureStamp { size_bytes, modified_ns, changed_ns, inode, .. } = stamp;
     let parts = [size_bytes.to_le_bytes(), modified_ns.to_le_bytes(), changed_ns.to_le_bytes(), inode.to_le_bytes()];
@@ -78,7 +78,7 @@ pub fn stamp_picture(request: &Request, base_dir: &Path, recorded: Option<Pictur
     if let Some(recorded) = recorded.filter(is_unchanged) {
         return Some(recorded);
     }
-    // What can't be read now is another picture as soon as it can.
+    // A file that can't be read now counts as another picture once it can be read.
     let stamps = paths.iter().zip(unread);
     Some(over_all(
         stamps.map(|(path, now)| read_stamp(path).unwrap_or(PictureStamp { is_stable: false, ..now })).collect(),

@@ -1,4 +1,4 @@
-//! A row of one's own: `prompt` or `messages`, what to ask with them, and any other field for templates.
+//! Reads rows in the program's own format: `prompt` or `messages`, parameters, and any other field for templates.
 //!
 //! JSONL rows, CSV records and lines of plain text all come here as fields.
 
@@ -15,7 +15,7 @@ use super::{
     template::list_fields,
 };
 
-/// Longest id a row may have, in bytes: ids stand in every line of the log and the screen.
+/// Longest id in bytes. Ids are written to every line of the log and shown on the screen.
 const MAX_ID_BYTES: usize = 512;
 
 /// Reads a JSONL row.
@@ -34,7 +34,7 @@ pub(super) fn read_text(line: &str, options: &RowOptions) -> Result<Draft, Field
     build_draft(&fields, &fields, options)
 }
 
-/// `fields` say what the row asks; `context` is what templates see of it.
+/// Builds a draft from `fields`. Templates see `template_fields`.
 pub(super) fn build_draft(
     fields: &Fields<'_>,
     template_fields: &Fields<'_>,
@@ -92,7 +92,7 @@ pub(super) fn build_draft(
     Ok(draft)
 }
 
-/// The commonest fault of all: a data set with columns of its own.
+/// The error for a row without a prompt. The usual cause is a data set with its own column names.
 fn missing_prompt_error(template_fields: &Fields<'_>) -> FieldError {
     if let Some(name) = ["prompt", "messages"].into_iter().find(|name| get_field(template_fields, name).is_some()) {
         return FieldError::new(name, "is null, which asks nothing; fill it in, or take the row out");
@@ -122,14 +122,14 @@ fn user_message(prompt: String, empty_message: &str) -> Result<Message, FieldErr
     Ok(Message { role: MessageRole::User, parts: vec![Part::Text(prompt)] })
 }
 
-/// Pictures go before the text of the last user message: models answer better about what they have seen.
+/// Puts pictures before the text of the last user message: models answer better if the picture comes first.
 fn attach_pictures(messages: &mut [Message], pictures: Vec<Part>) {
     if let Some(last) = messages.iter_mut().rev().find(|message| message.role == MessageRole::User) {
         last.parts.splice(0..0, pictures);
     }
 }
 
-/// The pictures that the fields name. `has_picture` says whether the messages hold some themselves.
+/// Reads the pictures that the fields name. `has_picture` says whether the messages already contain one.
 fn read_pictures(fields: &Fields<'_>, has_picture: bool, options: &RowOptions) -> Result<Vec<Part>, FieldError> {
     let images = if options.legacy_rows {
         let images = get_field(fields, "images").filter(|value| !value.is_null());
@@ -140,13 +140,13 @@ fn read_pictures(fields: &Fields<'_>, has_picture: bool, options: &RowOptions) -
     Ok(images.into_iter().map(Part::Image).collect())
 }
 
-/// An id: a string, or a whole number, which becomes one.
+/// Reads an id: a string, or a whole number, which is converted to a string.
 pub(super) fn parse_id(value: &Json<'_>, field_path: &str) -> Result<String, FieldError> {
     let id = match value {
         Json::Text(text) => text.to_string(),
         Json::Int(number) => number.to_string(),
         Json::BigUnsigned(number) => number.to_string(),
-        // Its last digits are lost: two such ids could become one.
+        // The last digits are lost, so two such ids could become equal.
         Json::Float(number) if number.abs() >= EXACT_FLOAT_LIMIT => {
             return Err(FieldError::new(field_path, "is too large a number to be kept exactly; write it in quotes"));
         }

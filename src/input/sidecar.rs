@@ -1,7 +1,7 @@
-//! Where captions go: `<stem>.txt` beside the picture, or at the same place under another folder.
+//! Chooses the file for a caption: `<stem>.txt` beside the picture, or at the same relative path in another folder.
 //!
-//! Decides the target, and refuses one that two pictures share, that lies outside the captions' folder, or that
-//! can't be written to. The writing itself is `output::captions`.
+//! Refuses a target that two pictures share, that is outside the captions' folder, or that can't be written.
+//! `output::captions` writes the file.
 
 use std::{
     collections::HashMap,
@@ -14,19 +14,19 @@ use crate::output::captions::{ExistingCaptionPolicy, check_appendable, check_wri
 
 use super::{error::FieldError, ids::Digest};
 
-/// A file's name may have so many bytes on the file systems in use.
+/// Longest file name in bytes on common file systems.
 const MAX_NAME_BYTES: usize = 255;
 
-/// Where a picture's caption goes.
+/// The caption file of a picture.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Sidecar {
     pub target: PathBuf,
-    /// The target as seen from the input or the captions' folder: what is hashed.
+    /// The target relative to the input or the captions' folder. This is hashed.
     pub relative_path: String,
 }
 
 impl Sidecar {
-    /// Refuses a folder that no caption can be written to: now, rather than when answers are paid for.
+    /// Refuses a folder that can't be written to, before any answer is paid for.
     pub(super) fn check_writable(&self) -> Result<(), FieldError> {
         let Some(folder) = self.target.parent() else { return Ok(()) };
         check_writable(folder).map_err(|error| {
@@ -39,24 +39,24 @@ impl Sidecar {
     }
 }
 
-/// The settings for captions.
+/// The settings for caption files.
 #[derive(Clone, Debug)]
 pub(super) struct CaptionSettings {
     /// Absolute; `None` puts captions beside their pictures.
     pub dir: Option<PathBuf>,
     pub existing: ExistingCaptionPolicy,
-    /// `a.jpg.txt` rather than `a.txt`.
+    /// `a.jpg.txt` instead of `a.txt`.
     pub keeps_extension: bool,
 }
 
 impl CaptionSettings {
-    /// The caption file's name for a picture's.
+    /// The name of a picture's caption file.
     fn file_name(&self, picture: &Path) -> Option<String> {
         let name = if self.keeps_extension { picture.file_name() } else { picture.file_stem() };
         Some(format!("{}.txt", name?.to_str()?))
     }
 
-    /// The target for a picture, whose path is relative to `base` or absolute.
+    /// The caption file for a picture, whose path is absolute or relative to `base_dir`.
     pub(super) fn sidecar(&self, base_dir: &Path, picture: &str) -> Result<Sidecar, FieldError> {
         let path = Path::new(picture);
         let file = self.file_name(path).ok_or_else(|| FieldError::new("", format!("{picture} is no file name")))?;
@@ -79,7 +79,7 @@ impl CaptionSettings {
         Ok(Sidecar { target, relative_path })
     }
 
-    /// Is this picture captioned already, so that nothing is to be done?
+    /// True if the picture already has a caption that is kept, so that there is nothing to do.
     pub(super) fn is_captioned(&self, sidecar: &Sidecar) -> Result<bool, FieldError> {
         let target = &sidecar.target;
         let display_path = target.display();
@@ -97,7 +97,7 @@ impl CaptionSettings {
                 let message = format!("the caption {display_path} is a link to another file; replace it by a copy to add to it");
                 Err(FieldError::new("", message))
             }
-            // Now, rather than when the answer to add is paid for.
+            // Check now, before the answer to add is paid for.
             ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => check_appendable(target).map(|()| false).map_err(|error| {
                 let words = match error.kind() {
                     ErrorKind::InvalidData => format!(
@@ -112,11 +112,11 @@ impl CaptionSettings {
         }
     }
 
-    /// A link inside the captions' folder may lead out of it: such a target is refused.
+    /// Refuses a target outside the captions' folder: a link inside it may point elsewhere.
     pub(super) fn check_inside_dir(&self, sidecar: &Sidecar) -> Result<(), FieldError> {
         let (Some(dir), Some(folder)) = (&self.dir, sidecar.target.parent()) else { return Ok(()) };
         let Ok(real_dir) = dir.canonicalize() else { return Ok(()) };
-        // Folders that don't exist yet will be made, below the nearest one that does.
+        // Missing folders will be created below the nearest existing one.
         let existing_parent = folder.ancestors().find_map(|folder| folder.canonicalize().ok());
         if existing_parent.is_some_and(|real| !real.starts_with(&real_dir)) {
             let message =
@@ -126,7 +126,8 @@ impl CaptionSettings {
         Ok(())
     }
 
-    /// Pictures whose caption an earlier one of the shelf has, by line: the earlier one's path.
+    /// Finds pictures whose caption file an earlier picture of the batch already uses. By line: the earlier picture's
+    /// path.
     pub(super) fn find_clashes(&self, base_dir: &Path, pictures: &[(u32, Box<str>)]) -> HashMap<u32, Box<str>> {
         let mut clashes = HashMap::new();
         let mut first: HashMap<Digest, u32> = HashMap::with_capacity(pictures.len());
@@ -135,7 +136,7 @@ impl CaptionSettings {
             let Some(target) = target.to_str() else { continue };
             let earlier = *first.entry(Digest::of(target)).or_insert(index);
             let earlier = &pictures[earlier as usize].1;
-            // The same picture twice is a duplicate id, and reported as that.
+            // The same picture twice is reported as a duplicate id.
             if earlier != picture {
                 clashes.insert(*line, earlier.clone());
             }
@@ -144,13 +145,13 @@ impl CaptionSettings {
     }
 }
 
-/// A picture's place as a path that only goes down: relative to the base, or from the root where it lies elsewhere.
+/// The path of a picture without `..`: relative to the base folder, or from the root if the picture is outside it.
 fn path_below(base_dir: &Path, picture: &Path) -> PathBuf {
     let normal = normal_components(&base_dir.join(picture));
     normal.strip_prefix(normal_components(base_dir)).map(Path::to_owned).unwrap_or(normal)
 }
 
-/// Without a root, `.` and `..`.
+/// Removes the root, `.` and `..`.
 fn normal_components(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {

@@ -1,7 +1,7 @@
-//! Rows from a pipe are copied to a file first: an input is read twice, and again when a run is resumed.
+//! Copies the rows of a pipe to a file, since an input is read twice, and again when a run is resumed.
 //!
-//! A new copy stands beside the one that the run was begun with until it is known to be the same batch: what a
-//! refused pipe held must not take the place of what the run lives on.
+//! A new copy stays beside the earlier one until it is known to be the same batch. Rows that are refused must not
+//! replace the rows that the run was started with.
 
 use std::{
     ffi::OsString,
@@ -16,22 +16,22 @@ use std::{
 
 use super::{detect::refuse_binary, error::InputError, image_source::has_picture_magic};
 
-/// Most bytes that are taken from a pipe where nobody says otherwise: no batch is larger, an endless pipe is.
+/// Default for the most bytes read from a pipe. Larger than any batch; stops an endless pipe.
 pub(super) const DEFAULT_MAX_PIPE_BYTES: u64 = 4 << 30;
-/// Looked at before anything is kept.
+/// Number of bytes checked before a copy is written.
 const HEAD_BYTES: u64 = 1_024;
 
-/// What came through a pipe, beside what is kept of an earlier one.
+/// How a new copy compares with the one kept from an earlier start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpoolDiff {
-    /// All of the kept copy stands at its beginning, or nothing is kept: nothing is lost by taking its place.
+    /// It begins with all of the kept copy, or none is kept. Replacing the kept copy loses nothing.
     ContainsKept,
-    /// It is a beginning of the kept copy, which goes on.
+    /// It is only the first part of the kept copy.
     PrefixOfKept,
     Different,
 }
 
-/// Where the rows of a pipe are. A fresh copy that is never [kept](Self::keep) goes with this.
+/// The copy of a pipe's rows. Dropping this deletes a new copy that was not [committed](Self::commit).
 #[derive(Debug)]
 pub(super) struct Spool {
     kept_path: PathBuf,
@@ -39,7 +39,7 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// The copy of an earlier pipe.
+    /// Returns the copy kept from an earlier start.
     fn open_kept(kept: &Path) -> Option<Self> {
         kept.is_file().then(|| Self { kept_path: kept.to_owned(), new_path: None })
     }
@@ -48,7 +48,7 @@ impl Spool {
         self.new_path.as_deref().unwrap_or(&self.kept_path)
     }
 
-    /// How the fresh copy compares with the earlier one, byte for byte.
+    /// Compares the new copy with the kept one, byte for byte.
     pub fn diff_with_kept(&self) -> io::Result<SpoolDiff> {
         let Some(new) = &self.new_path else { return Ok(SpoolDiff::ContainsKept) };
         let kept = match File::open(&self.kept_path) {
@@ -71,7 +71,7 @@ impl Spool {
         }
     }
 
-    /// Puts the fresh copy in the place of the earlier one: where it is then.
+    /// Replaces the kept copy with the new one. Returns its path.
     pub fn commit(&mut self) -> io::Result<&Path> {
         if let Some(fresh) = &self.new_path {
             fs::rename(fresh, &self.kept_path)?;
@@ -84,14 +84,13 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         if let Some(fresh) = &self.new_path {
-            // What can't be removed is overwritten by the next pipe.
+            // If it can't be removed, the next pipe overwrites it.
             let _ = fs::remove_file(fresh);
         }
     }
 }
 
-/// Copies standard input to stand beside `kept`. On a terminal, or where it is a device that is empty (`/dev/null`), an
-/// earlier copy is used again.
+/// Copies standard input to a new file beside `kept`. On a terminal, or if the input is empty, uses the kept copy.
 pub(super) fn copy_stdin(kept: &Path, max_bytes: u64) -> Result<Spool, InputError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
@@ -102,7 +101,8 @@ pub(super) fn copy_stdin(kept: &Path, max_bytes: u64) -> Result<Spool, InputErro
     resumable(copy_stream(stdin.lock(), kept, "standard input", max_bytes), kept, is_device)
 }
 
-/// Copies what a named stream holds; of an empty device as [`stdin`] does.
+/// Copies a stream to a new file beside `kept`. If copying fails, the kept copy is unchanged and the new file is
+/// removed.
 pub(super) fn named(stream: File, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
     let is_device = stream.metadata().is_ok_and(|meta| meta.file_type().is_char_device());
     resumable(copy_stream(stream, kept, name, max_bytes), kept, is_device)
@@ -126,12 +126,12 @@ fn copy_stream(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -
     if !has_picture_magic(&head) {
         refuse_binary(&head, Path::new(name))?;
     }
-    // One byte more than allowed tells a pipe that is too long from one that fits.
+    // Read one byte more than allowed, to detect a pipe that is too long.
     let mut source = head.as_slice().chain(source).take(max_bytes.saturating_add(1));
     if let Some(folder) = kept.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    // What people ask is nobody else's business.
+    // Prompts are private: readable by the owner only.
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&fresh).map_err(failed)?;
@@ -152,7 +152,7 @@ fn copy_stream(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -
     Ok(spool)
 }
 
-/// Where a copy stands until it is kept.
+/// Path of a new copy until it is committed.
 pub(super) fn new_copy_path(kept: &Path) -> PathBuf {
     let mut name = OsString::from(kept);
     name.push(".new");

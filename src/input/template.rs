@@ -1,8 +1,8 @@
-//! `--prompt` and `--system`: minijinja templates over a row's fields or a picture's names.
+//! `--prompt` and `--system`: minijinja templates over the fields of a row or a picture.
 //!
-//! The templates are the operator's, the fields are anybody's: a template can't include files, a field it names
-//! must exist, and neither its running time nor its output is unbounded. A `null` is refused rather than sent to
-//! a model as the word "none".
+//! Templates come from the operator, field values from anyone. So a template can't include files, a field that it names
+//! must exist, and its running time and output are limited. `null` is refused, because a model would get it as the word
+//! "none".
 
 use std::{collections::BTreeMap, io};
 
@@ -13,13 +13,13 @@ use super::{
     json::{Fields, get_field},
 };
 
-/// Instructions one rendering may take: a loop over a hundred thousand values fits.
+/// Instructions per rendering. A loop over a hundred thousand values fits.
 const MAX_INSTRUCTIONS: u64 = 10_000_000;
-/// Bytes one rendering may write; the largest context windows are about this.
+/// Bytes that one rendering may write; about the size of the largest context windows.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
 const NULL_FIELD_ERROR: &str = "a field is null";
 
-/// Compiled once, rendered for every row.
+/// The templates of an input: compiled once, rendered for every row.
 pub(super) struct Templates {
     env: Environment<'static>,
     prompt: Option<CompiledTemplate>,
@@ -27,11 +27,11 @@ pub(super) struct Templates {
 }
 
 enum CompiledTemplate {
-    /// No template syntax in it.
+    /// Text without template syntax.
     Literal(String),
     Template {
         name: &'static str,
-        /// The top-level names it looks up: all a row has to hand over.
+        /// The top-level fields that it uses. Only these are passed to it.
         fields: Vec<String>,
     },
 }
@@ -54,7 +54,7 @@ impl Templates {
         Ok(Self { env, prompt, system })
     }
 
-    /// The prompt for these fields; `None` where no template was given.
+    /// Renders the prompt for these fields; `None` if there is no prompt template.
     pub(super) fn prompt(&self, fields: &Fields<'_>) -> Result<Option<String>, FieldError> {
         self.prompt.as_ref().map(|filling| filling.render(&self.env, fields)).transpose()
     }
@@ -63,7 +63,7 @@ impl Templates {
         self.system.as_ref().map(|filling| filling.render(&self.env, fields)).transpose()
     }
 
-    /// Does either template look this field up?
+    /// True if either template uses this field.
     pub(super) fn uses_field(&self, name: &str) -> bool {
         [&self.prompt, &self.system].into_iter().flatten().any(|filling| match filling {
             CompiledTemplate::Literal(_) => false,
@@ -127,7 +127,7 @@ fn describe_error(error: &Error) -> String {
     }
 }
 
-/// Names what a template asked for in vain: minijinja's own error doesn't.
+/// Names the missing fields, which minijinja's own error doesn't.
 fn describe_undefined(env: &Environment<'_>, mut names: Vec<String>, fields: &Fields<'_>, error: &Error) -> String {
     let globals: Vec<_> = env.globals().map(|(name, _)| name.to_owned()).collect();
     names.retain(|name| !globals.iter().any(|global| global == name) && !field_exists(name, fields));
@@ -139,14 +139,14 @@ fn describe_undefined(env: &Environment<'_>, mut names: Vec<String>, fields: &Fi
     format!("uses {}, which this row does not have; {}", names.join(" and "), list_fields(fields))
 }
 
-/// Is there such a field, or such a field in a field (`meta.title`)?
+/// True if there is such a field, or such a nested field (`meta.title`).
 fn field_exists(path: &str, fields: &Fields<'_>) -> bool {
     let mut names = path.split('.');
     let top = names.next().and_then(|name| get_field(fields, name));
     names.try_fold(top, |value, name| value.map(|value| value.get(name))).flatten().is_some()
 }
 
-/// "it has answer, question": what a row offers to templates.
+/// Lists a row's fields for a message: "it has answer, question".
 pub(super) fn list_fields(fields: &Fields<'_>) -> String {
     const MAX_SHOWN: usize = 20;
     if fields.is_empty() {
@@ -158,7 +158,7 @@ pub(super) fn list_fields(fields: &Fields<'_>) -> String {
     format!("it has {}{tail}", names.join(", "))
 }
 
-/// A buffer that refuses to grow past [`MAX_OUTPUT`].
+/// A buffer that refuses to grow past [`MAX_OUTPUT_BYTES`].
 struct BoundedBuffer(Vec<u8>);
 
 impl io::Write for BoundedBuffer {
