@@ -1,10 +1,10 @@
-//! What an operator can do, each with its name on the command line and its sentence in the help.
+//! The actions an operator can do, each with its name on the command line and its help text.
 
 use super::pane::Pane;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
-    // Getting around.
+    // Navigation.
     Up,
     Down,
     Left,
@@ -19,7 +19,7 @@ pub enum Action {
     Open,
     Zoom,
     Back,
-    // Looking closer.
+    // Details, filters and views.
     Inspect,
     InspectRun,
     OpenFilter,
@@ -34,7 +34,7 @@ pub enum Action {
     ExportGroup,
     NextPicture,
     TogglePictures,
-    // Steering the run.
+    // Commands that change the run.
     Toggle,
     SwitchOn,
     SwitchOff,
@@ -49,7 +49,7 @@ pub enum Action {
     MoreInFlight,
     FewerInFlight,
     OpenStrategyMenu,
-    // Leaving.
+    // Leaving the dashboard.
     Quit,
     Interrupt,
     Suspend,
@@ -59,11 +59,11 @@ pub enum Action {
     Detach,
     Drain,
     StopNow,
-    // The log view's own.
+    // Actions of the log pane.
     Log(LogAction),
 }
 
-/// What tui-logger's target selector and scrollback understand.
+/// Actions of tui-logger's target selector and scrollback.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LogAction {
     ToggleSelector,
@@ -75,17 +75,17 @@ pub enum LogAction {
     RecordMore,
 }
 
-/// What is said of an action.
+/// Name and help text of an action.
 struct ActionInfo {
-    /// On the command line; `None` where it only makes sense as a key.
+    /// Name on the command line; `None` if the action only makes sense as a key.
     command_name: Option<&'static str>,
     help_text: &'static str,
-    /// It changes the run: not offered to a reader.
+    /// True if the action changes the run; such actions are not offered on a read-only screen.
     changes_run: bool,
 }
 
 impl Action {
-    /// On the command line; `None` where it only makes sense as a key.
+    /// The name on the command line; `None` if the action only makes sense as a key.
     pub const fn command_name(self) -> Option<&'static str> {
         self.info().command_name
     }
@@ -94,12 +94,12 @@ impl Action {
         self.info().help_text
     }
 
-    /// Refused, and not even offered, on a read-only screen.
+    /// Whether the action changes the run. A read-only screen rejects such actions and does not offer them.
     pub const fn changes_run(self) -> bool {
         self.info().changes_run
     }
 
-    /// The actions that have a name, for the command line's completion.
+    /// All actions that have a command-line name, for completion.
     pub fn with_command_name() -> impl Iterator<Item = Self> {
         const NAMED: [Action; 33] = [
             Action::TogglePause,
@@ -139,7 +139,7 @@ impl Action {
         NAMED.into_iter().chain(Pane::ALL.into_iter().map(Action::Focus))
     }
 
-    /// Its name in the configuration: that of the command line, or one of its own.
+    /// The name in the configuration: the command-line name, or a separate one for actions without it.
     pub fn binding_name(self) -> &'static str {
         if let Some(name) = self.command_name() {
             return name;
@@ -172,7 +172,7 @@ impl Action {
         }
     }
 
-    /// The action of that name in the configuration.
+    /// Finds an action by its name in the configuration.
     pub fn from_binding_name(name: &str) -> Option<Self> {
         let bound = super::keymap::BINDINGS.iter().map(|binding| binding.action);
         Self::with_command_name().chain(bound).find(|action| action.binding_name() == name)
@@ -253,7 +253,8 @@ impl Action {
             Self::OpenStrategyMenu => steering("strategy", "strategy, order, and what to do when limited or exhausted"),
             Self::Quit => read_only("quit", "leave; asks how while the run is under way"),
             Self::Interrupt => key_only("leave; a second time stops the run at once"),
-            // The run is this very process: it would stand still too.
+            // The run lives in this process, so suspending the process also suspends the run: this action changes the
+            // run.
             Self::Suspend => {
                 steering("suspend", "suspend the program (fg comes back); requests in flight may time out")
             }

@@ -1,9 +1,10 @@
-//! The colours that terminals have when they don't have all: xterm's sixteen, its cube and its grey ramp. What stands for
-//! a colour that isn't among them, and what each looks like.
+//! The colours of terminals with a limited palette: xterm's 16 named colours, its 6x6x6 cube and its grey ramp.
+//!
+//! Finds the nearest available colour for an RGB colour, and the RGB value of an available one.
 
 use ratatui::style::Color;
 
-/// xterm's sixteen; other terminals' are near enough.
+/// xterm's 16 colours with their RGB values; other terminals are close enough.
 pub const ANSI_16: [(Color, [u8; 3]); 16] = [
     (Color::Black, [0, 0, 0]),
     (Color::Red, [205, 0, 0]),
@@ -23,15 +24,15 @@ pub const ANSI_16: [(Color, [u8; 3]); 16] = [
     (Color::White, [255, 255, 255]),
 ];
 
-/// How bright the steps of the cube are.
+/// Brightness of the six levels of the colour cube.
 const CUBE_LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
 
-/// How bright an entry of the grey ramp is.
+/// Brightness of entry `at` (0 to 23) of the grey ramp.
 const fn grey_level(at: u8) -> u8 {
     8 + 10 * at
 }
 
-/// The red, green and blue of a mixed colour or of an entry of the 256; `None` for a colour that has only a name.
+/// The RGB value of a colour; `None` for a named colour.
 pub fn rgb_of(colour: Color) -> Option<[u8; 3]> {
     match colour {
         Color::Rgb(red, green, blue) => Some([red, green, blue]),
@@ -45,13 +46,13 @@ pub fn rgb_of(colour: Color) -> Option<[u8; 3]> {
     }
 }
 
-/// The nearest of the sixteen; a colour with a name is one already.
+/// The nearest of the 16 colours. A named colour stays as it is.
 pub fn nearest_ansi16(colour: Color) -> Color {
     let Some(wanted) = rgb_of(colour) else { return colour };
     ANSI_16.into_iter().min_by_key(|(_, shown)| squared_distance(wanted, *shown)).map_or(colour, |(nearest, _)| nearest)
 }
 
-/// The nearest entry of the cube or the ramp; what is not mixed stays.
+/// The nearest entry of the cube or the grey ramp. A colour that is not RGB stays as it is.
 pub fn nearest_ansi256(colour: Color) -> Color {
     let Color::Rgb(red, green, blue) = colour else { return colour };
     let wanted = [red, green, blue];

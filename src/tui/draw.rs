@@ -1,4 +1,4 @@
-//! One frame: `draw(frame, &state, &snapshot)`. Reads, never changes; the same input gives the same picture.
+//! Draws one frame: `draw(frame, &state, &snapshot)`. Only reads its arguments; the same input gives the same frame.
 
 use ratatui::{
     Frame,
@@ -49,7 +49,7 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, snapshot: &Snapshot) {
 fn draw_pane(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect, buf: &mut Buffer) {
     let state = ctx.state;
     if pane == Pane::Log {
-        // tui-logger's widget has borders of its own.
+        // tui-logger's widget draws its own borders.
         return panes::render(ctx, pane, area, buf);
     }
     let border = if state.focus == pane { StyleRole::Focus } else { StyleRole::Border };
@@ -72,7 +72,7 @@ fn draw_pane(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect, 
     panes::render(ctx, pane, layout.with_padding(inner), buf);
 }
 
-/// ` 1 Keys `, with a count where one tells something.
+/// The title ` 1 Keys `, with a count where it is useful.
 fn pane_title(ctx: RenderCtx<'_>, pane: Pane, is_tab: bool, is_open: bool) -> Vec<Span<'static>> {
     let focused = is_open && ctx.state.focus == pane;
     let role = match (is_open, focused) {
@@ -87,8 +87,10 @@ fn pane_title(ctx: RenderCtx<'_>, pane: Pane, is_tab: bool, is_open: bool) -> Ve
     vec![ctx.span(format!(" {key} "), StyleRole::Key), ctx.span(format!("{name}{suffix} "), role)]
 }
 
-/// What is left of the dashboard where there is no room for one: how the run stands, and below that what is asked, what
-/// was just done, or what is missing. Where there is a single row, what is asked comes first.
+/// The one or two status lines for a terminal that is too small for the dashboard.
+///
+/// The first row shows the state of the run; the second shows the quit question, the newest toast or the size that is
+/// needed. If there is only one row, the quit question replaces the state.
 fn draw_status_only(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let (snapshot, totals) = (ctx.snapshot, ctx.snapshot.totals);
     let ended = totals.done + totals.failed;

@@ -1,10 +1,10 @@
-//! Engine time between two snapshots, so that countdowns run smoothly. Nothing but the clock is extrapolated.
+//! The engine's clock between two snapshots, so that countdowns run smoothly. Only the time is extrapolated.
 
 use std::time::{Duration, Instant};
 
 use crate::domain::{Snapshot, WallTime};
 
-/// Real time between two redraws for the clock's sake is never shorter than this.
+/// Minimum real time between two redraws that only update the clock.
 const MIN_TICK: Duration = Duration::from_millis(33);
 
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +12,7 @@ pub struct EngineClock {
     anchor: WallTime,
     anchored_at: Instant,
     speed: f64,
-    /// The run is over, or nobody publishes: the clock stands.
+    /// True once the run is over or no more snapshots come.
     is_stopped: bool,
 }
 
@@ -23,7 +23,7 @@ impl EngineClock {
         Self { anchor: snapshot.at, anchored_at: received, speed, is_stopped: snapshot.state.is_over() }
     }
 
-    /// The clock stands where it is now.
+    /// Stops the clock at its current time.
     pub fn stop(&mut self, now: Instant) {
         (self.anchor, self.anchored_at, self.is_stopped) = (self.now(now), now, true);
     }
@@ -35,7 +35,7 @@ impl EngineClock {
         self.anchor + now.saturating_duration_since(self.anchored_at).mul_f64(self.speed)
     }
 
-    /// When the engine's clock next shows another second; `None` where it stands.
+    /// The next instant at which the engine's clock shows another second; `None` if the clock is stopped.
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
         if self.is_stopped {
             return None;

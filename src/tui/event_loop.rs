@@ -1,8 +1,9 @@
-//! The loop: input first, then signals, answers, snapshots and time; one frame for all that has happened.
+//! The event loop. It handles input first, then signals, replies, snapshots and timeouts, and draws one frame for
+//! everything that has happened.
 //!
-//! Generic over the screen and the input, so that a test drives the real loop with scripted keys and a fake
-//! engine. Nothing is awaited in here but the next thing to happen: commands and questions are futures of
-//! their own, whose answers come back as messages.
+//! The loop is generic over the screen and the input, so that a test drives the real loop with scripted keys and a fake
+//! engine. It awaits nothing but the next event: commands and queries run as separate futures, and their results come
+//! back as [`UiEvent`]s.
 
 use std::{
     future::{poll_fn, ready},
@@ -31,43 +32,43 @@ use crate::{
     engine::EngineHandle,
 };
 
-/// Questions to the run's database: at most four a second.
+/// Minimum time between two queries to the run's database: at most four a second.
 const QUERY_INTERVAL: Duration = Duration::from_millis(250);
-/// The log view, which nobody announces changes of, is drawn anew this often while it is open.
+/// Redraw interval of the log pane while it has the focus: tui-logger does not announce new lines.
 const LOG_REDRAW_INTERVAL: Duration = Duration::from_millis(250);
-/// Toasts and patience are looked at this often while there are any.
+/// Interval at which toasts and timeouts are checked while there are any.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
-/// Input handled before the next frame, so that a flood of it can't keep the screen from being drawn.
+/// Input events handled before the next frame, so that a flood of input can't stop the screen from being drawn.
 const MAX_EVENTS_PER_BATCH: usize = 256;
-/// Commands under way at once; a key held down can't pile up more.
+/// Commands that may wait for a reply at once, so that a key held down can't queue any number.
 const MAX_UNANSWERED_COMMANDS: usize = 32;
 
-/// What the loop draws on and speaks through.
+/// The terminal as the loop uses it: draws frames and sends control sequences.
 pub trait Screen {
     fn draw(&mut self, state: &State, snapshot: &Snapshot) -> io::Result<()>;
-    /// Forgets what is on the terminal; the next frame is drawn whole.
+    /// Discards what is on the terminal; the next frame is drawn completely.
     fn repaint(&mut self) -> io::Result<()>;
-    /// Gives the terminal back, stops the process until it is continued, and takes the terminal again.
+    /// Releases the terminal, stops the process until it is continued, and acquires the terminal again.
     fn suspend(&mut self) -> io::Result<()>;
     fn capture_mouse(&mut self, on: bool) -> io::Result<()>;
     fn set_title(&mut self, title: &str) -> io::Result<()>;
     fn notify(&mut self, message: &str) -> io::Result<()>;
-    /// How large a cell is, where the terminal says so.
+    /// The size of a cell in pixels, if the terminal reports it.
     fn cell_size(&self) -> Option<CellPixels> {
         None
     }
-    /// Hands text to the terminal's clipboard; there is no answer to that.
+    /// Sends text to the terminal's clipboard. The terminal does not confirm it.
     fn copy(&mut self, text: &str) -> io::Result<()>;
 }
 
-/// What came from outside the terminal.
+/// A Unix signal that the dashboard handles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
-    /// Finish cleanly (SIGTERM); the second time at once.
+    /// SIGTERM: drain and end; the second one stops at once.
     Terminate,
-    /// As Ctrl-C (SIGINT from elsewhere).
+    /// SIGINT from another process: handled like Ctrl-C.
     Interrupt,
-    /// The terminal is gone (SIGHUP).
+    /// SIGHUP: the terminal is gone.
     HangUp,
 }
 
@@ -118,7 +119,7 @@ where
 }
 
 enum LoopEvent {
-    /// `None`: there will be no more.
+    /// Input events that have arrived; `None` if the input has ended.
     Input(Option<Vec<io::Result<Event>>>),
     Signal(Signal),
     Ui(Box<UiEvent>),
@@ -126,7 +127,7 @@ enum LoopEvent {
     Timeout,
 }
 
-/// All input that is there, or waits for some.
+/// Returns all input events that are available, or waits for the first.
 async fn read_available<I>(
     input: &mut std::pin::Pin<&mut futures_util::stream::Fuse<I>>,
 ) -> Option<Vec<io::Result<Event>>>
@@ -161,17 +162,16 @@ struct Dashboard<'s, S> {
     clock: EngineClock,
     opened_at: Instant,
     frame_interval: Duration,
-    /// Something has changed since the last frame.
+    /// True if something has changed since the last frame.
     is_dirty: bool,
-    /// No frame before this.
+    /// Earliest time of the next frame.
     next_frame_at: Instant,
-    /// No question before this.
+    /// Earliest time of the next query.
     next_query_at: Instant,
-    /// A question is under way.
     has_query_in_flight: bool,
-    /// The question that was asked last.
+    /// The last query that was sent.
     last_query: Option<Query>,
-    /// Commands under way.
+    /// Number of commands without a reply.
     unanswered_commands: usize,
     replies: FuturesUnordered<ReplyFuture>,
 }
@@ -228,21 +228,21 @@ impl<'s, S: Screen> Dashboard<'s, S> {
     fn on_input(&mut self, events: Vec<io::Result<Event>>) -> Option<ExitReason> {
         for event in events {
             let message = match event {
-                // Reading from a terminal fails when it is gone, and for no reason a user could act on.
+                // Reading fails only if the terminal is gone; the operator can do nothing about it.
                 Err(error) => {
                     tracing::warn!("the terminal can't be read any more: {error}");
                     return Some(ExitReason::Detached);
                 }
                 Ok(Event::Key(key)) if key.kind == KeyEventKind::Release => continue,
                 Ok(Event::Key(key)) => UiEvent::Key(key),
-                // Means nothing, and would have the screen drawn anew all the time.
+                // Mouse movements have no effect here, and each would cause a redraw.
                 Ok(Event::Mouse(event)) if matches!(event.kind, MouseEventKind::Moved | MouseEventKind::Drag(_)) => {
                     continue;
                 }
                 Ok(Event::Mouse(event)) => UiEvent::Mouse(event),
                 Ok(Event::Paste(text)) => UiEvent::Paste(text),
                 Ok(Event::Resize(width, height)) => {
-                    // Another size of the letters is a resize too.
+                    // A change of the font size is reported as a resize too.
                     let cell = self.screen.cell_size();
                     if let Some(exit) = self.process(UiEvent::CellSize(cell)) {
                         return Some(exit);
@@ -258,7 +258,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         None
     }
 
-    /// One message through `update`, and its effects into the world.
+    /// Passes one event to `update` and carries out its effects.
     fn process(&mut self, message: UiEvent) -> Option<ExitReason> {
         let now = Instant::now();
         self.state.now = self.clock.now(now);
@@ -282,7 +282,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 }
                 Effect::CopyToClipboard(text) => self.screen.copy(&text),
                 Effect::Suspend => self.screen.suspend().and_then(|()| self.screen.repaint()).map(|()| {
-                    // A stopped program is not told of a new size.
+                    // A stopped process gets no resize events.
                     if let Ok(size) = crossterm::terminal::size() {
                         update(&mut self.state, &self.snapshot, UiEvent::Resize(size.into()));
                     }
@@ -300,12 +300,13 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         None
     }
 
-    /// On its way as a task of its own: it is delivered although the dashboard may be left before the answer.
+    /// Sends a command to the engine in a separate task, so that it is delivered even if the dashboard closes before
+    /// the reply.
     fn send_command(&mut self, command: Command) {
         let reply = if self.unanswered_commands < MAX_UNANSWERED_COMMANDS {
             let (handle, command_copy) = (self.handle.clone(), command.clone());
             let mut request = Box::pin(async move { handle.command(command_copy).await });
-            // Its place in the engine's queue is taken here: tasks of their own would overtake each other.
+            // Polled once here to take a place in the engine's queue; separate tasks could overtake each other.
             let early_reply = (&mut request).now_or_never();
             let task = tokio::spawn(async move {
                 match early_reply {
@@ -313,7 +314,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                     None => request.await,
                 }
             });
-            // The task only waits on channels; it fails only where the runtime is shut down.
+            // The task only waits on channels; it fails only if the runtime shuts down.
             async move { task.await.unwrap_or_else(|_| Err("the program is ending".to_owned())) }.boxed()
         } else {
             ready(Err("the engine has not answered yet; try again".to_owned())).boxed()
@@ -322,13 +323,14 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         self.replies.push(reply.map(|reply| UiEvent::CommandReply { command, reply }).boxed());
     }
 
-    /// One question at a time, for what is wanted when it is asked.
+    /// Sends the next pending query, one at a time. The query is chosen when it is sent.
     fn query_if_due(&mut self) {
         let now = Instant::now();
         if self.has_query_in_flight || now < self.next_query_at {
             return;
         }
-        // By turns: what changes all the time doesn't keep the rest waiting.
+        // Other queries go before a repetition of the last one, so that data that changes all the time can't starve the
+        // rest.
         let is_last = |wanted: &PendingQuery| self.last_query.as_ref() == Some(&wanted.query);
         let (again, others): (Vec<_>, Vec<_>) = self.state.pending_queries(&self.snapshot).partition(is_last);
         let Some(wanted) = others.into_iter().chain(again).next() else { return };
@@ -346,7 +348,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         );
     }
 
-    /// When to look again although nothing has happened.
+    /// When to run the loop again if nothing happens before.
     fn next_wakeup(&self) -> Instant {
         let now = Instant::now();
         let frame = self.is_dirty.then_some(self.next_frame_at);
@@ -376,7 +378,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
     }
 }
 
-/// The picture from the run's record, drawn on a thread of its own.
+/// Loads the picture from the run's database and renders it on its own thread.
 async fn load_and_render(handle: EngineHandle, request: ImageRequest, image_number: u32) -> UiEvent {
     let rendered = match handle.query(Query::Picture { seq: request.seq, index: request.index }).await {
         Ok(Page::Picture(image)) => picture::render(image, request, image_number).await,
@@ -386,7 +388,7 @@ async fn load_and_render(handle: EngineHandle, request: ImageRequest, image_numb
     UiEvent::ImageRendered { request, result: rendered }
 }
 
-/// Writing to a terminal fails when it is gone; the run goes on without it.
+/// Logs that writing to the terminal failed, because it is gone. The run goes on without the dashboard.
 fn on_terminal_lost(error: &io::Error) -> ExitReason {
     tracing::warn!("the terminal can't be written any more: {error}");
     ExitReason::Detached

@@ -1,4 +1,4 @@
-//! The forecast and what holds the run, in words: when it ends, what runs out first, why it isn't faster.
+//! Texts about the forecast and the bottlenecks: when the run ends, what runs out first, what limits the run.
 
 use std::borrow::Cow;
 
@@ -14,14 +14,14 @@ use crate::domain::{
     forecast::{Constraint, QuotaExhaustion, StopReason},
 };
 
-/// Shares smaller than this are noise.
+/// Bottlenecks with a smaller share of the time are not shown.
 const MIN_SHARE: f64 = 0.02;
 
 pub fn local_time(ctx: RenderCtx<'_>, at: WallTime) -> String {
     short_datetime(at, ctx.state.now, &ctx.state.time_zone)
 }
 
-/// `ETA 14:32 (23m)`, or where it stops before that; `None` where nothing is known.
+/// `ETA 14:32 (23m)`, or when the run stops before it is done; `None` if nothing is known.
 pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     let snapshot = ctx.snapshot;
     if snapshot.state.is_over() {
@@ -35,14 +35,15 @@ pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     }
 }
 
-/// `14:28-14:41`, where the range says something that the instant does not.
+/// `14:28-14:41`; `None` if both ends look the same.
 pub fn finish_range_text(ctx: RenderCtx<'_>) -> Option<String> {
     let forecast = ctx.snapshot.forecast.as_ref()?;
     let (earliest, latest) = (local_time(ctx, forecast.earliest_finish?), local_time(ctx, forecast.latest_finish?));
     (earliest != latest).then(|| format!("{earliest}-{latest}"))
 }
 
-/// `requests a minute 62%, cooldowns 21%`: what held the run, or a route, over the last minutes, apart from work itself.
+/// `requests a minute 62%, cooldowns 21%`: what limited the run or a route over the last minutes. Sending requests and
+/// having nothing to send don't count.
 pub fn bottlenecks_text(shares: &[BottleneckShare], max_parts: usize) -> Option<String> {
     let relevant = shares.iter().filter(|held| {
         held.share >= MIN_SHARE
@@ -52,7 +53,7 @@ pub fn bottlenecks_text(shares: &[BottleneckShare], max_parts: usize) -> Option<
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// What held the run most, or that nothing did.
+/// The largest bottlenecks of the run, or that there is none.
 pub fn main_bottlenecks(ctx: RenderCtx<'_>) -> (String, StyleRole) {
     let shares = &ctx.snapshot.bottlenecks;
     match bottlenecks_text(shares, 2) {
@@ -66,7 +67,7 @@ fn bottleneck_text(bottleneck: &BottleneckShare) -> String {
     format!("{} {:.0}%", bottleneck.bottleneck.label(), bottleneck.share * 100.0)
 }
 
-/// The first daily quota to be used up, as long as that is ahead.
+/// The first daily quota that will run out; `None` if that time has passed.
 pub fn first_exhausted<'f>(ctx: RenderCtx<'_>, forecast: &'f Forecast) -> Option<&'f QuotaExhaustion> {
     forecast.first_exhausted.as_ref().filter(|first| first.at > ctx.snapshot.at)
 }
@@ -77,7 +78,7 @@ pub fn first_exhausted_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<S
     Some(format!("{} runs out {}", ctx.sanitized(&first.pool, 60), local_time(ctx, first.at)))
 }
 
-/// `430 more fit before 00:00`.
+/// `430 more fit before the reset 00:00`.
 pub fn before_reset_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<String> {
     let fit = forecast.before_reset?;
     Some(format!("{} more fit before the reset {}", compact(fit.items), local_time(ctx, fit.at)))
@@ -91,7 +92,7 @@ pub const fn stop_reason(why: StopReason) -> &'static str {
     }
 }
 
-/// What the operator can do about it.
+/// Suggests what the operator can do about a constraint.
 pub fn suggestion(ctx: RenderCtx<'_>, what: Constraint) -> Cow<'static, str> {
     let text = match what {
         Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",

@@ -1,4 +1,4 @@
-//! Numbers, spans and instants as an operator reads them at a glance.
+//! Formats numbers, durations and instants so that they can be read at a glance.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use jiff::tz::TimeZone;
 
 use crate::domain::{Money, WallTime, event::format_duration};
 
-/// Shown where there is no figure.
+/// Shown if there is no value.
 pub const NO_VALUE: &str = "-";
 
-/// `1,234,567`.
+/// Groups the digits by thousands: `1,234,567`.
 pub fn group_digits(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
@@ -22,7 +22,7 @@ pub fn group_digits(number: u64) -> String {
     grouped
 }
 
-/// At most five columns: `999`, `1.2k`, `121k`, `1.21M`.
+/// Formats a number in at most five columns: `999`, `1.2k`, `121k`, `1.21M`.
 pub fn compact(number: u64) -> String {
     let scaled = |unit: f64, suffix: &str| {
         let value = number as f64 / unit;
@@ -43,8 +43,8 @@ pub fn compact(number: u64) -> String {
     }
 }
 
-/// As [`compact`], with fewer decimals where that takes more than `columns`: `1.04k`, `1.0k`, `1k`. Four columns hold any
-/// number below a thousand millions of millions.
+/// Like [`compact`], with fewer decimals if the text is wider than `columns`: `1.04k`, `1.0k`, `1k`. Four columns hold
+/// any number below 10^15.
 pub fn compact_within(number: u64, columns: usize) -> String {
     let text = compact(number);
     let Some(unit) = text.chars().last().filter(|unit| text.len() > columns && unit.is_ascii_alphabetic()) else {
@@ -60,18 +60,19 @@ pub fn compact_within(number: u64, columns: usize) -> String {
     [1, 0].map(rounded).into_iter().find(|text| text.len() <= columns).unwrap_or(text)
 }
 
-/// As [`grouped`], or as [`compact_in`] where that takes more than `columns`.
+/// Like [`group_digits`], or [`compact_within`] if that is wider than `columns`.
 pub fn group_digits_within(number: u64, columns: usize) -> String {
     let text = group_digits(number);
     if text.len() <= columns { text } else { compact_within(number, columns) }
 }
 
-/// `used/limit`, or the use alone where no limit is known.
+/// `used/limit`, or only the used amount if no limit is known.
 pub fn used_of_limit(used: u64, limit: Option<u64>) -> String {
     limit.map_or_else(|| compact(used), |limit| format!("{}/{}", compact(used), compact(limit)))
 }
 
-/// Time left, rounded up, so that it reaches zero when the time has come: `0:07`, `4:05`, `6h12m`, `2d03h`.
+/// Formats the time left, rounded up so that it shows zero only when the time has come: `0:07`, `4:05`, `6h12m`,
+/// `2d03h`.
 pub fn countdown(left: Duration) -> String {
     let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
     if seconds < 3_600 {
@@ -81,7 +82,7 @@ pub fn countdown(left: Duration) -> String {
     }
 }
 
-/// How long something will take, no more exactly than it is known: `40s`, `24m`, `6h12m`, `2d03h`.
+/// Formats an estimated duration with low precision: `40s`, `24m`, `6h12m`, `2d03h`.
 pub fn rough_duration(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
@@ -90,7 +91,7 @@ pub fn rough_duration(span: Duration) -> String {
     }
 }
 
-/// `hh:mm:ss` since the run began; days in front where there are any.
+/// Formats the time since the run began as `hh:mm:ss`, with the days in front from one day on.
 pub fn stopwatch(elapsed: Duration) -> String {
     let seconds = elapsed.as_secs();
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
@@ -98,12 +99,13 @@ pub fn stopwatch(elapsed: Duration) -> String {
     if days > 0 { format!("{days}d {clock}") } else { clock }
 }
 
-/// `14:08:51` where the operator is.
+/// The time of day in the operator's time zone: `14:08:51`.
 pub fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
     at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
-/// `14:08` today, `Sun 09:00` within a week, else `2026-11-29 09:00`: where the operator is.
+/// A short date and time in the operator's time zone: `14:08` today, `Sun 09:00` within a week, else `2026-11-29
+/// 09:00`.
 pub fn short_datetime(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let form = if then.date() == today.date() {
@@ -116,7 +118,7 @@ pub fn short_datetime(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     then.strftime(form).to_string()
 }
 
-/// `1.21/s`, or `14.0/min` for what takes seconds each.
+/// Formats a rate: `1.21/s`, or `14.0/min` below one a second.
 pub fn rate(per_second: f64) -> String {
     if per_second <= 0.0 {
         "0/s".to_owned()
@@ -129,7 +131,7 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// `0.8s`, `12s`, `2:05`.
+/// Formats a latency: `0.8s`, `12s`, `2:05`.
 pub fn latency(millis: Option<u64>) -> String {
     match millis {
         None => NO_VALUE.to_owned(),
@@ -138,14 +140,14 @@ pub fn latency(millis: Option<u64>) -> String {
     }
 }
 
-/// `98.8`, of what ended either way.
+/// The percentage of successes among all that ended: `98.8`.
 pub fn percent_ok(ok: u64, failed: u64) -> String {
     let ended = ok + failed;
     if ended == 0 {
         return NO_VALUE.to_owned();
     }
     let percent = ok as f64 * 100.0 / ended as f64;
-    // Only a clean sheet is a hundred.
+    // Failures must stay visible: 100 is shown only if there were none.
     if failed > 0 && percent > 99.9 {
         "99.9".to_owned()
     } else if failed == 0 {
@@ -155,7 +157,7 @@ pub fn percent_ok(ok: u64, failed: u64) -> String {
     }
 }
 
-/// Whole percent, where only everything is a hundred.
+/// Whole percent, rounded down: 100 means complete.
 pub fn percent(part: u64, whole: u64) -> u64 {
     if whole == 0 { 0 } else { (u128::from(part) * 100 / u128::from(whole)) as u64 }
 }

@@ -1,30 +1,30 @@
-//! The signs on the screen, each with a spelling for terminals that have only ASCII.
+//! The glyphs on the screen, each with a replacement for terminals that have only ASCII.
 
 use ratatui::symbols::border;
 
 use crate::domain::{ItemState, event::EventLevel, snapshot::Condition, snapshot::RunState};
 
-/// One set of signs. Every sign is one column wide.
+/// A set of glyphs. Every glyph is one column wide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Glyphs {
     pub ascii: bool,
     pub ellipsis: &'static str,
     pub arrow: &'static str,
-    /// Points at the name before it: a sign in front of a row would be taken for a cursor.
+    /// Marks the row of the current route. It stands behind the name: in front of the row it would look like a cursor.
     pub current_marker: &'static str,
     pub separator: &'static str,
     pub times: &'static str,
-    /// Of an item that is marked.
+    /// Shown for a marked item.
     pub marked: &'static str,
     pub bar_full: &'static str,
     pub bar_empty: &'static str,
-    /// Parts of a column between nothing and the whole; empty where only whole columns can be drawn.
+    /// Partly filled cells, from the smallest to the largest; empty if only whole cells can be drawn.
     pub bar_partials: &'static [&'static str],
-    /// The same for the one bar that matters most.
+    /// Glyphs of the bolder bar for the progress of the run.
     pub progress_full: &'static str,
     pub progress_empty: &'static str,
     pub progress_partials: &'static [&'static str],
-    /// Heights of a column from an eighth to the whole.
+    /// Glyphs for the height of a chart column within a cell, from one eighth to full.
     pub column_heights: &'static [&'static str],
     pub border: border::Set<'static>,
 }
@@ -83,7 +83,8 @@ impl Glyphs {
         if self.ascii { ascii } else { unicode }
     }
 
-    /// Every condition has a sign of its own, so that a column of them reads without its words.
+    /// The glyph of a condition. Every condition has a different one, so that a column of glyphs can be read without
+    /// words.
     pub const fn condition(&self, condition: &Condition) -> &'static str {
         match condition {
             Condition::Ready => self.pick("●", "o"),

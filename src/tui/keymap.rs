@@ -1,5 +1,5 @@
-//! Which key does what where, as one table. Footer and help are generated from it, so that they can't go stale.
-//! What the configuration binds anew ([`rebinding`]) takes the place of the table's own keys.
+//! The key bindings, as one table. Footer and help are generated from it, so that they are always up to date. The
+//! operator's own bindings ([`overrides`]) replace those of the table.
 
 mod chord;
 mod overrides;
@@ -14,23 +14,23 @@ use super::{
 pub use chord::Chord;
 pub use overrides::KeyOverride;
 
-/// Where a binding holds. Which contexts have the keyboard now is [`super::State::contexts`].
+/// Where a binding applies. [`super::State::key_contexts`] says which contexts have the keyboard now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum KeyContext {
-    /// Even in dialogs and while typing.
+    /// Everywhere, even in dialogs and while typing.
     Always,
-    /// Everywhere but in dialogs and while typing.
+    /// Everywhere except in dialogs and while typing.
     Global,
     Pane(Pane),
     ItemDetail,
-    /// Help and why: text to scroll.
+    /// Help and the inspect overlay: text to scroll.
     TextOverlay,
     ConfirmDialog,
-    /// Which failed items go where again.
+    /// The dialog that chooses which failed items to replay, and on which route.
     ReplayDialog,
     QuitDialog,
     Menu,
-    /// A line of text is being typed: letters are text.
+    /// A line of text is being typed, so letters are text.
     TextInput,
 }
 
@@ -56,15 +56,15 @@ pub struct Binding {
     pub context: KeyContext,
     pub chord: Chord,
     pub action: Action,
-    /// What the footer says of it, in the order of the table; `None`: in the help only.
+    /// Text in the footer, which keeps the order of the table; `None`: only in the help.
     pub hint: Option<FooterHint>,
 }
 
-/// A word in the footer.
+/// Text of a binding in the footer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FooterHint {
     pub label: &'static str,
-    /// Whose key stands behind the binding's own, as in `Up/Down`.
+    /// The action whose key is shown beside the binding's own, as in `Up/Down`.
     paired_action: Option<Action>,
 }
 
@@ -101,7 +101,7 @@ const ROUTES: KeyContext = KeyContext::Pane(Pane::Routes);
 const LOG: KeyContext = KeyContext::Pane(Pane::Log);
 const FAILURES: KeyContext = KeyContext::Pane(Pane::Failures);
 
-/// Within a context the order is that of the footer's hints. The most telling come first.
+/// The default bindings. Within a context the footer shows the hints in this order, so the most useful come first.
 pub const BINDINGS: &[Binding] = &[
     bind_char(KEYS, ' ', Action::Toggle).with_hint("key on/off"),
     bind_char(KEYS, 'w', Action::Inspect).with_hint("why"),
@@ -264,7 +264,7 @@ pub const BINDINGS: &[Binding] = &[
     bind_ctrl(KeyContext::Always, 'l', Action::Redraw),
 ];
 
-/// The bindings that hold on this screen.
+/// The bindings that apply on this screen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Keymap(Vec<Binding>);
 
@@ -274,7 +274,7 @@ impl Default for Keymap {
     }
 }
 
-/// One line of the help: every key for an action in a context, and what it does.
+/// One line of the help: all keys for an action in a context.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HelpLine {
     pub keys: String,
@@ -282,7 +282,7 @@ pub struct HelpLine {
 }
 
 impl Keymap {
-    /// What `chord` does where `contexts` have the keyboard; the first of them that knows it decides.
+    /// The action of `chord`. The first of `contexts` that binds it decides.
     pub fn action_for(&self, contexts: &[KeyContext], chord: Chord) -> Option<Action> {
         let found = |context: &KeyContext| self.bindings_in(*context).find(|binding| binding.chord == chord);
         contexts.iter().find_map(found).map(|binding| binding.action)
@@ -292,7 +292,7 @@ impl Keymap {
         self.0.iter().filter(move |binding| binding.context == context)
     }
 
-    /// The bindings of a context, those of one action on one line, in the table's order.
+    /// The help lines of a context, one for each action, in the order of the table.
     pub fn help_lines(&self, context: KeyContext) -> Vec<HelpLine> {
         let mut lines: Vec<HelpLine> = Vec::new();
         for binding in self.bindings_in(context) {
@@ -307,12 +307,12 @@ impl Keymap {
         lines
     }
 
-    /// The key for an action as a sentence names it: the first, wherever it is bound.
+    /// The first key bound to an action in any context, or its command (`:name`) if it has none; for use in sentences.
     pub fn key_label(&self, action: Action) -> String {
         self.first_key_label(action, |_| true)
     }
 
-    /// The same, where `context` has the keyboard.
+    /// Like [`Self::key_label`], for the bindings of `context`.
     pub fn key_label_in(&self, context: KeyContext, action: Action) -> String {
         self.first_key_label(action, |binding| binding.context == context)
     }
@@ -324,7 +324,7 @@ impl Keymap {
         )
     }
 
-    /// Key and word of a binding in the footer: `Up/Down scroll`.
+    /// Key and label of a binding in the footer: `Up/Down scroll`.
     pub fn footer_hint(&self, binding: &Binding) -> Option<(String, &'static str)> {
         let FooterHint { label, paired_action } = binding.hint?;
         let other = paired_action.and_then(|pair| {
@@ -338,13 +338,13 @@ impl Keymap {
         Some((key, label))
     }
 
-    /// What a sentence calls a pane: its key and its title.
+    /// The name of a pane in a sentence: its key and its title.
     pub fn pane_label(&self, pane: Pane) -> String {
         format!("{} {}", self.key_label(Action::Focus(pane)), pane.title())
     }
 
-    /// A chord that means two things in one context, or hides what must work there too; the hidden one first. What
-    /// the table itself hides, it hides on purpose.
+    /// Finds a chord that has two actions in one context, or that hides a binding that must work there too. The hidden
+    /// binding comes first in the pair. Default bindings may hide each other: that is intended.
     fn find_conflict(&self) -> Option<(Binding, Binding)> {
         let is_default = |binding: &Binding| {
             BINDINGS

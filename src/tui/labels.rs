@@ -1,4 +1,4 @@
-//! The domain's choices and outcomes in words short enough for a column.
+//! Short labels for the domain's settings and outcomes.
 
 use crate::domain::{CascadeOrder, OnExhausted, Outcome, Strategy, WhenLimited};
 
@@ -48,7 +48,7 @@ pub const fn on_exhausted_meaning(on_exhausted: OnExhausted) -> &'static str {
     }
 }
 
-/// An outcome as a person would say it in passing.
+/// A short name of an outcome for people.
 pub const fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Ok => "ok",

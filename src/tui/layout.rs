@@ -1,4 +1,4 @@
-//! Where everything goes, as a pure function of the terminal's size and of what the operator looks at.
+//! The screen layout, a pure function of the terminal's size and of the panes that are open.
 //!
 //! ```text
 //! header (4 rows)   header (3)        header (3)
@@ -10,7 +10,7 @@
 //! from 100x30       from 60x20        from 60x15
 //! ```
 //!
-//! From 160x45 up the routes get a row of their own. Below 60x15 there is one status line.
+//! From 160x45 the routes have their own row. Below 60x15 there are only status lines.
 
 use ratatui::layout::{Rect, Size};
 
@@ -21,13 +21,13 @@ const FOOTER_ROWS: u16 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SizeClass {
     TooSmall,
-    /// Keys, and everything else as tabs.
+    /// The keys; everything else in tabs.
     Tiny,
-    /// Keys, models, and the rest as tabs.
+    /// The keys and the models; the rest in tabs.
     Small,
     /// Two columns.
     Medium,
-    /// With the routes on the first screen.
+    /// Like [`Self::Medium`], with the routes.
     Large,
 }
 
@@ -47,7 +47,7 @@ impl SizeClass {
         }
     }
 
-    /// The panes of the first screen, tabs included, in the order Tab walks them.
+    /// The panes of the dashboard, tabs included, in the order in which Tab visits them.
     pub const fn dashboard_panes(self) -> &'static [Pane] {
         match self {
             Self::Large => &[Pane::Keys, Pane::Cooldowns, Pane::Models, Pane::Events, Pane::Items, Pane::Routes],
@@ -55,7 +55,7 @@ impl SizeClass {
         }
     }
 
-    /// Rows above the panes; the fourth says why it isn't faster.
+    /// Rows of the header; the fourth shows what limits the run.
     pub const fn header_rows(self) -> u16 {
         match self {
             Self::Medium | Self::Large => 4,
@@ -63,7 +63,7 @@ impl SizeClass {
         }
     }
 
-    /// The panes that share the last place, most important first.
+    /// The panes that share the last area as tabs, most important first.
     pub const fn tabs(self) -> &'static [Pane] {
         match self {
             Self::Small => &[Pane::Events, Pane::Items, Pane::Cooldowns],
@@ -73,12 +73,12 @@ impl SizeClass {
     }
 }
 
-/// What the operator looks at, and how much there is of it.
+/// The state that the layout depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LayoutInput {
-    /// One pane over the whole body.
+    /// The pane that covers the whole body.
     pub zoomed: Option<Pane>,
-    /// Which of the tabs is open, where there are tabs.
+    /// The open tab, at sizes that have tabs.
     pub tab: Pane,
     pub keys: usize,
     pub models: usize,
@@ -88,7 +88,7 @@ pub struct LayoutInput {
 pub struct ScreenLayout {
     pub size_class: SizeClass,
     pub header: Rect,
-    /// All between header and footer.
+    /// Everything between header and footer.
     pub body: Rect,
     pub footer: Rect,
     pub panes: Vec<(Pane, Rect)>,
@@ -99,7 +99,7 @@ impl ScreenLayout {
         self.panes.iter().find(|(placed, _)| *placed == pane).map(|(_, area)| *area)
     }
 
-    /// Where there is room, text doesn't touch the border.
+    /// The area inside the border, with horizontal padding if the terminal is large enough.
     pub const fn with_padding(&self, inner: Rect) -> Rect {
         if !matches!(self.size_class, SizeClass::Medium | SizeClass::Large) || inner.width < 4 {
             return inner;
@@ -107,12 +107,12 @@ impl ScreenLayout {
         Rect { x: inner.x + 1, width: inner.width - 2, ..inner }
     }
 
-    /// Columns that a list has in a pane at `place`.
+    /// Width of a list in a pane with this area.
     pub fn list_columns(&self, area: Rect) -> u16 {
         self.with_padding(Rect { width: area.width.saturating_sub(2), ..area }).width
     }
 
-    /// Rows of `pane` that its list has, inside the border and under its heading.
+    /// Rows of the list in `pane`: without the border and the heading.
     pub fn list_rows(&self, pane: Pane) -> usize {
         self.area_of(pane).map_or(0, |area| usize::from(area.height.saturating_sub(2 + pane.heading_rows())))
     }
@@ -135,7 +135,7 @@ pub fn compute_layout(area: Rect, input: LayoutInput) -> ScreenLayout {
 }
 
 fn pane_areas(size_class: SizeClass, body: Rect, input: LayoutInput) -> Vec<(Pane, Rect)> {
-    // Border and heading around a list of this many rows.
+    // Adds border and heading to the rows of a list.
     let framed_rows = |rows: usize| rows.clamp(1, 1_000) as u16 + 3;
     let (keys, models) = (framed_rows(input.keys), framed_rows(input.models));
     let tab = if size_class.tabs().contains(&input.tab) {
@@ -196,7 +196,7 @@ fn pane_areas(size_class: SizeClass, body: Rect, input: LayoutInput) -> Vec<(Pan
     }
 }
 
-/// How many rows a row of panes would like.
+/// How many rows a row of panes needs and would like.
 #[derive(Clone, Copy)]
 struct RowDemand {
     min_rows: u16,
@@ -209,8 +209,8 @@ impl RowDemand {
     }
 }
 
-/// Rows dealt out: everybody's least first, the last one's least before that; then one each in turn up to
-/// what is wanted. The last one takes what is left.
+/// Distributes the rows. First the last demand gets its minimum, then the others theirs. After that the others get one
+/// row each in turn, up to their preferred number. The last takes the rest.
 fn distribute_rows<const N: usize>(area: Rect, demands: [RowDemand; N]) -> [Rect; N] {
     let mut remaining = area.height;
     let mut heights = [0_u16; N];

@@ -1,12 +1,11 @@
-//! The operator's dashboard: draws snapshots, sends commands, asks for rows.
+//! The operator's dashboard: draws snapshots, sends commands, queries the run's database.
 //!
-//! It holds an [`engine::Handle`](crate::engine::Handle) and nothing else of the engine. Inside, what is
-//! remembered ([`state`]), what happens ([`update`]) and what is seen ([`draw`]) are apart: neither of the
-//! latter does I/O, so that the whole screen is tested without a terminal. Only [`terminal`], [`input`] and
-//! [`event_loop`] touch the world.
+//! The only part of the engine it holds is an [`engine::Handle`](crate::engine::Handle). The remembered state
+//! ([`state`]), the handling of events ([`update`]) and the drawing ([`draw`]) are separate. The latter two do no I/O,
+//! so that the whole screen is tested without a terminal. Only [`terminal`], [`input`] and [`event_loop`] do I/O.
 //!
-//! Which key does what is data ([`keymap`]); footer and help are made from it. Text from outside reaches the
-//! screen through [`text`] only.
+//! Key bindings are data ([`keymap`]); footer and help are generated from them. Text from outside is sanitized in
+//! [`text`] before it is drawn.
 
 pub mod action;
 mod colour;
@@ -44,26 +43,26 @@ pub use draw::draw;
 pub use state::State;
 pub use update::{Effect, UiEvent, update};
 
-/// How the dashboard looks and what it may do.
+/// Settings of the dashboard.
 #[derive(Clone, Debug)]
 pub struct DashboardOptions {
-    /// Only ASCII signs, for terminals without box drawing.
+    /// Use only ASCII glyphs, for terminals without box drawing.
     pub ascii_only: bool,
-    /// A built-in theme's name or a theme file; `None`: the default.
+    /// Name of a built-in theme, or path of a theme file; `None`: the default.
     pub theme: Option<String>,
-    /// Colours the terminal can show; `None`: as the environment says (`NO_COLOR`, `COLORTERM`, `TERM`).
+    /// Colours the terminal can show; `None`: detect from the environment (`NO_COLOR`, `COLORTERM`, `TERM`).
     pub colour_depth: Option<theme::ColourDepth>,
-    /// How items' pictures are shown.
+    /// How the pictures of items are shown.
     pub image_mode: picture::ImageMode,
-    /// Most frames a second.
+    /// Maximum frames a second.
     pub max_fps: u16,
     /// Commands are neither offered nor sent.
     pub read_only: bool,
-    /// Clicks and the wheel are the dashboard's; `m` gives them back.
+    /// Clicks and the wheel go to the dashboard; `m` gives them back to the terminal.
     pub capture_mouse: bool,
-    /// Bell and desktop notification when the run ends or wants attention.
+    /// Ring the bell and send a desktop notification when the run ends or needs attention.
     pub notifications: bool,
-    /// Other keys for actions.
+    /// The operator's own key bindings.
     pub key_overrides: Vec<keymap::KeyOverride>,
 }
 
@@ -83,28 +82,27 @@ impl Default for DashboardOptions {
     }
 }
 
-/// Why the dashboard was left.
+/// The reason why the dashboard was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExitReason {
-    /// The run is over, and the operator has seen it.
+    /// The run is over and the operator has left.
     RunEnded,
-    /// The run goes on: by the operator's wish with plain progress in the foreground, or because the terminal
-    /// is gone.
+    /// The run goes on, because the operator chose plain progress or the terminal is gone.
     Detached,
     /// The engine was told to drain, and has ended.
     Drained,
-    /// The engine was told to stop at once; it may still be about to.
+    /// The engine was told to stop at once, and may not have stopped yet.
     Stopped,
 }
 
 impl DashboardOptions {
-    /// The state a dashboard begins with.
+    /// The initial state of the dashboard.
     pub fn build_state(&self, handle: &EngineHandle, size: ratatui::layout::Size) -> anyhow::Result<State> {
         let depth = self.colour_depth.unwrap_or_else(|| theme::ColourDepth::detect(|name| std::env::var(name).ok()));
         let environment = |name: &str| std::env::var(name).ok();
         let theme = self.theme.as_deref().or_else(|| theme::theme_for_background(environment));
         let light = theme == Some("light") || theme::theme_for_background(environment) == Some("light");
-        // Who wants no colours means pictures too.
+        // A theme without colours applies to pictures too.
         let depth = if theme == Some("mono") { theme::ColourDepth::Mono } else { depth };
         let theme = theme::Theme::load(theme, depth)?;
         let mut state = State::new(theme, self.ascii_only, TimeZone::system(), size, &handle.snapshot());
@@ -115,10 +113,10 @@ impl DashboardOptions {
         Ok(state)
     }
 
-    /// Whether theme and keys are understood.
+    /// Checks the theme and the key bindings.
     ///
     /// # Errors
-    /// What is wrong with them, with its place where it has one.
+    /// If one of them is invalid; the message has the location if it is known.
     pub fn validate(&self) -> anyhow::Result<()> {
         keymap::Keymap::with_overrides(&self.key_overrides).map_err(anyhow::Error::msg)?;
         theme::Theme::load(self.theme.as_deref(), theme::ColourDepth::True).map(drop)
@@ -129,15 +127,15 @@ impl DashboardOptions {
     }
 }
 
-/// Takes the terminal, shows the run until the operator leaves, and gives the terminal back, whatever happens.
+/// Acquires the terminal, shows the run until the operator leaves, and always releases the terminal.
 ///
 /// # Errors
-/// Where there is no terminal, the theme is not understood, or the dashboard itself has failed. The run is
-/// not touched by any of these: the caller may go on as for [`Exit::Detach`].
+/// If there is no terminal, the theme is invalid, or the dashboard panics. None of these affects the run: the caller
+/// may continue as for [`ExitReason::Detached`].
 pub async fn run(handle: EngineHandle, options: DashboardOptions) -> anyhow::Result<ExitReason> {
     let size = crossterm::terminal::size().context("can't ask the terminal for its size")?;
     let state = options.build_state(&handle, size.into())?;
-    // Held until the terminal is restored below, so that no panic is printed into the dashboard.
+    // Held until the terminal is released below, so that no panic message is printed into the dashboard.
     let panic_guard = panics::defer_panic_output();
     let cleanup_sequence = state.images.caps.map(picture::cleanup_sequence).unwrap_or_default();
     let mut screen = terminal::Terminal::enter(&options, cleanup_sequence).context("can't take the terminal")?;

@@ -1,4 +1,4 @@
-//! What every pane is drawn from: the state, the snapshot, and the words and styles that go with them.
+//! The context that every pane is drawn with: state and snapshot, and helpers for texts and styles.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -36,17 +36,17 @@ impl RenderCtx<'_> {
         Span::styled(text, self.style(role))
     }
 
-    /// Engine time from now until `until`; zero where that has come.
+    /// Engine time from now until `until`; zero if that has passed.
     pub fn time_until(&self, until: WallTime) -> Duration {
         until.since(self.state.now)
     }
 
-    /// Text from outside, safe and cut to `columns`.
+    /// Sanitizes text from outside and cuts it to `columns`.
     pub fn sanitized(&self, text: &str, columns: usize) -> String {
         truncate(&self.with_ascii_fallback(&one_line(text)), columns, self.glyphs().ellipsis).into_owned()
     }
 
-    /// `model@key` cut in the model, so that whose it is stays readable.
+    /// A route `model@key`, cut within the model so that the key stays readable.
     pub fn route_text(&self, route: &str, columns: usize) -> String {
         let safe = one_line(route);
         match safe.rsplit_once('@') {
@@ -58,7 +58,8 @@ impl RenderCtx<'_> {
         }
     }
 
-    /// Of `model@project`, which keys that project is: `project of dmitri, emeka`. `None` where a key is named itself.
+    /// For `model@project`, names the keys of that project: `project of dmitri and emeka`, or `project of 3 keys`.
+    /// `None` if the name is a key's or unknown.
     pub fn project_text(&self, what: &str) -> Option<String> {
         let (_, owner) = what.rsplit_once('@')?;
         if self.snapshot.keys.iter().any(|key| key.name == owner) {
@@ -73,12 +74,12 @@ impl RenderCtx<'_> {
         }
     }
 
-    /// Our own words, cut to `columns`.
+    /// Cuts our own text to `columns`.
     pub fn truncated(&self, text: &str, columns: usize) -> String {
         truncate(text, columns, self.glyphs().ellipsis).into_owned()
     }
 
-    /// Signs that the engine's sentences use, as this terminal can show them.
+    /// Replaces the non-ASCII characters of the engine's messages, if the screen uses only ASCII.
     pub fn with_ascii_fallback<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if !self.glyphs().ascii || text.is_ascii() {
             return Cow::Borrowed(text);
@@ -87,7 +88,7 @@ impl RenderCtx<'_> {
         Cow::Owned(signs.replace(['\u{201c}', '\u{201d}'], "\"").replace(['\u{2018}', '\u{2019}'], "'"))
     }
 
-    /// Spans cut to `columns` as a whole, each keeping its style.
+    /// Cuts a sequence of spans to `columns` in total; each keeps its style.
     pub fn truncated_spans<'s>(&self, spans: impl IntoIterator<Item = Span<'s>>, columns: usize) -> Line<'s> {
         let mut left = columns;
         let mut shown = Vec::new();
@@ -107,7 +108,7 @@ impl RenderCtx<'_> {
 
     // === Conditions ===
 
-    /// Glyph, word, and how long or why.
+    /// Glyph and name of a condition, with the time left or the reason.
     pub fn condition_text(&self, condition: &Condition) -> String {
         let glyph = self.glyphs().condition(condition);
         let word = condition.label();
@@ -127,7 +128,7 @@ impl RenderCtx<'_> {
         format!("{glyph} {word}{suffix}")
     }
 
-    /// The same, cut and styled.
+    /// Like [`Self::condition_text`], cut and styled.
     pub fn condition_line(&self, condition: &Condition, columns: usize) -> Line<'static> {
         Line::styled(self.truncated(&self.condition_text(condition), columns), self.style(StyleRole::from(condition)))
     }

@@ -1,4 +1,4 @@
-//! The real terminal: taken, drawn on, and always given back.
+//! The real terminal: acquired, drawn on, and always released.
 
 use std::{
     fmt,
@@ -33,17 +33,17 @@ use super::{
 };
 use crate::domain::Snapshot;
 
-/// A frame is written in one go.
+/// Large enough to write a frame at once.
 const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The terminal while it is ours; dropping it gives it back.
+/// The terminal while the dashboard uses it. Dropping it releases the terminal.
 pub struct Terminal {
-    /// Never dropped: ratatui's drop prints to stderr when it can't show the cursor, which panics when stderr was
-    /// the terminal that is gone. Two buffers are lost with it, and a frame left half written, as it should be.
+    /// Never dropped: ratatui's drop prints to stderr if it can't show the cursor, which panics if stderr was the
+    /// terminal that is gone. Its two buffers leak, and a half-written frame is discarded, which is intended.
     ratatui: ManuallyDrop<Canvas<CrosstermBackend<BufWriter<Stdout>>>>,
     mouse_captured: bool,
     notifications: bool,
-    /// What to tell it when it is given back: to forget the pictures that it keeps.
+    /// Sent on release: deletes the pictures that the terminal stores.
     cleanup_sequence: String,
     is_acquired: bool,
 }
@@ -72,16 +72,15 @@ impl Terminal {
         self.clear()
     }
 
-    /// Clears the terminal; the next frame is written whole. `Terminal::clear` would ask the terminal where its
-    /// cursor is, and the answer would be read as input.
+    /// Clears the terminal; the next frame is written completely. `Terminal::clear` would query the cursor position,
+    /// and the response would be read as input.
     fn clear(&mut self) -> io::Result<()> {
         self.ratatui.backend_mut().clear_region(ClearType::All)?;
         self.ratatui.swap_buffers();
         Ok(())
     }
 
-    /// Every step is tried, whatever becomes of the others: a terminal that is gone can't be restored, and
-    /// one that isn't must be.
+    /// Tries every step even if others fail: a terminal that is gone can't be restored, but any other must be.
     fn release(&mut self) -> io::Result<()> {
         if !std::mem::take(&mut self.is_acquired) {
             return Ok(());
@@ -108,7 +107,7 @@ impl Drop for Terminal {
 
 impl Screen for Terminal {
     fn draw(&mut self, state: &State, snapshot: &Snapshot) -> io::Result<()> {
-        // Ended even when drawing fails, or the terminal would wait for the end of a frame.
+        // The synchronized update is ended even if drawing fails; otherwise the terminal would wait for its end.
         queue!(self.ratatui.backend_mut(), BeginSynchronizedUpdate)?;
         let drawn = self.ratatui.draw(|frame| draw(frame, state, snapshot)).map(|_| ());
         let ended = execute!(self.ratatui.backend_mut(), EndSynchronizedUpdate);
@@ -131,7 +130,7 @@ impl Screen for Terminal {
     }
 
     fn cell_size(&self) -> Option<CellPixels> {
-        // Asked of the system, not of the terminal: nothing comes back as input.
+        // Asks the operating system and not the terminal, so that no response comes as input.
         let size = window_size().ok()?;
         CellPixels::from_window_size(size.columns, size.rows, size.width, size.height)
     }
@@ -144,29 +143,29 @@ impl Screen for Terminal {
         if !self.notifications {
             return Ok(());
         }
-        // Terminals that know OSC 9 show a notification; all ring the bell.
+        // Terminals that support OSC 9 show a notification; all ring the bell.
         let mut out = io::stdout().lock();
         write!(out, "\x1b]9;{}\x1b\\\x07", one_line(words))?;
         out.flush()
     }
 
     fn copy(&mut self, text: &str) -> io::Result<()> {
-        // OSC 52 reaches the clipboard of the terminal in front of the operator, also over ssh and (where it is
-        // allowed to) through tmux. Base64 keeps every other character out of the sequence.
+        // OSC 52 sets the clipboard of the operator's terminal, also over ssh and, if it is allowed, through tmux.
+        // Base64 keeps all other characters out of the sequence.
         let mut out = io::stdout().lock();
         write!(out, "\x1b]52;c;{}\x1b\\", BASE64.encode(text))?;
         out.flush()
     }
 }
 
-/// As the terminal does for Ctrl-Z. Raised in this very thread, so that it has taken effect when this goes on:
-/// a signal sent to the process may reach another thread a moment later, and then the terminal would be taken
-/// again before the shell puts it into its own mode.
+/// Suspends the process, as the terminal does for Ctrl-Z. The signal is raised in this thread, so that it has taken
+/// effect before this function continues. A signal to the process could reach another thread a moment later; then the
+/// terminal would be acquired again before the shell sets its own mode.
 fn suspend_process() -> io::Result<()> {
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGTSTP).map_err(io::Error::from)
 }
 
-/// Terminate, interrupt and hang-up, as long as the stream is held.
+/// The signals SIGTERM, SIGINT and SIGHUP, as long as the stream is held.
 pub fn signal_stream() -> io::Result<impl Stream<Item = Signal>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (sender, receiver) = mpsc::channel(4);
@@ -196,7 +195,7 @@ pub fn signal_stream() -> io::Result<impl Stream<Item = Signal>> {
     }))
 }
 
-/// xterm's title stack: the shell's title comes back with [`PopTitle`].
+/// Saves the title on xterm's title stack; [`PopTitle`] restores the shell's title.
 struct PushTitle;
 struct PopTitle;
 

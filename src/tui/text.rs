@@ -1,7 +1,7 @@
-//! Text on the screen: neutralised, and measured in columns rather than characters.
+//! Text on the screen: sanitized, and measured in columns instead of characters.
 //!
-//! Everything that comes from outside (answers, file names, providers' words, aliases) passes through
-//! [`one_line`] or [`wrap`] on its way to the screen.
+//! All text from outside (answers, file names, provider messages, aliases) passes through [`one_line`] or [`wrap`]
+//! before it is drawn.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,13 @@ use crate::domain::plain_text::sanitize;
 
 const TAB_SPACES: &str = "    ";
 
-/// Columns that `text` takes.
+/// The width of `text` in columns.
 pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// Text from outside as one safe line: line breaks and tabs become spaces, other controls are made visible.
+/// Sanitizes text from outside to one line: line breaks and tabs become spaces, other control characters are made
+/// visible.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '\r', '\t']) {
         return sanitize(text);
@@ -26,7 +27,7 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(sanitize(&spaced).into_owned())
 }
 
-/// `text` cut to `columns`, with `ellipsis` where something was cut. Never splits a wide character.
+/// Cuts `text` to `columns`, with `ellipsis` at the end if something was cut. Never splits a wide character.
 pub fn truncate<'a>(text: &'a str, columns: usize, ellipsis: &str) -> Cow<'a, str> {
     if text.width() <= columns {
         return Cow::Borrowed(text);
@@ -39,7 +40,7 @@ pub fn truncate<'a>(text: &'a str, columns: usize, ellipsis: &str) -> Cow<'a, st
     Cow::Owned(cut)
 }
 
-/// The longest beginning of `text` that is at most `columns` wide.
+/// The longest prefix of `text` that is at most `columns` wide.
 pub fn prefix_within(text: &str, columns: usize) -> &str {
     let mut used = 0;
     for (at, grapheme) in text.grapheme_indices(true) {
@@ -51,7 +52,7 @@ pub fn prefix_within(text: &str, columns: usize) -> &str {
     text
 }
 
-/// Text from outside as safe lines of at most `columns`, broken at spaces where there are any.
+/// Sanitizes text from outside and wraps it to lines of at most `columns`, at spaces if possible.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(4);
     let mut lines = Vec::new();
@@ -73,7 +74,7 @@ fn wrap_line(line: &str, columns: usize, lines: &mut Vec<String>) {
             lines.push(rest.to_owned());
             return;
         }
-        // A grapheme wider than the whole column still has to go somewhere.
+        // A single grapheme can be wider than the column; it gets a line anyway.
         let most = if widest.is_empty() { rest.graphemes(true).next().unwrap_or(rest) } else { widest };
         let broken_at_space = rest[most.len()..].starts_with(' ');
         let end = match most.rfind(' ') {

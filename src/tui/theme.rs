@@ -1,8 +1,8 @@
-//! Colours by what they mean. Panes ask for a role; which colour that is, and whether there is one, is here.
+//! Themes. Panes ask for the style of a role; the theme decides on the colours.
 //!
-//! Colour is never the only signal: every state has a glyph and a word too, so that the mono theme loses
-//! nothing. Mono uses no colour at all, because crossterm 0.29 under `NO_COLOR` turns each colour change into
-//! a full reset, which would take bold and reverse away with it.
+//! Colour is never the only signal: every state has a glyph and a word too, so that the mono theme loses nothing. Mono
+//! uses no colour at all, because crossterm 0.29 under `NO_COLOR` turns each colour change into a full reset, which
+//! would also reset bold and reverse.
 
 use std::{io::Read as _, path::Path};
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::colour::{nearest_ansi16, nearest_ansi256};
 use crate::domain::{ItemState, event::EventLevel, snapshot::Condition, snapshot::RunState};
 
-/// What a piece of the screen means.
+/// The meaning of a piece of the screen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StyleRole {
     Text,
@@ -31,13 +31,13 @@ pub enum StyleRole {
     Operator,
     /// The filled part of a bar.
     Bar,
-    /// The rest of it.
+    /// The empty part of a bar.
     Track,
     /// The name of a key on the keyboard.
     Key,
 }
 
-/// What the terminal can show.
+/// The colours that the terminal can show.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ColourDepth {
     Mono,
@@ -47,7 +47,7 @@ pub enum ColourDepth {
 }
 
 impl ColourDepth {
-    /// From the environment, as terminals announce themselves. `NO_COLOR` wins over everything.
+    /// Detects the depth from environment variables. `NO_COLOR` overrides all others.
     pub fn detect(environment: impl Fn(&str) -> Option<String>) -> Self {
         let word = |name: &str| environment(name).unwrap_or_default().to_ascii_lowercase();
         let (term, colorterm) = (word("TERM"), word("COLORTERM"));
@@ -63,7 +63,7 @@ impl ColourDepth {
     }
 }
 
-/// The theme for a terminal that says that its background is light; most say nothing.
+/// The theme for a terminal that reports a light background; most report nothing.
 pub fn theme_for_background(environment: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
     let colours = environment("COLORFGBG")?;
     let background: u8 = colours.rsplit(';').next()?.parse().ok()?;
@@ -75,7 +75,7 @@ pub struct Theme {
     roles: Roles<Style>,
 }
 
-/// One value for each role, named as in a theme file.
+/// One value for each role. The fields are named as in a theme file.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Roles<T> {
@@ -127,7 +127,7 @@ struct ThemeFile {
     roles: Roles<RoleStyle>,
 }
 
-/// How a role looks, as a theme file says it.
+/// The style of a role in a theme file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RoleStyle {
@@ -142,7 +142,7 @@ struct RoleStyle {
     reversed: bool,
 }
 
-/// A colour as ratatui spells it: `#rrggbb`, `lightcyan`, or an index.
+/// A colour as ratatui writes it: `#rrggbb`, `lightcyan`, or an index.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 struct ThemeColour(Color);
@@ -164,11 +164,11 @@ const BUILT_IN_THEMES: [(&str, &str); 3] = [
 ];
 
 impl Theme {
-    /// A built-in theme by its name, or else a theme file. Without a name: the default. At depth mono it is
-    /// the mono theme, whatever was asked for.
+    /// Loads a built-in theme by its name, or else a theme file. `None` is the default theme. At depth mono it is
+    /// always the mono theme.
     ///
     /// # Errors
-    /// Where there is no such theme, or its file is not understood.
+    /// If there is no such theme, or its file is invalid.
     pub fn load(name: Option<&str>, depth: ColourDepth) -> anyhow::Result<Self> {
         let name = if depth == ColourDepth::Mono { "mono" } else { name.unwrap_or(BUILT_IN_THEMES[0].0) };
         if let Some((_, source)) = BUILT_IN_THEMES.iter().find(|(built_in, _)| *built_in == name) {
@@ -248,7 +248,7 @@ fn colour_at_depth(full: Option<ThemeColour>, fallback16: Option<ThemeColour>, d
     }
 }
 
-// What the domain's states mean in roles.
+// The roles of the domain's states.
 
 impl From<&Condition> for StyleRole {
     fn from(condition: &Condition) -> Self {

@@ -1,24 +1,24 @@
-//! Keys as the operator wants them: other keys for actions, checked before anything is shown.
+//! The operator's own key bindings, checked before anything is shown.
 
 use crossterm::event::KeyCode;
 
 use super::{BINDINGS, Binding, Chord, FooterHint, KeyContext, Keymap};
 use crate::tui::action::Action;
 
-/// Other keys for one action, wherever it is bound; and where that is written, for complaints.
+/// Other keys for one action in all contexts, with the place in the configuration for error messages.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyOverride {
     pub action: String,
     pub keys: Vec<String>,
-    /// `keys.toml:12`.
+    /// For example `keys.toml:12`.
     pub location: String,
 }
 
 impl Keymap {
-    /// The table with these keys instead of its own.
+    /// Builds the default keymap with these keys instead of the default ones.
     ///
     /// # Errors
-    /// Every action and key that is not understood, and every key that would mean two things, each with its place.
+    /// Reports every unknown action, every unknown key and every key with two meanings, each with its location.
     pub fn with_overrides(overrides: &[KeyOverride]) -> Result<Self, String> {
         let mut keymap = Self::default();
         let mut errors = Vec::new();
@@ -52,7 +52,8 @@ impl Keymap {
         if errors.is_empty() { Ok(keymap) } else { Err(errors.join("\n")) }
     }
 
-    /// What always works keeps its own key beside the new ones.
+    /// Replaces the keys of `action` in all its contexts. Bindings of [`KeyContext::Always`] keep their default key
+    /// too.
     fn apply_override(&mut self, action: Action, chords: &[Chord]) {
         let mut contexts: Vec<(KeyContext, Option<FooterHint>)> = Vec::new();
         for binding in BINDINGS.iter().filter(|binding| binding.action == action) {
@@ -62,7 +63,7 @@ impl Keymap {
             }
         }
         for (context, hint) in contexts {
-            // Where one writes, letters are letters.
+            // In a text input, letters are text and can't be bound.
             let is_text_input = |chord: &Chord| {
                 context == KeyContext::TextInput && !chord.ctrl && matches!(chord.code, KeyCode::Char(_))
             };

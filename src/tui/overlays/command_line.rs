@@ -1,4 +1,4 @@
-//! The command line over the footer, with its completions above it.
+//! Draws the command line over the footer, with its completions above it.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line as TextLine, text::Span, widgets::Widget as _};
 

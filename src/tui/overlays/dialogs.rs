@@ -1,4 +1,4 @@
-//! Questions: confirm, how to leave, and the menu of strategies.
+//! Draws the dialogs: hard pause, quit, and the strategy menu.
 
 use ratatui::{
     buffer::Buffer,
@@ -60,7 +60,7 @@ pub fn render_quit(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
     render_dialog(ctx, "Leave", 68, lines, body, buf);
 }
 
-/// The same where there is one row for it: every answer in a word, the footer's.
+/// The quit dialog in one row: the hints of the footer.
 pub fn render_quit_line(ctx: RenderCtx<'_>, row: Rect, buf: &mut Buffer) {
     status_line::render(
         hint_spans(ctx, KeyContext::QuitDialog).map(|spans| Segment::left(0, spans)).collect(),
@@ -70,7 +70,7 @@ pub fn render_quit_line(ctx: RenderCtx<'_>, row: Rect, buf: &mut Buffer) {
     );
 }
 
-/// What can be answered to a question, as the footer has it.
+/// The possible answers to a question, as in the footer.
 pub(super) fn answer_hints(ctx: RenderCtx<'_>, context: KeyContext) -> Line<'static> {
     hint_spans(ctx, context).flat_map(|[key, word]| [key, word, Span::raw("    ")]).collect()
 }

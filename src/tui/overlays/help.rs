@@ -1,4 +1,4 @@
-//! The help, generated from the keymap: what has the keyboard first, then everywhere, then the rest.
+//! The help text, generated from the keymap: first the focused pane, then the global keys, then the rest.
 
 use ratatui::text::{Line, Span};
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 const INDENT_COLUMNS: usize = 2;
-/// The most that the column of keys takes.
+/// Maximum width of the keys column.
 const MAX_KEYS_COLUMNS: usize = 20;
 
 pub fn lines(ctx: RenderCtx<'_>, columns: usize) -> Vec<Line<'static>> {
@@ -74,7 +74,7 @@ fn push_section(
         let keys = ctx.truncated(&line.keys, keys_column - INDENT_COLUMNS);
         let room = columns.saturating_sub(keys_column + INDENT_COLUMNS);
         let sentence = line.action.help_text();
-        // The action's name stands behind its sentence, or below it.
+        // The action's name follows its help text, or stands below it if both don't fit.
         let (mut rows, name) = if width(sentence) + width(&name) <= room {
             (vec![sentence.to_owned()], name)
         } else {
@@ -95,7 +95,7 @@ fn push_section(
     }
 }
 
-/// What the glyphs mean.
+/// The meaning of the glyphs.
 fn glyph_legend(ctx: RenderCtx<'_>) -> Vec<Line<'static>> {
     let cause = || Cause {
         outcome: Outcome::Ok,

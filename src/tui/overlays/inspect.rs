@@ -1,4 +1,5 @@
-//! Why: one key, model, route or cooldown explained. What, since when, until when, on whose word, in which words.
+//! The inspect overlay: explains one key, model, route or cooldown. Shows its state, since when, until when, who said
+//! so, and the provider's message.
 
 use ratatui::text::Line;
 
@@ -40,7 +41,7 @@ pub fn lines(ctx: RenderCtx<'_>, subject: &InspectSubject, columns: usize) -> Ve
     page.lines
 }
 
-/// The column of what is said.
+/// Width of the labels column.
 pub(super) const LABEL_COLUMNS: usize = 15;
 
 pub(super) struct InspectPage<'a> {
@@ -61,7 +62,7 @@ impl InspectPage<'_> {
         self.push_text(text, StyleRole::Title);
     }
 
-    /// `name` in a column, what it is beside it.
+    /// Appends a field: its label in one column, its text beside it.
     pub fn push_field(&mut self, name: &str, text: &str) {
         for (at, line) in wrap(&self.ctx.with_ascii_fallback(text), self.columns.saturating_sub(LABEL_COLUMNS))
             .into_iter()
@@ -135,7 +136,7 @@ impl InspectPage<'_> {
         self.push_provider_message(&cause.message);
     }
 
-    /// The provider's own.
+    /// Appends the provider's message, if there is one.
     fn push_provider_message(&mut self, message: &str) {
         if !message.is_empty() {
             self.push_field("its words", message);
@@ -275,7 +276,7 @@ impl InspectPage<'_> {
     }
 }
 
-/// What revives a key or a route that the provider refuses for good.
+/// How to restore a key or a route that the provider refuses permanently.
 const fn operator_remedy(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::InvalidKey => "put the right secret where keys.toml takes it from, and start the same command again",
@@ -286,12 +287,12 @@ const fn operator_remedy(outcome: Outcome) -> &'static str {
     }
 }
 
-/// What brings back what is off, but for the operator.
+/// The event that enables a disabled key or route again, other than the operator's command.
 const fn recovery_text(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::ModelNotFound | Outcome::QuotaExhaustedBilling => "at the next start that finds it listed",
         Outcome::InvalidKey | Outcome::KeyForbidden => "when its secret changes",
-        // Asked of the operator, or a quota of nothing.
+        // Disabled pending the operator's decision, or the quota is zero.
         _ => "at the next start",
     }
 }

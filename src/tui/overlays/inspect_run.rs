@@ -1,5 +1,5 @@
-//! The run explained: what it does, when it ends and what holds it; then how far it is, and what would help. In this
-//! order, so that the answer is on the first page of a small screen.
+//! The inspect overlay for the run. First what it does, when it ends and what limits it; then its progress, and what
+//! would make it faster. In this order, so that the main answer is on the first page of a small screen.
 
 use super::inspect::{InspectPage, LABEL_COLUMNS};
 use crate::{
@@ -167,7 +167,7 @@ impl InspectPage<'_> {
         }
     }
 
-    /// Everything that is out, as it comes back.
+    /// Appends all cooldowns, the first to end on top.
     fn push_cooldowns(&mut self) {
         let cooldowns = crate::tui::state::sorted_cooldowns(self.ctx.snapshot);
         if cooldowns.is_empty() {

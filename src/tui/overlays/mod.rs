@@ -1,4 +1,4 @@
-//! What lies over the dashboard: help, why, questions, the menu, the command line, and toasts.
+//! Draws the overlays of the dashboard: help, inspect, dialogs, the strategy menu, the command line, and toasts.
 
 mod command_line;
 pub mod dialogs;
@@ -48,7 +48,7 @@ pub fn render(ctx: RenderCtx<'_>, arrangement: &ScreenLayout, buf: &mut Buffer) 
     toasts::render(ctx, body, buf);
 }
 
-/// Lines of the text that is being read, and how many of them are seen at once.
+/// Lines of the text in the overlay, and how many of them are visible at once.
 pub fn text_extent(state: &State, snapshot: &Snapshot) -> (usize, usize) {
     let ctx = RenderCtx { state, snapshot };
     let body = state.layout(snapshot).body;
@@ -83,7 +83,7 @@ fn render_text(
     }
 }
 
-/// ` Up/Down scroll `: where not all is seen, that it can be.
+/// The hint ` Up/Down scroll `, shown if not all lines are visible.
 fn scroll_hint(ctx: RenderCtx<'_>) -> String {
     let keymap = &ctx.state.keymap;
     let bindings = keymap.bindings_in(KeyContext::TextOverlay);
@@ -91,10 +91,10 @@ fn scroll_hint(ctx: RenderCtx<'_>) -> String {
     hint.map_or_else(String::new, |(key, word)| format!(" {key} {word}"))
 }
 
-/// What is seen of the panes at either side of a popup, or nothing of them: less would look like debris.
+/// Minimum width of the panes visible on each side of a popup. With less, the popup takes the whole width.
 const MIN_COLUMNS_BESIDE: u16 = 4;
 
-/// A centred area of at most this size, or as wide as all there is where hardly more is left.
+/// A centred area of at most this size. Takes the whole width if hardly anything would be left beside it.
 fn popup_area(within: Rect, columns: u16, rows: u16) -> Rect {
     let width = if within.width < columns + 2 * MIN_COLUMNS_BESIDE { within.width } else { columns };
     let height = rows.min(within.height);
@@ -103,7 +103,7 @@ fn popup_area(within: Rect, columns: u16, rows: u16) -> Rect {
     Rect { x, y, width, height }
 }
 
-/// Clears and frames a popup; gives the area for its text.
+/// Clears and frames a popup; returns the area for its text.
 fn open_popup(ctx: RenderCtx<'_>, title: &str, corner: Option<String>, area: Rect, buf: &mut Buffer) -> Rect {
     clear_area(area, buf);
     buf.set_style(area, ctx.style(StyleRole::Text));
@@ -113,7 +113,7 @@ fn open_popup(ctx: RenderCtx<'_>, title: &str, corner: Option<String>, area: Rec
     Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner }
 }
 
-/// Clears `area`, and the left half of a wide character that it would otherwise cut in two.
+/// Clears `area`. Also clears the left half of a wide character that the area would cut in two.
 fn clear_area(area: Rect, buf: &mut Buffer) {
     for y in area.rows().map(|row| row.y) {
         if let Some(x) = area.x.checked_sub(1)

@@ -1,4 +1,4 @@
-//! What a replay would send, where, and what it may cost, before anything is sent.
+//! Draws the replay dialog: which items would be sent, where, and what that may cost.
 
 use ratatui::{
     buffer::Buffer,
@@ -24,18 +24,18 @@ use crate::tui::{
 };
 
 const POPUP_COLUMNS: u16 = 76;
-/// Reasons named in the preview.
+/// Maximum failure groups in the preview.
 const MAX_REASONS: usize = 5;
-/// Targets in view.
+/// Maximum targets visible at once.
 const MAX_TARGETS: usize = 5;
-/// Lines from which on there is room for all of it.
+/// From this number of rows on, everything is shown.
 const MIN_ROWS_FOR_ALL: usize = 17;
 
 pub fn render(ctx: RenderCtx<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer) {
     let max_area = popup_area(body, POPUP_COLUMNS, u16::MAX);
     let (columns, rows) =
         (usize::from(max_area.width.saturating_sub(4)), usize::from(max_area.height.saturating_sub(2)));
-    // Where there is little room, what is sent and what it costs stay whole; the footer has the answers.
+    // In a small dialog the preview and the cost stay complete; the possible answers are in the footer.
     let is_small = rows < MIN_ROWS_FOR_ALL;
     let mut lines = vec![scope_line(ctx, plan)];
     push_preview(ctx, plan, columns, if is_small { 1 } else { MAX_REASONS }, &mut lines);
@@ -77,7 +77,7 @@ pub fn render(ctx: RenderCtx<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffe
     }
 }
 
-/// How a target stands, where it isn't ready: of a model its best route.
+/// The condition of a target if it isn't ready; for a model, the condition of its best route.
 fn unready_condition<'s>(ctx: RenderCtx<'s>, target: &RouteTarget) -> Option<&'s Condition> {
     let routes = ctx
         .snapshot
@@ -122,7 +122,7 @@ fn push_preview(ctx: RenderCtx<'_>, plan: &ReplayPlan, columns: usize, reasons: 
         Some(Ok(found)) => found,
     };
     let items = if count == 1 { "item is" } else { "items are" };
-    // The next answer has the new count.
+    // The preview is outdated; the next answer has the exact count.
     let approximately = if plan.is_outdated(&ctx.snapshot.totals) { "about " } else { "" };
     push_line(
         format!("{approximately}{} failed {items} sent again, and cost again:", group_digits(count)),

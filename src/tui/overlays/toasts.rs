@@ -1,4 +1,4 @@
-//! The newest toast, on the body's lower border, where it hides no row; the others are counted.
+//! Draws the newest toast on the lower border of the body, where it covers no row, with the number of the others.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
 
@@ -15,13 +15,13 @@ use crate::tui::{
 pub fn render(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
     let Some(line) = newest_line(ctx, usize::from(body.width.saturating_sub(6)).min(82)) else { return };
     let Some(y) = body.bottom().checked_sub(1).filter(|y| *y >= body.y) else { return };
-    // What stands at the right of a border is the place in a list.
+    // Starts at the left: the right end of the border shows the position in a list.
     let area = Rect { x: body.x + 2, y, width: line.width() as u16, height: 1 }.intersection(body);
     clear_area(area, buf);
     line.render(area, buf);
 }
 
-/// The newest, in at most so many columns.
+/// The newest toast as one line of at most `columns`.
 pub fn newest_line(ctx: RenderCtx<'_>, columns: usize) -> Option<Line<'static>> {
     let toast = ctx.state.toasts.iter().next_back()?;
     let role = match toast.level {

@@ -1,4 +1,4 @@
-//! Charts: throughput, refusals, latency and spend, over the time this dashboard has been open.
+//! Charts pane: throughput, rate-limited attempts, latency and spend since the dashboard was opened.
 
 use ratatui::{
     buffer::Buffer,
@@ -21,7 +21,7 @@ use crate::{
 
 /// Columns between two charts.
 const COLUMN_GAP: u16 = 2;
-/// With fewer columns they stand below one another.
+/// On fewer columns, the charts stand one below the other.
 const MIN_COLUMNS_FOR_TWO: u16 = 52;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
@@ -35,7 +35,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// Two by two where there is room.
+/// The areas of the four charts: two by two if there is room.
 fn chart_areas(area: Rect) -> [Rect; 4] {
     if area.width < MIN_COLUMNS_FOR_TWO {
         return area.layout(&Layout::vertical([Constraint::Fill(1); 4]));
@@ -137,7 +137,7 @@ fn per_minute(refusals: f64) -> String {
     }
 }
 
-/// `7.5/s`, `45/min`, `54/h`.
+/// Label of the throughput scale; `top` decides the unit: `7.5/s`, `45/min`, `54/h`.
 fn rate_label(per_second: f64, top: f64) -> String {
     let (factor, unit) = match top {
         1.0.. => (1.0, "/s"),
@@ -147,13 +147,13 @@ fn rate_label(per_second: f64, top: f64) -> String {
     format!("{}{unit}", short_number(per_second * factor, LABEL_COLUMNS - unit.len()))
 }
 
-/// `7.5/min`.
+/// Label of the scale of rate-limited attempts: `7.5/min`.
 fn refusal_label(per_minute: f64, _top: f64) -> String {
     const UNIT: &str = "/min";
     format!("{}{UNIT}", short_number(per_minute, LABEL_COLUMNS - UNIT.len()))
 }
 
-/// `750ms`, `1.5s`, `2:05`.
+/// Label of the latency scale; `top` decides the unit: `750ms`, `1.5s`, `2:05`.
 fn latency_label(millis: f64, top: f64) -> String {
     const UNIT: &str = "ms";
     if top < 1_000.0 {
@@ -163,7 +163,7 @@ fn latency_label(millis: f64, top: f64) -> String {
     }
 }
 
-/// `$7.50`, `$0.0075`, `$1.5k`.
+/// Label of the spend scale: `$7.50`, `$0.0075`, `$1.5k`.
 fn money_label(usd: f64, _top: f64) -> String {
     match usd {
         0.0 => "$0".to_owned(),
@@ -174,7 +174,7 @@ fn money_label(usd: f64, _top: f64) -> String {
     }
 }
 
-/// A number that is rounded to what `columns` hold, without zeros that say nothing: `7.5`, `0.75`, `1.5k`.
+/// Rounds a number to what fits into `columns`, without trailing zeros: `7.5`, `0.75`, `1.5k`.
 fn short_number(number: f64, columns: usize) -> String {
     if number >= 1_000.0 {
         return compact_within(number.round() as u64, columns);

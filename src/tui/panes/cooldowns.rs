@@ -1,4 +1,4 @@
-//! Cooldowns: everything that is out until an instant, the first to return on top.
+//! Cooldowns pane: everything that is unavailable until an instant, the first to end on top.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 

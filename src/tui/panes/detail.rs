@@ -1,4 +1,4 @@
-//! One item whole: how it stands, what it said, every attempt in order, and what was asked.
+//! The full view of one item: state, answer, all attempts in order, and prompt.
 
 use std::ops::Range;
 
@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// More of one text than this is not shown, so that a huge answer doesn't slow the screen.
+/// Longer texts are cut, so that a huge answer doesn't slow down the screen.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
 
-/// Lines of the whole text, and how many of them are seen at once.
+/// Lines of the whole text, and how many of them are visible at once.
 pub fn text_extent(ctx: RenderCtx<'_>, detail: &DetailView, body: Rect) -> (usize, usize) {
     let placement = picture::placement(ctx, detail, body);
     (build_text(ctx, detail, placement, body).lines.len(), usize::from(picture::inner_area(body).height))
@@ -57,7 +57,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// What the picture leaves to the text.
+/// The area for the text beside the picture, or the whole inner area.
 fn text_area(placement: ImagePlacement, body: Rect) -> Rect {
     let inside = picture::inner_area(body);
     match placement {
@@ -68,7 +68,7 @@ fn text_area(placement: ImagePlacement, body: Rect) -> Rect {
     }
 }
 
-/// The whole text, and which of its lines are the picture.
+/// The whole text, and which of its lines hold the picture.
 struct DetailText {
     lines: Vec<Line<'static>>,
     image_rows: Range<usize>,
@@ -88,7 +88,7 @@ fn build_text(ctx: RenderCtx<'_>, detail: &DetailView, placement: ImagePlacement
             let mut page = DetailBuilder { ctx, columns, lines: Vec::new() };
             page.push_summary(item);
             let image_rows = page.push_picture(detail, placement);
-            // What it came to is what one looks for: the answer of what is done, the attempts of what isn't.
+            // The result comes first: the answer if the item is done, the attempts otherwise.
             if item.row.state == ItemState::Done {
                 page.push_answer(item);
                 page.push_attempts(item);
@@ -102,7 +102,7 @@ fn build_text(ctx: RenderCtx<'_>, detail: &DetailView, placement: ImagePlacement
     }
 }
 
-/// Lines being gathered for one width.
+/// Builds the lines of the text for one width.
 struct DetailBuilder<'a> {
     ctx: RenderCtx<'a>,
     columns: usize,
@@ -171,10 +171,11 @@ impl DetailBuilder<'_> {
         }
     }
 
-    /// The picture where it stands within the text, or why there is none to see. Gives its lines without the caption.
+    /// Appends the picture if it is shown within the text, or why it can't be shown. Returns the picture's lines
+    /// without the caption.
     fn push_picture(&mut self, detail: &DetailView, place: ImagePlacement) -> Range<usize> {
         if let Some(words) = picture::load_error(self.ctx, detail) {
-            // Names are whole paths here: one that is wrong is what one has to see.
+            // The error names the full path, so that a wrong path can be seen.
             self.push_text(&one_line(words), 0, StyleRole::Warn);
         }
         let ImagePlacement::Inline(rows) = place else { return 0..0 };
@@ -260,7 +261,7 @@ fn usage_text(usage: Usage) -> String {
     format!("{} in, {} out{thinking}", compact(usage.input_tokens), compact(usage.output_tokens))
 }
 
-/// The beginning of a text that is too long, on a character boundary.
+/// Cuts a text that is too long, at a character boundary.
 fn truncate_bytes(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }

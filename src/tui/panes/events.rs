@@ -1,4 +1,4 @@
-//! Fallback events: what just happened, newest first, short enough that the reason isn't cut off.
+//! Events pane: what just happened, newest first, short enough that the reason stays visible.
 
 use ratatui::{
     buffer::Buffer,
@@ -47,7 +47,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     });
 }
 
-/// What happened, in at most `columns` up to the reason where that can be: routes give way to it.
+/// Describes an event. Route names are cut so that everything up to the reason fits into `columns`, where possible.
 fn describe(ctx: RenderCtx<'_>, event: &Event, columns: usize) -> Vec<Span<'static>> {
     let text = |text: String| ctx.span(text, StyleRole::Text);
     let safe = |text: &str| ctx.with_ascii_fallback(&one_line(text)).into_owned();
@@ -107,7 +107,7 @@ fn describe(ctx: RenderCtx<'_>, event: &Event, columns: usize) -> Vec<Span<'stat
     }
 }
 
-/// Where it went, without repeating the model it stays with.
+/// The target of a fallback, without the model if it stays the same.
 fn short_target<'t>(from: &str, to: &'t str) -> &'t str {
     match (from.rsplit_once('@'), to.rsplit_once('@')) {
         (Some((model, _)), Some((same, _))) if model == same => &to[same.len()..],

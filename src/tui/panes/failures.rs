@@ -1,4 +1,4 @@
-//! Failures: the failed items by what they failed of, the most frequent first.
+//! Failures pane: failed items grouped by outcome, message and model, the largest group on top.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 

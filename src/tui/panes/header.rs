@@ -1,5 +1,5 @@
-//! Who and how, how far and how fast, what it does or waits for right now; and, where there is room for a fourth
-//! line, why it isn't faster and what runs out first.
+//! The header: name and policy of the run, progress and throughput, current activity. If there is a fourth row, also
+//! what limits the run and which quota runs out first.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
@@ -25,10 +25,10 @@ use crate::{
 };
 
 const SEGMENT_GAP: u16 = 2;
-/// Narrower screens rather have one figure more.
+/// Narrower screens have a gap of one column, to fit one more figure.
 const MIN_COLUMNS_FOR_GAPS: u16 = 70;
 const MIN_BAR_COLUMNS: usize = 8;
-/// Narrower screens rather have the bar.
+/// Narrower screens use the space for the bar instead.
 const MIN_COLUMNS_FOR_RANGE: u16 = 100;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
@@ -41,7 +41,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// Glyph and word of the run's state; what was asked for but isn't so yet, with an ellipsis.
+/// Glyph and name of the run's state. A requested state that isn't confirmed yet is shown with an ellipsis.
 pub fn run_state(ctx: RenderCtx<'_>) -> Span<'static> {
     let snapshot = ctx.snapshot;
     if let Some(word) = ctx.state.pending_commands.run_state_label(snapshot) {
@@ -117,7 +117,7 @@ fn render_progress(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     ];
     let columns = usize::from(area.width);
     let gap = if area.width < MIN_COLUMNS_FOR_GAPS { 1 } else { SEGMENT_GAP };
-    // The bar takes what the figures leave; where that isn't worth drawing, the figures take it all.
+    // The bar takes the columns that the figures leave, if they are enough for a bar.
     segments = status_line::fit_segments(segments, columns, usize::from(gap));
     let left = columns.saturating_sub(status_line::total_width(&segments, usize::from(gap)) + usize::from(gap));
     if left >= MIN_BAR_COLUMNS {
@@ -128,7 +128,7 @@ fn render_progress(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     status_line::render(segments, gap, area, buf);
 }
 
-/// Over the last minute; of a run that is over, over all of it.
+/// The throughput over the last minute; for a run that is over, the average over its whole duration.
 fn rate_text(snapshot: &crate::domain::Snapshot) -> String {
     let seconds = snapshot.elapsed.as_secs_f64();
     if !snapshot.state.is_over() || seconds <= 0.0 {
@@ -164,7 +164,7 @@ fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>
     ]
 }
 
-/// What it does now, or what it waits for and until when.
+/// The current activity of the run, or what it waits for and until when.
 fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
     let (state, snapshot, totals) = (ctx.state, ctx.snapshot, ctx.snapshot.totals);
     if state.engine_gone && !snapshot.state.is_over() {
@@ -177,7 +177,8 @@ fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
             None => return ("nothing sent yet".to_owned(), StyleRole::Muted),
         },
         RunState::Waiting { reason, until } => {
-            // Where the line is cut, the reason is: W tells that whole.
+            // The time comes before the reason, so that only the reason is cut. The inspect overlay of the run (`W`)
+            // has all of it.
             let until = until.map_or_else(String::new, |until| {
                 let when = short_datetime(until, state.now, &state.time_zone);
                 format!(" until {when} ({})", countdown(ctx.time_until(until)))
@@ -209,7 +210,7 @@ fn resume_hint(ctx: RenderCtx<'_>) -> String {
     format!("; {} goes on", ctx.state.keymap.key_label(Action::TogglePause))
 }
 
-/// Why it isn't faster, and what runs out first.
+/// The bottlenecks of the run, and the quota that runs out first.
 fn bottleneck_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>> {
     let snapshot = ctx.snapshot;
     if snapshot.state.is_over() {
@@ -235,7 +236,7 @@ fn bottleneck_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'stati
     ]
 }
 
-/// What is left to do when nothing is left to run.
+/// The keys that are useful after the run: show the failures, and replay them.
 fn after_run_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
     let keymap = &ctx.state.keymap;
     let mut segments = Vec::new();

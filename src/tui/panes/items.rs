@@ -1,4 +1,4 @@
-//! Items: a window onto one list of them (failed to begin with), with what each said or died of.
+//! Items pane: a window onto one list of items (the failed ones by default), with the answer or error of each.
 
 use ratatui::{
     buffer::Buffer,
@@ -37,7 +37,7 @@ enum Cell {
     Message,
 }
 
-/// What a list is called, and how many items the run has in it.
+/// The name of a list, and how many items of the run are in it.
 pub const fn list_name_and_count(show: Option<ItemState>, totals: &Totals) -> (&'static str, u64) {
     match show {
         Some(ItemState::Failed) => ("failed", totals.failed),
@@ -84,7 +84,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     ];
     pane_table(&ctx, pane, &columns, false).render(area, buf, |at, id, width| match items.row(at as u64) {
         Some(row) => cell(ctx, row, id, width),
-        // Scrolled past what is here; the next answer brings it.
+        // The row isn't loaded yet; the next answer has it.
         None => Line::styled(ctx.truncated(ctx.glyphs().ellipsis, width), ctx.style(StyleRole::Muted)),
     });
 }
@@ -99,7 +99,7 @@ const fn empty_message(show: Option<ItemState>) -> &'static str {
     }
 }
 
-/// The lists with their counts, the open one marked; and the filter.
+/// Draws the lists with their counts and marks the open one; or the text filter, if there is one.
 fn render_heading(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let items = &ctx.state.items;
     let typing = matches!(ctx.state.overlay, Some(Overlay::Filter { .. }));

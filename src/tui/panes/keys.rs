@@ -1,4 +1,4 @@
-//! Keys: is each one healthy, what did it do, and if it is out: why, and when does it come back.
+//! Keys pane: health and statistics of each key; if it is unavailable, why and until when.
 
 use ratatui::{
     buffer::Buffer,
@@ -39,7 +39,7 @@ enum Cell {
     State,
 }
 
-/// A bar is drawn beside the score from this width on.
+/// Columns of the score. A bar is drawn beside it if there is room for at least three more.
 const SCORE_COLUMNS: u16 = 3;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
@@ -51,7 +51,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         .render(area, buf, |row, id, width| cell(ctx, &keys[row], id, width));
 }
 
-/// The columns that have no place at `width`.
+/// The titles of the columns that don't fit into `width`.
 pub fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
     table::hidden_titles(&columns(ctx), width)
 }
@@ -76,7 +76,7 @@ fn columns(ctx: RenderCtx<'_>) -> Vec<Column<Cell>> {
             6,
         ),
     ];
-    // Of one provider nobody needs to be told.
+    // With a single provider, the column would say the same in every row.
     if keys.iter().any(|key| key.provider != keys[0].provider) {
         columns.push(Column::left(Cell::Provider, "provider", [8, 8, longest_name(|key| &key.provider, 16)], 7));
     }
@@ -107,7 +107,7 @@ fn cell(ctx: RenderCtx<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'stat
     }
 }
 
-/// Bar and score. The bar's colour says again what its length says.
+/// Bar and score. The bar's colour repeats what its length shows.
 fn health_bar(ctx: RenderCtx<'_>, health: u8, width: usize) -> Line<'static> {
     let role = match health {
         0..30 => StyleRole::Bad,
@@ -124,7 +124,7 @@ fn health_bar(ctx: RenderCtx<'_>, health: u8, width: usize) -> Line<'static> {
     Line::from(vec![full, rest, Span::raw(" "), score])
 }
 
-/// What it is, or what it is about to be where that was asked for.
+/// The state of the key, or the requested change if it isn't confirmed yet.
 fn key_state(ctx: RenderCtx<'_>, key: &KeyView, width: usize) -> Line<'static> {
     let requested = ctx.state.pending_commands.commands().rev().find_map(|command| match command {
         Command::SetKey { key: name, on } if *name == key.name => Some(*on),

@@ -1,4 +1,4 @@
-//! The program's own log: tui-logger's smart widget, with its target selector.
+//! Log pane: tui-logger's smart widget, which has a target selector.
 
 use ratatui::{
     buffer::Buffer,
@@ -10,7 +10,7 @@ use tui_logger::{TuiLoggerLevelOutput, TuiLoggerSmartWidget};
 
 use crate::tui::{pane::Pane, render_ctx::RenderCtx, theme::StyleRole};
 
-/// Below this the widget has no room for its own borders.
+/// Minimum columns and rows; below this the widget has no room for its own borders.
 const MIN_SIZE: (u16, u16) = (24, 4);
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
@@ -43,12 +43,12 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// The log keeps this machine's time. Where the engine's runs faster, its events have other times.
+/// The log shows real time. If the engine's clock runs faster, the times of its events differ.
 fn clock_note(ctx: RenderCtx<'_>) -> &'static str {
     if (ctx.snapshot.clock_speed - 1.0).abs() < f64::EPSILON { "" } else { ", in real time" }
 }
 
-/// The widget draws its own borders, always with box-drawing characters.
+/// The widget always draws its borders with box-drawing characters; replaces them with ASCII.
 fn replace_borders_with_ascii(area: Rect, buf: &mut Buffer) {
     let corners = [
         border::ROUNDED.top_left,

@@ -1,4 +1,4 @@
-//! One file per pane. Each draws its part of the snapshot into the area it is given.
+//! The panes, one file each. Each draws its part of the snapshot into the area it is given.
 
 pub mod charts;
 pub mod cooldowns;
@@ -45,7 +45,7 @@ pub fn render(ctx: RenderCtx<'_>, pane: Pane, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// What stands behind a pane's name.
+/// The text behind the title of a pane, such as a count.
 pub fn title_suffix(ctx: RenderCtx<'_>, pane: Pane) -> Option<String> {
     match pane {
         Pane::Keys => {
@@ -69,8 +69,8 @@ pub fn title_suffix(ctx: RenderCtx<'_>, pane: Pane) -> Option<String> {
     }
 }
 
-/// What the lower border says of a list that is larger than its pane: which columns are out of sight and the key that
-/// shows them, and the place in its rows.
+/// The note on the lower border of a list that is larger than its pane: the hidden columns, the key that shows them,
+/// and the position in the list.
 pub fn border_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout) -> Option<String> {
     let area = layout.area_of(pane)?;
     let hidden_note = match pane {
@@ -82,12 +82,13 @@ pub fn border_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout) -> Opt
     let position = position_in(first_visible_row(ctx.state.selected_row(pane, ctx.snapshot), rows, total), rows, total);
     let parts: Vec<String> = hidden_note.into_iter().chain(position.map(|place| place.trim().to_owned())).collect();
     let text = parts.join(&format!(" {} ", ctx.glyphs().separator));
-    // The corners of the border stay.
+    // Both corners of the border stay visible.
     let room = usize::from(area.width.saturating_sub(4));
     (!text.is_empty()).then(|| format!(" {} ", ctx.truncated(&text, room.saturating_sub(2))))
 }
 
-/// `z shows fly tokens` where the pane has more columns full screen, `w tells provider project` where not even that helps.
+/// `z shows fly tokens` for columns that full screen would show, `w tells provider project` for those that only the
+/// inspect overlay has.
 fn hidden_columns_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect) -> Option<String> {
     let columns = |place| {
         let width = layout.list_columns(place);
@@ -107,7 +108,7 @@ fn hidden_columns_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, ar
     }
 }
 
-/// A table over a pane's list, with the pane's selection.
+/// A table of a pane's list, with the pane's selection.
 fn pane_table<'a, I: Copy>(
     ctx: &'a RenderCtx<'a>,
     pane: Pane,
@@ -125,7 +126,7 @@ fn pane_table<'a, I: Copy>(
     }
 }
 
-/// One sentence where there is nothing to list.
+/// Draws one sentence instead of an empty list.
 fn render_empty(ctx: RenderCtx<'_>, message: &str, area: Rect, buf: &mut Buffer) {
     if area.height > 0 {
         let line = Line::styled(ctx.truncated(message, usize::from(area.width)), ctx.style(StyleRole::Muted));
@@ -133,12 +134,12 @@ fn render_empty(ctx: RenderCtx<'_>, message: &str, area: Rect, buf: &mut Buffer)
     }
 }
 
-/// The width of a column of requests in flight: a fleet may have more than three digits of them.
+/// Width of a column of requests in flight: four digits if any count needs them.
 fn in_flight_columns(counts: impl Iterator<Item = u32>) -> u16 {
     if counts.max() > Some(999) { 4 } else { 3 }
 }
 
-/// How much a name column may grow to show the longest of these.
+/// The width of the longest of these names, at most `limit`.
 fn max_width(names: impl Iterator<Item = impl AsRef<str>>, limit: usize) -> u16 {
     names.map(|name| super::text::width(name.as_ref())).max().unwrap_or(0).min(limit) as u16
 }

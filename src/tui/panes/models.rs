@@ -1,4 +1,4 @@
-//! Models: how much of each quota is used and when the day starts anew, how fast, how good, how dear.
+//! Models pane: used quotas and the time of the daily reset, latency, success rate, tokens and cost of each model.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
@@ -38,9 +38,9 @@ enum Cell {
 }
 
 const BAR_COLUMNS: u16 = 6;
-/// With fewer columns there is room for the limits, cost, and little else.
+/// On fewer columns, model names get less room, in favour of limits and cost.
 const NARROW_BELOW_COLUMNS: u16 = 100;
-/// ` - off` behind a model's name.
+/// Width of ` - off` behind a model's name.
 const OFF_SUFFIX_COLUMNS: u16 = 6;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
@@ -52,7 +52,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         .render(area, buf, |row, id, width| cell(ctx, &models[row], id, width));
 }
 
-/// The columns that have no place at `width`.
+/// The titles of the columns that don't fit into `width`.
 pub fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
     table::hidden_titles(&columns(ctx, width), width)
 }
@@ -64,7 +64,7 @@ fn columns(ctx: RenderCtx<'_>, width: u16) -> Vec<Column<Cell>> {
         max_width(models.iter().map(|model| model.name.as_str()), 32) + if any_off { OFF_SUFFIX_COLUMNS } else { 0 };
     let provider = max_width(models.iter().map(|model| model.provider.as_str()), 16);
     let bar = |id| Column::left(id, "", [BAR_COLUMNS, BAR_COLUMNS, 2 * BAR_COLUMNS], 5);
-    // Names come whole before figures that are nice to have; where there is little room, figures that are needed come first.
+    // Wide screens show whole names before optional figures; narrow screens show the important figures first.
     let comfortable_name = if width < NARROW_BELOW_COLUMNS { 19 } else { 24 };
     let mut columns = vec![
         Column::left(Cell::Name, "model", [12, name.min(comfortable_name), name], 0),
@@ -83,14 +83,14 @@ fn columns(ctx: RenderCtx<'_>, width: u16) -> Vec<Column<Cell>> {
         Column::right(Cell::Tokens, "tokens", 6, 6),
         Column::right(Cell::Cost, "$", 6, 3),
     ];
-    // Of one provider nobody needs to be told.
+    // With a single provider, the column would say the same in every row.
     if models.iter().any(|model| model.provider != models[0].provider) {
         columns.push(Column::left(Cell::Provider, "provider", [8, 8, provider], 8));
     }
     columns
 }
 
-/// Wide enough for every model's `used/limit`, however the use grows; at least `least`.
+/// Width for every model's `used/limit`, whatever the used amount is; at least `min_columns`.
 fn gauge_columns(models: &[ModelView], min_columns: u16, gauge: impl Fn(&ModelView) -> Gauge) -> u16 {
     const USED: usize = 5;
     let width = |gauge: Gauge| USED + gauge.limit.map_or(0, |limit| 1 + compact(limit).len());
@@ -131,7 +131,7 @@ fn cell(ctx: RenderCtx<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'
     }
 }
 
-/// `used/limit`; without a known limit only the use.
+/// `used/limit`, or only the used amount if no limit is known.
 fn gauge_text(ctx: RenderCtx<'_>, gauge: Gauge) -> Line<'static> {
     let role = match used_share(gauge) {
         Some(share) if share >= WARN_SHARE => share_role(share),
@@ -147,7 +147,7 @@ fn gauge_bar(ctx: RenderCtx<'_>, gauge: Gauge, width: usize) -> Line<'static> {
         .collect()
 }
 
-/// The used share of a limit; a limit of nothing is used up.
+/// The used share of a limit; `None` without a limit. A limit of zero counts as used up.
 fn used_share(gauge: Gauge) -> Option<f64> {
     gauge.limit.map(|limit| if limit == 0 { 1.0 } else { gauge.used as f64 / limit as f64 })
 }

@@ -1,5 +1,5 @@
-//! Where an item's picture stands: beside its text where the screen is wide, within it elsewhere, nowhere where it
-//! would leave no room.
+//! Places the picture of an item: beside the text on wide screens, within the text on others, not at all if there is no
+//! room.
 
 use ratatui::{
     buffer::Buffer,
@@ -20,24 +20,24 @@ use crate::{
     },
 };
 
-/// Columns inside the border from which on text and picture stand side by side.
+/// From this width on, text and picture stand side by side. Counts the columns inside the border.
 const MIN_COLUMNS_BESIDE: u16 = 92;
-/// Of the width, in percent.
+/// Width of the picture beside the text, in percent.
 const WIDTH_PERCENT: u16 = 40;
 /// Columns between text and picture.
 pub const COLUMN_GAP: u16 = 2;
-/// Fewer rows than this show nothing one would recognise.
+/// With fewer rows nothing can be recognised.
 const MIN_ROWS: u16 = 5;
-/// The caption below it.
+/// Rows of the caption below the picture.
 const CAPTION_ROWS: u16 = 1;
 
-/// What becomes of the area inside the border.
+/// Where the picture is placed in the area inside the border.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ImagePlacement {
     Hidden,
-    /// The text has the rest.
+    /// In this area; the text gets the rest.
     Beside(Rect),
-    /// As so many rows of the text, the caption not counted.
+    /// Within the text, with this number of rows without the caption.
     Inline(u16),
 }
 
@@ -46,7 +46,7 @@ pub fn inner_area(body: Rect) -> Rect {
     Rect { x: body.x + 2, y: body.y + 1, width: body.width.saturating_sub(4), height: body.height.saturating_sub(2) }
 }
 
-/// Where a picture could stand.
+/// Where a picture would be placed.
 fn placement_for(body: Rect) -> ImagePlacement {
     let inside = inner_area(body);
     if inside.width >= MIN_COLUMNS_BESIDE {
@@ -58,12 +58,12 @@ fn placement_for(body: Rect) -> ImagePlacement {
             ImagePlacement::Hidden
         };
     }
-    // Such that what the item came to is on the same screen.
+    // Leaves room for the item's answer or attempts on the same screen.
     let rows = inside.height * 2 / 5;
     if rows >= MIN_ROWS { ImagePlacement::Inline(rows) } else { ImagePlacement::Hidden }
 }
 
-/// Cells that a picture may take.
+/// Maximum size of a picture in cells.
 pub fn image_room(item: &ItemDetail, body: Rect) -> Option<Size> {
     if item.pictures.is_empty() {
         return None;
@@ -75,7 +75,7 @@ pub fn image_room(item: &ItemDetail, body: Rect) -> Option<Size> {
     }
 }
 
-/// Where this item's picture stands. One that can't be shown takes no room: why is said in the text.
+/// Where this item's picture is placed. A picture that can't be shown takes no room; the text says why.
 pub fn placement(ctx: RenderCtx<'_>, detail: &DetailView, body: Rect) -> ImagePlacement {
     let pictures = &ctx.state.images;
     let has_one = detail.item().is_some_and(|item| !item.pictures.is_empty());
@@ -87,7 +87,7 @@ pub fn placement(ctx: RenderCtx<'_>, detail: &DetailView, body: Rect) -> ImagePl
     }
 }
 
-/// Why it isn't seen, if it can't be.
+/// Why the picture can't be shown; `None` if it can, or pictures are off.
 pub fn load_error<'s>(ctx: RenderCtx<'s>, detail: &DetailView) -> Option<&'s str> {
     ctx.state.images.visible_caps()?;
     match ctx.state.images.image_state(detail.seq, detail.picture_index) {
@@ -96,7 +96,7 @@ pub fn load_error<'s>(ctx: RenderCtx<'s>, detail: &DetailView) -> Option<&'s str
     }
 }
 
-/// Beside the text.
+/// Draws the picture and its caption beside the text.
 pub fn render_beside(ctx: RenderCtx<'_>, detail: &DetailView, column: Rect, buf: &mut Buffer) {
     let Some(drawing) = rendered_image(ctx, detail) else {
         return Line::styled("reading the picture", ctx.style(StyleRole::Muted)).render(column, buf);
@@ -110,10 +110,10 @@ pub fn render_beside(ctx: RenderCtx<'_>, detail: &DetailView, column: Rect, buf:
     caption(ctx, detail, usize::from(column.width)).render(caption_area, buf);
 }
 
-/// As rows of the text, the caption last.
+/// The picture as lines of the text, the caption last.
 pub fn inline_lines(ctx: RenderCtx<'_>, detail: &DetailView, rows: u16, columns: usize) -> Vec<Line<'static>> {
     let Some(drawing) = rendered_image(ctx, detail) else {
-        // The rows it will probably have, so that the text stays where it is.
+        // Reserves the rows of the picture, so that the text doesn't move when it comes.
         let mut lines = vec![Line::styled("reading the picture", ctx.style(StyleRole::Muted))];
         lines.resize(usize::from(rows + CAPTION_ROWS), Line::default());
         return lines;
@@ -123,14 +123,15 @@ pub fn inline_lines(ctx: RenderCtx<'_>, detail: &DetailView, rows: u16, columns:
     lines
 }
 
-/// In its own graphics, where all rows of it are seen: `area` is where they are.
+/// Draws the picture with the terminal's graphics protocol. Only called if all its rows are visible; `area` is where
+/// they are.
 pub fn render_inline_graphics(ctx: RenderCtx<'_>, detail: &DetailView, area: Rect, buf: &mut Buffer) {
     if let Some(drawing) = rendered_image(ctx, detail) {
         render_graphics(ctx, drawing, area, buf);
     }
 }
 
-/// Under a dialog a picture is made of signs, which the dialog can cover like any others.
+/// Under an overlay the picture is drawn with block glyphs, which an overlay can cover like any other text.
 fn render_graphics(ctx: RenderCtx<'_>, drawing: &RenderedImage, area: Rect, buf: &mut Buffer) {
     if ctx.state.overlay.is_none() {
         drawing.render_graphics(area, buf);
@@ -144,7 +145,7 @@ fn rendered_image<'s>(ctx: RenderCtx<'s>, detail: &DetailView) -> Option<&'s Ren
     }
 }
 
-/// `1 of 3 (n)  img_0342.png  512 x 512 PNG`, the name cut where it must be.
+/// `1 of 3 (n)  img_0342.png  512 x 512 PNG`; the name is cut if it is too long.
 fn caption(ctx: RenderCtx<'_>, detail: &DetailView, columns: usize) -> Line<'static> {
     let Some(item) = detail.item() else { return Line::default() };
     let count = item.pictures.len();
@@ -184,7 +185,7 @@ mod tests {
             ((120, 11), None),
         ];
         for ((width, height), want) in cases {
-            // As the dashboard arranges it: a header of three or four rows and a footer.
+            // The dashboard has a header of three or four rows and a footer.
             let header = if width >= 100 && height >= 30 { 4 } else { 3 };
             let body = Rect::new(0, header, width, height - header - 1);
             let room = match placement_for(body) {

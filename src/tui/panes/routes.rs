@@ -1,5 +1,5 @@
-//! Routes: every key with every model, one cell each: glyph, time until it is back, day quota left, and what it has
-//! answered. Below, where there is room, the selected one explained.
+//! Routes pane: a matrix of keys and models. Each cell shows condition, time until available, remaining daily quota and
+//! successes. Below, if there is room, the selected route is explained.
 
 use ratatui::{
     buffer::Buffer,
@@ -28,9 +28,9 @@ use crate::{
     },
 };
 
-/// Room for what is left today, and for what was done.
+/// Room for the remaining daily quota and the number of successes.
 const MIN_CELL_COLUMNS: u16 = 19;
-/// With fewer rows below the matrix nothing would be explained.
+/// With fewer rows below the matrix, the explanation is omitted.
 const MIN_ROWS_TO_EXPLAIN: u16 = 6;
 /// Longer lines are hard to read.
 const MAX_TEXT_COLUMNS: u16 = 116;
@@ -74,7 +74,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// The selected route, as `w` tells it, in what the matrix leaves free.
+/// Explains the selected route below the matrix, like the inspect overlay.
 fn render_selected_route(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let chosen = ctx.state.selected_row(Pane::Routes, ctx.snapshot);
     let model = ctx.state.selected_model(ctx.snapshot);
@@ -92,14 +92,14 @@ fn render_selected_route(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// Which models have a column.
+/// The models that have a column.
 #[derive(Clone, Copy)]
 struct ModelColumns {
-    /// Columns that the names of the keys take.
+    /// Columns for the names of the keys.
     key_name_width: u16,
     first_model: usize,
     visible_models: usize,
-    /// How wide each is.
+    /// Width of each column.
     width: u16,
 }
 
@@ -123,7 +123,7 @@ fn model_columns(ctx: RenderCtx<'_>, width: u16) -> ModelColumns {
     let room = width.saturating_sub(key_name_width + 1);
     let models = snapshot.models.len();
     let visible_models = usize::from((room + 1) / (MIN_CELL_COLUMNS + 1)).clamp(1, models.max(1));
-    // Wider cells where there is room for them: model names are long.
+    // Wider cells if there is room: model names are long.
     let wide = (room / visible_models as u16).saturating_sub(1).clamp(MIN_CELL_COLUMNS.min(room), 30);
     ModelColumns {
         key_name_width,
@@ -133,7 +133,7 @@ fn model_columns(ctx: RenderCtx<'_>, width: u16) -> ModelColumns {
     }
 }
 
-/// `Left/Right: models 1-3/6` where there are more than fit.
+/// `Left/Right: models 1-3/6`, if not all models fit.
 pub fn hidden_models_note(ctx: RenderCtx<'_>, width: u16) -> Option<String> {
     let ModelColumns { first_model, visible_models, .. } = model_columns(ctx, width);
     let place = position_label(first_model, visible_models, ctx.snapshot.models.len())?;
@@ -164,7 +164,8 @@ fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: us
         Condition::Disabled { cause, .. } => labels::outcome(cause.outcome).to_owned(),
         Condition::SwitchedOff { .. } => "off".to_owned(),
     };
-    // What is out for moments still has a day; of what is out for longer, the day is not what holds it.
+    // After a short wait the rest of the daily quota matters, so it is shown; otherwise the daily quota is not what
+    // limits the route.
     if matches!(
         route.condition,
         Condition::Limited { .. } | Condition::CoolingDown { .. } | Condition::CircuitOpen { .. }

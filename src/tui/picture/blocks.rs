@@ -1,11 +1,12 @@
-//! Two pixels in a cell: half of it in the foreground's colour, half in the background's.
+//! Renders a picture with half-block glyphs: two pixels in a cell, one in the foreground colour and one in the
+//! background colour.
 
 use image::RgbaImage;
 
 use super::{palette, rendered::ImageCell};
 use crate::tui::theme::ColourDepth;
 
-/// Of a picture that has two pixels for each row of cells.
+/// Renders a picture that has two rows of pixels for each row of cells.
 pub(super) fn image_cells(picture: &RgbaImage, depth: ColourDepth) -> Vec<ImageCell> {
     let width = picture.width() as usize;
     let colours = palette::dithered_colours(picture, depth);

@@ -1,4 +1,4 @@
-//! From bytes to pixels, within limits that are set before a decoder allocates anything.
+//! Decodes pictures, with limits that are set before the decoder allocates anything.
 
 use std::io::Cursor;
 
@@ -7,21 +7,24 @@ use image::{
     metadata::Orientation,
 };
 
-/// Pixels that are decoded at most; a camera's best has as many.
+/// Maximum pixels of a picture, in millions; the best cameras produce as many.
 const MAX_MEGAPIXELS: u64 = 64;
-/// Of either side: what a terminal's width could never show.
+/// Maximum pixels of each side: more than any terminal could show.
 const MAX_SIDE_PIXELS: u32 = 65_535;
-/// Memory a decoder may take.
+/// Maximum memory of the decoder, in bytes.
 const MAX_DECODER_BYTES: u64 = 384 * 1024 * 1024;
 
-/// A decoded picture, not yet turned as its orientation says: that is cheaper once it is small.
+/// A decoded picture, not yet rotated: that is cheaper once it is scaled down.
 pub(super) struct DecodedImage {
     pixels: DynamicImage,
     orientation: Orientation,
     pub format_name: &'static str,
 }
 
-/// The first frame, if it moves.
+/// Decodes a picture; for an animation, the first frame.
+///
+/// # Errors
+/// If the picture is empty, damaged, too large or of an unsupported format; the message is for the operator.
 pub(super) fn decode(bytes: &[u8]) -> Result<DecodedImage, String> {
     if bytes.is_empty() {
         return Err("the picture is empty".to_owned());
@@ -50,16 +53,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DecodedImage, String> {
              most)"
         ));
     }
-    // What the result takes is not the decoder's to take too.
+    // The memory of the result is not available to the decoder.
     limits.reserve(decoder.total_bytes()).map_err(|error| decode_error(&error))?;
     decoder.set_limits(limits).map_err(|error| decode_error(&error))?;
-    // A picture whose notes can't be read is shown as it lies.
+    // If the metadata can't be read, the picture is shown unrotated.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = DynamicImage::from_decoder(decoder).map_err(|error| decode_error(&error))?;
     Ok(DecodedImage { pixels, orientation, format_name: name })
 }
 
-/// By the first bytes: names lie.
+/// Detects the format from the first bytes, because file names can be wrong.
 fn detect_format(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
     let unsupported = |name: &str| Err(format!("this is a {name} picture, which this screen can't show"));
     match (bytes.get(4..8), bytes.get(8..12)) {
@@ -86,7 +89,7 @@ impl DecodedImage {
         Self { pixels: pixels.into(), orientation: Orientation::NoTransforms, format_name: "PNG" }
     }
 
-    /// As it is looked at.
+    /// Width and height of the upright picture.
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = (self.pixels.width(), self.pixels.height());
         if self.has_swapped_sides() { (height, width) } else { (width, height) }
@@ -99,12 +102,12 @@ impl DecodedImage {
         )
     }
 
-    /// The whole picture at this size, upright.
+    /// The whole picture, upright, scaled to this size.
     pub fn scaled(&self, width: u32, height: u32) -> RgbaImage {
         let (across, down) = if self.has_swapped_sides() { (height, width) } else { (width, height) };
         let (across, down) = (across.max(1), down.max(1));
         let mut scaled = if across < self.pixels.width() && down < self.pixels.height() {
-            // Each pixel the mean of those it stands for.
+            // Each pixel is the mean of those it replaces.
             self.pixels.thumbnail_exact(across, down)
         } else {
             self.pixels.resize_exact(across, down, FilterType::Triangle)
@@ -133,7 +136,7 @@ mod tests {
         decode(bytes).err().expect("it is refused")
     }
 
-    /// A PNG that says in its first lines that it has these sides.
+    /// A PNG whose header declares this size.
     fn declared(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = encoded(ImageFormat::Png);
         bytes[16..20].copy_from_slice(&width.to_be_bytes());
@@ -164,7 +167,7 @@ mod tests {
     fn a_bomb_is_refused_by_what_it_declares() {
         assert!(refusal(&declared(60_000, 60_000)).contains("60000 x 60000 pixels, too many"));
         assert!(refusal(&declared(2_000_000_000, 2_000_000_000)).contains("too large"));
-        // One that is damaged is not taken for a bomb.
+        // The file is damaged; it is not rejected for its size.
         assert!(refusal(&declared(600, 400)).contains("damaged"));
     }
 
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!(picture.size(), (4, 6));
         let upright = picture.scaled(4, 6);
         assert_eq!(upright.dimensions(), (4, 6));
-        // What lay at the left stands on top.
+        // The left side of the file is the top of the upright picture.
         let (top, bottom) = (upright.get_pixel(1, 0), upright.get_pixel(1, 5));
         assert!(top[0] > top[2] && bottom[2] > bottom[0], "{top:?} {bottom:?}");
     }

@@ -1,23 +1,23 @@
-//! Which terminal this is, as far as pictures go. Terminals could be asked, but the answer would come as input, in the
-//! midst of what is being typed; so only what they say by themselves counts.
+//! Detects what the terminal can show. Only environment variables are used: a response to a query would arrive as
+//! input, mixed with what the operator types.
 
 use super::{CellPixels, GraphicsProtocol, ImageCaps};
 use crate::tui::theme::ColourDepth;
 
-/// What the operator wants of pictures.
+/// How the operator wants pictures to be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ImageMode {
-    /// The terminal's own graphics where it is known to have some, blocks otherwise.
+    /// The terminal's graphics protocol if a known one is detected, otherwise block glyphs.
     #[default]
     Auto,
-    /// Signs, whatever else the terminal can do.
+    /// Always glyphs, whatever the terminal supports.
     Blocks,
     Protocol(GraphicsProtocol),
     Off,
 }
 
 impl ImageMode {
-    /// What pictures are drawn on here; `None`: nothing.
+    /// The image capabilities to render with; `None` if pictures are off.
     pub fn image_caps(
         self,
         colour_depth: ColourDepth,
@@ -31,15 +31,15 @@ impl ImageMode {
             Self::Protocol(graphics) => Some(graphics),
             Self::Auto => detect_protocol(&environment),
         };
-        // Who wants no colours, or only ASCII, means pictures too.
+        // A choice of no colours or only ASCII applies to pictures too.
         let graphics = protocol.filter(|_| colour_depth != ColourDepth::Mono && !ascii_only);
         let inside_tmux = environment("TMUX").is_some_and(|socket| !socket.is_empty());
         Some(ImageCaps { colour_depth, ascii_only, light_background, protocol: graphics, inside_tmux, cell_size: None })
     }
 }
 
-/// The terminal's own graphics. Within a multiplexer the terminal behind it doesn't matter: it is the multiplexer that
-/// places what is shown, and few let pictures through.
+/// Detects the terminal's graphics protocol. Inside a multiplexer the outer terminal doesn't matter: the multiplexer
+/// places the output, and few pass pictures through.
 fn detect_protocol(environment: &impl Fn(&str) -> Option<String>) -> Option<GraphicsProtocol> {
     let word = |name: &str| environment(name).unwrap_or_default().to_ascii_lowercase();
     let is_set = |name: &str| !word(name).is_empty();
@@ -59,7 +59,8 @@ fn detect_protocol(environment: &impl Fn(&str) -> Option<String>) -> Option<Grap
 }
 
 impl CellPixels {
-    /// As the terminal says it to whoever asks for its size; many say nothing, and some nonsense.
+    /// The cell size from the window size in cells and pixels; `None` if it isn't plausible. Many terminals report
+    /// zero, and some report wrong values.
     pub fn from_window_size(columns: u16, rows: u16, width: u16, height: u16) -> Option<Self> {
         let cell = Self { width: width.checked_div(columns)?, height: height.checked_div(rows)? };
         let plausible = |pixels: u16| (3..=200).contains(&pixels);

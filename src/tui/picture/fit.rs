@@ -1,11 +1,11 @@
-//! How many cells a picture takes.
+//! Computes how many cells a picture takes.
 
 use ratatui::layout::Size;
 
 use super::CellPixels;
 
-/// The largest size within `room` that keeps a picture's shape. One pixel never gets wider than a column: an icon stays
-/// an icon.
+/// The largest size within `max_cells` that keeps the picture's proportions. A pixel is at most one column wide, so
+/// that an icon stays small.
 pub fn fit_to_cells((width, height): (u32, u32), max_cells: Size, cell_size: Option<CellPixels>) -> Size {
     let cell = cell_size.filter(|cell| cell.width > 0 && cell.height > 0);
     let cell_ratio = cell.map_or(0.5, |cell| f64::from(cell.width) / f64::from(cell.height));

@@ -1,5 +1,5 @@
-//! Pictures without colour, or without block signs: the brighter a cell, the more of it is inked (or the less, on a
-//! light background).
+//! Renders pictures without colour, or without block glyphs, by luminance: the brighter a cell, the denser its glyph
+//! (the other way round on a light background).
 
 use image::RgbaImage;
 use ratatui::style::Color;
@@ -7,11 +7,11 @@ use ratatui::style::Color;
 use super::{ImageCaps, palette, rendered::ImageCell};
 use crate::tui::theme::ColourDepth;
 
-/// From nothing to the most ink that ASCII has.
+/// From empty to the densest ASCII glyph.
 const ASCII_RAMP: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
 const SHADE_RAMP: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
-/// Of a picture that has one pixel for each cell.
+/// Renders a picture that has one pixel for each cell.
 pub(super) fn image_cells(picture: &RgbaImage, caps: ImageCaps) -> Vec<ImageCell> {
     let glyphs: &[char] = if caps.ascii_only { &ASCII_RAMP } else { &SHADE_RAMP };
     let ink = ink_levels(picture, caps.light_background);
@@ -27,8 +27,8 @@ pub(super) fn image_cells(picture: &RgbaImage, caps: ImageCaps) -> Vec<ImageCell
     levels.into_iter().zip(colours).map(tile).collect()
 }
 
-/// Between 0 and 1, stretched so that the darkest of the picture is empty and the brightest full; nothing where it is
-/// transparent.
+/// The density of each cell, 0 to 1, stretched so that the darkest part of the picture is empty and the brightest full;
+/// `None` if it is transparent.
 fn ink_levels(picture: &RgbaImage, light_background: bool) -> Vec<Option<f32>> {
     let luminance = |[red, green, blue, alpha]: [u8; 4]| {
         (alpha >= 128).then(|| 0.299 * f32::from(red) + 0.587 * f32::from(green) + 0.114 * f32::from(blue))
@@ -39,7 +39,7 @@ fn ink_levels(picture: &RgbaImage, light_background: bool) -> Vec<Option<f32>> {
     let (Some(&darkest), Some(&brightest)) = (sorted.get(sorted.len() / 50), sorted.get(sorted.len() * 49 / 50)) else {
         return measured;
     };
-    // An even picture is shown as bright as it is.
+    // A picture of nearly uniform brightness is not stretched.
     let (from, range) = if brightest - darkest < 16.0 { (0.0, 255.0) } else { (darkest, brightest - darkest) };
     let stretch = |value: f32| {
         let bright = ((value - from) / range).clamp(0.0, 1.0);
@@ -48,7 +48,7 @@ fn ink_levels(picture: &RgbaImage, light_background: bool) -> Vec<Option<f32>> {
     measured.into_iter().map(|value| value.map(stretch)).collect()
 }
 
-/// The nearest of `count` levels; what a cell had to give up goes to its neighbours.
+/// Rounds each density to one of `level_count` levels; dithering passes the error to the neighbours.
 fn dither(ink: &[Option<f32>], width: usize, level_count: usize) -> Vec<usize> {
     let max_level = (level_count - 1) as f32;
     let mut errors = vec![0.0_f32; ink.len() + width + 2];
@@ -75,7 +75,7 @@ fn dither(ink: &[Option<f32>], width: usize, level_count: usize) -> Vec<usize> {
     levels
 }
 
-/// The picture's colours at their brightest: how bright they are is said by the ink.
+/// The picture's colours at full brightness: the density of the glyphs already shows the brightness.
 fn at_full_brightness(picture: &RgbaImage) -> RgbaImage {
     let mut hues = picture.clone();
     for pixel in hues.pixels_mut() {

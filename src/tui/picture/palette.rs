@@ -1,4 +1,4 @@
-//! A picture's colours as the terminal has them.
+//! Converts a picture's colours to those of the terminal.
 
 use image::RgbaImage;
 use ratatui::style::Color;
@@ -8,15 +8,14 @@ use crate::tui::{
     theme::ColourDepth,
 };
 
-/// Less than half opaque: the terminal's own background.
+/// Minimum alpha of an opaque pixel. Below it, the terminal's own background is shown.
 const MIN_OPAQUE_ALPHA: u8 = 128;
 
-/// The colour of each pixel, row by row; `None` where it is transparent. Where the terminal has fewer colours than the
-/// picture, what a pixel had to give up goes to its neighbours (Floyd and Steinberg's way), so that areas keep their
-/// colour.
+/// The colour of each pixel, row by row; `None` if it is transparent. If the terminal has fewer colours than the
+/// picture, Floyd-Steinberg dithering passes each pixel's error to its neighbours, so that areas keep their colour.
 pub(super) fn dithered_colours(picture: &RgbaImage, depth: ColourDepth) -> Vec<Option<Color>> {
     let width = picture.width() as usize;
-    // Of this row and the next, with a column to spare on either side.
+    // For this row and the next, with one extra column on either side.
     let mut errors = vec![[0.0_f32; 3]; 2 * (width + 2)];
     let mut colours = Vec::with_capacity(picture.len() / 4);
     for row in picture.rows() {
@@ -46,7 +45,7 @@ pub(super) fn dithered_colours(picture: &RgbaImage, depth: ColourDepth) -> Vec<O
     colours
 }
 
-/// The terminal's colour, and what it looks like.
+/// The nearest colour of the terminal, and its RGB value.
 fn nearest(rgb: [u8; 3], depth: ColourDepth) -> (Color, [u8; 3]) {
     let [red, green, blue] = rgb;
     match depth {
@@ -63,7 +62,7 @@ fn nearest(rgb: [u8; 3], depth: ColourDepth) -> (Color, [u8; 3]) {
 }
 
 fn perceptual_distance(a: [u8; 3], b: [u8; 3]) -> u32 {
-    // Eyes tell greens apart best and blues worst.
+    // Human eyes distinguish greens best and blues worst.
     [3, 4, 2].into_iter().enumerate().map(|(i, weight)| weight * u32::from(a[i].abs_diff(b[i])).pow(2)).sum()
 }
 

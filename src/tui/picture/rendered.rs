@@ -1,4 +1,4 @@
-//! A picture that is ready to be copied onto the screen.
+//! A picture that is ready to be copied into a frame.
 
 use ratatui::{
     buffer::Buffer,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::tui::theme::ColourDepth;
 
-/// One cell of it. Colours that are missing are the screen's own.
+/// One cell of a picture. `None` means the terminal's own colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ImageCell {
     pub glyph: char,
@@ -26,11 +26,11 @@ pub(super) struct ImageCell {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct RenderedImage {
-    /// In cells.
+    /// Size in cells.
     pub cells: Size,
-    /// `4032 x 3024 JPEG`.
+    /// For example `4032 x 3024 JPEG`.
     pub description: String,
-    /// Rows of [`Drawing::size`].
+    /// The picture in glyphs; [`RenderedImage::cells`] has the number of rows.
     rows: Vec<Line<'static>>,
     encoded: Option<EncodedImage>,
 }
@@ -54,13 +54,13 @@ impl RenderedImage {
         }
     }
 
-    /// In signs, which every terminal has; row by row.
+    /// The picture in glyphs, row by row, for any terminal.
     pub fn rows(&self) -> &[Line<'static>] {
         &self.rows
     }
 
-    /// As the terminal's own graphics over `area`, if it has them and the whole picture fits there. Every cell of it
-    /// is a cell of the frame like any other: what is drawn there next takes its place.
+    /// Draws the picture with the terminal's graphics protocol over `area`, if there is one and the whole picture fits.
+    /// All its cells are ordinary cells of the frame, so whatever is drawn there next replaces it.
     pub fn render_graphics(&self, area: Rect, buf: &mut Buffer) {
         if let Some(graphic) = &self.encoded
             && self.cells.width <= area.width
@@ -71,7 +71,7 @@ impl RenderedImage {
     }
 }
 
-/// Tiles that look alike in one span.
+/// Joins cells of the same style into one span.
 fn styled_line(tiles: &[ImageCell]) -> Line<'static> {
     let mut spans: Vec<Span<'static>> = Vec::new();
     for tile in tiles {

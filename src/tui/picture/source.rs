@@ -1,4 +1,4 @@
-//! Where a picture's bytes come from: a file, or the row itself. Nothing is ever fetched.
+//! Reads a picture's bytes from a file or from the row. Never downloads anything.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::domain::Image;
 
-/// Larger files are not read: more than any provider takes, and enough for a camera's best.
+/// Larger pictures are not read. No provider accepts more, and it is enough for the best cameras.
 const MAX_MIB: u64 = 64;
 const MAX_BYTES: u64 = MAX_MIB * 1024 * 1024;
 
@@ -28,7 +28,7 @@ pub(super) fn read_bytes(image: &Image) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Looked at before it is opened: a pipe would block.
+/// Reads a regular file. Its type is checked before it is opened, because opening a pipe would block.
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let describe_error = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
@@ -43,7 +43,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
         return Err(too_large_message(metadata.len()));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    // One byte more than allowed, so that a file that grows meanwhile is noticed.
+    // One byte more than allowed, to detect a file that grows meanwhile.
     File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(describe_error)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_large_message(bytes.len() as u64));

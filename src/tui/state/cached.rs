@@ -1,8 +1,9 @@
-//! Answers of the run's database, and how long each holds.
+//! Answers from the run's database, with the version of the data they are based on.
 
 use crate::domain::{ItemState, Page, snapshot::Totals};
 
-/// The run's totals when a question was asked. `None`: what came was behind the run even then, or isn't trusted any more.
+/// The run's totals when a query was sent. They serve as a version: an answer is current while the totals it depends on
+/// are unchanged. `None`: the answer was already outdated when it came, or has been invalidated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DataVersion(Option<Totals>);
 
@@ -11,7 +12,8 @@ impl DataVersion {
         Self(Some(*totals))
     }
 
-    /// Whether what depends on items in `state` is as it was. Ended items don't change with what is merely tried.
+    /// Whether the totals that items in `state` depend on are unchanged. Items that have ended don't change with
+    /// further attempts.
     fn matches(self, state: Option<ItemState>, now: &Totals) -> bool {
         let relevant_totals = |totals: &Totals| match state {
             Some(ItemState::Done) => [totals.done, 0, 0, 0, 0],
@@ -22,7 +24,7 @@ impl DataVersion {
     }
 }
 
-/// What a question came to.
+/// The answer to a query: its content or an error, and the version of the data.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct CachedAnswer<T> {
     data_version: DataVersion,
@@ -30,8 +32,8 @@ pub(super) struct CachedAnswer<T> {
 }
 
 impl<T> CachedAnswer<T> {
-    /// To the question that was asked at `stamp`. `take` gives what it asked for, and whether that is outdated; `None`
-    /// where the page is about something else.
+    /// Takes the answer to a query that was sent at `data_version`. `extract` returns the content and whether it is
+    /// outdated, or `None` if the page answers another query.
     pub fn new(
         data_version: DataVersion,
         page: Result<Page, String>,
@@ -51,17 +53,17 @@ impl<T> CachedAnswer<T> {
         self.content.as_ref().map_err(String::as_str)
     }
 
-    /// Whether it would still be the same, for what depends on items in `state`.
+    /// Whether a new answer would be the same, for content that depends on items in `state`.
     pub fn is_current(&self, state: Option<ItemState>, now: &Totals) -> bool {
         self.data_version.matches(state, now)
     }
 
-    /// Whether as many items had failed when it was asked for.
+    /// Whether the number of failed items is the same as when the query was sent.
     pub fn has_failed_count(&self, now: &Totals) -> bool {
         self.data_version.0.is_some_and(|then| then.failed == now.failed)
     }
 
-    /// Something may have changed although the counts are the same: to be asked again.
+    /// Marks the answer as outdated. Needed if the data may have changed although the totals are the same.
     pub const fn invalidate(&mut self) {
         self.data_version = DataVersion(None);
     }

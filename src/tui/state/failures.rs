@@ -1,4 +1,4 @@
-//! Failed items by what they failed of, as the run's database last grouped them.
+//! Failed items grouped by the reason of their failure, as the run's database last reported them.
 
 use super::{DataVersion, PendingQuery, cached::CachedAnswer};
 use crate::domain::{FailureGroup, ItemState, Page, Query, ReplayFilter, snapshot::Totals};
@@ -6,7 +6,7 @@ use crate::domain::{FailureGroup, ItemState, Page, Query, ReplayFilter, snapshot
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct FailureList {
     selected: usize,
-    /// The group that is selected, so that the selection stays on it when others overtake it.
+    /// Identifies the selected group, so that the selection stays on it when the order changes.
     selected_filter: Option<ReplayFilter>,
     answer: Option<CachedAnswer<Vec<FailureGroup>>>,
 }
@@ -29,7 +29,7 @@ impl FailureList {
         self.groups()?.get(self.selected)
     }
 
-    /// Where no groups are known, the place among them stays what it was.
+    /// Selects a row. If no groups are loaded, the selection stays.
     pub fn select(&mut self, at: usize) {
         let Some(groups) = self.groups() else { return };
         self.selected = at.min(groups.len().saturating_sub(1));

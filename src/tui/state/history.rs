@@ -1,23 +1,23 @@
-//! What the charts draw: the snapshot's own counters, remembered at ever wider intervals, so that the whole time on the
-//! screen fits into a fixed number of samples.
+//! The data of the charts: samples of the snapshot's counters. When there are too many samples the interval doubles, so
+//! that the whole time fits into a fixed number.
 //!
-//! Counters and not rates are kept: what happened between any two samples is exact, however many went in between and
-//! however long nothing was published.
+//! Samples hold counters instead of rates. So the difference between two samples is exact, even if samples between them
+//! were dropped or no snapshots came for a while.
 
 use std::time::Duration;
 
 use crate::domain::{Snapshot, WallTime};
 
-/// Samples kept; when there are more, every other one goes and the interval doubles.
+/// Maximum samples; when there are more, every other one is dropped and the interval doubles.
 const MAX_SAMPLES: usize = 512;
 
-/// Rates are taken over this long, as the header's is, or over one step where that is longer.
+/// Rates are averaged over this time, as in the header, or over one step if that is longer.
 const RATE_WINDOW: Duration = Duration::from_mins(1);
 
-/// A rate over less than this says nothing yet.
+/// Rates over less time than this are not shown.
 const MIN_TIME: Duration = Duration::from_secs(10);
 
-/// How much time a step may stand for, in seconds; beyond the last, days.
+/// Possible lengths of a step in seconds; the last ones are 1, 2, 7 and 30 days.
 const STEP_SECONDS: [u64; 21] = [
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
     2_592_000,
@@ -26,11 +26,11 @@ const STEP_SECONDS: [u64; 21] = [
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Sample {
     at: WallTime,
-    /// Since the screen is open, those that were replayed since included.
+    /// Items that have ended since the dashboard was opened. An item that is replayed counts again when it ends.
     ended_total: u64,
     rate_limited_total: u64,
     usd: f64,
-    /// Of the model with the most answers.
+    /// Latency of the model with the most answers.
     p50_ms: Option<u64>,
     p95_ms: Option<u64>,
 }
@@ -40,30 +40,30 @@ pub struct History {
     interval: Duration,
     samples: Vec<Sample>,
     ended_total: u64,
-    /// Items that had ended in the newest snapshot: fewer than before after a replay.
+    /// Ended items in the newest snapshot; a replay makes it smaller.
     last_ended: u64,
 }
 
-/// The remembered time in steps of equal length, oldest first.
+/// The whole time as points at equal distances, oldest first.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChartSeries {
-    /// When the first begins.
+    /// When the first step begins.
     pub from: WallTime,
     pub step: Duration,
     pub points: Vec<ChartPoint>,
 }
 
-/// How things stood at the end of one step.
+/// The values at the end of one step.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ChartPoint {
-    /// Items ended, over the minute (or the step, where that is longer) before.
+    /// Items ended, averaged over the minute before, or over the step if that is longer.
     pub items_per_second: f64,
-    /// Attempts that a limit refused, over the same time.
+    /// Attempts rejected by a limit, averaged over the same time.
     pub refusals_per_minute: f64,
-    /// Of the model with the most answers; `None` before the first answer.
+    /// Latency of the model with the most answers; `None` before the first answer.
     pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,
-    /// Since the run began.
+    /// Spend since the run began.
     pub usd: f64,
 }
 
@@ -74,7 +74,7 @@ impl Default for History {
 }
 
 impl History {
-    /// Remembers `snapshot` if enough engine time has passed since the last one.
+    /// Stores a sample of `snapshot` if an interval of engine time has passed since the last one.
     pub fn record(&mut self, snapshot: &Snapshot) {
         let now_ended = snapshot.totals.done + snapshot.totals.failed;
         self.ended_total += now_ended.saturating_sub(self.last_ended);
@@ -102,9 +102,10 @@ impl History {
         }
     }
 
-    /// The whole time in at most `most` steps, each as short as that allows; `None` while there is too little of it.
+    /// The whole time in at most `max_points` steps, which are as short as possible; `None` if less than [`MIN_TIME`]
+    /// has passed.
     ///
-    /// Steps begin at round times, so that what has been drawn of one stays as it is.
+    /// Steps begin at round times, so that a drawn step doesn't change later.
     pub fn series(&self, max_points: usize) -> Option<ChartSeries> {
         let (first, last) = (self.samples.first()?, self.samples.last()?);
         if last.at.since(first.at) < MIN_TIME || max_points == 0 {
@@ -123,7 +124,7 @@ impl History {
 
     fn point(&self, end: WallTime, window: Duration) -> ChartPoint {
         let first = self.samples.first().map_or(end, |sample| sample.at);
-        // Too early for a rate: what the first seconds brought, over as long.
+        // Near the start, averages over the time since the first sample, but at least [`MIN_TIME`].
         let from = WallTime(end.0.saturating_sub(window.as_micros() as i64)).max(first);
         let seconds = end.since(from).max(MIN_TIME).as_secs_f64();
         let increase = |of: fn(&Sample) -> u64| self.counter_at(of, end) - self.counter_at(of, from);
@@ -137,7 +138,7 @@ impl History {
         }
     }
 
-    /// A counter at `at`: between two samples it grew evenly.
+    /// The value of a counter at `at`, interpolated linearly between two samples.
     fn counter_at(&self, of: fn(&Sample) -> u64, at: WallTime) -> f64 {
         let after = self.samples_until(at);
         let (Some(before), next) = (self.samples[..after].last(), self.samples.get(after)) else { return 0.0 };
@@ -148,13 +149,13 @@ impl History {
         })
     }
 
-    /// How many samples are not later than `at`.
+    /// The number of samples that are not later than `at`.
     fn samples_until(&self, at: WallTime) -> usize {
         self.samples.partition_point(|sample| sample.at <= at)
     }
 }
 
-/// The last multiple of `each` that is not after `at`.
+/// The last multiple of `step` that is not after `at`.
 fn round_down(at: WallTime, step: Duration) -> WallTime {
     WallTime(at.0 - at.0.rem_euclid(step.as_micros() as i64))
 }
@@ -167,7 +168,7 @@ mod tests {
         WallTime::from_unix_seconds(1_795_251_600 + seconds)
     }
 
-    /// `(at, ended)`.
+    /// Samples from pairs `(at, ended)`.
     fn history(samples: impl IntoIterator<Item = (i64, u64)>) -> History {
         let sample = |(at, ended_total)| Sample {
             at: second(at),
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_rate_covers_the_minute_before() {
-        // Sixty a minute for two minutes, then nothing for two, of which nothing was published.
+        // Sixty a minute for two minutes, then none for two minutes in which no snapshot came.
         let samples = (0..=120).map(|at| (at, at as u64)).chain([(240, 120)]);
         let steps = history(samples).series(300).unwrap();
         let rate = |at: usize| steps.points[at - 1].items_per_second;

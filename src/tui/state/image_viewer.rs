@@ -1,20 +1,21 @@
-//! The picture of the open item: what was asked for, and what came of it. One is kept, and one is under way.
+//! The picture of the open item: the request and its result. At most one result is stored, and one request is in
+//! progress.
 
 use crate::tui::picture::{ImageCaps, ImageRequest, RenderedImage};
 
 #[derive(Debug, Default)]
 pub struct ImageViewer {
-    /// What they are drawn on; `None`: they are not drawn.
+    /// Image capabilities of the terminal; `None`: pictures are off.
     pub caps: Option<ImageCaps>,
-    /// The operator wants to see text only.
+    /// True if the operator has hidden the pictures.
     pub is_hidden: bool,
-    /// How many were asked for: tells those apart that the terminal keeps.
+    /// Number of the last request; distinguishes the pictures that the terminal stores.
     last_number: u32,
     in_progress: Option<ImageRequest>,
     latest: Option<(ImageRequest, Result<RenderedImage, String>)>,
 }
 
-/// What is there to see.
+/// The loading state of a picture.
 #[derive(Clone, Copy, Debug)]
 pub enum ImageState<'a> {
     Loading,
@@ -23,12 +24,12 @@ pub enum ImageState<'a> {
 }
 
 impl ImageViewer {
-    /// What pictures are drawn on, as long as the operator wants to see any.
+    /// The image capabilities, if pictures are on and not hidden.
     pub fn visible_caps(&self) -> Option<ImageCaps> {
         self.caps.filter(|_| !self.is_hidden)
     }
 
-    /// Of this picture, in whichever size there is.
+    /// The state of this picture, in whatever size it was rendered.
     pub fn image_state(&self, seq: u64, index: usize) -> ImageState<'_> {
         match &self.latest {
             Some((request, result)) if (request.seq, request.index) == (seq, index) => match result {
@@ -39,18 +40,18 @@ impl ImageViewer {
         }
     }
 
-    /// Begins what is wanted unless it is there already, or something else is under way: one at a time, so that a
-    /// window that is being resized, or items that are leafed through, cost no more than a thread. Gives the number of
-    /// what is to be drawn.
+    /// Starts rendering `wanted` unless it is done or another request is in progress. Only one runs at a time, so that
+    /// resizing the window or stepping through items never takes more than one thread. Returns the request and its
+    /// number.
     pub fn start_render(&mut self, wanted: Option<ImageRequest>) -> Option<(ImageRequest, u32)> {
         let Some(wanted) = wanted else {
-            // The next look at the same file may find another picture in it.
+            // The file may have changed by the time the picture is opened again.
             self.latest = None;
             return None;
         };
         let is_done = self.latest.as_ref().is_some_and(|(ask, seen)| match seen {
             Ok(_) => *ask == wanted,
-            // What can't be read can't be read in another size either.
+            // A picture that can't be read can't be read in another size either.
             Err(_) => (ask.seq, ask.index) == (wanted.seq, wanted.index),
         });
         if is_done || self.in_progress.is_some() {
@@ -61,7 +62,7 @@ impl ImageViewer {
         Some((wanted, self.last_number))
     }
 
-    /// Takes a drawing in, if it is still what is wanted.
+    /// Takes the result of a request, and stores it if it is still wanted.
     pub fn on_rendered(
         &mut self,
         request: ImageRequest,

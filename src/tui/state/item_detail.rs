@@ -1,16 +1,16 @@
-//! One item whole, and how far its text, or any other long text, has been scrolled.
+//! The full view of one item, and the scroll position of long texts.
 
 use super::{DataVersion, PendingQuery, cached::CachedAnswer};
 use crate::domain::{ItemDetail, Page, Query, snapshot::Totals};
 
-/// A scroll position that can't leave the text.
+/// A scroll position that stays within the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ScrollPosition {
     pub line: usize,
 }
 
 impl ScrollPosition {
-    /// By `lines` down (or up), in a text of `total` lines of which `visible` are.
+    /// Scrolls down by `lines`, or up if negative, in a text of `total` lines of which `visible` are shown.
     pub fn scroll(&mut self, lines: isize, total: usize, visible: usize) {
         self.line = self.line.saturating_add_signed(lines).min(total.saturating_sub(visible));
     }
@@ -20,13 +20,13 @@ impl ScrollPosition {
 pub struct DetailView {
     pub seq: u64,
     pub scroll: ScrollPosition,
-    /// Which of the item's pictures is shown.
+    /// Index of the picture that is shown.
     pub picture_index: usize,
-    /// Of `None`: there is no such item.
+    /// `None` inside the answer: there is no such item.
     answer: Option<CachedAnswer<Option<Box<ItemDetail>>>>,
 }
 
-/// What is known of the item.
+/// The loading state of the item.
 #[derive(Clone, Copy, Debug)]
 pub enum DetailState<'a> {
     Loading,
@@ -53,7 +53,8 @@ impl DetailView {
         if let DetailState::Loaded(item) = self.load() { Some(item) } else { None }
     }
 
-    /// An item that has ended changes only by a replay, which shows in the counts of its state.
+    /// The query for the item, if it is not current. An item that has ended changes only by a replay, which changes the
+    /// totals of its state.
     pub(super) fn pending_query(&self, totals: &Totals) -> Option<PendingQuery> {
         let state = self.item().map(|item| item.row.state);
         let is_current = self.answer.as_ref().is_some_and(|answer| answer.is_current(state, totals));

@@ -1,35 +1,35 @@
-//! The window onto the run's items: a million of them, of which a screenful is here.
+//! The list of the run's items. There may be a million, but only a window of them is loaded.
 
 use std::collections::BTreeMap;
 
 use super::{DataVersion, PendingQuery, cached::CachedAnswer};
 use crate::domain::{ItemFilter, ItemRow, ItemState, Page, Query, ReplayFilter, snapshot::Totals};
 
-/// Rows asked for above and below the visible ones, so that scrolling a little needs no question.
+/// Rows loaded above and below the visible ones, so that scrolling a little needs no query.
 pub const WINDOW_MARGIN_ROWS: u64 = 60;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct ItemList {
-    /// `None` shows all.
+    /// `None`: items in any state.
     pub state_filter: Option<ItemState>,
-    /// The operator has not chosen a list yet: failed items are shown once there are any, and answers till then.
+    /// True until the operator chooses a list. Then failed items are shown if there are any, otherwise finished ones.
     is_automatic: bool,
     pub text_filter: String,
-    /// Marked items, by number: their ids.
+    /// Marked items: their sequence numbers and ids.
     pub marks: BTreeMap<u64, String>,
-    /// Place in the filtered list.
+    /// Index in the filtered list.
     selected: u64,
-    /// The selected item, so that the selection stays on it when others come before it.
+    /// Sequence number of the selected item, so that the selection stays on it when others come before it.
     selected_seq: Option<u64>,
     window: Option<ItemWindow>,
 }
 
-/// The newest answer.
+/// The newest answer, with the filter and offset it belongs to.
 #[derive(Clone, PartialEq, Debug)]
 struct ItemWindow {
     filter: ItemFilter,
     offset: u64,
-    /// The rows, and how many match over all windows.
+    /// The rows, and how many items match in all.
     answer: CachedAnswer<(Vec<ItemRow>, u64)>,
 }
 
@@ -46,7 +46,7 @@ impl ItemList {
         }
     }
 
-    /// What tells most, until the operator chooses.
+    /// A list that is chosen automatically until the operator chooses one.
     pub fn automatic() -> Self {
         Self { is_automatic: true, ..Self::new(Some(ItemState::Failed)) }
     }
@@ -61,7 +61,7 @@ impl ItemList {
             .filter(|window| window.filter.state == self.state_filter && window.filter.text == self.text_filter)
     }
 
-    /// How many match the filter; `None` before the first answer.
+    /// How many items match the filter; `None` before the first answer.
     pub fn matching(&self) -> Option<u64> {
         self.window()?.answer.content().ok().map(|(_, matching)| *matching)
     }
@@ -85,20 +85,20 @@ impl ItemList {
         self.row(self.selected)
     }
 
-    /// The operator's choice of a row, and with it of the list.
+    /// Selects a row for the operator. If the list has rows, it counts as chosen from then on.
     pub fn select(&mut self, at: u64) {
         self.is_automatic &= self.matching().unwrap_or(0) == 0;
         self.set_selected(at);
     }
 
-    /// Where no list is known, the place in it stays what it was.
+    /// Sets the selected index. If no list is loaded, it stays.
     fn set_selected(&mut self, at: u64) {
         let Some(matching) = self.matching() else { return };
         self.selected = at.min(matching.saturating_sub(1));
         self.selected_seq = self.selected_row().map(|row| row.seq);
     }
 
-    /// Marks the selected item, or takes its mark away, and goes on to the next.
+    /// Marks or unmarks the selected item, and selects the next one. Returns false if no item is selected.
     pub fn toggle_mark(&mut self) -> bool {
         let Some(row) = self.selected_row() else { return false };
         let (seq, id) = (row.seq, row.id.clone());
@@ -109,12 +109,13 @@ impl ItemList {
         true
     }
 
-    /// Takes the marks of the items that a replay has sent. Of one that names none it is known only where it means all.
+    /// Removes the marks of the items that a replay has sent. A filter without ids says which items it covers only if
+    /// it covers all.
     pub fn unmark_replayed(&mut self, sent: &ReplayFilter) {
         self.marks.retain(|_, id| !sent.matches_all() && !sent.ids.contains(id));
     }
 
-    /// Shows another list, from its top. The old rows stay until the new ones come, but aren't shown.
+    /// Shows another list from its top. The old rows are kept until new ones come, but not shown.
     pub fn set_filter(&mut self, state_filter: Option<ItemState>, text_filter: String) {
         (self.state_filter, self.text_filter) = (state_filter, text_filter);
         self.is_automatic = false;
@@ -127,12 +128,12 @@ impl ItemList {
         !self.is_automatic
     }
 
-    /// Back to the list as it was `before` others were tried; what is marked now stays marked.
+    /// Restores the list of `before`, except for the marks, which stay.
     pub fn restore(&mut self, before: Self) {
         *self = Self { marks: std::mem::take(&mut self.marks), window: self.window.take(), ..before };
     }
 
-    /// Shows what tells most, for as long as the operator has not chosen.
+    /// Chooses the list to show, unless the operator has chosen one.
     pub fn update_automatic(&mut self, totals: &Totals) {
         let preferred = if totals.failed > 0 { ItemState::Failed } else { ItemState::Done };
         if self.is_automatic && self.state_filter != Some(preferred) && self.text_filter.is_empty() {
@@ -171,7 +172,7 @@ impl ItemList {
         })
     }
 
-    /// Takes an answer in. The selection follows its item where it is among the rows.
+    /// Takes the answer to a query. The selection stays on its item if that is among the rows.
     pub fn on_answer(
         &mut self,
         filter: ItemFilter,
@@ -212,7 +213,7 @@ mod tests {
         Totals { total: 1_000_000, failed, ..Totals::default() }
     }
 
-    /// Answers what is wanted from a list of these items.
+    /// Answers the pending query from a list of these items.
     fn answer(items: &mut ItemList, seqs: &[u64], totals: &Totals) {
         let wanted = items.pending_query(10, totals).expect("something is wanted");
         let Query::Items { filter, offset, limit } = wanted.query else { panic!("rows are wanted") };

@@ -1,6 +1,6 @@
-//! What the screen remembers between two frames: where the operator is, not what the run is doing.
+//! The state of the screen between two frames: what the operator has selected and opened, not the state of the run.
 //!
-//! Figures are never kept here: they are in the snapshot. Only [`super::update`] changes a `State`.
+//! Figures are never stored here: they come from the snapshot. Only [`super::update`] changes a [`State`].
 
 mod cached;
 mod failures;
@@ -47,19 +47,19 @@ pub struct State {
     pub theme: Theme,
     pub keymap: Keymap,
     pub glyphs: &'static Glyphs,
-    /// Where the operator is; what clock times are shown in.
+    /// The operator's time zone; clock times are shown in it.
     pub time_zone: TimeZone,
     pub read_only: bool,
-    /// The terminal's; for paging and for the mouse.
+    /// Size of the terminal in cells, for paging and for the mouse.
     pub terminal_size: Size,
-    /// Engine time as shown: the newest snapshot's, and what has passed since.
+    /// Engine time as shown: that of the newest snapshot plus the time since.
     pub now: WallTime,
-    /// Real time since the dashboard was opened; what toasts and acknowledgements are measured in.
+    /// Real time since the dashboard was opened; the ages of toasts and acknowledgements are measured with it.
     pub ui_elapsed: Duration,
-    /// Nobody publishes snapshots any more.
+    /// True if no more snapshots will come.
     pub engine_gone: bool,
     pub focus: Pane,
-    /// The tab that is open, at sizes that have tabs.
+    /// The open tab, at sizes that have tabs.
     pub tab: Pane,
     pub is_zoomed: bool,
     pub selection: Selection,
@@ -67,7 +67,7 @@ pub struct State {
     pub failures: FailureList,
     pub detail: Option<DetailView>,
     pub images: ImageViewer,
-    /// A group of failures is being written to a file.
+    /// True while a group of failures is being written to a file.
     pub is_exporting: bool,
     pub overlay: Option<Overlay>,
     pub toasts: Toasts,
@@ -77,29 +77,29 @@ pub struct State {
     pub history: History,
     pub announced: Announcements,
     pub log_widget: TuiWidgetState,
-    /// The mouse is ours rather than the terminal's.
+    /// True if the dashboard handles the mouse; otherwise the terminal does.
     pub mouse_captured: bool,
 }
 
-/// The operator has decided to go, and the engine has been told.
+/// The event that the dashboard waits for before it leaves. The command has been sent already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Leaving {
-    /// Stays until what is in flight has finished.
+    /// Waits until the items in flight have finished.
     Draining,
-    /// Stays until the engine has heard it, or for a few seconds from `since`.
+    /// Waits until the engine has replied, but at most a few seconds from `since`.
     Stopping { since: Duration },
 }
 
-/// What was already said outside the window: nothing is said twice.
+/// Announcements already made outside the dashboard, so that none is made twice.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Announcements {
     pub last_title: String,
     pub alert_tracker: AlertTracker,
-    /// When the bell last rang, in [`State::ui`].
+    /// When the bell last rang, on the clock of [`State::ui_elapsed`].
     pub bell_rang_at: Option<Duration>,
 }
 
-/// A question for the run's database, and the state of the run it was asked in.
+/// A query that the screen needs, and the version of the data it is sent at.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PendingQuery {
     pub query: Query,
@@ -142,17 +142,17 @@ impl State {
         }
     }
 
-    /// The pane that has the whole body, if one has: because it was zoomed, or has no place of its own.
+    /// The pane that fills the whole body, if there is one: a zoomed pane, or one that is not on the dashboard.
     pub fn fullscreen_pane(&self) -> Option<Pane> {
         (self.is_zoomed || self.is_focus_off_dashboard()).then_some(self.focus)
     }
 
-    /// The focused pane has no place on the dashboard.
+    /// Whether the focused pane is not on the dashboard.
     fn is_focus_off_dashboard(&self) -> bool {
         !SizeClass::of(self.terminal_size).dashboard_panes().contains(&self.focus)
     }
 
-    /// The focused pane full screen, and back; what has no place of its own is that already.
+    /// Switches the focused pane between full screen and its place. A pane without a place is always full screen.
     pub fn toggle_zoom(&mut self) {
         self.is_zoomed ^= !self.is_focus_off_dashboard();
     }
@@ -166,12 +166,12 @@ impl State {
         }
     }
 
-    /// Where everything is at the size that was last heard of.
+    /// The layout at the last known size of the terminal.
     pub fn layout(&self, snapshot: &Snapshot) -> ScreenLayout {
         compute_layout(Rect::from((ratatui::layout::Position::ORIGIN, self.terminal_size)), self.layout_input(snapshot))
     }
 
-    /// Who has the keyboard, nearest first.
+    /// The contexts that have the keyboard, the most specific first.
     pub fn key_contexts(&self) -> Vec<KeyContext> {
         let overlay = self.overlay.as_ref().map(|overlay| match overlay {
             Overlay::Help(_) | Overlay::Inspect { .. } => KeyContext::TextOverlay,
@@ -188,11 +188,12 @@ impl State {
         }
     }
 
-    /// What is out of date on the screen and has to be asked for; the nearest first.
+    /// The queries for data on the screen that is out of date, most important first.
     pub fn pending_queries(&self, snapshot: &Snapshot) -> impl Iterator<Item = PendingQuery> + use<> {
         let totals = &snapshot.totals;
         if let Some(Overlay::Replay(plan)) = &self.overlay {
-            // What lies under it waits: by turns, two groupings of the failed items would leave the database no rest.
+            // Data under the dialog is not refreshed: two queries that group the failed items, by turns, would keep the
+            // database busy all the time.
             return [plan.pending_query(totals), None].into_iter().flatten();
         }
         let item = self.detail.as_ref().and_then(|detail| detail.pending_query(totals));

@@ -1,4 +1,4 @@
-//! What lies over the dashboard and has the keyboard: one thing at most.
+//! The overlay over the dashboard, which has the keyboard. There is at most one.
 
 use super::{CooldownId, ItemList, ReplayPlan, ScrollPosition};
 
@@ -9,21 +9,21 @@ pub enum Overlay {
         subject: InspectSubject,
         scroll: ScrollPosition,
     },
-    /// Whether to pause and abort what is in flight.
+    /// Asks whether to pause and abort the attempts in flight.
     HardPause,
     Replay(Box<ReplayPlan>),
     Quit,
     StrategyMenu {
         selected: usize,
     },
-    /// Typing a filter for the items; how they were before comes back with Esc.
+    /// Edits the text filter of the items. Esc restores the list as it was before.
     Filter {
         previous: Box<ItemList>,
     },
     CommandLine(CommandInput),
 }
 
-/// What a question of "why" is about, by name: rows may move while it is read.
+/// The subject of the inspect overlay, by name: rows may move while it is open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum InspectSubject {
     Key(String),
@@ -33,11 +33,11 @@ pub enum InspectSubject {
         model: String,
     },
     Cooldown(CooldownId),
-    /// The run itself: why not faster.
+    /// The run itself, and what limits it.
     Run,
 }
 
-/// A line being typed, with a choice among its completions.
+/// The text of the command line, with a selection among its completions.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CommandInput {
     pub text: String,

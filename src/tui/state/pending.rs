@@ -1,4 +1,5 @@
-//! Commands that were sent and don't show in the snapshot yet: "pausing..." rather than a lie in either direction.
+//! Commands that were sent but aren't visible in the snapshot yet. The screen shows them as requested, such as
+//! "pausing...".
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::domain::{
     snapshot::{Condition, RunState},
 };
 
-/// An acknowledged command that never shows (another one overtook it) is forgotten after this.
+/// An acknowledged command that never becomes visible, because another one overrode it, is forgotten after this time.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -20,15 +21,15 @@ struct PendingCommand {
 }
 
 impl PendingCommands {
-    /// Takes the place of what was asked about the same before: the engine may do both between two snapshots, and then
-    /// none would ever show the first.
+    /// Adds a command. It replaces an earlier one about the same subject: the engine may apply both between two
+    /// snapshots, and then the first would never become visible.
     pub fn on_sent(&mut self, command: Command) {
         let subject = command.subject();
         self.0.retain(|asked| subject.is_none() || asked.command.subject() != subject);
         self.0.push(PendingCommand { command, acknowledged_at: None });
     }
 
-    /// The engine has answered.
+    /// Records the engine's reply.
     pub fn on_reply(&mut self, command: &Command, accepted: bool, at: Duration) {
         let oldest = self.0.iter().position(|asked| asked.acknowledged_at.is_none() && asked.command == *command);
         let Some(index) = oldest else { return };
@@ -39,7 +40,7 @@ impl PendingCommands {
         }
     }
 
-    /// Forgets what the snapshot shows, and what it will never show.
+    /// Drops the commands that the snapshot reflects, and those that have timed out.
     pub fn drop_confirmed(&mut self, snapshot: &Snapshot, now: Duration) {
         self.0.retain(|asked| match asked.acknowledged_at {
             None => true,
@@ -47,12 +48,12 @@ impl PendingCommands {
         });
     }
 
-    /// Still unconfirmed, oldest first.
+    /// The unconfirmed commands, oldest first.
     pub fn commands(&self) -> impl DoubleEndedIterator<Item = &Command> {
         self.0.iter().map(|asked| &asked.command)
     }
 
-    /// What the run is about to be, as a word for the header.
+    /// The requested state of the run, as a word for the header.
     pub fn run_state_label(&self, snapshot: &Snapshot) -> Option<&'static str> {
         self.commands().rev().filter(|command| !is_reflected(command, snapshot)).find_map(|command| match command {
             Command::Pause | Command::HardPause => Some("pausing"),
@@ -68,7 +69,7 @@ impl PendingCommands {
     }
 }
 
-/// Whether the snapshot is as the command wants it.
+/// Whether the snapshot already reflects the command.
 fn is_reflected(command: &Command, snapshot: &Snapshot) -> bool {
     let state = &snapshot.state;
     match command {

@@ -1,4 +1,5 @@
-//! A replay being put together: which failed items, where to, and what the run's database says they are.
+//! A replay that the operator is preparing: which failed items, on which route, and what the run's database says about
+//! them.
 
 use super::{DataVersion, PendingQuery, cached::CachedAnswer};
 use crate::domain::{
@@ -7,10 +8,10 @@ use crate::domain::{
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReplayPlan {
-    /// What could be meant, the narrowest first; never empty.
+    /// The sets of items to choose from, the smallest first; never empty.
     pub scopes: Vec<ReplayScope>,
     pub scope_index: usize,
-    /// `None` is the cascade.
+    /// The targets to choose from; `None` is the cascade.
     pub targets: Vec<Option<RouteTarget>>,
     pub target_index: usize,
     answer: Option<(ReplayFilter, GroupsAnswer)>,
@@ -19,7 +20,7 @@ pub struct ReplayPlan {
 /// Groups of failed items, and how many items there are in all.
 type GroupsAnswer = CachedAnswer<(Vec<FailureGroup>, u64)>;
 
-/// One answer to "which".
+/// A set of failed items to choose.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReplayScope {
     pub label: String,
@@ -27,7 +28,7 @@ pub struct ReplayScope {
 }
 
 impl ReplayPlan {
-    /// To the cascade first, then each model, then each route.
+    /// Offers the cascade first, then each model, then each route.
     pub fn new(scopes: Vec<ReplayScope>, snapshot: &Snapshot) -> Self {
         let models = snapshot.models.iter().map(|model| Some(RouteTarget { model: model.name.clone(), key: None }));
         let routes = snapshot
@@ -50,7 +51,7 @@ impl ReplayPlan {
         Command::Replay { filter: self.filter().clone(), target: self.target().cloned() }
     }
 
-    /// What the chosen scope holds; `None` until the answer to it is here.
+    /// The items in the chosen scope; `None` until their answer has come.
     pub fn preview(&self) -> Option<Result<(&[FailureGroup], u64), &str>> {
         let (groups, matching) = match self.answer()?.content() {
             Ok(found) => found,
@@ -59,12 +60,12 @@ impl ReplayPlan {
         Some(Ok((groups, *matching)))
     }
 
-    /// To what is chosen now.
+    /// The answer for the chosen scope.
     fn answer(&self) -> Option<&GroupsAnswer> {
         self.answer.as_ref().filter(|(filter, _)| filter == self.filter()).map(|(_, found)| found)
     }
 
-    /// Other items have failed, or wait again, since the preview was made.
+    /// Whether the number of failed items has changed since the preview was made.
     pub fn is_outdated(&self, totals: &Totals) -> bool {
         self.answer().is_some_and(|found| !found.has_failed_count(totals))
     }
@@ -75,7 +76,7 @@ impl ReplayPlan {
         (!is_current).then(|| PendingQuery { query, data_version: DataVersion::of(totals) })
     }
 
-    /// Takes an answer in, if it is about what is chosen now.
+    /// Takes an answer if it is for the chosen scope.
     pub fn on_answer(&mut self, filter: ReplayFilter, data_version: DataVersion, page: Result<Page, String>) {
         if filter != *self.filter() {
             return;

@@ -1,4 +1,4 @@
-//! Which row of each list is selected. Lists that move are followed by name, not by place.
+//! The selected row of each list. In lists that reorder, the selection follows the name and not the position.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     tui::pane::Pane,
 };
 
-/// For so long after the selected cooldown has ended, the next row doesn't pass for it.
+/// For this time after the selected cooldown has ended, the row that took its place is not acted on.
 const SLIP_GUARD: Duration = Duration::from_secs(2);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -21,11 +21,11 @@ pub struct Selection {
     /// Row (key) and column (model) of the matrix.
     pub route: (usize, usize),
     pub cooldown: StickySelection,
-    /// Its number; `None` follows the newest.
+    /// Number of the selected event; `None` follows the newest.
     pub event: Option<u64>,
 }
 
-/// Which cooldown: a pool may rest for its minute and be out for the day at once.
+/// Identifies a cooldown. A pool can have two at once, such as one for the minute and one for the day.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CooldownId {
     /// `model@key`, `model@project` or an alias.
@@ -43,24 +43,26 @@ impl CooldownId {
     }
 }
 
-/// The selected cooldown wherever it moves; when it ends, whichever has taken its place.
+/// A selection that follows its cooldown when the list reorders. When the cooldown ends, the selection moves to the row
+/// that takes its place.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StickySelection {
-    /// `None` until the operator has looked at the list.
+    /// `None` until the operator has focused the list.
     id: Option<CooldownId>,
     index: usize,
-    /// When it ended under the operator's hand.
+    /// When the selected cooldown ended and the selection moved to another one.
     moved_at: Option<Duration>,
 }
 
-/// The timers in the order in which they end.
+/// The cooldowns in the order in which they end.
 pub fn sorted_cooldowns(snapshot: &Snapshot) -> Vec<&CooldownView> {
     let mut cooldowns: Vec<_> = snapshot.cooldowns.iter().collect();
     cooldowns.sort_by(|a, b| (a.until, &a.subject, a.cause.outcome).cmp(&(b.until, &b.subject, b.cause.outcome)));
     cooldowns
 }
 
-/// The key that a cooldown is about: `model@key`, `model@project`, or an alias. Of a project's keys one that works.
+/// The key of a cooldown that is named `model@key`, `model@project` or by an alias. For a project, a key that is
+/// enabled, if there is one.
 pub fn key_of_cooldown(what: &str, snapshot: &Snapshot) -> Option<String> {
     let owner = what.rsplit_once('@').map_or(what, |(_, owner)| owner);
     let named = snapshot.keys.iter().find(|key| key.name == owner);
@@ -71,7 +73,7 @@ pub fn key_of_cooldown(what: &str, snapshot: &Snapshot) -> Option<String> {
 }
 
 impl State {
-    /// Rows of a pane's list.
+    /// Number of rows in a pane's list.
     pub fn row_count(&self, pane: Pane, snapshot: &Snapshot) -> usize {
         match pane {
             Pane::Keys | Pane::Routes => snapshot.keys.len(),
@@ -84,7 +86,7 @@ impl State {
         }
     }
 
-    /// The selected row of a pane's list; 0 where it is empty.
+    /// The selected row of a pane's list; 0 if it is empty.
     pub fn selected_row(&self, pane: Pane, snapshot: &Snapshot) -> usize {
         let last = self.row_count(pane, snapshot).saturating_sub(1);
         let at = match pane {
@@ -92,7 +94,7 @@ impl State {
             Pane::Models => self.selection.model,
             Pane::Routes => self.selection.route.0,
             Pane::Cooldowns => self.selection.cooldown.index,
-            // Newest first; one that has left the snapshot's window counts as the oldest there is.
+            // Newest first. An event that is no longer in the snapshot counts as the oldest one there.
             Pane::Events => self.selection.event.map_or(0, |number| {
                 snapshot.events.iter().rev().position(|event| event.number <= number).unwrap_or(last)
             }),
@@ -123,7 +125,7 @@ impl State {
         }
     }
 
-    /// Finds the selected cooldown again, or stays where it was: to be called whenever either may have moved.
+    /// Updates the index of the selected cooldown; called after every change of the list or the selection.
     pub fn update_cooldown_selection(&mut self, snapshot: &Snapshot) {
         let cooldowns = sorted_cooldowns(snapshot);
         let selection = &mut self.selection.cooldown;
@@ -143,18 +145,18 @@ impl State {
         }
     }
 
-    /// Whether the selected cooldown is not the one that was selected a moment ago; said once.
+    /// Whether the selection has just moved to another cooldown because the selected one ended. Returns true only once.
     pub fn take_cooldown_moved(&mut self) -> bool {
         let slipped = self.selection.cooldown.moved_at.take();
         slipped.is_some_and(|at| self.focus == Pane::Cooldowns && self.ui_elapsed.saturating_sub(at) < SLIP_GUARD)
     }
 
-    /// The column of the route matrix.
+    /// The selected column of the route matrix.
     pub fn selected_model(&self, snapshot: &Snapshot) -> usize {
         self.selection.route.1.min(snapshot.models.len().saturating_sub(1))
     }
 
-    /// What the focused pane's selection is, where it is something that has a state.
+    /// The subject selected in the focused pane, if it can be inspected.
     pub fn selected_subject(&self, snapshot: &Snapshot) -> Option<InspectSubject> {
         let at = self.selected_row(self.focus, snapshot);
         match self.focus {

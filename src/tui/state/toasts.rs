@@ -1,8 +1,8 @@
-//! Short words about what was just done; errors stay until they are dismissed.
+//! Short messages about what was just done. Errors stay until they are dismissed.
 
 use std::{collections::VecDeque, time::Duration};
 
-/// Of trouble, and of everything else.
+/// Maximum toasts that are errors, and maximum of all others.
 const MAX_PER_KIND: usize = 3;
 const LIFETIME: Duration = Duration::from_secs(6);
 
@@ -10,7 +10,7 @@ const LIFETIME: Duration = Duration::from_secs(6);
 pub enum ToastLevel {
     Success,
     Rejected,
-    /// Stays until dismissed.
+    /// Stays until it is dismissed.
     Error,
 }
 
@@ -21,7 +21,7 @@ pub struct Toast {
     pub shown_at: Duration,
 }
 
-/// The newest few, oldest first.
+/// The newest toasts, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Toasts(VecDeque<Toast>);
 
@@ -30,7 +30,7 @@ impl Toasts {
         let words = message.into();
         self.0.retain(|toast| toast.message != words);
         self.0.push_back(Toast { message: words, level, shown_at });
-        // Each of the two makes room for its own kind only: what was just done doesn't push trouble out.
+        // Errors and other toasts are counted separately, so that other toasts don't displace errors.
         let is_same_kind = |toast: &Toast| (toast.level == ToastLevel::Error) == (level == ToastLevel::Error);
         if self.0.iter().filter(|toast| is_same_kind(toast)).count() > MAX_PER_KIND
             && let Some(oldest) = self.0.iter().position(is_same_kind)
@@ -39,14 +39,14 @@ impl Toasts {
         }
     }
 
-    /// Whether any went.
+    /// Removes expired toasts; returns whether there were any.
     pub fn expire(&mut self, now: Duration) -> bool {
         let before = self.0.len();
         self.0.retain(|toast| toast.level == ToastLevel::Error || now.saturating_sub(toast.shown_at) < LIFETIME);
         self.0.len() < before
     }
 
-    /// Drops all of them; whether there were any.
+    /// Removes all toasts; returns whether there were any.
     pub fn dismiss(&mut self) -> bool {
         !std::mem::take(&mut self.0).is_empty()
     }

@@ -1,23 +1,23 @@
-//! The way back from the operator's own changes, newest first.
+//! The stack of commands that undo the operator's changes.
 
 use crate::domain::{
     Command, Snapshot,
     snapshot::{Condition, KeyView, RouteView, RunState},
 };
 
-/// Changes that can be taken back, at most.
+/// Maximum changes that can be undone.
 const MAX_UNDO: usize = 64;
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct UndoStack {
-    /// What was asked for, and what takes it back, once the engine agrees.
+    /// Commands without a reply, each with its inverse.
     unconfirmed: Vec<(Command, Command)>,
-    /// What takes back what was done.
+    /// Inverses of the accepted commands, the newest last.
     inverses: Vec<Command>,
 }
 
 impl UndoStack {
-    /// To be called before the snapshot shows the change.
+    /// Must be called before the snapshot shows the change.
     pub fn on_sent(&mut self, command: &Command, inverse: Option<Command>) {
         if let Some(back) = inverse {
             self.unconfirmed.push((command.clone(), back));
@@ -35,13 +35,13 @@ impl UndoStack {
         }
     }
 
-    /// The way back from the last change; taken once.
+    /// Removes and returns the inverse of the last change.
     pub fn pop(&mut self) -> Option<Command> {
         self.inverses.pop()
     }
 }
 
-/// What takes `command` back, given how things are before it; `None` where nothing does.
+/// The command that undoes `command`, given the state before it; `None` if there is none.
 pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
     if is_noop(command, snapshot) {
         return None;
@@ -67,7 +67,8 @@ pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
     })
 }
 
-/// Whether things are already as `command` wants them: taking that back would undo somebody else's doing.
+/// Whether the state already is what `command` requests. Then its inverse would undo a change that was not made by this
+/// command.
 fn is_noop(command: &Command, snapshot: &Snapshot) -> bool {
     match command {
         Command::Pause | Command::HardPause => matches!(snapshot.state, RunState::Pausing | RunState::Paused),

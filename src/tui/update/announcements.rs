@@ -1,4 +1,4 @@
-//! What is said outside the window: its title, and a bell when somebody should look.
+//! Announcements outside the dashboard: the window title, and the bell for alerts.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     tui::{format::percent, state::State, text::one_line},
 };
 
-/// Alarms closer together than this ring once.
+/// Alerts within this time ring the bell only once.
 const BELL_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) fn announce(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
@@ -33,7 +33,7 @@ pub(super) fn announce(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     effects
 }
 
-/// `captions-spring: running 64%`; changes a hundred times in a run.
+/// `captions-spring: running 64%`. Changes about a hundred times in a run.
 pub fn window_title(snapshot: &Snapshot) -> String {
     let totals = snapshot.totals;
     let run = one_line(&snapshot.run);

@@ -1,4 +1,4 @@
-//! What `copy` means where the operator stands: always as text, never more than one looks at.
+//! Copies the selection to the clipboard, always as text.
 
 use super::Effect;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// Terminals refuse more than about this in one sequence.
+/// Terminals reject about this many bytes or more in one sequence.
 const MAX_COPY_BYTES: usize = 64 * 1024;
 
 pub(super) fn copy(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
@@ -21,7 +21,7 @@ pub(super) fn copy(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
         state.toasts.push("there is nothing to copy yet", ToastLevel::Rejected, state.ui_elapsed);
         return Vec::new();
     }
-    // No terminal says whether it took it.
+    // Terminals don't confirm that they have taken the text.
     let part = if text.len() > MAX_COPY_BYTES { "the first 64 KiB of " } else { "" };
     state.toasts.push(format!("{part}{what} sent to the clipboard"), ToastLevel::Success, state.ui_elapsed);
     vec![Effect::CopyToClipboard(text[..text.floor_char_boundary(MAX_COPY_BYTES)].to_owned())]

@@ -1,23 +1,23 @@
-//! The command line: every action by its name, and the commands that take a word or a number.
+//! Parses and completes the command line: every action by its name, and the commands with arguments.
 
 use crate::{
     domain::{CascadeOrder, Command, Money, OnExhausted, Outcome, ReplayFilter, Snapshot, Strategy, WhenLimited},
     tui::{action::Action, labels, state::State},
 };
 
-/// What a line asks for.
+/// A parsed command line.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ParsedLine {
     Empty,
     Action(Action),
     Command(Command),
-    /// Shows the items, of any state, that match a text.
+    /// Shows the items in any state that match a text.
     FindItems(String),
-    /// Shows the item at this place of the input, from 1.
+    /// Shows the item at this position of the input, from 1.
     OpenItem(u64),
 }
 
-/// One way to go on typing.
+/// A possible completion of the line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LineCompletion {
     /// The whole line.
@@ -25,11 +25,11 @@ pub struct LineCompletion {
     pub description: String,
 }
 
-/// A command with words after its name.
+/// A command with arguments.
 struct CommandSpec {
     name: &'static str,
     usage: &'static str,
-    /// What has to follow the name, for whoever wrote something else.
+    /// The expected arguments, for the error message.
     expects: &'static str,
     description: &'static str,
 }
@@ -41,7 +41,7 @@ impl CommandSpec {
     }
 }
 
-/// The two with words after their name that a reader may use.
+/// The two commands with arguments that are allowed on a read-only screen.
 const FIND_COMMAND: &str = "find";
 const ITEM_COMMAND: &str = "item";
 
@@ -189,7 +189,7 @@ fn parse_command(spec: &CommandSpec, rest: &str, snapshot: &Snapshot) -> Result<
     }
 }
 
-/// `NAME on`, `NAME off`, for a key, model or route that exists.
+/// Parses `NAME on` or `NAME off` for a key, model or route that exists.
 fn parse_switch(spec: &CommandSpec, rest: &str, snapshot: &Snapshot) -> Result<Command, String> {
     let (name, on) = match rest.rsplit_once(' ') {
         Some((name, "on")) => (name.trim(), true),
@@ -218,12 +218,12 @@ fn route_name(key: &str, model: &str) -> String {
     format!("{model}@{key}")
 }
 
-/// Names are found with hyphens, underscores or spaces.
+/// Normalizes a name: hyphens, underscores and spaces are the same, and so are upper and lower case.
 fn normalized(name: &str) -> String {
     name.trim().replace(['_', ' '], "-").to_ascii_lowercase()
 }
 
-/// Ways to go on from `line`, best first.
+/// Completions of `line`: first those that begin with it, then those that contain it.
 pub fn completions(line: &str, state: &State, snapshot: &Snapshot) -> Vec<LineCompletion> {
     let line = line.trim_start().trim_start_matches(':').trim_start();
     let (candidates, typed) = match line.split_once(' ') {
@@ -239,7 +239,7 @@ pub fn completions(line: &str, state: &State, snapshot: &Snapshot) -> Vec<LineCo
     first.chain(then).cloned().collect()
 }
 
-/// What all completions that go on from `typed` have in common, if that is more than was typed.
+/// The longest common prefix of the completions that begin with `typed`, if it is longer than `typed`.
 pub fn common_prefix(completions: &[LineCompletion], typed: &str) -> Option<String> {
     let typed = typed.trim_start().trim_start_matches(':').trim_start();
     let mut starting =
@@ -252,7 +252,7 @@ pub fn common_prefix(completions: &[LineCompletion], typed: &str) -> Option<Stri
     (common.len() > typed.len()).then(|| common.to_owned())
 }
 
-/// To a reader nothing is offered that would be refused.
+/// A read-only screen doesn't offer commands that it would reject.
 fn command_completions(read_only: bool) -> Vec<LineCompletion> {
     let offered = Action::with_command_name().filter(|action| !(read_only && action.changes_run()));
     let actions = offered.filter_map(|action| {

@@ -1,4 +1,4 @@
-//! From a key press to a command: what it is about is what is selected.
+//! Turns actions into commands on the current selection.
 
 use crate::{
     domain::{
@@ -45,7 +45,7 @@ pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result
     }
 }
 
-/// Why `action` makes no sense now, whatever is selected. The footer dims what is refused.
+/// Why `action` is not possible now, whatever is selected. The footer dims such actions.
 pub fn rejection_reason(action: Action, state: &State, snapshot: &Snapshot) -> Option<String> {
     let over = state.engine_gone || snapshot.state.is_over();
     match action {
@@ -59,7 +59,7 @@ pub fn rejection_reason(action: Action, state: &State, snapshot: &Snapshot) -> O
     }
 }
 
-/// What `action` would do now, for those that go to and fro; the footer says that rather than both.
+/// The footer's label of an action that toggles: only what it would do now.
 pub fn current_label(action: Action, state: &State, snapshot: &Snapshot) -> Option<&'static str> {
     let either = |on: bool, to_on, to_off| Some(if on { to_on } else { to_off });
     match action {
@@ -87,7 +87,7 @@ fn switch_command(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Resul
     };
     let (to_on, to_off) = (command_with(true)?, command_with(false)?);
     let is_on = match &subject {
-        // A key that is dead comes back by the operator's word only, so switching it means on.
+        // Only the operator can enable a disabled key again, so toggling it switches it on.
         Some(InspectSubject::Key(key)) => snapshot.keys.iter().any(|view| {
             view.name == *key && !matches!(view.condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. })
         }),
@@ -98,7 +98,7 @@ fn switch_command(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Resul
         Some(InspectSubject::Model(model)) => snapshot.models.iter().any(|view| view.name == *model && view.on),
         _ => false,
     };
-    // What was asked for and isn't confirmed yet counts: pressing twice quickly switches off and on again.
+    // Commands that aren't confirmed yet count: pressing twice quickly switches off and on again.
     let requested = state.pending_commands.commands().rev().find(|command| **command == to_on || **command == to_off);
     let is_on = requested.map_or(is_on, |asked| *asked == to_on);
     Ok(if on.unwrap_or(!is_on) { to_on } else { to_off })
@@ -115,7 +115,7 @@ fn clear_cooldowns_command(state: &State, snapshot: &Snapshot) -> Result<Command
     Ok(Command::ClearCooldowns { key })
 }
 
-/// `1 Keys, 3 Models`: where something can be selected.
+/// The panes where something can be selected: `1 Keys, 3 Models`.
 fn pane_labels(state: &State, panes: &[Pane]) -> String {
     let names: Vec<String> = panes.iter().map(|pane| state.keymap.pane_label(*pane)).collect();
     names.join(", ")
@@ -141,7 +141,7 @@ fn replay_command(state: &State) -> Result<Command, String> {
     Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], ..ReplayFilter::default() }, target: None })
 }
 
-/// The cap as it will be once everything on its way has arrived.
+/// The cap that will apply once all pending commands have been applied.
 fn expected_in_flight_cap(state: &State, snapshot: &Snapshot) -> u32 {
     let requested = state.pending_commands.commands().rev().find_map(|command| match command {
         Command::SetMaxInFlight { max_in_flight } => Some(*max_in_flight),
@@ -150,7 +150,8 @@ fn expected_in_flight_cap(state: &State, snapshot: &Snapshot) -> u32 {
     requested.unwrap_or(snapshot.max_in_flight)
 }
 
-/// The way back from a change leads to what was last asked for, also where the snapshot doesn't show that yet.
+/// Adjusts an inverse so that it leads back to the value that was last requested, even if the snapshot doesn't show
+/// that value yet.
 pub(super) fn expected_inverse(inverse: Command, state: &State) -> Command {
     let same = |command: &&Command| std::mem::discriminant(*command) == std::mem::discriminant(&inverse);
     match inverse {

@@ -1,4 +1,4 @@
-//! What actions and letters mean while something lies over the dashboard.
+//! Handles actions and typed text while an overlay is open.
 
 use crossterm::event::KeyCode;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// `None` where the action isn't the dialog's business.
+/// `None` if the action doesn't concern the overlay.
 pub(super) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) -> Option<Vec<Effect>> {
     match state.overlay.as_ref()? {
         Overlay::Help(_) | Overlay::Inspect { .. } => scroll_text(state, snapshot, action),
@@ -93,7 +93,7 @@ fn perform_in_replay(
         Action::Left => plan.scope_index = (plan.scope_index + scopes - 1) % scopes,
         Action::Right => plan.scope_index = (plan.scope_index + 1) % scopes,
         Action::No | Action::Back => return Some(close(state)),
-        // What is sent is what was shown: without the preview, nothing.
+        // Only what was shown can be sent: without a preview, nothing is.
         Action::Yes => match plan.preview() {
             Some(Ok((_, 1..))) => {
                 state.overlay = None;
@@ -108,7 +108,7 @@ fn perform_in_replay(
     Some(Vec::new())
 }
 
-// === The menu of strategies ===
+// === Strategy menu ===
 
 /// One line of the menu.
 #[derive(Clone, PartialEq, Debug)]
@@ -119,7 +119,7 @@ pub struct MenuChoice {
     pub command: Command,
 }
 
-/// Everything about how the run is conducted that can be switched while it runs.
+/// All parts of the run's policy that can be changed while it runs.
 pub fn menu_choices(snapshot: &Snapshot) -> Vec<MenuChoice> {
     let strategies = Strategy::ALL.into_iter().map(|strategy| MenuChoice {
         section: "Strategy",
@@ -168,7 +168,7 @@ fn perform_in_menu(state: &mut State, snapshot: &Snapshot, action: Action, selec
 
 // === Typing ===
 
-/// A key that no binding claims: text, where text is typed.
+/// Handles a key without a binding: in a text input, it is text.
 pub(super) fn type_key(state: &mut State, chord: Chord) -> Vec<Effect> {
     edit_text(state, |text| match (chord.code, chord.ctrl) {
         (KeyCode::Char('u'), true) => text.clear(),
@@ -190,7 +190,7 @@ pub(super) fn paste(state: &mut State, pasted: &str) -> Vec<Effect> {
     Vec::new()
 }
 
-/// Changes the line being typed, wherever that is.
+/// Changes the text of the open filter or command line.
 fn edit_text(state: &mut State, change: impl FnOnce(&mut String)) {
     match &mut state.overlay {
         Some(Overlay::Filter { .. }) => {

@@ -1,4 +1,4 @@
-//! Pictures of the open item: asked for when there is room for them, taken in when they come.
+//! The picture of the open item: requested when there is room for it, stored when it is rendered.
 
 use super::Effect;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// Asks for what the screen has room for and doesn't have.
+/// Requests the picture that the screen has room for, if it isn't there yet.
 pub(super) fn request_image(state: &mut State, snapshot: &Snapshot) -> Option<Effect> {
     let wanted = wanted_image(state, snapshot);
     let (request, image_number) = state.images.start_render(wanted)?;
@@ -35,7 +35,7 @@ fn wanted_image(state: &State, snapshot: &Snapshot) -> Option<ImageRequest> {
     Some(ImageRequest { seq: detail.seq, index: detail.picture_index, max_cells: room, caps: canvas })
 }
 
-/// The next one of the open item; after the last the first.
+/// Shows the next picture of the open item; after the last comes the first.
 pub(super) fn next_image(state: &mut State) {
     let count = state.detail.as_ref().and_then(|detail| Some(detail.item()?.pictures.len())).unwrap_or_default();
     match &mut state.detail {

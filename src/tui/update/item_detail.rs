@@ -1,4 +1,4 @@
-//! The item behind a row: opened, and leafed from within the list that the row is in.
+//! Opens the item of a row, and steps to its neighbours in the list of that row.
 
 use crate::{
     domain::{EventKind, Snapshot},
@@ -21,12 +21,12 @@ pub(super) fn open_selected(state: &mut State, snapshot: &Snapshot) {
     }
 }
 
-/// Opens the nearest other item before or after this one in the list it was opened from: the focused pane's.
+/// Opens the next or previous other item in the list of the focused pane, from which the item was opened.
 pub(super) fn open_neighbour(state: &mut State, snapshot: &Snapshot, forward: bool) {
     let Some(open_seq) = state.detail.as_ref().map(|detail| detail.seq) else { return };
     let at = state.selected_row(state.focus, snapshot);
     let other = |at| item_at(state, snapshot, at).filter(|seq| *seq != open_seq).map(|seq| (at, seq));
-    // Where the open item has left the list, its place is the next one's.
+    // If the open item has left the list, the next item is already in its row.
     let found = if forward {
         (at..state.row_count(state.focus, snapshot)).find_map(other)
     } else {
@@ -40,13 +40,13 @@ pub(super) fn open_neighbour(state: &mut State, snapshot: &Snapshot, forward: bo
 fn show_item(state: &mut State, snapshot: &Snapshot, at: usize, seq: u64) {
     state.select_row(state.focus, at, snapshot);
     if state.focus == Pane::Events {
-        // Also the newest is held on to: the events go on, and it is the one that is left from here.
+        // Selects even the newest event by its number: new events come, and the next step starts from this one.
         state.selection.event = snapshot.events.iter().rev().nth(at).map(|event| event.number);
     }
     state.detail = Some(DetailView::new(seq));
 }
 
-/// The item behind a row of the focused pane; `None` where there is none, or the row is not here yet.
+/// The item of a row in the focused pane; `None` if it has none, or the row isn't loaded yet.
 fn item_at(state: &State, snapshot: &Snapshot, at: usize) -> Option<u64> {
     match state.focus {
         Pane::Items => state.items.row(at as u64).map(|row| row.seq),

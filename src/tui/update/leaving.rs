@@ -1,4 +1,4 @@
-//! Leaving the dashboard: how it is asked, and what is waited for.
+//! Leaving the dashboard: the quit dialog, and what to wait for before leaving.
 
 use super::{Effect, is_over, send_command};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// How long to wait for the engine's word before leaving anyway.
+/// How long to wait for the engine's reply before leaving anyway.
 const STOP_REPLY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
 pub(super) fn quit(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
@@ -23,7 +23,7 @@ pub(super) fn quit(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     Vec::new()
 }
 
-/// Ctrl-C: first as `q`, then stops the run, then doesn't wait for the engine either.
+/// Handles Ctrl-C. The first press is like `q`, the next stops the run, the last leaves without waiting for the engine.
 pub(super) fn interrupt(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     if is_over(state, snapshot) || state.read_only {
         return quit(state, snapshot);
@@ -53,7 +53,7 @@ pub(super) fn stop_now(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     send_command(state, snapshot, Command::Stop)
 }
 
-/// Leaves where that was only waiting for the run to end.
+/// Leaves if the dashboard was only waiting for the run to end.
 pub(super) fn leave_if_over(state: &State, snapshot: &Snapshot) -> Vec<Effect> {
     match state.leaving {
         Some(leaving) if is_over(state, snapshot) => vec![Effect::Leave(leaving.exit_reason())],

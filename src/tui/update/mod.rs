@@ -1,4 +1,4 @@
-//! What happens when something happens: `update(state, snapshot, message) -> effects`. No I/O, no clock.
+//! The reaction to events: `update(state, snapshot, event) -> effects`. No I/O, no clock.
 
 mod announcements;
 mod clipboard;
@@ -39,57 +39,58 @@ pub enum UiEvent {
     Mouse(MouseEvent),
     Paste(String),
     Resize(Size),
-    /// How large the terminal's cells are now, where it says so.
+    /// The size of the terminal's cells, if it is known.
     CellSize(Option<CellPixels>),
     /// From a signal, or a test.
     Action(Action),
-    /// The process was told to end: in order, and the second time at once. Not the operator's wish, so that it is
-    /// heeded on a read-only screen too.
+    /// The process was told to end: drain first, stop at once the second time. It does not come from the operator, so
+    /// it also works on a read-only screen.
     Terminate,
-    /// There is a newer snapshot (the one that comes with this message).
+    /// There is a newer snapshot, which is passed with this event.
     NewSnapshot,
-    /// Nobody will publish any more.
+    /// No more snapshots will come.
     EngineGone,
-    /// Time has passed: [`State::now`] and [`State::ui`] say which.
+    /// Time has passed: see [`State::now`] and [`State::ui_elapsed`].
     Tick,
-    /// The engine's word on a command.
+    /// The engine's reply to a command.
     CommandReply {
         command: Command,
         reply: Result<String, String>,
     },
-    /// The answer to what was wanted.
+    /// The answer to a pending query.
     QueryAnswer {
         query: PendingQuery,
         page: Result<Page, String>,
     },
-    /// The answer to [`Effect::Ask`].
+    /// The result of [`Effect::RunExport`].
     ExportDone(Result<Page, String>),
-    /// The answer to [`Effect::Depict`].
+    /// The result of [`Effect::RenderImage`].
     ImageRendered {
         request: ImageRequest,
         result: Result<RenderedImage, String>,
     },
 }
 
-/// What the loop is to do about it.
+/// An effect that the event loop must carry out.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
     SendCommand(Command),
-    /// An export, asked for once, on the operator's word; the answer comes as [`Message::Told`].
+    /// Run an export once; its result comes as [`UiEvent::ExportDone`].
     RunExport(Query),
-    /// Draw an item's picture, away from here; it comes as [`Message::Depicted`]. The number is for the terminal.
+    /// Render an item's picture in the background; the result comes as [`UiEvent::ImageRendered`]. The number
+    /// identifies the picture to the terminal.
     RenderImage {
         request: ImageRequest,
         image_number: u32,
     },
-    /// Onto the clipboard of whoever's terminal this is.
+    /// Copy to the clipboard of the operator's terminal.
     CopyToClipboard(String),
     Leave(ExitReason),
     Suspend,
     RedrawAll,
     CaptureMouse(bool),
     SetTitle(String),
-    /// Bell and notification.
+    /// Ring the bell and send a desktop notification.
     Notify(String),
 }
 
@@ -110,7 +111,7 @@ fn handle_event(state: &mut State, snapshot: &Snapshot, event: UiEvent) -> Vec<E
         UiEvent::Paste(text) => dialogs::paste(state, &text),
         UiEvent::Resize(size) => {
             state.terminal_size = size;
-            // What can't be seen must not have the keyboard.
+            // An overlay that isn't visible must not have the keyboard.
             if is_too_small(state) && !matches!(state.overlay, Some(Overlay::Quit)) {
                 state.overlay = None;
             }
@@ -143,7 +144,8 @@ fn handle_event(state: &mut State, snapshot: &Snapshot, event: UiEvent) -> Vec<E
 }
 
 fn handle_key(state: &mut State, snapshot: &Snapshot, key: KeyEvent) -> Vec<Effect> {
-    // Nothing is bound to Alt, and Esc with a letter right behind it looks like it: that must not be the letter.
+    // No binding uses Alt. Esc followed quickly by a letter looks like Alt with that letter, and must not trigger the
+    // letter.
     if key.modifiers.contains(KeyModifiers::ALT) {
         return Vec::new();
     }
@@ -154,7 +156,7 @@ fn handle_key(state: &mut State, snapshot: &Snapshot, key: KeyEvent) -> Vec<Effe
     }
 }
 
-/// Does `action`, whichever way it was asked for.
+/// Performs `action`, whether it came from a key, the command line or the mouse.
 pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec<Effect> {
     if state.read_only && action.changes_run() {
         state.toasts.push("this screen is read-only", ToastLevel::Rejected, state.ui_elapsed);
@@ -219,7 +221,7 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
         Action::OpenFilter => {
             navigation::focus_pane(state, Pane::Items);
             state.overlay = Some(Overlay::Filter { previous: Box::new(state.items.clone()) });
-            // Nobody meant one list only: what is looked for may be in any.
+            // If the operator has not chosen a list, the text may match items in any of them.
             if !state.items.is_chosen_by_operator() {
                 state.items.set_filter(None, state.items.text_filter.clone());
             }
@@ -275,7 +277,7 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
     Vec::new()
 }
 
-/// Remembers that the command is on its way, so that the screen can say so, and how to take it back.
+/// Sends a command. Remembers it as pending, so that the screen can show it, and its inverse for undo.
 fn send_command(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec<Effect> {
     let inverse = inverse(&command, snapshot).map(|back| commands::expected_inverse(back, state));
     state.undo.on_sent(&command, inverse);
@@ -283,18 +285,18 @@ fn send_command(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec
     vec![Effect::SendCommand(command)]
 }
 
-/// A change taken back is not itself a change to be taken back, or `u` would go round in circles.
+/// An undo can't be undone itself; otherwise pressing `u` again would redo the change.
 fn send_undo(state: &mut State, command: Command) -> Vec<Effect> {
     state.pending_commands.on_sent(command.clone());
     vec![Effect::SendCommand(command)]
 }
 
-/// Only the status lines are seen.
+/// Whether there is only room for the status lines.
 fn is_too_small(state: &State) -> bool {
     SizeClass::of(state.terminal_size) == SizeClass::TooSmall
 }
 
-/// What can be done, and seen to be done, where there are only the status lines.
+/// Whether an action is possible, and its result visible, if there are only the status lines.
 const fn works_without_panes(action: Action) -> bool {
     matches!(
         action,
@@ -314,7 +316,7 @@ fn is_over(state: &State, snapshot: &Snapshot) -> bool {
     state.engine_gone || snapshot.state.is_over()
 }
 
-// === Looking ===
+// === Views ===
 
 /// Closes the nearest thing that can be closed. Never quits.
 fn go_back(state: &mut State) {
@@ -339,13 +341,13 @@ fn go_back(state: &mut State) {
     }
 }
 
-/// Of the selection; where that has no state of its own, of the run.
+/// Inspects the selection, or the run if the selection can't be inspected.
 fn open_inspect(state: &mut State, snapshot: &Snapshot) {
     let subject = state.selected_subject(snapshot).unwrap_or(InspectSubject::Run);
     state.overlay = Some(Overlay::Inspect { subject, scroll: ScrollPosition::default() });
 }
 
-/// The lists of the items pane, in the order in which they are walked.
+/// The lists of the items pane, in the order in which they are cycled.
 pub const ITEM_LISTS: [Option<ItemState>; 5] =
     [Some(ItemState::Failed), Some(ItemState::Waiting), Some(ItemState::InFlight), Some(ItemState::Done), None];
 
@@ -368,7 +370,7 @@ fn send_to_log_widget(state: &State, action: LogAction) {
     });
 }
 
-// === Steering ===
+// === Commands ===
 
 fn confirm_hard_pause(state: &mut State, snapshot: &Snapshot) {
     if let Some(reason) = rejection_reason(Action::HardPause, state, snapshot) {

@@ -1,4 +1,4 @@
-//! The mouse: a click focuses and selects, the wheel scrolls what is under it.
+//! Handles the mouse: a click focuses and selects, the wheel scrolls what is under the pointer.
 
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Margin, Position};
@@ -29,7 +29,7 @@ pub(super) fn update(state: &mut State, snapshot: &Snapshot, event: MouseEvent) 
     Vec::new()
 }
 
-/// What lies on top has the wheel, wherever the pointer is: text and menus scroll, questions don't.
+/// An overlay gets the wheel wherever the pointer is. Texts and the menu scroll; other dialogs ignore it.
 fn on_wheel(state: &mut State, snapshot: &Snapshot, at: Position, action: Action) {
     match state.overlay {
         Some(Overlay::Help(_) | Overlay::Inspect { .. } | Overlay::StrategyMenu { .. }) => {}

@@ -1,4 +1,4 @@
-//! Moving about: between panes, within lists, through text.
+//! Navigation between panes, within lists and through texts.
 
 use super::item_detail;
 use crate::{
@@ -64,7 +64,7 @@ fn scroll_detail(state: &mut State, snapshot: &Snapshot, action: Action) {
     }
 }
 
-/// Lines that a movement is worth in a text of which `visible` lines are seen.
+/// The lines that a movement scrolls in a text of which `visible` lines are shown.
 pub(super) fn scroll_lines(action: Action, visible: usize) -> Option<isize> {
     let page = visible.max(2) as isize - 1;
     match action {
@@ -85,7 +85,7 @@ fn scroll_log(state: &State, action: Action) {
         Action::Down => Event::DownKey,
         Action::PageUp => Event::PrevPageKey,
         Action::PageDown => Event::NextPageKey,
-        // The end of the log is where it follows what comes.
+        // At its end the log follows new lines.
         Action::Bottom => Event::EscapeKey,
         _ => return,
     };

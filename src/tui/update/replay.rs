@@ -1,4 +1,4 @@
-//! Which failed items could be meant by a replay, from where the operator stands.
+//! Opens the replay dialog with the sets of failed items that the current view suggests.
 
 use super::commands::rejection_reason;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// Asks about the selection, what is marked, what the filter shows, or everything.
+/// Offers the marked items, the selected item or group, the filtered items, and all.
 pub(super) fn open_plan(state: &mut State, snapshot: &Snapshot) {
     let mut scopes = Vec::new();
     let ids = |ids: Vec<String>| ReplayFilter { ids, ..ReplayFilter::default() };
@@ -37,7 +37,7 @@ pub(super) fn open_plan_for_all(state: &mut State, snapshot: &Snapshot) {
     open_dialog(state, snapshot, Vec::new());
 }
 
-/// Asks about items that were named.
+/// Offers the items that were named on the command line, and all.
 pub(super) fn open_plan_for(state: &mut State, snapshot: &Snapshot, label: String, filter: ReplayFilter) {
     open_dialog(state, snapshot, vec![ReplayScope { label, filter }]);
 }
@@ -63,7 +63,8 @@ fn selected_item(state: &State) -> Option<&ItemRow> {
     }
 }
 
-/// What a replay of so many items may cost on average, and by what reckoning; `None` where nothing is known.
+/// The cost of replaying `count` items, in US dollars, from the average cost of an answer so far; `None` if there were
+/// no answers.
 pub fn estimated_cost(plan: &ReplayPlan, count: u64, snapshot: &Snapshot) -> Option<f64> {
     let (cost, answers) = match plan.target() {
         Some(target) => {
@@ -75,7 +76,7 @@ pub fn estimated_cost(plan: &ReplayPlan, count: u64, snapshot: &Snapshot) -> Opt
     (answers > 0).then(|| cost.as_usd() / answers as f64 * count as f64)
 }
 
-/// One line about a group: what a preview names.
+/// One line about a group for the preview.
 pub fn group_label(group: &FailureGroup) -> String {
     let outcome = group.outcome.map_or("?", crate::tui::labels::outcome);
     let on = group.model.as_ref().map_or_else(String::new, |model| format!(" on {model}"));

@@ -1,4 +1,4 @@
-//! Answers coming back: of the engine to commands, and of the run's database to questions.
+//! Handles the engine's replies to commands and the database's answers to queries.
 
 use super::Effect;
 use crate::{
@@ -18,14 +18,15 @@ pub(super) fn on_command_reply(state: &mut State, command: &Command, reply: Resu
         Err(words) => state.toasts.push(words, ToastLevel::Error, state.ui_elapsed),
     }
     match (command, state.leaving) {
-        // The engine knows, or is no longer there to be told: nothing more to wait for.
+        // The engine has the command or is gone; there is nothing more to wait for.
         (Command::Stop, Some(Leaving::Stopping { .. })) => vec![Effect::Leave(ExitReason::Stopped)],
         (Command::Drain, Some(Leaving::Draining)) if !accepted => {
             state.leaving = None;
             Vec::new()
         }
         (Command::Replay { filter, .. }, _) => {
-            // What was sent again may have failed again by the next snapshot: other items under the same counts.
+            // Replayed items may have failed again by the next snapshot; then the items differ while the totals are the
+            // same.
             state.items.invalidate();
             state.failures.invalidate();
             state.detail.iter_mut().for_each(DetailView::invalidate);
@@ -49,7 +50,7 @@ pub(super) fn on_query_answer(state: &mut State, pending: PendingQuery, page: Re
                 plan.on_answer(filter, pending.data_version, page);
             }
         }
-        // Never wanted like that: one is asked for once, the other goes to whoever draws it.
+        // These are never pending queries: an export is requested once, and a picture goes to its renderer.
         Query::ExportFailures { .. } | Query::Picture { .. } => {}
         Query::Item { seq } => {
             if let Some(detail) = &mut state.detail {
@@ -60,7 +61,7 @@ pub(super) fn on_query_answer(state: &mut State, pending: PendingQuery, page: Re
     Vec::new()
 }
 
-/// The answer to what was asked once: an export has come to an end.
+/// Handles the end of an export.
 pub(super) fn on_export_done(state: &mut State, answer: Result<Page, String>) -> Vec<Effect> {
     state.is_exporting = false;
     match answer {

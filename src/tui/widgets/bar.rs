@@ -1,16 +1,17 @@
-//! Bars: a share of a row of cells, to a part of a cell where the terminal has such glyphs.
+//! Bars that show a fraction, down to parts of a cell if there are glyphs for them.
 
 use ratatui::{style::Style, text::Span};
 
 use crate::tui::glyphs::Glyphs;
 
-/// `fraction` (0 to 1) of `columns`. What isn't nothing shows something; only the whole fills the bar.
+/// A bar of `columns` cells that shows `fraction` (0 to 1). A small fraction always shows something, and only 1 fills
+/// the bar.
 pub fn thin_bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
     let (full, rest) = bar_cells(fraction, columns, [glyphs.bar_full, glyphs.bar_empty], glyphs.bar_partials);
     [Span::styled(full, fill), Span::styled(rest, track)]
 }
 
-/// The same, heavier: for how far the run is.
+/// Like [`thin_bar`], but bolder; for the progress of the run.
 pub fn progress_bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
     let ends = [glyphs.progress_full, glyphs.progress_empty];
     let (full, rest) = bar_cells(fraction, columns, ends, glyphs.progress_partials);
@@ -37,7 +38,7 @@ fn bar_cells(fraction: f64, columns: usize, [whole, empty]: [&str; 2], parts: &[
     (full, empty.repeat(columns - used_cells.min(columns)))
 }
 
-/// The glyph for a height of `fraction` (0 to 1) in one cell; a blank for nothing.
+/// The glyph for a height of `fraction` (0 to 1) in one cell; a blank for zero.
 pub fn height_glyph(fraction: f64, glyphs: &Glyphs) -> &'static str {
     let steps = glyphs.column_heights.len();
     if !fraction.is_finite() || fraction <= 0.0 {

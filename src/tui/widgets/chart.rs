@@ -1,4 +1,4 @@
-//! A chart: one column of cells for each step of time, between a scale and a time axis.
+//! A chart: one column of cells for each step of time, with a scale and a time axis.
 
 use ratatui::{
     buffer::Buffer,
@@ -11,27 +11,27 @@ use ratatui::{
 use super::bar::height_glyph;
 use crate::tui::{glyphs::Glyphs, text::width};
 
-/// Columns for the figures of the scale.
+/// Columns of the scale.
 pub const SCALE_COLUMNS: u16 = 10;
-/// Columns of one of these figures, before a space and the line.
+/// Columns of a label of the scale: without the space and the line.
 pub const LABEL_COLUMNS: usize = SCALE_COLUMNS as usize - 2;
 
-/// With fewer rows it is the title alone.
+/// With fewer rows only the title is drawn.
 const MIN_ROWS: u16 = 2;
-/// With fewer there is no time axis.
+/// With fewer rows there is no time axis.
 const MIN_ROWS_WITH_AXIS: u16 = 4;
 
 pub struct Chart<'a> {
     pub title: Line<'a>,
-    /// One value for each step, the newest last; `None` where there is none.
+    /// One value for each step, the newest last; `None` if there is none.
     pub values: Vec<Option<f64>>,
-    /// A second series that is never below the first, drawn as a shade above it.
+    /// A second series that is never below the first, drawn above it in a lighter shade.
     pub upper_series: Option<(Vec<Option<f64>>, Style)>,
     pub style: Style,
-    /// How the scale tells a value, in at most [`FIGURE`] columns; the second number is the scale's end, which decides the
-    /// unit of all.
+    /// Formats a value of the scale in at most [`LABEL_COLUMNS`] columns. The second argument is the top of the scale,
+    /// which decides the unit of all labels.
     pub format_label: fn(f64, f64) -> String,
-    /// Under the left end of the time axis, and under the right one.
+    /// The labels under the left and the right end of the time axis.
     pub time_labels: [String; 2],
 }
 
@@ -65,20 +65,21 @@ impl Chart<'_> {
         render_columns(&self.values, top, plot, |part| height_glyph(part, glyphs), self.style, buf);
     }
 
-    /// The greatest value at the top, nothing at the bottom, half of it where there is room, and a line beside them.
+    /// Draws the line of the scale and its labels: zero at the bottom, the maximum at the top, and half of it if there
+    /// is room.
     fn render_scale(&self, top: f64, plot: Rect, axis: Style, glyphs: &Glyphs, buf: &mut Buffer) {
         let last = plot.height - 1;
         let mut marks = vec![(last, 0.0)];
         if top > 0.0 {
             marks.push((0, top));
         }
-        // The row where a column of half the height ends.
+        // The row in which a column of half the height ends.
         if top > 0.0 && last >= 4 {
             marks.push((plot.height / 2, top / 2.0));
         }
         for (row, value) in marks {
             let figure = (self.format_label)(value, top);
-            // Half a figure would be another one.
+            // A label that is cut would show a wrong value.
             let Some(blank) = LABEL_COLUMNS.checked_sub(width(&figure)) else { continue };
             let line = Line::styled(format!("{}{figure}", " ".repeat(blank)), axis);
             line.render(Rect { x: plot.x - SCALE_COLUMNS, y: plot.y + row, width: SCALE_COLUMNS - 2, height: 1 }, buf);
@@ -100,7 +101,7 @@ impl Chart<'_> {
         let Some(right_at) = plot.right().checked_sub(width(right) as u16).filter(|at| *at >= plot.x) else { return };
         Line::from(Span::styled(right.as_str(), axis))
             .render(Rect { x: right_at, width: plot.right() - right_at, ..row }, buf);
-        // Under the first column, but never under the other end.
+        // Under the first column, but never under the other label.
         let first = first.min(right_at.saturating_sub(width(left) as u16 + 1)).max(plot.x);
         if first + width(left) as u16 <= right_at {
             Line::from(Span::styled(left.as_str(), axis))
@@ -115,7 +116,7 @@ fn put_symbol(x: u16, y: u16, symbol: &str, style: Style, buf: &mut Buffer) {
     }
 }
 
-/// The newest at the right. `glyph` of the part of a cell that is filled; a blank leaves what is there.
+/// Draws the columns, the newest at the right. `glyph` returns the glyph for the filled part of a cell.
 fn render_columns(
     values: &[Option<f64>],
     top: f64,
@@ -141,14 +142,14 @@ fn render_columns(
     }
 }
 
-/// The end of a scale that holds `most`: a round figure, so that it changes seldom.
+/// The top of a scale for values up to `most`: a round number, so that it changes rarely.
 fn scale_end(most: f64) -> f64 {
     if most <= 0.0 || !most.is_finite() {
         return 0.0;
     }
     let unit = 10_f64.powf(most.log10().floor());
     let ends = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
-    // A hair's breadth: 0.3 is 3 times 0.1 and a bit.
+    // A small tolerance: in floating point, 3 times 0.1 is not exactly 0.3.
     ends.into_iter().map(|end| end * unit).find(|end| *end * (1.0 + 1e-9) >= most).unwrap_or(10.0 * unit)
 }
 

@@ -1,4 +1,4 @@
-//! The border around a pane, with its number, title and place in a longer list.
+//! The border around a pane, with its title and the position in a longer list.
 
 use ratatui::{
     buffer::Buffer,
@@ -9,7 +9,7 @@ use ratatui::{
     widgets::{Block, Borders, Widget as _},
 };
 
-/// Draws a border and gives the area inside it.
+/// Draws a border and returns the area inside it.
 pub fn render_frame(
     title: Line<'_>,
     bottom_note: Option<Line<'_>>,
@@ -27,12 +27,12 @@ pub fn render_frame(
     inner
 }
 
-/// `5-12/40` where not all of a list is visible.
+/// `5-12/40`, if not all of the list is visible.
 pub fn position_label(first: usize, visible: usize, total: usize) -> Option<String> {
     (visible < total && visible > 0).then(|| format!(" {}-{}/{total} ", first + 1, (first + visible).min(total)))
 }
 
-/// The first visible row, such that `selected` stays in the middle where it can.
+/// The first visible row, so that `selected` is in the middle if possible.
 pub fn first_visible_row(selected: usize, rows: usize, total: usize) -> usize {
     selected.saturating_sub(rows / 2).min(total.saturating_sub(rows))
 }

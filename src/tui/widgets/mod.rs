@@ -1,4 +1,4 @@
-//! Pieces that panes are made of. They know cells, widths and styles, but nothing of keys, models or items.
+//! Building blocks of the panes. They depend on cells, widths and styles, but not on keys, models or items.
 
 pub mod bar;
 pub mod chart;

@@ -1,12 +1,12 @@
-//! One line of segments, some to the left and some to the right; what doesn't fit goes by priority.
+//! One line of segments, some at the left and some at the right. Segments that don't fit are dropped by priority.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, text::Span, widgets::Widget as _};
 
-/// A piece of a line that is shown whole or not at all.
+/// A piece of a line that is shown completely or not at all.
 #[derive(Clone, Debug)]
 pub struct Segment<'a> {
     line: Line<'a>,
-    /// 0 always stays; the highest goes first.
+    /// 0 is never dropped; the highest is dropped first.
     priority: u8,
     is_right: bool,
 }
@@ -25,7 +25,7 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// Segments that fit into `columns` with `gap` between them; at equal priority the last one goes first.
+/// The segments that fit into `columns` with `gap` between them. At equal priority the last one is dropped first.
 pub fn fit_segments(mut segments: Vec<Segment<'_>>, columns: usize, gap: usize) -> Vec<Segment<'_>> {
     segments.retain(|segment| segment.width() > 0);
     while total_width(&segments, gap) > columns {
@@ -40,12 +40,12 @@ pub fn fit_segments(mut segments: Vec<Segment<'_>>, columns: usize, gap: usize) 
     segments
 }
 
-/// Columns that segments take with `gap` between them.
+/// The columns that segments take with `gap` between them.
 pub fn total_width(segments: &[Segment<'_>], gap: usize) -> usize {
     segments.iter().map(Segment::width).sum::<usize>() + gap * segments.len().saturating_sub(1)
 }
 
-/// Draws what fits of `segments` into the first row of `area`.
+/// Draws the segments that fit into the first row of `area`.
 pub fn render(segments: Vec<Segment<'_>>, gap: u16, area: Rect, buf: &mut Buffer) {
     if area.is_empty() {
         return;

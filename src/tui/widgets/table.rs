@@ -1,4 +1,4 @@
-//! A table of which only the visible rows are ever built, and whose columns give way by priority.
+//! A table that builds only its visible rows, and drops columns by priority.
 
 use ratatui::{
     buffer::Buffer,
@@ -14,24 +14,24 @@ use crate::tui::{
     theme::{StyleRole, Theme},
 };
 
-/// A column, known to its pane by `id`.
+/// A column; its pane identifies it by `id`.
 #[derive(Clone, Copy, Debug)]
 pub struct Column<I> {
     pub id: I,
     pub title: &'static str,
-    /// At least this wide, or not there at all.
+    /// If there is less room, the column is hidden.
     pub min_width: u16,
-    /// What it gets before less important columns are let in.
+    /// The width it gets before less important columns are shown.
     pub comfortable_width: u16,
-    /// What it may grow to where there is room left in the end.
+    /// The width it may grow to if there is room in the end.
     pub max_width: u16,
-    /// 0 is always there; the higher, the sooner it gives way.
+    /// 0 is always shown; the highest is hidden first.
     pub priority: u8,
     pub is_right_aligned: bool,
 }
 
 impl<I> Column<I> {
-    /// Widths are least, comfortable and most.
+    /// The widths are minimum, comfortable and maximum.
     pub fn left(id: I, title: &'static str, widths: [u16; 3], priority: u8) -> Self {
         let [min_width, comfort, most] = widths;
         Self {
@@ -45,13 +45,13 @@ impl<I> Column<I> {
         }
     }
 
-    /// Of one width, like most figures.
+    /// A right-aligned column of fixed width, for numbers.
     pub fn right(id: I, title: &'static str, width: u16, priority: u8) -> Self {
         Self { is_right_aligned: true, ..Self::left(id, title, [width; 3], priority) }
     }
 }
 
-/// A column that is shown, and how wide.
+/// A column that is shown, and its width.
 #[derive(Clone, Copy, Debug)]
 pub struct ShownColumn<I> {
     pub id: I,
@@ -60,13 +60,14 @@ pub struct ShownColumn<I> {
     pub is_right_aligned: bool,
 }
 
-/// Which columns are shown, with one column of space between them. The important ones come first, and are
-/// made comfortable before the next are let in; what is left in the end goes to the important ones again.
+/// Chooses the columns to show and their widths, with one column of space between them. Goes through the priorities,
+/// and gives the columns of each their comfortable width before the next is considered. Space that is left in the end
+/// goes to the most important columns.
 pub fn fit_columns<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<ShownColumn<I>> {
     let mut widths = vec![0_u16; columns.len()];
     let mut remaining = i32::from(width) + 1;
     let mut by_priority: Vec<usize> = (0..columns.len()).collect();
-    // At equal priority the later column is the one that has the words, and may need the room.
+    // At equal priority the later column comes first: it usually holds text, and may need the room.
     by_priority.sort_by_key(|&at| (columns[at].priority, std::cmp::Reverse(at)));
     let levels: Vec<&[usize]> = by_priority.chunk_by(|&a, &b| columns[a].priority == columns[b].priority).collect();
     'levels: for level in levels {
@@ -93,7 +94,7 @@ pub fn fit_columns<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<ShownColum
         .collect()
 }
 
-/// The headings of the columns that have no place at `width`.
+/// The titles of the columns that don't fit into `width`.
 pub fn hidden_titles<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<&'static str> {
     let shown = fit_columns(columns, width);
     let is_shown = |column: &&Column<I>| shown.iter().any(|shown| shown.title == column.title);
@@ -110,7 +111,7 @@ pub struct VirtualTable<'a, I> {
     pub columns: &'a [Column<I>],
     pub row_count: usize,
     pub selected: usize,
-    /// The selection is shown only where the pane has the focus.
+    /// The selection is shown only if this is true.
     pub is_focused: bool,
     pub has_heading: bool,
     pub theme: &'a Theme,
@@ -118,7 +119,7 @@ pub struct VirtualTable<'a, I> {
 }
 
 impl<I: Copy> VirtualTable<'_, I> {
-    /// Draws the visible rows; `cell` builds one cell of one row, given the width it may use.
+    /// Draws the visible rows. `cell` builds one cell from the row, the column's id and the width.
     pub fn render<'l>(&self, area: Rect, buf: &mut Buffer, mut cell: impl FnMut(usize, I, usize) -> Line<'l>) {
         let shown = fit_columns(self.columns, area.width);
         let mut list = area;
@@ -155,7 +156,7 @@ fn render_row<'l, I: Copy>(
             return;
         }
         let line = cell(column);
-        // A figure without its first digits would be another figure.
+        // A number without its first digits would be a wrong number.
         let is_cut = column.is_right_aligned && line.width() > usize::from(width);
         let alignment = if column.is_right_aligned && !is_cut { Alignment::Right } else { Alignment::Left };
         line.alignment(alignment).render(Rect { x, width, ..area }, buf);
@@ -166,8 +167,8 @@ fn render_row<'l, I: Copy>(
     }
 }
 
-/// The selected row in one look, whatever colours it had. Bars keep theirs: reversed, they would say the opposite. Not
-/// so ASCII bars, whose signs stay what they are, and stand in text too.
+/// Highlights the selected row in one style. Bars keep their colours, because a reversed bar would show the opposite.
+/// ASCII bars get the style, because reversing doesn't change what they show, and their characters occur in text too.
 pub fn highlight(area: Rect, style: Style, glyphs: &Glyphs, buf: &mut Buffer) {
     let bars = [glyphs.bar_full, glyphs.bar_empty];
     let is_bar = |symbol: &str| !glyphs.ascii && (bars.contains(&symbol) || glyphs.bar_partials.contains(&symbol));

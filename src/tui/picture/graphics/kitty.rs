@@ -1,5 +1,5 @@
-//! kitty's graphics protocol, by Unicode placeholders: the terminal is given the picture to keep, and each cell holds a
-//! sign that says which part of it belongs there. <https://sw.kovidgoyal.net/kitty/graphics-protocol/>
+//! kitty's graphics protocol with Unicode placeholders. The terminal stores the picture, and each cell holds a
+//! character that says which part of the picture belongs there. <https://sw.kovidgoyal.net/kitty/graphics-protocol/>
 
 use std::{fmt::Write as _, io::Cursor, sync::LazyLock};
 
@@ -7,22 +7,23 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder as _, RgbaImage, codecs::png};
 use ratatui::layout::Size;
 
-/// Base64 of one sequence.
+/// Maximum base64 bytes in one sequence.
 const MAX_CHUNK_BYTES: usize = 4_096;
 
-/// Pictures that the terminal is left to keep; the next one takes the oldest one's place.
+/// Pictures that the terminal stores at once; the next one replaces the oldest.
 const MAX_KEPT_IMAGES: u32 = 8;
 
 const PLACEHOLDER: char = '\u{10eeee}';
 
-/// Which picture it is to the terminal. Other programs in the same window number theirs too, mostly from one up.
+/// The terminal's id of a picture. The base avoids the ids of other programs in the same window, which mostly count up
+/// from one.
 pub(super) fn image_id(image_number: u32) -> u32 {
     static BASE_ID: LazyLock<u32> = LazyLock::new(|| (std::process::id() & 0x0fff) << 8 | 0x10_0000);
     *BASE_ID + image_number % MAX_KEPT_IMAGES
 }
 
-/// Hands the picture over, to be shown at this many cells wherever its placeholders are. No answer is asked for: it
-/// would be read as input.
+/// The sequences that send the picture to the terminal, to be shown at this size in cells wherever its placeholders
+/// are. They ask for no response, because it would be read as input.
 pub(super) fn transmission(picture: &RgbaImage, size: Size, image_number: u32, inside_tmux: bool) -> Option<String> {
     let mut png = Cursor::new(Vec::new());
     png::PngEncoder::new_with_quality(&mut png, png::CompressionType::Fast, png::FilterType::Sub)
@@ -44,23 +45,24 @@ pub(super) fn transmission(picture: &RgbaImage, size: Size, image_number: u32, i
     Some(sequence)
 }
 
-/// For the terminal to forget what it was given.
+/// Deletes all our pictures from the terminal.
 pub(super) fn delete_sequence(inside_tmux: bool) -> String {
     (0..MAX_KEPT_IMAGES)
         .map(|number| wrap_for_tmux(&format!("\x1b_Ga=d,d=I,i={},q=2\x1b\\", image_id(number)), inside_tmux))
         .collect()
 }
 
-/// tmux hands on what is wrapped like this (`allow-passthrough on`), and nothing else.
+/// Wraps a sequence for tmux, which passes only wrapped sequences on (`allow-passthrough on`).
 fn wrap_for_tmux(sequence: &str, inside_tmux: bool) -> String {
     if inside_tmux { format!("\x1bPtmux;{}\x1b\\", sequence.replace('\x1b', "\x1b\x1b")) } else { sequence.to_owned() }
 }
 
-/// The sign for this part of a picture. Both places are spelled out, so that a cell that is written alone is right.
+/// The placeholder for one cell of a picture. It always contains row and column, so that a cell that is written alone
+/// is correct.
 pub(super) fn placeholder(row: u16, column: u16) -> String {
     let mut sign = String::from(PLACEHOLDER);
     let mark = |at: u16| DIACRITICS.get(usize::from(at)).copied().and_then(char::from_u32);
-    // Further out than kitty can count; no room is that large.
+    // kitty can't count further; no area is that large.
     if let (Some(row), Some(column)) = (mark(row), mark(column)) {
         sign.push(row);
         sign.push(column);
@@ -68,7 +70,7 @@ pub(super) fn placeholder(row: u16, column: u16) -> String {
     sign
 }
 
-/// Combining marks that stand for rows and columns, from kitty's rowcolumn-diacritics.txt.
+/// Combining marks that encode row and column numbers, from kitty's rowcolumn-diacritics.txt.
 const DIACRITICS: [u32; 297] = [
     0x305, 0x30d, 0x30e, 0x310, 0x312, 0x33d, 0x33e, 0x33f, 0x346, 0x34a, 0x34b, 0x34c, 0x350, 0x351, 0x352, 0x357,
     0x35b, 0x363, 0x364, 0x365, 0x366, 0x367, 0x368, 0x369, 0x36a, 0x36b, 0x36c, 0x36d, 0x36e, 0x36f, 0x483, 0x484,

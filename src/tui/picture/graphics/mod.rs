@@ -1,9 +1,9 @@
-//! Terminals that show pictures themselves: three ways to hand one over.
+//! Terminal graphics protocols: three ways to send a picture to the terminal.
 //!
-//! None of them leaves anything behind, because a picture never is beside the frame: it is the content of the frame's
-//! own cells. The first cell carries the sequence, and the frame's diff does the rest: whatever is drawn there next
-//! differs from what was there, is written, and takes the picture's place. So there is nothing to be cleared after
-//! scrolling, resizing or leaving; `Ctrl-L` and a return from the background send the picture anew like any text.
+//! A picture is the content of the frame's own cells and never separate from the frame. The first cell contains the
+//! escape sequence. Whatever is drawn there next differs from it, so the frame's diff writes it, and it replaces the
+//! picture. So nothing needs to be cleared after scrolling, resizing or leaving. `Ctrl-L` and a return from the
+//! background send the picture again like any text.
 
 mod iterm2;
 mod kitty;
@@ -21,30 +21,32 @@ use super::{CellPixels, ImageCaps, decode::DecodedImage};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GraphicsProtocol {
-    /// kitty's protocol with its Unicode placeholders: kitty, Ghostty.
+    /// kitty's protocol with Unicode placeholders: kitty, Ghostty.
     Kitty,
-    /// iTerm2, `WezTerm`, mintty.
+    /// iTerm2's inline images: iTerm2, `WezTerm`, mintty.
     Iterm2,
-    /// foot, and many more.
+    /// Sixels: foot, and many more.
     Sixel,
 }
 
-/// A sequence is one column wide, whatever it holds.
+/// A sequence counts as one column wide, whatever it contains.
 const ONE_COLUMN: CellDiffOption = CellDiffOption::ForcedWidth(NonZeroU16::MIN);
 
-/// Pixels handed over at most, so that a slow line is not taken up by one picture; the terminal enlarges what is less.
+/// Maximum pixels of a picture that is sent, so that it doesn't block a slow connection; the terminal enlarges smaller
+/// pictures.
 const MAX_PIXELS: u32 = 600_000;
 
-/// What the cells of a picture hold.
+/// A picture encoded for a graphics protocol.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum EncodedImage {
-    /// A sign of its own in each, which says which part of which picture belongs there.
+    /// Each cell holds a placeholder that says which part of which picture belongs there. The first also holds the
+    /// transmission.
     Placeholders { transmission: String, image_number: u32 },
-    /// The sequence in the first; the others are left as the terminal draws them.
+    /// The first cell holds the sequence; the others are skipped by the diff, so that the terminal's drawing stays.
     Painted { sequence: String },
 }
 
-/// For this many cells; `None` where the terminal has nothing better than signs.
+/// Encodes the picture for this size in cells; `None` if the terminal has no graphics protocol.
 pub(super) fn encode(picture: &DecodedImage, size: Size, caps: &ImageCaps, image_number: u32) -> Option<EncodedImage> {
     let cell = caps.cell_size.unwrap_or(CellPixels { width: 10, height: 20 });
     let width = u32::from(size.width) * u32::from(cell.width);
@@ -61,7 +63,7 @@ pub(super) fn encode(picture: &DecodedImage, size: Size, caps: &ImageCaps, image
             let sequence = paint_at_cursor(&iterm2::sequence(&picture.scaled(width, height), size)?, size);
             Some(EncodedImage::Painted { sequence })
         }
-        // Pixel for pixel: where the size of a cell isn't known, it would miss its place.
+        // Sixels are drawn pixel for pixel: without the size of a cell, the picture would get the wrong size.
         GraphicsProtocol::Sixel => {
             caps.cell_size?;
             (width * height <= 4 * MAX_PIXELS).then(|| {
@@ -73,7 +75,7 @@ pub(super) fn encode(picture: &DecodedImage, size: Size, caps: &ImageCaps, image
     }
 }
 
-/// Smaller in the same shape where it is too large to be handed over, or larger than the picture itself.
+/// The size in pixels to send: scaled down, with the same proportions, to [`MAX_PIXELS`] and to the picture's own size.
 fn transfer_size(width: u32, height: u32, image_size: (u32, u32)) -> (u32, u32) {
     let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
     let limit = (f64::from(MAX_PIXELS) / (width * height)).sqrt();
@@ -83,14 +85,14 @@ fn transfer_size(width: u32, height: u32, image_size: (u32, u32)) -> (u32, u32) 
     (scaled(width), scaled(height))
 }
 
-/// A sequence that paints from the cursor, such that nothing shines through and the cursor ends where the frame thinks
-/// that it is: one column on.
+/// Wraps a sequence that draws at the cursor. Erases the cells first, so that nothing shows through, and ends with the
+/// cursor one column on, where the frame expects it.
 fn paint_at_cursor(sequence: &str, size: Size) -> String {
     use std::fmt::Write as _;
     let mut complete = String::with_capacity(sequence.len() + 64);
     complete.push_str("\x1b7");
     for _ in 0..size.height {
-        // Erase this row of it, and down.
+        // Erases this row of the area, then moves down.
         let _ = write!(complete, "\x1b[{}X\x1b[B", size.width);
     }
     complete.push_str("\x1b8");
@@ -99,7 +101,7 @@ fn paint_at_cursor(sequence: &str, size: Size) -> String {
     complete
 }
 
-/// What makes a terminal forget the pictures that it was given to keep.
+/// The sequence that deletes the stored pictures from the terminal.
 pub fn cleanup_sequence(caps: ImageCaps) -> String {
     match caps.protocol {
         Some(GraphicsProtocol::Kitty) => kitty::delete_sequence(caps.inside_tmux),
@@ -167,7 +169,7 @@ mod tests {
         buffer
     }
 
-    /// Cells that are written to get from one frame to the other.
+    /// The cells that are written to get from one frame to the next.
     fn written(from: &Buffer, to: &Buffer) -> Vec<(u16, u16)> {
         from.diff(to).into_iter().map(|(x, y, _)| (x, y)).collect()
     }
@@ -180,9 +182,9 @@ mod tests {
         for graphics in [GraphicsProtocol::Kitty, GraphicsProtocol::Iterm2, GraphicsProtocol::Sixel] {
             let graphic = encoded(graphics, 1);
             let shown = frame(|buf| graphic.render(area, buf));
-            // Left for blanks, as when the item is closed.
+            // Replaced by blanks, as when the item is closed.
             assert_eq!(written(&shown, &empty), every, "{graphics:?}");
-            // Covered in part by a dialog: the picture gives way to signs, which are written all.
+            // Partly covered by a dialog: the picture is replaced by glyphs, and all of them are written.
             let covered = frame(|buf| {
                 for row in area.rows() {
                     buf.set_string(row.x, row.y, "▀▀▀▀", ratatui::style::Style::new());
@@ -190,7 +192,7 @@ mod tests {
                 buf.set_string(3, 1, "hi", ratatui::style::Style::new());
             });
             assert_eq!(written(&shown, &covered), every, "{graphics:?}");
-            // And back: the first cell brings the whole picture.
+            // And back: the first cell sends the whole picture.
             assert_eq!(written(&covered, &shown)[0], (2, 1), "{graphics:?}");
             assert_eq!(written(&shown, &shown), [], "{graphics:?}: sent once");
         }

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use color_quant::NeuQuant;
 use image::RgbaImage;
 
-/// Colours that every terminal with sixels has registers for.
+/// Palette entries: every terminal with sixels has this number of colour registers.
 const PALETTE_SIZE: usize = 256;
-/// Every tenth pixel teaches the palette; more is slower and not better to see.
+/// Every tenth pixel is used to build the palette; more is slower without a visible gain.
 const SAMPLE_INTERVAL: i32 = 10;
 
 pub(super) fn sequence(picture: &RgbaImage, light_background: bool) -> String {
@@ -15,7 +15,7 @@ pub(super) fn sequence(picture: &RgbaImage, light_background: bool) -> String {
     let opaque = blend_with_background(picture, light_background);
     let palette = NeuQuant::new(SAMPLE_INTERVAL, PALETTE_SIZE, &opaque);
     let indices: Vec<u8> = opaque.chunks_exact(4).map(|pixel| palette.index_of(pixel) as u8).collect();
-    // Square pixels; what is not painted stays as it is.
+    // Square pixels; pixels that are not painted keep their colour.
     let mut sequence = format!("\x1bP0;1;0q\"1;1;{width};{height}");
     for (at, colour) in palette.color_map_rgb().chunks_exact(3).enumerate() {
         let [red, green, blue] = [colour[0], colour[1], colour[2]].map(|value| u32::from(value) * 100 / 255);
@@ -29,7 +29,7 @@ pub(super) fn sequence(picture: &RgbaImage, light_background: bool) -> String {
     sequence
 }
 
-/// Sixels are there or not: what is half transparent is mixed with what is probably behind it.
+/// Sixels have no transparency: mixes transparent pixels with the probable background.
 fn blend_with_background(picture: &RgbaImage, light_background: bool) -> Vec<u8> {
     let behind = if light_background { 255 } else { 0 };
     let mix =
@@ -43,7 +43,8 @@ fn blend_with_background(picture: &RgbaImage, light_background: bool) -> Vec<u8>
         .collect()
 }
 
-/// Up to six rows: for each colour in them, a pass over the row that says in which of the six it is.
+/// Encodes up to six rows of pixels. For each colour in them, one pass over the columns says in which of the six rows
+/// it is.
 fn encode_band(band: &[u8], width: usize, sequence: &mut String) {
     let mut passes: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
     for (row, pixels) in band.chunks(width).enumerate() {
@@ -73,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// What a terminal makes of it: the colour of every pixel, in percent.
+    /// Decodes sixels like a terminal: the colour of every pixel, in percent.
     fn decoded(sequence: &str, width: usize, height: usize) -> Vec<Option<[u32; 3]>> {
         let body = sequence.strip_prefix(&format!("\x1bP0;1;0q\"1;1;{width};{height}")).unwrap();
         let body = body.strip_suffix("\x1b\\").unwrap();
