@@ -1,9 +1,9 @@
-//! What one dispatch decision costs, strategy by strategy: `cargo bench --bench decision`.
+//! Cost of one dispatch decision, for each strategy: `cargo bench --bench decision`.
 //!
-//! A fleet in mid-run: a window of requests is in flight, minutes fill and turn, and for every answer the next
-//! item goes out. Timed is one round of `poll` (the decision, with everything reserved) and `settle` (an answer's
-//! consequences) on a clock that walks on; `decision` times `poll` alone. The 12 routes are the classic free tier,
-//! 3 keys by 4 models; the 10,000 are 1,000 keys by 10 models.
+//! The fleet is in mid-run: requests are in flight, minute windows fill and expire, and for every answer the next item
+//! is sent. `round` times `poll` (the decision and the reservation) and `complete` (the effects of an answer) together,
+//! on a clock that moves on. `decision` times `poll` alone. 12 routes are the classic free tier, 3 keys by 4 models;
+//! 10,000 routes are 1,000 keys by 10 models.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -32,7 +32,7 @@ const STRATEGIES: [&str; Strategy::ALL.len()] = [
     "balanced",
 ];
 
-/// Keys and models of a fleet.
+/// Number of keys and of models of each fleet.
 const FLEET_SIZES: [(usize, usize); 2] = [(3, 4), (1_000, 10)];
 
 struct BenchFleet {
@@ -45,7 +45,7 @@ struct BenchFleet {
 }
 
 impl BenchFleet {
-    /// A fleet in the swing of things.
+    /// A fleet in mid-run, past its first minute.
     fn new(strategy: &str, keys: usize, models: usize) -> Self {
         let provider =
             Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: String::new(), headers: Vec::new() };
@@ -103,7 +103,7 @@ impl BenchFleet {
             fleet.enqueue();
             fleet.poll();
         }
-        // Past the first minute, so that windows turn as they fill.
+        // Runs past the first minute, so that windows expire as they fill.
         for _ in 0..40_000 {
             fleet.complete_oldest();
             fleet.enqueue();
@@ -134,7 +134,7 @@ impl BenchFleet {
         }
     }
 
-    /// The oldest request is answered; 20 ms have passed, which is 50 answers a second.
+    /// Completes the oldest attempt after 20 ms, which makes 50 answers a second.
     fn complete_oldest(&mut self) {
         self.now = self.now + Duration::from_millis(20);
         if let Some(attempt) = self.in_flight.pop_front() {
@@ -143,7 +143,7 @@ impl BenchFleet {
     }
 }
 
-/// One decision and one answer.
+/// One decision and one completed attempt.
 #[divan::bench(args = STRATEGIES, consts = [12, 10_000], sample_size = 200, sample_count = 200)]
 fn round<const ROUTES: usize>(bencher: Bencher<'_, '_>, strategy: &str) {
     let (keys, models) = FLEET_SIZES[usize::from(ROUTES > 12)];
@@ -155,7 +155,7 @@ fn round<const ROUTES: usize>(bencher: Bencher<'_, '_>, strategy: &str) {
     });
 }
 
-/// The decision alone: answers come between the samples' iterations, untimed.
+/// The decision alone: answers come between the iterations of a sample, untimed.
 #[divan::bench(args = STRATEGIES, consts = [12, 10_000], sample_size = 1, sample_count = 20_000)]
 fn decision<const ROUTES: usize>(bencher: Bencher<'_, '_>, strategy: &str) {
     let (keys, models) = FLEET_SIZES[usize::from(ROUTES > 12)];

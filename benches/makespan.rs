@@ -1,7 +1,7 @@
-//! How close the scheduler comes to the best that the limits allow: `cargo bench --bench makespan`.
+//! How close the scheduler comes to the shortest makespan that the limits allow: `cargo bench --bench makespan`.
 //!
-//! On a simulated clock, so that days take seconds and the figures are the same on every machine. The lower bound lets
-//! every minute and every day of every pool be full from its first instant on; answers take 0.3 to 0.9 s.
+//! It runs on a simulated clock, so days take seconds and the numbers are the same on every machine. The lower bound
+//! assumes that every minute and day window of every pool is full from its first instant on. Answers take 0.3 to 0.9 s.
 
 #[path = "../tests/scheduler/optimum.rs"]
 mod optimum;

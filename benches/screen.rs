@@ -1,7 +1,7 @@
 //! The dashboard at its largest: a million items and 1,000 routes.
 //!
-//! `cargo bench --bench screen`. Beside the usual medians the slowest of many frames is printed: a frame is to take
-//! under 5 ms at the 99th percentile, and a key press to be on the screen within 50 ms.
+//! `cargo bench --bench screen`. It prints the slowest of many frames beside the usual medians. The targets: a frame
+//! takes under 5 ms at the 99th percentile, and a key press is on the screen within 50 ms.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't go on says so")]
 
@@ -29,7 +29,7 @@ const MODELS: usize = 10;
 const ITEMS: u64 = 1_000_000;
 const TERMINAL_SIZE: Size = Size { width: 200, height: 50 };
 
-/// What is looked at, and the keys that lead there.
+/// Name of each view, and the keys that open it.
 const VIEWS: [(&str, &str); 7] = [
     ("first screen", ""),
     ("items", "5zG"),
@@ -88,7 +88,7 @@ impl BenchDashboard {
         let state = State::new(theme, false, TimeZone::UTC, TERMINAL_SIZE, &snapshot);
         let terminal = Terminal::new(TestBackend::new(TERMINAL_SIZE.width, TERMINAL_SIZE.height)).unwrap();
         let mut desk = Self { state, snapshot, terminal };
-        // So much has been watched that the charts are full.
+        // Publishes snapshots until the charts are full.
         for second in 0..600 {
             desk.publish_next_snapshot(second);
             desk.snapshot.at = desk.snapshot.at + Duration::from_secs(1);
@@ -109,7 +109,7 @@ impl BenchDashboard {
         self.answer_query();
     }
 
-    /// As the run's database would: the window that is wanted, of a million.
+    /// Answers the pending query as the run's database would: with the requested window of a million items.
     fn answer_query(&mut self) {
         let Some(query) = self.state.pending_queries(&self.snapshot).next() else { return };
         let Query::Items { offset, limit, .. } = query.query else { return };
@@ -127,7 +127,7 @@ impl BenchDashboard {
         self.terminal.draw(|frame| draw(frame, &self.state, &self.snapshot)).unwrap();
     }
 
-    /// A new snapshot has come, and everything has moved a little.
+    /// Publishes a new snapshot in which every counter has moved a little.
     fn publish_next_snapshot(&mut self, number: u64) {
         self.snapshot.totals.done += 1;
         self.snapshot.totals.attempts += 1;
@@ -160,7 +160,7 @@ fn key_press_to_screen(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// What medians hide.
+/// Prints median, 99th percentile and worst time of each view.
 fn print_percentiles() {
     const FRAMES: usize = 2_000;
     println!(

@@ -1,4 +1,4 @@
-//! What keys.toml may say, what is refused and in which words, and how a run starts without a file.
+//! keys.toml: accepted settings, error messages, and starting without a file.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -23,7 +23,7 @@ mod secrets;
 #[path = "config/webhooks.rs"]
 mod webhooks;
 
-/// A directory with files in it, and an environment.
+/// A directory with files, and environment variables.
 struct ConfigFixture {
     directory: tempfile::TempDir,
     env_vars: Vec<(String, String)>,
@@ -34,7 +34,7 @@ impl ConfigFixture {
         Self { directory: tempfile::tempdir().unwrap(), env_vars: Vec::new() }
     }
 
-    /// A desk with this keys.toml, readable by its owner alone.
+    /// A fixture with this keys.toml, readable by its owner alone.
     fn with_keys_toml(text: &str) -> Self {
         Self::empty().with_file("keys.toml", text)
     }

@@ -1,6 +1,7 @@
-//! `kill -9` at any instant, the same command again: the real process, the real disk, and the provider's own books.
+//! `kill -9` at random instants, then the same command again: with the real process, the real disk, and the provider's
+//! own statistics.
 //!
-//! The figures are printed: `cargo test --test crash -- --nocapture`.
+//! The numbers are printed: `cargo test --test crash -- --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -16,7 +17,7 @@ use cascadeck::{domain::FinalState, sim::ServerStats, store::audit};
 
 use crate::harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, expected_answer, png};
 
-/// Two projects, two models, and one request in twenty spoiled.
+/// Two projects, two models, and about one request in twenty with a fault.
 const FAULTY_PROFILE: &str = r#"
 name = "lively"
 seed = 9
@@ -30,20 +31,21 @@ key = [
 ]
 "#;
 
-/// Trouble passes quickly here.
+/// Short waits after faults.
 const POLICY: &str = "\n[policy]\nin_flight = 8\nretry_delays = [\"20ms\"]\nbreaker_open = \"100ms\"\n";
 
 const RUN_ARGS: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check"];
 const RUN_DIR: &str = "runs/batch";
 
-/// One number from the run's record, where there is one already.
+/// One number from the run's database, if it exists already.
 fn query_record(machine: &TestMachine, query: &str) -> Option<u64> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let record = rusqlite::Connection::open_with_flags(machine.path(RUN_DIR).join("run.db"), flags).ok()?;
     record.query_row(query, [], |row| row.get::<_, i64>(0)).ok().map(|number| number as u64)
 }
 
-/// The record agrees with itself and with results.jsonl; what is in results.jsonl is there once and right.
+/// Checks that the record agrees with itself and with results.jsonl, and that each line of results.jsonl is correct and
+/// there once. Returns the number of lines.
 fn assert_audit(machine: &TestMachine, kind: BatchKind) -> usize {
     let audit = audit::audit(&machine.path(RUN_DIR), None).unwrap();
     assert!(audit.is_ok(), "{audit:#?}");
@@ -58,17 +60,17 @@ fn assert_audit(machine: &TestMachine, kind: BatchKind) -> usize {
     ids.len()
 }
 
-/// Requests that were in flight at a kill: each is recorded as lost by the start after it.
+/// Number of attempts in flight at a kill. The next start records each as `lost`.
 fn lost_attempts(machine: &TestMachine) -> u64 {
     query_record(machine, "SELECT count(*) FROM attempts WHERE outcome = 'lost'").unwrap()
 }
 
-/// Answers beyond the first to each prompt.
+/// Number of answers beyond the first to each prompt.
 fn repeated_answers(books: &ServerStats) -> u64 {
     books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum()
 }
 
-/// Kills of one lane, and what they brought to light.
+/// Kills of one thread, and what was measured.
 #[derive(Default, Debug)]
 struct KillStats {
     kills: u64,
@@ -78,7 +80,7 @@ struct KillStats {
     answered: u64,
     in_flight: u64,
     repeated: u64,
-    /// Kills that came before anything was recorded.
+    /// Kills before anything was recorded.
     kills_before_record: u64,
 }
 
@@ -95,7 +97,8 @@ impl KillStats {
     }
 }
 
-/// The three books of a run that was just killed: the input, the record, the provider's own.
+/// Compares the input, the record and the provider's statistics of a run that was just killed. Returns false where
+/// nothing is recorded yet.
 fn assert_consistent_after_kill(
     machine: &TestMachine,
     provider: &SimulatedProvider,
@@ -106,7 +109,7 @@ fn assert_consistent_after_kill(
     let Some(ended) = query_record(machine, "SELECT count(*) FROM progress WHERE state <> 0") else { return false };
     let audit = audit::audit(&machine.path(RUN_DIR), None).unwrap();
     for check in audit.checks.iter().filter(|check| check.violations > 0) {
-        // What follows the record may lag behind it until the next start.
+        // Files that are written after the record may lag behind it until the next start.
         let may_lag = check.invariant.contains("results.jsonl") || check.invariant.contains("caption");
         assert!(may_lag, "{audit:#?}");
     }
@@ -114,11 +117,11 @@ fn assert_consistent_after_kill(
     assert!(audit.in_flight <= 8, "{audit:#?}");
     assert!(ended >= finished_ids.len() as u64, "nothing that had ended waits again");
     let books = provider.checked_stats();
-    // Nothing was sent that was not recorded before, and nothing is done that was not served.
+    // Every sent request was recorded before, and every done item was served.
     assert!(books.total.requests <= audit.attempts + audit.in_flight, "{} sent, {audit:#?}", books.total.requests);
     assert!(audit.done <= books.total.ok, "{} served, {audit:#?}", books.total.ok);
     if ended > 0 && machine.path(RUN_DIR).join("results.jsonl").exists() {
-        // What the file shows was committed before, and stays.
+        // Every line of the file was committed before, and stays.
         let ids_in_file: BTreeSet<_> = machine.complete_results(RUN_DIR).into_iter().map(|line| line.id).collect();
         assert!(ids_in_file.is_superset(finished_ids), "a result has gone");
         *finished_ids = ids_in_file;
@@ -126,7 +129,7 @@ fn assert_consistent_after_kill(
     true
 }
 
-/// One batch, killed at random instants until it is through or `kills` is used up; then finished and compared.
+/// Runs one batch, killing it at random instants until it finishes or `kills` is used up; then finishes and checks it.
 fn run_batch_with_kills(kind: BatchKind, kills: u64, rng: &mut fastrand::Rng) -> KillStats {
     let provider = SimulatedProvider::from_toml(FAULTY_PROFILE);
     let machine = TestMachine::new();
@@ -152,7 +155,7 @@ fn run_batch_with_kills(kind: BatchKind, kills: u64, rng: &mut fastrand::Rng) ->
             break;
         }
         if !live.kill().was_killed() {
-            // It was through in the same instant.
+            // The run finished in the same instant.
             break;
         }
         stats.kills += 1;
@@ -168,13 +171,13 @@ fn run_batch_with_kills(kind: BatchKind, kills: u64, rng: &mut fastrand::Rng) ->
     assert!(stats.repeated <= stats.in_flight, "{stats:?}");
     assert_eq!(
         query_record(&machine, "SELECT count(*) FROM attempts").unwrap(),
-        // A call that was recorded and killed before it was sent is in the record alone.
+        // An attempt that was recorded and killed before it was sent is only in the record.
         books.total.requests + unsent_attempts(&machine, &books),
     );
     stats
 }
 
-/// Lost calls that the provider never saw.
+/// Number of lost attempts that the provider never received.
 fn unsent_attempts(machine: &TestMachine, books: &ServerStats) -> u64 {
     let attempts = query_record(machine, "SELECT count(*) FROM attempts").unwrap();
     let unseen = attempts.checked_sub(books.total.requests);
@@ -217,14 +220,14 @@ impl BatchKind {
     }
 }
 
-/// Kills in all; `CRASH_KILLS` asks for more, or fewer.
+/// Number of kills in all; the variable `CRASH_KILLS` changes it.
 fn target_kills() -> u64 {
     std::env::var("CRASH_KILLS").ok().map_or(500, |kills| kills.parse().unwrap())
 }
 
 #[test]
 fn a_run_killed_five_hundred_times_answers_every_item_once_and_repeats_only_what_was_in_flight() {
-    /// Runs at the same time.
+    /// Number of batches that run at the same time.
     const PARALLEL_BATCHES: u64 = 4;
     let began = Instant::now();
     let target = target_kills();

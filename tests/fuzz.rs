@@ -1,7 +1,7 @@
-//! Whatever comes from outside: real answers with pieces missing or doubled, texts with keys in them, texts for the
-//! terminal, templates. Nothing panics, nothing leaks, nothing is taken for what it is not.
+//! Data from outside: real responses with pieces removed or duplicated, texts with keys in them, texts for the
+//! terminal, and templates. Nothing panics, nothing leaks, and nothing is misclassified.
 //!
-//! Made-up answers and headers are in `tests/wire`, made-up inputs in `tests/input`, damaged results files in
+//! Generated responses and headers are in `tests/wire`, generated inputs in `tests/input`, damaged results files in
 //! `tests/store/recovery.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
@@ -18,7 +18,7 @@ use reqwest::header::HeaderMap;
 use secrecy::SecretString;
 use serde_json::Value;
 
-/// Real bodies, as they came over the wire.
+/// Real response bodies.
 static REAL_BODIES: LazyLock<Vec<(u16, String)>> = LazyLock::new(|| {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/examples");
     let example = |path: &Path| -> (u16, String) {
@@ -42,7 +42,7 @@ enum Mutation {
     Remove(usize, usize),
     Duplicate(usize, usize),
     Insert(usize, String),
-    /// The key at the beginning of every text in the answer.
+    /// Puts the key at the beginning of every string in the response.
     EchoKey,
 }
 
@@ -94,7 +94,7 @@ fn any_api() -> impl Strategy<Value = Api> {
     prop::sample::select(vec![Api::Gemini, Api::OpenAi, Api::Anthropic])
 }
 
-/// What a terminal would act on, or a reader would not see.
+/// Whether a terminal would act on the character, or a reader would not see it.
 fn is_unsafe_on_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{feff}' | '\u{2028}')
@@ -127,14 +127,14 @@ proptest! {
         let response =
             ProviderResponse { status: *status, headers: &headers, body: &body, received_at: WallTime(0), secrets: &secrets };
         let verdict = classify(api, &TransportResult::Response(response));
-        // A whole verdict as it is recorded and shown: nowhere the key, whole.
+        // The whole result as it is recorded and shown doesn't hold the key.
         let kept = serde_json::to_string(&verdict).unwrap();
         prop_assert!(!kept.contains(SECRET), "{}", kept);
         prop_assert!(verdict.message.chars().count() <= 500 && !verdict.message.chars().any(is_unsafe_on_terminal));
-        // What is kept as an answer is text, and no error status brings one.
+        // A stored answer is not empty, and no error status yields one.
         prop_assert!(verdict.outcome != Outcome::Ok || (200..300).contains(status));
         prop_assert!(verdict.answer.is_none_or(|answer| !answer.text.trim().is_empty()));
-        // Sums over millions of answers hold.
+        // Sums over millions of answers don't overflow.
         prop_assert!(verdict.usage.total() < 1 << 33, "{:?}", verdict.usage);
     }
 

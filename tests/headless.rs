@@ -1,4 +1,4 @@
-//! The plain front end over hand-made snapshots.
+//! The plain-text front end over hand-made snapshots.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 

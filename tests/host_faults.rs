@@ -1,5 +1,5 @@
-//! Bad weather on this side of the wire: a full disk, a locked database, no file handles, nobody who reads. The run
-//! goes on or stops with an honest word and status, and in the end nothing is lost.
+//! Faults on the host: a full disk, a locked database, no file handles, closed output. The run goes on, or stops with a
+//! true message and exit status, and nothing is lost.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -15,7 +15,7 @@ use crate::harness::{SLOW_PROFILE, SimulatedProvider, TestMachine, addition_rows
 const RUN_ARGS: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check"];
 const RUN_DIR: &str = "runs/batch";
 
-/// Every item is done, once, with its own answer, and the record proves it.
+/// Checks that every item is done once with its own answer, and that the audit passes.
 #[track_caller]
 fn assert_audit(machine: &TestMachine, provider: &SimulatedProvider, items: u64) {
     let audit = audit::audit(&machine.path(RUN_DIR), None).unwrap();
@@ -35,7 +35,7 @@ fn a_disk_without_room_holds_the_run_and_more_room_resumes_it() {
     let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
     let machine = TestMachine::with_provider(&provider);
     machine.write("batch.jsonl", addition_rows(ITEMS));
-    // No file may grow beyond 128 KiB, and no signal is sent for it: what a full disk looks like.
+    // Files may not exceed 128 KiB and no signal is sent, which looks like a full disk.
     let mut live = machine.start_in_shell("trap '' XFSZ; ulimit -f 256", &RUN_ARGS);
     let line = live.wait_for_line("can't be recorded");
     assert!(line.contains("run.db") || line.contains("results.jsonl"), "{line}");
@@ -49,7 +49,7 @@ fn a_disk_without_room_holds_the_run_and_more_room_resumes_it() {
     assert_audit(&machine, &provider, ITEMS);
     let books = provider.checked_stats();
     let answered_again: u64 = books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum();
-    // What was in flight, answered and could not be recorded is asked again; nothing else.
+    // Only answers that were in flight and could not be recorded are requested again.
     assert!(answered_again <= 16, "{answered_again} answered again");
 }
 
@@ -86,12 +86,12 @@ fn a_database_that_another_process_holds_is_waited_for_and_nothing_is_lost() {
 #[test]
 fn without_file_handles_no_item_is_blamed() {
     const ITEMS: u64 = 80;
-    // A limit that is known lets all of them go at once.
+    // A configured limit lets all of them go at once.
     let provider =
         SimulatedProvider::from_toml(&SLOW_PROFILE.replace("provider = \"g\" }]", "provider = \"g\", rpm = 60000 }]"));
     let machine = TestMachine::with_provider(&provider);
     machine.write("batch.jsonl", addition_rows(ITEMS));
-    // Some two dozen are needed to live; few are left for connections.
+    // The program needs about two dozen handles, so few are left for connections.
     let live = machine.start_in_shell("ulimit -n 48", &[&RUN_ARGS[..], &["--in-flight", "200"]].concat());
     let ended = live.wait().expect_status(0);
     assert!(ended.stderr.contains("client_trouble"), "it ran out of them: {}", ended.stderr);
@@ -105,14 +105,14 @@ fn nobody_reading_is_no_reason_to_stop() {
         let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
         let machine = TestMachine::with_provider(&provider);
         machine.write("batch.jsonl", addition_rows(12));
-        // The run goes on to its end; what it prints then is lost, and only where nobody wanted it is that no failure.
+        // The run finishes. Its lost summary is a failure on a full device, but not with closed output.
         machine.start_in_shell(shell, &RUN_ARGS).wait().expect_status(status);
         assert_audit(&machine, &provider, 12);
         let closed = machine.start_in_shell(shell, &["status", RUN_DIR]).wait();
         assert_eq!(closed.status.code(), Some(status), "{shell}");
         machine.start_in_shell(shell, &["audit", RUN_DIR]).wait().expect_status(status);
     }
-    // Readers that have seen enough.
+    // Readers that close the pipes early.
     let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
     let machine = TestMachine::with_provider(&provider);
     machine.write("batch.jsonl", addition_rows(12));

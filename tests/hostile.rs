@@ -1,4 +1,4 @@
-//! A provider, an input and a configuration that mean harm: what they leave behind, and what reaches the terminal.
+//! A hostile provider, input and configuration: what they leave on disk, and what reaches the terminal.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{ProcessOutput, SimulatedProvider, TestMachine, png};
 
-/// Sets a title, clears the screen, recolours, reorders what follows, hides, forges a line of progress.
+/// Sets a title, clears the screen, changes colours and text direction, hides text, and forges a line of progress.
 const ATTACK: &str =
     "\u{1b}]0;owned\u{7}\u{1b}[2J\u{1b}[31m\u{9b}31m\u{202e}\u{2066}\u{200b}\rrun: finished\n\u{8}\u{7f}";
 
-/// What must never reach a terminal, whatever it says.
+/// The first character that must never reach a terminal.
 fn first_unsafe_char(text: &str) -> Option<char> {
     text.chars().find(|character| {
         (character.is_control() && *character != '\n')
@@ -38,8 +38,7 @@ fn assert_harmless(what: &str, ended: &ProcessOutput) {
     }
 }
 
-/// An OpenAI-compatible server that repeats the key wherever it can, each variant first in the form of a failure
-/// where that can be retried.
+/// An OpenAI-compatible server that repeats the key wherever it can. Variants that can be retried fail the first time.
 struct HostileServer {
     address: SocketAddr,
 }
@@ -107,7 +106,7 @@ fn completion_json(text: &str, finish: &str) -> Value {
     json!({
         "model": text,
         "choices": [{ "index": 0, "finish_reason": finish, "message": { "role": "assistant", "content": text } }],
-        // More than there is in the world, twice over.
+        // Token counts that overflow when they are added.
         "usage": { "prompt_tokens": u64::MAX, "completion_tokens": u64::MAX, "total_tokens": u64::MAX },
     })
 }
@@ -177,7 +176,7 @@ fn nothing_that_a_hostile_run_leaves_or_says_holds_a_secret_or_moves_a_cursor() 
     let log = machine.read("runs/batch/cascadeck.log");
     assert!(log.len() > 1_000, "everything was logged");
     assert_eq!(first_unsafe_char(&log), None, "the log is read in terminals");
-    // No answer counts more than an answer can: the sums hold.
+    // Token counts are capped, so the sums of the record hold.
     machine.cascadeck(&["audit", "runs/batch"]).expect_status(0);
 }
 
@@ -232,7 +231,7 @@ fn captions_stay_in_their_folder_whatever_a_list_or_a_link_says() {
     machine.write("outside/far.png", png(3, 3));
     let absolute = machine.path("outside/far.png").display().to_string();
     machine.write("list.txt", format!("album/in.png\nalbum/../../work/outside/far.png\n{absolute}\n"));
-    // The same picture by two ways, or not: whatever is written stays under the folder.
+    // Whether or not the run accepts the same picture by two paths, it writes only under the folder.
     machine.cascadeck(&["run", "list.txt", "--captions", "words", "--run-dir", "listed"]);
     let count_captions = |folder: &str| {
         let texts = fs::read_dir(machine.path(folder)).unwrap().map(|entry| entry.unwrap().path());
@@ -240,7 +239,7 @@ fn captions_stay_in_their_folder_whatever_a_list_or_a_link_says() {
     };
     assert_eq!((count_captions("outside"), count_captions("album")), (0, 0));
 
-    // A folder of the captions' own that leads out.
+    // A subfolder of the captions folder that is a link out of it.
     machine.write("tree/sub/in.png", png(2, 2));
     fs::create_dir_all(machine.path("texts")).unwrap();
     symlink(machine.path("outside"), machine.path("texts/sub")).unwrap();
@@ -248,7 +247,7 @@ fn captions_stay_in_their_folder_whatever_a_list_or_a_link_says() {
     ended.assert_stderr_contains(&["would be written outside"]);
     assert_eq!(count_captions("outside"), 0);
 
-    // A caption that is a link is replaced, and what it leads to stays.
+    // A caption that is a link is replaced; the linked file stays as it is.
     machine.write("outside/mine.txt", "Mine.\n");
     symlink(machine.path("outside/mine.txt"), machine.path("album/in.txt")).unwrap();
     machine.cascadeck(&["run", "album", "--existing", "overwrite", "--run-dir", "over"]).expect_status(0);

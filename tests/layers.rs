@@ -1,6 +1,6 @@
-//! Keeps the layers honest: who may know whom, read from the source itself.
+//! Checks the layers: which module may import which, read from the source code.
 //!
-//! Code under `#[cfg(test)]` is free: a test may stand above what it tests.
+//! Code under `#[cfg(test)]` is exempt.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -11,7 +11,7 @@ use std::{
     sync::LazyLock,
 };
 
-/// Each module and the modules that it may name. `cli` stands above all and may name any.
+/// Each module and the modules that it may import.
 const ALLOWED_IMPORTS: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("scheduler", &["domain"]),
@@ -48,13 +48,13 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 15] = [
     ),
 ];
 
-/// What the pure modules may use beside the standard library.
+/// Crates that the pure modules may use besides the standard library.
 const PURE_MODULES: [(&str, &[&str]); 2] = [
     ("domain", &["jiff", "serde", "serde_json", "smallvec", "thiserror", "unicode_segmentation", "unicode_width"]),
     ("scheduler", &["fastrand", "jiff", "serde", "smallvec", "thiserror"]),
 ];
 
-/// Where the standard library reaches for the world: time, disk, network, threads, processes.
+/// Names of the standard library that do I/O or read a clock: time, disk, network, threads, processes.
 const IMPURE_STD_NAMES: [&str; 9] = ["env", "fs", "io", "net", "process", "thread", "os", "Instant", "SystemTime"];
 
 #[test]
@@ -76,7 +76,7 @@ fn every_module_imports_only_modules_below_it() {
 
 #[test]
 fn dependencies_go_downward_only() {
-    // Follow what is allowed: nobody may be reached from below.
+    // Follows the allowed imports: no module may reach itself.
     let may: BTreeMap<&str, &[&str]> = ALLOWED_IMPORTS.into_iter().collect();
     for module in may.keys() {
         let mut reached = BTreeSet::new();
@@ -147,9 +147,9 @@ fn the_source_scanner_finds_every_way_to_name_a_module() {
     assert_eq!(used, ["sync", "time", "Instant"]);
 }
 
-/// One file below `src`, as tokens without comments, texts and tests.
+/// A file below `src`, as tokens without comments, strings and tests.
 struct SourceFile {
-    /// Below `src`.
+    /// Path below `src`.
     file: PathBuf,
     tokens: Vec<String>,
 }
@@ -159,23 +159,23 @@ impl SourceFile {
         Self { file: file.to_owned(), tokens: strip_test_items(&tokenize(code)) }
     }
 
-    /// The module of the crate that the file belongs to.
+    /// The crate's module that the file belongs to.
     fn module(&self) -> &str {
         self.file.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs")
     }
 
-    /// How many modules deep the file is: 1 for `a/mod.rs`, 2 for `a/b.rs`.
+    /// Depth of the module: 1 for `a/mod.rs`, 2 for `a/b.rs`.
     fn depth(&self) -> usize {
         self.file.iter().count() - usize::from(self.file.ends_with("mod.rs"))
     }
 
-    /// The modules that are named from the crate's root on, by `crate::` or by as many `super::` as lead there.
+    /// The crate's modules that are named by `crate::` or by enough `super::` to reach the root.
     fn imported_modules(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for (at, token) in self.tokens.iter().enumerate() {
             let root = match token.as_str() {
                 "crate" => self.is_followed_by(at, "::").then_some(at + 2),
-                // The first of a chain.
+                // The first `super` of a chain.
                 "super" if at < 2 || self.tokens[at - 2] != "super" => {
                     let chain = self.tokens[at..].chunks(2).take_while(|pair| *pair == ["super", "::"]).count();
                     (chain == self.depth()).then_some(at + 2 * chain)
@@ -191,7 +191,7 @@ impl SourceFile {
         self.tokens.get(at + 1).is_some_and(|token| token == wanted)
     }
 
-    /// The first names of a path or of a group of paths.
+    /// The first segments of a path or of a group of paths.
     fn first_segments(&self, at: usize) -> Vec<String> {
         let Some(first) = self.tokens.get(at) else { return Vec::new() };
         if first != "{" {
@@ -222,8 +222,7 @@ impl SourceFile {
         heads
     }
 
-    /// Other crates named in `use` or by a path that begins with a name no module or type here can have, with all
-    /// names that follow in that path.
+    /// Other crates at the start of a path, each with all names that follow in that path.
     fn external_crates(&self) -> Vec<(String, Vec<String>)> {
         let mut found = Vec::new();
         for (at, token) in self.tokens.iter().enumerate() {
@@ -252,7 +251,7 @@ fn is_identifier(token: &str) -> bool {
     token.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// Names, `::` and single signs; comments, texts and characters are left out.
+/// Splits code into names, `::` and single characters. Comments, strings and characters are left out.
 fn tokenize(code: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = code;
@@ -268,7 +267,7 @@ fn tokenize(code: &str) -> Vec<String> {
         } else if first == '"' {
             quoted_len(rest)
         } else if first == '\'' {
-            // A character, or else the tick of a lifetime.
+            // A character literal, or else the tick of a lifetime.
             let inside = rest[1..].chars().next().unwrap();
             if inside == '\\' {
                 quoted_len(rest)
@@ -295,14 +294,14 @@ fn tokenize(code: &str) -> Vec<String> {
     tokens
 }
 
-/// `r"`, `br#"` and the like: how many hashes.
+/// Number of hashes of a raw string that starts here (`r"`, `br#"` and the like).
 fn raw_string_hashes(rest: &str) -> Option<usize> {
     let inside = rest.strip_prefix('b').unwrap_or(rest).strip_prefix('r')?;
     let hashes = inside.len() - inside.trim_start_matches('#').len();
     inside[hashes..].starts_with('"').then_some(hashes)
 }
 
-/// The length of a text that ends with the sign it begins with.
+/// Length of a literal that ends with the quote it begins with.
 fn quoted_len(rest: &str) -> usize {
     let mut escaped = false;
     let end = rest.char_indices().skip(1).find(|(_, c)| {
@@ -313,7 +312,7 @@ fn quoted_len(rest: &str) -> usize {
     end.unwrap().0 + 1
 }
 
-/// Leaves out what stands under `#[cfg(test)]`, up to its closing brace or its semicolon.
+/// Removes items under `#[cfg(test)]`, up to the closing brace or semicolon.
 fn strip_test_items(tokens: &[String]) -> Vec<String> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::with_capacity(tokens.len());
@@ -340,7 +339,7 @@ fn strip_test_items(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// Everything below `src` but the roots, which only point at the modules.
+/// All files below `src` except lib.rs and main.rs.
 fn source_files() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();

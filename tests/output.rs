@@ -1,4 +1,4 @@
-//! What is written for people and other programs: captions that survive crashes, exports that scripts can read.
+//! Output for people and other programs: captions that survive crashes, and exports that scripts can read.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails the test by panicking")]
 
@@ -41,7 +41,7 @@ mod captions {
             if let Some(before) = before {
                 fs::write(&target, before).unwrap();
             }
-            // However often a crash makes it happen again.
+            // A crash may make it run several times.
             for _ in 0..3 {
                 write_caption(&target, "  a cat\n", existing).unwrap();
                 assert_eq!(fs::read_to_string(&target).unwrap(), want, "{existing:?} {before:?}");
@@ -71,7 +71,7 @@ mod captions {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
         write_caption(&target, "first", ExistingCaptionPolicy::Overwrite).unwrap();
-        // A crash between writing and renaming leaves the temporary file, half written.
+        // A crash between writing and renaming leaves a partly written temporary file.
         let temporary = write_partial_temp_file(folder.path(), &target);
         assert_eq!(fs::read_to_string(&target).unwrap(), "first\n");
         write_caption(&target, "second", ExistingCaptionPolicy::Overwrite).unwrap();
@@ -79,7 +79,7 @@ mod captions {
         assert!(!temporary.exists());
     }
 
-    /// The temporary file's name is found by making the renaming fail.
+    /// Writes a partial temporary file, with the name that `write_caption` uses.
     fn write_partial_temp_file(folder: &Path, target: &Path) -> std::path::PathBuf {
         let name = format!(
             ".cascadeck-{:016x}.tmp",

@@ -1,4 +1,4 @@
-//! `cascadeck plan`: right about what is configured, and silent towards the world.
+//! `cascadeck plan`: its numbers follow the configuration, and it sends nothing.
 
 use std::{
     io::ErrorKind,
@@ -80,7 +80,7 @@ fn capacity_is_listed_by_key_and_model_and_shared_by_project() {
     assert_eq!((rows[0]["per_minute"].as_f64(), rows[0]["left_today"].as_f64()), (Some(10.0), Some(100.0)));
     let items: u64 = rows.iter().map(|row| row["items"].as_u64().unwrap()).sum();
     assert_eq!(items, 600);
-    // Two projects, 30 requests a minute each, of which a third ends with the day.
+    // Two projects with 30 requests a minute each; a third of them ends when `big` reaches its day limit.
     assert_eq!(plan["forecast"]["binds"][0]["what"], "requests_per_minute");
     assert_eq!(plan["forecast"]["items"], 600);
     assert!(plan["forecast"]["savings"][0]["saves"]["secs"].as_u64().unwrap() > 60);
@@ -115,7 +115,7 @@ fn a_cap_on_a_key_or_a_day_is_named_where_it_binds() {
     assert!(text.contains("the money for today is used up, more may go"), "{text}");
     let patient = String::from_utf8(a_day.plan(&["--expect-output", "100", "--on-exhausted", "wait"]).stdout).unwrap();
     assert!(patient.contains("bound by  the money caps 100%"), "{patient}");
-    // The last of the keys: carol's.
+    // The setting goes to the last key, carol's.
     let key = PlanFixture::new("max_usd = 0.01", PRICES).json(&["--expect-output", "100"]);
     let binds = key["forecast"]["binds"].as_array().unwrap();
     let money = binds.iter().find(|bind| bind["what"] == "money").unwrap_or_else(|| panic!("{binds:?}"));

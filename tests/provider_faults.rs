@@ -1,7 +1,7 @@
-//! Every fault that the simulated provider knows, at once, at a tenth to six tenths of all requests, together with
-//! refusals that lie about when to come back: every item ends, once, with its own answer, and the books agree.
+//! All faults of the simulated provider at once, at 10 to 60 % of all requests, with false retry-after values: every
+//! item ends once with its own answer, and the statistics agree.
 //!
-//! The figures are printed: `cargo test --test storm -- --nocapture`.
+//! The numbers are printed: `cargo test --test provider_faults -- --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -17,7 +17,7 @@ use cascadeck::{
 
 use crate::harness::{SimulatedProvider, TestMachine, addition_rows, expected_answer};
 
-/// Each of seven faults at a seventh of `rate`, three APIs, four keys, and limits that are run into.
+/// Seven faults at a seventh of `rate` each, three APIs, four keys, and a limit that is reached.
 fn profile_with_faults(rate: f64) -> String {
     let each = rate / 7.0;
     format!(
@@ -41,7 +41,7 @@ key = [
     )
 }
 
-/// Trouble passes quickly here, and no item is given up for the weather.
+/// Short waits, and so many retries that no item fails because of the faults.
 const POLICY: &str = "
 [policy]
 in_flight = 24
@@ -61,7 +61,7 @@ fn every_item_ends_once_with_its_own_answer_at_any_rate_of_faults() {
         let began = Instant::now();
         let provider = SimulatedProvider::from_toml(&profile_with_faults(rate));
         let machine = TestMachine::new();
-        // The limit of the first model is not known here: the provider refuses, and lies about it.
+        // The limit of the first model is not configured here: the provider refuses, with false retry-after values.
         machine.write_keys_toml(&(provider.keys_toml().replace("rpm = 40\n", "") + POLICY));
         machine.write("batch.jsonl", addition_rows(ITEMS));
         let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check", "--json"];
@@ -91,7 +91,7 @@ fn every_item_ends_once_with_its_own_answer_at_any_rate_of_faults() {
             assert!(books.total.faults.contains_key(&fault), "{fault:?} came: {}", books.summary());
         }
         assert!(books.total.quirks.contains_key(&Quirk::SlowBody), "{}", books.summary());
-        // An answer that broke off, or that we gave up on, may be asked for again; a good one never is.
+        // An interrupted or abandoned answer may be requested again; a complete one never is.
         let answered_again: u64 = books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum();
         println!(
             "faults at {:.0} %: {ITEMS} items done, {} requests, {} answered, {} refused, {answered_again} answered again; {:.1} s",

@@ -1,4 +1,4 @@
-//! The client over real sockets: what is sent, and what becomes of connections that misbehave.
+//! The client over real sockets: the requests it sends, and how failing connections are classified.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
@@ -22,16 +22,16 @@ const SECRET: &str = "sesame-0123456789";
 
 const GEMINI_OK: &str = r#"{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}"#;
 
-/// What a server does with one connection, once it has read the request.
+/// A server's action on one connection, after it has read the request.
 enum ServerAction {
     Respond(String),
-    /// Sends this, then closes at once.
+    /// Sends the text, then closes the connection.
     CloseAfter(String),
-    /// Sends this, then keeps the connection open and says nothing more.
+    /// Sends the text, then keeps the connection open and sends nothing more.
     StallAfter(String),
-    /// Sends this, then a blank now and then for ever.
+    /// Sends the text, then a blank every 10 ms for ever.
     DripAfter(String),
-    /// Sends this, then this for ever.
+    /// Sends the text, then the bytes for ever.
     FloodAfter(String, Vec<u8>),
 }
 
@@ -59,7 +59,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-/// A server that takes one connection per turn, and gives back the requests it read.
+/// A server that handles one connection per action. The task returns the requests that it read.
 async fn start_server(actions: Vec<ServerAction>) -> (SocketAddr, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -78,7 +78,7 @@ async fn start_server(actions: Vec<ServerAction>) -> (SocketAddr, JoinHandle<Vec
                 }
                 ServerAction::StallAfter(text) => {
                     stream.write_all(text.as_bytes()).await.unwrap();
-                    // Until the client gives up.
+                    // Waits until the client gives up.
                     let _ = stream.read(&mut [0; 16]).await;
                 }
                 ServerAction::DripAfter(text) => {
@@ -133,7 +133,7 @@ async fn attempt_with(
 }
 
 async fn attempt(api: Api, address: SocketAddr) -> AttemptResult {
-    // In a task of its own, as the engine runs it.
+    // Runs in a task of its own, as in the engine.
     let attempt =
         async move { attempt_with(&client(), api, address, &Request::from_prompt("hello"), LONG_TIMEOUT).await };
     tokio::spawn(attempt).await.unwrap()
@@ -215,7 +215,7 @@ async fn the_whole_attempt_has_a_deadline() {
 async fn a_server_that_dribbles_for_ever_is_given_up_at_the_deadline() {
     for begun in ["HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", "HTTP/1.1 200 OK\r\nx-slow: "] {
         let (address, _server) = start_server(vec![ServerAction::DripAfter(begun.to_owned())]).await;
-        // Never silent for long, so that only the whole attempt's deadline can end it.
+        // It is never silent for long, so only the deadline of the whole attempt can end it.
         let total = Duration::from_millis(300);
         let verdict = attempt_with(&client(), Api::Gemini, address, &Request::from_prompt("hello"), total).await;
         assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, OutcomeAction::Retry), "{verdict:?}");
@@ -297,7 +297,7 @@ async fn a_health_report_in_place_of_an_answer_is_malformed() {
 async fn pictures_are_read_when_they_are_sent() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dot.jpg");
-    // A PNG by its bytes, whatever its name says.
+    // A PNG, although the name says JPEG.
     let png = [
         b"\x89PNG\r\n\x1a\n".as_slice(),
         b"\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde",

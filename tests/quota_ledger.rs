@@ -1,4 +1,4 @@
-//! Two runs of one day, as two processes: the second knows what the first one used.
+//! Two runs on one day, as two processes: the second knows the usage of the first.
 
 use std::{
     path::Path,
@@ -11,7 +11,7 @@ use cascadeck::{
 };
 use serde_json::Value;
 
-/// Five requests a day, which nobody resets while a test runs: a rolling day.
+/// Five requests a day. The day is rolling, so no reset happens during a test.
 const FIVE_A_DAY_PROFILE: &str = r#"
 name = "five-a-day"
 latency = { median_ms = 20, spread = 0.1 }
@@ -65,7 +65,7 @@ async fn a_second_run_and_a_plan_count_what_the_first_run_used() {
 
     assert_eq!((&first["done"], &first["waiting"]), (&3.into(), &0.into()));
     assert_eq!(plan["capacity"][0]["left_today"], 2.0);
-    // Two are left of five: the rest is never sent, and so never refused.
+    // Two of five are left. The other items are never sent, so the provider refuses nothing.
     assert_eq!((&second["done"], &second["waiting"]), (&2.into(), &2.into()), "{second}");
     assert_eq!(second["rate_limited"], 0);
     let ledger = home.path().join(".local/state/cascadeck/ledger.db");
@@ -81,7 +81,7 @@ async fn a_ledger_that_can_not_be_opened_stops_nothing() {
     let keys = profile.clone();
     let simulator = Simulator::start(profile, Clock::real()).await.unwrap();
     std::fs::write(home.path().join("keys.toml"), keys.keys_toml(simulator.addr())).unwrap();
-    // A file stands where the folder should.
+    // A file in place of the folder.
     std::fs::create_dir_all(home.path().join(".local/state")).unwrap();
     std::fs::write(home.path().join(".local/state/cascadeck"), "in the way").unwrap();
     let path = home.path().to_owned();

@@ -1,6 +1,6 @@
-//! Long inputs: sending begins while the input is still read, and memory does not grow with it.
+//! Long inputs: sending starts while the input is still read, and memory doesn't grow with it.
 //!
-//! The whole million takes a release build: `cargo test --release --test scale -- --ignored --nocapture`.
+//! The full million rows need a release build: `cargo test --release --test scale -- --ignored --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -19,7 +19,7 @@ fn rows_read(machine: &TestMachine) -> u64 {
     record.query_row("SELECT count(*) FROM items", [], |row| row.get::<_, i64>(0)).unwrap() as u64
 }
 
-/// The most memory that the process ever held.
+/// The process's peak memory in MiB.
 fn peak_mb(live: &RunningProcess) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", live.process_id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

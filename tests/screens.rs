@@ -1,4 +1,4 @@
-//! What the operator sees, and what happens when a key is pressed.
+//! Snapshots of every screen and overlay at every size, and tests of every key.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -51,10 +51,10 @@ use cascadeck::{
 use insta::assert_snapshot;
 use tui_harness::TuiHarness;
 
-/// The sizes everything is seen at.
+/// The terminal sizes of all snapshots.
 const SIZES: [(u16, u16); 4] = [(200, 50), (120, 36), (80, 24), (60, 15)];
 
-/// What the same keys show at every size.
+/// The screen after the same keys, at every size.
 fn render_at_every_size(snapshot: impl Fn() -> Snapshot, keys: &str) -> String {
     let pictures = SIZES.map(|(width, height)| {
         let picture = TuiHarness::new(width, height, snapshot()).press(keys).test_backend();

@@ -1,5 +1,5 @@
-//! Nothing on the screen contradicts the record: after random work with random orders, every figure of the snapshot,
-//! and what the dashboard draws of it, is what the run's database says.
+//! The screen agrees with the record: after random work with random commands, every number of the snapshot and of the
+//! dashboard equals the run's database.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 
 const ITEMS: u64 = 600;
 const COMMANDS: u32 = 60;
-/// A run that hasn't come this far after so long hangs.
+/// A run that takes longer than this hangs.
 const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 
 const FAULTY_PROFILE: &str = r#"
@@ -89,7 +89,7 @@ async fn start(home: &Path, simulator: &Simulator, seed: u64) -> RunningEngine {
     engine::start(setup, &dir, store, opened, Some(rows)).unwrap()
 }
 
-/// Something an operator might do.
+/// A random command of an operator.
 fn random_command(rng: &mut Rng) -> Command {
     let key = KEYS[rng.usize(..KEYS.len())].to_owned();
     let model = MODELS[rng.usize(..MODELS.len())].to_owned();
@@ -110,7 +110,7 @@ fn random_command(rng: &mut Rng) -> Command {
     }
 }
 
-/// Waits for a snapshot as wanted; every one on the way must make sense in itself.
+/// Waits for a snapshot that meets the condition, and checks the sums of every snapshot on the way.
 async fn wait_for_snapshot(
     handle: &mut EngineHandle,
     what: &str,
@@ -140,9 +140,9 @@ fn assert_sums_agree(snapshot: &Snapshot) {
     assert_eq!(usage, snapshot.spend.usage.total());
 }
 
-/// While nothing moves: every figure is the record's, and what is drawn says the same.
+/// While nothing is in flight: every number of the snapshot is the record's, and the drawn dashboard shows it.
 async fn assert_matches_record(handle: &EngineHandle, snapshot: &Snapshot, run: &Path) {
-    // Time goes by the wall there.
+    // The record's summary has no live state and measures time by the wall clock, so both are left out.
     let without_state_and_times = |mut summary: Summary| {
         (summary.run, summary.state, summary.elapsed_s) = (String::new(), String::new(), 0.0);
         summary.models.retain(|model| model.ok + model.failed > 0);
@@ -217,7 +217,7 @@ async fn random_run(seed: u64) {
     })
     .await;
     for number in 1..=COMMANDS {
-        // What is refused is refused in words; both are part of an operator's day.
+        // Some commands are rejected with a message, which is fine here.
         let _ = handle.command(random_command(&mut rng)).await;
         for _ in 0..rng.u32(..3) {
             let _ = tokio::time::timeout(Duration::from_millis(200), handle.snapshots.changed()).await;

@@ -1,5 +1,5 @@
-//! The real program in a real terminal (a pseudo one), over the simulated provider, as an operator uses it: what is
-//! seen, what the provider's own books say of it, and what is left behind.
+//! The real program in a pseudo-terminal, over the simulated provider, used like an operator would: what the screen
+//! shows, what the provider's statistics say, and what is left behind.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -46,7 +46,7 @@ fn setup(profile: &str, rows: u64) -> (TestMachine, SimulatedProvider) {
     (machine, provider)
 }
 
-/// On that machine, with nothing of this process's environment.
+/// Opens a command on that machine, without this process's environment.
 fn open_on(machine: &TestMachine, mut command: CommandBuilder, environment: &[(&str, &str)]) -> PtySession {
     command.env_clear();
     command.cwd(machine.path("."));
@@ -88,7 +88,7 @@ fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
     });
     window.type_keys("j ");
     window.wait_for_text("– off (you)");
-    // What had been decided may still go out and land; after that, nothing.
+    // Attempts that were already decided may still be sent and end; after that nothing is sent.
     let alice = request_count(&provider.checked_stats(), "alice");
     provider.wait_until("what bruno had in flight has landed", |books| {
         request_count(books, "alice") > alice + 16
@@ -118,7 +118,7 @@ fn a_pause_lets_in_flight_requests_finish_and_sends_nothing_until_resumed() {
     window.wait_for_text("in flight 0/4");
     let paused = provider.checked_stats().total.requests;
     assert_eq!(provider.checked_stats().total.in_flight, 0);
-    // Whatever else one looks at meanwhile sends nothing either.
+    // Opening other views sends nothing either.
     for (keys, text) in [("3", "3 Models"), ("6", "6 Routes"), ("8", "8 Charts"), ("?", "Help")] {
         window.type_keys(keys);
         window.wait_for_text(text);
@@ -145,7 +145,7 @@ fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
     let bruno = request_count(&provider.checked_stats(), "bruno");
     window.type_keys("r");
     window.wait_for_text("6 failed items are sent again");
-    // The cascade, the model, m@alice, m@bruno.
+    // The menu lists the cascade, the model, m@alice, m@bruno.
     window.type_keys("jjj");
     window.wait_for_text("● m@bruno alone");
     window.type_keys("y");

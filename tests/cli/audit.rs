@@ -1,4 +1,4 @@
-//! `audit`: proof from the record, and an exit status that says whether it holds.
+//! `audit`: checks the record, and says with its exit status whether all invariants hold.
 
 use nix::sys::signal::Signal;
 
@@ -26,7 +26,7 @@ fn a_sound_run_passes_the_audit_and_names_what_may_have_been_billed() {
     let live = machine.start(&RUN_ARGS);
     provider.wait_until("all but one are answered", |books| books.total.ok == 5 && books.total.requests == 6);
     wait_until("they are recorded", || machine.complete_results("runs/batch").len() == 5);
-    // While it runs, and after it was killed: what nobody has an answer to is named.
+    // Attempts without an answer are named both while the run goes on and after it was killed.
     let during = machine.cascadeck(&["audit", "runs/batch", "--json"]).expect_status(0).stdout_json();
     live.kill();
     let after = machine.cascadeck(&["audit", "runs/batch", "--json"]).expect_status(0).stdout_json();

@@ -1,4 +1,4 @@
-//! Pictures get captions: beside copies of them, under a folder, and never in place of somebody's.
+//! Captions: where they are written, and that nobody else's caption is overwritten.
 
 use crate::harness::{
     SimulatedProvider, TestMachine,
@@ -22,7 +22,7 @@ key = [
 ]
 "#;
 
-/// An album of five, one of them in a folder of its own.
+/// Writes an album of five pictures, one of them in a subfolder.
 fn album(machine: &TestMachine) {
     for (name, width, height) in ALBUM {
         machine.write(&format!("album/{name}.png"), png(width, height));
@@ -62,7 +62,7 @@ fn captions_that_are_there_are_kept_replaced_or_added_to() {
         let machine = TestMachine::with_provider(&provider);
         album(&machine);
         machine.write("album/wide.txt", "Mine.\n");
-        // An empty file is no caption.
+        // An empty file doesn't count as a caption.
         machine.write("album/dot.txt", "");
         machine.cascadeck(&["run", "album", "--existing", existing]).expect_status(0);
         let (now_wide, now_dot) = (machine.read("album/wide.txt"), machine.read("album/dot.txt"));
@@ -71,7 +71,7 @@ fn captions_that_are_there_are_kept_replaced_or_added_to() {
         assert_eq!(now_wide.contains("Mine."), existing != "overwrite", "{existing}: {now_wide}");
         let asked = if existing == "skip" { 4 } else { 5 };
         assert_eq!(provider.checked_stats().total.ok, asked, "{existing}");
-        // Again: nothing is asked, nothing is added.
+        // The same command again sends nothing and adds nothing.
         machine.cascadeck(&["run", "album", "--existing", existing]).expect_status(0);
         assert_eq!(
             (machine.read("album/wide.txt"), provider.checked_stats().total.ok),
@@ -133,7 +133,7 @@ fn captions_go_under_a_folder_that_mirrors_the_album() {
     machine.cascadeck(&["run", "album", "--captions", "words"]).expect_status(0);
     assert!(machine.read("words/more/strip.txt").starts_with("A picture of 90x4"));
     assert!(!machine.path("album/wide.txt").exists());
-    // A glob is an album too.
+    // A glob works as an album too.
     machine.cascadeck(&["run", "album/[ws]*.png", "--captions", "chosen", "--run-dir", "chosen-run"]).expect_status(0);
     let mut chosen: Vec<_> =
         std::fs::read_dir(machine.path("chosen")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -228,7 +228,7 @@ fn a_caption_that_somebody_edited_stays_and_one_that_a_crash_left_unwritten_is_w
             machine.cascadeck(resume).expect_status(3);
             assert_eq!(machine.read("album/wide.txt"), "Edited.\n", "{existing}, {resume:?}");
 
-            // As a process leaves it that is killed between the record and the file.
+            // The state that a kill between the record and the caption file leaves.
             std::fs::remove_file(machine.path("album/dot.txt")).unwrap();
             let record = rusqlite::Connection::open(machine.path("runs/album/run.db")).unwrap();
             let owed = "INSERT OR REPLACE INTO states SELECT 'captions_owed', json_array(seq) FROM items WHERE id = ?1";
@@ -360,7 +360,7 @@ fn captions_that_could_not_be_written_are_refused_before_anything_is_sent() {
 fn a_caption_that_turns_out_unwritable_costs_no_other_and_is_written_later() {
     let machine = TestMachine::new();
     album(&machine);
-    // While the answers are on their way somebody puts a folder where a caption is to go.
+    // While the requests are in flight, a folder appears where a caption is to be written.
     let obstacle = machine.path("album/dot.txt");
     let in_the_way = obstacle.clone();
     let server = LoggingServer::start(move |request| {
@@ -381,7 +381,7 @@ fn a_caption_that_turns_out_unwritable_costs_no_other_and_is_written_later() {
         assert_eq!(machine.read(&format!("album/{name}.txt")), "A picture.\n", "{name}");
     }
     assert_eq!(machine.status("runs/album")["done"], 5);
-    // Still in the way: named again, and nothing else happens.
+    // With the folder still there it is named again, and nothing else happens.
     machine.cascadeck(&run).expect_status(2).assert_stderr_contains(&["dot.txt is a folder"]);
     std::fs::remove_dir(&obstacle).unwrap();
     machine.cascadeck(&run).expect_status(0);
@@ -419,7 +419,7 @@ fn a_mended_picture_that_was_replayed_is_not_taken_for_a_change() {
     assert!(machine.read("album/broken.txt").starts_with("A picture of 7x5"));
     machine.cascadeck(&["run", "album"]).expect_status(0);
     assert_eq!(provider.checked_stats().total.requests, 6);
-    // Read only now, and not the same again.
+    // The picture now differs from the one that was read.
     machine.write("album/broken.png", png(5, 7));
     machine.cascadeck(&["run", "album"]).expect_status(2).assert_stderr_contains(&["broken.png"]);
 }
@@ -430,7 +430,7 @@ fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
     let machine = TestMachine::with_server(&server);
     album(&machine);
     machine.cascadeck(&["run", "album"]).expect_status(0);
-    // As such a version records it: no stamp, and the size in the hash.
+    // An earlier version records no stamp, and the picture's size as part of the hash.
     let captions = Some(cascadeck::input::CaptionOptions::default());
     let options = cascadeck::input::InputOptions { captions, ..Default::default() };
     let input = cascadeck::input::Input::open(machine.path("album").to_str().unwrap(), options, &machine.path("x"));
@@ -465,16 +465,16 @@ fn a_changed_picture_is_known_by_its_content() {
     let server = LoggingServer::openai("A picture.");
     let machine = TestMachine::with_server(&server);
     album(&machine);
-    // What stands behind a picture's end is ignored: the same size, and other bytes.
+    // Bytes behind a picture's end are ignored by decoders: the size in pixels is the same, the content is not.
     let ending = |tail: &[u8]| [&png(40, 30)[..], tail].concat();
     machine.write("album/wide.png", ending(b"one"));
     let modified = machine.path("album/wide.png").metadata().unwrap().modified().unwrap();
     machine.cascadeck(&["run", "album"]).expect_status(0);
     machine.write("album/wide.png", ending(b"two"));
-    // As a copy does that preserves times.
+    // Sets the old time of modification, as a copy does that preserves times.
     let preserved = std::fs::File::options().append(true).open(machine.path("album/wide.png")).unwrap();
     preserved.set_modified(modified).unwrap();
-    // Written again, with what was in it before.
+    // Rewrites the file with the same content.
     machine.write("album/dot.png", png(2, 3));
     let ended = machine.cascadeck(&["run", "album"]).expect_status(2);
     ended.assert_stderr_contains(&["1 row of the input is not what this run was begun with", "wide.png"]);

@@ -1,4 +1,5 @@
-//! A batch over several projects and models whose limits leave next to no room: everything is used, nothing is overrun.
+//! A batch over several projects and models whose limits leave almost no room: every limit is used fully, none is
+//! exceeded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{SimulatedProvider, TestMachine, addition_rows, expected_answer};
 
-/// Three projects and four models: 30 requests a day altogether on each project.
+/// Three projects and four models: 30 requests a day on each project.
 const DAY_LIMITS_PROFILE: &str = r#"
 name = "days"
 provider = [{ name = "g", api = "gemini" }]
@@ -42,7 +43,7 @@ fn days_with_room_for_exactly_the_batch_are_used_up_without_one_refusal() {
     assert_eq!((&summary["done"], &summary["attempts"], &summary["rate_limited"]), (&90.into(), &90.into(), &0.into()));
 }
 
-/// Room for 1,350 requests a minute, and few tokens for the best models.
+/// Room for 1,350 requests a minute.
 const MINUTE_LIMITS_PROFILE: &str = r#"
 name = "minutes"
 provider = [{ name = "g", api = "gemini" }]
@@ -62,7 +63,7 @@ key = [
 ]
 "#;
 
-/// Word problems as long as people's.
+/// Word problems as long as real ones.
 fn question_rows(count: u64) -> String {
     let question = |n: u64| {
         format!(

@@ -1,4 +1,4 @@
-//! `cascadeck demo`: the whole program without key or network.
+//! `cascadeck demo`: the whole program without a key or a network.
 
 use crate::harness::TestMachine;
 
@@ -18,7 +18,7 @@ fn the_demo_shows_everything_that_can_happen_and_finishes() {
     for model in ["gemini-3.8-flash", "gemini-3.6-flash", "gemini-3.5-flash-lite", "gemini-3.1-flash-lite"] {
         assert!(ok("models", model) > 0, "{model} is used");
     }
-    // Bruno shares alice's project, and with it her quota: which of the two is asked is chance.
+    // Bruno shares alice's project and therefore her quota. Which of the two keys is used is random.
     let projects = [ok("keys", "alice") + ok("keys", "bruno"), ok("keys", "chiara"), ok("keys", "emeka")];
     assert!(projects.iter().all(|answered| *answered > 0), "every project is used: {projects:?}");
     assert_eq!(ok("keys", "dmitri"), 0, "a dead key answers nothing");
@@ -33,7 +33,7 @@ fn the_demo_shows_everything_that_can_happen_and_finishes() {
     ] {
         assert!(log.contains(words), "{what} is not shown");
     }
-    // Three projects have room for 120 requests a minute between them.
+    // Three projects together allow 120 requests a minute.
     assert!(summary["elapsed_s"].as_f64().unwrap() > 60.0, "minute limits held it up: {summary}");
     ended.assert_stderr_contains(&["the demo's run is in"]);
     assert_eq!(machine.results("demo/demo").len(), 240);

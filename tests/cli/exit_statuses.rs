@@ -1,4 +1,4 @@
-//! Every exit status, each by a situation that people meet, and what is left behind for the next start.
+//! Every exit status, each in a typical situation, and the state that is left for the next start.
 
 use nix::sys::signal::Signal;
 
@@ -136,7 +136,7 @@ fn some_items_failed_is_3_and_the_others_are_done() {
     ended.assert_stderr_contains(&["#x failed", "#y failed"]);
     let outcome = |id: &str| machine.result("runs/batch", id).error.unwrap().outcome.name();
     assert_eq!((outcome("x"), outcome("y")), ("content_blocked", "bad_request"));
-    // The same command again finds nothing to do: failures are not run again by accident.
+    // The same command again sends nothing: failed items are not retried by accident.
     let before = provider.checked_stats().total.requests;
     machine.cascadeck(&RUN_ARGS).expect_status(3);
     assert_eq!(provider.checked_stats().total.requests, before);
@@ -153,7 +153,7 @@ fn spent_quota_is_4_and_says_when_it_returns() {
     assert!(ended.stdout.contains("7 of 10 done, 0 failed, 3 left"), "{}", ended.stdout);
     ended.assert_stderr_contains(&["quota returns at", "the same command resumes"]);
     assert_eq!(provider.checked_stats().total.requests, 7, "and nothing knocks at a spent day");
-    // What the first start used up is remembered by the second.
+    // The second start knows the usage of the first.
     machine.cascadeck(&RUN_ARGS).expect_status(4);
     assert_eq!(provider.checked_stats().total.requests, 7);
 }
@@ -180,7 +180,7 @@ fn a_spent_budget_is_4_and_more_money_resumes_it() {
     let summary = ended.stdout_json();
     let (done, cost) = (summary["done"].as_u64().unwrap(), summary["cost_usd"].as_f64().unwrap());
     assert!(done > 0 && done < 50 && cost <= 0.02, "{summary}");
-    // The least that it asks for is enough for one more.
+    // The suggested budget is enough for one more item.
     let (_, asked) = ended.stderr.split_once("raise it to $").expect("it says to what");
     let least = asked.split_once(' ').expect("a sentence").0;
     let more = machine.cascadeck(&args_with_budget(least)).expect_status(4).stdout_json()["done"].as_u64().unwrap();
@@ -248,7 +248,7 @@ fn a_closed_terminal_changes_nothing() {
     assert_eq!(provider.checked_stats().total.ok, 12);
 }
 
-/// An address of this machine at which nobody listens.
+/// A local address on which nothing listens.
 fn unused_address() -> std::net::SocketAddr {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
@@ -308,6 +308,6 @@ fn a_provider_that_has_answered_once_with_whatever_is_not_given_up() {
     let machine = TestMachine::new();
     machine.write_keys_toml(&server.keys_toml(""));
     machine.write("batch.jsonl", addition_rows(1));
-    // It is tried again after two seconds.
+    // The program retries after two seconds.
     machine.cascadeck(&[&RUN_ARGS[..], &["--no-check", "--give-up-after", "100ms"]].concat()).expect_status(0);
 }

@@ -1,4 +1,4 @@
-//! Where an export goes, and where it must not.
+//! Where an export may be written, and where it must not.
 
 use std::os::unix::fs::symlink;
 
@@ -34,7 +34,7 @@ fn an_export_never_takes_the_place_of_what_the_run_lives_on() {
     }
     assert!(!machine.path("runs/batch/input").exists());
 
-    // What it has written it may write again, beside the run's files too.
+    // An export may overwrite an earlier export, also in the run's directory.
     for target in ["out.jsonl", "runs/batch/out.jsonl"] {
         for _ in 0..2 {
             machine
@@ -45,7 +45,7 @@ fn an_export_never_takes_the_place_of_what_the_run_lives_on() {
         }
     }
     machine.cascadeck(&["export", "runs/batch", "-o", "/dev/null"]).expect_status(0);
-    // A run that can't be read costs nobody a file.
+    // A run that can't be read leaves the target file as it is.
     machine.cascadeck(&["export", "runs/none", "-o", "out.jsonl"]).expect_status(2);
     assert_eq!(machine.read("out.jsonl").lines().count(), 3);
 }

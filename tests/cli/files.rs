@@ -1,4 +1,4 @@
-//! Files as they lie on people's disks: lists, links, pipes, odd names, and files without an end.
+//! Files as they occur in practice: lists, links, pipes, odd names, and files without an end.
 
 use std::{
     ffi::OsStr,
@@ -24,7 +24,7 @@ fn machine() -> (LoggingServer, TestMachine) {
     (server, machine)
 }
 
-/// How many requests had a picture, and how many were text alone.
+/// Number of requests with a picture, and of requests with text alone.
 fn pictures_and_texts(server: &LoggingServer) -> (usize, usize) {
     let completions = server.completions();
     let with_picture =
@@ -33,7 +33,7 @@ fn pictures_and_texts(server: &LoggingServer) -> (usize, usize) {
     (pictures, completions.len() - pictures)
 }
 
-/// A run whose process is killed when it takes gigabytes of memory or disk.
+/// Runs a command under limits on memory and file size, so that an endless input can't exhaust the machine.
 fn bounded(machine: &TestMachine, args: &[&str]) -> ProcessOutput {
     machine.start_in_shell("ulimit -v 4000000; ulimit -f 200000", args).wait()
 }
@@ -190,7 +190,7 @@ fn what_can_not_be_taken_of_a_folder_is_left_out_and_the_rest_runs() {
     symlink(machine.path("nowhere.png"), machine.path("album/dangling.png")).unwrap();
     let locked = machine.path("album/locked");
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
-    // The administrator may read it all the same.
+    // Root can read the folder all the same.
     let may_read = fs::read_dir(&locked).is_ok();
     let pattern = machine.path("album").join("**/*.png");
     for (input, run) in [("album", "runs/folder"), (pattern.to_str().unwrap(), "runs/pattern")] {
@@ -256,7 +256,7 @@ fn an_interrupt_while_a_pipe_is_read_leaves_none_of_it() {
         let (_server, machine) = machine();
         mkfifo(&machine.path("pipe"), Mode::S_IRWXU).unwrap();
         let live = machine.start(&[command, "pipe"]);
-        // Opened for reading too, so that it is not waited for a reader that never comes.
+        // Opens the pipe for reading too, so that opening it doesn't block until the program reads.
         let mut pipe = fs::OpenOptions::new().read(true).write(true).open(machine.path("pipe")).unwrap();
         pipe.write_all("{\"prompt\":\"What is a cat?\"}\n".repeat(1_000).as_bytes()).unwrap();
         let folder = machine.root().join(if command == "run" { "work/runs" } else { "tmp" });

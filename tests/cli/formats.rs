@@ -1,4 +1,4 @@
-//! Every format of the input, through each of the three APIs.
+//! Every input format, over each of the three APIs.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use cascadeck::domain::FinalState;
 
 use crate::harness::{SimulatedProvider, TestMachine, addition_rows, expected_answer};
 
-/// One API at a time, without limits.
+/// A provider of one API without limits.
 fn unlimited_provider(api: &str) -> SimulatedProvider {
     SimulatedProvider::from_toml(&format!(
         "name = \"{api}\"\nprovider = [{{ name = \"p\", api = \"{api}\" }}]\nmodel = [{{ name = \"m\", provider = \"p\" }}]\n\
@@ -78,10 +78,10 @@ fn standard_input_is_kept_so_that_the_run_can_be_resumed() {
     let args = ["run", "-", "--prompt", "{{ question }}", "--run-dir", "piped"];
     machine.cascadeck_with_stdin(&args, &addition_rows(30)).expect_status(0);
     assert_eq!(machine.results("piped").len(), 30);
-    // The same command, the same rows: all are known.
+    // The same command with the same rows: all are known.
     machine.cascadeck_with_stdin(&args, &addition_rows(30)).expect_status(0);
     assert_eq!(provider.checked_stats().total.requests, 30);
-    // More rows through the same pipe: only those are sent.
+    // More rows through the same pipe: only the new ones are sent.
     machine.cascadeck_with_stdin(&args, &addition_rows(33)).expect_status(0);
     assert_eq!((provider.checked_stats().total.requests, machine.results("piped").len()), (33, 33));
     let default = ["run", "-", "--prompt", "{{ question }}"];

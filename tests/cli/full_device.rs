@@ -1,4 +1,4 @@
-//! Results that can't be written: a device without room fails the command, a reader that has gone does not.
+//! Results that can't be written: a full device fails the command, a reader that has closed the pipe doesn't.
 
 use crate::{
     RUN_ARGS,
@@ -8,7 +8,7 @@ use crate::{
 const STDOUT_TO_FULL_DEVICE: &str = "exec > /dev/full";
 const FULL_DEVICE_ERROR: &str = "standard output could not be written to: No space left on device";
 
-/// A finished run of four items, and the file that a command reads.
+/// A finished run of four items, and the response file that `explain` reads.
 fn finished_run() -> (TestMachine, SimulatedProvider) {
     let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
     let machine = TestMachine::with_provider(&provider);
@@ -18,7 +18,7 @@ fn finished_run() -> (TestMachine, SimulatedProvider) {
     (machine, provider)
 }
 
-/// Every command that prints what it was asked for.
+/// Every command that prints its result on standard output.
 const PRINTING_COMMANDS: [&[&str]; 18] = [
     &["status", "runs/batch"],
     &["status", "runs/batch", "--json"],
@@ -71,7 +71,7 @@ fn a_run_whose_summary_could_not_be_written_has_run_and_says_so() {
         ended.assert_stderr_contains(&["the run's summary", FULL_DEVICE_ERROR, "cascadeck status"]);
         assert_eq!(machine.results("runs/batch").len(), 4);
         assert_eq!(machine.status("runs/batch")["done"], 4);
-        // With room again, the same command has nothing to do.
+        // With space again, the same command has nothing to do.
         machine.cascadeck(&[&RUN_ARGS[..], more].concat()).expect_status(0);
         assert_eq!(provider.checked_stats().total.requests, 4);
     }

@@ -1,4 +1,4 @@
-//! Which input is a run's: however it is spelt, whatever has gone from it, and never another's.
+//! Which input belongs to a run: however its path is written, whatever was removed from it, and never another batch.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition
 
 const PIPED_RUN_ARGS: [&str; 4] = ["run", "-", "--prompt", "{{ question }}"];
 
-/// Rows that no batch of [`sums`] has.
+/// Rows whose ids differ from all of [`addition_rows`].
 fn other_rows(count: u64) -> String {
     addition_rows(count).replace("\"id\":\"q", "\"id\":\"other")
 }
@@ -26,7 +26,7 @@ fn rows_that_are_gone_from_the_input_stay_in_the_run_and_are_counted() {
         "2 items of this run are no longer in the input; they stay in the run, its results and its exports",
     ]);
     assert_eq!((&ended.stdout_json()["total"], &ended.stdout_json()["not_in_input"]), (&5.into(), &2.into()));
-    // As long as it is so, and also where nobody runs anything.
+    // The message comes at every start while rows are missing, and `status` reports it too.
     machine
         .cascadeck(&run)
         .expect_status(0)
@@ -35,7 +35,7 @@ fn rows_that_are_gone_from_the_input_stay_in_the_run_and_are_counted() {
     let table = machine.cascadeck(&["status", "runs/batch"]).expect_status(0).stdout;
     assert!(table.contains("5 of 5 done, 0 failed; 2 no longer in the input"), "{table}");
     assert_eq!(machine.cascadeck(&["export", "runs/batch"]).expect_status(0).stdout.lines().count(), 5);
-    // They come back.
+    // The rows come back.
     machine.write("batch.jsonl", addition_rows(5));
     let ended = machine.cascadeck(&run).expect_status(0);
     assert!(!ended.stderr.contains("of this run"), "{}", ended.stderr);
@@ -58,7 +58,7 @@ fn another_batch_through_the_same_pipe_is_another_run() {
             "--accept-changed",
         ]);
     }
-    // What it was begun with is still what it goes on with.
+    // The run keeps the input that it was started with.
     assert_eq!(machine.read("runs/stdin/input"), addition_rows(4));
     assert!(!machine.path("runs/stdin/input.new").exists());
     machine.cascadeck(&PIPED_RUN_ARGS).expect_status(0);
@@ -128,7 +128,7 @@ fn rows_that_a_kill_left_unread_are_lost_to_no_other_pipe() {
     let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
     let machine = TestMachine::with_provider(&provider);
     machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &addition_rows(2)).expect_status(0);
-    // As a kill leaves it while rows are recorded: the pipe is kept whole, and the record has its beginning.
+    // The state that a kill leaves while rows are recorded: the whole pipe is kept, the record has its first rows.
     machine.write("runs/stdin/input", addition_rows(5));
     let record = rusqlite::Connection::open(machine.path("runs/stdin/run.db")).unwrap();
     let forget = "UPDATE meta SET value = json_set(value, '$.input_rows', NULL) WHERE key = 'tallies'";

@@ -1,6 +1,6 @@
-//! The real program, run as people run it, against the simulated provider on a real socket.
+//! The real program, run from the command line against the simulated provider on a real socket.
 //!
-//! What it says, what it leaves on disk, how it exits, and whether the provider's own books agree.
+//! The tests check its output, its files, its exit status, and that the provider's own statistics agree.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -34,5 +34,5 @@ mod status;
 mod tls;
 mod webhooks;
 
-/// A run of the rows that [`harness::sums`] writes.
+/// Arguments of a run over the rows of [`harness::addition_rows`].
 const RUN_ARGS: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];

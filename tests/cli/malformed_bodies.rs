@@ -1,4 +1,4 @@
-//! Bodies under HTTP 200 that answer nothing: what came is said, in the run, in its results and by `explain`.
+//! HTTP 200 bodies that hold no answer: the run, its results and `explain` describe what came.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// A body, and what is said of it.
+/// A body, and its description.
 const BODIES: [(&str, &str); 6] = [
     (r#"{"hello":[1]}"#, r#"a JSON object of 13 bytes: {"hello":[1]}"#),
     ("[]", "an empty JSON array: []"),
@@ -20,7 +20,7 @@ const BODIES: [(&str, &str); 6] = [
     ("17", "a JSON number of 2 bytes: 17"),
 ];
 
-/// The machine asks `server`, which gives every completion this body.
+/// A machine whose server answers every completion with `body`.
 fn machine_answering(body: &[u8]) -> (TestMachine, LoggingServer) {
     let body = body.to_vec();
     let server = LoggingServer::start(move |request| {
@@ -36,7 +36,7 @@ fn machine_answering(body: &[u8]) -> (TestMachine, LoggingServer) {
     (machine, server)
 }
 
-/// The message of the first failure that the log tells.
+/// The message of the first failure in the log.
 fn failure_line(body: &[u8]) -> String {
     let (machine, _server) = machine_answering(body);
     let mut live = machine.start(&[&RUN_ARGS[..], &["--headless"]].concat());
@@ -59,7 +59,7 @@ fn the_description_of_a_body_is_harmless_and_short() {
     let line = failure_line(hostile.as_bytes());
     assert!(line.contains("a JSON object of 5049 bytes"), "{line}");
     assert!(!line.contains("sk-alice") && !line.contains('\u{1b}') && line.len() < 700, "{line}");
-    // Not text at all, as a body that was compressed unasked.
+    // No text at all, like a body that was compressed without being asked for.
     let line = failure_line(&[0x1f, 0x8b, 0x08, 0x00, 0xff, 0xfe, 0x00, 0x01]);
     assert!(line.contains("8 bytes that are no text"), "{line}");
 }

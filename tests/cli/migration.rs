@@ -1,4 +1,5 @@
-//! Runs that an older program began: read as they are, brought forward by the next start, and finished.
+//! Runs that an older version of the program started: they are read as they are, migrated by the next start, and
+//! finished.
 
 use rusqlite::Connection;
 
@@ -28,7 +29,7 @@ fn a_run_of_the_oldest_schema_is_read_brought_forward_and_finished() {
     std::fs::create_dir_all(machine.path("runs/batch")).unwrap();
     Connection::open(machine.path("runs/batch/run.db")).unwrap().execute_batch(OLDEST_SCHEMA).unwrap();
 
-    // Looking changes nothing.
+    // Reading changes nothing.
     let status = machine.status("runs/batch");
     assert_eq!((&status["done"], &status["failed"], &status["total"]), (&2.into(), &1.into(), &7.into()), "{status}");
     assert_eq!(machine.cascadeck(&["export", "runs/batch"]).expect_status(0).stdout.lines().count(), 3);

@@ -1,4 +1,4 @@
-//! Minutes that pass: the engine and the simulated provider on one clock that runs fast.
+//! Minute limits, with the engine and the simulated provider on one clock that runs fast.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::harness::{TestMachine, addition_rows};
 
-/// 75 requests a minute altogether. What refuses also counts: knocking too early would never end.
+/// 75 requests a minute altogether. Refused requests count against the limit, so sending too early would never end.
 const TIGHT_LIMITS_PROFILE: &str = r#"
 name = "tight"
 refusals_count = true
@@ -35,7 +35,7 @@ key = [
 ]
 "#;
 
-/// A run on the simulator's clock that has been handed so many rows, and waits for more or for their end.
+/// Starts a run on the simulator's clock with `items` rows. It waits for more rows or for the end of the input.
 async fn start_run(
     machine: &TestMachine,
     simulator: &Simulator,
@@ -97,7 +97,7 @@ async fn sliding_minute_windows_are_filled_repeatedly_and_never_exceeded() {
     }
 }
 
-/// Answers take their time, so that some are in flight.
+/// Answers are slow, so that some requests are in flight.
 const SLOW_PROFILE: &str = r#"
 name = "slow"
 latency = { median_ms = 400 }

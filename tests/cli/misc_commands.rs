@@ -1,4 +1,4 @@
-//! The commands beside a run: check, explain, sim, completions, help; and starting from the environment alone.
+//! The commands beside `run` (check, explain, sim, completions, help), and starting from the environment alone.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -168,14 +168,14 @@ fn keys_in_the_environment_alone_lead_to_the_providers_real_address() {
         ("OPENAI_API_KEYS", "api.openai.com"),
         ("ANTHROPIC_API_KEYS", "api.anthropic.com"),
     ] {
-        // A proxy that is asked for the way, and knows none.
+        // A proxy that logs the request line and answers 502.
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", proxy.local_addr().unwrap());
         let asked = thread::spawn(move || {
             let (mut socket, _) = proxy.accept().unwrap();
             let mut line = String::new();
             BufReader::new(socket.try_clone().unwrap()).read_line(&mut line).unwrap();
-            // The client may have gone already.
+            // The client may have closed the connection already.
             let _ = socket.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n");
             line
         });
@@ -214,7 +214,7 @@ fn the_environments_proxy_is_asked_and_never_sees_a_key() {
             let mut stream = stream.unwrap();
             let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
             let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-            // Whoever asked may have gone, or have heard enough.
+            // The receiver may be dropped already.
             let _ = sender.send(head.join("\n"));
             let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
         }
@@ -246,7 +246,7 @@ fn a_check_that_reached_no_provider_says_that_nothing_was_checked() {
         assert!(ended.stdout.contains(words), "{words:?} is not in:\n{}", ended.stdout);
         assert!(allowed.stdout.contains(words), "{words:?} is not in:\n{}", allowed.stdout);
     }
-    // What was not asked for is not missing.
+    // A check that was not asked for is not reported as missing.
     machine.cascadeck(&["check", "--offline"]).expect_status(0);
 }
 
@@ -286,7 +286,7 @@ fn invalid_simulator_options_are_wrong_usage() {
 #[test]
 fn an_unreadable_run_directory_is_not_called_absent() {
     let machine = TestMachine::new();
-    // A place that not even the superuser can look into.
+    // A path that even root can't read: a link to itself.
     std::os::unix::fs::symlink("loop", machine.path("loop")).unwrap();
     let ended = machine.cascadeck(&["status", "loop"]).expect_status(1);
     ended.assert_stderr_contains(&["can't look into loop: "]);

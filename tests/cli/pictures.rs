@@ -1,4 +1,5 @@
-//! Pictures as a provider gets them: whole ones all, broken ones never; each where it is taken; read by few threads.
+//! Pictures as a provider receives them: every valid one, no broken one, each only where it is accepted, read by few
+//! threads.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +20,7 @@ use crate::harness::{
     png,
 };
 
-/// Small pictures as cameras and programs write them, of kinds that the encoders here don't write.
+/// Small pictures from cameras and other programs, in variants that the encoders used here don't write.
 const PICTURE_FILES: [(&str, &[u8]); 21] = [
     ("animated.gif", include_bytes!("pictures/animated.gif")),
     ("animated.png", include_bytes!("pictures/animated.png")),
@@ -41,7 +42,7 @@ const PICTURE_FILES: [(&str, &[u8]); 21] = [
     ("subsampled-420.jpg", include_bytes!("pictures/subsampled-420.jpg")),
     ("subsampled-422.jpg", include_bytes!("pictures/subsampled-422.jpg")),
     ("transparent.png", include_bytes!("pictures/transparent.png")),
-    // Two JPEGs in one file, as stereo cameras and telephones write them.
+    // Two JPEGs in one file, as stereo cameras and phones write them.
     ("two-pictures.jpg", include_bytes!("pictures/two-pictures.mpo")),
 ];
 
@@ -63,7 +64,7 @@ fn with_trailing(bytes: &[u8], trailing: &[u8]) -> Vec<u8> {
     [bytes, trailing].concat()
 }
 
-/// A JPEG whose notes hold another one, end marker included, as cameras' thumbnails do.
+/// A JPEG whose EXIF block holds another JPEG, end marker included, as camera thumbnails do.
 fn with_thumbnail(jpeg: &[u8], thumbnail: &[u8]) -> Vec<u8> {
     let length = u16::try_from(thumbnail.len() + 8).unwrap().to_be_bytes();
     [&jpeg[..2], b"\xff\xe1", &length, b"Exif\0\0", thumbnail, &jpeg[2..]].concat()
@@ -106,7 +107,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// A PNG that claims these dimensions, with the checksum that belongs to the claim.
+/// A PNG that claims these dimensions, with a correct checksum for them.
 fn with_claimed_size(png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
     let png = overwrite_at(png, 16, &[width.to_be_bytes(), height.to_be_bytes()].concat());
     let checksum = crc32(&png[12..29]).to_be_bytes();
@@ -137,13 +138,13 @@ fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
             .into_iter()
             .chain([("half", length / 2), ("most", length / 8), ("but magic", 16)])
         {
-            // A GIF whose last byte is missing has all of its blocks.
+            // A GIF without its last byte still has all of its blocks.
             if !(format.ends_with("gif") && cut == "last byte") {
                 add(format!("{format} without {cut}"), whole[..kept].to_vec());
             }
         }
     }
-    // Flipped bits that a checksum tells.
+    // Flipped bits that a checksum detects.
     let png = encode_picture(ImageFormat::Png);
     for chunk in [b"IHDR", b"IDAT", b"IEND"] {
         let at = find_bytes(&png, chunk);
@@ -159,7 +160,7 @@ fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
     let palette = fixture("palette.png");
     let colour = find_bytes(&palette, b"PLTE") + 9;
     add("bad byte in PLTE".to_owned(), overwrite_at(palette.clone(), colour, &[palette[colour] ^ 1]));
-    // Bombs: small files that would be gigabytes of pixels.
+    // Decompression bombs: small files that claim gigabytes of pixels.
     let jpeg = encode_picture(ImageFormat::Jpeg);
     let frame = find_bytes(&jpeg, b"\xff\xc0") + 5;
     let gif = encode_picture(ImageFormat::Gif);
@@ -172,7 +173,7 @@ fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
     add("lossy webp bomb".to_owned(), overwrite_at(lossy.clone(), find_bytes(&lossy, b"\x9d\x01\x2a") + 3, &[0xff; 4]));
     let dimensions = find_bytes(&lossless, b"VP8L") + 9;
     add("lossless webp bomb".to_owned(), overwrite_at(lossless.clone(), dimensions, &[0xff, 0xff, 0xff]));
-    // No pictures at all, or not any more.
+    // Files that are no pictures.
     add("png of no pixels".to_owned(), with_claimed_size(png.clone(), 0, 7));
     add("nothing".to_owned(), Vec::new());
     add("one byte".to_owned(), vec![0xff]);
@@ -191,7 +192,7 @@ fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
     broken
 }
 
-/// The base64 of the pictures of an OpenAI request.
+/// The base64 data of the pictures in an OpenAI request.
 fn request_pictures(request: &Request) -> Vec<String> {
     let body = request.json();
     let parts = body["messages"][0]["content"].as_array().unwrap();
@@ -226,7 +227,7 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
     let mut rows = String::new();
     // The broken ones come first.
     for (name, bytes) in broken.iter().chain(&whole) {
-        // A name that promises everything, since names are not to be believed.
+        // The extension promises a picture, because names are not trusted.
         let file = if whole.contains_key(name) { name.clone() } else { format!("{name}.jpg") };
         machine.write(&file, bytes);
         rows += &json!({"id": name, "prompt": "What is this?", "images": [file]}).to_string();
@@ -252,7 +253,7 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
             continue;
         }
         let (outcome, message) = error.unwrap();
-        // Of a kind that this provider takes none of, broken or not.
+        // Formats that this provider doesn't accept, broken or not.
         let untaken = line.id.starts_with("bmp") || line.id.starts_with("tiff");
         let expected = if untaken && !line.id.contains("beginning") { "no_route" } else { "unreadable_input" };
         assert_eq!(outcome, expected, "{}: {message}", line.id);
@@ -338,7 +339,7 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
          [[key]]\nname = \"olga\"\nprovider = \"o\"\nsecret = \"sk-olga-0123456789\"\n",
     ));
     let mut small = png(60, 40);
-    // The largest file whose base64 is 5 MiB, and one byte more; one byte more than Anthropic itself takes.
+    // The largest file whose base64 fits into 5 MiB, and one byte more.
     small.resize(5 * MIB / 4 * 3, 0);
     let large = with_trailing(&small, &[0]);
     let mut huge = large.clone();
@@ -346,7 +347,8 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
     machine.write("album/small.png", small);
     machine.write("album/large.png", large);
     machine.write("album/huge.png", huge);
-    // Longer than Anthropic takes.
+    // Wider than Anthropic accepts.
+
     machine.write("album/wide.png", png(8_001, 1));
     machine.cascadeck(&["run", "album", "--captions", "captions", "--in-flight", "1"]).expect_status(0);
     assert_eq!(machine.read("captions/small.txt"), "by claude\n");
@@ -377,7 +379,7 @@ fn few_threads_read_many_pictures() {
     machine.write_keys_toml(&server.keys_toml(""));
     let picture = encode_picture(ImageFormat::Png);
     for number in 0..PICTURES {
-        // Bytes that follow the end make it another picture, and a large file.
+        // Bytes behind the end make each a different and a large file.
         let mut picture = with_trailing(&picture, number.to_string().as_bytes());
         picture.resize(BYTES, 0);
         machine.write(&format!("album/{number}.png"), picture);
@@ -387,7 +389,7 @@ fn few_threads_read_many_pictures() {
     let mut most: BTreeMap<String, usize> = BTreeMap::new();
     while !run.has_exited() {
         let mut now: BTreeMap<String, usize> = BTreeMap::new();
-        // A thread, or the whole process, may be gone before it can be looked at.
+        // A thread, or the whole process, may have ended before it is read.
         for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
             let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
             *now.entry(name.trim_end().to_owned()).or_default() += 1;
@@ -401,7 +403,7 @@ fn few_threads_read_many_pictures() {
     run.wait().expect_status(0);
     assert_eq!(server.completions().len(), PICTURES);
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    // The runtime's workers, one a core, and its threads for what blocks: host names, forecasts.
+    // The runtime has one worker per core, and threads for blocking work: captions, host names, forecasts.
     assert!(most["tokio-rt-worker"] <= cores + 16, "{most:?}");
     assert_eq!(most.get("pictures"), Some(&cores.min(8)), "{most:?}");
 }

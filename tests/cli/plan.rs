@@ -1,4 +1,4 @@
-//! The plan of a run that has begun is about the rest of it.
+//! `plan` for a run that has started counts only the rest of it.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
     harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, png},
 };
 
-/// Rows, those captioned by others, those that have ended, and those to go.
+/// Number of rows, of rows with captions by others, of ended rows, and of rows to go.
 fn plan_counts(plan: &Value) -> [u64; 4] {
     [&plan["rows"], &plan["skipped"], &plan["ended"], &plan["forecast"]["items"]]
         .map(|count| count.as_u64().unwrap_or_else(|| panic!("{plan}")))
@@ -40,7 +40,7 @@ fn only_rows_of_the_input_count_as_ended_and_what_is_left_is_known_exactly() {
         machine.cascadeck(&args).expect_status(0).stdout_json()
     };
     assert_eq!(plan_counts(&plan()), [6, 0, 6, 0]);
-    // Four have gone from the input, two are new.
+    // Four rows have left the input, two are new.
     machine.write("batch.jsonl", addition_rows(2) + addition_rows(8).strip_prefix(&addition_rows(6)).unwrap());
     assert_eq!(plan_counts(&plan()), [4, 0, 2, 2]);
 }

@@ -1,4 +1,5 @@
-//! Servers that list their models to anybody, as llama-server and OpenRouter do: their list says nothing of a key.
+//! Servers that list their models without a key, as llama-server and OpenRouter do: such a list says nothing about a
+//! key.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -20,11 +21,11 @@ use crate::{
     harness::{TestMachine, addition_rows},
 };
 
-/// A server that knows one key, and asks for it only where an answer is wanted.
+/// A server that accepts one key, and checks it only for completions.
 struct PublicListServer {
     address: SocketAddr,
     completion_requests: Arc<AtomicU64>,
-    /// Whether the model is there at `/ollama`, where no key is looked at.
+    /// Whether the model exists at `/ollama`, where keys are not checked.
     model_is_pulled: Arc<AtomicBool>,
     _runtime: tokio::runtime::Runtime,
 }
@@ -77,7 +78,7 @@ impl PublicListServer {
     }
 }
 
-/// Knows what it lists to whom, and has no time for strangers just now.
+/// Lists models for any key, and answers 429 to requests without one.
 async fn busy_without_key(headers: HeaderMap) -> (StatusCode, String) {
     let list = json!({"object": "list", "data": [{"id": "m"}]});
     let busy = json!({"error": {"message": "Too many requests"}});
@@ -85,7 +86,7 @@ async fn busy_without_key(headers: HeaderMap) -> (StatusCode, String) {
     if stranger { (StatusCode::TOO_MANY_REQUESTS, busy.to_string()) } else { (StatusCode::OK, list.to_string()) }
 }
 
-/// OpenRouter's `/key` on a bad day.
+/// OpenRouter's `/key` while it fails.
 async fn failing_key_info(headers: HeaderMap) -> (StatusCode, String) {
     let error = json!({"error": {"message": "Internal Server Error", "code": 500}});
     if headers.contains_key("authorization") {
@@ -95,7 +96,7 @@ async fn failing_key_info(headers: HeaderMap) -> (StatusCode, String) {
     }
 }
 
-/// A proxy that knows who may pass, and says it in a page.
+/// A proxy that refuses every request with an HTML page.
 async fn html_401_page() -> (StatusCode, &'static str) {
     let page = "<html>\n<head><title>401 Authorization Required</title></head>\n<body>\n<center><h1>401 Authorization \
                 Required</h1></center>\n<hr><center>nginx/1.18.0</center>\n</body>\n</html>\n";
@@ -121,7 +122,7 @@ fn completion(headers: &HeaderMap) -> (StatusCode, String) {
     }
 }
 
-/// What OpenRouter says at `/key`.
+/// OpenRouter's answer at `/key`.
 fn key_info(headers: &HeaderMap) -> (StatusCode, String) {
     let key = json!({"label": "sk-or-v1-abc...123", "usage": 0.5, "limit": null, "is_free_tier": false});
     if has_right_key(headers) { (StatusCode::OK, json!({"data": key}).to_string()) } else { invalid_key_response() }
@@ -142,7 +143,7 @@ fn a_public_model_list_calls_no_key_good() {
     let checked = server.machine("secret = \"sk-wrong\"").cascadeck(&["check"]).expect_status(2);
     assert!(checked.stdout.contains("lists its models to anybody"), "{}", checked.stdout);
     assert!(checked.stdout.contains("NOT CHECKED") && !checked.stdout.contains("good, "), "{}", checked.stdout);
-    // Where there is no key, none is to be proved.
+    // A provider without a key has no key to check.
     let keyless = server.machine("").cascadeck(&["check"]).expect_status(0);
     assert!(keyless.stdout.contains("good, 1 model listed"), "{}", keyless.stdout);
 }

@@ -1,4 +1,4 @@
-//! Failed items again, on purpose; and results for other programs.
+//! Replay of failed items, and exports for other programs.
 
 use cascadeck::domain::{FinalState, ResultLine};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::{
     harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, expected_answer},
 };
 
-/// A run of which every item failed, at a provider that has recovered since.
+/// A run in which every item failed, with a provider that works again.
 fn failed_run() -> (TestMachine, SimulatedProvider) {
     let gloomy = SimulatedProvider::from_toml(
         &UNLIMITED_PROFILE.replace("name = \"open\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }"),
@@ -83,7 +83,7 @@ fn an_unknown_id_is_refused_and_told_from_one_that_has_not_failed() {
     let ended = by(&["--id", "item-0071"]).expect_status(2);
     ended.assert_stderr_contains(&["there is no item item-0071 in runs/batch", "did you mean `item-0017`?"]);
     by(&["--id", "zebra"]).expect_status(2).assert_stderr_contains(&["there is no item zebra"]);
-    // A known one beside it does not hide the slip, and nothing is sent of either.
+    // A known id beside unknown ones doesn't hide the mistake, and nothing is sent for either.
     let ended = by(&["--id", "item-0017", "--id", "zebra", "--id", "gnu", "--dry-run"]).expect_status(2);
     ended.assert_stderr_contains(&["there are no items zebra, gnu in runs/batch"]);
     by(&["--id", ""]).expect_status(2);
@@ -93,7 +93,7 @@ fn an_unknown_id_is_refused_and_told_from_one_that_has_not_failed() {
     assert!(!ended.stderr.contains("there is no item"), "{}", ended.stderr);
     let ended = by(&["--id", "q2", "--id", "item-0017", "--dry-run"]).expect_status(0);
     ended.assert_stderr_contains(&["item q2 has not failed: it is done", "1 failed item will be sent again"]);
-    // Escape sequences stay in the command line.
+    // Escape sequences from the command line are not printed.
     let ended = by(&["--id", "\u{1b}[31mred"]).expect_status(2);
     assert!(!ended.stderr.contains('\u{1b}'), "{:?}", ended.stderr);
     assert_eq!(provider.checked_stats().total.requests, sent);
@@ -111,14 +111,14 @@ fn filters_that_match_nothing_leave_the_run_as_it_is_and_say_what_there_is() {
     }
     by(&["--model", "nosuch"]).expect_status(2).assert_stderr_contains(&["no item was tried with the model nosuch"]);
     assert_eq!(provider.checked_stats().total.requests, 0);
-    // With nothing failed there is nothing left to do, whatever was asked for.
+    // When no item has failed, nothing is left to do with any filter.
     by(&["--failed"]).expect_status(0);
     for filter in [&["--outcome", "timeout"][..], &["--message", "no such words"], &["--failed"], &["--id", "q1"]] {
         by(filter).expect_status(0).assert_stderr_contains(&["nothing to replay"]);
     }
 }
 
-/// Two models and two keys, where a prompt says what becomes of it.
+/// Two models and two keys; markers in the prompt decide the outcome.
 const TWO_BY_TWO_PROFILE: &str = r#"
 name = "pair"
 provider = [{ name = "g", api = "gemini" }]
@@ -179,7 +179,7 @@ fn items_are_chosen_by_model_key_and_message_and_sent_where_they_are_told() {
 fn a_message_is_looked_for_in_all_of_an_error() {
     let provider = SimulatedProvider::from_toml(EYES);
     let machine = TestMachine::with_provider(&provider);
-    // What was wrong stands behind the name of what was looked for.
+    // The reason of the error follows a long file name.
     let (long, short) = ("a".repeat(220), "b");
     let row =
         |id: &str, picture: &str| format!("{{\"id\":\"{id}\",\"prompt\":\"?\",\"images\":[\"{picture}.png\"]}}\n");
@@ -200,7 +200,7 @@ fn a_message_is_looked_for_in_all_of_an_error() {
 #[test]
 fn a_run_whose_input_was_not_read_to_its_end_is_finished_before_it_is_replayed() {
     let (machine, provider) = failed_run();
-    // As a process leaves it that is killed while it reads.
+    // The state that a kill during reading leaves.
     let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
     let forget = "UPDATE meta SET value = json_set(value, '$.input_rows', NULL) WHERE key = 'tallies'";
     assert_eq!(record.execute(forget, []).unwrap(), 1);

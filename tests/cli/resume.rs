@@ -1,4 +1,4 @@
-//! The same command again: what is taken up, what is held to, and what is refused.
+//! Running the same command again: what is resumed, what must stay the same, and what is refused.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -42,7 +42,7 @@ fn settings_that_affect_answers_can_not_change() {
             "--run-dir",
         ]);
     }
-    // What does not touch the answers may change at any time.
+    // Settings that don't affect the answers may change at any time.
     machine.cascadeck(&[&RUN_ARGS[..], &["--strategy", "cascade", "--on-exhausted", "wait"]].concat()).expect_status(0);
     assert_eq!(provider.checked_stats().total.requests, 4);
 }
@@ -72,7 +72,7 @@ fn a_key_that_its_provider_accepts_again_is_no_longer_off() {
     machine.write("batch.jsonl", addition_rows(4));
     let unchecked = [&RUN_ARGS[..], &["--no-check"]].concat();
     machine.cascadeck(&unchecked).expect_status(4).assert_stderr_contains(&["key alice is off, invalid_key"]);
-    // The same secret, mended at the provider. Unless it is asked, nothing has changed.
+    // The same secret, accepted again by the provider. Without a check nothing changes.
     let accepts = SimulatedProvider::from_toml(SLOW_PROFILE);
     machine.write_keys_toml(&accepts.keys_toml());
     machine.cascadeck(&unchecked).expect_status(4);
@@ -105,7 +105,7 @@ fn new_rows_are_added_and_answered() {
     ended.assert_stderr_contains(&["4 rows are new"]);
     assert_eq!((&ended.stdout_json()["total"], &ended.stdout_json()["done"]), (&7.into(), &7.into()));
     assert_eq!(provider.checked_stats().total.requests, 7, "the old ones are not asked again");
-    // And the grown input is the run's from now on.
+    // From now on the longer input is the run's input.
     assert!(!machine.cascadeck(&RUN_ARGS).expect_status(0).stderr.contains("changed"));
 }
 
@@ -254,7 +254,7 @@ fn a_second_process_does_not_touch_the_pipe_that_the_first_has_kept() {
     }
 }
 
-/// What a run says of itself when it ends, and what another process reads of it then, are one and the same.
+/// A run's own summary at its end and another process's `status` are the same.
 #[test]
 fn a_run_and_its_status_agree_also_after_a_kill_and_an_unreachable_provider() {
     let provider = SimulatedProvider::from_toml(
@@ -268,7 +268,7 @@ fn a_run_and_its_status_agree_also_after_a_kill_and_an_unreachable_provider() {
     live.kill();
     let worked = machine.status("runs/batch")["elapsed_s"].as_f64().unwrap();
     assert!(worked > 0.0);
-    // Nobody there for a moment: these attempts are no key's failures.
+    // No provider for a moment: these attempts don't count as failures of a key.
     machine.write_keys_toml("[[provider]]\nname = \"g\"\napi = \"gemini\"\nbase_url = \"http://127.0.0.1:9\"\n\
         [[model]]\nname = \"m\"\nprovider = \"g\"\n[[key]]\nname = \"alice\"\nprovider = \"g\"\nsecret = \"AIza-alice\"\n");
     let before = machine.status("runs/batch");
@@ -321,7 +321,7 @@ fn attempts_that_a_kill_left_unanswered_are_named_in_the_log() {
     live.kill();
     let mut live = machine.start(&RUN_ARGS);
     live.wait_for_line("1 request was in flight when the last process ended");
-    // The log is written behind the screen's back.
+    // The log is written asynchronously.
     let named =
         || machine.read("runs/batch/cascadeck.log").contains("may have been billed: item stuck, attempt 1, m@alice");
     wait_until("the log names it", named);

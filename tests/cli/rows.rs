@@ -1,4 +1,4 @@
-//! Rows whose fields change what is sent: the pictures and the models that they name.
+//! Fields of rows that change the request: pictures and models.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn sent_pictures(server: &LoggingServer) -> BTreeSet<(String, Vec<String>)> {
     server.completions().iter().map(|request| pictures_and_text(&request.json())).collect()
 }
 
-/// A picture as it stands in an OpenAI request.
+/// A picture as it is encoded in an OpenAI request.
 fn data_url(picture: &[u8]) -> String {
     format!("data:image/png;base64,{}", STANDARD.encode(picture))
 }
@@ -98,7 +98,7 @@ fn pictures_arrive_whichever_field_names_them() {
             sent_pictures(&server)
         );
     }
-    // A field that a template writes into the prompt is the template's.
+    // A field that a template inserts into the prompt belongs to the template.
     machine.write("album/paths.jsonl", r#"{"path":"a.png","image":"a red square"}"#);
     machine.cascadeck(&["run", "album/paths.jsonl", "--prompt", "{{ path }}: {{ image }}"]).expect_status(0);
     assert!(sent_pictures(&server).contains(&("a.png: a red square".to_owned(), vec![])));
@@ -242,7 +242,7 @@ fn batch_lines_that_must_name_a_model_are_answered_by_any_with_one_warning() {
     assert!(!ended.stderr.contains("warning: "), "{}", ended.stderr);
 }
 
-/// As a version left it that took no picture field but `images` and any model.
+/// Changes the record as an earlier version left it, which read no picture field but `images` and accepted any model.
 fn remove_strict_rows_setting(machine: &TestMachine, run: &str) {
     let record = rusqlite::Connection::open(machine.path(format!("{run}/run.db"))).unwrap();
     let forget = "UPDATE meta SET value = json_remove(value, '$.strict_rows') WHERE key = 'pins'";
@@ -253,7 +253,7 @@ fn remove_strict_rows_setting(machine: &TestMachine, run: &str) {
 fn a_run_that_an_earlier_version_began_goes_on_with_its_rows_as_they_were_read() {
     let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
     let machine = TestMachine::with_provider(&provider);
-    // To that version the two rows were good, and neither had a picture.
+    // The earlier version accepted both rows, and found no picture in either.
     let rows = "{\"id\":\"1\",\"prompt\":\"x\",\"model\":\"gone\",\"image\":\"a.png\"}\n{\"prompt\":\"y\",\"prompt\":\"z\",\"img\":\"a.png\"}\n";
     machine.write("rows.jsonl", rows);
     machine
@@ -266,7 +266,7 @@ fn a_run_that_an_earlier_version_began_goes_on_with_its_rows_as_they_were_read()
     remove_strict_rows_setting(&machine, "runs/rows");
     let record = rusqlite::Connection::open(machine.path("runs/rows/run.db")).unwrap();
     machine.write("rows.jsonl", "{\"prompt\":\"first\"}\n".to_owned() + rows);
-    // The rows behind the first have not been read yet; the file is the one that the run was begun with.
+    // The rows behind the first were not read yet, and the file is still the one that the run was started with.
     let plan = machine.cascadeck(&["plan", "rows.jsonl", "--run-dir", "elsewhere"]).expect_status(2);
     plan.assert_stderr_contains(&["2 bad rows"]);
     let digest = xxhash_rust::xxh3::xxh3_128(machine.read("rows.jsonl").as_bytes());

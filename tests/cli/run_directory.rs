@@ -1,4 +1,4 @@
-//! The run's directory is taken away, in part or whole, while the run is under way.
+//! The run's directory, or a file in it, is removed while the run goes on.
 
 use std::{
     fs,
@@ -21,8 +21,8 @@ use crate::{
 const RUN_DIR: &str = "runs/batch";
 const ITEMS: u64 = 12;
 
-/// A run that is met in the middle, while its provider holds back further answers; `change` is done to its directory, and
-/// the answers come then if they are `released`.
+/// Starts a run, applies `change` to its directory after five answers, and returns the machine and the ended process.
+/// The provider holds back the other answers; with `released` it sends them after the change.
 fn run_with_change(change: impl FnOnce(&TestMachine), released: bool) -> (TestMachine, ProcessOutput) {
     let open = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&open);

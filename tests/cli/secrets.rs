@@ -1,4 +1,4 @@
-//! A secret leaves the process in requests only.
+//! Secrets leave the process only in requests.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -97,7 +97,7 @@ fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_
             machine.write("batch.jsonl", addition_rows(2));
             machine.cascadeck(&run).expect_status(0);
             let first = kept(&machine);
-            // The same key has the same print on the same machine, and so is known again.
+            // The same key has the same fingerprint on the same machine, so it is recognised.
             machine.write("batch.jsonl", addition_rows(3));
             machine.cascadeck(&run).expect_status(0);
             assert_eq!(kept(&machine), first);
@@ -117,10 +117,10 @@ fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_
     assert_ne!(prints[0], prints[1], "the salt is each machine's own, and in no run's directory");
 }
 
-/// A key with every character that some encoding has another form for.
+/// A key with every character that some encoding writes in another way.
 const ODD_KEY: &str = "q7/Zt+Kw=9&m<Vd>Yx'Rb\"Ns%2Uj\\Hc";
 
-/// The key as a provider may quote it, by the name of the encoding.
+/// The forms in which a provider may quote the key, by the name of the encoding.
 fn encodings_of(key: &str) -> Vec<(&'static str, String)> {
     let of = |form: &dyn Fn(u8) -> String| key.bytes().map(form).collect::<String>();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric();
@@ -201,7 +201,7 @@ fn a_key_that_a_provider_quotes_in_another_encoding_is_in_no_file_or_output() {
         assert!(!output.contains(text), "{name}: {output}");
         for what in ["refuse", "answer"] {
             let line = results.iter().find(|line| line.id == format!("{what}-{index}"));
-            // Items that are refused alike may wait for an operator.
+            // Items with identical rejections may wait for an operator.
             let Some(line) = line else { continue };
             let told = line.output.clone().or_else(|| line.error.as_ref().map(|error| error.message.clone())).unwrap();
             assert!(told.contains("[redacted]"), "{what} {name}: {told}");

@@ -1,4 +1,4 @@
-//! Two runs, each with a run directory of its own, over the same pictures: nobody pays for a caption twice.
+//! Two runs with their own run directories over the same pictures: no caption is paid for twice.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -8,7 +8,7 @@ use crate::harness::{
     png, wait_until,
 };
 
-/// Lets requests wait until it is opened.
+/// Blocks requests until it is opened.
 #[derive(Default)]
 struct Gate {
     open: Mutex<bool>,
@@ -68,14 +68,14 @@ fn a_second_run_over_the_same_captions_is_refused_and_told_of_the_first() {
         .assert_stderr_contains(&["is in use by process"]);
     assert!(server.completions().len() <= 3, "only the first has sent anything");
 
-    // Captions of their own, and other pictures, are nobody else's business.
+    // Captions in another folder, and other pictures, don't conflict.
     machine.write("album/d.png", png(4, 4));
     gate.open();
     machine.cascadeck(&["run", "album/d.png", "--run-dir", "third", "--no-check"]).expect_status(0);
     machine.cascadeck(&["run", "album", "--run-dir", "fourth", "--captions", "words", "--no-check"]).expect_status(0);
     first.wait().expect_status(0);
     assert_eq!(server.completions().len(), 3 + 1 + 4);
-    // Now the first is over; what it has captioned is skipped.
+    // The first run is over; pictures that it captioned are skipped.
     machine.cascadeck(&["run", "album", "--run-dir", "second", "--no-check"]);
     assert_eq!(server.completions().len(), 8);
     let claims = std::fs::read_dir(machine.root().join("home/.state/cascadeck/captions")).unwrap();

@@ -1,4 +1,4 @@
-//! A run's state from another process, while it runs and after.
+//! `status` from another process, during the run and after it.
 
 use nix::sys::signal::Signal;
 

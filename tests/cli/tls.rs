@@ -1,4 +1,5 @@
-//! Servers whose certificates are not trusted: said as that, with the host and a way on, and held against nobody.
+//! Servers with untrusted certificates: the error says so, with the host and a way to fix it, and counts against no key
+//! or item.
 
 use std::{
     io::{Read as _, Write as _},
@@ -15,11 +16,11 @@ use rustls::{
 
 use crate::harness::{TestMachine, addition_rows};
 
-/// Signed by itself, for `localhost` and 127.0.0.1, until 2126; made for this test and used nowhere else.
+/// Self-signed, for `localhost` and 127.0.0.1, valid until 2126. Made for this test and used nowhere else.
 const CERTIFICATE: &str = include_str!("../tls/certificate.pem");
 const KEY: &str = include_str!("../tls/key.pem");
 
-/// A server of one model behind that certificate; its address. It listens for as long as the test lives.
+/// Starts a server of one model with that certificate, and returns its address. It listens until the test ends.
 fn start_tls_server(ip: &str) -> String {
     let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
@@ -36,7 +37,7 @@ fn start_tls_server(ip: &str) -> String {
         for stream in listener.incoming().map_while(Result::ok) {
             let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
             thread::spawn(move || {
-                // A client that does not trust the certificate goes away; that is what is tested.
+                // A client that doesn't trust the certificate closes the connection, which is what the test is about.
                 let _ = respond(StreamOwned::new(tls, stream));
             });
         }
@@ -103,7 +104,7 @@ fn an_untrusted_certificate_is_called_that_and_no_item_is_blamed() {
     assert_eq!((&summary["waiting"], &summary["failed"], &summary["cost_usd"]), (&3.into(), &0.into(), &0.0.into()));
     assert_eq!(summary["keys"][0]["health"], 100, "nor the key");
 
-    // What it says to do is what helps.
+    // The suggested fix works.
     let machine = machine.with_env("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
     let ended = machine.cascadeck(&["check", "--allow-unchecked"]).expect_status(0);
     assert!(ended.stdout.contains("1 model listed"), "{}", ended.stdout);

@@ -1,4 +1,4 @@
-//! Messages to people who are away: what is sent when, to whom it is told where it can't be, and what it never costs.
+//! Webhooks: which messages are sent when, how failures are reported, and that they never disturb the run.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -13,14 +13,14 @@ use crate::{
     },
 };
 
-/// A machine whose runs go to `provider` and are told as `webhooks` say.
+/// A machine whose keys.toml has `provider` and the tables of `webhooks`.
 fn machine_with_webhooks(provider: &SimulatedProvider, webhooks: &str) -> TestMachine {
     let machine = TestMachine::new();
     machine.write_keys_toml(&(provider.keys_toml() + webhooks));
     machine
 }
 
-/// [`RUN`] with `more` arguments.
+/// [`RUN_ARGS`] with `more` arguments.
 fn run_args<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&RUN_ARGS[..], more].concat()
 }
@@ -45,7 +45,7 @@ fn a_finished_run_sends_one_message_with_the_numbers_of_its_summary() {
     assert_eq!(message["content"], message["text"]);
     let at: jiff::Timestamp = message["at"].as_str().unwrap().parse().unwrap();
     assert!(at > "2026-01-01T00:00:00Z".parse().unwrap());
-    // Neither what was asked nor what was answered leaves by this door.
+    // The message holds neither prompts nor answers.
     assert!(!sent[0].body.contains("1000") && !sent[0].body.contains("[sim"), "{sent:?}");
 
     machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).expect_status(3);
@@ -133,7 +133,7 @@ fn a_run_that_can_not_start_is_reported_as_stopped() {
         assert_eq!(first.get(figure), None, "{figure} of a run that is not there");
     }
     assert!(text.starts_with("batch did not begin: no key is good"), "{text}");
-    // A run that another process has goes on, whatever becomes of this one.
+    // A run that another process owns goes on; the second process reports nothing.
     let alive = SimulatedProvider::from_toml(SLOW_PROFILE);
     machine.write_keys_toml(&(alive.keys_toml() + &hooks.webhook_toml("team", "")));
     machine.write("batch.jsonl", addition_rows(60));
@@ -183,7 +183,7 @@ fn many_alarms_are_one_message_that_counts_them() {
 
 #[test]
 fn a_day_that_is_spent_is_told_with_its_end_where_the_run_waits_for_it() {
-    // A day that rolls ends 24 hours later, whenever this test is run.
+    // A rolling day ends 24 hours later, at whatever time this test runs.
     let profile =
         UNLIMITED_PROFILE.replace("gemini", "openai").replace(r#"provider = "g" }]"#, r#"provider = "g", rpd = 7 }]"#);
     let (provider, hooks) = (SimulatedProvider::from_toml(&profile), WebhookServer::accepting_all());

@@ -1,4 +1,4 @@
-//! `[dashboard]`: what the screen is told, and where each key stands.
+//! `[dashboard]`: its settings, and the line of each key override.
 
 use cascadeck::config::PictureSetting;
 

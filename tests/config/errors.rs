@@ -1,8 +1,8 @@
-//! Every fault, its line, and its words; and all of them at once.
+//! Every configuration error, with its line and message, and all of them at once.
 
 use crate::ConfigFixture;
 
-/// A sound model and key to hang faults on; a case's own text begins on line 9.
+/// A valid model and key; the text of a case follows and begins on line 9.
 const VALID_START: &str = "\
 [[model]]
 name = 'lite'
@@ -26,7 +26,7 @@ fn assert_errors(desk: &ConfigFixture, want: &[&str]) {
     assert_eq!(found, want);
 }
 
-/// Faults of `text` when it follows a sound beginning, each without `keys.toml:`.
+/// Compares the error of each text after [`VALID_START`] with the expected one, without `keys.toml:`.
 #[track_caller]
 fn assert_one_error_each(cases: &[(&str, &str, &str)]) {
     for (before, text, want) in cases {

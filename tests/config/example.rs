@@ -1,4 +1,4 @@
-//! keys.example.toml is the documentation of the format, so it is held to it.
+//! keys.example.toml documents the format, so it is tested against the code.
 
 use cascadeck::{
     config::{AlertKind, Defaults, InputLimits, WebhookFormat, schema},
@@ -16,7 +16,7 @@ fn with_example_env(text: &str) -> ConfigFixture {
         .with_env("CASCADECK_WEBHOOK", "https://hooks.example/services/T0")
 }
 
-/// The example with every commented-out setting and table switched on.
+/// The example with every commented-out setting and table enabled.
 fn uncomment_all_settings() -> String {
     let is_setting = |line: &str| {
         let name = line.split(" = ").next().unwrap_or_default();

@@ -137,7 +137,7 @@ fn a_broken_dotenv_is_named_with_its_line_where_no_key_was_found() {
         assert!(faults.find(words) < faults.find("Give keys in one of three ways"), "{what}: {faults}");
         assert!(!faults.contains("abc"), "{what}: {faults}");
     }
-    // Of a .env that is as it should be nothing is said.
+    // A valid .env causes no message.
     let faults = ConfigFixture::empty().with_file(".env", "A=1\n").load_errors().to_string();
     assert!(faults.starts_with("no keys found: there is no keys.toml"), "{faults}");
 }

@@ -1,4 +1,4 @@
-//! From tables to providers, models and keys.
+//! From TOML tables to providers, models and keys.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where secrets come from, and that they stay there.
+//! Where secrets are read from, and that no message or debug output shows them.
 
 use crate::{ConfigFixture, secret_of};
 
@@ -117,7 +117,7 @@ fn no_secret_is_ever_shown() {
     }
 }
 
-/// What stands where a key belongs, and what of the answer tells how to mend it.
+/// A text in place of a key, and a part of the message that says how to fix it.
 const PLACEHOLDERS: [(&str, &str); 30] = [
     ("$OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
     ("${OPENAI_API_KEY}", "\"env:OPENAI_API_KEY\""),
@@ -186,7 +186,7 @@ fn a_variable_name_without_env_prefix_is_reported() {
         let faults = with_secret(&format!("'{text}'")).load_errors().to_string();
         let words = format!("the secret is the name of a variable, `{text}`, not a key: write \"env:{name}\"");
         assert!(faults.contains(&words), "{faults}");
-        // Who means it has a way to say so.
+        // A secret that really looks like this can be given through a variable.
         let config = with_secret("'env:K'").with_env("K", text).load();
         assert_eq!(secret_of(&config, "alice"), Some(text));
     }
@@ -214,7 +214,7 @@ fn what_a_placeholder_may_hide_is_not_shown() {
 
 #[test]
 fn keys_that_only_look_odd_are_taken() {
-    // Local servers take anything, and some tell people what.
+    // Local servers accept any key, and some document one.
     for secret in [
         "ollama",
         "lm-studio",

@@ -1,11 +1,11 @@
-//! `[[webhook]]`: what is read, what is refused and in which words, and that addresses are kept like keys.
+//! `[[webhook]]`: its settings, its error messages, and that addresses are protected like keys.
 
 use cascadeck::config::{AlertKind, WebhookFormat};
 use secrecy::ExposeSecret as _;
 
 use crate::ConfigFixture;
 
-/// The first line of what follows is line 9.
+/// A valid model and key; the text that follows begins on line 9.
 const VALID_START: &str = "\
 [[model]]
 name = 'lite'

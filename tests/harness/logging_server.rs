@@ -1,7 +1,8 @@
-//! A small HTTP server that shares no code with the program: it logs every request as it arrived and answers as the test says.
+//! A small HTTP server that shares no code with the program. It logs every request as it arrived, and responds as the
+//! test says.
 //!
-//! It speaks HTTP/1.1 over plain sockets, one thread a connection, so that a fault that the program and its simulator share
-//! can't hide here.
+//! It speaks HTTP/1.1 over plain sockets with one thread per connection, so an error that the program and its simulator
+//! share can't hide here.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -12,18 +13,17 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// One request, as it came over the socket.
+/// One request, as it arrived.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// Names in lower case, in the order in which they came.
+    /// Names in lower case, in the order of arrival.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -33,13 +33,13 @@ impl Request {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether it asks a model for an answer. `GET` is the list of models.
+    /// Whether it is a completion. `GET` requests the list of models.
     pub fn is_completion(&self) -> bool {
         self.method == "POST"
     }
 }
 
-/// What is sent back: a status, headers beyond the length, and a body.
+/// A response: status, headers besides the length, and body.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: u16,
@@ -62,7 +62,7 @@ impl Response {
         self
     }
 
-    /// A chat completion as OpenAI's API gives it.
+    /// A chat completion in the form of OpenAI's API.
     pub fn openai(text: &str) -> Self {
         Self::json(
             200,
@@ -75,14 +75,14 @@ impl Response {
     }
 }
 
-/// The server. Its threads end with the test's process.
+/// The server. Its threads end with the test process.
 pub struct LoggingServer {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl LoggingServer {
-    /// Answers every request by `answer`, which may block for as long as an answer shall take.
+    /// Starts a server that responds with `answer`, which may block for as long as a response is to take.
     pub fn start(answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -91,14 +91,14 @@ impl LoggingServer {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
-                // A client that hangs up in the middle ends its own connection only.
+                // A client that closes its connection early ends only that connection.
                 thread::spawn(move || serve(&stream, &log, &*answer).ok());
             }
         });
         Self { address, requests }
     }
 
-    /// Answers as OpenAI's API does: a list with the one model `m`, and `text` to every completion.
+    /// Starts a server that responds like OpenAI's API: a list with the one model `m`, and `text` to every completion.
     pub fn openai(text: &'static str) -> Self {
         Self::start(move |request| {
             if request.is_completion() {
@@ -113,18 +113,18 @@ impl LoggingServer {
         self.address
     }
 
-    /// Every request so far.
+    /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// The requests that asked a model for an answer.
+    /// The requests for completions so far.
     pub fn completions(&self) -> Vec<Request> {
         self.requests().into_iter().filter(Request::is_completion).collect()
     }
 
-    /// A keys.toml with one OpenAI-compatible provider `p`, its key `alice` and the model `m`, which sees pictures.
-    /// `model` is added to the model's table: more settings, a line each.
+    /// A keys.toml with one OpenAI-compatible provider `p`, its key `alice` and the model `m` with vision. `model` adds
+    /// settings to the model's table, one a line.
     pub fn keys_toml(&self, model: &str) -> String {
         format!(
             "[[provider]]\nname = \"p\"\napi = \"openai\"\nbase_url = \"http://{}/v1\"\n\
@@ -151,7 +151,7 @@ fn serve(stream: &TcpStream, log: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request
     Ok(())
 }
 
-/// The next request of a connection; `None` once the client has closed it.
+/// Reads the next request of a connection; `None` once the client has closed it.
 fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {

@@ -1,6 +1,6 @@
-//! A laboratory for the real program: a machine with nothing on it, and a simulated provider on a real socket.
+//! A harness for the real program: an empty machine, and a simulated provider on a real socket.
 //!
-//! Knows the program by its command line, its files and its exit status only.
+//! It uses only the program's command line, its files and its exit status.
 
 #![allow(dead_code, reason = "each test program uses its part of the laboratory")]
 
@@ -31,7 +31,7 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A profile: a provider without limits, and one key.
+/// A simulator profile: one provider without limits, and one key.
 pub const UNLIMITED_PROFILE: &str = r#"
 name = "open"
 provider = [{ name = "g", api = "gemini" }]
@@ -39,7 +39,7 @@ model = [{ name = "m", provider = "g" }]
 key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
 "#;
 
-/// The same, but an answer takes so long that a run can be met at work.
+/// The same with slow answers (150 ms), so that a test can act while the run is under way.
 pub const SLOW_PROFILE: &str = r#"
 name = "slow"
 latency = { median_ms = 150 }
@@ -48,10 +48,10 @@ model = [{ name = "m", provider = "g" }]
 key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
 "#;
 
-/// A program that has not come this far after so long hangs.
+/// A program that takes longer than this hangs.
 const HANG_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// An empty machine: a home, a working directory, and nothing of this process's environment.
+/// An empty machine: a home, a working directory, and none of this process's environment.
 pub struct TestMachine {
     directory: TempDir,
     env_vars: Vec<(String, String)>,
@@ -66,7 +66,7 @@ impl TestMachine {
         Self { directory, env_vars: Vec::new() }
     }
 
-    /// A machine whose keys.toml leads to `provider`.
+    /// A machine whose keys.toml uses `provider`.
     pub fn with_provider(provider: &SimulatedProvider) -> Self {
         let machine = Self::new();
         machine.write_keys_toml(&provider.keys_toml());
@@ -85,7 +85,7 @@ impl TestMachine {
         self
     }
 
-    /// Everything that the program could have left behind, its home included.
+    /// The directory with all files that the program could have written, its home included.
     pub fn root(&self) -> &Path {
         self.directory.path()
     }
@@ -140,20 +140,20 @@ impl TestMachine {
         command.stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
-        // A program that refuses its arguments does not read.
+        // A program that rejects its arguments doesn't read standard input.
         let _ = pipe.write_all(stdin.as_ref());
         drop(pipe);
         RunningProcess::from_child(child)
     }
 
-    /// Runs a command whose readers close both pipes at once; its exit status.
+    /// Runs a command with both output pipes closed at once, and returns its exit status.
     pub fn run_with_closed_output(&self, args: &[&str]) -> Option<i32> {
         let mut child = self.command(args).spawn().unwrap();
         drop((child.stdout.take(), child.stderr.take()));
         child.wait().unwrap().code()
     }
 
-    /// Starts a command in a shell that has set limits, or closed files, before it becomes the command.
+    /// Starts a command in a shell that first runs `shell`, which sets limits or closes files.
     pub fn start_in_shell(&self, shell: &str, args: &[&str]) -> RunningProcess {
         let command = self.command(args);
         let mut shelled = Command::new("sh");
@@ -175,7 +175,7 @@ impl TestMachine {
         text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
-    /// The same where the program was killed while it wrote: a line without its end is none.
+    /// The same after a kill: a last line without its newline is left out.
     pub fn complete_results(&self, run: &str) -> Vec<ResultLine> {
         let text = self.read(&format!("{run}/results.jsonl"));
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
@@ -192,7 +192,7 @@ impl TestMachine {
         self.cascadeck(&["status", run, "--json"]).expect_status(0).stdout_json()
     }
 
-    /// Every file under the machine's root that holds `text`.
+    /// All files under the machine's root that contain `text`.
     pub fn files_containing(&self, text: &str) -> Vec<PathBuf> {
         let mut paths = Vec::new();
         let mut folders = vec![self.root().to_owned()];
@@ -213,7 +213,10 @@ impl TestMachine {
     }
 }
 
-/// Waits for something that shows on the disk.
+/// Waits until the condition holds.
+///
+/// # Panics
+/// After [`HANG_TIMEOUT`].
 #[track_caller]
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + HANG_TIMEOUT;
@@ -223,7 +226,7 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// A program that runs. Killed when forgotten.
+/// A running process. Dropping it kills the process.
 pub struct RunningProcess {
     child: Child,
     stdout_reader: Option<thread::JoinHandle<String>>,
@@ -242,7 +245,7 @@ impl RunningProcess {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, stderr_lines) = mpsc::channel();
         thread::spawn(move || {
-            // A test that has its answer reads no further.
+            // A test that needs no more lines drops the receiver.
             stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
         });
         Self { child, stdout_reader: Some(stdout_reader), stderr_lines, stderr_text: String::new() }
@@ -256,7 +259,7 @@ impl RunningProcess {
         signal::kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
-    /// Reads progress until a line holds `words`: that line.
+    /// Reads standard error until a line contains `words`, and returns that line.
     #[track_caller]
     pub fn wait_for_line(&mut self, words: &str) -> String {
         let deadline = Instant::now() + HANG_TIMEOUT;
@@ -275,7 +278,7 @@ impl RunningProcess {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends by itself.
     #[track_caller]
     pub fn wait(mut self) -> ProcessOutput {
         let deadline = Instant::now() + HANG_TIMEOUT;
@@ -294,7 +297,7 @@ impl RunningProcess {
         ProcessOutput { status, stdout, stderr: std::mem::take(&mut self.stderr_text) }
     }
 
-    /// `kill -9`.
+    /// Sends SIGKILL and waits for the end.
     pub fn kill(mut self) -> ProcessOutput {
         self.child.kill().unwrap();
         self.wait()
@@ -303,13 +306,13 @@ impl RunningProcess {
 
 impl Drop for RunningProcess {
     fn drop(&mut self) {
-        // It has ended already, or is to end now.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// How a command ended, and what it said.
+/// Exit status and output of a process.
 pub struct ProcessOutput {
     pub status: ExitStatus,
     pub stdout: String,
@@ -340,7 +343,7 @@ impl ProcessOutput {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 
-    /// Everything it said on standard error is there to be understood.
+    /// Checks that standard error contains all of the expected texts.
     #[track_caller]
     pub fn assert_stderr_contains(&self, expected: &[&str]) {
         for words in expected {
@@ -349,7 +352,7 @@ impl ProcessOutput {
     }
 }
 
-/// The simulated provider, served beside the test on threads of its own.
+/// A simulated provider that runs on its own threads.
 pub struct SimulatedProvider {
     runtime: tokio::runtime::Runtime,
     simulator: Option<Simulator>,
@@ -371,7 +374,7 @@ impl SimulatedProvider {
         self.simulator.as_ref().unwrap().addr()
     }
 
-    /// The configuration that leads here, with the limits that are enforced.
+    /// A keys.toml for this provider, with the limits that it enforces.
     pub fn keys_toml(&self) -> String {
         self.profile.keys_toml(self.address())
     }
@@ -380,7 +383,7 @@ impl SimulatedProvider {
         &self.profile
     }
 
-    /// As they are now; they must add up, and no limit may have been broken.
+    /// The current statistics. Checks that they add up and that no limit was exceeded.
     #[track_caller]
     pub fn checked_stats(&self) -> ServerStats {
         let books = self.simulator.as_ref().unwrap().stats();
@@ -389,7 +392,7 @@ impl SimulatedProvider {
         books
     }
 
-    /// Waits for something that shows in the books.
+    /// Waits until the condition holds for the statistics.
     #[track_caller]
     pub fn wait_until(&self, what: &str, condition: impl Fn(&ServerStats) -> bool) -> ServerStats {
         let deadline = Instant::now() + HANG_TIMEOUT;
@@ -407,25 +410,25 @@ impl SimulatedProvider {
 impl Drop for SimulatedProvider {
     fn drop(&mut self) {
         if let Some(simulator) = self.simulator.take() {
-            // A test that fails for another reason shall say that one.
+            // An error here must not hide the reason for which the test fails.
             let _ = self.runtime.block_on(simulator.stop());
         }
     }
 }
 
-/// Sums that no two items share, so that each answer shows which question it belongs to.
+/// Rows with distinct additions, so that each answer shows which row it belongs to.
 pub fn addition_rows(count: u64) -> String {
     let rows = (1..=count).map(|n| format!("{{\"id\":\"q{n}\",\"question\":\"What is {n} + 1000?\"}}\n"));
     rows.collect::<Vec<_>>().concat()
 }
 
-/// What the simulator answers to [`sums`].
+/// The simulator's answer to a row of [`addition_rows`].
 pub fn expected_answer(id: &str) -> String {
     let n: u64 = id.strip_prefix('q').unwrap().parse().unwrap();
     format!("{n} + 1000 = {}.", n + 1_000)
 }
 
-/// A black picture, uncompressed inside.
+/// A black picture, stored uncompressed.
 pub fn png(width: u32, height: u32) -> Vec<u8> {
     let row = vec![0; 1 + width as usize * 3];
     let pixels = row.repeat(height as usize);

@@ -1,4 +1,4 @@
-//! A server that webhooks lead to: keeps what it is sent, answers as it is told.
+//! A webhook server: stores the messages it receives, and replies as the test says.
 
 use std::{
     collections::VecDeque,
@@ -17,17 +17,17 @@ use serde_json::Value;
 
 use super::wait_until;
 
-/// What the next request gets.
+/// Reply to the next request.
 #[derive(Clone, Debug)]
 pub enum WebhookReply {
     Status(u16),
-    /// A status, a header, and the path of the request as the body.
+    /// A status, a header, and the request's path in the body.
     StatusWithHeader(u16, &'static str, String),
-    /// None at all.
+    /// No reply; the connection stays open.
     Hang,
 }
 
-/// One request.
+/// One received message.
 #[derive(Clone, Debug)]
 pub struct ReceivedMessage {
     pub path: String,
@@ -48,12 +48,12 @@ pub struct WebhookServer {
 }
 
 impl WebhookServer {
-    /// Takes everything.
+    /// A server that accepts every message.
     pub fn accepting_all() -> Self {
         Self::with_replies([])
     }
 
-    /// Gives these answers first, and takes everything after them.
+    /// A server that gives these replies first, and accepts every message after them.
     pub fn with_replies(replies: impl IntoIterator<Item = WebhookReply>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let state =
@@ -69,7 +69,7 @@ impl WebhookServer {
         format!("http://{}/{path}", self.address)
     }
 
-    /// A `[[webhook]]` that leads here, with more settings.
+    /// A `[[webhook]]` table for this server, with extra settings.
     pub fn webhook_toml(&self, name: &str, extra_settings: &str) -> String {
         format!("\n[[webhook]]\nname = \"{name}\"\nurl = \"{}\"\n{extra_settings}\n", self.url(name))
     }
@@ -78,17 +78,17 @@ impl WebhookServer {
         self.state.received.lock().unwrap().clone()
     }
 
-    /// Everything that was sent, as JSON.
+    /// All received messages, as JSON.
     pub fn messages(&self) -> Vec<Value> {
         self.received().iter().map(|sent| serde_json::from_str(&sent.body).unwrap()).collect()
     }
 
-    /// The events of the messages, in the order in which they came.
+    /// The events of the messages, in the order of arrival.
     pub fn events(&self) -> Vec<String> {
         self.messages().iter().map(|message| message["event"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Waits for a message of that event.
+    /// Waits for a message of that event, and returns it.
     #[track_caller]
     pub fn wait_for_event(&self, event: &str) -> Value {
         wait_until(&format!("a message: {event}"), || self.events().iter().any(|sent| sent == event));
@@ -98,7 +98,7 @@ impl WebhookServer {
 
 impl Drop for WebhookServer {
     fn drop(&mut self) {
-        // Requests that hang are not waited for.
+        // Doesn't wait for requests that hang.
         self.runtime.take().unwrap().shutdown_background();
     }
 }

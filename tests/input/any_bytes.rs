@@ -1,4 +1,4 @@
-//! Made-up inputs: whatever comes, items or faults.
+//! Generated inputs: each is read as items or reported errors.
 
 use cascadeck::input::InputOptions;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{no_options, open, write};
 
-/// Pieces that get further into the readers than noise does.
+/// Pieces of valid syntax, which get further into the readers than random bytes.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let words = [
         "{",

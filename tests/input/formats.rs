@@ -1,4 +1,4 @@
-//! Every format that is recognised, and what is read from it.
+//! Every input format that is detected, and what is read from it.
 
 use std::path::Path;
 
@@ -215,7 +215,7 @@ fn the_first_row_and_the_extension_decide() {
         ("a.jsonl", r#"{"custom_id":"1","params":{}}"#, InputKind::AnthropicBatch),
         ("a.jsonl", r#"{"key":"1","request":{}}"#, InputKind::GeminiBatch),
         ("a.jsonl", r#"{"request":{"contents":[]}}"#, InputKind::GeminiBatch),
-        // A row about keys and requests, for a template.
+        // A row with fields named `key` and `request`, for a template.
         ("a.jsonl", r#"{"key":"C major","request":"a song"}"#, InputKind::Jsonl),
     ] {
         let folder = TempDir::new().unwrap();
@@ -238,11 +238,11 @@ fn what_is_no_input_is_refused_with_a_way_out() {
         ("my table.csv", b"\xFF\xFEi\0d\0", "my table-utf8.csv'`"),
         ("rows.jsonl", b"\xFF\xFE{\0}\0", "rows-utf8.jsonl`"),
         ("a", b"\xFE\xFF\0a", "a-utf8`"),
-        // The command must not write over what it reads.
+        // The suggested command must not overwrite its own input.
         ("rows.jsonl", b"[{\"prompt\":\"x\"}]", "rows-lines.jsonl`"),
         ("a.json", b"[{\"prompt\":\"x\"}]", "a.jsonl`"),
         ("rows.jsonl", b"{\n  \"prompt\": \"x\"\n}", "rows-lines.jsonl`"),
-        // A table from a pipe would not be known as one.
+        // A table through a pipe would not be detected as a table.
         ("my table.csv.gz", b"\x1f\x8b\x08\0\0\0", "my table.csv'`"),
         ("table.csv.zst", b"\x28\xb5\x2f\xfd\0\0", "table.csv`"),
         ("rows.parquet", b"PAR1\x15\x04", "rows.jsonl' (format json)"),

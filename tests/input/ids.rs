@@ -1,4 +1,4 @@
-//! Ids: given, made up, and twice the same; and which fields of a row are kept.
+//! Ids: given, generated and duplicate ones; and which fields of a row are kept.
 
 use cascadeck::input::InputOptions;
 

@@ -1,4 +1,4 @@
-//! Inputs as people bring them: every format, good and bad, read from real files.
+//! Inputs of every format, valid and invalid, read from real files.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails the test by panicking")]
 
@@ -36,7 +36,7 @@ fn open(path: &Path, options: InputOptions) -> Result<Input, String> {
     Input::open(path.to_str().unwrap(), options, spool).map_err(|error| error.to_string())
 }
 
-/// All items of an input without faults; also that validation and a second pass agree with the first.
+/// All items of an input without errors. Checks that validation and a second pass agree with the first.
 fn all(input: &Input) -> Vec<ItemSpec> {
     let InputSummary { items: rows, fingerprint, .. } = input.validate().unwrap_or_else(|faults| panic!("{faults}"));
     let items: Vec<_> = input.items().map(|item| item.unwrap()).collect();
@@ -74,7 +74,7 @@ fn prompt(item: &ItemSpec) -> &str {
     text.unwrap()
 }
 
-/// The signature and header of a PNG: enough to be recognised and measured.
+/// The signature and header of a PNG: enough to detect and measure it.
 fn png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     bytes.extend(width.to_be_bytes());

@@ -77,7 +77,7 @@ fn a_name_that_is_not_utf8_is_left_out_aloud() {
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].starts_with("1 file or folder can't be taken and is left out:\n"), "{warnings:?}");
     assert!(warnings[0].ends_with(".png has a name that is not UTF-8; rename it"), "{warnings:?}");
-    // Nothing else there: that is no empty folder.
+    // With no other file the folder still doesn't count as empty.
     fs::remove_file(folder.path().join("a.png")).unwrap();
     let words = open(folder.path(), beside()).unwrap_err();
     assert!(words.contains("holds no picture that can be taken:\n") && words.contains("not UTF-8"), "{words}");

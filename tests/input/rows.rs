@@ -1,4 +1,4 @@
-//! Rows, good and bad: fields, parameters, and faults that name their line.
+//! Valid and invalid rows: fields, parameters, and errors that name their line.
 
 use cascadeck::{
     domain::{JsonMode, Params, Thinking},
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{all, faults, no_options, open, read, write};
 
-/// One bad row each, and what must be said of it.
+/// One invalid row each, and a part of its error message.
 #[test]
 fn faults_name_the_line_the_field_and_what_to_do() {
     let raw_base64 = format!(r#"{{"prompt":"x","image":"iVBORw0KGgo{}"}}"#, "A".repeat(100));
@@ -225,7 +225,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
             "holds no user message",
         ),
     ];
-    // The first row makes the format known; the second is the one tried.
+    // The first row determines the format; the second is the one under test.
     let firsts = [
         r#"{"prompt":"good"}"#,
         r#"{"custom_id":"good","body":{"messages":[{"role":"user","content":"x"}]}}"#,
@@ -365,7 +365,7 @@ fn a_limit_takes_the_first_rows_but_the_fingerprint_is_of_the_whole_file() {
     assert_ne!(open(&path, no_options()).unwrap().validate().unwrap().fingerprint, whole.fingerprint);
 }
 
-/// A field that only describes is no picture, and one that a template writes into the prompt is the template's.
+/// A field that only describes is no picture, and a field that a template inserts belongs to the template.
 #[test]
 fn fields_that_name_no_picture_are_left_to_templates() {
     let folder = TempDir::new().unwrap();
@@ -386,7 +386,7 @@ fn fields_that_name_no_picture_are_left_to_templates() {
         (r#"{"prompt":"x","file_name":"no such file"}"#, 0),
         (r#"{"prompt":"x","file_name":["a.txt","b.txt"]}"#, 0),
         (r#"{"prompt":"x","file_name":["a.png","b.jpg"]}"#, 2),
-        // Beside a picture that is sent, these describe it.
+        // Beside a picture that is sent, these fields describe it.
         (r#"{"prompt":"x","image":"a.png","img":"./a.png","picture":{"path":"a.png"},"photos":[{"url":"a.png"}]}"#, 1),
         (r#"{"prompt":"x","images":["a/x.png","b.png"],"image_names":["x.png","b.png"],"filename":"x.png"}"#, 2),
         (r#"{"prompt":"x","image":"a.png","photo_licence":"https://x.example/by/4.0/","image_id":"a"}"#, 1),

@@ -1,4 +1,4 @@
-//! A terminal window with a program in it: a keyboard, and a screen that understands what it is told.
+//! A pseudo-terminal with a program in it: sends keys, and parses the output into a screen.
 
 #![allow(dead_code, reason = "each test program uses its part of the window")]
 
@@ -19,7 +19,7 @@ const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 const ROWS: u16 = 36;
 const COLUMNS: u16 = 120;
 
-/// It ends with its window at the latest.
+/// A program that is killed when it is dropped.
 struct PtyProgram(Box<dyn Child + Send + Sync>);
 
 impl Drop for PtyProgram {
@@ -71,7 +71,7 @@ impl PtySession {
         self.screen.screen_mut().set_size(rows, columns);
     }
 
-    /// Everything that was written to the terminal so far.
+    /// All output so far, escape sequences included.
     pub fn output_text(&self) -> String {
         String::from_utf8_lossy(&self.raw_output).into_owned()
     }
@@ -81,7 +81,7 @@ impl PtySession {
         self.screen.process(bytes);
     }
 
-    /// Reads until the screen is as wanted.
+    /// Reads output until the screen meets the condition.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, condition: impl Fn(&vt100::Screen) -> bool) {
         let deadline = Instant::now() + HANG_TIMEOUT;
@@ -99,7 +99,7 @@ impl PtySession {
         self.wait_until(text, |screen| screen.contents().contains(text));
     }
 
-    /// Reads until the terminal was told `text`, escape sequences included.
+    /// Reads until the output contains `text`, escape sequences included.
     #[track_caller]
     pub fn wait_for_output(&mut self, text: &str) {
         let deadline = Instant::now() + HANG_TIMEOUT;
@@ -115,14 +115,14 @@ impl PtySession {
         kill(Pid::from_raw(id.try_into().unwrap()), signal).unwrap();
     }
 
-    /// Leaves with these keys.
+    /// Quits the program with these keys.
     #[track_caller]
     pub fn quit_with(mut self, keys: &str) {
         self.type_keys(keys);
         self.assert_clean_exit();
     }
 
-    /// The program has ended, and the terminal is as it was.
+    /// Waits until the program has ended, and checks that the terminal is restored.
     #[track_caller]
     pub fn assert_clean_exit(mut self) -> ExitStatus {
         let deadline = Instant::now() + HANG_TIMEOUT;
@@ -139,12 +139,13 @@ impl PtySession {
         self.program.0.wait().unwrap()
     }
 
-    /// Closes the window while the program is in it, and waits for that to end.
+    /// Closes the terminal while the program runs in it, and waits for the program to end.
     #[track_caller]
     pub fn close_terminal(self) {
         let Self { mut program, master, mut input, output, .. } = self;
         let deadline = Instant::now() + HANG_TIMEOUT;
-        // The reader holds a copy of the terminal until it finds that nobody listens to it: give it something to say.
+        // The reader thread holds a copy of the terminal until it fails to send output. A key press makes the program
+        // write some.
         drop(output);
         input.write_all(b"?").unwrap();
         drop((master, input));

@@ -1,4 +1,4 @@
-//! "Why not faster?": the right culprit is named, and shares are shares.
+//! "Why isn't it faster?": the right bottleneck is named, and the shares add up.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn one_key_world(limits: Limits, policy: Policy) -> World {
     World::new(vec![model("m", limits)], vec![key("a", "a")], policy, wall(MORNING), 1)
 }
 
-/// The run's shares after `span`, in which nothing needs to happen.
+/// The run's bottleneck shares after `span`. Checks that nothing could have been sent at its end.
 fn shares_after(world: &mut World, span: Duration) -> Vec<BottleneckShare> {
     let end = world.now + span;
     world.run(span);

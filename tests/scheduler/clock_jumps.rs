@@ -1,5 +1,6 @@
-//! The wall clock jumps: a suspended machine, a correction forward or back, an hour or a day at a time. Minutes go by
-//! the monotonic clock and are never overrun; days go by the wall and return when it says so; no wait is lost.
+//! The wall clock jumps: a suspended machine, or a correction forward or back, by an hour or a day. Minute windows
+//! follow the monotonic clock and are never exceeded. Days follow the wall clock and return when it says so. No wait is
+//! lost.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ struct ClockFixture {
 }
 
 impl ClockFixture {
-    /// Twenty items wait, on one route.
+    /// Twenty waiting items on one route.
     fn with_limits(limits: Limits) -> Self {
         let (models, keys) = ([model("m", limits)], [key("alice", "one")]);
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, Policy::default(), 7);
@@ -28,13 +29,13 @@ impl ClockFixture {
         Self { scheduler, now }
     }
 
-    /// Time passes for the one clock, and for the other.
+    /// Advances the two clocks, each by its own number of seconds.
     fn advance(&mut self, mono: u64, wall: i64) {
         self.now =
             Now { mono: self.now.mono + Duration::from_secs(mono), wall: WallTime(self.now.wall.0 + wall * 1_000_000) };
     }
 
-    /// Sends all that may go now; each is answered at once, as `outcome` says.
+    /// Sends all that can be sent now, completes each attempt with `outcome`, and returns their number.
     fn send_all(&mut self, outcome: Outcome, hint: Option<u64>) -> usize {
         let mut sent = 0;
         while let Some(step) = self.scheduler.poll(self.now) {
@@ -67,7 +68,7 @@ fn a_day_that_ended_while_the_machine_slept_is_noticed_at_once() {
     assert_eq!(desk.send_all(Outcome::Ok, None), 2);
     desk.advance(1, HOUR);
     assert_eq!(desk.send_all(Outcome::Ok, None), 0, "not yet midnight in Los Angeles");
-    // Asleep from 13:00 to 01:00 there: the monotonic clock saw one second.
+    // The machine slept from 13:00 to 01:00 in Los Angeles; the monotonic clock advanced one second.
     desk.advance(1, 12 * HOUR);
     assert_eq!(desk.send_all(Outcome::Ok, None), 2, "a new day");
 }

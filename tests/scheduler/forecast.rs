@@ -1,4 +1,4 @@
-//! The forecast against what then happens in the simulated world.
+//! The forecast, compared with what then happens in the simulated world.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use super::{
     world::{World, key, limits, model, wall},
 };
 
-/// The forecast of the end may be off by this much of the whole, and by one turn of a window.
+/// The predicted finish may be off by this share of the whole, and by [`ONE_WINDOW`].
 const TOLERANCE: f64 = 0.01;
 const ONE_WINDOW: Duration = Duration::from_secs(62);
 
 fn input(world: &World) -> ForecastInput {
-    // The world's answers take 0.3 to 0.9 s, and count 80 tokens in and 40 out.
+    // The world's answers take 0.3 to 0.9 s, and use 80 input and 40 output tokens.
     let latency_by_model = vec![Some(Duration::from_millis(600)); world.enforced.len()];
     world.scheduler.forecast_input(
         world.now,
@@ -380,7 +380,7 @@ fn classes_share_what_they_may_both_use() {
     world.scheduler.set_backlog(texts, 300);
     let ForecastResult { forecast, items_by_route } = forecast(&input(&world));
     assert_eq!(items_by_route.len(), 2);
-    // Pictures keep the seeing model to themselves: 20 turns of 10.
+    // Only the vision model takes pictures: 200 of them take 20 minutes at 10 a minute.
     let span = forecast.finish.expect("it ends").since(world.now.wall);
     assert!(span.abs_diff(Duration::from_secs(19 * 60)) < Duration::from_secs(90), "{span:?}");
 }
@@ -395,7 +395,8 @@ fn ten_million_items_over_a_thousand_routes_are_forecast_without_iterating() {
     let input = input(&world);
     let reckoning = forecast(&input);
     assert_eq!(reckoning.forecast.items, 10_000_000);
-    // 500,000 a day: the first day's at once, nineteen more nights, and the last ones go in the first half hour.
+    // 500,000 a day: the first day's at once, then nineteen more nights; the last requests go in the first half hour of
+    // a day.
     let days = reckoning.forecast.finish.expect("it ends").since(world.now.wall).as_secs_f64() / 86_400.0;
     assert!((18.5..19.5).contains(&days), "{days}");
     assert!((reckoning.items_by_route.iter().sum::<f64>() - 1e7).abs() < 10.0);

@@ -1,4 +1,4 @@
-//! Items that not every route can take, among items that any can.
+//! Items that not every route can take, among items that any route can take.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn long_item() -> QueuedItem {
 
 #[test]
 fn an_item_that_fits_only_a_full_route_blocks_no_other_item() {
-    // More of them than are ever looked past, and than are loaded at a time.
+    // The larger counts exceed what the scheduler skips over and what it loads at a time.
     for long_items in [1, 40, 400] {
         let models =
             vec![with_context("large", 100_000, limits(2, None)), with_context("small", 1_000, limits(60_000, None))];
@@ -53,7 +53,7 @@ fn a_ready_route_that_no_waiting_item_may_use_does_not_hide_that_the_rest_is_exh
         wall(MORNING),
         2,
     );
-    // The first model gives every item up at once, and is ready all the time.
+    // The first model rejects every item at once, and is always ready.
     world.inject_fault = Box::new(|_, dispatch| {
         (dispatch.model.index() == 0).then(|| AttemptResult {
             action: OutcomeAction::NextModel,
@@ -126,7 +126,7 @@ fn a_prompt_too_long_for_one_model_goes_to_a_larger_one_only() {
         world.run(HOUR);
         assert_eq!((world.done, world.dispositions.len()), (done, 10), "{third_model}");
         assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 0, "{third_model}");
-        // Ten prompts that are too long say nothing against the route.
+        // Ten prompts that are too long don't count against the route.
         assert!(!world.scheduler.needs_operator());
     }
 }
@@ -148,7 +148,7 @@ fn usage_of_an_earlier_process_in_the_last_minute_counts() {
 
 #[test]
 fn remaining_money_goes_to_items_it_can_pay_for() {
-    // The first item's worst case is over what the key may spend; those behind it fit.
+    // The first item's worst case exceeds what the key may spend; the items behind it fit.
     let caps = MoneyCaps { max_usd: Money::from_usd(0.003), max_usd_per_day: None };
     let keys = vec![cascadeck::domain::Key { caps, ..key("a", "p") }];
     let talkative = Model { max_output: Some(1_000_000), ..model("m", Limits::default()) };
@@ -187,7 +187,7 @@ fn strict_and_same_model_policies_leave_a_model_they_can_not_pay_for() {
 fn a_day_whose_tokens_are_used_up_is_spent_like_any_other() {
     let narrow = Limits { tpd: Some(400), ..Limits::default() };
     let models = vec![model("first", narrow), model("second", Limits::default())];
-    // The strict pipeline moves on; nothing else to move on to is an end that is seen.
+    // The strict pipeline moves on to the next model. Without a next model the run is exhausted.
     let wait = Policy { when_limited: WhenLimited::Wait, ..policy(1) };
     let mut world = World::new(models.clone(), vec![key("a", "p")], wait, wall(MORNING), 10);
     world.enqueue(20);
@@ -205,7 +205,7 @@ fn a_day_whose_tokens_are_used_up_is_spent_like_any_other() {
 #[test]
 fn a_larger_output_limit_is_asked_for_only_where_it_can_be_had() {
     let nothing = || AttemptResult { action: OutcomeAction::FailItem, ..attempt_result(Outcome::Truncated) };
-    // The item's own limit, the item's money, and how often it is sent: a model here gives 1,000 tokens at most.
+    // The item's own limit, its budget, and how often it is sent. The model's limit is 1,000 tokens.
     for (max_output_tokens, max_usd, sent) in [(Some(300), None, 2), (Some(300), Some(900e-6), 1), (None, None, 1)] {
         let enlarge = Policy { truncated_retry_factor: Some(4), ..policy(1) };
         let mut world =

@@ -1,4 +1,4 @@
-//! What responses teach: limits that are stated or found out, whose fault a failure was, and quotas that are one.
+//! Learning from responses: stated and unstated limits, whose fault a failure was, and shared quotas.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -139,7 +139,7 @@ fn server_errors_and_timeouts_never_shrink_a_rate() {
 #[test]
 fn keys_that_share_a_quota_though_they_claim_two_projects_are_named_once() {
     let mut world = World::new(vec![model("m", limits(30, None))], two_keys(), policy(8), wall(MORNING), 6);
-    // The server knows better: one project, and half of what is configured for each is all there is for both.
+    // The server counts both keys on one project, so both together have half of what is configured.
     for key in &mut world.keys {
         key.project = "studio".to_owned();
     }
@@ -163,7 +163,7 @@ fn busy_keys_or_lower_limits_are_not_reported_as_a_shared_quota() {
 fn an_item_that_fails_the_same_on_two_projects_is_at_fault_and_the_keys_get_their_score_back() {
     let mut world = World::new(vec![model("m", limits(600, None))], two_keys(), policy(2), wall(MORNING), 8);
     world.inject_fault = Box::new(|_, dispatch| {
-        // Sent to either, and to bob as soon as alice's minute is used.
+        // Round robin sends it to either key, and to bob once alice's minute is full.
         (dispatch.seq.0 == 5).then(|| AttemptResult { status: Some(500), ..attempt_result(Outcome::ServerError) })
     });
     world.scheduler.set_strategy(cascadeck::domain::Strategy::RoundRobin).expect("goes with spilling");
@@ -178,7 +178,7 @@ fn an_item_that_fails_the_same_on_two_projects_is_at_fault_and_the_keys_get_thei
 fn items_that_never_succeed_leave_requests_of_a_scarce_route_to_others() {
     for in_other_class in [false, true] {
         let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 8);
-        // One request a day: the next is refused, which tells that the route is not broken.
+        // Every second request is refused for the day, which shows that the route works.
         let mut arrivals = 0;
         world.inject_fault = Box::new(move |_, dispatch| {
             arrivals += 1;
@@ -217,7 +217,7 @@ fn an_open_breaker_is_probed_with_the_smallest_item_and_ramps_up_1_2_4_8() {
         Duration::ZERO
     });
     world.enqueue(64);
-    // These come when it is already broken; one of them is small.
+    // These items arrive while the breaker is open; one of them is small.
     world.run(SECOND * 10);
     let class = world.default_class;
     for input_tokens in [500, 400, 7, 300] {
@@ -281,7 +281,7 @@ fn a_disabled_key_stays_disabled_while_its_secret_is_known_to_be_the_same() {
     let mut world = build();
     world.scheduler.disable_key(world.now, "a", "no such key".to_owned()).expect("it was alive");
     let saved = serde_json::to_value(world.scheduler.saved_state(world.now, &fingerprint("key:1"))).expect("test");
-    // As programs before this one kept it.
+    // The form in which earlier versions saved it.
     let mut unsalted = saved.clone();
     unsalted["keys"][0]["fingerprint"] = 12_345_678_901_234_567_890_u64.into();
     let cases = [

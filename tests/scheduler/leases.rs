@@ -1,4 +1,4 @@
-//! Days that several processes share through the ledger.
+//! Day quotas that several processes share through the quota ledger.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -38,7 +38,7 @@ impl SharedLedger {
     }
 }
 
-/// One second of a process that talks to its ledger whenever it wants to.
+/// Runs a process for one second, with its lease requests answered whenever it has some.
 fn run_one_second((world, ledger): &mut (World, QuotaLedger)) {
     let end = world.now + SECOND;
     loop {
@@ -60,7 +60,7 @@ fn answer_lease_requests(world: &mut World, ledger: &mut QuotaLedger, wishes: Ve
     }
 }
 
-/// What a process does first: it asks how the day stands, and finds that it needs a block.
+/// The first request of a process: it reads the day's usage, and finds that it needs a lease.
 fn request_first_leases(world: &mut World, ledger: &mut QuotaLedger) {
     let wishes = world.scheduler.lease_requests(world.now);
     answer_lease_requests(world, ledger, wishes);
@@ -83,7 +83,7 @@ fn processes_together_use_a_day_to_its_last_request_and_no_further() {
         }
         let together = total_arrivals(&[&one, &two]);
         assert!(together <= limit as usize, "{together} of {limit}");
-        // A process may sit on less than a block that it has leased, and would still use it.
+        // A process may still hold part of a lease at the end.
         assert!(together as u32 + limit / 20 >= limit, "{together} of {limit}");
     }
 }
@@ -106,7 +106,7 @@ fn a_returned_lease_can_be_used_by_others_and_a_killed_process_s_lease_can_not()
     for (gives_back, want) in [(true, 100), (false, 95)] {
         let machine = SharedLedger::new();
         let mut one = machine.start_process(limits(600, Some(100)), 1_000, 4);
-        // A process with one item only: the rest of its block is left over.
+        // A process with one item only, so the rest of its lease is left over.
         let mut brief = machine.start_process(limits(600, Some(100)), 1, 5);
         run_one_second(&mut brief);
         run_one_second(&mut brief);
@@ -154,7 +154,7 @@ fn tokens_and_rolling_days_are_leased_too() {
         run_one_second(&mut one);
         run_one_second(&mut two);
     }
-    // 120 tokens each as the provider counts; what is reserved while it flies is more.
+    // 120 tokens each as the provider counts; the reservation of an attempt in flight is larger.
     let tokens = (one.0.done + two.0.done) * 120;
     assert!((4_000..=6_000).contains(&tokens), "{tokens}");
 }

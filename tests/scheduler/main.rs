@@ -1,4 +1,4 @@
-//! The scheduler as a machine, in a simulated world with a virtual clock.
+//! The scheduler in a simulated world with a virtual clock.
 
 mod bottleneck;
 mod clock_jumps;
@@ -44,7 +44,7 @@ fn free_tier_fleet(keys: usize) -> (Vec<cascadeck::domain::Model>, Vec<cascadeck
     (models, keys)
 }
 
-/// The least time in which sliding windows of these sizes let so many requests through.
+/// The shortest time in which sliding windows of these sizes allow so many requests.
 fn min_makespan(rpm_total: u64, items: u64) -> Duration {
     Duration::from_secs(60 * ((items - 1) / rpm_total))
 }
@@ -57,7 +57,7 @@ fn known_limits_are_used_to_the_full_and_never_exceeded() {
     world.run(HOUR);
     assert_eq!(world.done, 1_000);
     assert_eq!(world.throttled, 0);
-    // Each turn of a window costs a minute and the latency of the answer that opens it.
+    // Each window costs a minute, plus the latency of the answer that frees it.
     let bound = min_makespan(3 * 70, 1_000);
     let turns = bound.as_secs() as u32 / 60;
     assert!(world.elapsed() <= bound + Duration::from_millis(1_000) * (turns + 1), "{:?}", world.elapsed());
@@ -308,7 +308,7 @@ fn a_budget_is_never_overspent() {
     world.run(HOUR);
     let money = world.scheduler.run_spend();
     assert!(money.spent + money.at_risk <= Money::from_usd(0.05).unwrap());
-    // The worst case of one more (100 tokens in, 1,000 out) is $0.0021: less than that may be left over.
+    // The worst case of one more request (100 tokens in, 1,000 out) is $0.0021, so less than that may be left over.
     assert!(money.spent > Money::from_usd(0.0478).unwrap(), "{}", money.spent.as_usd());
     assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
 }

@@ -1,4 +1,4 @@
-//! Money caps of keys and days, as hard as the run's own.
+//! Money caps of keys and of days are hard, like the run's budget.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use super::{
 
 const EVENING: &str = "2026-11-21T22:00:00Z";
 const MIDNIGHT: &str = "2026-11-22T00:00:00Z";
-/// One answer of the world costs 80 input tokens at $1 and 40 output tokens at $2 a million.
+/// Cost of one answer: 80 input tokens at $1 and 40 output tokens at $2 a million.
 const ANSWER_COST: f64 = 160e-6;
-/// And its worst case is 100 and 1,000 of them.
+/// Cost of the worst case: 100 input and 1,000 output tokens.
 const WORST_CASE_COST: f64 = 2_100e-6;
 
 fn usd(amount: f64) -> Money {
@@ -149,7 +149,7 @@ fn spend_of_earlier_processes_counts() {
     world.scheduler.restore_spend(world.now, "a", world.now.wall, usd(0.0025));
     world.enqueue(100);
     world.run(Duration::from_secs(600));
-    // Of the day's $0.005 half is gone, of the total $0.0035 are left: the day is what binds.
+    // Half of the day's $0.005 is spent, and $0.0035 of the total is left: the day cap binds.
     assert_eq!(world.arrivals.len(), 3, "the worst case must still fit after each");
 }
 
@@ -173,7 +173,7 @@ fn no_cap_is_ever_overspent() {
         });
         world.enqueue(400);
         world.run(HOUR * 60);
-        // Timeouts are at risk at their worst; answers cost what they cost.
+        // Timeouts put their worst case at risk; answers cost their actual cost.
         let money = world.scheduler.run_spend();
         let days = 4;
         if let Some(most) = per_day {

@@ -1,5 +1,5 @@
-//! How close the scheduler comes to the best that limits allow: makespan in simulated time by the lower bound, and what
-//! the provider refused. The same table at full size: `cargo bench --bench makespan`.
+//! How close the scheduler comes to the shortest makespan that the limits allow: simulated time compared with a lower
+//! bound, and the share of refused requests. The same table at full size: `cargo bench --bench makespan`.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use cascadeck::{
 
 use crate::world::{World, key, model, wall};
 
-/// Nine in the morning in Los Angeles: fifteen hours before the day ends there.
+/// Nine in the morning in Los Angeles, fifteen hours before the day ends there.
 const MORNING: &str = "2026-11-21T17:00:00Z";
 const TO_MIDNIGHT: u64 = 15 * 3_600;
 const DAY: u64 = 24 * 3_600;
 
-/// A fleet: so many keys, each with a project of its own, and what each may do a minute and a day on every model.
+/// A fleet: a number of keys, each with its own project, and the limits of each model.
 pub struct FleetQuota {
     pub name: &'static str,
     pub keys: usize,
-    /// Requests a minute and a day, by model.
+    /// Requests a minute and requests a day, for each model.
     pub models: Vec<(u32, Option<u32>)>,
     pub items: u64,
 }
@@ -32,7 +32,7 @@ pub fn free_tier() -> Vec<(u32, Option<u32>)> {
 #[derive(Clone, Copy, Debug)]
 pub struct Measurement {
     pub makespan: Duration,
-    /// The lower bound.
+    /// The lower bound of the makespan.
     pub bound: Duration,
     pub sent: u64,
     pub refused: u64,
@@ -63,8 +63,8 @@ impl FleetQuota {
         (models.collect(), keys.collect(), enforced)
     }
 
-    /// Seconds until the last item can leave at the earliest: every minute and every day of every pool full from its
-    /// first instant on.
+    /// Earliest possible time of the last request, in seconds: every minute and day window of every pool is full from
+    /// its first instant on.
     fn last_send_lower_bound_secs(&self) -> u64 {
         let mut sends: Vec<(u64, u64)> = Vec::new();
         for (rpm, rpd) in &self.models {
@@ -89,7 +89,7 @@ impl FleetQuota {
         last.map_or(0, |(at, _)| at)
     }
 
-    /// Runs it to the end.
+    /// Runs all items to the end.
     pub fn measure(&self, known: bool) -> Measurement {
         let (models, keys, enforced) = self.fleet(known);
         let policy = Policy { max_in_flight: 10_000, on_exhausted: OnExhausted::Wait, ..Policy::default() };

@@ -1,5 +1,6 @@
-//! `when_limited = "wait"` against the script that it stands for: one request at a time, a ladder of waits, then the next
-//! model, then the next key. Both face the same provider, and must send the same items the same ways at the same instants.
+//! `when_limited = "wait"` compared with the script that it stands for: one request at a time, a backoff schedule, then
+//! the next model, then the next key. Both use the same provider, and must send the same items on the same routes at
+//! the same instants.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
@@ -14,10 +15,11 @@ const BACKOFF_SECS: [u64; 5] = [5, 10, 20, 40, 80];
 const ROUND_TRIP: Duration = Duration::from_millis(2);
 const ITEMS: u64 = 40;
 
-/// When it arrived (since the first), on which key and model, which item.
+/// Time since the first request, key, model, item.
 type SentRequest = (Duration, usize, usize, u64);
 
-/// What becomes of the next request on a route: each has its own course, however it is asked.
+/// Decides the outcome of the next request on a route. The outcomes of a route don't depend on the order of requests on
+/// others.
 struct ScriptedProvider {
     seed: u64,
     routes: HashMap<(usize, usize), (fastrand::Rng, u32)>,
@@ -32,7 +34,7 @@ impl ScriptedProvider {
         let seed = self.seed * 100 + key as u64 * 10 + model as u64;
         let (random, refusals) = self.routes.entry((key, model)).or_insert_with(|| (fastrand::Rng::with_seed(seed), 0));
         if *refusals == 0 && random.u8(0..5) == 0 {
-            // A bad spell: sometimes longer than the ladder.
+            // Several refusals in a row, sometimes more than the backoff schedule has steps.
             *refusals = random.u32(1..9);
         }
         match random.u8(0..40) {
@@ -79,7 +81,7 @@ fn fleet(keys: usize, models: usize) -> (Vec<cascadeck::domain::Model>, Vec<casc
     (models, keys, Policy { max_in_flight: 1, when_limited, on_exhausted: OnExhausted::Wait, ..Policy::default() })
 }
 
-/// The same by the scheduler. Halfway it is stopped and started anew, from what it remembers.
+/// The same requests by the scheduler. With `restart` it is stopped halfway and continued from its saved state.
 fn run_scheduler(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<SentRequest> {
     let (models, keys, policy) = fleet(keys, models);
     let mut world = World::new(models.clone(), keys.clone(), policy.clone(), wall("2026-11-21T08:00:00Z"), seed);
@@ -118,7 +120,7 @@ fn the_wait_policy_equals_the_serial_script_to_the_microsecond() {
         let script = run_script(seed, keys, models);
         let scheduled = run_scheduler(seed, keys, models, false);
         left_first_route += usize::from(script.last().is_some_and(|last| (last.1, last.2) != (0, 0)));
-        // Past the last model of the last key the script gives up; the scheduler waits and begins again.
+        // Behind the last model of the last key the script gives up; the scheduler waits and begins again.
         assert_eq!(scheduled[..script.len().min(scheduled.len())], script[..], "seed {seed}");
     }
     assert!(left_first_route > 100, "{left_first_route} of 300 left their first route");

@@ -1,4 +1,4 @@
-//! A simulated world around the pure scheduler: providers that keep their own books, and a virtual clock.
+//! A simulated world around the pure scheduler: providers that count for themselves, and a virtual clock.
 
 use std::{
     cmp::Reverse,
@@ -89,17 +89,17 @@ pub fn attempt_result(outcome: Outcome) -> AttemptResult {
     }
 }
 
-/// What one (project, model) of the real provider counts, at arrival.
+/// Requests that one (project, model) of the provider counts at arrival.
 #[derive(Default)]
 struct ServerPool {
     minute: VecDeque<MonoTime>,
     day: BTreeMap<i64, u32>,
 }
 
-/// How long an answer takes, decided by the test.
+/// Extra latency of an answer, decided by the test.
 pub type ExtraLatency = Box<dyn Fn(&Now, &PlannedAttempt) -> Duration>;
 
-/// One refusal or fault, decided by the test.
+/// A refusal or fault for a request, decided by the test.
 pub type FaultInjector = Box<dyn FnMut(&Now, &PlannedAttempt) -> Option<AttemptResult>>;
 
 enum WorldEvent {
@@ -112,7 +112,7 @@ pub struct World {
     pub keys: Vec<Key>,
     pub now: Now,
     start: Now,
-    /// Limits that the server enforces; by default those configured.
+    /// Limits that the server enforces; by default the configured ones.
     pub enforced: Vec<Limits>,
     pools: HashMap<(String, usize), ServerPool>,
     event_queue: BinaryHeap<Reverse<(MonoTime, u64)>>,
@@ -121,10 +121,10 @@ pub struct World {
     pub inject_fault: FaultInjector,
     pub rng: fastrand::Rng,
     pub latency_range: (Duration, Duration),
-    /// How long an answer takes beyond that, decided by the test.
+    /// Latency beyond `latency_range`, decided by the test.
     pub extra_latency: ExtraLatency,
     pub dispositions: HashMap<u64, Disposition>,
-    /// (when, model index, key index) of every request that arrived.
+    /// Time, model index and key index of every request that arrived.
     pub arrivals: Vec<(Now, usize, usize)>,
     pub throttled: u64,
     pub events: Vec<EventKind>,
@@ -175,14 +175,14 @@ impl World {
         }
     }
 
-    /// Offers one item like `ticket`, with a number of its own.
+    /// Enqueues an item like `ticket` with a new sequence number, and returns that number.
     pub fn enqueue_item(&mut self, class: usize, ticket: QueuedItem) -> u64 {
         self.enqueued += 1;
         self.scheduler.enqueue(class, QueuedItem { seq: Seq(self.enqueued), waiting_since: self.now.mono, ..ticket });
         self.enqueued
     }
 
-    /// How many requests arrived at each key.
+    /// Number of requests that arrived at each key.
     pub fn arrivals_by_key(&self) -> Vec<usize> {
         let at = |key| self.arrivals.iter().filter(|(_, _, arrived)| *arrived == key).count();
         (0..self.keys.len()).map(at).collect()
@@ -198,7 +198,7 @@ impl World {
         self.scheduled_events.insert(self.last_event_id, what);
     }
 
-    /// Runs until every item has ended, nothing can ever happen, or `limit` has passed.
+    /// Runs until every item has ended, nothing can happen any more, or `limit` has passed.
     pub fn run(&mut self, limit: Duration) {
         let end = self.now.mono + limit;
         while self.step(end) {}

@@ -1,4 +1,4 @@
-//! What the operator decides: which command a key sends, and what is seen until the engine has confirmed it.
+//! Commands of the operator: what each key sends, and what the screen shows until the engine has confirmed it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use cascadeck::{
 fn every_steering_key_sends_its_command() {
     let key = |key: &str, on| Command::SetKey { key: key.to_owned(), on };
     let model = |model: &str, on| Command::SetModel { model: model.to_owned(), on };
-    // The orders stand below the strategies.
+    // In the menu the orders follow the strategies.
     let model_first = format!("s{}\n", "j".repeat(Strategy::ALL.len() + 1));
     let cases: Vec<(&str, Command)> = vec![
         (" ", key("alice", false)),
@@ -312,7 +312,7 @@ fn every_change_that_can_be_taken_back_is_newest_first() {
             "{keys:?}"
         );
     }
-    // What was so before isn't the operator's to take back.
+    // A switch that was already off can't be undone.
     let mut off = TuiHarness::busy();
     off.press(":key erin off\n");
     let Some(Effect::SendCommand(command)) = off.effects.pop() else { panic!("{:?}", off.effects) };

@@ -1,4 +1,4 @@
-//! Which cooldown is meant: the one that was selected, also while the list moves under the operator's hand.
+//! The selected cooldown stays selected while the list changes.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ fn the_selection_stays_with_its_cooldown_while_others_come_and_go() {
 
 #[test]
 fn a_key_press_right_after_a_cooldown_ended_does_not_hit_its_neighbour() {
-    // Also where the operator has chosen none, but looks at the first.
+    // This also holds for the first row, which is selected by default.
     for (keys, ends, next) in [("2", 0, "alice"), ("2jj", 2, "alice")] {
         let mut stage = harness_with(three_cooldowns());
         stage.press(keys);

@@ -1,4 +1,4 @@
-//! The real loop, with scripted keys, a screen in memory and a fake engine.
+//! The real event loop, with scripted keys, a screen in memory and a fake engine.
 
 use std::{
     io,
@@ -33,12 +33,12 @@ use crate::{
     fixture,
 };
 
-/// Draws into memory and lets the test see every frame.
+/// Draws into memory and publishes every frame to the test.
 struct MemoryScreen {
     terminal: Terminal<TestBackend>,
     frames: watch::Sender<String>,
     calls: mpsc::UnboundedSender<String>,
-    /// The terminal is gone: writing fails.
+    /// The terminal is gone: drawing fails.
     fails: bool,
     frame_count: Arc<AtomicUsize>,
 }
@@ -77,13 +77,13 @@ impl Screen for MemoryScreen {
     }
 }
 
-/// A dashboard under way.
+/// A running dashboard.
 struct RunningDashboard {
     engine: FakeEngine,
     keys: Option<mpsc::UnboundedSender<io::Result<Event>>>,
     signals: mpsc::UnboundedSender<Signal>,
     frames: watch::Receiver<String>,
-    /// How many there were.
+    /// Number of frames so far.
     frame_count: Arc<AtomicUsize>,
     calls: mpsc::UnboundedReceiver<String>,
     exit: JoinHandle<ExitReason>,
@@ -182,7 +182,7 @@ async fn items_are_queried_one_query_at_a_time() {
     let mut show = RunningDashboard::start(&fixture::busy());
     let first = show.engine.queries.recv().await.unwrap();
     assert!(matches!(first.query, Query::Items { .. }));
-    // Others become wanted while the first is under way; only the newest is asked for, and only afterwards.
+    // More queries become pending while the first is in flight; only the newest is sent, and only after it.
     show.press("5ff");
     show.wait_for_text("▾in flight").await;
     assert!(show.engine.queries.try_recv().is_err());
@@ -199,7 +199,7 @@ async fn an_item_is_opened_and_shown() {
     show.press("5j\n");
     assert_eq!(show.engine.answer_query().await, Query::Item { seq: 342 });
     show.wait_for_text("Name every animal").await;
-    // What was asked comes first; its picture is a question of its own, answered when it is.
+    // The item comes first; its picture is a second query.
     show.wait_for_text("reading the picture").await;
     assert_eq!(show.engine.answer_query().await, Query::Picture { seq: 342, index: 0 });
     show.wait_for_text("▀▀▀▀▀▀▀▀").await;
@@ -214,7 +214,7 @@ async fn an_item_that_goes_on_changing_does_not_keep_its_list_waiting() {
     show.press("5j\n");
     let PageRequest { query, reply } = show.engine.queries.recv().await.unwrap();
     assert_eq!(query, Query::Item { seq: 342 });
-    // By now item and list are out of date both.
+    // Now both the item and the list are outdated.
     let mut snapshot = fixture::busy();
     snapshot.totals.failed = 8;
     show.engine.snapshots.send_replace(Arc::new(snapshot));
@@ -317,14 +317,14 @@ async fn a_lost_engine_is_shown_and_q_quits() {
 async fn mouse_moves_draw_no_frame() {
     let mut show = RunningDashboard::start(&fixture::busy());
     show.engine.answer_query().await;
-    // Without an engine no clock runs: nothing is drawn but on the operator's doing.
+    // Without an engine no clock ticks, so only the operator's input causes frames.
     let (snapshots, _) = watch::channel(Arc::new(fixture::busy()));
     drop(std::mem::replace(&mut show.engine.snapshots, snapshots));
     show.wait_for_text("ENGINE GONE").await;
     show.press("?");
     show.wait_for_text("Help").await;
     let before = show.frame_count.load(Ordering::Relaxed);
-    // More than are taken in before a frame.
+    // More events than the loop reads before a frame.
     for step in 0..10_000_u16 {
         let kind = if step % 2 == 0 { MouseEventKind::Moved } else { MouseEventKind::Drag(MouseButton::Left) };
         let event = MouseEvent { kind, column: step % 120, row: step % 36, modifiers: KeyModifiers::NONE };
@@ -359,6 +359,6 @@ async fn the_clock_runs_between_snapshots_at_the_engines_speed() {
     snapshot.clock_speed = 3_600.0;
     let mut show = RunningDashboard::start(&snapshot);
     show.wait_for_text("clock ×3600").await;
-    // Nothing is published any more, and still bob's 37 seconds pass, within a hundredth of a second.
+    // No snapshot is published any more, and bob's 37 seconds still pass, within a hundredth of a second.
     show.wait_for_text("◌ cooling 0:00").await;
 }

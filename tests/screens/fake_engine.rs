@@ -1,4 +1,4 @@
-//! A fake engine: owns the other ends of the channels, records what it is told, answers as it is asked to.
+//! A fake engine: holds the other ends of the channels, records commands, and replies as the test says.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,21 +23,21 @@ pub fn fake_engine(snapshot: Snapshot) -> (FakeEngine, EngineHandle) {
     (FakeEngine { snapshots, commands, queries }, EngineHandle { snapshots: watching, commands: order, queries: ask })
 }
 
-/// A dashboard that never does what a test waits for must not hang it.
+/// Bounds every wait, so that a dashboard that doesn't act can't hang a test.
 async fn within_timeout<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
     tokio::time::timeout(Duration::from_secs(20), future).await.ok().flatten()
 }
 
 impl FakeEngine {
-    /// The next command, acknowledged.
+    /// Receives the next command and acknowledges it.
     pub async fn acknowledge_command(&mut self) -> Command {
         let CommandRequest { command, reply } = within_timeout(self.commands.recv()).await.expect("a command comes");
-        // The dashboard may have left without waiting for the answer.
+        // The dashboard may have quit without waiting for the reply.
         let _ = reply.send(Ok("done".to_owned()));
         command
     }
 
-    /// The next question, answered from the fixture.
+    /// Receives the next query and answers it from the fixture.
     pub async fn answer_query(&mut self) -> Query {
         let PageRequest { query, reply } = within_timeout(self.queries.recv()).await.expect("a question comes");
         let page = fixture_page(&query);
@@ -46,7 +46,7 @@ impl FakeEngine {
     }
 }
 
-/// What the fixture has to say.
+/// The fixture's answer to a query.
 pub fn fixture_page(query: &Query) -> Page {
     match query {
         Query::Items { offset, .. } => {

@@ -1,10 +1,10 @@
-//! What doesn't fit is said to be there, with the key that shows it; and it is there.
+//! Columns and models that don't fit are named with the key that shows them, and that key works.
 
 use cascadeck::domain::Snapshot;
 
 use crate::{fixture, tui_harness::TuiHarness};
 
-/// What the lower border says of the pane at the left edge titled `title`.
+/// The lower border of the pane titled `title` at the left edge.
 fn lower_border<'t>(text: &'t str, title: &str) -> &'t str {
     let border = text.lines().skip_while(|line| !line.contains(title)).find(|line| line.starts_with('╰'));
     border.unwrap().split('╯').next().unwrap()

@@ -1,4 +1,4 @@
-//! Every key given to something else: no screen may go on naming the old ones.
+//! Every key is rebound: no screen may name a default key any more.
 
 use cascadeck::{
     domain::{
@@ -17,8 +17,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::{fixture, tui_harness::TuiHarness};
 
-/// A key of its own for every action that has one. Function keys where they are needed while typing, letters of no
-/// alphabet elsewhere.
+/// A keymap with an unusual key for every action: function keys where they must work while typing, phonetic letters
+/// elsewhere.
 fn unusual_keymap() -> Keymap {
     let mut actions: Vec<Action> = Vec::new();
     for binding in BINDINGS {
@@ -46,14 +46,14 @@ fn unusual_keymap() -> Keymap {
     Keymap::with_overrides(&rebindings).unwrap()
 }
 
-/// The names of the table's own keys, but for those that also stand in figures and prompts.
+/// The names of the default keys, except those that also occur in numbers and prompts.
 fn default_key_names() -> Vec<String> {
     let mut names: Vec<_> = BINDINGS.iter().map(|binding| binding.chord.to_string()).collect();
     names.retain(|name| !name.starts_with(|sign: char| sign.is_ascii_digit() || "/:^-".contains(sign)));
     names
 }
 
-/// Does what the table's own keys would do, whatever is bound.
+/// Performs the actions of the default keys, whatever is bound.
 fn press_default_keys(stage: &mut TuiHarness, keys: &str) {
     for key in keys.chars() {
         let code = match key {

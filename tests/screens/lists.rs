@@ -1,5 +1,4 @@
-//! The lists of items and failures, and one item of them whole: that they keep up with the run, and stay with the
-//! operator.
+//! The lists of items and failures, and the view of one item: they follow the run, and keep the operator's selection.
 
 use std::sync::Arc;
 

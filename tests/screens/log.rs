@@ -1,4 +1,4 @@
-//! The log file and the log view. One test: logging is started once in a process.
+//! The log file and the log pane. It is one test because logging starts once per process.
 
 use cascadeck::{
     domain::Snapshot,

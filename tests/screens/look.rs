@@ -1,6 +1,6 @@
-//! The real dashboard over a fake engine that moves, for looking at it:
-//! `cargo test --test screens look -- --ignored --nocapture`, on a terminal. (After a minute the test harness
-//! writes a line over it; Ctrl-L draws the screen anew.)
+//! The real dashboard over a fake engine with changing snapshots, for looking at it on a terminal: `cargo test --test
+//! screens look -- --ignored --nocapture`. (After a minute the test harness writes a line over it; Ctrl-L draws the
+//! screen again.)
 
 use std::{
     io::Write as _,
@@ -43,7 +43,7 @@ async fn look() {
                 order = commands.recv() => {
                     let Some(order) = order else { return };
                     if matches!(order.command, Command::SetStrategy { .. }) {
-                        // No engine counts like that: the sum of what has ended overflows, in the midst of a frame.
+                        // An impossible count: the sum of ended items overflows while a frame is drawn.
                         (snapshot.totals.done, snapshot.totals.failed) = (u64::MAX, u64::MAX);
                     }
                     let words = if matches!(order.command, Command::ClearCooldowns { .. }) {

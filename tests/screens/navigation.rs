@@ -1,4 +1,4 @@
-//! Getting around: panes, selections, filters, the mouse, and who has the keyboard.
+//! Navigation: panes, selections, filters, the mouse, and which layer gets the keys.
 
 use std::sync::Arc;
 

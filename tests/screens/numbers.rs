@@ -1,4 +1,4 @@
-//! Figures from nothing to ten thousand millions, in columns and on axes: rounded where they must be, never cut.
+//! Numbers from 0 to ten billion, in columns and on axes: rounded where necessary, never cut.
 
 use cascadeck::{
     domain::{Money, Snapshot, Usage},
@@ -30,7 +30,7 @@ const NUMBERS: [u64; 18] = [
     10_000_000_000,
 ];
 
-/// The storm, in which every key and model has done, failed and used this much.
+/// The busy snapshot with this number as the count, failures and usage of every key and model.
 fn busy_with_counts(number: u64) -> Snapshot {
     let mut snapshot = fixture::busy();
     let usage = Usage { input_tokens: number, output_tokens: 0, thinking_tokens: 0 };
@@ -46,7 +46,7 @@ fn busy_with_counts(number: u64) -> Snapshot {
     snapshot
 }
 
-/// What `12.3k` says.
+/// The value of a shortened number such as `12.3k`.
 fn parse_number(figure: &str) -> Option<f64> {
     let units = [('k', 1e3), ('M', 1e6), ('G', 1e9), ('T', 1e12)];
     let unit = units.iter().find(|(letter, _)| figure.ends_with(*letter));
@@ -55,7 +55,7 @@ fn parse_number(figure: &str) -> Option<f64> {
     whole.then(|| digits.parse::<f64>().ok()).flatten().map(|number| number * unit.map_or(1.0, |(_, factor)| *factor))
 }
 
-/// The figures under a heading that stands at the right of its column.
+/// The numbers under a right-aligned heading.
 fn numbers_under<'t>(text: &'t str, heading: &str) -> Vec<&'t str> {
     let rows: Vec<&str> = text.lines().collect();
     let Some((top, end)) = rows.iter().enumerate().find_map(|(row, line)| {

@@ -1,12 +1,12 @@
-//! The ten questions an operator has, in six situations: each answered on the first screen, or at most two key
-//! presses from it, on every size of terminal that has a dashboard.
+//! The ten questions of an operator, in six situations: each is answered on the first screen or at most two key presses
+//! away, at every terminal size with a dashboard.
 
 use cascadeck::domain::Snapshot;
 
 use crate::{fixture, tui_harness::TuiHarness};
 
-/// The question, the keys that lead to the answer, and what then stands on the screen; `*` is whatever stands between two
-/// words of one line.
+/// The number of the question, the keys that lead to the answer, and the text that the screen then shows. `*` stands
+/// for any text between two parts of one line.
 type Expectation = (u8, &'static str, &'static [&'static str]);
 
 // 1 running or waiting, 2 how far and until when, 3 which key, 4 quotas, 5 which route, 6 what happened, 7 what failed
@@ -140,7 +140,7 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
     ]
 }
 
-/// On the smallest dashboard some answers are a key away that are on the first screen elsewhere.
+/// On the smallest dashboard some answers need one key press more.
 fn small_screen_expectation(situation: &str, answer: Expectation) -> Expectation {
     match (situation, answer) {
         ("a spent day with its reset ahead", (1, ..)) => {

@@ -1,4 +1,4 @@
-//! What the screen says by itself: alarms, countdowns, and why.
+//! Output that the operator didn't ask for: alarms, countdowns and reasons.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ fn a_replay_does_not_lower_the_charts() {
     for second in 0..=120 {
         let mut snapshot = fixture::busy();
         snapshot.at = NOW + seconds(second);
-        // Two a second; in the middle four hundred that had failed wait again.
+        // Two items a second; halfway, 400 failed items are requeued.
         snapshot.totals.failed = if second < 60 { 407 } else { 7 };
         snapshot.totals.done += 2 * second;
         stage.publish(snapshot);
@@ -107,7 +107,7 @@ fn a_disabled_route_says_what_enables_it_again() {
     for (outcome, back) in [
         (Outcome::InvalidKey, "when its secret changes, or you switch it on"),
         (Outcome::ModelNotFound, "at the next start that finds it listed, or you switch it on"),
-        // It is held, and asks.
+        // The route needs an operator.
         (Outcome::ServerError, "at the next start, or you switch it on"),
     ] {
         let mut snapshot = fixture::busy();

@@ -1,4 +1,4 @@
-//! The open item's picture: where it stands, when it comes, and what is said where there is none to see.
+//! The open item's picture: its place, when it is drawn, and the message where it can't be drawn.
 
 use std::{fs, path::PathBuf};
 
@@ -16,7 +16,7 @@ use ratatui::{buffer::CellDiffOption, layout::Size, style::Color};
 
 use crate::{SIZES, fixture, tui_harness::TuiHarness};
 
-/// A stage on which pictures wait until the test brings them.
+/// A harness that holds image requests until the test answers them.
 fn harness_with_held_images(width: u16, height: u16) -> TuiHarness {
     let mut stage = TuiHarness::new(width, height, fixture::busy());
     stage.held_images = Some(Vec::new());
@@ -88,7 +88,7 @@ fn the_text_is_there_before_the_picture_and_can_be_read_meanwhile() {
         stage.render_image(ask, number, &fixture::picture());
         let after = stage.screen_text();
         assert!(count_blocks(&after) > 100 && after.contains("120 x 80 PNG"), "{after}");
-        // The text stays where it is.
+        // The text stays in its place.
         for line in ["Two herons", "Attempts"] {
             let row = |text: &str| text.lines().position(|row| row.contains(line));
             assert_eq!(row(&before), row(&after), "{line} at {width}x{height}");
@@ -111,7 +111,7 @@ fn a_late_image_is_dropped() {
     let mut stage = harness_with_held_images(120, 36);
     open_item(&mut stage, &["a.png"]);
     let (old, number) = take_request(&mut stage);
-    // Another item, another size: nothing more is asked for until the first is done.
+    // Another item and another size: no request is sent until the first one is answered.
     stage.update(UiEvent::Resize(Size::new(100, 30)));
     open_item(&mut stage, &["b.png"]);
     assert_eq!(stage.held_images.as_ref().unwrap(), &[], "one at a time");
@@ -121,7 +121,7 @@ fn a_late_image_is_dropped() {
     assert_ne!(new.max_cells, old.max_cells);
     stage.render_image(new, number, &fixture::picture());
     assert!(count_blocks(&stage.screen_text()) > 100);
-    // Closed and opened again it is read again: the file may be another now.
+    // Closing and opening an item reads its picture again, because the file may have changed.
     stage.press("\x1b");
     assert!(stage.held_images.as_ref().unwrap().is_empty());
     open_item(&mut stage, &["b.png"]);
@@ -227,7 +227,7 @@ fn a_picture_that_cannot_be_shown_is_explained_in_its_place() {
             assert!(text.contains(words), "{words}:\n{text}");
             assert!(!text.contains("reading the picture") && text.contains("Two herons"), "{text}");
             assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
-            // It isn't tried again and again.
+            // It isn't retried.
             stage.update(UiEvent::Tick);
             stage.update(UiEvent::Resize(Size::new(width + 1, height)));
             assert!(stage.held_images.as_ref().unwrap().is_empty(), "{words}");
@@ -254,7 +254,7 @@ fn terminal_graphics_become_block_characters_under_a_dialog() {
             assert_eq!(own(&stage), 0, "{graphics:?}: the help lies over signs");
             stage.press("\x1b");
             assert_eq!(own(&stage), shown);
-            // Scrolled out of sight in part, it is signs too.
+            // Partly scrolled out of sight, it is drawn with characters too.
             if height == 24 {
                 for _ in 0..8 {
                     stage.perform(Action::Down);

@@ -1,4 +1,4 @@
-//! Failed items: looked at in groups, and sent again after a preview.
+//! Failed items: shown in groups, and replayed after a preview.
 
 use cascadeck::{
     domain::{Command, Page, Query, ReplayFilter},

@@ -1,4 +1,4 @@
-//! A terminal too small for a dashboard: nothing happens there that isn't seen, and what it says is true.
+//! A terminal too small for a dashboard: keys do nothing that isn't visible, and the text on the screen is true.
 
 use cascadeck::{
     domain::{Command, snapshot::RunState},

@@ -1,4 +1,4 @@
-//! Colours and signs: what snapshots of text can't see.
+//! Colours and symbols, which text snapshots don't contain.
 
 use std::collections::HashSet;
 
@@ -68,7 +68,7 @@ fn every_state_of_a_key_has_a_sign_a_word_and_a_look_of_its_own() {
     for word in &words[1..] {
         looks.insert(cell_of(&buffer, word).fg);
     }
-    // Full and cooling both mean "soon": they share a colour, and differ in sign and word.
+    // Full and cooling both mean "soon": they share a colour, and differ in symbol and word.
     assert_eq!(looks.len(), words.len() - 2);
     assert_eq!(cell_of(&buffer, "✗ disabled").fg, stage.state.theme.style(StyleRole::Bad).fg.unwrap());
 }
@@ -94,7 +94,7 @@ fn ascii_screens_are_ascii() {
         let mut stage = TuiHarness::with_depth(120, 36, fixture::busy(), ColourDepth::True, true);
         stage.press(keys);
         let buffer = stage.buffer();
-        // What comes from outside is shown as it is; the fixture's items and one event have such text.
+        // Text from outside is shown as it is; the fixture's items and one event have such text.
         let outside = ["フ", "SAFETY", "owned"];
         for y in 0..36 {
             let row: String = (0..120).map(|x| buffer[(x, y)].symbol()).collect();

@@ -1,6 +1,6 @@
-//! The real dashboard in a real terminal (a pseudo one), and what it leaves behind.
+//! The real dashboard in a pseudo-terminal, and the state in which it leaves the terminal.
 //!
-//! The program in the terminal is this very test binary, running [`crate::look`].
+//! The program in the terminal is this test binary, running [`crate::look`].
 
 use portable_pty::CommandBuilder;
 
@@ -17,7 +17,7 @@ fn open_dashboard(environment: &[(&str, &str)]) -> PtySession {
     PtySession::open(command)
 }
 
-/// The program says how it was left, and the terminal is as it was.
+/// Checks how the program was left, and that the terminal is restored.
 #[track_caller]
 fn assert_left_clean(mut window: PtySession, exit: &str) {
     window.wait_for_text(&format!("left with {exit}"));
@@ -65,7 +65,7 @@ fn a_terminal_that_goes_away_does_not_take_the_run_with_it() {
     let mut window = open_dashboard(&[("EXIT_TO", path.to_str().unwrap())]);
     window.wait_for_text("RUNNING");
     window.close_terminal();
-    // Nothing is left that a thread could read over and over for the rest of the run.
+    // Standard input is a pipe by now, so no thread can read the closed terminal in a loop.
     assert_eq!(std::fs::read_to_string(path).unwrap(), "Ok(Detached), its input is a pipe");
 }
 
@@ -77,7 +77,7 @@ fn nothing_reads_a_terminal_that_was_left() {
     window.wait_for_text("RUNNING");
     window.type_keys("q");
     window.wait_for_text("The run is under way");
-    // Half an escape sequence behind the answer: whoever has begun to read it would wait for the rest, for ever.
+    // Half an escape sequence follows the key. A thread that still reads the terminal would wait for the rest for ever.
     window.type_keys("p");
     window.type_keys("\x1b[");
     assert_left_clean(window, "Ok(Detached)");
@@ -85,7 +85,7 @@ fn nothing_reads_a_terminal_that_was_left() {
 }
 
 #[test]
-#[cfg(debug_assertions)] // The mistake it makes is an overflow.
+#[cfg(debug_assertions)] // The panic is an overflow, which release builds don't check.
 fn a_panic_while_drawing_restores_the_terminal_and_leaves_the_run_alone() {
     let mut window = open_dashboard(&[]);
     window.wait_for_text("RUNNING");

@@ -1,4 +1,4 @@
-//! A dashboard without a terminal: a state, a snapshot, and what happens to them.
+//! A dashboard without a terminal: a state, a snapshot, and the effects of every event.
 
 use cascadeck::{
     domain::{Command, Image, Page, Query, ReplayFilter, RouteTarget, Snapshot},
@@ -23,23 +23,23 @@ pub struct TuiHarness {
     pub state: State,
     pub snapshot: Snapshot,
     pub effects: Vec<Effect>,
-    /// Pictures that were asked for and wait for [`Stage::depict`]; `None`: they come at once.
+    /// Image requests that wait for [`TuiHarness::render_image`]; `None`: images are rendered at once.
     pub held_images: Option<Vec<(ImageRequest, u32)>>,
 }
 
-/// These items once more, to the cascade or elsewhere.
+/// A command that replays these items, to the cascade or to one target.
 pub fn replay_command(ids: &[&str], target: Option<RouteTarget>) -> Command {
     let ids = ids.iter().map(|id| (*id).to_owned()).collect();
     Command::Replay { filter: ReplayFilter { ids, ..ReplayFilter::default() }, target }
 }
 
-/// What is left to do when `command` is all that was asked for.
+/// The effects when `command` is the only thing to do.
 pub fn send_effect(command: Command) -> Vec<Effect> {
     vec![Effect::SendCommand(command)]
 }
 
 impl TuiHarness {
-    /// A fleet in the middle of everything, on a usual terminal.
+    /// The busy snapshot on a common terminal size.
     pub fn busy() -> Self {
         Self::new(120, 36, fixture::busy())
     }
@@ -84,7 +84,7 @@ impl TuiHarness {
         }
     }
 
-    /// Answers what was asked with this picture.
+    /// Answers an image request with this picture.
     pub fn render_image(&mut self, request: ImageRequest, number: u32, image: &Image) {
         let result = picture::render_blocking(image, &request, number);
         self.update(UiEvent::ImageRendered { request, result });
@@ -96,7 +96,7 @@ impl TuiHarness {
         self
     }
 
-    /// Presses keys: each character one, `\n` Enter, `\x1b` Esc, `\t` Tab, `\x08` Backspace.
+    /// Presses keys, one per character: `\n` is Enter, `\x1b` Esc, `\t` Tab, `\x08` Backspace.
     pub fn press(&mut self, keys: &str) -> &mut Self {
         for key in keys.chars() {
             let code = match key {
@@ -134,7 +134,7 @@ impl TuiHarness {
         self
     }
 
-    /// Answers what the screen wants to know, from the fixture's items.
+    /// Answers all pending queries from the fixture's items.
     pub fn answer_queries(&mut self) {
         for query in self.state.pending_queries(&self.snapshot) {
             let page = self.page_for(&query.query);
@@ -177,7 +177,7 @@ impl TuiHarness {
             }
             Query::Item { seq: 342 } => Page::Item(Box::new(fixture::failed_item())),
             Query::Item { seq: 1 | 7 } => Page::Item(Box::new(fixture::done_item())),
-            // What is failed first.
+            // The first failed item.
             Query::Item { seq: 117 } => {
                 let mut item = fixture::failed_item();
                 item.row = fixture::failed_items()[0].clone();
@@ -187,19 +187,19 @@ impl TuiHarness {
         }
     }
 
-    /// What the screen asks first.
+    /// The first pending query.
     pub fn pending_query(&self) -> Option<PendingQuery> {
         self.state.pending_queries(&self.snapshot).next()
     }
 
-    /// What the screen wants to know, answered with this.
+    /// Answers the first pending query with `page`.
     pub fn answer_query_with(&mut self, page: Result<Page, String>) -> &mut Self {
         let query = self.pending_query().expect("something is wanted");
         self.update(UiEvent::QueryAnswer { query, page });
         self
     }
 
-    /// One more item has failed.
+    /// Publishes a snapshot with one more failed item.
     pub fn fail_one_more_item(&mut self) -> &mut Self {
         let mut snapshot = self.snapshot.clone();
         snapshot.totals.failed += 1;
@@ -228,7 +228,7 @@ impl TuiHarness {
         self.terminal().backend().buffer().clone()
     }
 
-    /// The frame as it was drawn, before it was compared with what is on the terminal.
+    /// The frame as drawn, before it is compared with the terminal's content.
     pub fn frame(&self) -> Buffer {
         let Size { width, height } = self.state.terminal_size;
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();

@@ -1,4 +1,4 @@
-//! What each API serves: answers, cut answers, pictures, lists of models.
+//! Responses of each API: answers, truncated answers, pictures, lists of models.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ async fn pictures_are_described_and_charged() {
 async fn models_are_listed_and_found() {
     let sim = SimFixture::open().await;
     let none = Value::Null;
-    // Google's SDK asks at v1, most others at v1beta.
+    // Google's SDK uses v1, most other clients v1beta.
     let google = [("x-goog-api-key", "AIza-g1")];
     let bearer = [("authorization", "Bearer sk-o1-0123456789")];
     let anthropic = [("x-api-key", "sk-ant-a1"), ("anthropic-version", "2023-06-01")];

@@ -1,4 +1,4 @@
-//! Dead keys, outages, prompts that ask for trouble, clients that leave, and requests that make no sense.
+//! Disabled keys, outages, fault markers in prompts, clients that disconnect, and invalid requests.
 
 use cascadeck::{
     clock::Clock,
@@ -24,7 +24,7 @@ async fn disabled_keys_are_refused_in_their_providers_words() {
     let text = format!("{PROVIDERS_PROFILE}{OPEN_MODELS}").replacen("key = [", &format!("key = [{keys}"), 1);
     let sim = SimFixture::new(Profile::from_toml(&text).unwrap(), Clock::real()).await;
 
-    // What each state looks like: status, and words that stand in the body.
+    // The status and a part of the body for each state of a key.
     let looks = [
         ("g", [(400, "API_KEY_INVALID"), (403, "CONSUMER_SUSPENDED"), (403, "leaked"), (429, "prepayment credits")]),
         ("o", [(401, "invalid_api_key"), (403, "suspended"), (403, "disabled"), (429, "insufficient_quota")]),

@@ -1,4 +1,4 @@
-//! Minutes, days and tiers, as each provider states and refuses them.
+//! Minute limits, day limits and tiers, as each provider states and enforces them.
 
 use std::time::Duration;
 

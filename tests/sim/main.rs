@@ -1,4 +1,5 @@
-//! The simulated provider over real sockets: what it serves, what it refuses, in whose words, and whether its books add up.
+//! The simulated provider over real sockets: its answers, its refusals in each provider's words, and whether its
+//! statistics add up.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,7 +17,7 @@ use cascadeck::{
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-/// Three providers with one project each; tests put models in.
+/// Three providers with one project each; the tests add models.
 const PROVIDERS_PROFILE: &str = r#"
 name = "test"
 refusal_ms = 0
@@ -63,7 +64,7 @@ impl HttpReply {
 
 impl SimFixture {
     async fn new(profile: Profile, clock: Clock) -> Self {
-        // The client wants a crypto provider even for plain http. The second test of a process finds it installed.
+        // The client needs a crypto provider even for plain HTTP. Only the first test of a process can install it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { sim: Simulator::start(profile, clock).await.unwrap(), http, clock }
@@ -111,7 +112,7 @@ impl SimFixture {
         books
     }
 
-    /// Waits for something that the simulator does on its own time.
+    /// Waits for a change that the simulator makes by itself.
     async fn wait_until(&self, happened: impl Fn(&ServerStats) -> bool) {
         while !happened(&self.sim.stats()) {
             tokio::time::sleep(Duration::from_millis(1)).await;

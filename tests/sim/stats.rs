@@ -1,4 +1,4 @@
-//! Who asked what, how often, and what came of it.
+//! The simulator's statistics: prompts, requests and their outcomes.
 
 use cascadeck::{
     clock::Clock,
@@ -25,7 +25,7 @@ async fn the_stats_count_answers_per_prompt() {
     assert_eq!((books.prompts.distinct, books.prompts.answered_more_than_once), (2, 1));
 }
 
-/// A crowd in the storm: whatever happens, the client's count and the books agree, and no limit was ever exceeded.
+/// Many clients against faults and limits: the clients' count and the statistics agree, and no limit was exceeded.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stats_add_up_under_load() {
     let mut storm = Profile::named("storm").unwrap();
@@ -73,7 +73,7 @@ async fn the_stats_add_up_under_load() {
     assert!(books.total.ok > 0 && !books.total.refused.is_empty() && !books.total.faults.is_empty());
 }
 
-/// What `demo` runs: every item has to end answered, so none may ask for trouble.
+/// The batch of `demo`: every item has to be answered, so no prompt may hold a fault marker.
 #[test]
 fn the_bundled_batch_is_complete_and_fault_free() {
     let text = std::fs::read_to_string("assets/demo.jsonl").unwrap();

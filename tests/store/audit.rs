@@ -1,4 +1,4 @@
-//! An audit proves a sound run sound, and finds every way in which a record can be broken.
+//! An audit passes a sound run, and finds every way in which a record can be damaged.
 
 use cascadeck::{
     domain::{Money, Outcome, ReplayFilter},
@@ -7,7 +7,7 @@ use cascadeck::{
 
 use crate::harness::{TestRun, answered_op, failed_op, intent_op, item_spec, requeued_op, unreadable_op};
 
-/// Item 1 done, 2 failed, 3 done after a refusal, 4 waiting after a crash, 5 failed here, 6 replayed and done.
+/// Item 1 done, 2 failed, 3 done after a refusal, 4 waiting after a crash, 5 failed locally, 6 replayed and done.
 fn eventful_run() -> TestRun {
     let (home, mut engine) = TestRun::with_items(6);
     engine.commit(vec![

@@ -1,6 +1,6 @@
-//! The process dies, or the disk refuses: killed for real, limited for real.
+//! The process is killed, or the disk is full, both for real.
 //!
-//! The victims are this test binary itself, started again with one ignored test that drives a run.
+//! The killed process is this test binary, started again with one ignored test that drives a run.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -28,7 +28,7 @@ fn child_command(home: &TestRun, test: &str) -> Command {
     command
 }
 
-/// Says on standard output what is acknowledged: nothing of it may ever be lost.
+/// Prints what is acknowledged. Nothing of it may ever be lost.
 fn print_line(words: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{words}").and_then(|()| out.flush()).expect("the parent listens");
@@ -38,7 +38,7 @@ fn print_line(words: &str) {
 #[ignore = "run by the test below, which kills it"]
 fn drives_a_run_as_fast_as_it_can() {
     let Ok(dir) = env::var(CHILD_RUN_DIR_ENV) else { return };
-    // The test harness has begun a line of its own.
+    // The test harness has already written the start of a line.
     print_line("");
     let (store, opened) = Store::open(&RunDir::new(dir), &settings()).unwrap();
     let mut queue = VecDeque::new();
@@ -67,7 +67,7 @@ fn drives_a_run_as_fast_as_it_can() {
             read += batch.len() as u64;
             queue.extend(&batch);
             group.push(Op::IngestItems(batch.into_iter().map(item_spec).collect()));
-            // Acknowledged before any of them is sent.
+            // Commits the rows before any of them is sent.
             engine.commit(std::mem::take(&mut group));
         }
         for seq in queue.drain(..queue.len().min(8)) {
@@ -82,14 +82,14 @@ fn drives_a_run_as_fast_as_it_can() {
     print_line("complete");
 }
 
-/// What a victim said before it fell silent.
+/// The lines that a child printed before its end.
 fn read_output(child: &mut Child, kill_after: Option<usize>) -> Vec<String> {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut heard: Vec<_> = lines.by_ref().take(kill_after.unwrap_or(usize::MAX)).collect();
     if kill_after.is_some() {
         child.kill().unwrap();
     }
-    // Also what it said between the last line awaited and its end.
+    // Also the lines between the last expected one and the end.
     heard.extend(lines);
     child.wait().unwrap();
     heard
@@ -144,7 +144,7 @@ fn ids_of(words: &str) -> impl Iterator<Item = String> {
 #[ignore = "run by the test below, with little room"]
 fn drives_a_run_until_there_is_no_room() {
     let Ok(dir) = env::var(CHILD_RUN_DIR_ENV) else { return };
-    // The test harness has begun a line of its own.
+    // The test harness has already written the start of a line.
     print_line("");
     let (store, _) = Store::open(&RunDir::new(dir), &settings()).unwrap();
     let mut engine = FakeEngine::new(store);
@@ -164,7 +164,8 @@ fn drives_a_run_until_there_is_no_room() {
             let behind = ack.after_commit_error.is_some();
             if let Err(rejected) = ack.outcome {
                 assert!(rejected.error.is_disk_fault(), "{:?}", rejected.error);
-                // The thread lives and the group is whole: the same again, to the same end while there is no room.
+                // The writer thread still runs and returns the whole group. Submitting it again fails the same way
+                // while there is no room.
                 let again = engine.submit_rejected(rejected.ops);
                 assert!(again.error.is_disk_fault(), "{:?}", again.error);
                 assert_eq!(again.ops.len(), length);
@@ -183,7 +184,7 @@ fn drives_a_run_until_there_is_no_room() {
 fn a_disk_without_room_refuses_groups_whole_and_the_run_goes_on_when_there_is() {
     let home = TestRun::new();
     let direct = child_command(&home, "crash::drives_a_run_until_there_is_no_room");
-    // A limit on the size of files, in half kilobytes, and no signal for going over it.
+    // Limits the file size, in units of 512 bytes, and ignores the signal for exceeding it.
     let mut limited = Command::new("sh");
     limited.args(["-c", r#"trap "" XFSZ; ulimit -f 2000; exec "$0" "$@""#]).arg(direct.get_program());
     limited.args(direct.get_args()).envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))));

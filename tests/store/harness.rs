@@ -1,4 +1,4 @@
-//! A run in a temporary directory, and an engine of a few lines that drives it.
+//! A run in a temporary directory, and a minimal engine that drives it.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ pub fn item_spec(number: u64) -> ItemSpec {
     item_with_prompt(number, &format!("What is {number} squared?"))
 }
 
-/// Item `number` with a prompt of its own: the hash follows the prompt.
+/// Item `number` with this prompt, and a hash of the prompt.
 pub fn item_with_prompt(number: u64, prompt: &str) -> ItemSpec {
     ItemSpec {
         id: format!("item-{number}"),
@@ -104,7 +104,7 @@ pub fn unreadable_op(seq: u64, id: u64) -> Op {
     Op::EndLocally(Box::new(LocalEnd { seq: Seq(seq), outcome: Outcome::UnreadableInput, line }))
 }
 
-/// `words` are the answer of a done item and the error of a failed one.
+/// `words` is the answer of a done item and the error of a failed one.
 pub fn result_line(id: u64, status: FinalState, outcome: Outcome, words: &str) -> ResultLine {
     let done = status == FinalState::Done;
     ResultLine {
@@ -127,7 +127,7 @@ pub fn result_line(id: u64, status: FinalState, outcome: Outcome, words: &str) -
     }
 }
 
-/// A run's directory that goes away with the test.
+/// A run directory that is deleted with the test.
 pub struct TestRun {
     _root: tempfile::TempDir,
     pub dir: RunDir,
@@ -144,12 +144,12 @@ impl TestRun {
         Store::open(&self.dir, &settings()).unwrap()
     }
 
-    /// Opens the run and hands it to the writing thread.
+    /// Opens the run and starts its writer thread.
     pub fn start_engine(&self) -> FakeEngine {
         FakeEngine::new(self.open().0)
     }
 
-    /// A run of `items` waiting items.
+    /// A run with `items` waiting items.
     pub fn with_items(items: u64) -> (Self, FakeEngine) {
         let home = Self::new();
         let mut engine = home.start_engine();
@@ -161,7 +161,7 @@ impl TestRun {
         results(&self.dir.results())
     }
 
-    /// The database, for looking behind the store's back.
+    /// A second connection to the database, past the store.
     pub fn sql(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.dir.database()).unwrap()
     }
@@ -183,7 +183,7 @@ pub struct FakeEngine {
     pub writer: StoreWriter,
     pub acks: mpsc::Receiver<Ack>,
     number: u64,
-    /// What was sent where, and the hashes of the rows that were handed in: a line says both.
+    /// The route of each attempt, and the hash of each row: a result line holds both.
     routes_by_attempt: BTreeMap<u64, RouteName>,
     hashes_by_id: BTreeMap<String, String>,
 }
@@ -203,7 +203,7 @@ impl FakeEngine {
         self.number
     }
 
-    /// Lines name the route that the attempt was sent on, and their item's hash.
+    /// Sets a result line's route to that of its attempt, and its hash to that of its item.
     fn fill_result_line(&mut self, op: &mut Op) {
         let (line, route) = match op {
             Op::IngestItems(specs) => {
@@ -241,7 +241,7 @@ impl FakeEngine {
         ack.outcome.unwrap()
     }
 
-    /// Submits a group that must be refused.
+    /// Submits a group that must be rejected.
     pub fn submit_rejected(&mut self, ops: Vec<Op>) -> RejectedGroup {
         self.submit(ops);
         *self.wait_for_ack().outcome.unwrap_err()
@@ -258,8 +258,8 @@ pub fn waiting_seqs(store: &Store) -> Vec<u64> {
     seqs
 }
 
-/// Proves from the record that it agrees with itself and with the results file, also while it is owned, and
-/// returns each item's state by id.
+/// Checks that the record agrees with itself and with the results file, also while a process owns it. Returns each
+/// item's state by id.
 pub fn assert_audit(dir: &RunDir) -> BTreeMap<String, i64> {
     let audit = cascadeck::store::audit::audit(dir.path(), None).unwrap();
     assert!(audit.is_ok(), "{audit:#?}");

@@ -1,4 +1,4 @@
-//! What is read beside the run: windows of items, one item whole, bodies for the engine, reports.
+//! Queries beside the run: windows of items, one whole item, bodies for the engine, reports.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::harness::{
     unreadable_op,
 };
 
-/// The screen's side of the reader's thread.
+/// A client of the reader thread.
 struct ReaderClient(mpsc::Sender<PageRequest>);
 
 impl ReaderClient {
@@ -45,7 +45,7 @@ fn seqs(rows: &[ItemRow]) -> Vec<u64> {
     rows.iter().map(|row| row.seq).collect()
 }
 
-/// 10,000 items over three blocks: every tenth failed, every other tenth done, two in flight.
+/// 10,000 items over three blocks: a tenth failed, another tenth done, two in flight.
 fn mixed_run() -> (TestRun, FakeEngine) {
     let (home, mut engine) = TestRun::with_items(10_000);
     let every_tenth = |first: u64| (first..=10_000).step_by(10);
@@ -127,7 +127,7 @@ fn an_outdated_list_says_so_until_it_is_rebuilt() {
         Page::Items { matching, outdated, .. } | Page::Failures { matching, outdated, .. } => (matching, outdated),
         other => panic!("{other:?}"),
     };
-    // Each of them fails one of the items in flight.
+    // Each query is followed by the failure of one item in flight.
     for (at, (query, (attempt, seq))) in lists.iter().zip([(20_000, 5), (20_001, 4_500)]).enumerate() {
         let before = 1_000 + at as u64;
         assert_eq!(ask(query), (before, false), "{query:?}");
@@ -229,7 +229,7 @@ async fn bodies_are_loaded_unchanged_with_their_attempts() {
     assert_eq!((items[0].completed_attempts, items[0].started_at), (0, None));
     assert_eq!((items[1].completed_attempts, items[1].started_at), (2, Some(sent_at(1))));
 
-    // One damaged body is that item's misfortune, and nobody else's.
+    // A damaged body affects its own item only.
     home.sql()
         .execute_batch("UPDATE payload SET body = 'rubbish' WHERE seq = 2; DELETE FROM payload WHERE seq = 1")
         .unwrap();

@@ -1,4 +1,4 @@
-//! Whatever becomes of results.jsonl between two starts, the next one leaves what the record says.
+//! Whatever happens to results.jsonl between two starts, the next start restores it from the record.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::harness::{TestRun, answered_op, assert_audit, failed_op, intent_op};
 use cascadeck::domain::Outcome;
 
-/// What a crash, an editor or another program may do to a file.
+/// Damage that a crash, an editor or another program may do to a file.
 #[derive(Clone, Debug)]
 enum Damage {
     Cut(usize),
@@ -34,7 +34,7 @@ fn any_damage() -> impl Strategy<Value = Damage> {
 }
 
 impl Damage {
-    /// `None`: the file is gone.
+    /// The damaged file; `None`: it is deleted.
     fn done_to(&self, mut file: Vec<u8>) -> Option<Vec<u8>> {
         let within = |at: usize| at % (file.len() + 1);
         match self {

@@ -1,4 +1,4 @@
-//! A run is begun once and taken up again any number of times.
+//! A run is created once and resumed any number of times.
 
 use std::{fs, sync::Arc};
 
@@ -322,7 +322,7 @@ fn an_unwritable_directory_is_named() {
     fs::create_dir_all(home.dir.path()).unwrap();
     let file = home.dir.path().join("a-file");
     fs::write(&file, "").unwrap();
-    // Under a file, and where not even the superuser may make a directory.
+    // A path below a file, and one where even root can't create a directory.
     for place in [file.join("run"), "/proc/self/nowhere/run".into()] {
         let error = Store::open(&RunDir::new(&place), &settings()).unwrap_err();
         assert!(matches!(error, StoreError::File { .. }), "{error:?}");

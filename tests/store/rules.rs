@@ -1,4 +1,4 @@
-//! Routing rules: which one an item is classed by, at the first start and when the rules have changed.
+//! Routing rules: which rule applies to an item, at the first start and after the rules have changed.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ fn optional_names(names: &[&str]) -> Vec<Option<String>> {
     names.iter().map(|name| (!name.is_empty()).then(|| (*name).to_owned())).collect()
 }
 
-/// One word, three words, and three words in a field of its own.
+/// One word, three words, and three words with a field `lang`.
 fn items() -> Vec<ItemSpec> {
     let mut german = item_with_prompt(3, "drei Wörter hier");
     german.rule_fields.insert("lang".into(), "de".into());

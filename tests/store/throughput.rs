@@ -1,4 +1,4 @@
-//! How fast the record is: `cargo test --release --test store -- --ignored --nocapture throughput`.
+//! Throughput of the store: `cargo test --release --test store -- --ignored --nocapture throughput`.
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::harness::{FakeEngine, TestRun, answered_op, intent_op, item_spec};
 
 const ITEMS: u64 = 1_000_000;
-/// Attempts in flight; what settles in one group goes out again in the next.
+/// Attempts in flight: one group completes them, the next sends as many again.
 const IN_FLIGHT: u64 = 512;
 
-/// Keeps as many groups on their way as the engine would.
+/// Keeps as many groups outstanding as the engine would.
 struct Pipeline {
     engine: FakeEngine,
     outstanding_groups: usize,

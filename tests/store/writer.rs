@@ -1,4 +1,4 @@
-//! What the writer takes, what it refuses, and what it leaves when a run ends.
+//! Which groups the writer accepts and rejects, and what it leaves when a run ends.
 
 use cascadeck::{
     domain::{AttemptId, Outcome, ReplayFilter, RouteTarget, RoutingRule},
@@ -31,7 +31,7 @@ fn a_group_that_contradicts_the_record_changes_nothing() {
     engine.commit(vec![answered_op(1, 1)]);
     let before = assert_audit(&home.dir);
     for (what, bad, words) in cases {
-        // Good ops before the bad one go the same way.
+        // Valid ops before the invalid one are rolled back too.
         let mut ops = vec![intent_op(8, 3, 0), Op::IngestItems(vec![item_spec(50)])];
         let submitted = ops.len() + bad.len();
         ops.extend(bad);
@@ -50,7 +50,7 @@ fn a_group_that_contradicts_the_record_changes_nothing() {
 #[test]
 fn groups_are_bounded_and_answered_in_order() {
     let (_home, mut engine) = TestRun::with_items(1);
-    // However fast the thread is, it can't take more than is acknowledged plus what may be outstanding.
+    // The writer can't take more than the acknowledged groups plus the outstanding ones.
     let mut taken = 0;
     let refused = loop {
         match engine.writer.submit(taken + 1, vec![intent_op(taken + 1, 1, 0)]) {
@@ -161,7 +161,7 @@ fn a_replay_target_is_kept_until_the_next_replay_changes_it() {
         traits.iter().find(|(id, _)| *id == queued[0].traits_id).map(|(_, traits)| traits.required_target.clone());
     assert_eq!(of_item, Some(Some(target.clone())), "traits are told before the items that have them");
 
-    // Rules that change don't change what the operator said, and a restart finds it again.
+    // Changed rules don't change the operator's target, and a restart finds it again.
     let mut store = engine.close();
     store.apply_rules(&[RoutingRule { name: "all".to_owned(), ..RoutingRule::default() }]).unwrap();
     let mut waiting = Vec::new();
@@ -194,7 +194,7 @@ fn a_replayed_item_appends_a_line_and_the_end_leaves_one_per_id() {
     assert_eq!(ids(&home.results()), ["item-2", "item-1"]);
     assert_eq!(store.compact_results().unwrap(), 0);
 
-    // The rebuilt file is the one that is appended to.
+    // New lines are appended to the rebuilt file.
     let mut engine = FakeEngine::new(store);
     engine.commit(vec![intent_op(5, 3, 0)]);
     engine.commit(vec![answered_op(5, 3)]);
@@ -206,7 +206,7 @@ fn a_replayed_item_appends_a_line_and_the_end_leaves_one_per_id() {
 
 #[test]
 fn a_compaction_cut_short_anywhere_is_finished_by_the_next_start() {
-    // Between the commit and the rename: the table is compacted, the file is the old one, the new one half written.
+    // A crash between the commit and the rename: the table is compacted, the file is old, the new file is half written.
     let (home, mut engine) = TestRun::with_items(2);
     engine.commit(vec![intent_op(1, 1, 0), intent_op(2, 2, 0)]);
     engine.commit(vec![failed_op(1, 1, Outcome::ContentBlocked), answered_op(2, 2)]);
@@ -236,7 +236,7 @@ fn the_wal_stays_bounded_while_a_reader_is_active() {
     let long = "A rather long question. ".repeat(300);
     let reader = home.sql();
     for batch in 0..60_u64 {
-        // A reader that comes and goes, as a screen does.
+        // A reader that comes and goes, like a screen.
         reader.query_row("SELECT count(*) FROM progress", [], |row| row.get::<_, i64>(0)).unwrap();
         let rows =
             (1..=100).map(|row| batch * 100 + row).map(|number| item_with_prompt(number, &format!("{number} {long}")));

@@ -1,4 +1,4 @@
-//! Made-up statuses, headers and bodies: always a sane verdict.
+//! Generated statuses, headers and bodies: the classification is always sane.
 
 use cascadeck::{
     domain::{Api, Outcome, OutcomeAction},
@@ -15,7 +15,7 @@ fn any_api() -> impl Strategy<Value = Api> {
     prop::sample::select(APIS.to_vec())
 }
 
-/// JSON that often looks like a provider's, and often doesn't.
+/// JSON that often looks like a provider's.
 fn any_body() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![
         prop::sample::select(vec![

@@ -1,4 +1,4 @@
-//! The examples that were collected: every one is understood, explained, and clean.
+//! The collected examples: each is classified correctly, explained, and free of secrets.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -22,13 +22,13 @@ pub fn examples() -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// Which wire API an example's provider speaks. Those of `any` must come out alike on all.
+/// The wire APIs that an example's provider speaks. Examples of `any` must be classified the same on all.
 fn apis(name: &str, provider: &str) -> Vec<Api> {
     match provider {
         "any" => APIS.to_vec(),
         "gemini" => vec![Api::Gemini],
         "anthropic" => vec![Api::Anthropic],
-        // Seen on these vendors' Anthropic-style surfaces.
+        // Observed on these vendors' Anthropic-compatible endpoints.
         _ if name == "kimi_429_engine_overloaded" || name == "minimax_500_1008_balance" => vec![Api::Anthropic],
         _ => vec![Api::OpenAi],
     }
@@ -38,14 +38,14 @@ fn judge_example(api: Api, example: &Value) -> AttemptResult {
     if let Some(status) = example["status"].as_u64() {
         return judge(api, status as u16, &example["headers"], &bytes(&example["body"]));
     }
-    // How the transport failed is only told by the source's words.
+    // Only the text of `source` says how the transport failed.
     let source = example["source"].as_str().unwrap().to_owned();
     let stalled = source.contains("no bytes for ever");
     let failure = if stalled { TransportFailure::TimedOut(source) } else { TransportFailure::ConnectionLost(source) };
     classify(api, &TransportResult::Failed(failure))
 }
 
-/// Whether an example states a wait anywhere; the others' numbers are their collectors' defaults.
+/// Whether an example states a wait. Without one, the number in it is a default of the collector.
 fn states_a_wait(example: &Value) -> bool {
     let text = example.to_string().to_lowercase();
     ["\"retry-after\"", "retrydelay\":", "retry in ", "again in ", "again after "]
@@ -94,7 +94,7 @@ fn every_example_is_understood() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), examples.len(), wrong.join("\n"));
 }
 
-/// The same examples through `explain`, which is given a body and not how the transport failed.
+/// The same examples through `explain`, which gets a body but no transport failure.
 #[test]
 fn explain_says_what_the_classification_says() {
     for (name, example) in examples() {

@@ -1,4 +1,4 @@
-//! What the rules make of bodies beyond the examples.
+//! How the rules classify bodies beyond the examples.
 
 use cascadeck::{
     domain::{Api, Outcome, OutcomeAction},
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{NOON, bytes, cooldown, corpus::examples, judge};
 
-/// Shapes and wordings that stand in no example.
+/// Shapes and wordings that occur in no example.
 #[test]
 fn the_rules_reach_further_than_the_examples() {
     use Outcome::{
@@ -31,9 +31,9 @@ fn the_rules_reach_further_than_the_examples() {
     let upstream =
         |raw: Value| json!({"error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": raw}}});
     let cases = vec![
-        // LiteLLM without a database says this to every key but its master key.
+        // LiteLLM without a database answers every key except its master key with this.
         (400, openai("No connected db.", "no_db_connection", json!("400")), InvalidKey),
-        // What refuses a request quotes it; the words of an item are no verdict on a key.
+        // A 4xx error may quote the prompt, and the prompt's words say nothing about a key.
         (
             422,
             json!({"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted",
@@ -131,7 +131,7 @@ fn the_rules_reach_further_than_the_examples() {
         ),
         (504, json!({"type": "error", "error": {"type": "timeout_error", "message": "x"}}), Timeout),
         (408, json!(null), Timeout),
-        // Errors as strings, flat ones, and wrapped ones.
+        // Errors as strings, flat errors, and wrapped errors.
         (
             400,
             json!({"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xa***yz"}),
@@ -172,9 +172,9 @@ fn the_rules_reach_further_than_the_examples() {
         ),
         (402, json!(null), QuotaExhaustedBilling),
         (429, json!({"base_resp": {"status_code": 1039, "status_msg": "slow down, tokens"}}), TokensLimitedMinute),
-        // Errors under 200.
+        // Errors with status 200.
         (200, json!({"error": {"message": "Provider disconnected", "code": 502}}), ServerError),
-        // Half an answer beside it is no answer.
+        // Half an answer beside an error is no answer.
         (
             200,
             json!({"error": {"message": "Provider disconnected", "code": 502},
@@ -187,10 +187,10 @@ fn the_rules_reach_further_than_the_examples() {
                 "choices": [{"message": {"content": "Once upon"}, "finish_reason": "error"}]}),
             RateLimitedMinute,
         ),
-        // What says that there is none.
+        // Fields that say that there is no error.
         (200, json!({"error": {}, "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}), Ok),
         (200, json!({"error": false, "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}), Ok),
-        // A page is a proxy's or a delivery network's word, not the provider's on a key.
+        // An HTML page comes from a proxy or a CDN, so it says nothing about a key.
         (403, json!("<!DOCTYPE html><html><head><title>Access denied | Cloudflare</title></head></html>"), ServerError),
         (401, json!("<html><body><h1>401 Authorization Required</h1><hr>nginx</body></html>"), ServerError),
         (403, json!("<html><body>Your IP has been denied access. Invalid API key?</body></html>"), ServerError),
@@ -241,7 +241,7 @@ fn the_rules_reach_further_than_the_examples() {
         (200, json!({}), MalformedResponse),
         (200, json!("hello"), MalformedResponse),
         (200, json!(null), MalformedResponse),
-        // Statuses by themselves.
+        // Statuses without a body.
         (302, json!(null), MalformedResponse),
         (407, json!(null), ClientTrouble),
         (409, json!(null), ServerError),

@@ -1,9 +1,9 @@
-//! The proof: random fleets, providers, weather and operators through simulated days, thousands of times.
+//! The proof: random fleets, providers, faults and operators through simulated days, thousands of times.
 //!
-//! Whatever happens: no window, day or budget is exceeded (held against [`reference`] at every dispatch), every item ends
-//! exactly once, every wait ends, nothing waits while it could be sent, and the same seed gives the same history, which for
-//! the first 2,000 seeds is the one recorded in `tests/golden/scheduler.txt`. `CASCADECK_SEEDS=N` sets how many worlds are
-//! tried, `CASCADECK_SEED=N` tries one again and tells its story.
+//! In every world: no window, day or budget is exceeded (checked against [`reference`] at every dispatch), every item
+//! ends exactly once, every wait ends, nothing waits while it could be sent, and one seed gives one history. For the
+//! first 2,000 seeds the history is the recorded one in `tests/golden/scheduler.txt`. `CASCADECK_SEEDS=N` sets the
+//! number of worlds; `CASCADECK_SEED=N` runs one world and prints what happens.
 
 mod operator;
 mod plan;
@@ -24,7 +24,7 @@ use world::World;
 
 use crate::trace::Golden;
 
-/// Half a minute without optimization.
+/// Takes half a minute without optimization.
 const DEFAULT_SEEDS: u64 = 500;
 
 fn env_number(variable: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! The operator's hand: any command, at any time, told to the reference as well.
+//! Random operator commands at any time, applied to the scheduler and to the reference.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl World {
                 self.set_in_flight(in_flight);
             }
             5 => self.scheduler.set_order(CascadeOrder::ALL[self.rng.usize(0..2)]),
-            // Some do not go together: then nothing may change.
+            // Some settings don't go together; then nothing may change.
             6 => drop(self.scheduler.set_strategy(Strategy::ALL[self.rng.usize(0..Strategy::ALL.len())])),
             7 => drop(self.scheduler.set_when_limited(WhenLimited::ALL[self.rng.usize(0..2)])),
             8 => self.scheduler.set_spill(SpillTo::ALL[self.rng.usize(0..2)]),
@@ -33,14 +33,14 @@ impl World {
                 self.set_budget(budget);
             }
             10 => self.set_paused(on),
-            // The machine sleeps: the wall goes on, the monotonic clock does not.
+            // The machine sleeps: the wall clock advances, the monotonic clock doesn't.
             11 => self.now.wall = self.now.wall + Duration::from_secs(self.rng.u64(1..20_000)),
             12 => self.change_limits(),
             _ => self.enqueue(1 + self.plan.items / 10),
         }
     }
 
-    /// Everything is well again, and stays so: whatever still waits must end now.
+    /// Switches everything on and ends all faults: every waiting item must end now.
     pub fn restore_everything(&mut self) {
         for key in 0..self.plan.keys.len() {
             self.switch_key(key, true);

@@ -1,4 +1,4 @@
-//! What a seed makes of a world: its fleet, its policy, its providers and their weather.
+//! The world that a seed makes: its fleet, its policy, its providers and their faults.
 
 use std::time::Duration;
 
@@ -10,27 +10,27 @@ use cascadeck::domain::{
 use super::server::{RetryAfterStyle, SimulatedServer};
 use crate::world::wall;
 
-/// How a world's provider limits relate to what is configured.
+/// How the enforced limits relate to the configured ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LimitKnowledge {
-    /// What is configured is what is enforced: nothing may be refused.
+    /// The configured limits are enforced, so no request may be refused.
     Exact,
-    /// Nothing is configured.
+    /// No limits are configured.
     Unknown,
-    /// Less is enforced than configured.
+    /// The configured limits are higher than the enforced ones.
     TooHigh,
-    /// And it changes while the run goes on.
+    /// The enforced limits change during the run.
     Changing,
 }
 
-/// Trouble that comes and goes, by provider.
+/// An outage of one provider.
 #[derive(Clone, Copy, Debug)]
 pub struct Outage {
     pub provider: usize,
     /// Seconds from the start.
     pub from: u64,
     pub until: u64,
-    /// 0: 503; 1: silence; 2: can't be reached; 3: refuses for no reason of quota.
+    /// 0: 503; 1: timeout; 2: unreachable; 3: 429 without a quota reason.
     pub kind: u8,
 }
 
@@ -44,10 +44,10 @@ pub struct WorldPlan {
     pub knowledge: LimitKnowledge,
     pub start: WallTime,
     pub items: u64,
-    /// Chance of a fault per request.
+    /// Probability of a fault per request.
     pub fault_rate: f64,
     pub outages: Vec<Outage>,
-    /// Items that always fail, as a share in percent.
+    /// Percentage of items that always fail.
     pub poison_percent: u64,
     pub retry_after_style: RetryAfterStyle,
     pub states_limits: bool,
@@ -69,7 +69,7 @@ fn random_limits(random: &mut fastrand::Rng) -> Limits {
     }
 }
 
-/// Now and then a cap on a day's money, large enough for any one item.
+/// A day cap in one of eight cases, large enough for any single item.
 fn random_day_cap(random: &mut fastrand::Rng) -> MoneyCaps {
     let dollars = 0.05 + random.f64() * 0.2;
     MoneyCaps { max_usd: None, max_usd_per_day: Money::from_usd(dollars).filter(|_| random.u8(0..8) == 0) }
@@ -158,7 +158,7 @@ impl WorldPlan {
             max_identical_rejections: 5,
             ..Policy::default()
         };
-        // Around a change to or from daylight-saving time, at a random hour.
+        // Near a daylight-saving change, at a random hour.
         let day = ["2026-10-30T00:00:00Z", "2026-03-06T00:00:00Z"][random.usize(0..2)];
         let faulty = random.bool();
         let outages = (0..random.usize(0..3))

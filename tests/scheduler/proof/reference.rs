@@ -1,8 +1,8 @@
-//! An independent reckoning of what may be sent: every dispatch has to pass it.
+//! An independent check of what may be sent: every dispatch has to pass it.
 //!
-//! It shares no code with the scheduler and is as plain as can be: lists of what was sent, searched from end to end. It knows
-//! what the scheduler can't: when the servers really counted. So it holds against a request everything that may still be in
-//! a window when it arrives at the earliest.
+//! It shares no code with the scheduler and is as simple as possible: lists of sent requests, searched from end to end.
+//! Unlike the scheduler it knows when the servers really counted each request. So it counts everything that may still
+//! be in a window when the new request arrives at the earliest.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -28,23 +28,23 @@ struct SentRecord {
     is_completed: bool,
 }
 
-/// One (project, model).
+/// Requests of one (project, model).
 #[derive(Debug, Default)]
 struct PoolBook {
     records: Vec<SentRecord>,
-    /// The provider said to stay away until then.
+    /// The provider stated a wait until then.
     blocked_until: Option<MonoTime>,
     day_exhausted_until: Option<WallTime>,
 }
 
 #[derive(Debug)]
 pub struct Reference {
-    /// By model, as they bind the scheduler: what was configured.
+    /// The configured limits, by model.
     limits: Vec<Limits>,
     models: Vec<Model>,
     /// By key.
     projects: Vec<String>,
-    /// Least time from sending to arriving.
+    /// Shortest time from sending to arrival.
     min_request_delay: Duration,
     pools: BTreeMap<(String, usize), PoolBook>,
     pub keys_off: HashSet<usize>,
@@ -58,7 +58,7 @@ pub struct Reference {
     in_flight: HashMap<AttemptId, Money>,
     spent: Money,
     at_risk: Money,
-    /// Limits are what the servers enforce: then nothing may be refused.
+    /// Configured limits are the enforced ones, so nothing may be refused.
     pub limits_are_exact: bool,
 }
 
@@ -89,7 +89,10 @@ impl Reference {
         self.pools.entry((self.projects[key].clone(), model)).or_default()
     }
 
-    /// A request is about to be sent. Panics where it must not.
+    /// Checks a request that is about to be sent.
+    ///
+    /// # Panics
+    /// If it must not be sent.
     pub fn check_dispatch(&mut self, now: Now, dispatch: &PlannedAttempt) {
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         assert!(!self.is_paused, "sent while paused");
@@ -139,7 +142,7 @@ impl Reference {
         for record in &book.records {
             open += u32::from(!record.is_completed);
             match record.counted_at {
-                // Not counted yet: it will be, at any time.
+                // Not counted yet; it may be at any time.
                 None => (minute, tokens, day) = (minute + 1, tokens + record.estimate, day + 1),
                 Some((at, used)) => {
                     if at.mono + MINUTE > arrives {
@@ -173,7 +176,7 @@ impl Reference {
         record.expect("it was sent").counted_at = Some((now, tokens));
     }
 
-    /// It was answered, refused, broken off or never sent.
+    /// The attempt was answered, refused, interrupted or never sent.
     pub fn on_completed(&mut self, now: Now, dispatch: &PlannedAttempt, verdict: &AttemptResult) {
         let reserved = self.in_flight.remove(&dispatch.attempt).expect("settled once");
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
@@ -191,7 +194,7 @@ impl Reference {
         let book = self.pool(key, model);
         let record = book.records.iter_mut().find(|record| record.attempt == dispatch.attempt).expect("it was sent");
         record.is_completed = true;
-        // What was refused does not count.
+        // A refused request doesn't count; its stated wait does.
         match verdict.outcome {
             Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute => {
                 let hint = verdict.retry_after.map(|hint| now.mono + hint.delay.min(max_hint));
@@ -208,14 +211,14 @@ impl Reference {
         }
     }
 
-    /// The request was taken back before it left.
+    /// The attempt was cancelled before it was sent.
     pub fn on_cancelled(&mut self, dispatch: &PlannedAttempt) {
         self.in_flight.remove(&dispatch.attempt).expect("it was to be sent");
         let book = self.pool(dispatch.key.index(), dispatch.model.index());
         book.records.retain(|record| record.attempt != dispatch.attempt);
     }
 
-    /// The operator ended what a key's provider had said.
+    /// The operator cleared the cooldowns of a key.
     pub fn on_cooldowns_cleared(&mut self, key: usize) {
         let project = self.projects[key].clone();
         for ((owner, _), book) in &mut self.pools {
@@ -229,7 +232,7 @@ impl Reference {
         self.disabled_keys.remove(&key);
     }
 
-    /// Certain and feared: never more than the budget.
+    /// Money spent and at risk.
     pub fn spent_and_at_risk(&self) -> Money {
         self.spent + self.at_risk
     }

@@ -1,4 +1,4 @@
-//! Simulated providers that keep their own books: one [`Server`] counts for one (project, model).
+//! Simulated providers that count for themselves: one [`SimulatedServer`] counts one (project, model).
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::world::attempt_result;
 const MINUTE: Duration = Duration::from_secs(60);
 const ROLLING: Duration = Duration::from_secs(86_400);
 
-/// What a server says of how long to stay away.
+/// How a server states waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RetryAfterStyle {
     None,
@@ -27,7 +27,7 @@ pub struct SimulatedServer {
     pub retry_after_style: RetryAfterStyle,
     /// States its limits with every answer.
     pub states_limits: bool,
-    /// Says how long it worked.
+    /// States its processing time.
     pub states_server_time: bool,
     minute: VecDeque<(MonoTime, u64)>,
     day: VecDeque<(WallTime, i64)>,
@@ -35,7 +35,7 @@ pub struct SimulatedServer {
     pub refused_count: u64,
 }
 
-/// The number of the provider's day that an instant is in; 0 for rolling days.
+/// Number of the provider's day at an instant; 0 for rolling days.
 pub fn day_number(day: QuotaDay, at: WallTime) -> i64 {
     use std::cell::RefCell;
     thread_local! {
@@ -50,7 +50,7 @@ pub fn day_number(day: QuotaDay, at: WallTime) -> i64 {
         QuotaDay::Rolling => 0,
         QuotaDay::Utc => at.0.div_euclid(86_400_000_000),
         QuotaDay::Pacific => {
-            // Days begin and end on the minute: one look at the calendar serves it whole.
+            // Days begin and end on a full minute, so one calendar look-up serves the whole minute.
             let minute = at.0.div_euclid(60_000_000);
             let (known, day) = LAST.with_borrow(|last| *last);
             if known == minute {
@@ -77,7 +77,7 @@ impl SimulatedServer {
         }
     }
 
-    /// A request arrives: counted and served (`None`), or refused.
+    /// A request arrives. `None`: it is counted and served; otherwise it is refused.
     pub fn arrive(&mut self, now: Now, tokens: u64) -> Option<AttemptResult> {
         while self.minute.front().is_some_and(|(at, _)| now.mono.since(*at) >= MINUTE) {
             self.minute.pop_front();
@@ -119,12 +119,12 @@ impl SimulatedServer {
         None
     }
 
-    /// A request that was counted is answered.
+    /// A counted request is answered.
     pub fn on_answered(&mut self) {
         self.in_flight -= 1;
     }
 
-    /// What it says of its limits beside an answer.
+    /// The limits that it states with an answer.
     pub fn stated_limits(&self) -> Vec<ProviderLimit> {
         if !self.states_limits {
             return Vec::new();

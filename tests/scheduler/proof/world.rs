@@ -1,4 +1,4 @@
-//! One world: a scheduler, its providers, a virtual clock, and everything that must hold at every step.
+//! One world: a scheduler, its providers, a virtual clock, and the checks of every step.
 
 use std::{
     cmp::Reverse,
@@ -21,10 +21,10 @@ use crate::{
     world::{attempt_result, queued_item},
 };
 
-/// So many steps without an end are no progress.
+/// A world with more steps than this makes no progress.
 const MAX_STEPS: u64 = 400_000;
 
-/// Whatever is in flight has landed after this.
+/// Every attempt in flight ends within this time.
 const MAX_FLIGHT_TIME: Duration = Duration::from_secs(60);
 
 enum WorldEvent {
@@ -40,7 +40,7 @@ pub struct World {
     pub reference: Reference,
     pub now: Now,
     pub rng: fastrand::Rng,
-    /// No more faults, outages or meddling.
+    /// Set when faults, outages and operator commands end.
     pub faults_are_over: bool,
     start: Now,
     servers: BTreeMap<(String, usize), SimulatedServer>,
@@ -102,18 +102,18 @@ impl World {
         world
     }
 
-    /// Tells what happens while it does.
+    /// Prints what happens.
     pub const fn verbose(mut self) -> Self {
         self.is_verbose = true;
         self
     }
 
-    /// Plays through trouble to the end. Returns the trace of all that was decided.
+    /// Runs through the faults to the end. Returns the trace of all decisions.
     pub fn run_to_end(mut self) -> u64 {
         let trouble = Duration::from_secs(self.rng.u64(600..30_000));
         self.run(trouble);
         self.restore_everything();
-        // What was in flight may still come back with bad news: the operator looks twice.
+        // Attempts in flight may still disable something, so everything is switched on twice.
         self.run(MAX_FLIGHT_TIME);
         self.restore_everything();
         self.run(Duration::from_secs(400 * 86_400));
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// Limits are not what they were.
+    /// Changes the enforced limits.
     pub fn change_limits(&mut self) {
         if self.plan.knowledge != LimitKnowledge::Changing {
             return;
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// One world that is looked at alone tells its story.
+    /// Prints a line in a verbose world.
     pub fn print(&self, words: impl FnOnce() -> String) {
         if self.is_verbose {
             eprintln!("{} {}", self.now.wall, words());
@@ -321,12 +321,12 @@ impl World {
             answer.usage.input_tokens = tokens;
         }
         answer.response_meta.limits = statements;
-        // All of the way back is work, to the microsecond: the least that a server may say is what it knows.
+        // The stated processing time is the response's latency beyond the minimum, exact to the microsecond.
         answer.response_meta.server_time = tells.then(|| back.saturating_sub(self.plan.latency_range.0 / 2));
         self.schedule_event(back, WorldEvent::ResponseArrives(dispatch, Box::new(answer), true));
     }
 
-    /// What keeps a request from being counted at all.
+    /// A failure that keeps a request from being counted.
     fn injected_failure(&mut self, dispatch: &PlannedAttempt) -> Option<AttemptResult> {
         if self.faults_are_over {
             return None;
@@ -369,7 +369,7 @@ impl World {
         None
     }
 
-    /// What comes back of a request that was counted.
+    /// The result of a request that was counted.
     fn served_result(&mut self, dispatch: &PlannedAttempt) -> AttemptResult {
         let poisoned = self.plan.poison_percent > 0 && dispatch.seq.0 % 20 < self.plan.poison_percent / 5;
         if poisoned {

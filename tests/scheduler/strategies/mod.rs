@@ -1,4 +1,4 @@
-//! What each strategy promises, over a simulated world and by direct questions; and what all have in common.
+//! Invariants of each strategy, in a simulated world and by direct calls, and those that all share.
 
 mod rules;
 mod scored;
@@ -42,7 +42,7 @@ fn priced_model(name: &str, input: f64, output: f64) -> Model {
     Model { price: Price::from_usd_per_mtok(input, output), ..unlimited_model(name) }
 }
 
-/// The keys of one request after another, each answered before the next.
+/// Sends `items` more requests, each after the answer to the one before, and returns the keys of all requests so far.
 fn keys_in_turn(world: &mut World, items: u64) -> Vec<usize> {
     world.enqueue(items);
     world.run(HOUR * 10);
@@ -70,7 +70,7 @@ fn no_strategy_idles_while_a_route_is_ready_or_exceeds_a_limit() {
         world.enqueue(300);
         world.run(HOUR);
         assert_eq!((world.done, world.throttled), (300, 0), "{}", strategy.name());
-        // 75 a minute: the last of 300 goes when three windows have turned.
+        // 75 a minute: the last of 300 is sent after three windows.
         assert!(world.elapsed() < Duration::from_secs(3 * 61 + 2), "{}: {:?}", strategy.name(), world.elapsed());
     }
 }

@@ -1,4 +1,4 @@
-//! Rules: routes and strategies for some items alone.
+//! Rules: routes and strategies for some items only.
 
 use cascadeck::{
     domain::{CascadeOrder, Model, Outcome, Policy, RoutingRule, RoutingTraits, Strategy},

@@ -1,4 +1,4 @@
-//! Strategies that go by what a route is worth: how soon it answers, what it costs, and both against its quality.
+//! Strategies that rank routes by latency, by price, or by both and quality.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn fastest_uses_the_fastest_route_and_keeps_exploring() {
     world.run(HOUR * 10);
     let counts = world.arrivals_by_key();
     assert!(counts[1] > 500, "{counts:?}");
-    // One in sixteen goes round the three.
+    // One request in sixteen explores the three routes in turn.
     assert!(counts[0] >= 4 && counts[2] >= 4, "{counts:?}");
 }
 
@@ -88,7 +88,7 @@ fn cheapest_takes_the_cheapest_ready_route() {
         let cost = |model: usize| models[model].price.map(|price| price.cost(100, 256)).unwrap();
         let mut world = World::new(models.clone(), keys(2), policy(Strategy::Cheapest, 32), wall(MORNING), seed);
         world.enqueue(300);
-        // All at one instant: a cheaper model comes only before dearer ones, as it fills up.
+        // All at one instant: requests move to more expensive models only as cheaper ones fill up.
         let mut last = Money::ZERO;
         while let Some(NextStep::Send(dispatch)) = world.scheduler.poll(world.now) {
             assert!(cost(dispatch.model.index()) >= last, "seed {seed}");
@@ -113,7 +113,7 @@ fn the_cheapest_route_depends_on_the_item() {
 
 #[test]
 fn a_model_without_answers_is_not_assumed_expensive() {
-    // Answers have 40 tokens, far fewer than is reckoned with before the first.
+    // Answers have 40 tokens, far fewer than is assumed before the first answer.
     let models = vec![
         Model { limits: limits(5, None), ..priced_model("usual", 1.0, 1.0) },
         priced_model("dear", 3.0, 3.0),

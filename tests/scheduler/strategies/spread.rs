@@ -1,4 +1,4 @@
-//! Strategies that spread the work: by turns, by weight, by role, by health, by rest.
+//! Strategies that distribute the work: in turn, by weight, by role, by health, by last use.
 
 use std::collections::HashMap;
 
@@ -143,7 +143,7 @@ fn backups_come_last_under_every_strategy() {
 #[test]
 fn health_samples_by_score_and_never_drops_a_key() {
     let mut world = World::new(vec![unlimited_model("m")], keys(2), policy(Strategy::Health, 1), wall(MORNING), 9);
-    // Six refusals that nobody foresaw, each in an episode of its own: 100 down to 0.
+    // Six unexpected 429s, each in its own cooldown episode, lower the score from 100 to 0.
     world.scheduler.switch_key(world.now.wall, "k1", false).unwrap();
     for _ in 0..6 {
         world.scheduler.enqueue(0, queued_item(world.enqueued + 1));
@@ -159,7 +159,7 @@ fn health_samples_by_score_and_never_drops_a_key() {
     world.scheduler.switch_key(world.now.wall, "k1", true).unwrap();
     let facts = world.scheduler.key_statuses(world.now);
     assert_eq!((facts[0].health, facts[1].health), (0, 100));
-    // Where nothing succeeds, nothing changes the scores: 5 to 100.
+    // Without successes the scores stay, with weights of 5 and 100.
     let mut sent = [0_u32; 2];
     for number in 0..4_000 {
         world.scheduler.enqueue(0, queued_item(1_000 + number));
@@ -169,7 +169,7 @@ fn health_samples_by_score_and_never_drops_a_key() {
     }
     let share = f64::from(sent[0]) / 4_000.0;
     assert!((share - 5.0 / 105.0).abs() < 0.012, "{sent:?}");
-    // And it earns its way back.
+    // Successes raise the score again.
     world.enqueue(3_000);
     world.run(HOUR * 10);
     assert_eq!(world.scheduler.key_statuses(world.now)[0].health, 100);
