@@ -147,6 +147,79 @@ fn the_source_scanner_finds_every_way_to_name_a_module() {
     assert_eq!(used, ["sync", "time", "Instant"]);
 }
 
+/// Where types repeat a provider's own words: the wire formats of the adapters and of the simulator.
+const WIRE_FORMATS: [&str; 7] = [
+    "provider/anthropic.rs",
+    "provider/gemini.rs",
+    "provider/openai.rs",
+    "sim/wire/anthropic.rs",
+    "sim/wire/gemini.rs",
+    "sim/wire/openai.rs",
+    "sim/wire/mod.rs",
+];
+
+#[test]
+fn a_type_name_that_others_can_see_means_one_thing() {
+    let mut files: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
+    for source in source_files().into_iter().filter(|source| !WIRE_FORMATS.contains(&source.file.to_str().unwrap())) {
+        for name in source.visible_types() {
+            files.entry(name).or_default().insert(source.file.clone());
+        }
+    }
+    assert!(files.len() > 300, "the types were found");
+    files.retain(|_, files| files.len() > 1);
+    assert_eq!(files, BTreeMap::new(), "defined in more than one file");
+}
+
+/// Names that the code had once. The field has better ones, which docs/glossary.md explains.
+#[rustfmt::skip]
+const RETIRED_NAMES: &[&str] = &[
+    "AGED", "Accusers", "Agreement", "Ahead", "Album", "AnswerBlock", "Applying", "Arrangement", "Asking", "BLUR",
+    "Begun", "BesideKept", "Bind", "CRUMB", "Circumstances", "Complaint", "Conduct", "Contact", "Counting",
+    "Courier", "DayLedger", "DayMeter", "DayRoom", "DayUse", "Errand", "Fate", "Filling", "Flight", "Flying",
+    "Followed", "Foreseen", "Happened", "HoldShare", "Holding", "Holdup", "KINDLY", "KeyStanding", "Kinship",
+    "Landed", "Lane", "Latencies", "Leak", "Learner", "Lottery", "MISLED", "MOMENT", "Noteworthy", "Occasion",
+    "OnChanged", "OtherRun", "Owed", "Parcel", "Picker", "PinChange", "Pins", "Placed", "PlacedRule", "Probed",
+    "Provenance", "Purse", "PurseOutlook", "Purses", "Reach", "Recipe", "Reckoning", "Reclassed", "Recognised",
+    "Reconciled", "Replayable", "Ruling", "RunsOut", "Said", "Scene", "Seat", "Sharing", "Sheet", "Shelf",
+    "Shelves", "Sight", "Sound", "Speaker", "SpillLimits", "Stamped", "Standing", "Stay", "StopWhy", "TELLING",
+    "TESTIMONY", "Tallies", "Tally", "Tank", "TerminalHold", "ThoughtLimit", "Ticket", "Told", "Tournament",
+    "Transit", "Triple", "Trouble", "TurnedAway", "UNKINDLY", "UnderWay", "Unsendable", "Unsubmitted", "UsedToday",
+    "Verdict", "Wanted", "Way", "Worked",
+];
+
+#[test]
+fn retired_names_are_not_used_again() {
+    let mut found = BTreeSet::new();
+    for source in source_files() {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.file)).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let mut names = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if let Some(name) = names.find(|name| RETIRED_NAMES.contains(name)) {
+                found.insert(format!("{}:{}: {name}", source.file.display(), number + 1));
+            }
+        }
+    }
+    assert_eq!(found, BTreeSet::new(), "docs/glossary.md has the words that are used now");
+}
+
+#[test]
+fn the_reader_of_sources_finds_the_types_that_others_can_see() {
+    let code = r##"
+        pub struct Seen<T> { pub field: T }
+        pub(crate) enum Also { A }
+        pub(super) trait Rule {}
+        pub type Short = Vec<u8>;
+        struct Private;
+        pub fn kind() { let type_name = "pub struct Text;"; }
+        // pub struct Comment;
+        #[cfg(test)]
+        mod tests { pub struct InTests; }
+    "##;
+    let source = SourceFile::new(Path::new("engine/a.rs"), code);
+    assert_eq!(source.visible_types(), ["Seen", "Also", "Rule", "Short"]);
+}
+
 /// A file below `src`, as tokens without comments, strings and tests.
 struct SourceFile {
     /// Path below `src`.
@@ -183,6 +256,22 @@ impl SourceFile {
                 _ => None,
             };
             names.extend(root.into_iter().flat_map(|at| self.first_segments(at)));
+        }
+        names
+    }
+
+    /// The names of types, traits and aliases that are `pub` in any form.
+    fn visible_types(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for (at, _) in self.tokens.iter().enumerate().filter(|(_, token)| *token == "pub") {
+            let mut item = at + 1;
+            // `pub(crate)` and the like.
+            if self.is_followed_by(at, "(") {
+                item += 1 + self.tokens[item..].iter().position(|token| token == ")").unwrap();
+            }
+            if ["struct", "enum", "trait", "type", "union"].contains(&self.tokens[item].as_str()) {
+                names.push(self.tokens[item + 1].clone());
+            }
         }
         names
     }
