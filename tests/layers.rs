@@ -205,7 +205,7 @@ fn retired_names_are_not_used_again() {
 
 #[test]
 fn the_reader_of_sources_finds_the_types_that_others_can_see() {
-    let code = r##"
+    let code = r#"
         pub struct Seen<T> { pub field: T }
         pub(crate) enum Also { A }
         pub(super) trait Rule {}
@@ -215,7 +215,7 @@ fn the_reader_of_sources_finds_the_types_that_others_can_see() {
         // pub struct Comment;
         #[cfg(test)]
         mod tests { pub struct InTests; }
-    "##;
+    "#;
     let source = SourceFile::new(Path::new("engine/a.rs"), code);
     assert_eq!(source.visible_types(), ["Seen", "Also", "Rule", "Short"]);
 }

@@ -42,7 +42,6 @@ const DEMO_BATCH: &str = include_str!("../../assets/demo.jsonl");
 const BATCH_FILE: &str = "demo.jsonl";
 const KEYS_FILE: &str = "keys.toml";
 /// Name of the run's directory beside the batch, also shown on the screen.
-
 const RUN_NAME: &str = "demo";
 
 fn parse_speed(text: &str) -> Result<f64, String> {

@@ -289,7 +289,6 @@ impl OtherWaiting {
 }
 
 /// The error if the first pipe was not read to its end and the new one would replace its copy.
-
 fn unread_pipe_error(store: &Store, recorded: u64) -> CliError {
     let dir = store.dir();
     CliError::usage(format!(

@@ -250,7 +250,6 @@ fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, limi
 }
 
 /// Refuses an input of pictures if no model accepts pictures, since every item would fail.
-
 pub(super) fn refuse_without_vision(input: &Input, config: &Config) -> Result<(), CliError> {
     if !input.kind().is_pictures() || config.models.iter().any(|model| model.vision) {
         return Ok(());

@@ -162,7 +162,6 @@ fn names_your_key(text: &str, letters: &str) -> bool {
 }
 
 /// True for a masked key: `xxx`, `sk-xxxxxxxx`, `AIzaXXXXX`, `sk-ant-****`. Only `x` or `*` follows the prefix.
-
 fn is_masked(text: &str) -> bool {
     let mut mask_chars = 0;
     for part in text.split(['-', '_', '.']) {

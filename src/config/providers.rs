@@ -163,7 +163,7 @@ fn headers(table: &TomlTable<'_>) -> Vec<(String, String)> {
     for (key, value) in entries {
         let name: &str = key.get_ref();
         let add_error = |offset: usize, reason: &str| {
-            table.doc.add_error(offset, format!("header {}: {reason}", quote_unless_secret(name)))
+            table.doc.add_error(offset, format!("header {}: {reason}", quote_unless_secret(name)));
         };
         let value_text = value.get_ref().as_str();
         match (header_error(name, value_text.unwrap_or_default()), value_text) {

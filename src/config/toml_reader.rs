@@ -304,7 +304,7 @@ impl<'s> TomlField<'s> {
         };
         parse_duration(text)
             .map_err(|reason| {
-                self.doc.add_error(self.offset, format!("{}: {}: {reason}", self.name, quote_unless_secret(text)))
+                self.doc.add_error(self.offset, format!("{}: {}: {reason}", self.name, quote_unless_secret(text)));
             })
             .ok()
     }

@@ -41,7 +41,6 @@ pub(super) fn threads() -> Arc<WorkerPool> {
 }
 
 /// Items loaded at once when a run is resumed.
-
 const LOAD_BATCH_ITEMS: usize = 256;
 
 /// Name of the run's saved state for [`PendingCaptions`].

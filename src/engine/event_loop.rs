@@ -490,7 +490,7 @@ impl Engine {
             let saved_state = self.scheduler.saved_state(now, &self.key_fingerprints);
             match serde_json::to_string(&saved_state) {
                 Ok(json) => {
-                    self.journal.record(Op::SetState { name: super::startup::SCHEDULER_STATE.to_owned(), json })
+                    self.journal.record(Op::SetState { name: super::startup::SCHEDULER_STATE.to_owned(), json });
                 }
                 Err(error) => tracing::error!("the scheduler's memory can't be written: {error}"),
             }

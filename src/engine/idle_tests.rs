@@ -43,7 +43,6 @@ enum Pending {
 }
 
 /// A run to watch: one model on a fast clock, so that a timer of a minute is overdue when the loop is watched.
-
 struct Case {
     /// An operator is there, so that the run goes idle at its end instead of ending.
     is_attended: bool,

@@ -184,7 +184,7 @@ impl Engine {
         match returns {
             Some(_) if waits_for_quota => {}
             Some(returns) => {
-                self.go_idle(RunOutcome::Stopped { reason: format!("{reason}; quota returns at {returns}") })
+                self.go_idle(RunOutcome::Stopped { reason: format!("{reason}; quota returns at {returns}") });
             }
             None => self.go_idle(RunOutcome::Stopped { reason }),
         }
@@ -240,7 +240,7 @@ impl Engine {
                 self.log(EventLevel::Alert, format!("stopped with work left: {reason}"));
             }
             RunOutcome::HeldBack { why: reason } => {
-                self.log(EventLevel::Info, format!("stopped with work left: {reason}"))
+                self.log(EventLevel::Info, format!("stopped with work left: {reason}"));
             }
             RunOutcome::Failed { reason } => self.log(EventLevel::Alert, format!("broken off: {reason}")),
         }

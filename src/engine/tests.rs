@@ -153,7 +153,7 @@ async fn nothing_is_replayed_to_where_it_could_never_go() {
     let home = tempfile::tempdir().unwrap();
     let (mut engine, _channels) = prepared(&home, 1);
     let target = Some(RouteTarget { model: "m".to_owned(), key: Some("alice".to_owned()) });
-    let replay = Command::Replay { filter: ReplayFilter::default(), target: target };
+    let replay = Command::Replay { filter: ReplayFilter::default(), target };
     assert!(engine.apply(&replay).is_ok());
     let now = engine.clock.now();
     engine.scheduler.disable_key(now, "alice", "API key not valid".to_owned()).unwrap();

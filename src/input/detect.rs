@@ -266,7 +266,6 @@ fn look_up(base: &Path, line: &str) -> AtPath {
 }
 
 /// A number of lines, and the first of them.
-
 #[derive(Default, Debug)]
 struct LineCount {
     count: u64,
@@ -373,7 +372,6 @@ impl LineStats {
     }
 
     /// The folder in which most of the pictures exist; the list's own folder if there is no difference.
-
     fn best_base(&self) -> PathBuf {
         let mut best = &self.base_dirs[0];
         for base_dir in &self.base_dirs[1..] {

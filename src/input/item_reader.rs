@@ -110,7 +110,6 @@ impl Files {
 }
 
 /// Streams the items of an input. After a [`RowError`] the next rows still follow, unless the file itself can't be read
-
 /// any further.
 pub struct ItemReader {
     input: Arc<str>,

@@ -300,7 +300,6 @@ impl Input {
     }
 
     /// Streams the items. Every call gives the same ids and hashes in the same order.
-
     pub fn items(&self) -> ItemReader {
         let rows = match &self.source {
             InputSource::Lines(path) => LineReader::open(path).map(|lines| RowSource::Lines(self.kind, lines)),

@@ -64,7 +64,7 @@ pub(super) fn build_draft(
     }
     match (options.templates.prompt(template_fields)?, prompt, messages) {
         (Some(rendered), ..) => {
-            request.messages = vec![user_message(rendered, "the prompt template gives an empty prompt")?]
+            request.messages = vec![user_message(rendered, "the prompt template gives an empty prompt")?];
         }
         (None, Some(prompt), None) => {
             request.messages = vec![user_message(prompt.text("prompt")?.to_owned(), "`prompt` is empty")?];

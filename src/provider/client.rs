@@ -32,7 +32,6 @@ const MAX_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
 const MAX_PICTURE_THREADS: usize = 8;
 
 /// Pages of a model list that are requested at most.
-
 const MAX_MODEL_LIST_PAGES: usize = 20;
 
 /// Content of one attempt.
@@ -63,8 +62,8 @@ pub enum ModelListAccess {
 /// It holds two HTTP clients: the one for servers on this machine ignores the proxies named in the environment.
 #[derive(Clone, Debug)]
 pub struct Client {
-    remote_client: reqwest::Client,
-    local_client: reqwest::Client,
+    remote: reqwest::Client,
+    local: reqwest::Client,
     /// Threads that read, check and encode pictures.
     picture_threads: Arc<WorkerPool>,
     decoded_pictures: Arc<DecodedPictureCache>,
@@ -93,8 +92,8 @@ impl Client {
             builder.build().map_err(|error| ClientError(describe_transport_error(&error)))
         };
         Ok(Self {
-            remote_client: build(builder())?,
-            local_client: build(builder().no_proxy())?,
+            remote: build(builder())?,
+            local: build(builder().no_proxy())?,
             picture_threads: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
             decoded_pictures: Arc::default(),
             heard: Arc::default(),
@@ -236,7 +235,7 @@ impl Client {
     ) -> Result<ReceivedResponse, TransportFailure> {
         *request.headers_mut() = endpoint.headers();
         *request.timeout_mut() = Some(total_timeout);
-        let client = if endpoint.is_loopback() { &self.local_client } else { &self.remote_client };
+        let client = if endpoint.is_loopback() { &self.local } else { &self.remote };
         let mut response = client.execute(request).await.map_err(|error| transport_failure(endpoint, &error))?;
         self.heard.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();

@@ -252,7 +252,7 @@ impl DecodedPictureCache {
 ///
 /// If a picture cannot be read, is damaged, or is not supported by this API.
 ///
-/// `max_bytes` is what [`max_bytes`] says.
+/// `max_bytes` is the limit of one picture at the model's API.
 pub(super) fn load<'r>(
     api: Api,
     max_bytes: u64,

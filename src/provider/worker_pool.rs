@@ -50,7 +50,6 @@ impl WorkerPool {
     }
 
     /// Runs `task` on one of the threads, after the tasks before it.
-
     pub async fn run<T: Send + 'static>(
         &self,
         task: impl FnOnce() -> T + Send + 'static,

@@ -287,7 +287,7 @@ impl Scheduler {
         let is_probing = matches!(self.routes[route.index()].breaker, Breaker::HalfOpen { .. });
         match blocked_by {
             Some(Bottleneck::Concurrency) if is_probing => {
-                self.bottlenecks.mark_blocked(route, Bottleneck::CircuitOpen)
+                self.bottlenecks.mark_blocked(route, Bottleneck::CircuitOpen);
             }
             Some(held) => self.bottlenecks.mark_blocked(route, held),
             None => self.bottlenecks.mark_unblocked(route),

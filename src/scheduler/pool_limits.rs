@@ -161,7 +161,7 @@ impl PoolLimits {
         match dimension {
             LimitDimension::Concurrency => self.concurrency_limiter.on_throttle(u64::from(others_in_flight)),
             LimitDimension::TokensPerMinute => {
-                self.token_rate.on_throttle(now, sent_at, self.tokens_per_minute.declared())
+                self.token_rate.on_throttle(now, sent_at, self.tokens_per_minute.declared());
             }
             _ => self.request_rate.on_throttle(now, sent_at, self.requests_per_minute.declared()),
         }

@@ -191,7 +191,7 @@ impl RouteSelector {
                 shares.virtual_times.insert(rank);
             }
             SelectorState::LeastRecentlyUsed(tree) | SelectorState::Fastest { latencies: tree, .. } => {
-                tree.insert(rank)
+                tree.insert(rank);
             }
             SelectorState::WeightedRandom(sampler) => sampler.insert(rank),
         }
@@ -232,7 +232,7 @@ impl RouteSelector {
                 }
             }
             SelectorState::ByModel(blocks) => {
-                search.ranges.extend(ranked_models.iter().map(|block| blocks[*block].ranks.clone()))
+                search.ranges.extend(ranked_models.iter().map(|block| blocks[*block].ranks.clone()));
             }
             SelectorState::Fastest { latencies, explore_every: explore, last_explored: explored }
                 if rng.u32(0..*explore) == 0 =>

@@ -133,7 +133,7 @@ impl SimState {
             counts.requests += 1;
             match &outcome {
                 SimOutcome::Refused { refusal, .. } => {
-                    *counts.refused.entry(refusal.longest_wait().limit).or_default() += 1
+                    *counts.refused.entry(refusal.longest_wait().limit).or_default() += 1;
                 }
                 SimOutcome::Fault { fault, .. } => *counts.faults.entry(*fault).or_default() += 1,
                 SimOutcome::Answer { is_slow } => {

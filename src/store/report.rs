@@ -162,7 +162,6 @@ pub fn unchanged(dir: &Path) -> Result<impl Fn(&ItemSpec) -> Result<bool, StoreE
 }
 
 /// Returns a function that tells whether an id belongs to an item that is done or failed.
-
 pub fn ended_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
     id_lookup(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
 }
@@ -178,7 +177,6 @@ pub fn settled_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static,
 }
 
 /// Calls `each` with the caption path of every item that waits or has failed.
-
 ///
 /// # Errors
 /// If the database can't be read.

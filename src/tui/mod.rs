@@ -1,6 +1,6 @@
 //! The operator's dashboard: draws snapshots, sends commands, queries the run's database.
 //!
-//! The only part of the engine it holds is an [`engine::Handle`](crate::engine::Handle). The remembered state
+//! The only part of the engine it holds is an [`EngineHandle`](crate::engine::EngineHandle). The remembered state
 //! ([`state`]), the handling of events ([`update`]) and the drawing ([`draw`]) are separate. The latter two do no I/O,
 //! so that the whole screen is tested without a terminal. Only [`terminal`], [`input`] and [`event_loop`] do I/O.
 //!

@@ -77,7 +77,7 @@ impl TuiHarness {
             match (effect, &mut self.held_images) {
                 (Effect::RenderImage { request, image_number }, Some(held)) => held.push((request, image_number)),
                 (Effect::RenderImage { request, image_number }, None) => {
-                    self.render_image(request, image_number, &fixture::picture())
+                    self.render_image(request, image_number, &fixture::picture());
                 }
                 (other, _) => self.effects.push(other),
             }

@@ -154,7 +154,7 @@ impl Scheduler {
             }
             Outcome::ContentBlocked | Outcome::UnreadableInput | Outcome::OverBudget => return Disposition::Failed,
             Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute => {
-                self.on_minute_limit(now, reserved, result, events)
+                self.on_minute_limit(now, reserved, result, events);
             }
             Outcome::QuotaExhaustedDay => self.on_day_exhausted(now, reserved, result, events),
             Outcome::QuotaExhaustedBilling if !result.limit_is_zero => {
@@ -221,7 +221,7 @@ impl Scheduler {
             min_rtt.record(latency);
             counted_before = min_rtt.counted_before(latency, result.response_meta.server_time);
         }
-        let timing = AttemptTiming { reserved_at: reserved.reserved_at, sent_at: reserved.sent_at, counted_before };
+        let timing = AttemptTiming { reserved_at: reserved.created_at, sent_at: reserved.sent_at, counted_before };
         self.pools[route.pool].commit(now, reserved.tokens, observed, timing);
         if result.outcome == Outcome::Ok {
             let mean = model.mean_output_tokens.unwrap_or(used.output as f64);
@@ -250,7 +250,7 @@ impl Scheduler {
 
     /// Records the latency, for strategies that use it. Refusals say nothing about speed.
     fn record_latency(&mut self, now: Now, reserved: &Reserved, outcome: Outcome) {
-        let took = now.mono.since(reserved.reserved_at.mono);
+        let took = now.mono.since(reserved.created_at.mono);
         let route = &mut self.routes[reserved.route.index()];
         let model_latency = &mut self.models[route.model].latency;
         let is_first_of_model = model_latency.mean_micros().is_none();
@@ -346,7 +346,7 @@ impl Scheduler {
         self.bottlenecks.set_has_in_flight(reserved.route, route.in_flight > 0);
         self.keys[route.key].in_flight -= 1;
         let timing = AttemptTiming {
-            reserved_at: reserved.reserved_at,
+            reserved_at: reserved.created_at,
             sent_at: reserved.sent_at,
             counted_before: Duration::ZERO,
         };

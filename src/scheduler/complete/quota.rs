@@ -34,7 +34,7 @@ impl Scheduler {
         };
         let max_hint = self.policy.max_retry_after;
         let stated_wait = result.retry_after.map(|hint| hint.delay.min(max_hint)).filter(|after| !after.is_zero());
-        let new_episode = self.pools[pool].is_new_episode(now, reserved.reserved_at.mono);
+        let new_episode = self.pools[pool].is_new_episode(now, reserved.created_at.mono);
         if new_episode {
             let group = self.pools[pool].model_group;
             self.model_groups[group].min_rtt.disable();

@@ -50,7 +50,7 @@ impl Scheduler {
         }
         recent_successes[0] = Some((reserved.item.seq, now.mono));
         let pool = &mut self.pools[pool];
-        let is_after_cooldown = pool.cooldown.as_ref().is_none_or(|old| reserved.reserved_at.mono >= old.until.mono);
+        let is_after_cooldown = pool.cooldown.as_ref().is_none_or(|old| reserved.created_at.mono >= old.until.mono);
         if is_after_cooldown {
             pool.on_success();
             if pool.cooldown.take_if(|cooldown| cooldown.is_over(now)).is_some() {

@@ -48,7 +48,7 @@ impl InspectPage<'_> {
                 }
             }
             RunState::NeedsOperator { reason } | RunState::Stopped { reason } => {
-                self.push_field("because", &one_line(reason))
+                self.push_field("because", &one_line(reason));
             }
             RunState::Pausing | RunState::Paused => {
                 let pause = self.ctx.state.keymap.key_label(Action::TogglePause);

@@ -71,7 +71,7 @@ fn scroll_text(state: &mut State, snapshot: &Snapshot, action: Action) -> Option
     let lines = scroll_lines(action, visible)?;
     match &mut state.overlay {
         Some(Overlay::Help(reading) | Overlay::Inspect { scroll: reading, .. }) => {
-            reading.scroll(lines, total, visible)
+            reading.scroll(lines, total, visible);
         }
         _ => return None,
     }
@@ -221,10 +221,11 @@ fn perform_in_command_line(
     match action {
         Action::Back => return Some(close(state)),
         Action::Down if count > 0 => {
-            input.selected_completion = Some(input.selected_completion.map_or(0, |at| (at + 1) % count))
+            input.selected_completion = Some(input.selected_completion.map_or(0, |at| (at + 1) % count));
         }
         Action::Up if count > 0 => {
-            input.selected_completion = Some(input.selected_completion.map_or(count - 1, |at| (at + count - 1) % count))
+            input.selected_completion =
+                Some(input.selected_completion.map_or(count - 1, |at| (at + count - 1) % count));
         }
         Action::NextPane => {
             let common_prefix = command_line::common_prefix(&completions, &input.text);

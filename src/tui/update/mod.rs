@@ -189,7 +189,7 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
         Action::Back => go_back(state),
         Action::Inspect => open_inspect(state, snapshot),
         Action::InspectRun => {
-            state.overlay = Some(Overlay::Inspect { subject: InspectSubject::Run, scroll: ScrollPosition::default() })
+            state.overlay = Some(Overlay::Inspect { subject: InspectSubject::Run, scroll: ScrollPosition::default() });
         }
         Action::Copy => return clipboard::copy(state, snapshot),
         Action::ToggleMark => {

@@ -287,7 +287,7 @@ impl World {
             }
             WorldEvent::RequestArrives(dispatch) => self.arrive(dispatch),
             WorldEvent::ResponseArrives(dispatch, verdict, counted) => {
-                self.complete_attempt(&dispatch, &verdict, counted)
+                self.complete_attempt(&dispatch, &verdict, counted);
             }
             WorldEvent::OperatorActs if !self.faults_are_over => self.random_command(),
             WorldEvent::OperatorActs => {}

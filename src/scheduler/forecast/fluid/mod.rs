@@ -478,7 +478,7 @@ impl<'a> FluidSim<'a> {
                     let position = state.minute_releases.partition_point(|(other, _)| *other <= free_again_at);
                     match state.minute_releases.get_mut(position.wrapping_sub(1)) {
                         Some((other, amount)) if free_again_at - *other < MIN_STEP_SECS / 8.0 && *other > at => {
-                            *amount += take
+                            *amount += take;
                         }
                         _ => state.minute_releases.insert(position, (free_again_at, take)),
                     }
