@@ -119,7 +119,7 @@ fn keys_toml(address: SocketAddr) -> String {
          [[model]]\nname = 'm'\nprovider = 'h'\n\n\
          [[key]]\nname = 'refused'\nprovider = 'h'\nsecret = '{}'\n\n\
          [[key]]\nname = 'good'\nprovider = 'h'\nsecret = '{}'\n\n\
-         [policy]\nretry_delays = ['20ms']\nladder = ['20ms']\n",
+         [policy]\nretry_delays = ['20ms']\nbackoff = ['20ms']\n",
         SECRETS[1], SECRETS[0],
     )
 }
@@ -191,7 +191,7 @@ fn names_of_files_folders_keys_and_models_move_no_cursor() {
         ("name = 'good'", format!("name = \"{escaped}\"")),
         ("name = 'h'\napi", format!("name = \"{escaped}\"\napi")),
         ("api = 'openai'", format!("api = \"{escaped}\"")),
-        ("ladder", format!("\"{escaped}\"")),
+        ("backoff", format!("\"{escaped}\"")),
     ] {
         machine.write_keys_toml(&good.replace(what, &with));
         machine.write("batch.jsonl", "{\"prompt\":\"variant-plain\"}\n");

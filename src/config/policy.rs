@@ -42,8 +42,8 @@ pub(super) fn read(
         max_in_flight: table.count("in_flight", 1..=i64::from(MAX_IN_FLIGHT)).unwrap_or(defaults.max_in_flight),
         max_usd: read_money_cap(&table, "max_usd", models.iter()),
         max_usd_per_day: read_money_cap(&table, "max_usd_per_day", models.iter()),
-        backoff: read_durations(&table, "ladder", true).unwrap_or(defaults.backoff),
-        backoff_rest: table.positive_duration("ladder_rest").unwrap_or(defaults.backoff_rest),
+        backoff: read_durations(&table, "backoff", true).unwrap_or(defaults.backoff),
+        backoff_rest: table.positive_duration("backoff_rest").unwrap_or(defaults.backoff_rest),
         max_retry_after: table.positive_duration("max_hint").unwrap_or(defaults.max_retry_after),
         retry_delays: read_durations(&table, "retry_delays", false).unwrap_or(defaults.retry_delays),
         retries_per_model: retry_count("retries_per_model").unwrap_or(defaults.retries_per_model),
@@ -112,7 +112,9 @@ fn read_balance(policy: &TomlTable<'_>) -> Option<BalanceWeights> {
 }
 
 fn read_durations(table: &TomlTable<'_>, name: &'static str, positive: bool) -> Option<Vec<Duration>> {
-    let entries = table.field(name)?.list("durations")?;
+    let field = table.field(name)?;
+    let name = field.name;
+    let entries = field.list("durations")?;
     let mut durations = Vec::new();
     for entry in entries {
         let Some(duration) = entry.duration() else { continue };

@@ -8,6 +8,15 @@ pub struct Schema {
     pub fields: &'static [&'static str],
 }
 
+impl Schema {
+    /// The first former and today's name of a setting of this table that match.
+    pub fn former_name(&self, matches: impl Fn(&str, &str) -> bool) -> Option<(&'static str, &'static str)> {
+        let (_, former, today) =
+            FORMER_NAMES.into_iter().find(|(table, former, today)| *table == self.table && matches(former, today))?;
+        Some((former, today))
+    }
+}
+
 pub const FILE: Schema = Schema {
     table: "the file",
     fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "webhook"],
@@ -82,8 +91,8 @@ pub const POLICY: Schema = Schema {
         "in_flight",
         "max_usd",
         "max_usd_per_day",
-        "ladder",
-        "ladder_rest",
+        "backoff",
+        "backoff_rest",
         "max_hint",
         "retry_delays",
         "retries_per_model",
@@ -118,3 +127,7 @@ pub const WEBHOOK: Schema = Schema { table: "[[webhook]]", fields: &["name", "ur
 
 pub const ALL: [Schema; 12] =
     [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];
+
+/// Settings that earlier versions knew under another name: the table, the former name and today's. Both are read.
+pub const FORMER_NAMES: [(&str, &str, &str); 2] =
+    [("[policy]", "ladder", "backoff"), ("[policy]", "ladder_rest", "backoff_rest")];

@@ -100,7 +100,12 @@ impl<'s> TomlTable<'s> {
     pub fn open(doc: &'s TomlDoc<'s>, schema: &'static Schema, entries: &'s DeTable<'s>, offset: usize) -> Self {
         for key in entries.keys() {
             let name: &str = key.get_ref();
-            if !schema.fields.contains(&name) {
+            if let Some((former, today)) = schema.former_name(|former, _| former == name) {
+                if entries.contains_key(today) {
+                    let message = format!("{former} is the former name of {today}, which is set too; leave one out");
+                    doc.add_error(key.span().start, message);
+                }
+            } else if !schema.fields.contains(&name) {
                 let near = suggestion(name, schema.fields.iter().copied());
                 let message = format!("{} is not a setting of {}{near}", quote_unless_secret(name), schema.table);
                 doc.add_error(key.span().start, message);
@@ -111,8 +116,10 @@ impl<'s> TomlTable<'s> {
 
     pub fn field(&self, name: &'static str) -> Option<TomlField<'s>> {
         debug_assert!(self.schema.fields.contains(&name), "{name} is missing from the schema");
-        let (_, value) = self.entries.get_key_value(name)?;
-        Some(TomlField { doc: self.doc, name, value: value.get_ref(), offset: value.span().start })
+        let former = || Some(self.schema.former_name(|_, today| today == name)?.0);
+        let written = if self.entries.contains_key(name) { name } else { former()? };
+        let value = self.entries.get(written)?;
+        Some(TomlField { doc: self.doc, name: written, value: value.get_ref(), offset: value.span().start })
     }
 
     pub fn require(&self, name: &'static str) -> Option<TomlField<'s>> {
@@ -192,7 +199,7 @@ impl<'s> TomlTable<'s> {
         let field = self.field(name)?;
         field.duration().filter(|span| {
             if span.is_zero() {
-                field.doc.add_error(field.offset, format!("{name} must be longer than \"0s\""));
+                field.doc.add_error(field.offset, format!("{} must be longer than \"0s\"", field.name));
             }
             !span.is_zero()
         })

@@ -31,7 +31,7 @@ fn machine_answering(body: &[u8]) -> (TestMachine, LoggingServer) {
         }
     });
     let machine = TestMachine::new();
-    machine.write_keys_toml(&(server.keys_toml("") + "[policy]\nretry_delays = [\"1ms\"]\nladder = [\"1ms\"]\n"));
+    machine.write_keys_toml(&(server.keys_toml("") + "[policy]\nretry_delays = [\"1ms\"]\nbackoff = [\"1ms\"]\n"));
     machine.write("batch.jsonl", addition_rows(1));
     (machine, server)
 }

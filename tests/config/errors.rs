@@ -322,8 +322,8 @@ fn errors_in_policy_and_defaults() {
         (POLICY_TABLE, "in_flight = 0", "10:13: in_flight must be at least 1, not 0"),
         (
             POLICY_TABLE,
-            "ladder_rest = 10",
-            "10:15: ladder_rest must be a duration in quotes, like \"10s\", not a whole number",
+            "backoff_rest = 10",
+            "10:16: backoff_rest must be a duration in quotes, like \"10s\", not a whole number",
         ),
         (
             POLICY_TABLE,
@@ -331,7 +331,15 @@ fn errors_in_policy_and_defaults() {
             "10:12: max_hint: `10`: a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"",
         ),
         (POLICY_TABLE, "idle_timeout = '0s'", "10:16: idle_timeout must be longer than \"0s\""),
+        (POLICY_TABLE, "backoff = ['5s', '0s']", "10:18: every step of backoff must be longer than \"0s\""),
+        // The names of earlier versions are read too, and errors name what stands in the file.
         (POLICY_TABLE, "ladder = ['5s', '0s']", "10:17: every step of ladder must be longer than \"0s\""),
+        (POLICY_TABLE, "ladder_rest = '0s'", "10:15: ladder_rest must be longer than \"0s\""),
+        (
+            POLICY_TABLE,
+            "backoff = ['5s']\nladder = ['5s']",
+            "11:1: ladder is the former name of backoff, which is set too; leave one out",
+        ),
         (POLICY_TABLE, "retry_delays = []", "10:16: retry_delays is an empty list; leave it out for the default"),
         (POLICY_TABLE, "breaker_open = '1h'", "10:16: breaker_open is longer than breaker_max, which it doubles up to"),
         (POLICY_TABLE, "max_usd = 0", "10:11: max_usd must be more than 0; leave it out for no cap"),

@@ -191,8 +191,8 @@ fn every_setting_of_the_policy_is_read() {
         on_exhausted = "wait"
         in_flight = 3
         max_usd = 2.5
-        ladder = ["1s", "250ms"]
-        ladder_rest = "1h30m"
+        backoff = ["1s", "250ms"]
+        backoff_rest = "1h30m"
         max_hint = "2h"
         retry_delays = ["0s", "1s", "2s"]
         retries_per_model = 0
@@ -334,4 +334,21 @@ fn every_strategy_is_read_by_its_name() {
         assert_eq!(ConfigFixture::with_keys_toml(&text).load().policy.strategy, strategy);
         assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
     }
+}
+
+#[test]
+fn settings_are_read_under_their_former_names_too() {
+    let today =
+        ConfigFixture::with_keys_toml(&policy_file("backoff = ['2s', '3s']\nbackoff_rest = '7m'")).load().policy;
+    let former = ConfigFixture::with_keys_toml(&policy_file("ladder = ['2s', '3s']\nladder_rest = '7m'")).load().policy;
+    assert_eq!(today.backoff, [Duration::from_secs(2), Duration::from_secs(3)]);
+    assert_eq!(today.backoff_rest, Duration::from_secs(7 * 60));
+    assert_eq!((former.backoff, former.backoff_rest), (today.backoff, today.backoff_rest));
+}
+
+fn policy_file(settings: &str) -> String {
+    format!(
+        "[[provider]]\nname = 'p'\napi = 'openai'\nbase_url = 'http://localhost:1/v1'\n\
+         [[model]]\nname = 'm'\nprovider = 'p'\n[[key]]\nname = 'k'\nprovider = 'p'\nsecret = 'sk-1234'\n[policy]\n{settings}\n"
+    )
 }
